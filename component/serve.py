@@ -1,0 +1,93 @@
+"""TLS for listeners and connections, the same way in every process.
+
+A process has an `Identity`: its certificate, its key, and the CA it trusts its peers by. gRPC and plain
+TLS both start from it. Nothing here falls back to plaintext.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+"""Largest gRPC message sent or taken; lists travel in chunks below it."""
+
+_CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
+
+_SERVER_OPTIONS: list[tuple[str, int | str]] = [
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 200_000),
+    ("grpc.so_reuseport", 0),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this process is, and whom it believes: three PEM files."""
+
+    cert: Path
+    key: Path
+    ca: Path
+
+
+def server_context(identity: Identity, *, client_certificates: ssl.VerifyMode) -> ssl.SSLContext:
+    """Return a TLS 1.2+ server context; `identity.ca` signs the client certificates it admits."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(identity.ca))
+    context.load_cert_chain(identity.cert, identity.key)
+    context.verify_mode = client_certificates
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def client_context(identity: Identity) -> ssl.SSLContext:
+    """Return a TLS client context that shows our certificate and verifies the peer's name."""
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(identity.ca))
+    context.load_cert_chain(identity.cert, identity.key)
+    return context
+
+
+def grpc_server(identity: Identity) -> tuple[grpc.aio.Server, grpc.ServerCredentials]:
+    """Return a gRPC server and credentials that demand a client certificate signed by `identity.ca`."""
+    credentials = grpc.ssl_server_credentials(
+        [(identity.key.read_bytes(), identity.cert.read_bytes())], identity.ca.read_bytes(), require_client_auth=True
+    )
+    return grpc.aio.server(options=_SERVER_OPTIONS), credentials
+
+
+def grpc_channel(endpoints: Sequence[str], identity: Identity, *, server_name: str | None = None) -> grpc.aio.Channel:
+    """Return a channel over mTLS to any of `endpoints` (host:port); it moves to another when one dies.
+
+    `server_name` is the name the server's certificate must carry, where it differs from the host dialled.
+    """
+    credentials = grpc.ssl_channel_credentials(
+        identity.ca.read_bytes(), identity.key.read_bytes(), identity.cert.read_bytes()
+    )
+    options = list(_CHANNEL_OPTIONS)
+    if server_name:
+        options.append(("grpc.ssl_target_name_override", server_name))
+    target = endpoints[0] if len(endpoints) == 1 else "ipv4:" + ",".join(endpoints)
+    if len(endpoints) > 1:
+        options.append(("grpc.lb_policy_name", "round_robin"))
+    return grpc.aio.secure_channel(target, credentials, options=options)

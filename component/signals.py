@@ -1,0 +1,44 @@
+"""Orderly stop: run a process until SIGTERM or SIGINT, then cancel it and wait."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+def run(main: Coroutine[Any, Any, None]) -> int:
+    """Run `main` on uvloop until it ends or a stop signal cancels it; return the exit code.
+
+    `main` gets CancelledError on SIGTERM and SIGINT and should release what it holds. A second signal
+    is the system's default (the process ends at once). An exception from `main` is logged, and gives 1.
+    """
+    import uvloop
+
+    async def supervise() -> int:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(main)
+
+        def stop(received: signal.Signals) -> None:
+            log.info("stopping", extra={"signal": received.name})
+            loop.remove_signal_handler(received)
+            task.cancel()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop, number)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+            return 0
+        return 0
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(supervise())
+    except BaseException:
+        log.exception("stopped by an error")
+        return 1
