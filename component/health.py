@@ -32,7 +32,9 @@ def routes(ready: Mapping[str, Check], live: Mapping[str, Check] | None = None) 
         if not failed and "verbose" not in request.query:
             return web.Response(text="ok")
         verdict = "check failed" if failed else "check passed"
-        return web.Response(text="\n".join([*lines, f"{request.path[1:]} {verdict}", ""]), status=500 if failed else 200)
+        return web.Response(
+            text="\n".join([*lines, f"{request.path[1:]} {verdict}", ""]), status=500 if failed else 200
+        )
 
     async def livez(request: web.Request) -> web.Response:
         return respond(request, live_checks)
@@ -51,7 +53,9 @@ def routes(ready: Mapping[str, Check], live: Mapping[str, Check] | None = None) 
     ]
 
 
-async def serve(host: str, port: int, ready: Mapping[str, Check], live: Mapping[str, Check] | None = None) -> web.AppRunner:
+async def serve(
+    host: str, port: int, ready: Mapping[str, Check], live: Mapping[str, Check] | None = None
+) -> web.AppRunner:
     """Listen on host:port until the returned runner's `cleanup()`; port 0 takes any free one.
 
     Raises:

@@ -71,7 +71,9 @@ def client_context(identity: Identity) -> ssl.SSLContext:
 def grpc_server(identity: Identity) -> tuple[grpc.aio.Server, grpc.ServerCredentials]:
     """Return a gRPC server and credentials that demand a client certificate signed by `identity.ca`."""
     credentials = grpc.ssl_server_credentials(
-        [(identity.key.read_bytes(), identity.cert.read_bytes())], identity.ca.read_bytes(), require_client_auth=True
+        [(identity.key.read_bytes(), identity.cert.read_bytes())],
+        identity.ca.read_bytes(),
+        require_client_auth=True,
     )
     return grpc.aio.server(options=_SERVER_OPTIONS), credentials
 

@@ -1,0 +1,63 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from api.meta import LabelSelectorRequirement, ObjectMeta
+from api.schema import Struct, always, field, wire
+
+
+class SubjectAccessReviewStatus(Struct):
+    allowed: Annotated[bool, wire(1, required=True)] = always(False)
+    denied: Annotated[bool, wire(4)] = False
+    reason: Annotated[str, wire(2)] = ""
+    evaluation_error: Annotated[str, wire(3)] = ""
+
+
+class NonResourceAttributes(Struct):
+    path: Annotated[str, wire(1)] = ""
+    verb: Annotated[str, wire(2)] = ""
+
+
+class LabelSelectorAttributes(Struct):
+    raw_selector: Annotated[str, wire(1)] = ""
+    requirements: Annotated[list[LabelSelectorRequirement], wire(2, list_type="atomic")] = []
+
+
+class FieldSelectorRequirement(Struct):
+    key: Annotated[str, wire(1, required=True)] = always("")
+    operator: Annotated[str, wire(2, required=True)] = always("")
+    values: Annotated[list[str], wire(3, list_type="atomic")] = []
+
+
+class FieldSelectorAttributes(Struct):
+    raw_selector: Annotated[str, wire(1)] = ""
+    requirements: Annotated[list[FieldSelectorRequirement], wire(2, list_type="atomic")] = []
+
+
+class ResourceAttributes(Struct):
+    namespace: Annotated[str, wire(1)] = ""
+    verb: Annotated[str, wire(2)] = ""
+    group: Annotated[str, wire(3)] = ""
+    version: Annotated[str, wire(4)] = ""
+    resource: Annotated[str, wire(5)] = ""
+    subresource: Annotated[str, wire(6)] = ""
+    name: Annotated[str, wire(7)] = ""
+    field_selector: Annotated[FieldSelectorAttributes | None, wire(8)] = None
+    label_selector: Annotated[LabelSelectorAttributes | None, wire(9)] = None
+
+
+class SelfSubjectAccessReviewSpec(Struct):
+    resource_attributes: Annotated[ResourceAttributes | None, wire(1)] = None
+    non_resource_attributes: Annotated[NonResourceAttributes | None, wire(2)] = None
+
+
+class SelfSubjectAccessReview(Struct):
+    api_version: str = always("authorization.k8s.io/v1")
+    kind: str = always("SelfSubjectAccessReview")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[SelfSubjectAccessReviewSpec, wire(2, required=True)] = field(
+        default_factory=SelfSubjectAccessReviewSpec
+    )
+    status: Annotated[SubjectAccessReviewStatus, wire(3)] = field(default_factory=SubjectAccessReviewStatus)

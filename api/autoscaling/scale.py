@@ -1,0 +1,25 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from api.meta import ObjectMeta
+from api.schema import Int32, Struct, always, field, wire
+
+
+class ScaleStatus(Struct):
+    replicas: Annotated[Int32, wire(1, required=True)] = always(0)
+    selector: Annotated[str, wire(2)] = ""
+
+
+class ScaleSpec(Struct):
+    replicas: Annotated[Int32, wire(1)] = 0
+
+
+class Scale(Struct):
+    api_version: str = always("autoscaling/v1")
+    kind: str = always("Scale")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[ScaleSpec, wire(2)] = field(default_factory=ScaleSpec)
+    status: Annotated[ScaleStatus, wire(3)] = field(default_factory=ScaleStatus)

@@ -1,0 +1,16 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from api.core.references import ObjectReference
+from api.meta import ObjectMeta
+from api.schema import Struct, always, field, wire
+
+
+class Binding(Struct):
+    api_version: str = always("v1")
+    kind: str = always("Binding")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    target: Annotated[ObjectReference, wire(2, required=True)] = field(default_factory=ObjectReference)

@@ -1,0 +1,17 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from api.meta import ObjectMeta
+from api.schema import Struct, always, field, wire
+
+
+class ConfigMap(Struct):
+    api_version: str = always("v1")
+    kind: str = always("ConfigMap")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    immutable: Annotated[bool | None, wire(4)] = None
+    data: Annotated[dict[str, str], wire(2)] = {}
+    binary_data: Annotated[dict[str, bytes], wire(3)] = {}

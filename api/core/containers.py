@@ -1,0 +1,270 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from api.core.references import (
+    ConfigMapKeySelector,
+    ObjectFieldSelector,
+    ResourceFieldSelector,
+    SecretEnvSource,
+    SecretKeySelector,
+)
+from api.core.volumes import VolumeDevice, VolumeMount
+from api.schema import Int32, Int64, IntOrString, Quantity, Struct, always, field, wire
+
+
+class Sysctl(Struct):
+    name: Annotated[str, wire(1, required=True)] = always("")
+    value: Annotated[str, wire(2, required=True)] = always("")
+
+
+class PodSecurityContext(Struct):
+    se_linux_options: Annotated[SELinuxOptions | None, wire(1)] = None
+    windows_options: Annotated[WindowsSecurityContextOptions | None, wire(8)] = None
+    run_as_user: Annotated[Int64 | None, wire(2)] = None
+    run_as_group: Annotated[Int64 | None, wire(6)] = None
+    run_as_non_root: Annotated[bool | None, wire(3)] = None
+    supplemental_groups: Annotated[list[Int64], wire(4, list_type="atomic")] = []
+    supplemental_groups_policy: Annotated[str | None, wire(12)] = None
+    fs_group: Annotated[Int64 | None, wire(5)] = None
+    sysctls: Annotated[list[Sysctl], wire(7, list_type="atomic")] = []
+    fs_group_change_policy: Annotated[str | None, wire(9)] = None
+    seccomp_profile: Annotated[SeccompProfile | None, wire(10)] = None
+    app_armor_profile: Annotated[AppArmorProfile | None, wire(11)] = None
+    se_linux_change_policy: Annotated[str | None, wire(13)] = None
+
+
+class ResourceRequirements(Struct):
+    limits: Annotated[dict[str, Quantity], wire(1)] = {}
+    requests: Annotated[dict[str, Quantity], wire(2)] = {}
+    claims: Annotated[list[ResourceClaim], wire(3, list_type="map", list_keys=("name",))] = []
+
+
+class EphemeralContainer(Struct):
+    name: Annotated[str, wire(1, 1, required=True)] = always("")
+    image: Annotated[str, wire(1, 2)] = ""
+    command: Annotated[list[str], wire(1, 3, list_type="atomic")] = []
+    args: Annotated[list[str], wire(1, 4, list_type="atomic")] = []
+    working_dir: Annotated[str, wire(1, 5)] = ""
+    ports: Annotated[
+        list[ContainerPort],
+        wire(
+            1,
+            6,
+            merge_key="containerPort",
+            list_type="map",
+            list_keys=(
+                "containerPort",
+                "protocol",
+            ),
+        ),
+    ] = []
+    env_from: Annotated[list[EnvFromSource], wire(1, 19, list_type="atomic")] = []
+    env: Annotated[list[EnvVar], wire(1, 7, merge_key="name", list_type="map", list_keys=("name",))] = []
+    resources: Annotated[ResourceRequirements, wire(1, 8)] = field(default_factory=ResourceRequirements)
+    resize_policy: Annotated[list[ContainerResizePolicy], wire(1, 23, list_type="atomic")] = []
+    restart_policy: Annotated[str | None, wire(1, 24)] = None
+    volume_mounts: Annotated[
+        list[VolumeMount], wire(1, 9, merge_key="mountPath", list_type="map", list_keys=("mountPath",))
+    ] = []
+    volume_devices: Annotated[
+        list[VolumeDevice], wire(1, 21, merge_key="devicePath", list_type="map", list_keys=("devicePath",))
+    ] = []
+    liveness_probe: Annotated[Probe | None, wire(1, 10)] = None
+    readiness_probe: Annotated[Probe | None, wire(1, 11)] = None
+    startup_probe: Annotated[Probe | None, wire(1, 22)] = None
+    lifecycle: Annotated[Lifecycle | None, wire(1, 12)] = None
+    termination_message_path: Annotated[str, wire(1, 13)] = ""
+    termination_message_policy: Annotated[str, wire(1, 20)] = ""
+    image_pull_policy: Annotated[str, wire(1, 14)] = ""
+    security_context: Annotated[SecurityContext | None, wire(1, 15)] = None
+    stdin: Annotated[bool, wire(1, 16)] = False
+    stdin_once: Annotated[bool, wire(1, 17)] = False
+    tty: Annotated[bool, wire(1, 18)] = False
+    target_container_name: Annotated[str, wire(2)] = ""
+
+
+class AppArmorProfile(Struct):
+    type: Annotated[str, wire(1, required=True)] = always("")
+    localhost_profile: Annotated[str | None, wire(2)] = None
+
+
+class SeccompProfile(Struct):
+    type: Annotated[str, wire(1, required=True)] = always("")
+    localhost_profile: Annotated[str | None, wire(2)] = None
+
+
+class WindowsSecurityContextOptions(Struct):
+    gmsa_credential_spec_name: Annotated[str | None, wire(1)] = None
+    gmsa_credential_spec: Annotated[str | None, wire(2)] = None
+    run_as_user_name: Annotated[str | None, wire(3)] = None
+    host_process: Annotated[bool | None, wire(4)] = None
+
+
+class SELinuxOptions(Struct):
+    user: Annotated[str, wire(1)] = ""
+    role: Annotated[str, wire(2)] = ""
+    type: Annotated[str, wire(3)] = ""
+    level: Annotated[str, wire(4)] = ""
+
+
+class Capabilities(Struct):
+    add: Annotated[list[str], wire(1, list_type="atomic")] = []
+    drop: Annotated[list[str], wire(2, list_type="atomic")] = []
+
+
+class SecurityContext(Struct):
+    capabilities: Annotated[Capabilities | None, wire(1)] = None
+    privileged: Annotated[bool | None, wire(2)] = None
+    se_linux_options: Annotated[SELinuxOptions | None, wire(3)] = None
+    windows_options: Annotated[WindowsSecurityContextOptions | None, wire(10)] = None
+    run_as_user: Annotated[Int64 | None, wire(4)] = None
+    run_as_group: Annotated[Int64 | None, wire(8)] = None
+    run_as_non_root: Annotated[bool | None, wire(5)] = None
+    read_only_root_filesystem: Annotated[bool | None, wire(6)] = None
+    allow_privilege_escalation: Annotated[bool | None, wire(7)] = None
+    proc_mount: Annotated[str | None, wire(9)] = None
+    seccomp_profile: Annotated[SeccompProfile | None, wire(11)] = None
+    app_armor_profile: Annotated[AppArmorProfile | None, wire(12)] = None
+
+
+class SleepAction(Struct):
+    seconds: Annotated[Int64, wire(1, required=True)] = always(0)
+
+
+class LifecycleHandler(Struct):
+    exec: Annotated[ExecAction | None, wire(1)] = None
+    http_get: Annotated[HTTPGetAction | None, wire(2)] = None
+    tcp_socket: Annotated[TCPSocketAction | None, wire(3)] = None
+    sleep: Annotated[SleepAction | None, wire(4)] = None
+
+
+class Lifecycle(Struct):
+    post_start: Annotated[LifecycleHandler | None, wire(1)] = None
+    pre_stop: Annotated[LifecycleHandler | None, wire(2)] = None
+
+
+class GRPCAction(Struct):
+    port: Annotated[Int32, wire(1, required=True)] = always(0)
+    service: Annotated[str | None, wire(2)] = None
+
+
+class TCPSocketAction(Struct):
+    port: Annotated[IntOrString, wire(1, required=True)] = always(0)
+    host: Annotated[str, wire(2)] = ""
+
+
+class HTTPHeader(Struct):
+    name: Annotated[str, wire(1, required=True)] = always("")
+    value: Annotated[str, wire(2, required=True)] = always("")
+
+
+class HTTPGetAction(Struct):
+    path: Annotated[str, wire(1)] = ""
+    port: Annotated[IntOrString, wire(2, required=True)] = always(0)
+    host: Annotated[str, wire(3)] = ""
+    scheme: Annotated[str, wire(4)] = ""
+    http_headers: Annotated[list[HTTPHeader], wire(5, list_type="atomic")] = []
+
+
+class ExecAction(Struct):
+    command: Annotated[list[str], wire(1, list_type="atomic")] = []
+
+
+class Probe(Struct):
+    exec: Annotated[ExecAction | None, wire(1, 1)] = None
+    http_get: Annotated[HTTPGetAction | None, wire(1, 2)] = None
+    tcp_socket: Annotated[TCPSocketAction | None, wire(1, 3)] = None
+    grpc: Annotated[GRPCAction | None, wire(1, 4)] = None
+    initial_delay_seconds: Annotated[Int32, wire(2)] = 0
+    timeout_seconds: Annotated[Int32, wire(3)] = 0
+    period_seconds: Annotated[Int32, wire(4)] = 0
+    success_threshold: Annotated[Int32, wire(5)] = 0
+    failure_threshold: Annotated[Int32, wire(6)] = 0
+    termination_grace_period_seconds: Annotated[Int64 | None, wire(7)] = None
+
+
+class ContainerResizePolicy(Struct):
+    resource_name: Annotated[str, wire(1, required=True)] = always("")
+    restart_policy: Annotated[str, wire(2, required=True)] = always("")
+
+
+class ResourceClaim(Struct):
+    name: Annotated[str, wire(1, required=True)] = always("")
+    request: Annotated[str, wire(2)] = ""
+
+
+class EnvVarSource(Struct):
+    field_ref: Annotated[ObjectFieldSelector | None, wire(1)] = None
+    resource_field_ref: Annotated[ResourceFieldSelector | None, wire(2)] = None
+    config_map_key_ref: Annotated[ConfigMapKeySelector | None, wire(3)] = None
+    secret_key_ref: Annotated[SecretKeySelector | None, wire(4)] = None
+
+
+class EnvVar(Struct):
+    name: Annotated[str, wire(1, required=True)] = always("")
+    value: Annotated[str, wire(2)] = ""
+    value_from: Annotated[EnvVarSource | None, wire(3)] = None
+
+
+class ConfigMapEnvSource(Struct):
+    name: Annotated[str, wire(1, 1)] = ""
+    optional: Annotated[bool | None, wire(2)] = None
+
+
+class EnvFromSource(Struct):
+    prefix: Annotated[str, wire(1)] = ""
+    config_map_ref: Annotated[ConfigMapEnvSource | None, wire(2)] = None
+    secret_ref: Annotated[SecretEnvSource | None, wire(3)] = None
+
+
+class ContainerPort(Struct):
+    name: Annotated[str, wire(1)] = ""
+    host_port: Annotated[Int32, wire(2)] = 0
+    container_port: Annotated[Int32, wire(3, required=True)] = always(0)
+    protocol: Annotated[str, wire(4)] = ""
+    host_ip: Annotated[str, wire(5)] = field(name="hostIP", default="")
+
+
+class Container(Struct):
+    name: Annotated[str, wire(1, required=True)] = always("")
+    image: Annotated[str, wire(2)] = ""
+    command: Annotated[list[str], wire(3, list_type="atomic")] = []
+    args: Annotated[list[str], wire(4, list_type="atomic")] = []
+    working_dir: Annotated[str, wire(5)] = ""
+    ports: Annotated[
+        list[ContainerPort],
+        wire(
+            6,
+            merge_key="containerPort",
+            list_type="map",
+            list_keys=(
+                "containerPort",
+                "protocol",
+            ),
+        ),
+    ] = []
+    env_from: Annotated[list[EnvFromSource], wire(19, list_type="atomic")] = []
+    env: Annotated[list[EnvVar], wire(7, merge_key="name", list_type="map", list_keys=("name",))] = []
+    resources: Annotated[ResourceRequirements, wire(8)] = field(default_factory=ResourceRequirements)
+    resize_policy: Annotated[list[ContainerResizePolicy], wire(23, list_type="atomic")] = []
+    restart_policy: Annotated[str | None, wire(24)] = None
+    volume_mounts: Annotated[
+        list[VolumeMount], wire(9, merge_key="mountPath", list_type="map", list_keys=("mountPath",))
+    ] = []
+    volume_devices: Annotated[
+        list[VolumeDevice], wire(21, merge_key="devicePath", list_type="map", list_keys=("devicePath",))
+    ] = []
+    liveness_probe: Annotated[Probe | None, wire(10)] = None
+    readiness_probe: Annotated[Probe | None, wire(11)] = None
+    startup_probe: Annotated[Probe | None, wire(22)] = None
+    lifecycle: Annotated[Lifecycle | None, wire(12)] = None
+    termination_message_path: Annotated[str, wire(13)] = ""
+    termination_message_policy: Annotated[str, wire(20)] = ""
+    image_pull_policy: Annotated[str, wire(14)] = ""
+    security_context: Annotated[SecurityContext | None, wire(15)] = None
+    stdin: Annotated[bool, wire(16)] = False
+    stdin_once: Annotated[bool, wire(17)] = False
+    tty: Annotated[bool, wire(18)] = False

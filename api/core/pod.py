@@ -1,0 +1,316 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from api.core.containers import Container, EphemeralContainer, PodSecurityContext, ResourceRequirements
+from api.core.references import LocalObjectReference, NodeSelector, NodeSelectorTerm
+from api.core.volumes import Volume
+from api.meta import LabelSelector, ObjectMeta
+from api.schema import Int32, Int64, Quantity, Struct, Time, always, field, wire
+
+
+class PodSpec(Struct):
+    volumes: Annotated[
+        list[Volume],
+        wire(1, merge_key="name", patch="merge,retainKeys", list_type="map", list_keys=("name",)),
+    ] = []
+    init_containers: Annotated[list[Container], wire(20, merge_key="name", list_type="map", list_keys=("name",))] = []
+    containers: Annotated[
+        list[Container], wire(2, required=True, merge_key="name", list_type="map", list_keys=("name",))
+    ] = []
+    ephemeral_containers: Annotated[
+        list[EphemeralContainer], wire(34, merge_key="name", list_type="map", list_keys=("name",))
+    ] = []
+    restart_policy: Annotated[str, wire(3)] = ""
+    termination_grace_period_seconds: Annotated[Int64 | None, wire(4)] = None
+    active_deadline_seconds: Annotated[Int64 | None, wire(5)] = None
+    dns_policy: Annotated[str, wire(6)] = ""
+    node_selector: Annotated[dict[str, str], wire(7, atomic=True)] = {}
+    service_account_name: Annotated[str, wire(8)] = ""
+    service_account: Annotated[str, wire(9)] = ""
+    automount_service_account_token: Annotated[bool | None, wire(21)] = None
+    node_name: Annotated[str, wire(10)] = ""
+    host_network: Annotated[bool, wire(11)] = False
+    host_pid: Annotated[bool, wire(12)] = field(name="hostPID", default=False)
+    host_ipc: Annotated[bool, wire(13)] = field(name="hostIPC", default=False)
+    share_process_namespace: Annotated[bool | None, wire(27)] = None
+    security_context: Annotated[PodSecurityContext | None, wire(14)] = None
+    image_pull_secrets: Annotated[
+        list[LocalObjectReference], wire(15, merge_key="name", list_type="map", list_keys=("name",))
+    ] = []
+    hostname: Annotated[str, wire(16)] = ""
+    subdomain: Annotated[str, wire(17)] = ""
+    affinity: Annotated[Affinity | None, wire(18)] = None
+    scheduler_name: Annotated[str, wire(19)] = ""
+    tolerations: Annotated[list[Toleration], wire(22, list_type="atomic")] = []
+    host_aliases: Annotated[list[HostAlias], wire(23, merge_key="ip", list_type="map", list_keys=("ip",))] = []
+    priority_class_name: Annotated[str, wire(24)] = ""
+    priority: Annotated[Int32 | None, wire(25)] = None
+    dns_config: Annotated[PodDNSConfig | None, wire(26)] = None
+    readiness_gates: Annotated[list[PodReadinessGate], wire(28, list_type="atomic")] = []
+    runtime_class_name: Annotated[str | None, wire(29)] = None
+    enable_service_links: Annotated[bool | None, wire(30)] = None
+    preemption_policy: Annotated[str | None, wire(31)] = None
+    overhead: Annotated[dict[str, Quantity], wire(32)] = {}
+    topology_spread_constraints: Annotated[
+        list[TopologySpreadConstraint],
+        wire(
+            33,
+            merge_key="topologyKey",
+            list_type="map",
+            list_keys=(
+                "topologyKey",
+                "whenUnsatisfiable",
+            ),
+        ),
+    ] = []
+    set_hostname_as_fqdn: Annotated[bool | None, wire(35)] = field(name="setHostnameAsFQDN", default=None)
+    os: Annotated[PodOS | None, wire(36)] = None
+    host_users: Annotated[bool | None, wire(37)] = None
+    scheduling_gates: Annotated[
+        list[PodSchedulingGate], wire(38, merge_key="name", list_type="map", list_keys=("name",))
+    ] = []
+    resource_claims: Annotated[
+        list[PodResourceClaim],
+        wire(39, merge_key="name", patch="merge,retainKeys", list_type="map", list_keys=("name",)),
+    ] = []
+    resources: Annotated[ResourceRequirements | None, wire(40)] = None
+
+
+class PodTemplateSpec(Struct):
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[PodSpec, wire(2)] = field(default_factory=PodSpec)
+
+
+class PodResourceClaimStatus(Struct):
+    name: Annotated[str, wire(1, required=True)] = always("")
+    resource_claim_name: Annotated[str | None, wire(2)] = None
+
+
+class ResourceHealth(Struct):
+    resource_id: Annotated[str, wire(1, required=True)] = always("", name="resourceID")
+    health: Annotated[str, wire(2)] = ""
+
+
+class ResourceStatus(Struct):
+    name: Annotated[str, wire(1, required=True)] = always("")
+    resources: Annotated[list[ResourceHealth], wire(2, list_type="map", list_keys=("resourceID",))] = []
+
+
+class LinuxContainerUser(Struct):
+    uid: Annotated[Int64, wire(1, required=True)] = always(0)
+    gid: Annotated[Int64, wire(2, required=True)] = always(0)
+    supplemental_groups: Annotated[list[Int64], wire(3, list_type="atomic")] = []
+
+
+class ContainerUser(Struct):
+    linux: Annotated[LinuxContainerUser | None, wire(1)] = None
+
+
+class VolumeMountStatus(Struct):
+    name: Annotated[str, wire(1, required=True)] = always("")
+    mount_path: Annotated[str, wire(2, required=True)] = always("")
+    read_only: Annotated[bool, wire(3)] = False
+    recursive_read_only: Annotated[str | None, wire(4)] = None
+
+
+class ContainerStateTerminated(Struct):
+    exit_code: Annotated[Int32, wire(1, required=True)] = always(0)
+    signal: Annotated[Int32, wire(2)] = 0
+    reason: Annotated[str, wire(3)] = ""
+    message: Annotated[str, wire(4)] = ""
+    started_at: Annotated[Time, wire(5)] = ""
+    finished_at: Annotated[Time, wire(6)] = ""
+    container_id: Annotated[str, wire(7)] = field(name="containerID", default="")
+
+
+class ContainerStateRunning(Struct):
+    started_at: Annotated[Time, wire(1)] = ""
+
+
+class ContainerStateWaiting(Struct):
+    reason: Annotated[str, wire(1)] = ""
+    message: Annotated[str, wire(2)] = ""
+
+
+class ContainerState(Struct):
+    waiting: Annotated[ContainerStateWaiting | None, wire(1)] = None
+    running: Annotated[ContainerStateRunning | None, wire(2)] = None
+    terminated: Annotated[ContainerStateTerminated | None, wire(3)] = None
+
+
+class ContainerStatus(Struct):
+    name: Annotated[str, wire(1, required=True)] = always("")
+    state: Annotated[ContainerState, wire(2)] = field(default_factory=ContainerState)
+    last_state: Annotated[ContainerState, wire(3)] = field(default_factory=ContainerState)
+    ready: Annotated[bool, wire(4, required=True)] = always(False)
+    restart_count: Annotated[Int32, wire(5, required=True)] = always(0)
+    image: Annotated[str, wire(6, required=True)] = always("")
+    image_id: Annotated[str, wire(7, required=True)] = always("", name="imageID")
+    container_id: Annotated[str, wire(8)] = field(name="containerID", default="")
+    started: Annotated[bool | None, wire(9)] = None
+    allocated_resources: Annotated[dict[str, Quantity], wire(10)] = {}
+    resources: Annotated[ResourceRequirements | None, wire(11)] = None
+    volume_mounts: Annotated[
+        list[VolumeMountStatus], wire(12, merge_key="mountPath", list_type="map", list_keys=("mountPath",))
+    ] = []
+    user: Annotated[ContainerUser | None, wire(13)] = None
+    allocated_resources_status: Annotated[
+        list[ResourceStatus], wire(14, merge_key="name", list_type="map", list_keys=("name",))
+    ] = []
+
+
+class PodIP(Struct):
+    ip: Annotated[str, wire(1, required=True)] = always("")
+
+
+class HostIP(Struct):
+    ip: Annotated[str, wire(1, required=True)] = always("")
+
+
+class PodCondition(Struct):
+    type: Annotated[str, wire(1, required=True)] = always("")
+    status: Annotated[str, wire(2, required=True)] = always("")
+    last_probe_time: Annotated[Time, wire(3)] = ""
+    last_transition_time: Annotated[Time, wire(4)] = ""
+    reason: Annotated[str, wire(5)] = ""
+    message: Annotated[str, wire(6)] = ""
+
+
+class PodStatus(Struct):
+    phase: Annotated[str, wire(1)] = ""
+    conditions: Annotated[list[PodCondition], wire(2, merge_key="type", list_type="map", list_keys=("type",))] = []
+    message: Annotated[str, wire(3)] = ""
+    reason: Annotated[str, wire(4)] = ""
+    nominated_node_name: Annotated[str, wire(11)] = ""
+    host_ip: Annotated[str, wire(5)] = field(name="hostIP", default="")
+    host_ips: Annotated[list[HostIP], wire(16, merge_key="ip", list_type="atomic")] = field(
+        name="hostIPs", default_factory=list
+    )
+    pod_ip: Annotated[str, wire(6)] = field(name="podIP", default="")
+    pod_ips: Annotated[list[PodIP], wire(12, merge_key="ip", list_type="map", list_keys=("ip",))] = field(
+        name="podIPs", default_factory=list
+    )
+    start_time: Annotated[Time, wire(7)] = ""
+    init_container_statuses: Annotated[list[ContainerStatus], wire(10, list_type="atomic")] = []
+    container_statuses: Annotated[list[ContainerStatus], wire(8, list_type="atomic")] = []
+    qos_class: Annotated[str, wire(9)] = ""
+    ephemeral_container_statuses: Annotated[list[ContainerStatus], wire(13, list_type="atomic")] = []
+    resize: Annotated[str, wire(14)] = ""
+    resource_claim_statuses: Annotated[
+        list[PodResourceClaimStatus],
+        wire(15, merge_key="name", patch="merge,retainKeys", list_type="map", list_keys=("name",)),
+    ] = []
+
+
+class PodResourceClaim(Struct):
+    name: Annotated[str, wire(1, required=True)] = always("")
+    resource_claim_name: Annotated[str | None, wire(3)] = None
+    resource_claim_template_name: Annotated[str | None, wire(4)] = None
+
+
+class PodSchedulingGate(Struct):
+    name: Annotated[str, wire(1, required=True)] = always("")
+
+
+class PodOS(Struct):
+    name: Annotated[str, wire(1, required=True)] = always("")
+
+
+class TopologySpreadConstraint(Struct):
+    max_skew: Annotated[Int32, wire(1, required=True)] = always(0)
+    topology_key: Annotated[str, wire(2, required=True)] = always("")
+    when_unsatisfiable: Annotated[str, wire(3, required=True)] = always("")
+    label_selector: Annotated[LabelSelector | None, wire(4)] = None
+    min_domains: Annotated[Int32 | None, wire(5)] = None
+    node_affinity_policy: Annotated[str | None, wire(6)] = None
+    node_taints_policy: Annotated[str | None, wire(7)] = None
+    match_label_keys: Annotated[list[str], wire(8, list_type="atomic")] = []
+
+
+class PodReadinessGate(Struct):
+    condition_type: Annotated[str, wire(1, required=True)] = always("")
+
+
+class PodDNSConfigOption(Struct):
+    name: Annotated[str, wire(1)] = ""
+    value: Annotated[str | None, wire(2)] = None
+
+
+class PodDNSConfig(Struct):
+    nameservers: Annotated[list[str], wire(1, list_type="atomic")] = []
+    searches: Annotated[list[str], wire(2, list_type="atomic")] = []
+    options: Annotated[list[PodDNSConfigOption], wire(3, list_type="atomic")] = []
+
+
+class HostAlias(Struct):
+    ip: Annotated[str, wire(1, required=True)] = always("")
+    hostnames: Annotated[list[str], wire(2, list_type="atomic")] = []
+
+
+class Toleration(Struct):
+    key: Annotated[str, wire(1)] = ""
+    operator: Annotated[str, wire(2)] = ""
+    value: Annotated[str, wire(3)] = ""
+    effect: Annotated[str, wire(4)] = ""
+    toleration_seconds: Annotated[Int64 | None, wire(5)] = None
+
+
+class PodAntiAffinity(Struct):
+    required_during_scheduling_ignored_during_execution: Annotated[
+        list[PodAffinityTerm], wire(1, list_type="atomic")
+    ] = []
+    preferred_during_scheduling_ignored_during_execution: Annotated[
+        list[WeightedPodAffinityTerm], wire(2, list_type="atomic")
+    ] = []
+
+
+class PodAffinityTerm(Struct):
+    label_selector: Annotated[LabelSelector | None, wire(1)] = None
+    namespaces: Annotated[list[str], wire(2, list_type="atomic")] = []
+    topology_key: Annotated[str, wire(3, required=True)] = always("")
+    namespace_selector: Annotated[LabelSelector | None, wire(4)] = None
+    match_label_keys: Annotated[list[str], wire(5, list_type="atomic")] = []
+    mismatch_label_keys: Annotated[list[str], wire(6, list_type="atomic")] = []
+
+
+class WeightedPodAffinityTerm(Struct):
+    weight: Annotated[Int32, wire(1, required=True)] = always(0)
+    pod_affinity_term: Annotated[PodAffinityTerm, wire(2, required=True)] = field(default_factory=PodAffinityTerm)
+
+
+class PodAffinity(Struct):
+    required_during_scheduling_ignored_during_execution: Annotated[
+        list[PodAffinityTerm], wire(1, list_type="atomic")
+    ] = []
+    preferred_during_scheduling_ignored_during_execution: Annotated[
+        list[WeightedPodAffinityTerm], wire(2, list_type="atomic")
+    ] = []
+
+
+class PreferredSchedulingTerm(Struct):
+    weight: Annotated[Int32, wire(1, required=True)] = always(0)
+    preference: Annotated[NodeSelectorTerm, wire(2, required=True)] = field(default_factory=NodeSelectorTerm)
+
+
+class NodeAffinity(Struct):
+    required_during_scheduling_ignored_during_execution: Annotated[NodeSelector | None, wire(1)] = None
+    preferred_during_scheduling_ignored_during_execution: Annotated[
+        list[PreferredSchedulingTerm], wire(2, list_type="atomic")
+    ] = []
+
+
+class Affinity(Struct):
+    node_affinity: Annotated[NodeAffinity | None, wire(1)] = None
+    pod_affinity: Annotated[PodAffinity | None, wire(2)] = None
+    pod_anti_affinity: Annotated[PodAntiAffinity | None, wire(3)] = None
+
+
+class Pod(Struct):
+    api_version: str = always("v1")
+    kind: str = always("Pod")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[PodSpec, wire(2)] = field(default_factory=PodSpec)
+    status: Annotated[PodStatus, wire(3)] = field(default_factory=PodStatus)

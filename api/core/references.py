@@ -1,0 +1,91 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from api.schema import Quantity, Struct, always, wire
+
+
+class TopologySelectorLabelRequirement(Struct):
+    key: Annotated[str, wire(1, required=True)] = always("")
+    values: Annotated[list[str], wire(2, required=True, list_type="atomic")] = []
+
+
+class TopologySelectorTerm(Struct):
+    match_label_expressions: Annotated[list[TopologySelectorLabelRequirement], wire(1, list_type="atomic")] = []
+
+
+class NodeSelectorRequirement(Struct):
+    key: Annotated[str, wire(1, required=True)] = always("")
+    operator: Annotated[str, wire(2, required=True)] = always("")
+    values: Annotated[list[str], wire(3, list_type="atomic")] = []
+
+
+class NodeSelectorTerm(Struct):
+    match_expressions: Annotated[list[NodeSelectorRequirement], wire(1, list_type="atomic")] = []
+    match_fields: Annotated[list[NodeSelectorRequirement], wire(2, list_type="atomic")] = []
+
+
+class NodeSelector(Struct):
+    node_selector_terms: Annotated[list[NodeSelectorTerm], wire(1, required=True, list_type="atomic")] = []
+
+
+class SecretEnvSource(Struct):
+    name: Annotated[str, wire(1, 1)] = ""
+    optional: Annotated[bool | None, wire(2)] = None
+
+
+class ConfigMapKeySelector(Struct):
+    name: Annotated[str, wire(1, 1)] = ""
+    key: Annotated[str, wire(2, required=True)] = always("")
+    optional: Annotated[bool | None, wire(3)] = None
+
+
+class SecretKeySelector(Struct):
+    name: Annotated[str, wire(1, 1)] = ""
+    key: Annotated[str, wire(2, required=True)] = always("")
+    optional: Annotated[bool | None, wire(3)] = None
+
+
+class ResourceFieldSelector(Struct):
+    container_name: Annotated[str, wire(1)] = ""
+    resource: Annotated[str, wire(2, required=True)] = always("")
+    divisor: Annotated[Quantity, wire(3)] = ""
+
+
+class ObjectFieldSelector(Struct):
+    api_version: str = ""
+    field_path: Annotated[str, wire(2, required=True)] = always("")
+
+
+class TypedObjectReference(Struct):
+    api_group: Annotated[str | None, wire(1)] = None
+    kind: Annotated[str, wire(2, required=True)] = always("")
+    name: Annotated[str, wire(3, required=True)] = always("")
+    namespace: Annotated[str | None, wire(4)] = None
+
+
+class SecretReference(Struct):
+    name: Annotated[str, wire(1)] = ""
+    namespace: Annotated[str, wire(2)] = ""
+
+
+class TypedLocalObjectReference(Struct):
+    api_group: Annotated[str | None, wire(1)] = None
+    kind: Annotated[str, wire(2, required=True)] = always("")
+    name: Annotated[str, wire(3, required=True)] = always("")
+
+
+class LocalObjectReference(Struct):
+    name: Annotated[str, wire(1)] = ""
+
+
+class ObjectReference(Struct):
+    kind: str = ""
+    namespace: Annotated[str, wire(2)] = ""
+    name: Annotated[str, wire(3)] = ""
+    uid: Annotated[str, wire(4)] = ""
+    api_version: Annotated[str, wire(5)] = ""
+    resource_version: Annotated[str, wire(6)] = ""
+    field_path: Annotated[str, wire(7)] = ""

@@ -1,0 +1,18 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from api.core.references import LocalObjectReference, ObjectReference
+from api.meta import ObjectMeta
+from api.schema import Struct, always, field, wire
+
+
+class ServiceAccount(Struct):
+    api_version: str = always("v1")
+    kind: str = always("ServiceAccount")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    secrets: Annotated[list[ObjectReference], wire(2, merge_key="name", list_type="map", list_keys=("name",))] = []
+    image_pull_secrets: Annotated[list[LocalObjectReference], wire(3, list_type="atomic")] = []
+    automount_service_account_token: Annotated[bool | None, wire(4)] = None

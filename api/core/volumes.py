@@ -1,0 +1,352 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from api.core.references import (
+    LocalObjectReference,
+    ObjectFieldSelector,
+    ResourceFieldSelector,
+    TypedLocalObjectReference,
+    TypedObjectReference,
+)
+from api.meta import LabelSelector, ObjectMeta
+from api.schema import Int32, Int64, Quantity, Struct, always, field, wire
+
+
+class VolumeDevice(Struct):
+    name: Annotated[str, wire(1, required=True)] = always("")
+    device_path: Annotated[str, wire(2, required=True)] = always("")
+
+
+class VolumeMount(Struct):
+    name: Annotated[str, wire(1, required=True)] = always("")
+    read_only: Annotated[bool, wire(2)] = False
+    recursive_read_only: Annotated[str | None, wire(7)] = None
+    mount_path: Annotated[str, wire(3, required=True)] = always("")
+    sub_path: Annotated[str, wire(4)] = ""
+    mount_propagation: Annotated[str | None, wire(5)] = None
+    sub_path_expr: Annotated[str, wire(6)] = ""
+
+
+class ImageVolumeSource(Struct):
+    reference: Annotated[str, wire(1)] = ""
+    pull_policy: Annotated[str, wire(2)] = ""
+
+
+class VolumeResourceRequirements(Struct):
+    limits: Annotated[dict[str, Quantity], wire(1)] = {}
+    requests: Annotated[dict[str, Quantity], wire(2)] = {}
+
+
+class PersistentVolumeClaimSpec(Struct):
+    access_modes: Annotated[list[str], wire(1, list_type="atomic")] = []
+    selector: Annotated[LabelSelector | None, wire(4)] = None
+    resources: Annotated[VolumeResourceRequirements, wire(2)] = field(default_factory=VolumeResourceRequirements)
+    volume_name: Annotated[str, wire(3)] = ""
+    storage_class_name: Annotated[str | None, wire(5)] = None
+    volume_mode: Annotated[str | None, wire(6)] = None
+    data_source: Annotated[TypedLocalObjectReference | None, wire(7)] = None
+    data_source_ref: Annotated[TypedObjectReference | None, wire(8)] = None
+    volume_attributes_class_name: Annotated[str | None, wire(9)] = None
+
+
+class PersistentVolumeClaimTemplate(Struct):
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[PersistentVolumeClaimSpec, wire(2, required=True)] = field(
+        default_factory=PersistentVolumeClaimSpec
+    )
+
+
+class EphemeralVolumeSource(Struct):
+    volume_claim_template: Annotated[PersistentVolumeClaimTemplate | None, wire(1)] = None
+
+
+class CSIVolumeSource(Struct):
+    driver: Annotated[str, wire(1, required=True)] = always("")
+    read_only: Annotated[bool | None, wire(2)] = None
+    fs_type: Annotated[str | None, wire(3)] = None
+    volume_attributes: Annotated[dict[str, str], wire(4)] = {}
+    node_publish_secret_ref: Annotated[LocalObjectReference | None, wire(5)] = None
+
+
+class StorageOSVolumeSource(Struct):
+    volume_name: Annotated[str, wire(1)] = ""
+    volume_namespace: Annotated[str, wire(2)] = ""
+    fs_type: Annotated[str, wire(3)] = ""
+    read_only: Annotated[bool, wire(4)] = False
+    secret_ref: Annotated[LocalObjectReference | None, wire(5)] = None
+
+
+class ScaleIOVolumeSource(Struct):
+    gateway: Annotated[str, wire(1, required=True)] = always("")
+    system: Annotated[str, wire(2, required=True)] = always("")
+    secret_ref: Annotated[LocalObjectReference | None, wire(3, required=True)] = None
+    ssl_enabled: Annotated[bool, wire(4)] = False
+    protection_domain: Annotated[str, wire(5)] = ""
+    storage_pool: Annotated[str, wire(6)] = ""
+    storage_mode: Annotated[str, wire(7)] = ""
+    volume_name: Annotated[str, wire(8)] = ""
+    fs_type: Annotated[str, wire(9)] = ""
+    read_only: Annotated[bool, wire(10)] = False
+
+
+class PortworxVolumeSource(Struct):
+    volume_id: Annotated[str, wire(1, required=True)] = always("", name="volumeID")
+    fs_type: Annotated[str, wire(2)] = ""
+    read_only: Annotated[bool, wire(3)] = False
+
+
+class ClusterTrustBundleProjection(Struct):
+    name: Annotated[str | None, wire(1)] = None
+    signer_name: Annotated[str | None, wire(2)] = None
+    label_selector: Annotated[LabelSelector | None, wire(3)] = None
+    optional: Annotated[bool | None, wire(5)] = None
+    path: Annotated[str, wire(4, required=True)] = always("")
+
+
+class ServiceAccountTokenProjection(Struct):
+    audience: Annotated[str, wire(1)] = ""
+    expiration_seconds: Annotated[Int64 | None, wire(2)] = None
+    path: Annotated[str, wire(3, required=True)] = always("")
+
+
+class ConfigMapProjection(Struct):
+    name: Annotated[str, wire(1, 1)] = ""
+    items: Annotated[list[KeyToPath], wire(2, list_type="atomic")] = []
+    optional: Annotated[bool | None, wire(4)] = None
+
+
+class DownwardAPIProjection(Struct):
+    items: Annotated[list[DownwardAPIVolumeFile], wire(1, list_type="atomic")] = []
+
+
+class SecretProjection(Struct):
+    name: Annotated[str, wire(1, 1)] = ""
+    items: Annotated[list[KeyToPath], wire(2, list_type="atomic")] = []
+    optional: Annotated[bool | None, wire(4)] = None
+
+
+class VolumeProjection(Struct):
+    secret: Annotated[SecretProjection | None, wire(1)] = None
+    downward_api: Annotated[DownwardAPIProjection | None, wire(2)] = field(name="downwardAPI", default=None)
+    config_map: Annotated[ConfigMapProjection | None, wire(3)] = None
+    service_account_token: Annotated[ServiceAccountTokenProjection | None, wire(4)] = None
+    cluster_trust_bundle: Annotated[ClusterTrustBundleProjection | None, wire(5)] = None
+
+
+class ProjectedVolumeSource(Struct):
+    sources: Annotated[list[VolumeProjection], wire(1, list_type="atomic")] = []
+    default_mode: Annotated[Int32 | None, wire(2)] = None
+
+
+class PhotonPersistentDiskVolumeSource(Struct):
+    pd_id: Annotated[str, wire(1, required=True)] = always("", name="pdID")
+    fs_type: Annotated[str, wire(2)] = ""
+
+
+class AzureDiskVolumeSource(Struct):
+    disk_name: Annotated[str, wire(1, required=True)] = always("")
+    disk_uri: Annotated[str, wire(2, required=True)] = always("", name="diskURI")
+    caching_mode: Annotated[str | None, wire(3)] = None
+    fs_type: Annotated[str | None, wire(4)] = None
+    read_only: Annotated[bool | None, wire(5)] = None
+    kind: Annotated[str | None, wire(6)] = None
+
+
+class QuobyteVolumeSource(Struct):
+    registry: Annotated[str, wire(1, required=True)] = always("")
+    volume: Annotated[str, wire(2, required=True)] = always("")
+    read_only: Annotated[bool, wire(3)] = False
+    user: Annotated[str, wire(4)] = ""
+    group: Annotated[str, wire(5)] = ""
+    tenant: Annotated[str, wire(6)] = ""
+
+
+class VsphereVirtualDiskVolumeSource(Struct):
+    volume_path: Annotated[str, wire(1, required=True)] = always("")
+    fs_type: Annotated[str, wire(2)] = ""
+    storage_policy_name: Annotated[str, wire(3)] = ""
+    storage_policy_id: Annotated[str, wire(4)] = field(name="storagePolicyID", default="")
+
+
+class ConfigMapVolumeSource(Struct):
+    name: Annotated[str, wire(1, 1)] = ""
+    items: Annotated[list[KeyToPath], wire(2, list_type="atomic")] = []
+    default_mode: Annotated[Int32 | None, wire(3)] = None
+    optional: Annotated[bool | None, wire(4)] = None
+
+
+class AzureFileVolumeSource(Struct):
+    secret_name: Annotated[str, wire(1, required=True)] = always("")
+    share_name: Annotated[str, wire(2, required=True)] = always("")
+    read_only: Annotated[bool, wire(3)] = False
+
+
+class FCVolumeSource(Struct):
+    target_ww_ns: Annotated[list[str], wire(1, list_type="atomic")] = field(name="targetWWNs", default_factory=list)
+    lun: Annotated[Int32 | None, wire(2)] = None
+    fs_type: Annotated[str, wire(3)] = ""
+    read_only: Annotated[bool, wire(4)] = False
+    wwids: Annotated[list[str], wire(5, list_type="atomic")] = []
+
+
+class DownwardAPIVolumeFile(Struct):
+    path: Annotated[str, wire(1, required=True)] = always("")
+    field_ref: Annotated[ObjectFieldSelector | None, wire(2)] = None
+    resource_field_ref: Annotated[ResourceFieldSelector | None, wire(3)] = None
+    mode: Annotated[Int32 | None, wire(4)] = None
+
+
+class DownwardAPIVolumeSource(Struct):
+    items: Annotated[list[DownwardAPIVolumeFile], wire(1, list_type="atomic")] = []
+    default_mode: Annotated[Int32 | None, wire(2)] = None
+
+
+class FlockerVolumeSource(Struct):
+    dataset_name: Annotated[str, wire(1)] = ""
+    dataset_uuid: Annotated[str, wire(2)] = field(name="datasetUUID", default="")
+
+
+class CephFSVolumeSource(Struct):
+    monitors: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
+    path: Annotated[str, wire(2)] = ""
+    user: Annotated[str, wire(3)] = ""
+    secret_file: Annotated[str, wire(4)] = ""
+    secret_ref: Annotated[LocalObjectReference | None, wire(5)] = None
+    read_only: Annotated[bool, wire(6)] = False
+
+
+class CinderVolumeSource(Struct):
+    volume_id: Annotated[str, wire(1, required=True)] = always("", name="volumeID")
+    fs_type: Annotated[str, wire(2)] = ""
+    read_only: Annotated[bool, wire(3)] = False
+    secret_ref: Annotated[LocalObjectReference | None, wire(4)] = None
+
+
+class FlexVolumeSource(Struct):
+    driver: Annotated[str, wire(1, required=True)] = always("")
+    fs_type: Annotated[str, wire(2)] = ""
+    secret_ref: Annotated[LocalObjectReference | None, wire(3)] = None
+    read_only: Annotated[bool, wire(4)] = False
+    options: Annotated[dict[str, str], wire(5)] = {}
+
+
+class RBDVolumeSource(Struct):
+    monitors: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
+    image: Annotated[str, wire(2, required=True)] = always("")
+    fs_type: Annotated[str, wire(3)] = ""
+    pool: Annotated[str, wire(4)] = ""
+    user: Annotated[str, wire(5)] = ""
+    keyring: Annotated[str, wire(6)] = ""
+    secret_ref: Annotated[LocalObjectReference | None, wire(7)] = None
+    read_only: Annotated[bool, wire(8)] = False
+
+
+class PersistentVolumeClaimVolumeSource(Struct):
+    claim_name: Annotated[str, wire(1, required=True)] = always("")
+    read_only: Annotated[bool, wire(2)] = False
+
+
+class GlusterfsVolumeSource(Struct):
+    endpoints: Annotated[str, wire(1, required=True)] = always("")
+    path: Annotated[str, wire(2, required=True)] = always("")
+    read_only: Annotated[bool, wire(3)] = False
+
+
+class ISCSIVolumeSource(Struct):
+    target_portal: Annotated[str, wire(1, required=True)] = always("")
+    iqn: Annotated[str, wire(2, required=True)] = always("")
+    lun: Annotated[Int32, wire(3, required=True)] = always(0)
+    iscsi_interface: Annotated[str, wire(4)] = ""
+    fs_type: Annotated[str, wire(5)] = ""
+    read_only: Annotated[bool, wire(6)] = False
+    portals: Annotated[list[str], wire(7, list_type="atomic")] = []
+    chap_auth_discovery: Annotated[bool, wire(8)] = False
+    chap_auth_session: Annotated[bool, wire(11)] = False
+    secret_ref: Annotated[LocalObjectReference | None, wire(10)] = None
+    initiator_name: Annotated[str | None, wire(12)] = None
+
+
+class NFSVolumeSource(Struct):
+    server: Annotated[str, wire(1, required=True)] = always("")
+    path: Annotated[str, wire(2, required=True)] = always("")
+    read_only: Annotated[bool, wire(3)] = False
+
+
+class KeyToPath(Struct):
+    key: Annotated[str, wire(1, required=True)] = always("")
+    path: Annotated[str, wire(2, required=True)] = always("")
+    mode: Annotated[Int32 | None, wire(3)] = None
+
+
+class SecretVolumeSource(Struct):
+    secret_name: Annotated[str, wire(1)] = ""
+    items: Annotated[list[KeyToPath], wire(2, list_type="atomic")] = []
+    default_mode: Annotated[Int32 | None, wire(3)] = None
+    optional: Annotated[bool | None, wire(4)] = None
+
+
+class GitRepoVolumeSource(Struct):
+    repository: Annotated[str, wire(1, required=True)] = always("")
+    revision: Annotated[str, wire(2)] = ""
+    directory: Annotated[str, wire(3)] = ""
+
+
+class AWSElasticBlockStoreVolumeSource(Struct):
+    volume_id: Annotated[str, wire(1, required=True)] = always("", name="volumeID")
+    fs_type: Annotated[str, wire(2)] = ""
+    partition: Annotated[Int32, wire(3)] = 0
+    read_only: Annotated[bool, wire(4)] = False
+
+
+class GCEPersistentDiskVolumeSource(Struct):
+    pd_name: Annotated[str, wire(1, required=True)] = always("")
+    fs_type: Annotated[str, wire(2)] = ""
+    partition: Annotated[Int32, wire(3)] = 0
+    read_only: Annotated[bool, wire(4)] = False
+
+
+class EmptyDirVolumeSource(Struct):
+    medium: Annotated[str, wire(1)] = ""
+    size_limit: Annotated[Quantity | None, wire(2)] = None
+
+
+class HostPathVolumeSource(Struct):
+    path: Annotated[str, wire(1, required=True)] = always("")
+    type: Annotated[str | None, wire(2)] = None
+
+
+class Volume(Struct):
+    name: Annotated[str, wire(1, required=True)] = always("")
+    host_path: Annotated[HostPathVolumeSource | None, wire(2, 1)] = None
+    empty_dir: Annotated[EmptyDirVolumeSource | None, wire(2, 2)] = None
+    gce_persistent_disk: Annotated[GCEPersistentDiskVolumeSource | None, wire(2, 3)] = None
+    aws_elastic_block_store: Annotated[AWSElasticBlockStoreVolumeSource | None, wire(2, 4)] = None
+    git_repo: Annotated[GitRepoVolumeSource | None, wire(2, 5)] = None
+    secret: Annotated[SecretVolumeSource | None, wire(2, 6)] = None
+    nfs: Annotated[NFSVolumeSource | None, wire(2, 7)] = None
+    iscsi: Annotated[ISCSIVolumeSource | None, wire(2, 8)] = None
+    glusterfs: Annotated[GlusterfsVolumeSource | None, wire(2, 9)] = None
+    persistent_volume_claim: Annotated[PersistentVolumeClaimVolumeSource | None, wire(2, 10)] = None
+    rbd: Annotated[RBDVolumeSource | None, wire(2, 11)] = None
+    flex_volume: Annotated[FlexVolumeSource | None, wire(2, 12)] = None
+    cinder: Annotated[CinderVolumeSource | None, wire(2, 13)] = None
+    cephfs: Annotated[CephFSVolumeSource | None, wire(2, 14)] = None
+    flocker: Annotated[FlockerVolumeSource | None, wire(2, 15)] = None
+    downward_api: Annotated[DownwardAPIVolumeSource | None, wire(2, 16)] = field(name="downwardAPI", default=None)
+    fc: Annotated[FCVolumeSource | None, wire(2, 17)] = None
+    azure_file: Annotated[AzureFileVolumeSource | None, wire(2, 18)] = None
+    config_map: Annotated[ConfigMapVolumeSource | None, wire(2, 19)] = None
+    vsphere_volume: Annotated[VsphereVirtualDiskVolumeSource | None, wire(2, 20)] = None
+    quobyte: Annotated[QuobyteVolumeSource | None, wire(2, 21)] = None
+    azure_disk: Annotated[AzureDiskVolumeSource | None, wire(2, 22)] = None
+    photon_persistent_disk: Annotated[PhotonPersistentDiskVolumeSource | None, wire(2, 23)] = None
+    projected: Annotated[ProjectedVolumeSource | None, wire(2, 26)] = None
+    portworx_volume: Annotated[PortworxVolumeSource | None, wire(2, 24)] = None
+    scale_io: Annotated[ScaleIOVolumeSource | None, wire(2, 25)] = field(name="scaleIO", default=None)
+    storageos: Annotated[StorageOSVolumeSource | None, wire(2, 27)] = None
+    csi: Annotated[CSIVolumeSource | None, wire(2, 28)] = None
+    ephemeral: Annotated[EphemeralVolumeSource | None, wire(2, 29)] = None
+    image: Annotated[ImageVolumeSource | None, wire(2, 30)] = None

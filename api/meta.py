@@ -1,0 +1,154 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from api.schema import Int32, Int64, JSONValue, Struct, Time, always, field, wire
+
+
+class GetOptions(Struct):
+    resource_version: Annotated[str, wire(1)] = ""
+
+
+class ListOptions(Struct):
+    label_selector: Annotated[str, wire(1)] = ""
+    field_selector: Annotated[str, wire(2)] = ""
+    watch: Annotated[bool, wire(3)] = False
+    allow_watch_bookmarks: Annotated[bool, wire(9)] = False
+    resource_version: Annotated[str, wire(4)] = ""
+    resource_version_match: Annotated[str, wire(10)] = ""
+    timeout_seconds: Annotated[Int64 | None, wire(5)] = None
+    limit: Annotated[Int64, wire(7)] = 0
+    continue_: Annotated[str, wire(8)] = ""
+    send_initial_events: Annotated[bool | None, wire(11)] = None
+
+
+class PatchOptions(Struct):
+    dry_run: Annotated[list[str], wire(1)] = []
+    force: Annotated[bool | None, wire(2)] = None
+    field_manager: Annotated[str, wire(3)] = ""
+    field_validation: Annotated[str, wire(4)] = ""
+
+
+class UpdateOptions(Struct):
+    dry_run: Annotated[list[str], wire(1)] = []
+    field_manager: Annotated[str, wire(2)] = ""
+    field_validation: Annotated[str, wire(3)] = ""
+
+
+class CreateOptions(Struct):
+    dry_run: Annotated[list[str], wire(1)] = []
+    field_manager: Annotated[str, wire(3)] = ""
+    field_validation: Annotated[str, wire(4)] = ""
+
+
+class Condition(Struct):
+    type: Annotated[str, wire(1, required=True)] = always("")
+    status: Annotated[str, wire(2, required=True)] = always("")
+    observed_generation: Annotated[Int64, wire(3)] = 0
+    last_transition_time: Annotated[Time, wire(4, required=True)] = always("")
+    reason: Annotated[str, wire(5, required=True)] = always("")
+    message: Annotated[str, wire(6, required=True)] = always("")
+
+
+class LabelSelectorRequirement(Struct):
+    key: Annotated[str, wire(1, required=True)] = always("")
+    operator: Annotated[str, wire(2, required=True)] = always("")
+    values: Annotated[list[str], wire(3, list_type="atomic")] = []
+
+
+class LabelSelector(Struct):
+    match_labels: Annotated[dict[str, str], wire(1)] = {}
+    match_expressions: Annotated[list[LabelSelectorRequirement], wire(2, list_type="atomic")] = []
+
+
+class Preconditions(Struct):
+    uid: Annotated[str | None, wire(1)] = None
+    resource_version: Annotated[str | None, wire(2)] = None
+
+
+class DeleteOptions(Struct):
+    grace_period_seconds: Annotated[Int64 | None, wire(1)] = None
+    preconditions: Annotated[Preconditions | None, wire(2)] = None
+    orphan_dependents: Annotated[bool | None, wire(3)] = None
+    propagation_policy: Annotated[str | None, wire(4)] = None
+    dry_run: Annotated[list[str], wire(5, list_type="atomic")] = []
+    ignore_store_read_error_with_cluster_breaking_potential: Annotated[bool | None, wire(6)] = None
+
+
+class StatusCause(Struct):
+    reason: Annotated[str, wire(1)] = ""
+    message: Annotated[str, wire(2)] = ""
+    field: Annotated[str, wire(3)] = ""
+
+
+class StatusDetails(Struct):
+    name: Annotated[str, wire(1)] = ""
+    group: Annotated[str, wire(2)] = ""
+    kind: Annotated[str, wire(3)] = ""
+    uid: Annotated[str, wire(6)] = ""
+    causes: Annotated[list[StatusCause], wire(4, list_type="atomic")] = []
+    retry_after_seconds: Annotated[Int32, wire(5)] = 0
+
+
+class ListMeta(Struct):
+    self_link: Annotated[str, wire(1)] = ""
+    resource_version: Annotated[str, wire(2)] = ""
+    continue_: Annotated[str, wire(3)] = ""
+    remaining_item_count: Annotated[Int64 | None, wire(4)] = None
+
+
+class Status(Struct):
+    api_version: str = always("v1")
+    kind: str = always("Status")
+    metadata: Annotated[ListMeta, wire(1)] = field(default_factory=ListMeta)
+    status: Annotated[str, wire(2)] = ""
+    message: Annotated[str, wire(3)] = ""
+    reason: Annotated[str, wire(4)] = ""
+    details: Annotated[StatusDetails | None, wire(5, list_type="atomic")] = None
+    code: Annotated[Int32, wire(6)] = 0
+
+
+class ManagedFieldsEntry(Struct):
+    manager: Annotated[str, wire(1)] = ""
+    operation: Annotated[str, wire(2)] = ""
+    api_version: Annotated[str, wire(3)] = ""
+    time: Annotated[Time, wire(4)] = ""
+    fields_type: Annotated[str, wire(6)] = ""
+    fields_v1: Annotated[JSONValue, wire(7)] = None
+    subresource: Annotated[str, wire(8)] = ""
+
+
+class OwnerReference(Struct):
+    api_version: Annotated[str, wire(5, required=True)] = always("")
+    kind: Annotated[str, wire(1, required=True)] = always("")
+    name: Annotated[str, wire(3, required=True)] = always("")
+    uid: Annotated[str, wire(4, required=True)] = always("")
+    controller: Annotated[bool | None, wire(6)] = None
+    block_owner_deletion: Annotated[bool | None, wire(7)] = None
+
+
+class ObjectMeta(Struct):
+    name: Annotated[str, wire(1)] = ""
+    generate_name: Annotated[str, wire(2)] = ""
+    namespace: Annotated[str, wire(3)] = ""
+    self_link: Annotated[str, wire(4)] = ""
+    uid: Annotated[str, wire(5)] = ""
+    resource_version: Annotated[str, wire(6)] = ""
+    generation: Annotated[Int64, wire(7)] = 0
+    creation_timestamp: Annotated[Time, wire(8)] = ""
+    deletion_timestamp: Annotated[Time, wire(9)] = ""
+    deletion_grace_period_seconds: Annotated[Int64 | None, wire(10)] = None
+    labels: Annotated[dict[str, str], wire(11)] = {}
+    annotations: Annotated[dict[str, str], wire(12)] = {}
+    owner_references: Annotated[
+        list[OwnerReference], wire(13, merge_key="uid", list_type="map", list_keys=("uid",))
+    ] = []
+    finalizers: Annotated[list[str], wire(14, patch="merge", list_type="set")] = []
+    managed_fields: Annotated[list[ManagedFieldsEntry], wire(17, list_type="atomic")] = []
+
+
+class TypeMeta(Struct):
+    kind: str = ""
+    api_version: str = ""

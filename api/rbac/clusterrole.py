@@ -1,0 +1,21 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from api.meta import LabelSelector, ObjectMeta
+from api.rbac.rules import PolicyRule
+from api.schema import Struct, always, field, wire
+
+
+class AggregationRule(Struct):
+    cluster_role_selectors: Annotated[list[LabelSelector], wire(1, list_type="atomic")] = []
+
+
+class ClusterRole(Struct):
+    api_version: str = always("rbac.authorization.k8s.io/v1")
+    kind: str = always("ClusterRole")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    rules: Annotated[list[PolicyRule], wire(2, list_type="atomic")] = []
+    aggregation_rule: Annotated[AggregationRule | None, wire(3)] = None

@@ -1,0 +1,16 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from api.meta import ObjectMeta
+from api.rbac.rules import PolicyRule
+from api.schema import Struct, always, field, wire
+
+
+class Role(Struct):
+    api_version: str = always("rbac.authorization.k8s.io/v1")
+    kind: str = always("Role")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    rules: Annotated[list[PolicyRule], wire(2, list_type="atomic")] = []

@@ -1,0 +1,17 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from api.meta import ObjectMeta
+from api.rbac.rules import RoleRef, Subject
+from api.schema import Struct, always, field, wire
+
+
+class RoleBinding(Struct):
+    api_version: str = always("rbac.authorization.k8s.io/v1")
+    kind: str = always("RoleBinding")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    subjects: Annotated[list[Subject], wire(2, list_type="atomic")] = []
+    role_ref: Annotated[RoleRef, wire(3, required=True)] = field(default_factory=RoleRef)

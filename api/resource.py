@@ -1,0 +1,140 @@
+"""How a resource declares itself: one `Resource` a file, found by `api.discover`.
+
+A declaration names the type, how it is addressed, and the pure functions that make it behave: defaults,
+validation, what create and update may change, columns of `kubectl get`, and fields that can be selected. The
+server derives every verb from it; clients use it as the handle of a kind: `client.list(PODS)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, NewType, TypeVar
+
+from api.schema import Struct
+
+T = TypeVar("T", bound=Struct)
+
+UID = NewType("UID", str)
+NodeName = NewType("NodeName", str)
+ResourceVersion = NewType("ResourceVersion", str)
+"""Opaque to clients, but for comparing two of the same resource as integers (KEP-5504)."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectKey:
+    """Which object of a kind; `namespace` is empty for cluster-scoped kinds."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One rule broken by an object: rendered as `path: text` under its cause reason.
+
+    `reason` is one of upstream's: FieldValueRequired, FieldValueInvalid, FieldValueNotSupported,
+    FieldValueForbidden, FieldValueDuplicate, FieldValueTooLong, FieldValueTooMany, FieldValueNotFound,
+    FieldValueTypeInvalid. Build them with the functions of `api.validation`, which word them alike.
+    """
+
+    path: str
+    reason: str
+    message: str
+    """The whole text after `path: `, for example `Required value: must be set`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Generic[T]):
+    """One column of a `kubectl get` table."""
+
+    name: str
+    type: str
+    """OpenAPI's: string, integer, number, boolean, date."""
+    cell: Callable[[T, float], Any]
+    """From the object and the present time (seconds since the epoch) to a JSON scalar."""
+    description: str = ""
+    format: str = ""
+    priority: int = 0
+    """0 is always shown; 1 only with `-o wide`."""
+
+
+def nothing_to_default(obj: Any) -> None:
+    """Default nothing."""
+
+
+def always_valid(new: Any, old: Any) -> Iterable[FieldError]:
+    """Find nothing wrong."""
+    return ()
+
+
+def keep_nothing(obj: Any) -> None:
+    """Prepare nothing for create."""
+
+
+def keep_nothing_of_old(new: Any, old: Any) -> None:
+    """Prepare nothing for update."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Resource(Generic[T]):
+    """A kind, as the API serves it."""
+
+    type: type[T]
+    group: str
+    """Empty for the core group."""
+    version: str
+    kind: str
+    plural: str
+    singular: str = ""
+    namespaced: bool
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = (
+        "create",
+        "delete",
+        "deletecollection",
+        "get",
+        "list",
+        "patch",
+        "update",
+        "watch",
+    )
+    """A kind that is only asked questions of (SelfSubjectAccessReview) has just ("create",)."""
+    subresources: tuple[str, ...] = ()
+    """Such as "status", "scale", "binding", "log", "exec": served beside the object."""
+    default: Callable[[T], None] = nothing_to_default
+    """Fill in upstream's defaults, in place, after decoding a create, update or patch result. Idempotent."""
+    validate: Callable[[T, T | None], Iterable[FieldError]] = always_valid
+    """Say what is wrong with `new`; `old` is None on create. Metadata that every kind has is checked elsewhere."""
+    prepare_for_create: Callable[[T], None] = keep_nothing
+    """Clear what a client may not set at create, such as status; set generation."""
+    prepare_for_update: Callable[[T, T], None] = keep_nothing_of_old
+    """Given (new, old), put back in `new` what an update may not change silently (status)."""
+    prepare_for_status_update: Callable[[T, T], None] | None = None
+    """Given (new, old) on the status subresource, put back all but status. None: metadata and all other fields."""
+    validate_status: Callable[[T, T], Iterable[FieldError]] = always_valid
+    generation: bool = False
+    """metadata.generation is 1 at create and grows when anything but metadata and status changes."""
+    columns: Sequence[Column[T]] = ()
+    """After Name, which every kind has first; empty means Name and Age."""
+    selectable_fields: Mapping[str, Callable[[T], str]] = field(default_factory=dict)
+    """Beside metadata.name and metadata.namespace, e.g. {"spec.nodeName": lambda pod: pod.spec.node_name}."""
+    graceful_period_s: Callable[[T, int | None], int | None] | None = None
+    """Given (object, asked for): seconds of graceful deletion; None or absent deletes at once."""
+
+    @property
+    def api_version(self) -> str:
+        """`v1` for the core group, else `group/version`."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def group_resource(self) -> str:
+        """`pods`, `deployments.apps`: how messages name a resource."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def __str__(self) -> str:
+        return self.group_resource

@@ -1,0 +1,167 @@
+"""How a field is declared, and how a declaration is read back.
+
+A type is a `Struct`; its fields are annotated with what cannot be derived from the Python type:
+
+    class Container(Struct):
+        name: Annotated[str, wire(1, required=True)] = always("")
+        ports: Annotated[list[ContainerPort], wire(6, merge_key="containerPort")] = []
+        image_pull_policy: Annotated[str, wire(14)] = ""
+
+JSON names are camelCase unless written out (`field(name="clusterIP", default="")`). Empty values are left out of
+the JSON, as Go's omitempty does, but for fields declared with `always`. A nullable scalar (`int | None`)
+is a Go pointer: its explicit zero is kept. `fields_of` gives decoding, strict validation, OpenAPI, strategic merge
+and protobuf one common view of all this.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+import typing
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+field = msgspec.field
+
+
+class Struct(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """The base of every API type."""
+
+
+def always(value: T, *, name: str | None = None) -> T:
+    """Return a field default that is written to JSON even when the field holds it.
+
+    For what upstream declares without omitempty: `restartCount: 0` and `ready: false` are always shown.
+    """
+    made: T = msgspec.field(default_factory=lambda: value, name=name)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """What a field is beyond its Python type. Numbers and keys are facts of Kubernetes' wire format."""
+
+    number: tuple[int, ...]
+    """Protobuf field number; two of them where upstream inlines a message: its number, then the field's in it."""
+    required: bool = False
+    merge_key: str | None = None
+    """Strategic merge: list items with equal values of this JSON field are the same item."""
+    patch: Literal["replace", "merge", "retainKeys", "merge,retainKeys"] = "replace"
+    """Strategic merge: what a patch does to this field when it says nothing itself."""
+    list_type: Literal["", "atomic", "set", "map"] = ""
+    list_keys: tuple[str, ...] = ()
+    """Server-side apply: the JSON fields that identify an item of a `map` list."""
+    atomic: bool = False
+    """Server-side apply: a map or struct owned as a whole."""
+
+
+def wire(
+    *number: int,
+    required: bool = False,
+    merge_key: str | None = None,
+    patch: Literal["", "replace", "merge", "retainKeys", "merge,retainKeys"] = "",
+    list_type: Literal["", "atomic", "set", "map"] = "",
+    list_keys: tuple[str, ...] = (),
+    atomic: bool = False,
+) -> Wire:
+    """Return a field's `Wire`; a merge key alone means that a patch merges the list by it."""
+    if not patch:
+        patch = "merge" if merge_key else "replace"
+    return Wire(number, required, merge_key, patch, list_type, list_keys, atomic)
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """Marks an alias of a Python type that has a form of its own in OpenAPI and protobuf."""
+
+    form: Literal[
+        "quantity", "int-or-string", "date-time", "micro-time", "duration", "int32", "int64", "json", "fields"
+    ]
+
+
+Quantity = Annotated[str, Scalar("quantity")]
+"""An exact amount such as `100m` or `1Gi`; JSON numbers are accepted and become strings (see `api.quantity`)."""
+IntOrString = Annotated[int | str, Scalar("int-or-string")]
+Time = Annotated[str, Scalar("date-time")]
+"""RFC 3339 in UTC to the second, `2024-01-01T00:00:00Z`; empty when unset."""
+MicroTime = Annotated[str, Scalar("micro-time")]
+"""RFC 3339 in UTC to the microsecond; empty when unset."""
+Duration = Annotated[str, Scalar("duration")]
+Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1), Scalar("int32")]
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1), Scalar("int64")]
+JSONValue = Annotated[Any, Scalar("json")]
+"""Any JSON, kept as decoded (dict, list, str, int, float, bool, None)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSchema:
+    """One field of a `Struct`, as every reader of declarations sees it."""
+
+    name: str
+    """The Python attribute."""
+    json_name: str
+    wire: Wire | None
+    type: TypeSchema
+    nullable: bool
+    """Declared `X | None`: absent is None, and an explicit zero is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class TypeSchema:
+    """The shape of a value: exactly one of the kinds below."""
+
+    kind: Literal["struct", "list", "map", "string", "integer", "number", "boolean", "bytes", "any"]
+    struct: type[Struct] | None = None
+    """Set when `kind` is struct."""
+    item: TypeSchema | None = None
+    """Set when `kind` is list or map: what the elements or values are."""
+    form: str = ""
+    """A `Scalar.form`, where the alias had one."""
+
+
+@functools.cache
+def fields_of(struct: type[Struct]) -> dict[str, FieldSchema]:
+    """Return the fields of `struct` by JSON name, in declaration order."""
+    hints = typing.get_type_hints(struct, include_extras=True)
+    found: dict[str, FieldSchema] = {}
+    for info in msgspec.structs.fields(struct):
+        hint = hints[info.name]
+        declared = next((extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Wire)), None)
+        inner, nullable = _split_optional(hint)
+        found[info.encode_name] = FieldSchema(info.name, info.encode_name, declared, _type_schema(inner), nullable)
+    return found
+
+
+def _split_optional(hint: Any) -> tuple[Any, bool]:
+    plain, markers = _strip(hint)
+    if typing.get_origin(plain) in (types.UnionType, typing.Union) and type(None) in typing.get_args(plain):
+        rest = [arg for arg in typing.get_args(plain) if arg is not type(None)]
+        return (rest[0] if len(rest) == 1 else typing.Union[tuple(rest)]), True  # noqa: UP007
+    return (Annotated[plain, *markers] if markers else plain), False
+
+
+def _strip(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    if typing.get_origin(hint) is Annotated:
+        plain, *markers = typing.get_args(hint)
+        return plain, tuple(markers)
+    return hint, ()
+
+
+def _type_schema(hint: Any) -> TypeSchema:
+    plain, markers = _strip(hint)
+    form = next((marker.form for marker in markers if isinstance(marker, Scalar)), "")
+    origin = typing.get_origin(plain)
+    if origin is list:
+        return TypeSchema("list", item=_type_schema(typing.get_args(plain)[0]))
+    if origin is dict:
+        return TypeSchema("map", item=_type_schema(typing.get_args(plain)[1]))
+    if form == "int-or-string":
+        return TypeSchema("any", form=form)
+    if isinstance(plain, type) and issubclass(plain, msgspec.Struct):
+        return TypeSchema("struct", struct=typing.cast(type[Struct], plain))
+    kinds: dict[Any, Any] = {str: "string", int: "integer", float: "number", bool: "boolean", bytes: "bytes"}
+    return TypeSchema(kinds.get(plain, "any"), form=form)
