@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from api.core.pod import PodTemplateSpec
 from api.meta import LabelSelector, ObjectMeta
+from api.resource import Resource
 from api.schema import Int32, Int64, IntOrString, Struct, Time, always, field, wire
 
 
@@ -58,3 +59,17 @@ class Deployment(Struct):
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
     spec: Annotated[DeploymentSpec, wire(2)] = field(default_factory=DeploymentSpec)
     status: Annotated[DeploymentStatus, wire(3)] = field(default_factory=DeploymentStatus)
+
+
+RESOURCE: Final[Resource[Deployment]] = Resource(
+    type=Deployment,
+    group="apps",
+    version="v1",
+    kind="Deployment",
+    plural="deployments",
+    namespaced=True,
+    short_names=("deploy",),
+    categories=("all",),
+    subresources=("status", "scale"),
+    generation=True,
+)

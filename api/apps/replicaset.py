@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from api.core.pod import PodTemplateSpec
 from api.meta import LabelSelector, ObjectMeta
+from api.resource import Resource
 from api.schema import Int32, Int64, Struct, Time, always, field, wire
 
 
@@ -41,3 +42,17 @@ class ReplicaSet(Struct):
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
     spec: Annotated[ReplicaSetSpec, wire(2)] = field(default_factory=ReplicaSetSpec)
     status: Annotated[ReplicaSetStatus, wire(3)] = field(default_factory=ReplicaSetStatus)
+
+
+RESOURCE: Final[Resource[ReplicaSet]] = Resource(
+    type=ReplicaSet,
+    group="apps",
+    version="v1",
+    kind="ReplicaSet",
+    plural="replicasets",
+    namespaced=True,
+    short_names=("rs",),
+    categories=("all",),
+    subresources=("status", "scale"),
+    generation=True,
+)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from api.meta import ObjectMeta
+from api.resource import Resource
 from api.schema import Int64, Struct, Time, always, field, wire
 
 
@@ -32,3 +33,14 @@ class TokenRequest(Struct):
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
     spec: Annotated[TokenRequestSpec, wire(2, required=True)] = field(default_factory=TokenRequestSpec)
     status: Annotated[TokenRequestStatus, wire(3)] = field(default_factory=TokenRequestStatus)
+
+
+RESOURCE: Final[Resource[TokenRequest]] = Resource(
+    type=TokenRequest,
+    group="authentication.k8s.io",
+    version="v1",
+    kind="TokenRequest",
+    plural="",
+    namespaced=True,
+    verbs=(),
+)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from api.meta import LabelSelectorRequirement, ObjectMeta
+from api.resource import Resource
 from api.schema import Struct, always, field, wire
 
 
@@ -61,3 +62,14 @@ class SelfSubjectAccessReview(Struct):
         default_factory=SelfSubjectAccessReviewSpec
     )
     status: Annotated[SubjectAccessReviewStatus, wire(3)] = field(default_factory=SubjectAccessReviewStatus)
+
+
+RESOURCE: Final[Resource[SelfSubjectAccessReview]] = Resource(
+    type=SelfSubjectAccessReview,
+    group="authorization.k8s.io",
+    version="v1",
+    kind="SelfSubjectAccessReview",
+    plural="selfsubjectaccessreviews",
+    namespaced=False,
+    verbs=("create",),
+)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from api.meta import ObjectMeta
+from api.resource import Resource
 from api.schema import Int32, Struct, always, field, wire
 
 
@@ -23,3 +24,14 @@ class Scale(Struct):
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
     spec: Annotated[ScaleSpec, wire(2)] = field(default_factory=ScaleSpec)
     status: Annotated[ScaleStatus, wire(3)] = field(default_factory=ScaleStatus)
+
+
+RESOURCE: Final[Resource[Scale]] = Resource(
+    type=Scale,
+    group="autoscaling",
+    version="v1",
+    kind="Scale",
+    plural="",
+    namespaced=True,
+    verbs=(),
+)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from api.meta import ObjectMeta
+from api.resource import Resource
 from api.schema import Int32, MicroTime, Struct, always, field, wire
 
 
@@ -23,3 +24,13 @@ class Lease(Struct):
     kind: str = always("Lease")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
     spec: Annotated[LeaseSpec, wire(2)] = field(default_factory=LeaseSpec)
+
+
+RESOURCE: Final[Resource[Lease]] = Resource(
+    type=Lease,
+    group="coordination.k8s.io",
+    version="v1",
+    kind="Lease",
+    plural="leases",
+    namespaced=True,
+)

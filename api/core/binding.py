@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from api.core.references import ObjectReference
 from api.meta import ObjectMeta
+from api.resource import Resource
 from api.schema import Struct, always, field, wire
 
 
@@ -14,3 +15,14 @@ class Binding(Struct):
     kind: str = always("Binding")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
     target: Annotated[ObjectReference, wire(2, required=True)] = field(default_factory=ObjectReference)
+
+
+RESOURCE: Final[Resource[Binding]] = Resource(
+    type=Binding,
+    group="",
+    version="v1",
+    kind="Binding",
+    plural="bindings",
+    namespaced=True,
+    verbs=("create",),
+)

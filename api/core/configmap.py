@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from api.meta import ObjectMeta
+from api.resource import Resource
 from api.schema import Struct, always, field, wire
 
 
@@ -15,3 +16,14 @@ class ConfigMap(Struct):
     immutable: Annotated[bool | None, wire(4)] = None
     data: Annotated[dict[str, str], wire(2)] = {}
     binary_data: Annotated[dict[str, bytes], wire(3)] = {}
+
+
+RESOURCE: Final[Resource[ConfigMap]] = Resource(
+    type=ConfigMap,
+    group="",
+    version="v1",
+    kind="ConfigMap",
+    plural="configmaps",
+    namespaced=True,
+    short_names=("cm",),
+)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from api.core.references import ObjectReference
 from api.meta import ObjectMeta
+from api.resource import Resource
 from api.schema import Int32, MicroTime, Struct, Time, always, field, wire
 
 
@@ -37,3 +38,14 @@ class Event(Struct):
     related: Annotated[ObjectReference | None, wire(13)] = None
     reporting_component: Annotated[str, wire(14)] = ""
     reporting_instance: Annotated[str, wire(15)] = ""
+
+
+RESOURCE: Final[Resource[Event]] = Resource(
+    type=Event,
+    group="",
+    version="v1",
+    kind="Event",
+    plural="events",
+    namespaced=True,
+    short_names=("ev",),
+)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from api.meta import ObjectMeta
+from api.resource import Resource
 from api.schema import Struct, Time, always, field, wire
 
 
@@ -33,3 +34,15 @@ class Namespace(Struct):
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
     spec: Annotated[NamespaceSpec, wire(2)] = field(default_factory=NamespaceSpec)
     status: Annotated[NamespaceStatus, wire(3)] = field(default_factory=NamespaceStatus)
+
+
+RESOURCE: Final[Resource[Namespace]] = Resource(
+    type=Namespace,
+    group="",
+    version="v1",
+    kind="Namespace",
+    plural="namespaces",
+    namespaced=False,
+    short_names=("ns",),
+    subresources=("status", "finalize"),
+)

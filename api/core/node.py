@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from api.meta import ObjectMeta
+from api.resource import Resource
 from api.schema import Int32, Int64, Quantity, Struct, Time, always, field, wire
 
 
@@ -127,3 +128,15 @@ class Node(Struct):
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
     spec: Annotated[NodeSpec, wire(2)] = field(default_factory=NodeSpec)
     status: Annotated[NodeStatus, wire(3)] = field(default_factory=NodeStatus)
+
+
+RESOURCE: Final[Resource[Node]] = Resource(
+    type=Node,
+    group="",
+    version="v1",
+    kind="Node",
+    plural="nodes",
+    namespaced=False,
+    short_names=("no",),
+    subresources=("status",),
+)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from api.core.containers import Container, EphemeralContainer, PodSecurityContext, ResourceRequirements
 from api.core.references import LocalObjectReference, NodeSelector, NodeSelectorTerm
 from api.core.volumes import Volume
 from api.meta import LabelSelector, ObjectMeta
+from api.resource import Resource
 from api.schema import Int32, Int64, Quantity, Struct, Time, always, field, wire
 
 
@@ -314,3 +315,17 @@ class Pod(Struct):
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
     spec: Annotated[PodSpec, wire(2)] = field(default_factory=PodSpec)
     status: Annotated[PodStatus, wire(3)] = field(default_factory=PodStatus)
+
+
+RESOURCE: Final[Resource[Pod]] = Resource(
+    type=Pod,
+    group="",
+    version="v1",
+    kind="Pod",
+    plural="pods",
+    namespaced=True,
+    short_names=("po",),
+    categories=("all",),
+    subresources=("status", "binding", "log", "exec", "attach", "portforward"),
+    generation=True,
+)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from api.meta import ObjectMeta
+from api.resource import Resource
 from api.schema import Struct, always, field, wire
 
 
@@ -16,3 +17,13 @@ class Secret(Struct):
     data: Annotated[dict[str, bytes], wire(2)] = {}
     string_data: Annotated[dict[str, str], wire(4)] = {}
     type: Annotated[str, wire(3)] = ""
+
+
+RESOURCE: Final[Resource[Secret]] = Resource(
+    type=Secret,
+    group="",
+    version="v1",
+    kind="Secret",
+    plural="secrets",
+    namespaced=True,
+)

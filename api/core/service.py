@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from api.meta import Condition, ObjectMeta
+from api.resource import Resource
 from api.schema import Int32, IntOrString, Struct, always, field, wire
 
 
@@ -87,3 +88,16 @@ class Service(Struct):
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
     spec: Annotated[ServiceSpec, wire(2)] = field(default_factory=ServiceSpec)
     status: Annotated[ServiceStatus, wire(3)] = field(default_factory=ServiceStatus)
+
+
+RESOURCE: Final[Resource[Service]] = Resource(
+    type=Service,
+    group="",
+    version="v1",
+    kind="Service",
+    plural="services",
+    namespaced=True,
+    short_names=("svc",),
+    categories=("all",),
+    subresources=("status",),
+)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from api.core.references import LocalObjectReference, ObjectReference
 from api.meta import ObjectMeta
+from api.resource import Resource
 from api.schema import Struct, always, field, wire
 
 
@@ -16,3 +17,15 @@ class ServiceAccount(Struct):
     secrets: Annotated[list[ObjectReference], wire(2, merge_key="name", list_type="map", list_keys=("name",))] = []
     image_pull_secrets: Annotated[list[LocalObjectReference], wire(3, list_type="atomic")] = []
     automount_service_account_token: Annotated[bool | None, wire(4)] = None
+
+
+RESOURCE: Final[Resource[ServiceAccount]] = Resource(
+    type=ServiceAccount,
+    group="",
+    version="v1",
+    kind="ServiceAccount",
+    plural="serviceaccounts",
+    namespaced=True,
+    short_names=("sa",),
+    subresources=("token",),
+)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from api.core.references import ObjectReference
 from api.meta import ObjectMeta
+from api.resource import Resource
 from api.schema import Int32, Struct, always, field, wire
 
 
@@ -48,3 +49,14 @@ class EndpointSlice(Struct):
     address_type: Annotated[str, wire(4, required=True)] = always("")
     endpoints: Annotated[list[Endpoint], wire(2, required=True, list_type="atomic")] = []
     ports: Annotated[list[EndpointPort], wire(3, list_type="atomic")] = []
+
+
+RESOURCE: Final[Resource[EndpointSlice]] = Resource(
+    type=EndpointSlice,
+    group="discovery.k8s.io",
+    version="v1",
+    kind="EndpointSlice",
+    plural="endpointslices",
+    namespaced=True,
+    generation=True,
+)

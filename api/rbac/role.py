@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from api.meta import ObjectMeta
 from api.rbac.rules import PolicyRule
+from api.resource import Resource
 from api.schema import Struct, always, field, wire
 
 
@@ -14,3 +15,13 @@ class Role(Struct):
     kind: str = always("Role")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
     rules: Annotated[list[PolicyRule], wire(2, list_type="atomic")] = []
+
+
+RESOURCE: Final[Resource[Role]] = Resource(
+    type=Role,
+    group="rbac.authorization.k8s.io",
+    version="v1",
+    kind="Role",
+    plural="roles",
+    namespaced=True,
+)
