@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -82,3 +82,81 @@ class AdmissionPlugin(Protocol):
 
     async def admit(self, request: AdmissionRequest) -> None: ...
     async def validate(self, request: AdmissionRequest) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a request shows of who sends it, before anyone believes it."""
+
+    certificate: bytes = b""
+    """DER of the client certificate, whose chain TLS has already verified; empty when none was shown."""
+    token: str = ""
+    """From `Authorization: Bearer`."""
+    has_other_authorization: bool = False
+    """Whether an Authorization header of another scheme (Basic) came along, which nobody here accepts."""
+    impersonate: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Impersonate-* headers by lower-case name."""
+
+
+class Authenticator(Protocol):
+    """Says who is asking."""
+
+    async def authenticate(self, credentials: Credentials) -> User | None:
+        """Return the user, or None when the credentials are of no kind that is known here.
+
+        Raises:
+            Unauthorized: they are of a known kind and wrong (a forged, expired or revoked token).
+        """
+        ...
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on its way through the chain, from either door.
+
+    A door fills it in; the authentication filter sets `user`; verbs read it and append to `warnings`.
+    """
+
+    info: RequestInfo
+    credentials: Credentials = field(default_factory=Credentials)
+    user: User = ANONYMOUS
+    resource: Resource[Any] | None = None
+    """Found by group, version and plural; None for paths, and where there is no such resource."""
+    body: bytes = b""
+    content_type: str = ""
+    """Of the body; empty means JSON."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """The query's parameters by their names there: dryRun, fieldValidation, labelSelector, limit, ..."""
+    warnings: list[str] = field(default_factory=list)
+    """Sentences for the client, sent as Warning headers."""
+    remote: str = ""
+    """The peer's address, for the audit log."""
+    user_agent: str = ""
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing is to be stored."""
+        return self.options.get("dryRun") == "All"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One object, as the verbs return it."""
+
+    json: bytes
+    """With metadata.resourceVersion in it."""
+    resource_version: str = ""
+    code: int = 200
+    """201 when it was created."""
+    object: Any = None
+    """Decoded, where the verb had it at hand; shared, never to be changed."""
+
+
+Handler = Callable[[Call], Awaitable[Any]]
+"""What does the work at the end of the chain: a verb, a subresource, a document."""
+
+
+class SubresourceHandler(Protocol):
+    """One verb on one subresource, such as create on serviceaccounts/token."""
+
+    async def __call__(self, call: Call) -> Answer: ...
