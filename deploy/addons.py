@@ -1,0 +1,32 @@
+"""What every cluster has beside its control plane: the DNS Service that pods are told of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from api import discover
+from api.errors import AlreadyExists
+from client.verbs import Client, key_of
+
+MANIFESTS = Path(__file__).parent / "manifests"
+
+
+async def apply_dns(client: Client, address: str) -> None:
+    """Create or update the Service `kube-dns` and the endpoints that lead to `address`."""
+    text = (MANIFESTS / "dns.yaml").read_text().replace("${DNS_ADDRESS}", address)
+    for document in yaml.safe_load_all(text):
+        await _apply(client, document)
+
+
+async def _apply(client: Client, document: dict[str, Any]) -> None:
+    resource = discover.by_kind(document["apiVersion"], document["kind"])
+    assert resource is not None, f"the manifest names a kind that is not served: {document['kind']}"
+    decoded = msgspec.convert(document, resource.type)
+    try:
+        await client.create(resource, decoded)
+    except AlreadyExists:
+        await client.patch(resource, key_of(decoded), document)

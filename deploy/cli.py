@@ -1,0 +1,258 @@
+"""`steer`: one verb a function; nothing is decided here.
+
+Bad input is one line on stderr and exit code 2; what cannot be done is one line (or one a reason) and exit code 1.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deploy import local
+from deploy.local import CannotDo, ProcessStatus
+from deploy.plan import NODES_MAX, Cluster, Paths
+
+app = typer.Typer(
+    name="steer",
+    help="Run, look at, measure and break a Steersman cluster.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+images_app = typer.Typer(help="Container images of the nodes.", no_args_is_help=True)
+node_app = typer.Typer(help="One node of this machine's cluster.", no_args_is_help=True)
+app.add_typer(images_app, name="images")
+app.add_typer(node_app, name="node")
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def default_data_dir() -> Path:
+    """Return where a cluster lives unless told otherwise."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/steersman")
+    return Path.home() / ".local" / "share" / "steersman"
+
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Where the cluster lives; several can live side by side.")
+]
+Output = Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How to print.")]
+
+
+def _directory(data_dir: Path | None) -> Path:
+    return (data_dir or default_data_dir()).expanduser().absolute()
+
+
+class _Progress:
+    """Shows each step on a line of its own with the time it took, or nothing when the whole took under a second."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def __call__(self, step: str) -> None:
+        err.print(f"[dim]{time.monotonic() - self._started:5.1f} s[/]  {step}")
+
+
+@app.command()
+def up(
+    nodes: Annotated[
+        int | None, typer.Option(min=1, max=NODES_MAX, help="How many nodes; more grow a cluster.")
+    ] = None,
+    runtime: Annotated[
+        Literal["containerd", "hollow"] | None,
+        typer.Option(help="containerd, or hollow: containers exist only in memory, no root needed."),
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1024, max=65000, help="First of the ports taken (6443).")] = None,
+    failover: Annotated[
+        Literal["default", "fast"] | None,
+        typer.Option(help="default: a silent node is lost after 50 s and evicted after 300; fast: 10 s and 10 s."),
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Start a whole cluster on this machine; returns when every node is Ready."""
+    wanted = Cluster(data_dir=str(_directory(data_dir)))
+    if Paths(wanted.directory).cluster.exists():
+        wanted = local.read_cluster(wanted.directory)
+    for name, value in (("nodes", nodes), ("runtime", runtime), ("port", port), ("failover", failover)):
+        if value is not None:
+            setattr(wanted, name, value)
+    started = time.monotonic()
+    cluster = local.up(wanted, _Progress())
+    took = f"{time.monotonic() - started:.1f} s"
+    count = f"{cluster.nodes} node{'s' if cluster.nodes != 1 else ''}"
+    out.print(f"[bold green]ready[/] in {took}: {count}, {cluster.runtime} runtime")
+    context = local.context_name(cluster)
+    out.print(f"  kubectl --context {context} get nodes    [dim]or[/]  export KUBECONFIG=$(steer kubeconfig)")
+
+
+@app.command()
+def down(
+    purge: Annotated[bool, typer.Option("--purge", help="Delete its data as well.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Stop the cluster: containers, processes, namespaces, rules."""
+    directory = _directory(data_dir)
+    if not Paths(directory).cluster.exists():
+        out.print(f"nothing to stop: there is no cluster in {directory}")
+        return
+    cluster = local.read_cluster(directory)
+    local.down(cluster, _Progress(), purge=purge)
+    out.print("[bold]down[/]" + ("" if not purge else ", and its data deleted"))
+
+
+@app.command()
+def status(data_dir: DataDir = None, output: Output = "text") -> None:
+    """Show every process and node: pid, health, memory, restarts, certificates, logs."""
+    cluster = local.read_cluster(_directory(data_dir))
+    processes = local.status(cluster)
+    from deploy import inspect
+
+    view = inspect.look(cluster) if any(p.name == "apiserver" and p.is_running for p in processes) else None
+    if output == "json":
+        shown = {
+            "dataDir": cluster.data_dir,
+            "runtime": cluster.runtime,
+            "port": cluster.port,
+            "processes": list(local.to_json(processes)),
+            "store": view.store if view else None,
+            "nodes": view.nodes if view else [],
+        }
+        print(local.dump_json(shown))
+    else:
+        _print_processes(processes)
+        if view:
+            _print_view(view)
+        out.print(f"[dim]logs: {Paths(cluster.directory).logs}/NAME.log[/]")
+    if any(not process.is_running or process.is_ready is False for process in processes):
+        raise typer.Exit(1)
+
+
+@app.command()
+def kubeconfig(data_dir: DataDir = None) -> None:
+    """Print the path of the admin kubeconfig."""
+    print(Paths(local.read_cluster(_directory(data_dir)).directory).kubeconfig)
+
+
+@images_app.command("load")
+def images_load(
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, help="OCI archives.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Put OCI or docker archives into every node."""
+    from deploy import hosts
+
+    for line in hosts.load_images(local.read_cluster(_directory(data_dir)), files):
+        out.print(line)
+
+
+@images_app.command("list")
+def images_list(data_dir: DataDir = None) -> None:
+    """List the images that each node has."""
+    from deploy import hosts
+
+    table = Table(box=None, header_style="", pad_edge=False)
+    for heading in ("NODE", "IMAGE", "SIZE"):
+        table.add_column(heading)
+    for node, image, size in hosts.list_images(local.read_cluster(_directory(data_dir))):
+        table.add_row(node, image, size)
+    out.print(table)
+
+
+@node_app.command("power-off")
+def node_power_off(name: str, data_dir: DataDir = None) -> None:
+    """Cut a node's power: everything in it stops at once, with no goodbye."""
+    local.power(local.read_cluster(_directory(data_dir)), name, on=False)
+    out.print(f"{name} is off")
+
+
+@node_app.command("power-on")
+def node_power_on(name: str, data_dir: DataDir = None) -> None:
+    """Switch a node on again."""
+    local.power(local.read_cluster(_directory(data_dir)), name, on=True)
+    out.print(f"{name} is on")
+
+
+def _print_processes(processes: list[ProcessStatus]) -> None:
+    table = Table(box=None, header_style="", pad_edge=False)
+    for heading in ("PROCESS", "PID", "STATE", "RESTARTS", "UP", "MEMORY", "CERTIFICATE ENDS"):
+        table.add_column(heading, justify="right" if heading in ("PID", "RESTARTS", "UP", "MEMORY") else "left")
+    for process in processes:
+        if process.problem:
+            state = f"[red]{process.problem}[/]"
+        else:
+            state = "[green]ready[/]" if process.is_ready else "running"
+        table.add_row(
+            process.name,
+            str(process.pid or "-"),
+            state,
+            str(process.restarts),
+            _duration(process.uptime_s) if process.is_running else "-",
+            f"{process.rss_bytes / 2**20:.0f} MiB" if process.is_running else "-",
+            process.certificate_ends,
+        )
+    out.print(table)
+
+
+def _print_view(view: object) -> None:
+    from deploy.inspect import View
+
+    assert isinstance(view, View)
+    if view.store:
+        facts = "  ".join(f"{key} {value}" for key, value in view.store.items())
+        out.print(f"\nstore: {facts}")
+    table = Table(box=None, header_style="", pad_edge=False)
+    for heading in ("NODE", "STATE", "ADDRESS", "PODS"):
+        table.add_column(heading)
+    for node in view.nodes:
+        color = "green" if node["state"] == "Ready" else "red"
+        table.add_row(node["name"], f"[{color}]{node['state']}[/]", node["address"], str(node["pods"]))
+    out.print()
+    out.print(table)
+    if view.problem:
+        out.print(f"[red]{view.problem}[/]")
+
+
+def _duration(seconds: float) -> str:
+    minutes = int(seconds) // 60
+    if minutes < 2:
+        return f"{int(seconds)} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"
+
+
+def main() -> None:
+    """Run the command line; the console script."""
+    import click
+
+    try:
+        _add_bench()
+        code = app(standalone_mode=False)
+    except click.ClickException as error:
+        err.print(f"steer: {error.format_message()} (see --help)", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except CannotDo as error:
+        for line in str(error).splitlines():
+            err.print(f"steer: {line}", style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _add_bench() -> None:
+    """Add `steer bench` only when it is asked for or listed: its imports are slow."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("bench", "--help"):
+        from lab.bench.cli import app as bench_app
+
+        app.add_typer(bench_app, name="bench", help="Measure a cluster.")
+
+
+if __name__ == "__main__":
+    main()

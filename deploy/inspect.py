@@ -1,0 +1,78 @@
+"""What only the cluster itself can tell `steer status`: the store's state, and the nodes as the API shows them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from client.transport import GrpcTransport
+
+from api.core import node, pod
+from api.errors import ApiError
+from client.verbs import Client
+from component.serve import Identity
+from deploy.local import admin_identity
+from deploy.plan import STORE_CLIENT, Cluster, Paths
+from store.client import StoreClient
+
+ANSWER_WITHIN_S = 5.0
+
+
+@dataclass(slots=True)
+class View:
+    """Inside knowledge; `problem` says what could not be learnt."""
+
+    store: dict[str, Any] | None = None
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+    problem: str = ""
+
+
+def look(cluster: Cluster) -> View:
+    """Ask the store and the API server; never raises for one that does not answer."""
+    return asyncio.run(_look(cluster))
+
+
+async def _look(cluster: Cluster) -> View:
+    view = View()
+    problems = []
+    try:
+        view.store = await asyncio.wait_for(_store(cluster), ANSWER_WITHIN_S)
+    except Exception as error:  # whatever is wrong with it is what the reader wants to know
+        problems.append(f"the store does not answer: {error or type(error).__name__}")
+    try:
+        view.nodes = await asyncio.wait_for(_nodes(cluster), ANSWER_WITHIN_S)
+    except (ApiError, TimeoutError) as error:
+        problems.append(f"the API server does not answer: {error or type(error).__name__}")
+    view.problem = "; ".join(problems)
+    return view
+
+
+async def _store(cluster: Cluster) -> dict[str, Any]:
+    directory = Paths(cluster.directory).pki / "store"
+    identity = Identity(directory / "apiserver.crt", directory / "apiserver.key", directory / "ca.crt")
+    client = StoreClient([f"127.0.0.1:{cluster.port + STORE_CLIENT}"], identity)
+    try:
+        found = await client.status()
+        return {name: getattr(found, name) for name in ("leader", "term", "revision") if hasattr(found, name)}
+    finally:
+        await client.close()
+
+
+async def _nodes(cluster: Cluster) -> list[dict[str, Any]]:
+    client = Client(GrpcTransport([f"127.0.0.1:{cluster.port + 1}"], admin_identity(cluster)))
+    try:
+        nodes = await client.list(node.RESOURCE, resource_version="0")
+        pods = await client.list(pod.RESOURCE, resource_version="0")
+    finally:
+        await client.close()
+    count = Counter(found.spec.node_name for found in pods.items)
+    shown = []
+    for found in nodes.items:
+        ready = next((condition for condition in found.status.conditions if condition.type == "Ready"), None)
+        address = next((a.address for a in found.status.addresses if a.type == "InternalIP"), "")
+        state = "Ready" if ready and ready.status == "True" else f"NotReady ({ready.reason if ready else 'no status'})"
+        name = found.metadata.name
+        shown.append({"name": name, "state": state, "address": address, "pods": count[name]})
+    return shown

@@ -1,0 +1,450 @@
+"""One command, a whole cluster on this machine: what `steer up`, `down` and `status` do.
+
+Each step looks at what is there and does the rest, so a second `up` changes nothing and one that was cut short is
+finished by the next. Progress goes to a `Report`; whatever cannot work raises `CannotDo` with a sentence
+that says what would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from component.serve import Identity
+from deploy import kubeconfig, preflight, supervisor
+from deploy.pki import Pki, expiry
+from deploy.plan import SERVICE_CIDR, Addresses, Cluster, Paths, Plan, Process, first_service_address, plan
+
+READY_WITHIN_S = 120.0
+POLL_S = 0.05
+
+
+class CannotDo(Exception):
+    """What was asked cannot be done; the message says why, and what would be right."""
+
+
+Report = Callable[[str], None]
+"""Takes one short line for each step."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStatus:
+    """One process, as `steer status` shows it."""
+
+    name: str
+    pid: int
+    node: str
+    is_running: bool
+    is_ready: bool | None
+    """None: it has no health address that can be asked from here."""
+    problem: str
+    restarts: int
+    uptime_s: float
+    rss_bytes: int
+    certificate_ends: str
+    log: str
+
+
+def read_cluster(data_dir: Path) -> Cluster:
+    """Return the cluster kept in `data_dir`.
+
+    Raises:
+        CannotDo: there is none, or its file is damaged.
+    """
+    path = Paths(data_dir).cluster
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Cluster)
+    except FileNotFoundError:
+        raise CannotDo(f"there is no cluster in {data_dir}: `steer up` makes one") from None
+    except msgspec.MsgspecError as error:
+        raise CannotDo(f"{path} is damaged ({error}): `steer down --purge` clears it") from None
+
+
+def is_up(cluster: Cluster) -> bool:
+    """Whether a supervisor runs this cluster."""
+    state = supervisor.read_state(Paths(cluster.directory))
+    return bool(state.supervisor and supervisor.start_time(state.supervisor)) and bool(state.processes)
+
+
+def up(wanted: Cluster, report: Report) -> Cluster:
+    """Bring `wanted` up and return when every node is Ready.
+
+    Raises:
+        CannotDo: the machine lacks something, the data dir holds another cluster, or something did not get ready.
+    """
+    paths = Paths(wanted.directory)
+    cluster = _settle(wanted, paths)
+    running = is_up(cluster)
+    if problems := preflight.problems(cluster, is_running=running):
+        raise CannotDo("\n".join(problems))
+    for directory in (paths.data, paths.run, paths.logs, paths.nodes):
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    addresses = _prepare_hosts(cluster, report)
+    issued = _issue_certificates(cluster, paths, addresses, report)
+    wanted_plan = plan(cluster, addresses)
+    _replace(paths.cluster, msgspec.json.format(msgspec.json.encode(cluster)))
+    changed = not paths.plan.exists() or supervisor.read_plan(paths) != wanted_plan
+    _replace(paths.plan, msgspec.json.format(msgspec.json.encode(wanted_plan)))
+    if not running:
+        report("starting the supervisor")
+        _start_supervisor(paths)
+    elif changed or issued:
+        report("telling the supervisor what changed")
+        supervisor.order(paths, "reload")
+    _write_kubeconfig(cluster, paths)
+    report("waiting for the API server")
+    _wait_for(lambda: _problem_of(cluster, _process(wanted_plan, "apiserver")), "the API server", paths)
+    if not cluster.is_hollow:
+        _load_own_images(cluster, report)
+    asyncio.run(_finish(cluster, addresses, report))
+    return cluster
+
+
+def down(cluster: Cluster, report: Report, *, purge: bool) -> None:
+    """Stop everything `up` started; with `purge` delete the data as well. Safe to call twice."""
+    paths = Paths(cluster.directory)
+    if paths.plan.exists():
+        if not is_up(cluster):
+            # A supervisor knows best how to stop what a dead one left running.
+            _start_supervisor(paths)
+        report("stopping containers and processes")
+        with contextlib.suppress(ConnectionError):
+            supervisor.order(paths, "shutdown", timeout_s=180)
+        _await_supervisor_end(paths)
+    if not cluster.is_hollow:
+        report("removing nodes and their network")
+        _remove_hosts(cluster)
+    shutil.rmtree(paths.run, ignore_errors=True)
+    with contextlib.suppress(ValueError, OSError):
+        kubeconfig.remove_from(kubeconfig.user_path(), context_name(cluster))
+    if purge:
+        report(f"deleting {paths.data}")
+        shutil.rmtree(paths.data, ignore_errors=True)
+
+
+def power(cluster: Cluster, node: str, *, on: bool) -> None:
+    """Switch a node off as a power cut would, or on again. It stays so through `up` and restarts."""
+    if node not in cluster.node_names:
+        raise CannotDo(f"there is no node {node!r}: the nodes are {', '.join(cluster.node_names)}")
+    if cluster.is_hollow:
+        raise CannotDo("hollow nodes share one process and have no power switch: use --runtime containerd")
+    paths = Paths(cluster.directory)
+    off = [name for name in cluster.powered_off if name != node] + ([] if on else [node])
+    cluster.powered_off = off
+    _replace(paths.cluster, msgspec.json.format(msgspec.json.encode(cluster)))
+    current = supervisor.read_plan(paths)
+    changed = Plan(cluster=cluster, processes=current.processes)
+    _replace(paths.plan, msgspec.json.format(msgspec.json.encode(changed)))
+    try:
+        supervisor.order(paths, "power-on" if on else "power-off", node=node)
+    except (ConnectionError, RuntimeError) as error:
+        raise CannotDo(str(error)) from None
+
+
+def status(cluster: Cluster) -> list[ProcessStatus]:
+    """Return every process of the cluster as it is now, the supervisor first."""
+    paths = Paths(cluster.directory)
+    state = supervisor.read_state(paths)
+    found = [_supervisor_status(paths, state)]
+    try:
+        current = supervisor.read_plan(paths)
+    except (OSError, msgspec.MsgspecError):
+        return found
+    for process in current.processes:
+        record = state.processes.get(process.name)
+        running = record is not None and supervisor.is_running(record)
+        problem = ""
+        ready: bool | None = None
+        if not running:
+            off = process.node in cluster.powered_off
+            problem = "its node is switched off" if off else "not running"
+        elif process.health:
+            problem = _problem_of(cluster, process) or ""
+            ready = not problem
+        found.append(
+            ProcessStatus(
+                name=process.name,
+                pid=record.pid if record and running else 0,
+                node=process.node,
+                is_running=running,
+                is_ready=ready,
+                problem=problem,
+                restarts=record.restarts if record else 0,
+                uptime_s=time.time() - record.since if record and running else 0.0,
+                rss_bytes=_resident_bytes(record.pid) if record and running else 0,
+                certificate_ends=_certificate_end(process),
+                log=process.log,
+            )
+        )
+    return found
+
+
+def context_name(cluster: Cluster) -> str:
+    """Return the kubectl context's name: `steersman`, with the port for a cluster that is not on the default one."""
+    return kubeconfig.CONTEXT if cluster.port == Cluster(data_dir="").port else f"{kubeconfig.CONTEXT}-{cluster.port}"
+
+
+def admin_identity(cluster: Cluster) -> Identity:
+    """Return the certificate that may do everything."""
+    directory = Paths(cluster.directory).pki / "cluster"
+    return Identity(cert=directory / "admin.crt", key=directory / "admin.key", ca=directory / "ca.crt")
+
+
+# -- steps of up ---------------------------------------------------------------------------------------------
+
+
+def _settle(wanted: Cluster, paths: Paths) -> Cluster:
+    """Return `wanted`, seen against the cluster that the data dir already holds."""
+    if not paths.cluster.exists():
+        return wanted
+    existing = read_cluster(wanted.directory)
+    for name in ("port", "runtime"):
+        if getattr(existing, name) != getattr(wanted, name):
+            raise CannotDo(
+                f"{paths.data} holds a cluster with --{name} {getattr(existing, name)}: "
+                f"leave --{name} as it was, or choose another --data-dir, or `steer down --purge` first"
+            )
+    if wanted.nodes < existing.nodes:
+        raise CannotDo(
+            f"the cluster has {existing.nodes} nodes, and taking nodes away is not supported: "
+            f"give --nodes {existing.nodes} or more, or `steer down --purge` first"
+        )
+    wanted.powered_off = existing.powered_off
+    return wanted
+
+
+def _prepare_hosts(cluster: Cluster, report: Report) -> Addresses:
+    if cluster.is_hollow:
+        return Addresses(advertise=_own_address(), nodes=dict.fromkeys(cluster.node_names, "127.0.0.1"))
+    from deploy import hosts
+
+    report("building the nodes' network")
+    return hosts.prepare(cluster)
+
+
+def _remove_hosts(cluster: Cluster) -> None:
+    from deploy import hosts
+
+    hosts.remove(cluster)
+
+
+def _load_own_images(cluster: Cluster, report: Report) -> None:
+    from deploy import hosts
+
+    hosts.load_own_images(cluster, report)
+
+
+def _issue_certificates(cluster: Cluster, paths: Paths, addresses: Addresses, report: Report) -> bool:
+    pki = Pki(paths.pki)
+    reachable = [addresses.gateway, addresses.advertise, first_service_address(SERVICE_CIDR), socket.gethostname()]
+    issued = bool(pki.ensure_control_plane(reachable, ["s1"]))
+    for name in cluster.node_names:
+        issued = pki.ensure_node(name, [addresses.nodes[name]]) or issued
+    if issued:
+        report("certificates issued")
+    return issued
+
+
+def _write_kubeconfig(cluster: Cluster, paths: Paths) -> None:
+    identity = admin_identity(cluster)
+    server = f"https://127.0.0.1:{cluster.port}"
+    name = context_name(cluster)
+    config = kubeconfig.build(server, identity.ca, identity.cert, identity.key, context=name)
+    kubeconfig.write(paths.kubeconfig, config)
+    try:
+        kubeconfig.merge_into(kubeconfig.user_path(), config)
+    except (ValueError, OSError) as error:
+        print(f"steer: left your kubeconfig alone: {error}", file=sys.stderr)
+
+
+def _start_supervisor(paths: Paths) -> None:
+    paths.logs.mkdir(parents=True, exist_ok=True)
+    log = paths.logs / "supervisor.log"
+    with open(log, "ab") as output:
+        subprocess.Popen(
+            [str(Path(sys.executable).parent / "steer-supervisor"), "--data-dir", str(paths.data)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd="/",
+        )
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ConnectionError, OSError), supervisor.connect(paths):
+            return
+        time.sleep(POLL_S)
+    raise CannotDo(f"the supervisor did not start: see {log}")
+
+
+def _await_supervisor_end(paths: Paths) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        lock = supervisor.take_lock(paths, timeout_s=10)
+        if lock is not None:
+            os.close(lock)
+            return
+
+
+def _process(wanted: Plan, name: str) -> Process:
+    return next(process for process in wanted.processes if process.name == name)
+
+
+def _wait_for(problem: Callable[[], str | None], what: str, paths: Paths) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    last: str | None = "it did not answer"
+    while time.monotonic() < deadline:
+        last = problem()
+        if last is None:
+            return
+        time.sleep(POLL_S)
+    raise CannotDo(f"{what} did not get ready in {READY_WITHIN_S:.0f} s: {last}; its log is in {paths.logs}")
+
+
+async def _finish(cluster: Cluster, addresses: Addresses, report: Report) -> None:
+    """Put the add-ons in place and wait for the nodes."""
+    from client.transport import GrpcTransport
+
+    from client.verbs import Client
+    from deploy import addons
+
+    client = Client(GrpcTransport([f"127.0.0.1:{cluster.port + 1}"], admin_identity(cluster)))
+    try:
+        if addresses.dns:
+            await addons.apply_dns(client, addresses.dns)
+        await _await_nodes(client, cluster, report)
+    finally:
+        await client.close()
+
+
+async def _await_nodes(client: Any, cluster: Cluster, report: Report) -> None:
+    from api.core import node
+
+    wanted = [name for name in cluster.node_names if name not in cluster.powered_off]
+    report(f"waiting for {len(wanted)} node{'s' if len(wanted) != 1 else ''} to be Ready")
+    deadline = time.monotonic() + READY_WITHIN_S
+    waiting: dict[str, str] = {}
+    while time.monotonic() < deadline:
+        listed = {found.metadata.name: found for found in (await client.list(node.RESOURCE)).items}
+        waiting = {}
+        for name in wanted:
+            found = listed.get(name)
+            ready = next((c for c in found.status.conditions if c.type == "Ready"), None) if found else None
+            if ready is None or ready.status != "True":
+                waiting[name] = ready.message if ready else "it has not registered"
+        if not waiting:
+            return
+        await asyncio.sleep(POLL_S)
+    name, why = next(iter(waiting.items()))
+    logs = Paths(cluster.directory).logs
+    raise CannotDo(f"node {name} did not get Ready in {READY_WITHIN_S:.0f} s: {why}; see {logs}/kubelet-{name}.log")
+
+
+# -- looking -------------------------------------------------------------------------------------------------
+
+
+def _problem_of(cluster: Cluster, process: Process) -> str | None:
+    """Ask a process for its health; None when it is ready, else what it says is wrong."""
+    context = None
+    if process.health.startswith("https"):
+        identity = admin_identity(cluster)
+        context = ssl.create_default_context(cafile=str(identity.ca))
+        context.load_cert_chain(identity.cert, identity.key)
+    try:
+        with urllib.request.urlopen(process.health, timeout=2, context=context):
+            return None
+    except urllib.error.HTTPError as error:
+        lines = [line for line in error.read(4096).decode(errors="replace").splitlines() if line.startswith("[-]")]
+        return "; ".join(lines) or f"answers {error.code}"
+    except (OSError, urllib.error.URLError) as error:
+        return f"does not answer ({getattr(error, 'reason', error)})"
+
+
+def _supervisor_status(paths: Paths, state: supervisor.State) -> ProcessStatus:
+    pid = state.supervisor
+    running = bool(pid and supervisor.start_time(pid))
+    since = (paths.run / "supervisor.sock").stat().st_mtime if running else 0.0
+    return ProcessStatus(
+        name="supervisor",
+        pid=pid if running else 0,
+        node="",
+        is_running=running,
+        is_ready=running or None,
+        problem="" if running else "not running",
+        restarts=0,
+        uptime_s=time.time() - since if running else 0.0,
+        rss_bytes=_resident_bytes(pid) if running else 0,
+        certificate_ends="",
+        log=str(paths.logs / "supervisor.log"),
+    )
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
+
+
+def _certificate_end(process: Process) -> str:
+    arguments = process.arguments
+    for flag in ("--cert", "--tls-cert"):
+        if flag in arguments:
+            end = expiry(Path(arguments[arguments.index(flag) + 1].replace("{node}", "node-1")))
+            return end.strftime("%Y-%m-%d") if end else "missing"
+    return ""
+
+
+def _own_address() -> str:
+    """Return an address of this machine that is not loopback, if it has one; no packet is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def to_json(processes: list[ProcessStatus]) -> Iterator[dict[str, Any]]:
+    """Yield each process as JSON values, in camelCase as Kubernetes writes them."""
+    for process in processes:
+        yield {
+            "name": process.name,
+            "pid": process.pid,
+            "node": process.node,
+            "running": process.is_running,
+            "ready": process.is_ready,
+            "problem": process.problem,
+            "restarts": process.restarts,
+            "uptimeSeconds": round(process.uptime_s, 1),
+            "rssBytes": process.rss_bytes,
+            "certificateEnds": process.certificate_ends,
+            "log": process.log,
+        }
+
+
+def dump_json(value: Any) -> str:
+    """Return `value` as indented JSON."""
+    return json.dumps(value, indent=2)

@@ -1,0 +1,210 @@
+"""The cluster's certificates: four trusts that never vouch for each other.
+
+- the store's CA: store members, and the apiserver as their only client;
+- the cluster's CA: the API server, everyone who talks to it, and kubelets as servers;
+- the front proxy's CA: who may tell an aggregated server on whose behalf it asks;
+- the service-account key: signs the tokens of pods.
+
+Keys are EC P-256, written with mode 0600 in directories of mode 0700, each once: calling again makes only
+what is missing, about to expire, or has other names than it should. User and group names are upstream's
+("PKI certificates and requirements").
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+CA_VALIDITY = timedelta(days=3650)
+LEAF_VALIDITY = timedelta(days=365)
+RENEW_BEFORE = timedelta(days=30)
+CLOCK_SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A certificate to be issued: its file's stem, who it names, and where its holder may be reached."""
+
+    stem: str
+    common_name: str
+    organizations: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    """DNS names and addresses; a leaf with hosts may also serve."""
+
+
+class Authority:
+    """One CA, kept as `ca.crt` and `ca.key` in a directory of its own, issuing leaves beside them."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        """Load the CA from `directory`, or make it."""
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.cert_path, self._key_path = directory / "ca.crt", directory / "ca.key"
+        if self._key_path.exists() and self.cert_path.exists():
+            self._cert = x509.load_pem_x509_certificate(self.cert_path.read_bytes())
+            key = serialization.load_pem_private_key(self._key_path.read_bytes(), None)
+            assert isinstance(key, ec.EllipticCurvePrivateKey), f"{self._key_path} is not an EC key"
+            self._key = key
+            return
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        now = datetime.now(UTC)
+        self._cert = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(self._key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - CLOCK_SKEW)
+            .not_valid_after(now + CA_VALIDITY)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_key_usage(ca=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        write_private(self._key_path, _pem(self._key))
+        write_private(self.cert_path, self._cert.public_bytes(serialization.Encoding.PEM))
+
+    def ensure(self, leaf: Leaf) -> bool:
+        """Issue `leaf` unless a good one is there; return whether it was issued now."""
+        cert_path, key_path = self.directory / f"{leaf.stem}.crt", self.directory / f"{leaf.stem}.key"
+        if key_path.exists() and cert_path.exists() and self._is_good(cert_path, leaf):
+            return False
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, name) for name in leaf.organizations]
+        names.append(x509.NameAttribute(NameOID.COMMON_NAME, leaf.common_name))
+        now = datetime.now(UTC)
+        usages = [ExtendedKeyUsageOID.CLIENT_AUTH] + ([ExtendedKeyUsageOID.SERVER_AUTH] if leaf.hosts else [])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name(names))
+            .issuer_name(self._cert.subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - CLOCK_SKEW)
+            .not_valid_after(now + LEAF_VALIDITY)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(ca=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+        )
+        if leaf.hosts:
+            builder = builder.add_extension(x509.SubjectAlternativeName(_alternative_names(leaf.hosts)), critical=False)
+        cert = builder.sign(self._key, hashes.SHA256())
+        write_private(key_path, _pem(key))
+        write_private(cert_path, cert.public_bytes(serialization.Encoding.PEM))
+        return True
+
+    def _is_good(self, path: Path, leaf: Leaf) -> bool:
+        try:
+            cert = x509.load_pem_x509_certificate(path.read_bytes())
+            cert.verify_directly_issued_by(self._cert)
+        except Exception:  # whatever is wrong with the file, a new certificate mends it
+            return False
+        if cert.not_valid_after_utc - datetime.now(UTC) < RENEW_BEFORE:
+            return False
+        subject = [attribute.value for attribute in cert.subject]
+        if subject != [*leaf.organizations, leaf.common_name]:
+            return False
+        try:
+            names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            present = {str(name.value) for name in names}
+        except x509.ExtensionNotFound:
+            present = set()
+        return set(leaf.hosts) <= present
+
+
+class Pki:
+    """All trusts of one cluster, under one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        """Load or make the authorities and the service-account key under `directory`."""
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.cluster = Authority(directory / "cluster", "steersman-cluster-ca")
+        self.store = Authority(directory / "store", "steersman-store-ca")
+        self.front_proxy = Authority(directory / "front-proxy", "steersman-front-proxy-ca")
+        self.front_proxy.ensure(Leaf("client", "front-proxy-client"))
+        self.service_account_key = directory / "service-account" / "sa.key"
+        if not self.service_account_key.exists():
+            self.service_account_key.parent.mkdir(exist_ok=True, mode=0o700)
+            write_private(self.service_account_key, _pem(ec.generate_private_key(ec.SECP256R1())))
+
+    def ensure_control_plane(self, hosts: Sequence[str], store_members: Sequence[str]) -> list[str]:
+        """Issue what every control plane needs; `hosts` are further names and addresses of the API server.
+
+        Returns the stems of what was issued now: their holders must be started again to use it.
+        """
+        names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
+        leaves = [
+            Leaf("apiserver", "kube-apiserver", hosts=(*names, "localhost", "127.0.0.1", *hosts)),
+            Leaf("apiserver-kubelet-client", "steer-apiserver-kubelet-client", ("system:kubelet-api-admins",)),
+            Leaf("scheduler", "system:kube-scheduler"),
+            Leaf("controllers", "system:kube-controller-manager"),
+            Leaf("kubeproxy", "system:kube-proxy"),
+            Leaf("dns", "system:cluster-dns"),
+            Leaf("admin", "kubernetes-admin", ("system:masters",)),
+        ]
+        issued = [leaf.stem for leaf in leaves if self.cluster.ensure(leaf)]
+        members = [Leaf(m, f"steer-store-{m}", hosts=(m, "localhost", "127.0.0.1")) for m in store_members]
+        issued += [leaf.stem for leaf in [*members, Leaf("apiserver", "steer-apiserver")] if self.store.ensure(leaf)]
+        return issued
+
+    def ensure_node(self, name: str, hosts: Sequence[str]) -> bool:
+        """Issue a node's two certificates: its kubelet as a client, and as a server at `hosts`."""
+        client = self.cluster.ensure(Leaf(f"kubelet-{name}", f"system:node:{name}", ("system:nodes",)))
+        serving = self.cluster.ensure(
+            Leaf(f"kubelet-{name}-serving", f"system:node:{name}", ("system:nodes",), hosts=(name, *hosts))
+        )
+        return client or serving
+
+
+def expiry(path: Path) -> datetime | None:
+    """Return when the certificate in `path` ends, or None if there is none to read."""
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError):
+        return None
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write `content` to `path` whole or not at all, readable by its owner only."""
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _key_usage(*, ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
+        key_agreement=False, key_cert_sign=ca, crl_sign=ca, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+
+
+def _alternative_names(hosts: Sequence[str]) -> list[x509.GeneralName]:
+    names: list[x509.GeneralName] = []
+    for host in dict.fromkeys(hosts):
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(host)))
+        except ValueError:
+            names.append(x509.DNSName(host))
+    return names

@@ -1,0 +1,284 @@
+"""Pure: from what was asked of `steer up` to the processes and nodes that a cluster is made of.
+
+A `Cluster` is what the user chose; it is kept in `<data-dir>/cluster.json`, and every verb reads it from there. `plan`
+turns it into a `Plan`: each process with its arguments, log and health address. Nothing here looks at
+the machine; addresses that only the machine knows (the bridge's) come in as arguments.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+SERVICE_CIDR = "10.96.0.0/16"
+CLUSTER_CIDR = "10.244.0.0/16"
+CLUSTER_DNS = "10.96.0.10"
+CLUSTER_DOMAIN = "cluster.local"
+NODES_MAX = 200
+PORTS_NEEDED = 100
+"""Ports from `--port` upward that one cluster may use, beside one for each hollow node."""
+
+SCHEDULER_HEALTH, CONTROLLERS_HEALTH, DNS_HEALTH = 2, 3, 4
+STORE_CLIENT, STORE_PEER, STORE_HEALTH = 10, 20, 30
+HOLLOW_KUBELET, HOLLOW_HEALTH = 100, 5
+
+
+class Cluster(msgspec.Struct, kw_only=True, rename="camel"):
+    """What was asked for: one cluster on this machine."""
+
+    data_dir: str
+    port: int = 6443
+    runtime: str = "containerd"
+    """containerd, or hollow for nodes whose containers exist only in memory."""
+    nodes: int = 1
+    failover: str = "default"
+    """default: upstream's 50 s and 300 s; fast: 10 s and 10 s."""
+    powered_off: list[str] = []
+    """Nodes that were switched off by hand, and stay off."""
+
+    @property
+    def directory(self) -> Path:
+        """The data directory."""
+        return Path(self.data_dir)
+
+    @property
+    def node_names(self) -> list[str]:
+        """node-1, node-2, ... in order."""
+        return [f"node-{number}" for number in range(1, self.nodes + 1)]
+
+    @property
+    def is_hollow(self) -> bool:
+        """Whether containers exist only in memory."""
+        return self.runtime == "hollow"
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One process to keep running."""
+
+    name: str
+    """Unique in the cluster, such as `kubelet-node-1`."""
+    program: str
+    """The console script, such as `steer-kubelet`."""
+    arguments: list[str]
+    log: str
+    node: str = ""
+    """The node it runs in; empty for the machine itself."""
+    health: str = ""
+    """URL that answers 200 when it is ready; empty when there is none to ask from outside."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Everything the supervisor keeps running: processes in the order they start."""
+
+    cluster: Cluster
+    processes: list[Process]
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where things are on this machine, which only the machine can tell."""
+
+    gateway: str = "127.0.0.1"
+    """Where nodes reach the control plane: the bridge's address, or loopback for hollow nodes."""
+    advertise: str = "127.0.0.1"
+    """What the Service `kubernetes` points at; not loopback."""
+    dns: str = ""
+    """Where steer-dns listens; empty: none is run."""
+    nodes: dict[str, str] = field(default_factory=dict)
+    """Each node's own address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Every file of a cluster, by name."""
+
+    data: Path
+
+    @property
+    def pki(self) -> Path:
+        """Certificates and keys."""
+        return self.data / "pki"
+
+    @property
+    def logs(self) -> Path:
+        """One log a process."""
+        return self.data / "logs"
+
+    @property
+    def run(self) -> Path:
+        """What lives only while the cluster does: plan, pids, locks."""
+        return self.data / "run"
+
+    @property
+    def nodes(self) -> Path:
+        """One directory a node."""
+        return self.data / "nodes"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The admin's."""
+        return self.data / "admin.kubeconfig"
+
+    @property
+    def cluster(self) -> Path:
+        """What was asked for."""
+        return self.data / "cluster.json"
+
+    @property
+    def plan(self) -> Path:
+        """What the supervisor keeps running."""
+        return self.run / "plan.json"
+
+    @property
+    def state(self) -> Path:
+        """What the supervisor has running."""
+        return self.run / "state.json"
+
+
+def first_service_address(service_cidr: str) -> str:
+    """Return the ClusterIP of the Service `kubernetes`: the first of the range."""
+    return str(ipaddress.ip_network(service_cidr)[1])
+
+
+def plan(cluster: Cluster, addresses: Addresses) -> Plan:
+    """Return what to run for `cluster`, in start order."""
+    paths = Paths(cluster.directory)
+    builder = _Builder(cluster, paths, addresses)
+    processes = [builder.store(), builder.apiserver(), builder.controllers(), builder.scheduler()]
+    if cluster.is_hollow:
+        if cluster.nodes:
+            processes.append(builder.hollow_kubelets())
+    else:
+        processes.append(builder.dns())
+        for name in cluster.node_names:
+            processes += [builder.kubelet(name), builder.kubeproxy(name)]
+    return Plan(cluster=cluster, processes=processes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Builder:
+    cluster: Cluster
+    paths: Paths
+    addresses: Addresses
+
+    def _process(self, name: str, program: str, arguments: list[str], *, node: str = "", health: str = "") -> Process:
+        log = str(self.paths.logs / f"{name}.log")
+        return Process(name=name, program=program, arguments=arguments, log=log, node=node, health=health)
+
+    def _identity(self, stem: str) -> list[str]:
+        directory = self.paths.pki / "cluster"
+        return ["--cert", f"{directory}/{stem}.crt", "--key", f"{directory}/{stem}.key", "--ca", f"{directory}/ca.crt"]
+
+    def _client(self, stem: str, host: str, health: str) -> list[str]:
+        return ["--apiserver", f"{host}:{self.cluster.port + 1}", *self._identity(stem), "--health", health]
+
+    def _local(self, offset: int) -> str:
+        return f"127.0.0.1:{self.cluster.port + offset}"
+
+    def store(self) -> Process:
+        directory = self.paths.pki / "store"
+        arguments = [
+            "--name", "s1",
+            "--data-dir", str(self.paths.data / "store" / "s1"),
+            "--listen-client", self._local(STORE_CLIENT),
+            "--listen-peer", self._local(STORE_PEER),
+            "--cert", f"{directory}/s1.crt",
+            "--key", f"{directory}/s1.key",
+            "--ca", f"{directory}/ca.crt",
+            "--allowed-clients", "steer-apiserver",
+            "--health", self._local(STORE_HEALTH),
+        ]  # fmt: skip
+        return self._process("store-s1", "steer-store", arguments, health=f"http://{self._local(STORE_HEALTH)}/readyz")
+
+    def apiserver(self) -> Process:
+        cluster, store = self.paths.pki / "cluster", self.paths.pki / "store"
+        arguments = [
+            "--store-endpoints", self._local(STORE_CLIENT),
+            "--store-cert", f"{store}/apiserver.crt",
+            "--store-key", f"{store}/apiserver.key",
+            "--store-ca", f"{store}/ca.crt",
+            "--bind-address", "127.0.0.1" if self.cluster.is_hollow else "0.0.0.0",
+            "--secure-port", str(self.cluster.port),
+            "--grpc-port", str(self.cluster.port + 1),
+            "--advertise-address", self.addresses.advertise,
+            "--tls-cert", f"{cluster}/apiserver.crt",
+            "--tls-key", f"{cluster}/apiserver.key",
+            "--client-ca", f"{cluster}/ca.crt",
+            "--kubelet-client-cert", f"{cluster}/apiserver-kubelet-client.crt",
+            "--kubelet-client-key", f"{cluster}/apiserver-kubelet-client.key",
+            "--kubelet-ca", f"{cluster}/ca.crt",
+            "--service-account-key", str(self.paths.pki / "service-account" / "sa.key"),
+            "--service-cidr", SERVICE_CIDR,
+            "--cluster-domain", CLUSTER_DOMAIN,
+        ]  # fmt: skip
+        if self.cluster.failover == "fast":
+            arguments += ["--default-toleration-s", "10"]
+        return self._process(
+            "apiserver", "steer-apiserver", arguments, health=f"https://127.0.0.1:{self.cluster.port}/readyz"
+        )
+
+    def controllers(self) -> Process:
+        arguments = self._client("controllers", "127.0.0.1", self._local(CONTROLLERS_HEALTH))
+        arguments += ["--cluster-cidr", CLUSTER_CIDR, "--root-ca", str(self.paths.pki / "cluster" / "ca.crt")]
+        if self.cluster.failover == "fast":
+            arguments += ["--node-monitor-grace-s", "10", "--eviction-after-s", "10"]
+        health = f"http://{self._local(CONTROLLERS_HEALTH)}/readyz"
+        return self._process("controllers", "steer-controllers", arguments, health=health)
+
+    def scheduler(self) -> Process:
+        arguments = self._client("scheduler", "127.0.0.1", self._local(SCHEDULER_HEALTH))
+        health = f"http://{self._local(SCHEDULER_HEALTH)}/readyz"
+        return self._process("scheduler", "steer-scheduler", arguments, health=health)
+
+    def dns(self) -> Process:
+        arguments = self._client("dns", "127.0.0.1", self._local(DNS_HEALTH))
+        arguments += ["--listen", f"{self.addresses.dns}:53", "--cluster-domain", CLUSTER_DOMAIN]
+        return self._process("dns", "steer-dns", arguments, health=f"http://{self._local(DNS_HEALTH)}/readyz")
+
+    def _kubelet(self, stem: str, port: int, bind: str) -> list[str]:
+        directory = self.paths.pki / "cluster"
+        return [
+            "--serving-cert", f"{directory}/{stem}-serving.crt",
+            "--serving-key", f"{directory}/{stem}-serving.key",
+            "--client-ca", f"{directory}/ca.crt",
+            "--bind-address", bind,
+            "--port", str(port),
+            "--cluster-dns", CLUSTER_DNS,
+            "--cluster-domain", CLUSTER_DOMAIN,
+        ]  # fmt: skip
+
+    def hollow_kubelets(self) -> Process:
+        health = self._local(HOLLOW_HEALTH)
+        arguments = self._client("kubelet-{node}", "127.0.0.1", health)
+        arguments += self._kubelet("kubelet-{node}", self.cluster.port + HOLLOW_KUBELET, "127.0.0.1")
+        arguments += ["--hollow-nodes", ",".join(self.cluster.node_names), "--node-ip", "127.0.0.1"]
+        arguments += ["--root-dir", str(self.paths.nodes / "{node}" / "kubelet")]
+        return self._process("kubelet-hollow", "steer-kubelet", arguments, health=f"http://{health}/readyz")
+
+    def kubelet(self, node: str) -> Process:
+        directory = self.paths.nodes / node
+        arguments = self._client(f"kubelet-{node}", self.addresses.gateway, "127.0.0.1:10248")
+        arguments += self._kubelet(f"kubelet-{node}", 10250, self.addresses.nodes[node])
+        arguments += [
+            "--node-name", node,
+            "--node-ip", self.addresses.nodes[node],
+            "--runtime-endpoint", f"unix://{directory}/containerd.sock",
+            "--root-dir", f"{directory}/kubelet",
+        ]  # fmt: skip
+        return self._process(f"kubelet-{node}", "steer-kubelet", arguments, node=node)
+
+    def kubeproxy(self, node: str) -> Process:
+        directory = self.paths.nodes / node
+        arguments = self._client("kubeproxy", self.addresses.gateway, "127.0.0.1:10256")
+        arguments += [
+            "--node-name", node,
+            "--node-ip", self.addresses.nodes[node],
+            "--cluster-cidr", CLUSTER_CIDR,
+            "--service-cidr", SERVICE_CIDR,
+            "--cni-conf-dir", f"{directory}/cni",
+            "--cni-state-dir", f"{directory}/ipam",
+        ]  # fmt: skip
+        return self._process(f"kubeproxy-{node}", "steer-kubeproxy", arguments, node=node)

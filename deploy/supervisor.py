@@ -1,0 +1,518 @@
+"""Keeps a cluster's processes running on this machine; systemd does this job on real machines.
+
+The supervisor reads `run/plan.json` (see `deploy.plan`), powers its nodes on, starts every process and starts it again
+with back-off when it dies. What it has running stands in `run/state.json`, so that a supervisor that was killed finds
+its children again: a process is the same one while its pid and start time are. A shell loop, the guard, starts
+the supervisor anew when it dies, and the supervisor does the same for the guard.
+
+It takes orders, one JSON line each, on `run/supervisor.sock`: reload (the plan changed), restart, power-on, power-off
+and shutdown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from component import logs
+from deploy.plan import Paths, Plan, Process
+
+log = logging.getLogger("supervisor")
+
+BACKOFF_FIRST_S = 0.2
+BACKOFF_MAX_S = 10.0
+HEALTHY_AFTER_S = 10.0
+"""A process that ran this long starts again at the first back-off."""
+STOP_GRACE_S = 5.0
+LOG_BYTES_MAX = 32 * 1024 * 1024
+ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2", "GRPC_ENABLE_FORK_SUPPORT": "0"}
+
+GUARD = """
+while [ -e "$1/keep" ]; do
+  flock "$1/supervisor.lock" true
+  [ -e "$1/keep" ] || exit 0
+  "$2" "$3" "$4" >> "$5" 2>&1 < /dev/null &
+  sleep 2
+done
+"""
+"""Waits on the supervisor's lock; when it is let go and the cluster should run, starts a supervisor."""
+
+
+class Node(Protocol):
+    """What the supervisor asks of a node; see `deploy.node_host`. Calls block, and may be repeated."""
+
+    def power_on(self) -> None: ...
+    def power_off(self) -> None: ...
+    def is_on(self) -> bool: ...
+    def argv(self, command: list[str]) -> list[str]: ...
+
+
+class Record(msgspec.Struct, kw_only=True, rename="camel"):
+    """One process that was started, as `state.json` remembers it."""
+
+    pid: int
+    started: int
+    """Start time in clock ticks since boot (proc(5), field 22): tells it from a later process of the same pid."""
+    since: float
+    """When it was started, in seconds since the epoch."""
+    arguments: list[str]
+    restarts: int = 0
+    last_exit: str = ""
+
+
+class State(msgspec.Struct, kw_only=True, rename="camel"):
+    """What `state.json` holds."""
+
+    supervisor: int = 0
+    processes: dict[str, Record] = {}
+    powered_on: list[str] = []
+
+
+def start_time(pid: int) -> int:
+    """Return the start time of process `pid`, or 0 when it is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def is_running(record: Record) -> bool:
+    """Whether the recorded process is still there."""
+    return start_time(record.pid) == record.started != 0
+
+
+def read_state(paths: Paths) -> State:
+    """Return what runs, as the supervisor last wrote it; empty when there is nothing to read."""
+    try:
+        return msgspec.json.decode(paths.state.read_bytes(), type=State)
+    except (OSError, msgspec.MsgspecError):
+        return State()
+
+
+def read_plan(paths: Paths) -> Plan:
+    """Return what should run.
+
+    Raises:
+        OSError, msgspec.MsgspecError: there is no plan, or it is damaged.
+    """
+    return msgspec.json.decode(paths.plan.read_bytes(), type=Plan)
+
+
+@contextlib.contextmanager
+def connect(paths: Paths, timeout_s: float = 5.0) -> Iterator[socket.socket]:
+    """Give a connection to the running supervisor.
+
+    Raises:
+        ConnectionError: none is listening.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(timeout_s)
+        try:
+            with _socket_path(paths) as path:
+                connection.connect(path)
+        except OSError as error:
+            raise ConnectionError(f"no supervisor runs for {paths.data}") from error
+        yield connection
+
+
+def order(paths: Paths, verb: str, *, timeout_s: float = 120.0, **arguments: str) -> dict[str, Any]:
+    """Give the running supervisor an order and return its answer.
+
+    Raises:
+        ConnectionError: no supervisor is listening.
+        RuntimeError: it answered with an error.
+    """
+    with connect(paths, timeout_s=timeout_s) as connection:
+        connection.sendall(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
+        answer: dict[str, Any] = json.loads(connection.makefile().readline() or "{}")
+    if answer.get("error"):
+        raise RuntimeError(answer["error"])
+    return answer
+
+
+@contextlib.contextmanager
+def _socket_path(paths: Paths) -> Iterator[str]:
+    """Give a name of the control socket that fits the 108 bytes of a socket address, however deep the data dir."""
+    descriptor = os.open(paths.run, os.O_DIRECTORY | os.O_PATH)
+    try:
+        yield f"/proc/self/fd/{descriptor}/supervisor.sock"
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(slots=True)
+class _Keeper:
+    """The task that keeps one process running, and how to tell it to stop."""
+
+    process: Process
+    task: asyncio.Task[None]
+
+
+class Supervisor:
+    """Makes what runs equal to the plan, and keeps it so."""
+
+    def __init__(self, paths: Paths, make_nodes: Callable[[Plan], dict[str, Node]]) -> None:
+        """`make_nodes` gives the nodes of a plan by name; it is called again when the plan changes."""
+        self._paths = paths
+        self._make_nodes = make_nodes
+        self._state = read_state(paths)
+        self._keepers: dict[str, _Keeper] = {}
+        self._nodes: dict[str, Node] = {}
+        self._node_is_on: dict[str, asyncio.Event] = {}
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._finished = asyncio.Event()
+        self._changing = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Supervise until a shutdown order."""
+        self._state.supervisor = os.getpid()
+        with contextlib.suppress(FileNotFoundError):
+            (self._paths.run / "supervisor.sock").unlink()
+        with _socket_path(self._paths) as path:
+            server = await asyncio.start_unix_server(self._serve, path)
+        (self._paths.run / "supervisor.sock").chmod(0o600)
+        guard = asyncio.create_task(self._keep_guard())
+        trimmer = asyncio.create_task(self._trim_logs())
+        try:
+            await self._reload()
+            await self._finished.wait()
+        finally:
+            guard.cancel()
+            trimmer.cancel()
+            server.close()
+
+    # -- orders ----------------------------------------------------------------------------------------------
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answer: dict[str, Any]
+        try:
+            request = json.loads(await asyncio.wait_for(reader.readline(), 5))
+            answer = {"ok": await self._obey(request)}
+        except Exception as error:
+            log.exception("order failed")
+            answer = {"error": str(error) or type(error).__name__}
+        writer.write(json.dumps(answer).encode() + b"\n")
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+        if answer.get("ok") == "stopped":
+            self._finished.set()
+
+    async def _obey(self, request: dict[str, str]) -> str:
+        async with self._changing:
+            match request["verb"]:
+                case "reload":
+                    await self._reload()
+                case "restart":
+                    self._signal(request["name"], signal.SIGTERM)
+                case "power-off":
+                    await self._power_off(request["node"])
+                case "power-on":
+                    await self._power_on(request["node"])
+                case "shutdown":
+                    await self._shutdown()
+                    return "stopped"
+                case verb:
+                    raise ValueError(f"unknown order {verb!r}")
+        return "done"
+
+    async def _reload(self) -> None:
+        plan = read_plan(self._paths)
+        wanted = {process.name: process for process in plan.processes}
+        self._nodes = await asyncio.to_thread(self._make_nodes, plan)
+        for name in [name for name in self._state.processes if name not in wanted and name != "guard"]:
+            await self._stop(name)
+        for name, process in wanted.items():
+            keeper = self._keepers.get(name)
+            if keeper and keeper.process == process:
+                continue
+            if keeper:
+                await self._stop(name)
+            if process.node:
+                self._node_is_on.setdefault(process.node, asyncio.Event())
+            self._keepers[name] = _Keeper(process, asyncio.create_task(self._keep(process), name=name))
+        off = set(plan.cluster.powered_off)
+        await asyncio.gather(*(self._power_on(name) for name in self._nodes if name not in off))
+
+    async def _power_on(self, name: str) -> None:
+        node = self._nodes[name]
+        await asyncio.to_thread(node.power_on)
+        self._node_is_on.setdefault(name, asyncio.Event()).set()
+        if name not in self._state.powered_on:
+            self._state.powered_on.append(name)
+        self._write_state()
+        log.info("node is on", extra={"node": name})
+
+    async def _power_off(self, name: str) -> None:
+        node = self._nodes[name]
+        self._node_is_on.setdefault(name, asyncio.Event()).clear()
+        await asyncio.to_thread(node.power_off)
+        if name in self._state.powered_on:
+            self._state.powered_on.remove(name)
+        self._write_state()
+        log.info("node is off", extra={"node": name})
+
+    async def _shutdown(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            (self._paths.run / "keep").unlink()
+        plan = read_plan(self._paths)
+        on_nodes = [process.name for process in plan.processes if process.node or "kubelet" in process.name]
+        await asyncio.gather(*(self._stop(name) for name in on_nodes))
+        await asyncio.gather(*(self._power_off(name) for name in self._nodes))
+        # The store goes last: what the others still want to write on their way out, they can.
+        rest = [process.name for process in plan.processes if process.name not in on_nodes]
+        first = [name for name in rest if not name.startswith(("store", "apiserver"))]
+        await asyncio.gather(*(self._stop(name) for name in first))
+        for name in reversed([name for name in rest if name not in first]):
+            await self._stop(name)
+        for name in [name for name in self._state.processes if name != "guard"]:
+            await self._stop(name)
+        self._state.processes.pop("guard", None)
+        self._write_state()
+
+    async def _stop(self, name: str) -> None:
+        keeper = self._keepers.pop(name, None)
+        if keeper:
+            keeper.task.cancel()
+            await asyncio.wait([keeper.task])
+        record = self._state.processes.get(name)
+        if record and is_running(record):
+            _kill(record.pid, signal.SIGTERM)
+            if not await _ended(record.pid, STOP_GRACE_S):
+                log.warning("killed after its grace period", extra={"process": name, "pid": record.pid})
+                _kill(record.pid, signal.SIGKILL)
+                await _ended(record.pid, STOP_GRACE_S)
+        self._state.processes.pop(name, None)
+        self._reap()
+        self._write_state()
+
+    def _signal(self, name: str, number: signal.Signals) -> None:
+        record = self._state.processes.get(name)
+        if record is None or not is_running(record):
+            raise ValueError(f"{name} is not running")
+        _kill(record.pid, number)
+
+    # -- one process -----------------------------------------------------------------------------------------
+
+    async def _keep(self, process: Process) -> None:
+        """Adopt or start `process`, and start it again each time it ends, until cancelled."""
+        backoff_s = BACKOFF_FIRST_S
+        record = self._state.processes.get(process.name)
+        if record and (record.arguments != [process.program, *process.arguments] or not is_running(record)):
+            if is_running(record):
+                await self._replace(process, record)
+            record = None
+        while True:
+            if process.node:
+                await self._node_is_on[process.node].wait()
+            if record is None:
+                try:
+                    record = await self._start(process)
+                except (OSError, RuntimeError) as error:
+                    log.error("cannot start", extra={"process": process.name, "error": error})
+                    await asyncio.sleep(backoff_s)
+                    backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+                    continue
+            else:
+                log.info("found running", extra={"process": process.name, "pid": record.pid})
+            await _ended(record.pid, None)
+            self._reap()
+            ran_s = time.time() - record.since
+            log.warning("ended", extra={"process": process.name, "pid": record.pid, "ran_s": round(ran_s, 1)})
+            record.last_exit = f"after {ran_s:.0f} s"
+            record = None
+            if ran_s > HEALTHY_AFTER_S:
+                backoff_s = BACKOFF_FIRST_S
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+
+    async def _replace(self, process: Process, record: Record) -> None:
+        log.info("its arguments changed: starting it again", extra={"process": process.name})
+        _kill(record.pid, signal.SIGTERM)
+        if not await _ended(record.pid, STOP_GRACE_S):
+            _kill(record.pid, signal.SIGKILL)
+            await _ended(record.pid, None)
+
+    async def _start(self, process: Process) -> Record:
+        command = [_program(process.program), *process.arguments]
+        argv = self._nodes[process.node].argv(command) if process.node else command
+        Path(process.log).parent.mkdir(parents=True, exist_ok=True)
+        with open(process.log, "ab") as output:
+            child = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd="/",
+                env={**os.environ, **ENVIRONMENT},
+            )
+        self._children.append(child)
+        pid = child.pid if argv is command else await _entered_pid(child)
+        known = self._state.processes.get(process.name)
+        record = Record(
+            pid=pid,
+            started=start_time(pid),
+            since=time.time(),
+            arguments=[process.program, *process.arguments],
+            restarts=known.restarts + 1 if known else 0,
+            last_exit=known.last_exit if known else "",
+        )
+        self._state.processes[process.name] = record
+        self._write_state()
+        log.info("started", extra={"process": process.name, "pid": pid, "restarts": record.restarts})
+        return record
+
+    async def _keep_guard(self) -> None:
+        (self._paths.run / "keep").touch()
+        while True:
+            record = self._state.processes.get("guard")
+            if record is None or not is_running(record):
+                arguments = [str(self._paths.run), _program("steer-supervisor"), "--data-dir", str(self._paths.data)]
+                arguments.append(str(self._paths.logs / "supervisor.log"))
+                child = subprocess.Popen(
+                    ["/bin/sh", "-c", GUARD, "steer-guard", *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                    cwd="/",
+                )
+                self._children.append(child)
+                record = Record(pid=child.pid, started=start_time(child.pid), since=time.time(), arguments=[])
+                self._state.processes["guard"] = record
+                self._write_state()
+            await _ended(record.pid, None)
+            self._reap()
+            await asyncio.sleep(1)
+
+    # -- upkeep ----------------------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        self._children = [child for child in self._children if child.poll() is None]
+
+    def _write_state(self) -> None:
+        temporary = self._paths.state.with_suffix(".new")
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self._state), indent=1))
+        temporary.replace(self._paths.state)
+
+    async def _trim_logs(self) -> None:
+        """Keep each log, and one older copy of it, within bounds; writers append, so the file can be emptied."""
+        while True:
+            for path in self._paths.logs.glob("*.log"):
+                if path.stat().st_size > LOG_BYTES_MAX:
+                    await asyncio.to_thread(shutil.copyfile, path, path.with_suffix(".log.1"))
+                    os.truncate(path, 0)
+            await asyncio.sleep(30)
+
+
+def _program(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def _kill(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+async def _ended(pid: int, timeout_s: float | None) -> bool:
+    """Wait until process `pid`, ours or not, has ended; False when `timeout_s` passed first."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await asyncio.wait_for(ended.wait(), timeout_s)
+        return True
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+async def _entered_pid(child: subprocess.Popen[bytes]) -> int:
+    """Return the pid of the program that nsenter started, once it has.
+
+    Raises:
+        RuntimeError: nsenter ended without starting anything.
+    """
+    listing = Path(f"/proc/{child.pid}/task/{child.pid}/children")
+    for _ in range(200):
+        try:
+            found = listing.read_text().split()
+        except OSError:
+            found = []
+        if found:
+            return int(found[0])
+        if child.poll() is not None:
+            raise RuntimeError(f"could not enter the node (exit code {child.returncode}); see its log")
+        await asyncio.sleep(0.01)
+    raise RuntimeError("could not enter the node within 2 s")
+
+
+def take_lock(paths: Paths, timeout_s: float) -> int | None:
+    """Take the supervisor's lock; None when another still holds it after `timeout_s`."""
+    descriptor = os.open(paths.run / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                return None
+            time.sleep(0.05)
+
+
+def make_nodes(plan: Plan) -> dict[str, Node]:
+    """Return the hosts of a plan's nodes; none for hollow ones, which need no host."""
+    if plan.cluster.is_hollow:
+        return {}
+    from deploy.hosts import hosts_of  # needs root's tools, which hollow clusters do without
+
+    return dict(hosts_of(plan.cluster))
+
+
+def main() -> int:
+    """Run the supervisor of one data directory; returns at once when one is running."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="steer-supervisor", description="Keep a cluster's processes running.")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    paths = Paths(parser.parse_args().data_dir)
+    logs.configure()
+    if not paths.plan.exists():
+        print(f"steer-supervisor: {paths.plan} is not there: `steer up` makes it", file=sys.stderr)
+        return 2
+    if take_lock(paths, timeout_s=5) is None:
+        print(f"steer-supervisor: another one runs for {paths.data}", file=sys.stderr)
+        return 0
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # orders come over the socket; a stray signal must not stop a cluster
+    asyncio.run(Supervisor(paths, make_nodes).run())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
