@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -20,7 +20,7 @@ from api.schema import Struct
 T = TypeVar("T", bound=Struct)
 
 
-class PatchType(str, Enum):
+class PatchType(StrEnum):
     """How a patch is meant; the value is its media type."""
 
     JSON = "application/json-patch+json"
@@ -28,7 +28,7 @@ class PatchType(str, Enum):
     STRATEGIC = "application/strategic-merge-patch+json"
 
 
-class EventType(str, Enum):
+class EventType(StrEnum):
     """What a watch event says."""
 
     ADDED = "ADDED"
@@ -121,7 +121,7 @@ class Client:
     async def get(self, resource: Resource[T], key: ObjectKey, *, subresource: str = "") -> T:
         """Return the object; raises NotFound."""
         answer = await self._transport.get(_address(resource, key.namespace, key.name, subresource))
-        return self._decode(resource.type, answer.json)
+        return self._decode(resource.type, answer)
 
     async def list(
         self,
@@ -142,13 +142,13 @@ class Client:
             field_selector=field_selector,
             resource_version=resource_version,
         )
-        items = [self._decode(resource.type, item.json) for item in answer.items]
+        items = [self._decode(resource.type, item) for item in answer.items]
         return ObjectList(items, answer.resource_version)
 
     async def create(self, resource: Resource[T], obj: T) -> T:
         """Create `obj` in the namespace its metadata names; raises AlreadyExists, Invalid, Forbidden."""
         answer = await self._transport.create(_address(resource, namespace_of(obj)), msgspec.json.encode(obj))
-        return self._decode(resource.type, answer.json)
+        return self._decode(resource.type, answer)
 
     async def create_subresource(self, resource: Resource[T], key: ObjectKey, subresource: str, body: Struct) -> bytes:
         """POST `body` to a subresource (binding, token, eviction) and return the answer's JSON."""
@@ -160,7 +160,7 @@ class Client:
         metadata: Any = obj.metadata  # type: ignore[attr-defined]
         address = _address(resource, metadata.namespace, metadata.name, subresource)
         answer = await self._transport.update(address, msgspec.json.encode(obj))
-        return self._decode(resource.type, answer.json)
+        return self._decode(resource.type, answer)
 
     async def patch(
         self,
@@ -177,7 +177,7 @@ class Client:
         """
         address = _address(resource, key.namespace, key.name, subresource)
         answer = await self._transport.patch(address, msgspec.json.encode(patch), type.value)
-        return self._decode(resource.type, answer.json)
+        return self._decode(resource.type, answer)
 
     async def delete(
         self,
@@ -229,7 +229,7 @@ class Client:
             yield [
                 Event(
                     raw.type,
-                    self._decode(resource.type, raw.json) if raw.json else None,
+                    self._decode(resource.type, raw) if raw.json else None,
                     raw.resource_version,
                 )
                 for raw in batch
@@ -239,11 +239,15 @@ class Client:
         """Close the connection."""
         await self._transport.close()
 
-    def _decode(self, type: type[T], json: bytes) -> T:
+    def _decode(self, type: type[T], raw: RawObject | RawEvent) -> T:
         decoder = self._decoders.get(type)
         if decoder is None:
             decoder = self._decoders[type] = msgspec.json.Decoder(type)
-        decoded: T = decoder.decode(json)
+        decoded: T = decoder.decode(raw.json)
+        # The version may travel only beside the JSON.
+        metadata: Any = getattr(decoded, "metadata", None)
+        if metadata is not None and not metadata.resource_version:
+            metadata.resource_version = raw.resource_version
         return decoded
 
 
