@@ -1,0 +1,67 @@
+"""Acting as someone else: the Impersonate-* headers (`kubectl --as`), for those whom RBAC lets.
+
+Each name asked for is a permission of its own: verb `impersonate` on users, groups, serviceaccounts, uids, or
+`userextras/<key>`. Without Impersonate-User the other headers mean nothing and are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import unquote
+
+from api.errors import BadRequest, Forbidden
+from apiserver.auth.certificates import AUTHENTICATED
+from apiserver.auth.rbac import forbidden
+from apiserver.auth.tokens import USERNAME_PREFIX, groups_of
+from apiserver.request import ANONYMOUS, Authorizer, RequestInfo, User
+
+_EXTRA = "impersonate-extra-"
+
+
+def impersonate(user: User, headers: Mapping[str, tuple[str, ...]], authorizer: Authorizer) -> User:
+    """Return who `user` acts as: itself when no Impersonate header came.
+
+    Raises:
+        BadRequest: groups, uid or extras without a user.
+        Forbidden: `user` may not be one of them.
+    """
+    if not headers:
+        return user
+    names = headers.get("impersonate-user", ())
+    if not names or not names[0]:
+        raise BadRequest("requested impersonation of groups, a uid or extras without impersonating a user")
+    name, groups = names[0], headers.get("impersonate-group", ())
+    uids = headers.get("impersonate-uid", ())
+    extra = {unquote(key[len(_EXTRA) :]): values for key, values in headers.items() if key.startswith(_EXTRA)}
+    for asked in _permissions(name, groups, uids, extra):
+        if not authorizer.authorize(user, asked).allowed:
+            error: Forbidden = forbidden(user, asked)
+            raise error
+    if name == ANONYMOUS.name:
+        return User(name, groups=tuple(groups) or ANONYMOUS.groups)
+    if not groups and (account := _account(name)):
+        groups = groups_of(account[0])
+    return User(name, uids[0] if uids else "", tuple(dict.fromkeys([*groups, AUTHENTICATED])), extra)
+
+
+def _permissions(
+    name: str, groups: tuple[str, ...], uids: tuple[str, ...], extra: Mapping[str, tuple[str, ...]]
+) -> list[RequestInfo]:
+    account = _account(name)
+    if account:
+        asked = [RequestInfo("impersonate", "", "", "v1", "serviceaccounts", "", *account)]
+    else:
+        asked = [RequestInfo("impersonate", "", "", "v1", "users", name=name)]
+    asked += [RequestInfo("impersonate", "", "", "v1", "groups", name=group) for group in groups]
+    kind = "authentication.k8s.io"
+    asked += [RequestInfo("impersonate", "", kind, "v1", "uids", name=uid) for uid in uids]
+    for key, values in extra.items():
+        asked += [RequestInfo("impersonate", "", kind, "v1", "userextras", key, name=value) for value in values]
+    return asked
+
+
+def _account(name: str) -> tuple[str, str] | None:
+    if not name.startswith(USERNAME_PREFIX):
+        return None
+    namespace, _, account = name[len(USERNAME_PREFIX) :].partition(":")
+    return (namespace, account) if namespace and account else None

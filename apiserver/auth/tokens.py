@@ -1,0 +1,323 @@
+"""Service-account tokens: signed, bound, short-lived.
+
+A token is a JWT whose claims say which ServiceAccount it is for, to which audiences, until when, and which object
+(usually a pod) it dies with. `TokenIssuer` signs, `TokenAuthenticator` believes, and any outside party can do so too
+with the public keys that `discovery_document` points to. Claims: KEP-1205 and KEP-4193; OIDC discovery: KEP-1393.
+
+A signature says only what was true when it was made. So every use checks that the ServiceAccount and the bound
+object still exist with the same UID; deleting either revokes the token at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from api.core import node, pod, secret, serviceaccount
+from api.errors import NotFound, Unauthorized
+from api.resource import ObjectKey, Resource
+from apiserver.auth.certificates import AUTHENTICATED
+from apiserver.request import Credentials, User
+from component.clock import Clock
+
+log = logging.getLogger(__name__)
+
+USERNAME_PREFIX = "system:serviceaccount:"
+GROUP_ALL = "system:serviceaccounts"
+POD_NAME_EXTRA = "authentication.kubernetes.io/pod-name"
+POD_UID_EXTRA = "authentication.kubernetes.io/pod-uid"
+NODE_NAME_EXTRA = "authentication.kubernetes.io/node-name"
+NODE_UID_EXTRA = "authentication.kubernetes.io/node-uid"
+CREDENTIAL_ID_EXTRA = "authentication.kubernetes.io/credential-id"
+
+_LEEWAY_S = 10
+"""How far clocks may disagree before a fresh token is refused for being from the future."""
+_BELIEVED_MAX = 4096
+"""How many verified signatures are remembered."""
+
+Read = Callable[[Resource[Any], ObjectKey], Awaitable[Any]]
+"""Returns an object as stored; raises NotFound. A cache may answer first: absence must come from the store."""
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """An object that a token is bound to."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a service-account token says."""
+
+    namespace: str
+    account: Bound
+    audiences: tuple[str, ...]
+    not_before_s: int
+    expires_s: int
+    pod: Bound | None = None
+    node: Bound | None = None
+    """The node of the bound pod, or a node bound by itself."""
+    secret: Bound | None = None
+    token_id: str = ""
+
+    @property
+    def username(self) -> str:
+        """`system:serviceaccount:<namespace>:<name>`."""
+        return f"{USERNAME_PREFIX}{self.namespace}:{self.account.name}"
+
+
+def groups_of(namespace: str) -> tuple[str, ...]:
+    """Return the groups of every ServiceAccount of a namespace."""
+    return (GROUP_ALL, f"{GROUP_ALL}:{namespace}", AUTHENTICATED)
+
+
+def key_id(public: PublicKey) -> str:
+    """Return a key's name in JWT headers: the unpadded base64url SHA-256 of its SubjectPublicKeyInfo."""
+    der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
+
+
+def algorithm_of(public: PublicKey) -> str:
+    """Return the JWS algorithm a key signs with: RS256 for RSA, ES256 for P-256.
+
+    Raises:
+        ValueError: a curve other than P-256.
+    """
+    if isinstance(public, rsa.RSAPublicKey):
+        return "RS256"
+    if isinstance(public.curve, ec.SECP256R1):
+        return "ES256"
+    raise ValueError(f"service account key: curve {public.curve.name} cannot sign tokens; use P-256 or RSA")
+
+
+def load_private_key(pem: bytes) -> PrivateKey:
+    """Return the private key in `pem`.
+
+    Raises:
+        ValueError: it is not PEM, not private, or of a kind that cannot sign tokens; says which.
+    """
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"service account key: not a PEM private key without password: {error}") from None
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise ValueError("service account key: not an RSA or P-256 key")
+    algorithm_of(key.public_key())
+    return key
+
+
+class TokenIssuer:
+    """Signs tokens, and publishes what is needed to verify them.
+
+    Args:
+        key: signs new tokens.
+        issuer: the `iss` claim, a URL.
+        audiences: whom a token is for when its request does not say: the API server itself.
+        former: public keys whose tokens are still believed, for rotation.
+    """
+
+    def __init__(
+        self, key: PrivateKey, issuer: str, audiences: Sequence[str] = (), former: Sequence[PublicKey] = ()
+    ) -> None:
+        self.issuer = issuer
+        self.audiences = tuple(audiences) or (issuer,)
+        self._key = key
+        self._key_id = key_id(key.public_key())
+        self.keys: Mapping[str, PublicKey] = {key_id(public): public for public in (key.public_key(), *former)}
+
+    def sign(self, claims: Claims, issued_s: int) -> str:
+        """Return the signed token."""
+        about: dict[str, Any] = {"namespace": claims.namespace}
+        for field, bound in (("node", claims.node), ("pod", claims.pod), ("secret", claims.secret)):
+            if bound is not None:
+                about[field] = {"name": bound.name} | ({"uid": bound.uid} if bound.uid else {})
+        about["serviceaccount"] = {"name": claims.account.name, "uid": claims.account.uid}
+        payload = {
+            "aud": list(claims.audiences),
+            "exp": claims.expires_s,
+            "iat": issued_s,
+            "iss": self.issuer,
+            "jti": claims.token_id,
+            "kubernetes.io": about,
+            "nbf": claims.not_before_s,
+            "sub": claims.username,
+        }
+        algorithm = algorithm_of(self._key.public_key())
+        return jwt.encode(payload, self._key, algorithm=algorithm, headers={"kid": self._key_id, "typ": None})
+
+    def discovery_document(self, jwks_uri: str) -> dict[str, Any]:
+        """Return what `/.well-known/openid-configuration` answers."""
+        return {
+            "issuer": self.issuer,
+            "jwks_uri": jwks_uri,
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": sorted({algorithm_of(key) for key in self.keys.values()}),
+        }
+
+    def key_set(self) -> dict[str, Any]:
+        """Return what `/openid/v1/jwks` answers."""
+        keys = []
+        for name, public in self.keys.items():
+            if isinstance(public, rsa.RSAPublicKey):
+                described: dict[str, Any] = jwt.algorithms.RSAAlgorithm.to_jwk(public, as_dict=True)
+            else:
+                described = jwt.algorithms.ECAlgorithm.to_jwk(public, as_dict=True)
+            described = {name: value for name, value in described.items() if name != "key_ops"}
+            keys.append({"use": "sig", "kid": name, "alg": algorithm_of(public), **described})
+        return {"keys": keys}
+
+
+class TokenAuthenticator:
+    """Believes tokens that `issuer` signed for us, while what they are bound to lives."""
+
+    def __init__(self, issuer: TokenIssuer, read: Read, clock: Clock) -> None:
+        self._issuer = issuer
+        self._read = read
+        self._clock = clock
+        self._believed: dict[bytes, Claims] = {}
+
+    async def authenticate(self, credentials: Credentials) -> User | None:
+        """Return the token's user; None when there is no token.
+
+        Raises:
+            Unauthorized: a token that is forged, expired, for others, or outlived its account or pod. The client
+                is not told which; the log is.
+        """
+        if not credentials.token:
+            return None
+        try:
+            claims = self.verify(credentials.token, self._issuer.audiences)
+            await self._check_alive(claims)
+        except (jwt.InvalidTokenError, _Revoked) as error:
+            log.info("token refused", extra={"why": str(error)})
+            raise Unauthorized("Unauthorized") from None
+        extra = {CREDENTIAL_ID_EXTRA: (f"JTI={claims.token_id}",)} if claims.token_id else {}
+        if claims.pod is not None:
+            extra |= {POD_NAME_EXTRA: (claims.pod.name,), POD_UID_EXTRA: (claims.pod.uid,)}
+        if claims.node is not None:
+            extra[NODE_NAME_EXTRA] = (claims.node.name,)
+            if claims.node.uid:
+                extra[NODE_UID_EXTRA] = (claims.node.uid,)
+        return User(claims.username, claims.account.uid, groups_of(claims.namespace), extra)
+
+    def verify(self, token: str, audiences: Sequence[str]) -> Claims:
+        """Return the claims of a token that our key signed, that is in date and for one of `audiences`.
+
+        Raises:
+            jwt.InvalidTokenError: it is not; says why.
+        """
+        digest = hashlib.sha256(token.encode()).digest()
+        claims = self._believed.get(digest)
+        if claims is None:
+            claims = self._verify_signature(token)
+            if len(self._believed) >= _BELIEVED_MAX:
+                self._believed.clear()
+            self._believed[digest] = claims
+        now = self._clock.now()
+        if now >= claims.expires_s + _LEEWAY_S:
+            self._believed.pop(digest, None)
+            raise jwt.ExpiredSignatureError("the token has expired")
+        if now < claims.not_before_s - _LEEWAY_S:
+            raise jwt.ImmatureSignatureError("the token is not valid yet")
+        if not set(audiences) & set(claims.audiences):
+            raise jwt.InvalidAudienceError(f"the token is for {', '.join(claims.audiences)}")
+        return claims
+
+    def _verify_signature(self, token: str) -> Claims:
+        name = jwt.get_unverified_header(token).get("kid", "")
+        key = self._issuer.keys.get(name)
+        if key is None:
+            raise jwt.InvalidKeyError("the token was signed with a key that is not ours")
+        # Times and audience are judged by the caller, with its own clock.
+        payload = jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm_of(key)],
+            issuer=self._issuer.issuer,
+            options={
+                "require": ["exp", "sub"],
+                "verify_exp": False,
+                "verify_nbf": False,
+                "verify_iat": False,
+                "verify_aud": False,
+            },
+        )
+        return _parse(payload)
+
+    async def _check_alive(self, claims: Claims) -> None:
+        await self._check_same(
+            serviceaccount.RESOURCE, ObjectKey(claims.namespace, claims.account.name), claims.account
+        )
+        if claims.pod is not None:
+            await self._check_same(pod.RESOURCE, ObjectKey(claims.namespace, claims.pod.name), claims.pod)
+        elif claims.node is not None:
+            await self._check_same(node.RESOURCE, ObjectKey("", claims.node.name), claims.node)
+        if claims.secret is not None:
+            await self._check_same(secret.RESOURCE, ObjectKey(claims.namespace, claims.secret.name), claims.secret)
+
+    async def _check_same(self, resource: Resource[Any], key: ObjectKey, bound: Bound) -> None:
+        try:
+            metadata = (await self._read(resource, key)).metadata
+        except NotFound:
+            raise _Revoked(f"{resource} {key} no longer exists") from None
+        if metadata.uid != bound.uid:
+            raise _Revoked(f"{resource} {key} was deleted and made again")
+        if metadata.deletion_timestamp and resource is not node.RESOURCE:
+            _raise_if_long_gone(resource, key, metadata.deletion_timestamp, self._clock.now())
+
+
+class _Revoked(Exception):
+    """What a token is bound to is gone."""
+
+
+def _raise_if_long_gone(resource: Resource[Any], key: ObjectKey, deletion_timestamp: str, now_s: float) -> None:
+    """Refuse a token whose object has been past its deletion time for more than a minute.
+
+    A pod that is shutting down in its grace period may still use its token; one that finalizers keep may not.
+    """
+    if now_s - datetime.fromisoformat(deletion_timestamp).timestamp() > 60:
+        raise _Revoked(f"{resource} {key} has been deleted")
+
+
+def _parse(payload: Mapping[str, Any]) -> Claims:
+    about = payload.get("kubernetes.io")
+    if not isinstance(about, dict):
+        raise jwt.InvalidTokenError("the token is not a service account's")
+
+    def bound(field: str) -> Bound | None:
+        value = about.get(field)
+        return Bound(str(value.get("name", "")), str(value.get("uid", ""))) if isinstance(value, dict) else None
+
+    account = bound("serviceaccount")
+    audiences = payload.get("aud") or ()
+    if account is None or not isinstance(payload["exp"], int):
+        raise jwt.InvalidTokenError("the token lacks an account or an expiry")
+    claims = Claims(
+        namespace=str(about.get("namespace", "")),
+        account=account,
+        audiences=(audiences,) if isinstance(audiences, str) else tuple(map(str, audiences)),
+        not_before_s=int(payload.get("nbf", 0)),
+        expires_s=payload["exp"],
+        pod=bound("pod"),
+        node=bound("node"),
+        secret=bound("secret"),
+        token_id=str(payload.get("jti", "")),
+    )
+    if payload["sub"] != claims.username:
+        raise jwt.InvalidTokenError("the token's subject is not its account")
+    return claims
