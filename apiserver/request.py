@@ -160,3 +160,17 @@ class SubresourceHandler(Protocol):
     """One verb on one subresource, such as create on serviceaccounts/token."""
 
     async def __call__(self, call: Call) -> Answer: ...
+
+
+Settle = Callable[[bool], None]
+"""Called once when a write is over, with whether it happened: keeps what was reserved for it, or gives it back."""
+
+
+class Reservation(Protocol):
+    """Hands out something unique (a ClusterIP, a node port) while an object is written.
+
+    Called after admission and before validation, on create and update, with what is about to be written; fills in
+    `request.object` in place. On DELETE it is called when the object is gone, and what it returns is called at once.
+    """
+
+    async def reserve(self, request: AdmissionRequest) -> Settle: ...

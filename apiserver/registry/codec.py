@@ -1,0 +1,153 @@
+"""What bytes an object is: stored, and on the wire.
+
+The store holds an object's JSON without metadata.resourceVersion, since that is the revision at which it is written.
+Clients get the same bytes with the resourceVersion spliced in. Our encoder always writes `apiVersion`, `kind` and
+`metadata` first, so the place to splice is a constant of the kind: 0.1 µs instead of a decode and an encode.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from api.resource import Resource
+from api.schema import Struct
+
+
+class _Labels(msgspec.Struct):
+    labels: dict[str, str] = {}
+
+
+class _Labelled(msgspec.Struct):
+    metadata: _Labels = msgspec.field(default_factory=_Labels)
+
+
+_LABELS = msgspec.json.Decoder(_Labelled)
+_ENCODER = msgspec.json.Encoder()
+
+
+class Codec:
+    """Encoding and decoding for one kind."""
+
+    def __init__(self, resource: Resource[Any]) -> None:
+        self.resource = resource
+        self._decoder = msgspec.json.Decoder(resource.type)
+        self._head = f'{{"apiVersion":"{resource.api_version}","kind":"{resource.kind}","metadata":{{'.encode()
+        self._splice_at = len(self._head)
+
+    def encode(self, obj: Any) -> bytes:
+        """Return the bytes to store; `obj` is left as it was."""
+        metadata = obj.metadata
+        kept = metadata.resource_version
+        metadata.resource_version = ""
+        try:
+            encoded = _ENCODER.encode(obj)
+        finally:
+            metadata.resource_version = kept
+        return encoded
+
+    def decode(self, json: bytes) -> Any:
+        """Return a new object, which is the caller's to change."""
+        return self._decoder.decode(json)
+
+    def splice(self, value: bytes, revision: int) -> bytes:
+        """Return stored bytes with their resourceVersion put in."""
+        at = self._splice_at
+        if not value.startswith(self._head):
+            value = self._normalise(value)
+        if value[at : at + 1] == b"}":
+            return b'%b"resourceVersion":"%d"%b' % (value[:at], revision, value[at:])
+        return b'%b"resourceVersion":"%d",%b' % (value[:at], revision, value[at:])
+
+    def unsplice(self, json: bytes) -> bytes:
+        """Undo `splice`."""
+        at = self._splice_at
+        assert json.startswith(b'"resourceVersion":"', at)
+        end = json.index(b'"', at + 19) + 1
+        if json[end : end + 1] == b",":
+            end += 1
+        return json[:at] + json[end:]
+
+    def _normalise(self, value: bytes) -> bytes:
+        """Rewrite bytes that something else wrote (another release, etcdctl) in our order of fields."""
+        obj = self.decode(value)
+        obj.api_version, obj.kind = self.resource.api_version, self.resource.kind
+        return self.encode(obj)
+
+
+class Stored:
+    """One object at one revision. Immutable; shared by the cache, events and lists."""
+
+    __slots__ = ("_fields", "_labels", "_object", "codec", "json", "key", "revision")
+
+    def __init__(self, codec: Codec, key: str, json: bytes, revision: int) -> None:
+        self.codec = codec
+        self.key = key
+        """`namespace/name`, or `name` for kinds without namespaces."""
+        self.json = json
+        """With resourceVersion."""
+        self.revision = revision
+        self._labels: dict[str, str] | None = None
+        self._fields: dict[str, str] | None = None
+        self._object: Any = None
+
+    @property
+    def namespace(self) -> str:
+        """The namespace, empty for kinds without."""
+        return self.key.rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """The name."""
+        return self.key.rpartition("/")[2]
+
+    @property
+    def value(self) -> bytes:
+        """The bytes as stored."""
+        return self.codec.unsplice(self.json)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels, decoded when first asked for."""
+        if self._labels is None:
+            self._labels = _LABELS.decode(self.json).metadata.labels
+        return self._labels
+
+    @property
+    def object(self) -> Any:
+        """The object, decoded when first asked for and shared from then on: never change it."""
+        if self._object is None:
+            self._object = self.codec.decode(self.json)
+        return self._object
+
+    def field(self, path: str) -> str:
+        """Return a selectable field's value; all of the kind's are read at once and kept, the object is not."""
+        if path == "metadata.name":
+            return self.name
+        if path == "metadata.namespace":
+            return self.namespace
+        if self._fields is None:
+            obj = self._object if self._object is not None else self.codec.decode(self.json)
+            getters = self.codec.resource.selectable_fields
+            self._fields = {name: getter(obj) for name, getter in getters.items()}
+        return self._fields.get(path, "")
+
+    def at(self, revision: int) -> Stored:
+        """Return the same object saying another resourceVersion: what a DELETED event shows."""
+        return Stored(self.codec, self.key, self.codec.splice(self.value, revision), revision)
+
+
+def storage_prefix(resource: Resource[Any]) -> str:
+    """Return where the objects of a kind live in the store, with the final slash."""
+    return f"/registry/{resource.group or 'core'}/{resource.plural}/"
+
+
+def relative_key(namespace: str, name: str) -> str:
+    """Return an object's key below its kind's prefix."""
+    return f"{namespace}/{name}" if namespace else name
+
+
+def copy_of(obj: Struct) -> Any:
+    """Return a deep copy, by way of JSON: 8 µs for a pod, where copy.deepcopy takes 80."""
+    return msgspec.json.decode(_ENCODER.encode(obj), type=type(obj))

@@ -1,0 +1,359 @@
+"""Hands each change of a kind to everyone who watches it, encoded once for all who ask alike.
+
+    Change ──▶ Channel (one per selection) ──▶ Watcher (a cursor on the channel's log)
+
+A channel turns a change into what its selection makes of it: an object that begins to match is ADDED, one that stops
+matching is DELETED. Deliveries keep their encoded frames, one per `Encoding`, so that the tenth watcher of an event
+costs no encoding; watchers at the same cursor even share the joined bytes of all that is pending. Channels that
+want one value of an indexed field are found by that value, so a change costs only those who asked for it.
+
+No task and no queue per watcher: `Watcher.on_ready` is called once per turn of the loop in which something arrived.
+Whoever can't take it now simply doesn't; what is pending grows, and is taken in one piece later. Beyond a byte budget
+the watcher is ended with 410 Expired.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from prometheus_client import Counter
+
+from api.errors import ApiError, Expired
+from apiserver.registry.codec import Stored
+from apiserver.registry.selection import INDEXED_FIELDS, Selection
+
+PENDING_BYTES_MAX = 8 * 1024 * 1024
+"""How far a watcher may fall behind: the JSON of what is pending for it."""
+
+ENCODES = Counter("apiserver_watch_encodes_total", "Watch events encoded: once per event and encoding.", ["encoding"])
+DELIVERED = Counter("apiserver_watch_events_delivered_total", "Watch events handed to watchers.")
+EVICTED = Counter("apiserver_watch_evicted_total", "Watchers ended because they fell behind.")
+
+ADDED, MODIFIED, DELETED, BOOKMARK = "ADDED", "MODIFIED", "DELETED", "BOOKMARK"
+
+
+class Encoding(Protocol):
+    """One way to write events: JSON lines, Table lines, protobuf. Equal encodings must be the same object."""
+
+    @property
+    def label(self) -> str:
+        """For the metric."""
+        ...
+
+    def frame(self, delivery: Delivery) -> bytes:
+        """Return one event, framed so that frames can be joined."""
+        ...
+
+
+class Delivery:
+    """One event as a channel tells it; shared by all watchers of all channels that tell it so."""
+
+    __slots__ = ("frames", "revision", "size_bytes", "stored", "type")
+
+    def __init__(self, type: str, stored: Stored | None, revision: int) -> None:
+        self.type = type
+        self.stored = stored
+        """The object with the event's resourceVersion; None for a bookmark."""
+        self.revision = revision
+        self.frames: dict[Encoding, bytes] = {}
+        self.size_bytes = len(stored.json) if stored else 64
+
+    def frame(self, encoding: Encoding) -> bytes:
+        """Return the event in an encoding, encoding it if nobody has yet."""
+        frame = self.frames.get(encoding)
+        if frame is None:
+            frame = self.frames[encoding] = encoding.frame(self)
+            ENCODES.labels(encoding.label).inc()
+        return frame
+
+
+class Change:
+    """One object before and after one revision."""
+
+    __slots__ = ("_deliveries", "after", "before", "key", "revision")
+
+    def __init__(self, key: str, revision: int, before: Stored | None, after: Stored | None) -> None:
+        self.key = key
+        self.revision = revision
+        self.before = before
+        self.after = after
+        self._deliveries: dict[str, Delivery] = {}
+
+    @property
+    def size_bytes(self) -> int:
+        """What remembering the change costs, beside the cache."""
+        return (len(self.before.json) if self.before else 0) + (len(self.after.json) if self.after else 0) + 300
+
+    def told_to(self, selection: Selection) -> Delivery | None:
+        """Return what the change is to someone who asked for `selection`, or None if it is nothing."""
+        is_in = self.after is not None and selection.matches(self.after)
+        was_in = self.before is not None and selection.matches(self.before)
+        if is_in:
+            return self._delivery(MODIFIED if was_in else ADDED)
+        return self._delivery(DELETED) if was_in else None
+
+    def _delivery(self, type: str) -> Delivery:
+        delivery = self._deliveries.get(type)
+        if delivery is None:
+            if type == DELETED:
+                assert self.before is not None
+                shown = self.before.at(self.revision)
+            else:
+                assert self.after is not None
+                shown = self.after
+            delivery = self._deliveries[type] = Delivery(type, shown, self.revision)
+        return delivery
+
+
+class Channel:
+    """The events of one selection, and the watchers that follow them."""
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
+        self.watchers: dict[Watcher, None] = {}
+        self._log: deque[Delivery] = deque()
+        self._first = 0
+        """Sequence number of the log's first entry."""
+        self.total_bytes = 0
+        """Of all deliveries ever appended."""
+        self._joined: dict[tuple[Encoding, int, bool], bytes] = {}
+
+    @property
+    def end(self) -> int:
+        """The sequence number that the next delivery will have."""
+        return self._first + len(self._log)
+
+    def append(self, delivery: Delivery) -> None:
+        """Add an event to the log."""
+        if self._joined:
+            self._joined.clear()
+        self._log.append(delivery)
+        self.total_bytes += delivery.size_bytes
+
+    def since(self, cursor: int) -> Sequence[Delivery]:
+        """Return the log from `cursor` on."""
+        skip = cursor - self._first
+        if skip == 0:
+            return self._log
+        return list(itertools.islice(self._log, skip, None))
+
+    def joined_since(self, cursor: int, encoding: Encoding, with_bookmarks: bool) -> bytes:
+        """Return the log's frames from `cursor` on, joined; those at the same cursor share the bytes."""
+        key = (encoding, cursor, with_bookmarks)
+        joined = self._joined.get(key)
+        if joined is None:
+            entries = self.since(cursor)
+            joined = b"".join([d.frame(encoding) for d in entries if with_bookmarks or d.type != BOOKMARK])
+            self._joined[key] = joined
+        return joined
+
+    def flush(self) -> None:
+        """Tell every watcher that something is pending, and forget what all have taken."""
+        for watcher in list(self.watchers):
+            watcher.poke()
+        slowest = min((watcher.cursor for watcher in self.watchers), default=self.end)
+        if slowest >= self.end:
+            self._first = self.end
+            self._log.clear()
+            self._joined.clear()
+        else:
+            while self._first < slowest:
+                self._log.popleft()
+                self._first += 1
+
+
+class Watcher:
+    """One watch: a backlog to begin with, then a cursor on a channel's log.
+
+    The owner sets `on_ready` and takes what is pending whenever it can; it must `close` the watcher in the end.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        backlog: Iterable[Delivery],
+        *,
+        revision: int,
+        with_bookmarks: bool,
+        on_close: Callable[[Watcher], None],
+    ) -> None:
+        self._channel = channel
+        self._backlog = list(backlog)
+        self._with_bookmarks = with_bookmarks
+        self._on_close = on_close
+        self.cursor = channel.end
+        self._taken_bytes = channel.total_bytes
+        self.revision = revision
+        """Everything up to here has been taken or does not concern this watch."""
+        self.on_ready: Callable[[], None] | None = None
+        self.error: ApiError | None = None
+        """Set when the watch is over: Expired (fell behind, or the cache began anew)."""
+        channel.watchers[self] = None
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether `take` would return anything."""
+        return bool(self._backlog) or self.cursor < self._channel.end
+
+    @property
+    def pending_bytes(self) -> int:
+        """How much JSON is pending, the backlog apart."""
+        return self._channel.total_bytes - self._taken_bytes
+
+    def poke(self) -> None:
+        """Tell the owner, or end the watch if its owner has let it fall too far behind."""
+        if self.error is None and self.on_ready is not None:
+            self.on_ready()
+        if self.error is None and self.pending_bytes > PENDING_BYTES_MAX:
+            EVICTED.inc()
+            self.fail(Expired("The watch fell too far behind and was ended: list again, then watch from there."))
+
+    def fail(self, error: ApiError) -> None:
+        """End the watch; the owner sees `error` when it is told."""
+        self.error = error
+        self._detach()
+        if self.on_ready is not None:
+            self.on_ready()
+
+    def take(self, limit: int = 0) -> list[Delivery]:
+        """Return what is pending, oldest first, at most `limit` of it (0: all)."""
+        if self._backlog:
+            taken = self._backlog[:limit] if limit else self._backlog
+            self._backlog = self._backlog[len(taken) :]
+        else:
+            entries = self._channel.since(self.cursor)
+            taken = list(itertools.islice(entries, limit)) if limit else list(entries)
+            self.cursor += len(taken)
+            self._taken_bytes += sum(delivery.size_bytes for delivery in taken)
+            if not self._with_bookmarks:
+                self._saw(taken)
+                taken = [delivery for delivery in taken if delivery.type != BOOKMARK]
+        self._saw(taken)
+        DELIVERED.inc(len(taken))
+        return taken
+
+    def take_frames(self, encoding: Encoding) -> bytes:
+        """Return all that is pending in an encoding, joined."""
+        if self._backlog:
+            return b"".join([delivery.frame(encoding) for delivery in self.take()])
+        count = self._channel.end - self.cursor
+        if not count:
+            return b""
+        joined = self._channel.joined_since(self.cursor, encoding, self._with_bookmarks)
+        self._saw(self._channel.since(self._channel.end - 1))
+        self.cursor += count
+        self._taken_bytes = self._channel.total_bytes
+        DELIVERED.inc(count)
+        return joined
+
+    def close(self) -> None:
+        """Stop watching; safe to call twice."""
+        self._detach()
+        self.on_ready = None
+
+    def _saw(self, taken: Sequence[Delivery]) -> None:
+        if taken:
+            self.revision = max(self.revision, taken[-1].revision)
+
+    def _detach(self) -> None:
+        if self in self._channel.watchers:
+            del self._channel.watchers[self]
+            self._on_close(self)
+
+    @property
+    def channel(self) -> Channel:
+        """What it follows."""
+        return self._channel
+
+
+class Fanout:
+    """All channels of one kind, found by what a change is about."""
+
+    def __init__(self) -> None:
+        self._channels: dict[tuple[str, str, str], Channel] = {}
+        self._by_field: dict[str, dict[str, dict[Channel, None]]] = {}
+        self._by_namespace: dict[str, dict[Channel, None]] = {}
+        self._general: dict[Channel, None] = {}
+        self._dirty: dict[Channel, None] = {}
+
+    @property
+    def watcher_count(self) -> int:
+        """How many watches run."""
+        return sum(len(channel.watchers) for channel in self._channels.values())
+
+    def watch(
+        self, selection: Selection, backlog: Iterable[Delivery], *, revision: int, with_bookmarks: bool
+    ) -> Watcher:
+        """Start a watch: `backlog` first, then every change published from now on."""
+        channel = self._channels.get(selection.key)
+        if channel is None:
+            channel = self._channels[selection.key] = Channel(selection)
+            self._bucket(channel)[channel] = None
+        return Watcher(channel, backlog, revision=revision, with_bookmarks=with_bookmarks, on_close=self._closed)
+
+    def publish(self, change: Change) -> None:
+        """Append a change to the channels that want it; `flush` tells their watchers."""
+        for channel in self._candidates(change):
+            delivery = change.told_to(channel.selection)
+            if delivery is not None:
+                channel.append(delivery)
+                self._dirty[channel] = None
+
+    def publish_bookmark(self, revision: int) -> None:
+        """Tell every channel that all before `revision` has been said."""
+        bookmark = Delivery(BOOKMARK, None, revision)
+        for channel in self._channels.values():
+            channel.append(bookmark)
+            self._dirty[channel] = None
+
+    def flush(self) -> None:
+        """Tell the watchers of every channel that has something new."""
+        dirty, self._dirty = self._dirty, {}
+        for channel in dirty:
+            channel.flush()
+
+    def fail_all(self, error: ApiError) -> None:
+        """End every watch."""
+        for channel in list(self._channels.values()):
+            for watcher in list(channel.watchers):
+                watcher.fail(error)
+
+    def _candidates(self, change: Change) -> Iterable[Channel]:
+        found = list(self._general)
+        if self._by_namespace:
+            namespace = change.key.rpartition("/")[0]
+            found += self._by_namespace.get(namespace, ())
+        for path, by_value in self._by_field.items():
+            values = {stored.field(path): None for stored in (change.before, change.after) if stored is not None}
+            for value in values:
+                found += by_value.get(value, ())
+        return found
+
+    def _bucket(self, channel: Channel) -> dict[Channel, None]:
+        selection = channel.selection
+        for path in INDEXED_FIELDS:
+            if path in selection.exact:
+                return self._by_field.setdefault(path, {}).setdefault(selection.exact[path], {})
+        if selection.namespace:
+            return self._by_namespace.setdefault(selection.namespace, {})
+        return self._general
+
+    def _closed(self, watcher: Watcher) -> None:
+        channel = watcher.channel
+        if channel.watchers:
+            return
+        self._channels.pop(channel.selection.key, None)
+        self._dirty.pop(channel, None)
+        self._bucket(channel).pop(channel, None)
+        for path in list(self._by_field):
+            by_value = self._by_field[path]
+            value = channel.selection.exact.get(path)
+            if value is not None and not by_value.get(value, True):
+                del by_value[value]
+            if not by_value:
+                del self._by_field[path]
+        if not self._by_namespace.get(channel.selection.namespace, True):
+            del self._by_namespace[channel.selection.namespace]
