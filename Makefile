@@ -1,0 +1,36 @@
+# Thin names for real commands. `make up` and `make test` install what is missing first.
+.PHONY: up down test check unit integration e2e bench proto setup
+
+BIN := .venv/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+
+up: setup  ## A cluster on this machine, with the example answering through its Service.
+	@$(SUDO) deploy/examples/run.sh
+
+down: setup  ## Stop it; the data stays (steer down --purge deletes it).
+	@$(SUDO) $(BIN)/steer down
+
+test: setup check integration e2e  ## Everything.
+
+check: setup  ## Format, lint, types, import arrows, unit tests and simulations: under two minutes.
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary .
+	@$(BIN)/lint-imports --no-cache >/tmp/lint-imports.$$$$ || { cat /tmp/lint-imports.$$$$; rm -f /tmp/lint-imports.$$$$; exit 1; }; rm -f /tmp/lint-imports.$$$$
+	@$(BIN)/python -m deploy.stubs --check
+	@$(BIN)/pytest tests/unit tests/simulation
+
+integration: setup  ## Real processes and sockets on this machine.
+	@$(BIN)/pytest tests/integration
+
+e2e: setup  ## A whole cluster and stock kubectl; needs root.
+	@$(SUDO) $(BIN)/pytest tests/e2e
+
+bench: setup  ## Measure: the start, memory, and how fast a pod runs.
+	@$(SUDO) $(BIN)/steer bench
+
+proto: setup  ## Make the gRPC stubs again after a change in proto/.
+	@$(BIN)/python -m deploy.stubs
+
+setup:
+	@deploy/setup.sh

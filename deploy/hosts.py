@@ -1,0 +1,100 @@
+"""The hosts of a cluster's nodes on this machine: their network, and what they all are given.
+
+Between `deploy.local`, which says what a cluster should be, and `deploy.node_host` and `deploy.cluster_network`,
+which make one node and one network. Needs root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from deploy.cluster_network import ClusterNetwork, NetworkError, run
+from deploy.containerd import ContainerdMissing
+from deploy.images.build import build
+from deploy.local import CannotDo, Report
+from deploy.node_host import NodeError, NodeHost
+from deploy.plan import CLUSTER_CIDR, SERVICE_CIDR, Addresses, Cluster, Paths
+
+DNS_HOST = 2
+"""Which address of the cluster's subnet steer-dns has to itself; 1 is the gateway."""
+
+
+def hosts_of(cluster: Cluster) -> dict[str, NodeHost]:
+    """Return the hosts of all nodes by name; touches nothing."""
+    network = ClusterNetwork.of(cluster.directory)
+    nodes = Paths(cluster.directory).nodes
+    return {
+        name: NodeHost(name, number, nodes / name, network, cluster_cidr=CLUSTER_CIDR, service_cidr=SERVICE_CIDR)
+        for number, name in enumerate(cluster.node_names, start=1)
+    }
+
+
+def prepare(cluster: Cluster) -> Addresses:
+    """Make the network the nodes plug into and return every address in it. Changes nothing that is right already.
+
+    Raises:
+        CannotDo: the machine lacks something, or the kernel refuses.
+    """
+    try:
+        network = ClusterNetwork.of(cluster.directory)
+        network.create()
+        dns = str(network.subnet[DNS_HOST])
+        run(["ip", "address", "replace", f"{dns}/{network.subnet.prefixlen}", "dev", network.bridge])
+    except NetworkError as error:
+        raise CannotDo(str(error)) from error
+    nodes = {name: str(host.address) for name, host in hosts_of(cluster).items()}
+    gateway = str(network.gateway)
+    return Addresses(gateway=gateway, advertise=gateway, dns=dns, nodes=nodes)
+
+
+def remove(cluster: Cluster) -> None:
+    """Take away every node's traces in the kernel, and the network."""
+    hosts = hosts_of(cluster)
+    try:
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            list(pool.map(NodeHost.destroy, hosts.values()))
+        ClusterNetwork.of(cluster.directory).destroy()
+    except (NodeError, NetworkError) as error:
+        raise CannotDo(str(error)) from error
+
+
+def load_own_images(cluster: Cluster, report: Report) -> None:
+    """Give every node that is on the pause image and the example's, building them where they are missing."""
+    built = build(cluster.directory / "images")
+    for node, names in _load(cluster, built):
+        if names:
+            report(f"{node}: loaded {', '.join(names)}")
+
+
+def load_images(cluster: Cluster, files: Iterable[Path]) -> Iterator[str]:
+    """Import archives into every node that is on; yield a line for each node."""
+    for node, names in _load(cluster, list(files)):
+        yield f"{node}: {', '.join(names)}" if names else f"{node}: has them already"
+
+
+def _load(cluster: Cluster, files: list[Path]) -> Iterator[tuple[str, list[str]]]:
+    if cluster.is_hollow:
+        raise CannotDo("hollow nodes have no images: any name runs")
+    hosts = [host for host in hosts_of(cluster).values() if host.is_on()]
+    try:
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            loaded = list(pool.map(lambda host: host.load_images(files), hosts))
+    except (NodeError, NetworkError, ContainerdMissing, ValueError, OSError) as error:
+        raise CannotDo(f"could not load images: {error}") from error
+    yield from ((host.name, names) for host, names in zip(hosts, loaded, strict=True))
+
+
+def list_images(cluster: Cluster) -> Iterator[tuple[str, str, str]]:
+    """Yield (node, image, size) of every image in every node that is on."""
+    if cluster.is_hollow:
+        raise CannotDo("hollow nodes have no images: any name runs")
+    for host in hosts_of(cluster).values():
+        if not host.is_on():
+            continue
+        listed = host.run(["ctr", "--address", str(host.socket), "--namespace", "k8s.io", "images", "list"])
+        for line in listed.splitlines()[1:]:
+            columns = line.split()
+            if columns and "@sha256:" not in columns[0] and not columns[0].startswith("sha256:"):
+                yield host.name, columns[0], " ".join(columns[3:5])

@@ -1,0 +1,188 @@
+"""A whole cluster of containers, made once for all end-to-end tests, and stock kubectl to speak to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+STEER = str(Path(sys.executable).parent / "steer")
+KUBECTL_VERSIONS = ("1.30", "1.32")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.e2e)
+        if os.geteuid() != 0 and "hollow" not in item.name:
+            item.add_marker(pytest.mark.skip(reason="needs root: containers, namespaces, iptables"))
+
+
+def kubectl_binaries() -> dict[str, str]:
+    """Return the kubectls to test with by version: those beside the one on PATH, else that one itself."""
+    found = shutil.which("kubectl")
+    if found is None:
+        return {}
+    beside = Path(found).resolve().parent
+    named = {v: str(beside / f"kubectl.{v}") for v in KUBECTL_VERSIONS if (beside / f"kubectl.{v}").exists()}
+    return named or {"path": found}
+
+
+@dataclass
+class RunningCluster:
+    data_dir: str
+    port: int
+    kubectl_path: str
+    tmp: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "KUBECONFIG": f"{self.data_dir}/admin.kubeconfig", "HOME": str(self.tmp)}
+
+    def steer(self, *arguments: str, check: bool = True, timeout: float = 180) -> subprocess.CompletedProcess[str]:
+        return run([STEER, *arguments, "--data-dir", self.data_dir], env=self.environment, check=check, timeout=timeout)
+
+    def kubectl(
+        self,
+        *arguments: str,
+        check: bool = True,
+        stdin: str | None = None,
+        timeout: float = 90,
+        binary: str | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        command = [binary or self.kubectl_path, *arguments]
+        return run(command, env=self.environment, check=check, stdin=stdin, timeout=timeout)
+
+    def get(self, *arguments: str) -> Any:
+        return json.loads(self.kubectl("get", *arguments, "-o", "json").stdout)
+
+    def status(self) -> dict[str, Any]:
+        return json.loads(self.steer("status", "-o", "json", check=False).stdout)
+
+    def process(self, name: str) -> dict[str, Any]:
+        return next(process for process in self.status()["processes"] if process["name"] == name)
+
+    def node_address(self, name: str) -> str:
+        addresses = self.get("node", name)["status"]["addresses"]
+        return next(a["address"] for a in addresses if a["type"] == "InternalIP")
+
+
+def run(
+    command: list[str], *, check: bool = True, stdin: str | None = None, timeout: float = 90, env: Any = None
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command,
+        input=stdin if stdin is not None else "",
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=env,
+        errors="replace",
+    )
+    if check and done.returncode != 0:
+        pytest.fail(f"{' '.join(command)}\nexit {done.returncode}\n{done.stdout}\n{done.stderr}", pytrace=True)
+    return done
+
+
+def eventually(claim: Callable[[], Any], within_s: float, what: str) -> Any:
+    """Return `claim()` once it is true; fail after `within_s` with what it said last."""
+    deadline = time.monotonic() + within_s
+    last: Any = None
+    while time.monotonic() < deadline:
+        try:
+            last = claim()
+        except (AssertionError, KeyError, StopIteration, json.JSONDecodeError, pytest.fail.Exception) as error:
+            last = error
+        else:
+            if last:
+                return last
+        time.sleep(0.1)
+    pytest.fail(f"not within {within_s} s: {what}; last seen: {last!r}")
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    binaries = kubectl_binaries()
+    if not binaries:
+        pytest.fail("no kubectl on PATH: deploy/setup.sh installs one")
+    made = RunningCluster(
+        data_dir="/var/lib/steersman-e2e",
+        port=16443,
+        kubectl_path=next(iter(binaries.values())),
+        tmp=tmp_path_factory.mktemp("home"),
+    )
+    if Path(made.data_dir).exists():
+        made.steer("down", "--purge", check=False)
+    try:
+        made.steer("up", "--nodes", "3", "--failover", "fast", "--port", str(made.port))
+        yield made
+        keep_logs = os.environ.get("STEERSMAN_KEEP_LOGS")
+        if keep_logs:
+            shutil.copytree(f"{made.data_dir}/logs", keep_logs, dirs_exist_ok=True)
+    finally:
+        made.steer("down", "--purge", check=False)
+
+
+@pytest.fixture
+def namespace(cluster: RunningCluster) -> Iterator[str]:
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    cluster.kubectl("create", "namespace", name, binary=_json_kubectl(cluster))
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false", check=False)
+
+
+def _json_kubectl(cluster: RunningCluster) -> str:
+    """`kubectl create namespace` sends protobuf from 1.32 on; the oldest at hand does not."""
+    return cluster.kubectl_path
+
+
+def web_manifest(name: str = "web", replicas: int = 3, node_port: int | None = None, extra: str = "") -> str:
+    port = f"\n      nodePort: {node_port}" if node_port else ""
+    kind = "NodePort" if node_port else "ClusterIP"
+    return f"""
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {name}
+  labels: {{app: {name}}}
+spec:
+  replicas: {replicas}
+  selector:
+    matchLabels: {{app: {name}}}
+  template:
+    metadata:
+      labels: {{app: {name}}}
+    spec:
+      terminationGracePeriodSeconds: 2
+      containers:
+        - name: web
+          image: steersman.local/web:1
+          ports: [{{containerPort: 8080, name: http}}]
+          readinessProbe:
+            httpGet: {{path: /, port: http}}
+            periodSeconds: 1
+          resources:
+            requests: {{cpu: 10m, memory: 16Mi}}
+{extra}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: {name}
+spec:
+  type: {kind}
+  selector: {{app: {name}}}
+  ports:
+    - port: 80
+      targetPort: http{port}
+"""
