@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NewType, TypeVar
 
+from api import names
 from api.schema import Struct
 
 T = TypeVar("T", bound=Struct)
@@ -104,6 +105,8 @@ class Resource(Generic[T]):
         "watch",
     )
     """A kind that is only asked questions of (SelfSubjectAccessReview) has just ("create",)."""
+    check_name: Callable[[str], list[str]] = names.check_subdomain
+    """Says what is wrong with a name; most kinds take a DNS subdomain, as they may end up in a host name."""
     subresources: tuple[str, ...] = ()
     """Such as "status", "scale", "binding", "log", "exec": served beside the object."""
     default: Callable[[T], None] = nothing_to_default

@@ -1,0 +1,73 @@
+"""One entrance to the three kinds of patch, chosen by media type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api import serde
+from api.errors import ApiError, BadRequest, Invalid, RequestEntityTooLarge, UnsupportedMediaType
+from api.patch import json_patch, merge_patch, strategic
+from api.patch.failure import PatchFailure
+from api.schema import Struct
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+CONTENT_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH)
+
+
+def parse_patch(body: bytes, content_type: str) -> Any:
+    """Return the patch as plain values; raises UnsupportedMediaType or BadRequest. Parse once, apply on every retry."""
+    media = content_type.split(";", 1)[0].strip()
+    if media not in CONTENT_TYPES:
+        raise UnsupportedMediaType(
+            f'the body of the request was in an unknown format "{media}" - accepted media types include:'
+            f" {', '.join(CONTENT_TYPES)}"
+        )
+    patch, _ = serde.parse(body)
+    if media == JSON_PATCH:
+        if not isinstance(patch, list):
+            raise BadRequest(
+                "a JSON patch is a list of operations (RFC 6902), for example"
+                ' [{"op": "replace", "path": "/spec/replicas", "value": 2}]'
+            )
+        if len(patch) > json_patch.OPERATIONS_MAX:
+            raise _too_many(len(patch))
+    elif not isinstance(patch, dict):
+        raise BadRequest(f"a patch of type {media} is an object that holds the fields to change")
+    return patch
+
+
+def apply_patch(document: Any, patch: Any, content_type: str, struct: type[Struct]) -> Any:
+    """Return `document` patched; raises Invalid when the patch does not fit it, BadRequest when it is no patch.
+
+    `struct` is the document's type: a strategic merge patch follows its declarations.
+    """
+    media = content_type.split(";", 1)[0].strip()
+    try:
+        if media == JSON_PATCH:
+            return json_patch.apply(document, patch)
+        if media == MERGE_PATCH:
+            return merge_patch.apply(document, patch)
+        return strategic.apply(document, patch, struct)
+    except PatchFailure as failure:
+        raise _refusal(failure) from None
+    except RecursionError:
+        raise BadRequest("the patch nests too deeply") from None
+
+
+def duplicate_fields(body: bytes) -> list[str]:
+    """Return the paths of the fields that a patch gives twice, which strict field validation refuses."""
+    return serde.parse(body)[1]
+
+
+def _refusal(failure: PatchFailure) -> ApiError:
+    if failure.is_malformed:
+        return BadRequest(str(failure))
+    return Invalid(f"the server rejected our request due to an error in our request: {failure}")
+
+
+def _too_many(count: int) -> ApiError:
+    return RequestEntityTooLarge(
+        f"The allowed maximum operations in a JSON patch is {json_patch.OPERATIONS_MAX}, got {count}"
+    )

@@ -1,0 +1,160 @@
+"""JSON patch, RFC 6902: a list of operations at JSON pointers (RFC 6901), all of which must succeed.
+
+Two limits keep a small patch from becoming a large document: how many operations there are, and how much `copy`
+may copy.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from api.patch.failure import PatchFailure
+
+OPERATIONS_MAX: Final = 10_000
+COPIED_BYTES_MAX: Final = 3 * 2**20
+
+_INDEX: Final = re.compile(r"0|[1-9][0-9]*", re.ASCII)
+
+
+def apply(document: Any, operations: Sequence[Any]) -> Any:
+    """Return `document` after all operations; raises PatchFailure, naming the operation."""
+    copied_bytes = 0
+    for number, operation in enumerate(operations):
+        if not isinstance(operation, dict):
+            raise PatchFailure(f"operation {number} is not an object", is_malformed=True)
+        try:
+            if operation.get("op") == "copy":
+                copied_bytes += len(json.dumps(_get(document, _pointer(operation, "from"))))
+                if copied_bytes > COPIED_BYTES_MAX:
+                    raise PatchFailure(f"its copies add up to more than {COPIED_BYTES_MAX} bytes")
+            document = _apply_one(document, operation)
+        except PatchFailure as failure:
+            name, path = operation.get("op"), operation.get("path")
+            raise PatchFailure(
+                f"operation {number} ({name} {path}): {failure}", is_malformed=failure.is_malformed
+            ) from None
+    return document
+
+
+def _apply_one(document: Any, operation: dict[str, Any]) -> Any:
+    path = _pointer(operation, "path")
+    match operation.get("op"):
+        case "add":
+            return _add(document, path, _value(operation))
+        case "remove":
+            return _remove(document, path)
+        case "replace":
+            _get(document, path)
+            value = _value(operation)
+            return _change(document, path, lambda parent, key: _put(parent, key, value)) if path else value
+        case "move":
+            source = _pointer(operation, "from")
+            if path[: len(source)] == source and path != source:
+                raise PatchFailure("a value cannot move into itself")
+            value = _get(document, source)
+            return _add(_remove(document, source), path, value) if path != source else document
+        case "copy":
+            return _add(document, path, _get(document, _pointer(operation, "from")))
+        case "test":
+            if not _equal(_get(document, path), _value(operation)):
+                raise PatchFailure("the test failed: the value there is another")
+            return document
+        case unknown:
+            raise PatchFailure(
+                f"unknown operation {json.dumps(unknown)}: there are add, remove, replace, move, copy and test",
+                is_malformed=True,
+            )
+
+
+def _pointer(operation: dict[str, Any], member: str) -> tuple[str, ...]:
+    text = operation.get(member)
+    if not isinstance(text, str):
+        raise PatchFailure(f'"{member}" is missing', is_malformed=True)
+    if not text:
+        return ()
+    if not text.startswith("/"):
+        raise PatchFailure(f'"{member}" must start with a slash (RFC 6901)', is_malformed=True)
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/"))
+
+
+def _value(operation: dict[str, Any]) -> Any:
+    if "value" not in operation:
+        raise PatchFailure('"value" is missing', is_malformed=True)
+    return operation["value"]
+
+
+def _index(parent: list[Any], key: str, *, last: int) -> int:
+    if not _INDEX.fullmatch(key) or len(key) > 9 or int(key) > last:
+        raise PatchFailure(f'a list of {len(parent)} has no place "{key}"')
+    return int(key)
+
+
+def _step(parent: Any, key: str) -> Any:
+    if isinstance(parent, dict):
+        if key not in parent:
+            raise PatchFailure(f'there is no "{key}"')
+        return parent[key]
+    if isinstance(parent, list):
+        return parent[_index(parent, key, last=len(parent) - 1)]
+    raise PatchFailure(f'there is no "{key}" in a value that is neither an object nor a list')
+
+
+def _get(document: Any, path: Sequence[str]) -> Any:
+    for key in path:
+        document = _step(document, key)
+    return document
+
+
+def _change(document: Any, path: Sequence[str], change: Callable[[Any, str], Any]) -> Any:
+    """Return `document` with the parent of `path` changed, copying only what lies on the way."""
+    key = path[0]
+    if len(path) == 1:
+        return change(document, key)
+    changed = _change(_step(document, key), path[1:], change)
+    return _put(document, key, changed)
+
+
+def _put(parent: Any, key: str, value: Any) -> Any:
+    if isinstance(parent, list):
+        index = _index(parent, key, last=len(parent) - 1)
+        return [*parent[:index], value, *parent[index + 1 :]]
+    return {**parent, key: value}
+
+
+def _add(document: Any, path: Sequence[str], value: Any) -> Any:
+    def add(parent: Any, key: str) -> Any:
+        if isinstance(parent, list):
+            index = len(parent) if key == "-" else _index(parent, key, last=len(parent))
+            return [*parent[:index], value, *parent[index:]]
+        if isinstance(parent, dict):
+            return {**parent, key: value}
+        raise PatchFailure(f'"{key}" cannot be added to a value that is neither an object nor a list')
+
+    return _change(document, path, add) if path else value
+
+
+def _remove(document: Any, path: Sequence[str]) -> Any:
+    def remove(parent: Any, key: str) -> Any:
+        _step(parent, key)
+        if isinstance(parent, list):
+            index = int(key)
+            return [*parent[:index], *parent[index + 1 :]]
+        return {name: value for name, value in parent.items() if name != key}
+
+    if not path:
+        raise PatchFailure("the whole document cannot be removed")
+    return _change(document, path, remove)
+
+
+def _equal(left: Any, right: Any) -> bool:
+    """Compare as RFC 6902 section 4.6 does: true is not 1, though Python says so."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_equal, left, right))
+    return type(left) is type(right) and left == right if isinstance(left, str) else bool(left == right)

@@ -1,0 +1,20 @@
+"""JSON merge patch, RFC 7396: objects merge, null removes, everything else replaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def apply(document: Any, patch: Any) -> Any:
+    """Return `document` with `patch` merged into it."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(document) if isinstance(document, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict):
+            merged[key] = apply(merged.get(key), value)
+        else:
+            merged[key] = value
+    return merged

@@ -1,0 +1,319 @@
+"""Rules every kind shares: how errors are worded, and what metadata may hold.
+
+Each kind's own rules stand in its file and yield `FieldError`s built here. `check` runs everything for one write and
+raises one Invalid with a cause per broken rule, as the API words it:
+`Deployment.apps "web" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from api import names
+from api.errors import Cause, Invalid
+from api.meta import LabelSelector, ObjectMeta
+from api.resource import FieldError, Resource
+from api.schema import Struct
+
+ANNOTATIONS_BYTES_MAX: Final = 256 * 1024
+_FINALIZERS: Final = ("orphan", "foregroundDeletion", "kubernetes")
+_IMMUTABLE: Final = "field is immutable"
+
+Errors = Iterator[FieldError]
+NameCheck = Callable[[str], list[str]]
+
+
+# --- one function per reason ----------------------------------------------------------------------------------------
+
+
+def show(value: Any) -> str:
+    """Return a value as messages show it: JSON, with empty fields left out, cut short when long."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 10_000 else text[:10_000] + "..."
+
+
+def required(path: str, why: str = "") -> FieldError:
+    """A field that must be set is not."""
+    return FieldError(path, "FieldValueRequired", f"Required value: {why}" if why else "Required value")
+
+
+def invalid(path: str, value: Any, why: str) -> FieldError:
+    """A field holds what it may not."""
+    return FieldError(path, "FieldValueInvalid", f"Invalid value: {show(value)}: {why}")
+
+
+def not_supported(path: str, value: str, supported: Iterable[str]) -> FieldError:
+    """A field holds none of the words it may."""
+    words = ", ".join(f'"{word}"' for word in sorted(supported))
+    return FieldError(path, "FieldValueNotSupported", f'Unsupported value: "{value}": supported values: {words}')
+
+
+def forbidden(path: str, why: str) -> FieldError:
+    """A field may not be set, or not now."""
+    return FieldError(path, "FieldValueForbidden", f"Forbidden: {why}")
+
+
+def duplicate(path: str, value: Any) -> FieldError:
+    """A value that must be unique is there twice."""
+    return FieldError(path, "FieldValueDuplicate", f"Duplicate value: {show(value)}")
+
+
+def too_long(path: str, limit: int) -> FieldError:
+    """A value has more bytes than it may."""
+    return FieldError(path, "FieldValueTooLong", f"Too long: may not be more than {limit} bytes")
+
+
+def too_many(path: str, count: int, limit: int) -> FieldError:
+    """A list has more items than it may."""
+    return FieldError(path, "FieldValueTooMany", f"Too many: {count}: must have at most {limit} items")
+
+
+def not_found(path: str, value: Any) -> FieldError:
+    """A value refers to what does not exist in this object."""
+    return FieldError(path, "FieldValueNotFound", f"Not found: {show(value)}")
+
+
+# --- small checks that many kinds need ------------------------------------------------------------------------------
+
+
+def check_name(path: str, value: str, check: NameCheck, *, why: str = "") -> Errors:
+    """Require a name of the given form."""
+    if not value:
+        yield required(path, why)
+        return
+    for message in check(value):
+        yield invalid(path, value, message)
+
+
+def check_supported(path: str, value: str, supported: Iterable[str]) -> Errors:
+    """Require one of a few words."""
+    if value not in supported:
+        yield not_supported(path, value, supported) if value else required(path)
+
+
+def check_not_negative(path: str, value: int | None) -> Errors:
+    """Require a number that is not negative; None is fine."""
+    if value is not None and value < 0:
+        yield invalid(path, value, "must be greater than or equal to 0")
+
+
+def check_port(path: str, value: int) -> Errors:
+    """Require a port number."""
+    if not 1 <= value <= 65535:
+        yield invalid(path, value, "must be between 1 and 65535, inclusive")
+
+
+def check_port_or_name(path: str, value: int | str) -> Errors:
+    """Require a port's number or its name."""
+    if isinstance(value, int):
+        yield from check_port(path, value)
+        return
+    for message in names.check_port_name(value):
+        yield invalid(path, value, message)
+
+
+def check_immutable(path: str, new: Any, old: Any) -> Errors:
+    """Require that a field kept its value."""
+    if new != old:
+        yield invalid(path, new, _IMMUTABLE)
+
+
+def check_labels(path: str, labels: Mapping[str, str]) -> Errors:
+    """Check keys and values of labels."""
+    for key, value in labels.items():
+        for message in names.check_qualified_name(key):
+            yield invalid(path, key, message)
+        for message in names.check_label_value(value):
+            yield invalid(path, value, message)
+
+
+def check_annotations(path: str, annotations: Mapping[str, str]) -> Errors:
+    """Check keys of annotations, whatever their case, and their total size."""
+    size = 0
+    for key, value in annotations.items():
+        for message in names.check_qualified_name(key.lower()):
+            yield invalid(path, key, message)
+        size += len(key.encode()) + len(value.encode())
+    if size > ANNOTATIONS_BYTES_MAX:
+        yield too_long(path, ANNOTATIONS_BYTES_MAX)
+
+
+def check_label_selector(path: str, selector: LabelSelector | None) -> Errors:
+    """Check a LabelSelector; None is fine."""
+    if selector is None:
+        return
+    yield from check_labels(f"{path}.matchLabels", selector.match_labels)
+    for i, expression in enumerate(selector.match_expressions):
+        where = f"{path}.matchExpressions[{i}]"
+        match expression.operator:
+            case "In" | "NotIn":
+                if not expression.values:
+                    yield required(f"{where}.values", "must be specified when `operator` is 'In' or 'NotIn'")
+            case "Exists" | "DoesNotExist":
+                if expression.values:
+                    yield forbidden(
+                        f"{where}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+                    )
+            case other:
+                yield invalid(f"{where}.operator", other, "not a valid selector operator")
+        for message in names.check_qualified_name(expression.key):
+            yield invalid(f"{where}.key", expression.key, message)
+        for j, value in enumerate(expression.values):
+            for message in names.check_label_value(value):
+                yield invalid(f"{where}.values[{j}]", value, message)
+
+
+# --- metadata -------------------------------------------------------------------------------------------------------
+
+
+def check_metadata(metadata: ObjectMeta, resource: Resource[Any], *, path: str = "metadata") -> Errors:
+    """Check the metadata of a new object, or of an update's."""
+    check = resource.check_name
+    if metadata.generate_name:
+        # Checked with a letter in place of the suffix, so that a trailing dash or dot is fine.
+        for message in check(_masked(metadata.generate_name)):
+            yield invalid(f"{path}.generateName", metadata.generate_name, message)
+    if not metadata.name:
+        yield required(f"{path}.name", "name or generateName is required")
+    else:
+        for message in check(metadata.name):
+            yield invalid(f"{path}.name", metadata.name, message)
+    if resource.namespaced:
+        if not metadata.namespace:
+            yield required(f"{path}.namespace")
+        else:
+            for message in names.check_label(metadata.namespace):
+                yield invalid(f"{path}.namespace", metadata.namespace, message)
+    elif metadata.namespace:
+        yield forbidden(f"{path}.namespace", "not allowed on this type")
+    yield from check_not_negative(f"{path}.generation", metadata.generation)
+    yield from check_labels(f"{path}.labels", metadata.labels)
+    yield from check_annotations(f"{path}.annotations", metadata.annotations)
+    yield from _check_owners(f"{path}.ownerReferences", metadata)
+    yield from _check_finalizers(f"{path}.finalizers", metadata.finalizers)
+
+
+def _masked(generate_name: str) -> str:
+    return generate_name[:-1] + "a" if generate_name[-1] in "-." else generate_name
+
+
+def _check_owners(path: str, metadata: ObjectMeta) -> Errors:
+    controllers = []
+    for i, owner in enumerate(metadata.owner_references):
+        where = f"{path}[{i}]"
+        if not owner.api_version:
+            yield invalid(f"{where}.apiVersion", owner.api_version, "version must not be empty")
+        for field, value in (("kind", owner.kind), ("name", owner.name), ("uid", owner.uid)):
+            if not value:
+                yield invalid(f"{where}.{field}", value, "must not be empty")
+        if owner.api_version == "v1" and owner.kind == "Event":
+            yield invalid(where, owner, f"{owner.api_version}, Kind={owner.kind} is disallowed from being an owner")
+        if owner.controller:
+            controllers.append(owner.name)
+    if len(controllers) > 1:
+        yield invalid(
+            path,
+            metadata.owner_references,
+            f'Only one reference can have Controller set to true. Found "true" in references for'
+            f" {' and '.join(controllers[:2])}",
+        )
+
+
+def _check_finalizers(path: str, finalizers: Sequence[str]) -> Errors:
+    for finalizer in finalizers:
+        for message in names.check_qualified_name(finalizer):
+            yield invalid(path, finalizer, message)
+        if "/" not in finalizer and finalizer not in _FINALIZERS:
+            yield invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified")
+    if "orphan" in finalizers and "foregroundDeletion" in finalizers:
+        yield invalid(
+            path,
+            list(finalizers),
+            "finalizer orphan and foregroundDeletion cannot be both set",
+        )
+
+
+def check_metadata_update(new: ObjectMeta, old: ObjectMeta, *, path: str = "metadata") -> Errors:
+    """Check what an update may not change; the server has already put back what it owns and may be left out."""
+    yield from check_immutable(f"{path}.name", new.name, old.name)
+    yield from check_immutable(f"{path}.namespace", new.namespace, old.namespace)
+    yield from check_immutable(f"{path}.uid", new.uid, old.uid)
+    yield from check_immutable(f"{path}.creationTimestamp", new.creation_timestamp, old.creation_timestamp)
+    yield from check_immutable(f"{path}.deletionTimestamp", new.deletion_timestamp, old.deletion_timestamp)
+    yield from check_immutable(
+        f"{path}.deletionGracePeriodSeconds", new.deletion_grace_period_seconds, old.deletion_grace_period_seconds
+    )
+    if new.generation < old.generation:
+        yield invalid(f"{path}.generation", new.generation, "must not be decremented")
+    if old.deletion_timestamp:
+        added = [finalizer for finalizer in new.finalizers if finalizer not in old.finalizers]
+        if added:
+            yield forbidden(
+                f"{path}.finalizers",
+                f"no new finalizers can be added if the object is being deleted, found new finalizers {added}",
+            )
+
+
+def keep_metadata(new: ObjectMeta, old: ObjectMeta) -> None:
+    """Put back into `new` the metadata that only the server sets, where the client left it out or made it up.
+
+    A uid or a creation time that differs from the stored one is left for `check_metadata_update` to refuse.
+    """
+    new.uid = new.uid or old.uid
+    new.creation_timestamp = new.creation_timestamp or old.creation_timestamp
+    new.namespace = new.namespace or old.namespace
+    new.deletion_timestamp = old.deletion_timestamp
+    new.deletion_grace_period_seconds = old.deletion_grace_period_seconds
+    new.generation = old.generation
+    new.generate_name = old.generate_name
+    new.self_link = ""
+
+
+# --- everything for one write ---------------------------------------------------------------------------------------
+
+
+def check(resource: Resource[Any], new: Struct, old: Struct | None, *, status: bool = False) -> None:
+    """Raise Invalid unless `new` may be stored; `old` is what is there now, None on create.
+
+    With `status`, `new` came in on the status subresource.
+    """
+    errors = list(find_errors(resource, new, old, status=status))
+    if errors:
+        raise refuse(resource, new, errors)
+
+
+def find_errors(
+    resource: Resource[Any], new: Struct, old: Struct | None, *, status: bool = False
+) -> Iterable[FieldError]:
+    """Yield every broken rule, metadata's first."""
+    metadata: Any = new.metadata  # type: ignore[attr-defined]
+    yield from check_metadata(metadata, resource)
+    if old is not None:
+        yield from check_metadata_update(metadata, old.metadata)  # type: ignore[attr-defined]
+    if status:
+        assert old is not None, "a status is only ever updated"
+        yield from resource.validate_status(new, old)
+    else:
+        yield from resource.validate(new, old)
+
+
+def refuse(resource: Resource[Any], obj: Struct, errors: Sequence[FieldError]) -> Invalid:
+    """Return the Invalid that tells of `errors`."""
+    metadata: Any = obj.metadata  # type: ignore[attr-defined]
+    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    told = list(dict.fromkeys(f"{error.path}: {error.message}" for error in errors))
+    text = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
+    name = metadata.name or metadata.generate_name
+    return Invalid(
+        f'{kind} "{name}" is invalid: {text}',
+        group=resource.group,
+        kind=resource.kind,
+        name=name,
+        causes=[Cause(error.reason, error.message, error.path) for error in errors],
+    )
