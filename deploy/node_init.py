@@ -50,7 +50,7 @@ def check(result: int, what: str) -> None:
 
 
 def mount(source: str, target: str, kind: str | None, flags: int = 0, options: str = "") -> None:
-    """Mount `source` on `target`; see mount(2)."""
+    """Mount `source` on `target`, as the system call does."""
     arguments = [None if text is None else os.fsencode(text) for text in (source, target, kind)]
     check(libc.mount(*arguments, flags, os.fsencode(options) if options else None), f"mount {source} on {target}")
 
