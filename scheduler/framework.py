@@ -1,0 +1,188 @@
+"""What a scheduling plugin is: its extension points, its answers, and the memory of one cycle.
+
+One pod at a time goes through: PreFilter (once), Filter (per node), then PostFilter if no node is left; else PreScore
+(once), Score (per node), Reserve, PreBind and Bind. A plugin implements what it needs and keeps nothing on itself:
+what it works out for a pod goes to `CycleState`. KEP-624 names these points.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, Flag, auto
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from scheduler.snapshot import NodeView, PodView, Snapshot
+
+T = TypeVar("T")
+
+SCORE_MAX = 100
+"""Scores of one plugin lie in 0..SCORE_MAX before its weight."""
+
+
+class Code(Enum):
+    """What a plugin says of a pod, or of a pod on a node."""
+
+    SUCCESS = auto()
+    UNSCHEDULABLE = auto()
+    """Not now; removing pods could help."""
+    UNRESOLVABLE = auto()
+    """Not here, whichever pods were removed."""
+    SKIP = auto()
+    """From PreFilter and PreScore: this plugin has nothing to say about this pod; leave its next point out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A plugin's answer; reasons are sentences that users read."""
+
+    code: Code
+    reasons: tuple[str, ...] = ()
+
+
+SUCCESS = Status(Code.SUCCESS)
+SKIP = Status(Code.SKIP)
+
+
+def unschedulable(*reasons: str) -> Status:
+    """Return a rejection that fewer pods on the node could lift."""
+    return Status(Code.UNSCHEDULABLE, reasons)
+
+
+def unresolvable(*reasons: str) -> Status:
+    """Return a rejection that stands as long as the node and the pod are what they are."""
+    return Status(Code.UNRESOLVABLE, reasons)
+
+
+class ClusterEvent(Flag):
+    """What happened, in the terms by which plugins say what could let a rejected pod in."""
+
+    NODE_ADDED = auto()
+    NODE_ALLOCATABLE = auto()
+    NODE_LABELS = auto()
+    NODE_TAINTS = auto()
+    """Also spec.unschedulable."""
+    POD_ASSIGNED = auto()
+    """A pod got a node, or a pod that has one changed its labels."""
+    POD_GONE = auto()
+    """A pod that had a node was deleted or ended."""
+
+
+ANY_EVENT = ~ClusterEvent(0)
+
+
+class CycleState:
+    """What plugins noted about one pod in one cycle, by the type of the note."""
+
+    __slots__ = ("_notes",)
+
+    def __init__(self) -> None:
+        self._notes: dict[type, Any] = {}
+
+    def put(self, note: object) -> None:
+        """Keep `note`, in place of an earlier one of its type."""
+        self._notes[type(note)] = note
+
+    def get(self, kind: type[T]) -> T:
+        """Return the note of this type; a plugin asks only for what its earlier point has put there."""
+        note: T = self._notes[kind]
+        return note
+
+
+class Plugin(Protocol):
+    """A scheduling rule."""
+
+    @property
+    def name(self) -> str:
+        """Upstream's name of the rule."""
+        ...
+
+    @property
+    def helped_by(self) -> ClusterEvent:
+        """Which events could let in a pod that this plugin rejected."""
+        ...
+
+
+@runtime_checkable
+class PreFilter(Protocol):
+    """Looks at the pod before any node; a rejection here rejects it on all of them."""
+
+    def pre_filter(self, state: CycleState, pod: PodView, snapshot: Snapshot) -> Status: ...
+
+
+@runtime_checkable
+class Filter(Protocol):
+    """Says whether the pod may run on the node."""
+
+    def filter(self, state: CycleState, pod: PodView, node: NodeView) -> Status: ...
+
+
+@runtime_checkable
+class PostFilter(Protocol):
+    """Called when no node is left: says what could be done, or why nothing can."""
+
+    def post_filter(
+        self, state: CycleState, pod: PodView, snapshot: Snapshot, rejected: Mapping[str, Status]
+    ) -> Status:
+        """Return a status whose reason ends the pod's message; `rejected` is each node's, by name."""
+        ...
+
+
+@runtime_checkable
+class PreScore(Protocol):
+    """Looks at the feasible nodes once before each is scored."""
+
+    def pre_score(
+        self, state: CycleState, pod: PodView, snapshot: Snapshot, feasible: Mapping[str, NodeView]
+    ) -> Status: ...
+
+
+@runtime_checkable
+class Score(Protocol):
+    """Ranks feasible nodes."""
+
+    def score(self, state: CycleState, pod: PodView, node: NodeView) -> int:
+        """Return how well the pod fits here, in whatever scale `normalize` takes."""
+        ...
+
+    def normalize(self, state: CycleState, scores: Mapping[str, int]) -> Mapping[str, int]:
+        """Return the scores by node in 0..SCORE_MAX, higher is better."""
+        ...
+
+
+@runtime_checkable
+class Reserve(Protocol):
+    """Told when the pod is assumed on a node, and when that is taken back. Must not fail."""
+
+    def reserve(self, state: CycleState, pod: PodView, node_name: str) -> None: ...
+    def unreserve(self, state: CycleState, pod: PodView, node_name: str) -> None: ...
+
+
+@runtime_checkable
+class PreBind(Protocol):
+    """Does what must be done in the world before the pod is bound; raises to give the node up."""
+
+    async def pre_bind(self, state: CycleState, pod: PodView, node_name: str) -> None: ...
+
+
+@runtime_checkable
+class Bind(Protocol):
+    """Tells the API server where the pod goes; raises `api.errors.ApiError`."""
+
+    async def bind(self, state: CycleState, pod: PodView, node_name: str) -> None: ...
+
+
+def scale_scores(scores: Mapping[str, int], *, reverse: bool = False) -> Mapping[str, int]:
+    """Return scores stretched so that the highest is SCORE_MAX; reversed, the lowest raw score is the best."""
+    highest = max(scores.values(), default=0)
+    if highest == 0:
+        return dict.fromkeys(scores, SCORE_MAX if reverse else 0)
+    scaled = {name: SCORE_MAX * score // highest for name, score in scores.items()}
+    return {name: SCORE_MAX - score for name, score in scaled.items()} if reverse else scaled
+
+
+def count_reasons(statuses: Iterable[Status]) -> str:
+    """Return `1 Insufficient cpu, 2 node(s) ...`: each reason with the number of nodes that had it, in text order."""
+    counts = Counter(reason for status in statuses for reason in status.reasons)
+    return ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items()))

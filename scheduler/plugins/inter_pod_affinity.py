@@ -1,0 +1,187 @@
+"""Pods choose to be near other pods, or far from them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from api.core.pod import Pod, PodAffinityTerm
+from api.selectors import of_label_selector
+from scheduler.framework import (
+    SCORE_MAX,
+    SKIP,
+    SUCCESS,
+    ClusterEvent,
+    CycleState,
+    Status,
+    unresolvable,
+    unschedulable,
+)
+from scheduler.snapshot import NodeView, PodView, Snapshot
+
+_Domain = tuple[str, str]
+"""A topology key and one of its values."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Term:
+    """One affinity term of one pod: which pods it means, and how near is near."""
+
+    topology_key: str
+    means: Callable[[Pod], bool]
+    weight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Required:
+    near: Sequence[_Term]
+    far: Sequence[_Term]
+    near_counts: Mapping[_Domain, int]
+    """How many pods that all `near` terms mean are in each domain."""
+    far_counts: Mapping[_Domain, int]
+    forbidden: frozenset[_Domain]
+    """Where pods are that want to be far from this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Preferred:
+    worth: Mapping[_Domain, int]
+
+
+class InterPodAffinity:
+    """Honours podAffinity and podAntiAffinity of Pod spec.affinity, of this pod and of those that run already.
+
+    Not yet served: terms that choose namespaces by label; a pod with one is told so instead of being placed.
+    """
+
+    name = "InterPodAffinity"
+    helped_by = ClusterEvent.NODE_ADDED | ClusterEvent.NODE_LABELS | ClusterEvent.POD_ASSIGNED | ClusterEvent.POD_GONE
+
+    def pre_filter(self, state: CycleState, pod: PodView, snapshot: Snapshot) -> Status:
+        near, far = _required(pod.pod, "near"), _required(pod.pod, "far")
+        if any(_chooses_namespaces_by_label(term) for term in (*near, *far)):
+            return unresolvable("a namespaceSelector with requirements in pod affinity terms is not supported")
+        near_terms = [_term(pod.pod, term) for term in near]
+        far_terms = [_term(pod.pod, term) for term in far]
+        near_counts: Counter[_Domain] = Counter()
+        far_counts: Counter[_Domain] = Counter()
+        forbidden: set[_Domain] = set()
+        for node in snapshot.nodes.values():
+            labels = node.node.metadata.labels
+            for other in node.pods.values() if near_terms or far_terms else ():
+                if near_terms and all(term.means(other.pod) for term in near_terms):
+                    near_counts.update(_domains(near_terms, labels))
+                far_counts.update(_domains([term for term in far_terms if term.means(other.pod)], labels))
+            for other in node.pods_that_keep_others_away:
+                terms = (_term(other.pod, term) for term in _required(other.pod, "far"))
+                forbidden.update(_domains([term for term in terms if term.means(pod.pod)], labels))
+        if not near_terms and not far_terms and not forbidden:
+            return SKIP
+        state.put(_Required(near_terms, far_terms, near_counts, far_counts, frozenset(forbidden)))
+        return SUCCESS
+
+    def filter(self, state: CycleState, pod: PodView, node: NodeView) -> Status:
+        required = state.get(_Required)
+        labels = node.node.metadata.labels
+        if not _is_near(required, pod, labels):
+            return unresolvable("node(s) didn't match pod affinity rules")
+        if any(required.far_counts.get(domain) for domain in _domains(required.far, labels)):
+            return unschedulable("node(s) didn't match pod anti-affinity rules")
+        if any(labels.get(key) == value for key, value in required.forbidden):
+            return unschedulable("node(s) didn't satisfy existing pods anti-affinity rules")
+        return SUCCESS
+
+    def pre_score(
+        self, state: CycleState, pod: PodView, snapshot: Snapshot, feasible: Mapping[str, NodeView]
+    ) -> Status:
+        wishes = list(_wishes(pod.pod))
+        worth: Counter[_Domain] = Counter()
+        for node in snapshot.nodes.values():
+            labels = node.node.metadata.labels
+            for other in node.pods.values() if wishes else node.pods_with_affinity:
+                met = [term for term in wishes if term.means(other.pod)]
+                met += [term for term in _wishes(other.pod, or_required=True) if term.means(pod.pod)]
+                for term in met:
+                    if term.topology_key in labels:
+                        worth[term.topology_key, labels[term.topology_key]] += term.weight
+        if not worth:
+            return SKIP
+        state.put(_Preferred(worth))
+        return SUCCESS
+
+    def score(self, state: CycleState, pod: PodView, node: NodeView) -> int:
+        labels = node.node.metadata.labels
+        return sum(weight for (key, value), weight in state.get(_Preferred).worth.items() if labels.get(key) == value)
+
+    def normalize(self, state: CycleState, scores: Mapping[str, int]) -> Mapping[str, int]:
+        most, least = max(scores.values(), default=0), min(scores.values(), default=0)
+        if most == least:
+            return dict.fromkeys(scores, 0)
+        return {name: SCORE_MAX * (score - least) // (most - least) for name, score in scores.items()}
+
+
+def _is_near(required: _Required, pod: PodView, labels: Mapping[str, str]) -> bool:
+    """Return whether every term has a pod in the node's domain.
+
+    The first of a group that wants to be near itself may go anywhere its topology keys exist: there is no other yet.
+    """
+    domains = list(_domains(required.near, labels))
+    if len(domains) < len(required.near):
+        return False
+    if all(required.near_counts.get(domain) for domain in domains):
+        return True
+    return not any(required.near_counts.values()) and all(term.means(pod.pod) for term in required.near)
+
+
+def _domains(terms: Sequence[_Term], labels: Mapping[str, str]) -> Iterator[_Domain]:
+    for term in terms:
+        if term.topology_key in labels:
+            yield term.topology_key, labels[term.topology_key]
+
+
+def _required(pod: Pod, side: str) -> Sequence[PodAffinityTerm]:
+    affinity = pod.spec.affinity
+    if affinity is None:
+        return ()
+    chosen = affinity.pod_affinity if side == "near" else affinity.pod_anti_affinity
+    return chosen.required_during_scheduling_ignored_during_execution if chosen else ()
+
+
+def _wishes(pod: Pod, *, or_required: bool = False) -> Iterator[_Term]:
+    """Yield preferred terms, those of anti-affinity with negative weight; a required one weighs 1, if asked for."""
+    affinity = pod.spec.affinity
+    if affinity is None:
+        return
+    for chosen, sign in ((affinity.pod_affinity, 1), (affinity.pod_anti_affinity, -1)):
+        for wish in chosen.preferred_during_scheduling_ignored_during_execution if chosen else ():
+            if not _chooses_namespaces_by_label(wish.pod_affinity_term):
+                yield _term(pod, wish.pod_affinity_term, sign * wish.weight)
+    if or_required:
+        for term in _required(pod, "near"):
+            yield _term(pod, term, 1)
+
+
+def _chooses_namespaces_by_label(term: PodAffinityTerm) -> bool:
+    chosen = term.namespace_selector
+    return chosen is not None and bool(chosen.match_labels or chosen.match_expressions)
+
+
+def _term(owner: Pod, term: PodAffinityTerm, weight: int = 0) -> _Term:
+    """Return `term` of `owner`, ready to be asked; its namespace selector, if any, takes all namespaces."""
+    selector = of_label_selector(term.label_selector)
+    labels = owner.metadata.labels
+    same = {key: labels[key] for key in term.match_label_keys if key in labels}
+    other = {key: labels[key] for key in term.mismatch_label_keys if key in labels}
+    namespaces = set(term.namespaces or [owner.metadata.namespace])
+
+    def means(pod: Pod) -> bool:
+        meta = pod.metadata
+        return (
+            (term.namespace_selector is not None or meta.namespace in namespaces)
+            and all(meta.labels.get(key) == value for key, value in same.items())
+            and all(key in meta.labels and meta.labels[key] != value for key, value in other.items())
+            and selector.matches(meta.labels)
+        )
+
+    return _Term(term.topology_key, means, weight)
