@@ -17,13 +17,13 @@ from dataclasses import dataclass
 
 from api.errors import Forbidden
 from api.lister import Lister
-from api.meta import LabelSelector
 from api.rbac.clusterrole import ClusterRole
 from api.rbac.clusterrolebinding import ClusterRoleBinding
 from api.rbac.role import Role
 from api.rbac.rolebinding import RoleBinding
 from api.rbac.rules import PolicyRule, RoleRef, Subject
 from api.resource import ObjectKey
+from api.selectors import of_label_selector
 from apiserver.auth.tokens import USERNAME_PREFIX
 from apiserver.request import Decision, RequestInfo, User
 
@@ -183,32 +183,12 @@ def resolve_rules(role: ClusterRole, all_roles: Iterable[ClusterRole]) -> list[P
             continue
         for other in everything:
             selectors = current.aggregation_rule.cluster_role_selectors
-            if other.metadata.name not in seen and any(selects(one, other.metadata.labels) for one in selectors):
+            if other.metadata.name not in seen and any(
+                of_label_selector(one).matches(other.metadata.labels) for one in selectors
+            ):
                 seen.add(other.metadata.name)
                 pending.append(other)
     return rules
-
-
-def selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
-    """Return whether a label selector matches; an empty one selects everything."""
-    if any(labels.get(key) != value for key, value in selector.match_labels.items()):
-        return False
-    for wanted in selector.match_expressions:
-        present, value = wanted.key in labels, labels.get(wanted.key, "")
-        match wanted.operator:
-            case "In":
-                matches = present and value in wanted.values
-            case "NotIn":
-                matches = not (present and value in wanted.values)
-            case "Exists":
-                matches = present
-            case "DoesNotExist":
-                matches = not present
-            case _:
-                matches = False
-        if not matches:
-            return False
-    return True
 
 
 def covers(rule: PolicyRule, request: RequestInfo) -> bool:

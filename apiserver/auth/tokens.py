@@ -15,13 +15,13 @@ import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from api import timestamps
 from api.core import node, pod, secret, serviceaccount
 from api.errors import NotFound, Unauthorized
 from api.resource import ObjectKey, Resource
@@ -290,7 +290,7 @@ def _raise_if_long_gone(resource: Resource[Any], key: ObjectKey, deletion_timest
 
     A pod that is shutting down in its grace period may still use its token; one that finalizers keep may not.
     """
-    if now_s - datetime.fromisoformat(deletion_timestamp).timestamp() > 60:
+    if now_s - timestamps.parse(deletion_timestamp) > 60:
         raise _Revoked(f"{resource} {key} has been deleted")
 
 

@@ -1,0 +1,170 @@
+"""NodeRestriction: a node writes about itself and its own pods, and nothing else.
+
+RBAC gives all nodes one role; this takes away from each what is another's. So a kubelet that was broken into
+cannot lure pods to itself, speak for other nodes, or ask for tokens of pods it does not run.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from api.authentication.tokenrequest import TokenRequest
+from api.coordination import lease
+from api.core import node, pod, serviceaccount
+from api.errors import NotFound
+from api.resource import ObjectKey
+from apiserver.admission.namespace_lifecycle import refusal
+from apiserver.admission.service_account import MIRROR_ANNOTATION
+from apiserver.auth.tokens import Read
+from apiserver.request import AdmissionRequest, User
+
+NODES_GROUP: Final = "system:nodes"
+USER_PREFIX: Final = "system:node:"
+LEASE_NAMESPACE: Final = "kube-node-lease"
+
+_KUBELET_LABELS: Final = frozenset(
+    {
+        "kubernetes.io/hostname",
+        "kubernetes.io/os",
+        "kubernetes.io/arch",
+        "beta.kubernetes.io/os",
+        "beta.kubernetes.io/arch",
+        "node.kubernetes.io/instance-type",
+        "beta.kubernetes.io/instance-type",
+        "topology.kubernetes.io/zone",
+        "topology.kubernetes.io/region",
+        "failure-domain.beta.kubernetes.io/zone",
+        "failure-domain.beta.kubernetes.io/region",
+    }
+)
+_KUBELET_LABEL_DOMAINS: Final = ("kubelet.kubernetes.io", "node.kubernetes.io")
+_RESERVED_DOMAINS: Final = ("kubernetes.io", "k8s.io")
+
+
+def node_of(user: User) -> str:
+    """Return the name of the node that `user` is, empty for anybody else."""
+    if NODES_GROUP in user.groups and user.name.startswith(USER_PREFIX):
+        return user.name[len(USER_PREFIX) :]
+    return ""
+
+
+class NodeRestriction:
+    """Refuses what a node writes beyond its own."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+
+    async def admit(self, request: AdmissionRequest) -> None:
+        """Judge early: the other plugins need not work for what will be refused.
+
+        Raises:
+            Forbidden: the object is not this node's to write.
+        """
+        name = node_of(request.user)
+        if not name:
+            return
+        if request.resource is pod.RESOURCE:
+            await self._check_pod(request, name)
+        elif request.resource is node.RESOURCE:
+            _check_node(request, name)
+        elif request.resource is lease.RESOURCE:
+            _check_lease(request, name)
+        elif request.resource is serviceaccount.RESOURCE and request.subresource == "token":
+            await self._check_token(request, name)
+
+    async def validate(self, request: AdmissionRequest) -> None:
+        """Judge nothing more: no later plugin changes what was looked at."""
+
+    async def _check_pod(self, request: AdmissionRequest, name: str) -> None:
+        old: Any = request.old
+        new: Any = request.object
+        match request.subresource, request.operation:
+            case "", "CREATE":
+                if MIRROR_ANNOTATION not in new.metadata.annotations:
+                    why = (
+                        f'pod does not have "{MIRROR_ANNOTATION}" annotation, node "{name}" can only create mirror pods'
+                    )
+                    raise refusal(request, why)
+                if new.spec.node_name != name:
+                    raise refusal(request, f'node "{name}" can only create pods with spec.nodeName set to itself')
+                if new.spec.service_account_name or any(v.secret or v.projected for v in new.spec.volumes):
+                    raise refusal(request, f'node "{name}" can not create pods that reference secrets or accounts')
+            case "", "DELETE":
+                if old is not None and old.spec.node_name != name:
+                    raise refusal(request, f'node "{name}" can only delete pods with spec.nodeName set to itself')
+            case "status", "UPDATE":
+                if old.spec.node_name != name:
+                    why = f'node "{name}" can only update pod status for pods with spec.nodeName set to itself'
+                    raise refusal(request, why)
+                if new.metadata.labels != old.metadata.labels:
+                    raise refusal(request, f'node "{name}" cannot update labels through pod status')
+            case "eviction", "CREATE":
+                found = await self._read(pod.RESOURCE, ObjectKey(request.namespace, request.name))
+                if found.spec.node_name != name:
+                    raise refusal(request, f'node "{name}" can only evict pods with spec.nodeName set to itself')
+            case _:
+                where = f"/{request.subresource}" if request.subresource else ""
+                raise refusal(request, f'node "{name}" may not {request.operation.lower()} pods{where}')
+
+    async def _check_token(self, request: AdmissionRequest, name: str) -> None:
+        assert isinstance(request.object, TokenRequest)
+        ref = request.object.spec.bound_object_ref
+        if ref is None or ref.api_version != "v1" or ref.kind != "Pod" or not ref.name:
+            raise refusal(request, "node requested token not bound to a pod")
+        if not ref.uid:
+            raise refusal(request, "node requested token with a pod binding without a uid")
+        try:
+            found = await self._read(pod.RESOURCE, ObjectKey(request.namespace, ref.name))
+        except NotFound:
+            raise refusal(request, f'node requested token bound to pod "{ref.name}", which does not exist') from None
+        if found.metadata.uid != ref.uid:
+            raise refusal(request, "the UID in the bound object reference does not match the UID in record")
+        if found.spec.node_name != name:
+            raise refusal(request, "node requested token bound to a pod scheduled on a different node")
+        if (found.spec.service_account_name or "default") != request.name:
+            raise refusal(request, "node requested token of an account that the pod does not run as")
+
+
+def _check_node(request: AdmissionRequest, name: str) -> None:
+    new: Any = request.object
+    old: Any = request.old
+    written = request.name or (new.metadata.name if new is not None else "")
+    if written != name:
+        raise refusal(request, f'node "{name}" is not allowed to modify node "{written}"')
+    if request.operation == "CREATE":
+        if new.spec.config_source is not None:
+            raise refusal(request, f'node "{name}" is not allowed to create pods with a non-nil configSource')
+        _check_labels(request, name, {}, new.metadata.labels)
+    elif request.operation == "UPDATE":
+        if new.spec.taints != old.spec.taints:
+            raise refusal(request, f'node "{name}" is not allowed to modify taints')
+        if new.metadata.owner_references != old.metadata.owner_references:
+            raise refusal(request, f'node "{name}" is not allowed to modify ownerReferences')
+        _check_labels(request, name, old.metadata.labels, new.metadata.labels)
+
+
+def _check_labels(request: AdmissionRequest, name: str, old: dict[str, str], new: dict[str, str]) -> None:
+    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    forbidden = [key for key in changed if not _is_kubelets_label(key)]
+    if forbidden:
+        raise refusal(request, f'node "{name}" is not allowed to modify labels: {", ".join(forbidden)}')
+
+
+def _is_kubelets_label(key: str) -> bool:
+    """Whether kubelets may set a label: not those by which administrators keep pods to nodes (KEP-279)."""
+    domain, slash, _ = key.partition("/")
+    if not slash or not _is_within(domain, _RESERVED_DOMAINS):
+        return True
+    return key in _KUBELET_LABELS or _is_within(domain, _KUBELET_LABEL_DOMAINS)
+
+
+def _is_within(domain: str, parents: tuple[str, ...]) -> bool:
+    return any(domain == parent or domain.endswith("." + parent) for parent in parents)
+
+
+def _check_lease(request: AdmissionRequest, name: str) -> None:
+    if request.namespace != LEASE_NAMESPACE:
+        raise refusal(request, f'can only access leases in the "{LEASE_NAMESPACE}" system namespace')
+    written = request.name or request.object.metadata.name  # type: ignore[union-attr]
+    if written != name:
+        raise refusal(request, "can only access node lease with the same name as the requesting node")

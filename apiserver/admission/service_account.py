@@ -1,0 +1,121 @@
+"""ServiceAccount: every pod runs as an account, which must exist, and gets a token for it as a volume.
+
+The volume is projected: a token bound to the pod that the kubelet renews, the cluster's CA, and the namespace's name
+(KEP-1205). The odd 3607 seconds tell tokens of this volume from those people asked an hour for.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, Final
+
+from api import names
+from api.core import pod, serviceaccount
+from api.core.containers import Container
+from api.core.references import LocalObjectReference, ObjectFieldSelector
+from api.core.volumes import (
+    ConfigMapProjection,
+    DownwardAPIProjection,
+    DownwardAPIVolumeFile,
+    KeyToPath,
+    ProjectedVolumeSource,
+    ServiceAccountTokenProjection,
+    Volume,
+    VolumeMount,
+    VolumeProjection,
+)
+from api.errors import NotFound
+from api.lister import Lister
+from api.resource import ObjectKey
+from apiserver.admission.namespace_lifecycle import refusal
+from apiserver.auth.tokens import Read
+from apiserver.request import AdmissionRequest
+
+DEFAULT_ACCOUNT: Final = "default"
+MOUNT_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
+VOLUME_PREFIX: Final = "kube-api-access-"
+TOKEN_EXPIRATION_S: Final = 3607
+ROOT_CA_CONFIG_MAP: Final = "kube-root-ca.crt"
+MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
+
+
+class ServiceAccountAdmission:
+    """Gives a pod its account, its token volume, and the account's imagePullSecrets."""
+
+    def __init__(self, accounts: Lister[serviceaccount.ServiceAccount], read: Read, random: Random) -> None:
+        self._accounts = accounts
+        self._read = read
+        self._random = random
+
+    async def admit(self, request: AdmissionRequest) -> None:
+        """Complete a new pod.
+
+        Raises:
+            Forbidden: the account does not exist (in a new namespace: not yet), or a mirror pod names one.
+        """
+        if request.resource is not pod.RESOURCE or request.subresource or request.operation != "CREATE":
+            return
+        new: Any = request.object
+        spec: pod.PodSpec = new.spec
+        if MIRROR_ANNOTATION in new.metadata.annotations:
+            # A node's own static pod: a token of any account would be more than the node may give away.
+            if spec.service_account_name:
+                raise refusal(request, "a mirror pod may not reference service accounts")
+            return
+        spec.service_account_name = spec.service_account_name or spec.service_account or DEFAULT_ACCOUNT
+        spec.service_account = spec.service_account_name
+        account = await self._find(request, ObjectKey(request.namespace, spec.service_account_name))
+        if _mounts_token(spec, account):
+            self._mount(spec)
+        if not spec.image_pull_secrets:
+            spec.image_pull_secrets = [LocalObjectReference(name=ref.name) for ref in account.image_pull_secrets]
+
+    async def validate(self, request: AdmissionRequest) -> None:
+        """Judge nothing more."""
+
+    async def _find(self, request: AdmissionRequest, key: ObjectKey) -> serviceaccount.ServiceAccount:
+        found = self._accounts.get(key)
+        if found is not None:
+            return found
+        try:
+            read: serviceaccount.ServiceAccount = await self._read(serviceaccount.RESOURCE, key)
+        except NotFound:
+            why = f'error looking up service account {key}: serviceaccount "{key.name}" not found'
+            raise refusal(request, why) from None
+        return read
+
+    def _mount(self, spec: pod.PodSpec) -> None:
+        containers = [c for c in (*spec.init_containers, *spec.containers) if not _has_mount(c)]
+        if not containers:
+            return
+        name = next((volume.name for volume in spec.volumes if volume.name.startswith(VOLUME_PREFIX)), "")
+        if not name:
+            name = names.generate(VOLUME_PREFIX, self._random)
+            spec.volumes = [*spec.volumes, token_volume(name)]
+        for container in containers:
+            mount = VolumeMount(name=name, read_only=True, mount_path=MOUNT_PATH)
+            container.volume_mounts = [*container.volume_mounts, mount]
+
+
+def _mounts_token(spec: pod.PodSpec, account: serviceaccount.ServiceAccount) -> bool:
+    if spec.automount_service_account_token is not None:
+        return spec.automount_service_account_token
+    return account.automount_service_account_token is not False
+
+
+def _has_mount(container: Container) -> bool:
+    return any(mount.mount_path == MOUNT_PATH for mount in container.volume_mounts)
+
+
+def token_volume(name: str) -> Volume:
+    """Return the volume that a pod reaches the API with."""
+    token = ServiceAccountTokenProjection(expiration_seconds=TOKEN_EXPIRATION_S, path="token")
+    root_ca = ConfigMapProjection(name=ROOT_CA_CONFIG_MAP, items=[KeyToPath(key="ca.crt", path="ca.crt")])
+    field = ObjectFieldSelector(api_version="v1", field_path="metadata.namespace")
+    namespace = DownwardAPIProjection(items=[DownwardAPIVolumeFile(path="namespace", field_ref=field)])
+    sources = [
+        VolumeProjection(service_account_token=token),
+        VolumeProjection(config_map=root_ca),
+        VolumeProjection(downward_api=namespace),
+    ]
+    return Volume(name=name, projected=ProjectedVolumeSource(sources=sources, default_mode=0o644))
