@@ -1,0 +1,225 @@
+"""What clients ask first: which groups, versions and resources there are.
+
+Three generations of the same answer, all made from the resource declarations: the legacy lists (`/api`, `/apis`,
+`/apis/GROUP`, `/apis/GROUP/VERSION`), and the aggregated documents v2beta1 and v2 (KEP-3352) that one request to `/api`
+and one to `/apis` bring. A client gets exactly the version it asked for, named in the reply's Content-Type.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from api.discover import RESOURCES
+from api.resource import Resource
+
+AggregatedVersion = Literal["v2", "v2beta1"]
+
+AGGREGATED_MEDIA: Final[dict[AggregatedVersion, str]] = {
+    version: f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+    for version in ("v2", "v2beta1")
+}
+"""The Content-Type of an aggregated document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subresource:
+    """How a subresource is shown: what its answers are, and what can be done with it."""
+
+    verbs: tuple[str, ...]
+    group: str | None = None
+    """None: the group, version and kind of the resource itself."""
+    version: str = "v1"
+    kind: str = ""
+
+
+_CONNECT: Final = ("create", "get")
+_PROXY: Final = ("create", "delete", "get", "patch", "update")
+
+SUBRESOURCES: Final[dict[str, Subresource]] = {
+    "approval": Subresource(("get", "patch", "update")),
+    "attach": Subresource(_CONNECT, "", kind="PodAttachOptions"),
+    "binding": Subresource(("create",), "", kind="Binding"),
+    "ephemeralcontainers": Subresource(("get", "patch", "update")),
+    "eviction": Subresource(("create",), "policy", kind="Eviction"),
+    "exec": Subresource(_CONNECT, "", kind="PodExecOptions"),
+    "finalize": Subresource(("update",)),
+    "log": Subresource(("get",)),
+    "portforward": Subresource(_CONNECT, "", kind="PodPortForwardOptions"),
+    "resize": Subresource(("get", "patch", "update")),
+    "scale": Subresource(("get", "patch", "update"), "autoscaling", kind="Scale"),
+    "status": Subresource(("get", "patch", "update")),
+    "token": Subresource(("create",), "authentication.k8s.io", kind="TokenRequest"),
+}
+"""Subresources that mean the same wherever they are; `proxy` says whose it is in its kind."""
+
+
+def subresource_of(resource: Resource[Any], name: str) -> Subresource:
+    """Return how `name` is shown beside `resource`."""
+    if name == "proxy":
+        return Subresource(_PROXY, "", kind=f"{resource.kind}ProxyOptions")
+    shown = SUBRESOURCES[name]
+    if shown.group is None:
+        return Subresource(shown.verbs, resource.group, resource.version, resource.kind)
+    return shown
+
+
+def aggregated_version(accept: str) -> AggregatedVersion | None:
+    """Return which aggregated document an Accept header prefers, or None for the legacy lists."""
+    for choice in accept.split(","):
+        media, *parameters = (part.strip() for part in choice.split(";"))
+        given = dict(parameter.partition("=")[::2] for parameter in parameters)
+        if media != "application/json":
+            continue
+        if given.get("as") == "APIGroupDiscoveryList" and given.get("g") == "apidiscovery.k8s.io":
+            if given.get("v") == "v2":
+                return "v2"
+            if given.get("v") == "v2beta1":
+                return "v2beta1"
+        elif "as" not in given:
+            return None
+    return None
+
+
+# --- legacy ---------------------------------------------------------------------------------------------------------
+
+
+def core_versions(server_address: str) -> dict[str, Any]:
+    """Return the document at `/api`; `server_address` is where clients find this server, `HOST:PORT`."""
+    return {
+        "kind": "APIVersions",
+        "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server_address}],
+    }
+
+
+@functools.cache
+def group_list() -> dict[str, Any]:
+    """Return the document at `/apis`."""
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(name) for name in _groups() if name]}
+
+
+def group(name: str) -> dict[str, Any] | None:
+    """Return the document at `/apis/NAME`, or None when there is no such group."""
+    if not name or name not in _groups():
+        return None
+    return {"kind": "APIGroup", "apiVersion": "v1", **_group(name)}
+
+
+@functools.cache
+def resource_list(group_name: str, version: str) -> dict[str, Any] | None:
+    """Return the document at `/api/v1` (the core group is empty) or `/apis/GROUP/VERSION`, or None."""
+    found = [resource for resource in RESOURCES if (resource.group, resource.version) == (group_name, version)]
+    if not found:
+        return None
+    listed: dict[str, Any] = {"kind": "APIResourceList"}
+    if group_name:
+        listed["apiVersion"] = "v1"
+    listed["groupVersion"] = f"{group_name}/{version}" if group_name else version
+    listed["resources"] = [entry for resource in found for entry in _legacy_entries(resource)]
+    return listed
+
+
+def _groups() -> list[str]:
+    return sorted({resource.group for resource in RESOURCES})
+
+
+def _versions(group_name: str) -> list[str]:
+    return sorted({resource.version for resource in RESOURCES if resource.group == group_name}, key=version_rank)
+
+
+def version_rank(version: str) -> tuple[int, int, int]:
+    """Order versions by preference, as KEP-conventions have it: v2 before v1, those before v1beta2, v1beta1, v1alpha1."""
+    for rank, stage in enumerate(("alpha", "beta")):
+        major, found, minor = version.removeprefix("v").partition(stage)
+        if found:
+            return (2 - rank, -int(major), -int(minor))
+    return (0, -int(version.removeprefix("v")), 0)
+
+
+def _group(name: str) -> dict[str, Any]:
+    versions = [{"groupVersion": f"{name}/{version}", "version": version} for version in _versions(name)]
+    return {"name": name, "versions": versions, "preferredVersion": versions[0]}
+
+
+def _legacy_entries(resource: Resource[Any]) -> Iterable[dict[str, Any]]:
+    entry: dict[str, Any] = {
+        "name": resource.plural,
+        "singularName": resource.singular or resource.kind.lower(),
+        "namespaced": resource.namespaced,
+        "kind": resource.kind,
+        "verbs": sorted(resource.verbs),
+    }
+    if resource.short_names:
+        entry["shortNames"] = list(resource.short_names)
+    if resource.categories:
+        entry["categories"] = list(resource.categories)
+    yield entry
+    for name in sorted(resource.subresources):
+        shown = subresource_of(resource, name)
+        entry = {"name": f"{resource.plural}/{name}", "singularName": "", "namespaced": resource.namespaced}
+        if (shown.group, shown.version) != (resource.group, resource.version):
+            entry |= {"group": shown.group, "version": shown.version}
+        yield entry | {"kind": shown.kind, "verbs": sorted(shown.verbs)}
+
+
+# --- aggregated -----------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def aggregated(*, core: bool, version: AggregatedVersion) -> dict[str, Any]:
+    """Return the aggregated document at `/api` (`core`) or `/apis`."""
+    names = [name for name in _groups() if (not name) is core]
+    return {
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": f"apidiscovery.k8s.io/{version}",
+        "metadata": {},
+        "items": [
+            {
+                "metadata": {"name": name} if name else {},
+                "versions": [_aggregated_version(name, served) for served in _versions(name)],
+            }
+            for name in names
+        ],
+    }
+
+
+def _aggregated_version(group_name: str, version: str) -> dict[str, Any]:
+    resources = [resource for resource in RESOURCES if (resource.group, resource.version) == (group_name, version)]
+    return {
+        "version": version,
+        "resources": [_aggregated_entry(resource) for resource in resources],
+        "freshness": "Current",
+    }
+
+
+def _response_kind(group_name: str | None, version: str, kind: str) -> dict[str, str]:
+    return {"group": group_name or "", "version": version, "kind": kind}
+
+
+def _aggregated_entry(resource: Resource[Any]) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "resource": resource.plural,
+        "responseKind": _response_kind(resource.group, resource.version, resource.kind),
+        "scope": "Namespaced" if resource.namespaced else "Cluster",
+        "singularResource": resource.singular or resource.kind.lower(),
+        "verbs": sorted(resource.verbs),
+    }
+    if resource.short_names:
+        entry["shortNames"] = list(resource.short_names)
+    if resource.categories:
+        entry["categories"] = list(resource.categories)
+    subresources: Sequence[dict[str, Any]] = [
+        {
+            "subresource": name,
+            "responseKind": _response_kind(shown.group, shown.version, shown.kind),
+            "verbs": sorted(shown.verbs),
+        }
+        for name in sorted(resource.subresources)
+        for shown in (subresource_of(resource, name),)
+    ]
+    if subresources:
+        entry["subresources"] = subresources
+    return entry

@@ -1,0 +1,169 @@
+"""Objects as `kubectl get` wants them: Tables whose cells the server computes, and bare metadata.
+
+A client asks in its Accept header (`application/json;as=Table;v=v1;g=meta.k8s.io`); `negotiate` reads that. A Table has
+one row an object; a watch sends each event as a Table of one row. `PartialObjectMetadata` is an object without
+spec and status, which generic controllers watch. Rows embed the object's JSON as it is, never encoded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+
+from api import timestamps
+from api.errors import BadRequest, NotAcceptable
+from api.resource import Column, Resource
+from api.schema import Struct
+
+Form = Literal["", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"]
+IncludeObject = Literal["None", "Metadata", "Object"]
+
+_FORMS: Final[tuple[Form, ...]] = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
+_META_VERSIONS: Final = ("v1", "v1beta1")
+
+_NAME: Final[Column[Any]] = Column(
+    "Name",
+    "string",
+    lambda obj, now: obj.metadata.name,
+    "Name must be unique within a namespace. Cannot be updated.",
+    format="name",
+)
+_AGE: Final[Column[Any]] = Column(
+    "Age",
+    "string",
+    lambda obj, now: timestamps.age(obj.metadata.creation_timestamp, now),
+    "Time since the object was created.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """How answers shall look: `form` is empty for the objects themselves."""
+
+    form: Form = ""
+    version: str = "v1"
+    """Of the group meta.k8s.io."""
+
+    @property
+    def content_type(self) -> str:
+        """The Content-Type of such an answer."""
+        return (
+            "application/json" if not self.form else f"application/json;as={self.form};v={self.version};g=meta.k8s.io"
+        )
+
+
+PLAIN: Final = Rendering()
+
+
+def negotiate(accept: str) -> Rendering:
+    """Return the first rendering in an Accept header that is served; raises NotAcceptable if none is."""
+    if not accept.strip():
+        return PLAIN
+    for choice in accept.split(","):
+        media, *parameters = (part.strip() for part in choice.split(";"))
+        given = dict(parameter.partition("=")[::2] for parameter in parameters)
+        if media not in ("application/json", "*/*", "application/*"):
+            continue
+        wanted = given.get("as", "")
+        if not wanted:
+            return PLAIN
+        version = given.get("v", "v1")
+        for form in _FORMS:
+            if wanted == form and given.get("g") == "meta.k8s.io" and version in _META_VERSIONS:
+                return Rendering(form, version)
+    raise NotAcceptable("only the following media types are accepted: application/json")
+
+
+def include_object(query: str) -> IncludeObject:
+    """Return what the query parameter `includeObject` asks for; the default is Metadata. Raises BadRequest."""
+    match query:
+        case "" | "Metadata":
+            return "Metadata"
+        case "None":
+            return "None"
+        case "Object":
+            return "Object"
+    raise BadRequest(f'unrecognized includeObject value: "{query}" (there are None, Metadata and Object)')
+
+
+def columns_of(resource: Resource[Any]) -> Sequence[Column[Any]]:
+    """Return all columns of a kind, Name first."""
+    return (_NAME, *(resource.columns or (_AGE,)))
+
+
+def column_definitions(resource: Resource[Any]) -> list[dict[str, Any]]:
+    """Return the columns as a Table declares them."""
+    return [
+        {
+            "name": column.name,
+            "type": column.type,
+            "format": column.format,
+            "description": column.description,
+            "priority": column.priority,
+        }
+        for column in columns_of(resource)
+    ]
+
+
+def row(
+    resource: Resource[Any],
+    obj: Struct,
+    json: bytes,
+    now: float,
+    include: IncludeObject = "Metadata",
+    version: str = "v1",
+) -> msgspec.Raw:
+    """Return one encoded row: the cells of `obj`, and of its JSON what `include` says."""
+    made: dict[str, Any] = {"cells": [column.cell(obj, now) for column in columns_of(resource)]}
+    if include == "Object":
+        made["object"] = msgspec.Raw(json)
+    elif include == "Metadata":
+        made["object"] = msgspec.Raw(partial_metadata(obj, version))
+    return msgspec.Raw(msgspec.json.encode(made))
+
+
+def table(
+    resource: Resource[Any],
+    rows: Iterable[msgspec.Raw],
+    list_metadata: Mapping[str, Any],
+    *,
+    version: str = "v1",
+    with_columns: bool = True,
+) -> bytes:
+    """Return a Table: of a list, of one object, or of a watch event.
+
+    `list_metadata` holds resourceVersion, and continue and remainingItemCount where there is more. Later events of
+    a watch may leave out the columns.
+    """
+    return msgspec.json.encode(
+        {
+            "kind": "Table",
+            "apiVersion": f"meta.k8s.io/{version}",
+            "metadata": list_metadata,
+            "columnDefinitions": column_definitions(resource) if with_columns else [],
+            "rows": list(rows),
+        }
+    )
+
+
+def partial_metadata(obj: Struct, version: str = "v1") -> bytes:
+    """Return an object's PartialObjectMetadata."""
+    metadata: Any = obj.metadata  # type: ignore[attr-defined]
+    return msgspec.json.encode(
+        {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{version}", "metadata": metadata}
+    )
+
+
+def partial_metadata_list(objects: Iterable[Struct], list_metadata: Mapping[str, Any], version: str = "v1") -> bytes:
+    """Return a PartialObjectMetadataList."""
+    return msgspec.json.encode(
+        {
+            "kind": "PartialObjectMetadataList",
+            "apiVersion": f"meta.k8s.io/{version}",
+            "metadata": list_metadata,
+            "items": [msgspec.Raw(partial_metadata(obj, version)) for obj in objects],
+        }
+    )
