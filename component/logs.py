@@ -2,6 +2,7 @@
 
 Code logs with the standard library: `log = logging.getLogger(__name__)`, then
 `log.info("pod started", extra={"pod": key, "node": node})`. Never log a token, key or Secret's value.
+The library refuses extras named as its own fields: not `name`, `process`, `args`, `module` or `message`.
 """
 
 from __future__ import annotations

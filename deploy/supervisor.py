@@ -183,6 +183,7 @@ class Supervisor:
     async def run(self) -> None:
         """Supervise until a shutdown order."""
         self._state.supervisor = os.getpid()
+        self._write_state()
         with contextlib.suppress(FileNotFoundError):
             (self._paths.run / "supervisor.sock").unlink()
         with _socket_path(self._paths) as path:
@@ -296,7 +297,7 @@ class Supervisor:
         if record and is_running(record):
             _kill(record.pid, signal.SIGTERM)
             if not await _ended(record.pid, STOP_GRACE_S):
-                log.warning("killed after its grace period", extra={"process": name, "pid": record.pid})
+                log.warning("killed after its grace period", extra={"program": name, "pid": record.pid})
                 _kill(record.pid, signal.SIGKILL)
                 await _ended(record.pid, STOP_GRACE_S)
         self._state.processes.pop(name, None)
@@ -312,7 +313,16 @@ class Supervisor:
     # -- one process -----------------------------------------------------------------------------------------
 
     async def _keep(self, process: Process) -> None:
-        """Adopt or start `process`, and start it again each time it ends, until cancelled."""
+        """Keep `process` running until cancelled; an error of our own is logged, and costs a second."""
+        while True:
+            try:
+                await self._keep_running(process)
+            except Exception:
+                log.exception("lost hold of a process; taking it up again", extra={"program": process.name})
+                await asyncio.sleep(1)
+
+    async def _keep_running(self, process: Process) -> None:
+        """Adopt or start `process`, and start it again each time it ends."""
         backoff_s = BACKOFF_FIRST_S
         record = self._state.processes.get(process.name)
         if record and (record.arguments != [process.program, *process.arguments] or not is_running(record)):
@@ -326,16 +336,16 @@ class Supervisor:
                 try:
                     record = await self._start(process)
                 except (OSError, RuntimeError) as error:
-                    log.error("cannot start", extra={"process": process.name, "error": error})
+                    log.error("cannot start", extra={"program": process.name, "error": error})
                     await asyncio.sleep(backoff_s)
                     backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
                     continue
             else:
-                log.info("found running", extra={"process": process.name, "pid": record.pid})
+                log.info("found running", extra={"program": process.name, "pid": record.pid})
             await _ended(record.pid, None)
             self._reap()
             ran_s = time.time() - record.since
-            log.warning("ended", extra={"process": process.name, "pid": record.pid, "ran_s": round(ran_s, 1)})
+            log.warning("ended", extra={"program": process.name, "pid": record.pid, "ran_s": round(ran_s, 1)})
             record.last_exit = f"after {ran_s:.0f} s"
             record = None
             if ran_s > HEALTHY_AFTER_S:
@@ -344,7 +354,7 @@ class Supervisor:
             backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
 
     async def _replace(self, process: Process, record: Record) -> None:
-        log.info("its arguments changed: starting it again", extra={"process": process.name})
+        log.info("its arguments changed: starting it again", extra={"program": process.name})
         _kill(record.pid, signal.SIGTERM)
         if not await _ended(record.pid, STOP_GRACE_S):
             _kill(record.pid, signal.SIGKILL)
@@ -377,7 +387,7 @@ class Supervisor:
         )
         self._state.processes[process.name] = record
         self._write_state()
-        log.info("started", extra={"process": process.name, "pid": pid, "restarts": record.restarts})
+        log.info("started", extra={"program": process.name, "pid": pid, "restarts": record.restarts})
         return record
 
     async def _keep_guard(self) -> None:
@@ -509,7 +519,9 @@ def main() -> int:
         print(f"steer-supervisor: another one runs for {paths.data}", file=sys.stderr)
         return 0
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # orders come over the socket; a stray signal must not stop a cluster
+        # Orders come over the socket; a stray signal must not stop a cluster. A handler that does nothing, because
+        # children would inherit SIG_IGN.
+        signal.signal(number, lambda *_: None)
     asyncio.run(Supervisor(paths, make_nodes).run())
     return 0
 

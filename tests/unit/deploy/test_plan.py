@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from deploy.plan import Addresses, Cluster, plan
+from deploy.preflight import listening_ports
+
+HOLLOW = Cluster(data_dir="/data", runtime="hollow", nodes=3)
+REAL = Cluster(data_dir="/data", nodes=2)
+ADDRESSES = Addresses(
+    gateway="172.31.0.1", advertise="172.31.0.1", dns="172.31.0.2",
+    nodes={"node-1": "172.31.0.11", "node-2": "172.31.0.12"},
+)  # fmt: skip
+
+
+def flag(arguments: list[str], name: str) -> str:
+    return arguments[arguments.index(name) + 1]
+
+
+def test_a_cluster_of_containers_has_a_kubelet_and_a_proxy_on_each_node() -> None:
+    names = [process.name for process in plan(REAL, ADDRESSES).processes]
+    assert names == [
+        "store-s1", "apiserver", "controllers", "scheduler", "dns",
+        "kubelet-node-1", "kubeproxy-node-1", "kubelet-node-2", "kubeproxy-node-2",
+    ]  # fmt: skip
+
+
+def test_hollow_nodes_share_one_process() -> None:
+    names = [process.name for process in plan(HOLLOW, Addresses()).processes]
+    assert names == ["store-s1", "apiserver", "controllers", "scheduler", "kubelet-hollow"]
+
+
+def test_processes_of_a_node_run_in_it_and_the_rest_do_not() -> None:
+    inside = {process.name: process.node for process in plan(REAL, ADDRESSES).processes}
+    assert inside["kubelet-node-2"] == "node-2"
+    assert inside["apiserver"] == ""
+
+
+def test_every_process_has_an_identity_of_its_own() -> None:
+    for process in plan(REAL, ADDRESSES).processes:
+        name = "--tls-cert" if process.name == "apiserver" else "--cert"
+        assert flag(process.arguments, name).endswith(".crt")
+
+
+def test_fast_failover_reaches_everyone_it_concerns() -> None:
+    fast = Cluster(data_dir="/data", nodes=2, failover="fast")
+    processes = {process.name: process.arguments for process in plan(fast, ADDRESSES).processes}
+    assert flag(processes["controllers"], "--node-monitor-grace-s") == "10"
+    assert flag(processes["apiserver"], "--default-toleration-s") == "10"
+
+
+def test_no_port_is_given_twice_and_clusters_do_not_overlap() -> None:
+    first = listening_ports(plan(HOLLOW, Addresses()))
+    second = listening_ports(plan(Cluster(data_dir="/other", runtime="hollow", nodes=3, port=7443), Addresses()))
+    assert len(first) == 8 + 3
+    assert not first & second
