@@ -129,6 +129,8 @@ class Call:
     """The query's parameters by their names there: dryRun, fieldValidation, labelSelector, limit, ..."""
     warnings: list[str] = field(default_factory=list)
     """Sentences for the client, sent as Warning headers."""
+    handler: Handler | None = None
+    """What does the work at the end of the chain, where that is not the verb that `info` names."""
     remote: str = ""
     """The peer's address, for the audit log."""
     user_agent: str = ""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from api.errors import AlreadyExists, BadRequest, Cause, Conflict, Expired, Invalid, MethodNotAllowed, NotFound
-from api.resource import FieldError, Resource
+from api.errors import AlreadyExists, BadRequest, Conflict, Expired, MethodNotAllowed, NotFound
+from api.resource import Resource
 
 
 def no_such_resource() -> NotFound:
@@ -38,17 +37,6 @@ def conflict(resource: Resource[Any], name: str, why: str) -> Conflict:
 
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 """Why a write conditional on a resourceVersion did not happen."""
-
-
-def invalid(resource: Resource[Any], name: str, errors: Iterable[FieldError]) -> Invalid:
-    """Return the error that lists every rule an object breaks."""
-    causes = [Cause(error.reason, error.message, error.path) for error in errors]
-    texts = list(dict.fromkeys(f"{cause.field}: {cause.message}" if cause.field else cause.message for cause in causes))
-    text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-    shown = name or ""
-    qualified = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
-    message = f'{qualified} "{shown}" is invalid: {text}'
-    return Invalid(message, group=resource.group, kind=resource.kind, name=name, causes=causes)
 
 
 def too_old(revision: int, oldest: int) -> Expired:

@@ -51,14 +51,16 @@ class Encoding(Protocol):
 class Delivery:
     """One event as a channel tells it; shared by all watchers of all channels that tell it so."""
 
-    __slots__ = ("frames", "revision", "size_bytes", "stored", "type")
+    __slots__ = ("ends_initial", "frames", "revision", "size_bytes", "stored", "type")
 
-    def __init__(self, type: str, stored: Stored | None, revision: int) -> None:
+    def __init__(self, type: str, stored: Stored | None, revision: int, *, ends_initial: bool = False) -> None:
         self.type = type
         self.stored = stored
         """The object with the event's resourceVersion; None for a bookmark."""
         self.revision = revision
         self.frames: dict[Encoding, bytes] = {}
+        self.ends_initial = ends_initial
+        """On a bookmark: everything that was there at the beginning has been said (KEP-3157)."""
         self.size_bytes = len(stored.json) if stored else 64
 
     def frame(self, encoding: Encoding) -> bytes:

@@ -43,6 +43,22 @@ class Registries:
         """Return a view of a kind's cache. Its objects are shared: never change one."""
         return CacheLister(self._registries[resource].cache)
 
+    async def read(self, resource: Resource[Any], key: ObjectKey) -> Any:
+        """Return an object: from the cache if it is there, else from the store. Shared: never change it.
+
+        Raises:
+            NotFound: it does not exist.
+        """
+        registry = self._registries[resource]
+        stored = registry.cache.get(relative_key(key.namespace, key.name))
+        if stored is None:
+            stored = await registry.get(key.namespace, key.name)
+        return stored.object
+
+    def changed_at(self, *resources: Resource[Any]) -> tuple[int, ...]:
+        """Return something that is the same as long as the caches of these kinds are."""
+        return tuple(self._registries[resource].cache.changed_at for resource in resources)
+
     async def wait_ready(self) -> None:
         """Return once every cache has been filled."""
         for registry in self:

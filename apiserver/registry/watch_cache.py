@@ -56,6 +56,8 @@ class WatchCache:
         self._store_watch: Watch | None = None
         self.revision = 0
         """Every change up to and including this revision is in the cache."""
+        self.changed_at = 0
+        """The revision of the latest change of this kind: while it stays, so do the objects."""
         self._ready = asyncio.Event()
 
     @property
@@ -137,10 +139,17 @@ class WatchCache:
         selection: Selection,
         *,
         revision: int | None,
-        with_initial_objects: bool = False,
+        initial: bool | None = None,
         with_bookmarks: bool = False,
     ) -> Watcher:
-        """Start a watch after `revision`; with None or 0, or initial objects, all that is there comes first as ADDED.
+        """Start a watch.
+
+        Args:
+            selection: what is asked for.
+            revision: only changes after it; None for the store's present revision, 0 for the cache's, whatever it is.
+            initial: whether all that is there comes first, as ADDED: True also ends it with a bookmark that says so,
+                None does it when the revision is None or 0.
+            with_bookmarks: whether bookmarks are wanted.
 
         Raises:
             Expired: changes after `revision` are no longer remembered.
@@ -150,15 +159,18 @@ class WatchCache:
             await self.catch_up()
         else:
             await self.wait_until(revision)
-        backlog: list[Delivery]
-        if not revision or with_initial_objects:
+        backlog: list[Delivery] = []
+        start = revision or self.revision
+        if initial or (initial is None and not revision):
             backlog = [Delivery("ADDED", stored, stored.revision) for stored in self.select(selection)]
-        else:
+            start = self.revision
+            if initial:
+                backlog.append(Delivery("BOOKMARK", None, self.revision, ends_initial=True))
+        elif revision:
             if revision < self._oldest:
                 raise too_old(revision, self._oldest)
             told = (change.told_to(selection) for change in self._since(revision))
             backlog = [delivery for delivery in told if delivery is not None]
-        start = revision or self.revision
         return self._fanout.watch(selection, backlog, revision=start, with_bookmarks=with_bookmarks)
 
     def _since(self, revision: int) -> list[Change]:
@@ -217,6 +229,7 @@ class WatchCache:
             objects[key] = Stored(self._codec, key, self._codec.splice(kv.value, kv.mod_revision), kv.mod_revision)
         assert result.revision >= self.revision, "the store went backwards"
         self._objects = SortedDict(objects)
+        self.changed_at = result.revision
         self._ring.clear()
         self._ring_bytes = 0
         self._oldest = result.revision
@@ -235,6 +248,7 @@ class WatchCache:
         else:
             after = Stored(self._codec, key, self._codec.splice(value, revision), revision)
             self._objects[key] = after
+        self.changed_at = revision
         change = Change(key, revision, before, after)
         self._ring.append(change)
         self._ring_bytes += change.size_bytes

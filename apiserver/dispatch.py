@@ -1,0 +1,86 @@
+"""The end of the chain: from what is asked to the verb or subresource that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from apiserver.registry.failures import no_such_resource, no_such_verb
+from apiserver.request import Call, SubresourceHandler
+from apiserver.subresources import binding, finalize, scale, status
+from apiserver.verbs.context import Context
+from apiserver.verbs.create import create
+from apiserver.verbs.delete import delete
+from apiserver.verbs.deletecollection import delete_collection
+from apiserver.verbs.get import get
+from apiserver.verbs.list import list_objects
+from apiserver.verbs.patch import patch
+from apiserver.verbs.update import update
+from apiserver.verbs.watch import watch
+
+Verb = Callable[[Context, Call], Awaitable[Any]]
+Address = tuple[str, str, str, str]
+"""Group, plural (`*`: any that declares the subresource), subresource (empty: the resource itself), verb."""
+
+_VERBS: Final[Mapping[str, Verb]] = {
+    "create": create,
+    "delete": delete,
+    "deletecollection": delete_collection,
+    "get": get,
+    "list": list_objects,
+    "patch": patch,
+    "update": update,
+    "watch": watch,
+}
+_SUBRESOURCES: Final[Mapping[Address, Verb]] = {
+    ("*", "*", "status", "get"): status.get_status,
+    ("*", "*", "status", "update"): status.update_status,
+    ("*", "*", "status", "patch"): status.patch_status,
+    ("*", "*", "scale", "get"): scale.get_scale,
+    ("*", "*", "scale", "update"): scale.update_scale,
+    ("*", "*", "scale", "patch"): scale.patch_scale,
+    ("", "namespaces", "finalize", "update"): finalize.update_finalize,
+    ("", "pods", "binding", "create"): binding.create_binding,
+    ("", "bindings", "", "create"): binding.create_binding,
+}
+
+
+class Dispatcher:
+    """Finds who does what a call asks; `handlers` are those that need more than the Context (tokens, reviews)."""
+
+    def __init__(self, context: Context, handlers: Mapping[Address, SubresourceHandler]) -> None:
+        self._context = context
+        self._handlers = handlers
+
+    async def __call__(self, call: Call) -> Any:
+        """Do it.
+
+        Raises:
+            NotFound: no such resource or subresource.
+            MethodNotAllowed: it has no such verb.
+        """
+        if call.handler is not None:
+            return await call.handler(call)
+        resource, info = call.resource, call.info
+        if resource is None or (info.subresource and info.subresource not in resource.subresources):
+            raise no_such_resource()
+        if info.namespace and not resource.namespaced and resource.plural != "namespaces":
+            raise no_such_resource()
+        for address in (
+            (info.group, info.plural, info.subresource, info.verb),
+            ("*", "*", info.subresource, info.verb),
+        ):
+            handler = self._handlers.get(address)
+            if handler is not None:
+                return await handler(call)
+            special = _SUBRESOURCES.get(address)
+            if special is not None:
+                return await special(self._context, call)
+        verb = _VERBS.get(info.verb)
+        if info.subresource or verb is None or info.verb not in resource.verbs:
+            raise no_such_verb()
+        if resource.namespaced and not info.namespace and info.verb not in ("list", "watch"):
+            raise no_such_verb()  # POST /api/v1/pods: an object needs a namespace to be in
+        if info.name and info.verb == "create":
+            raise no_such_verb()
+        return await verb(self._context, call)

@@ -1,0 +1,19 @@
+"""What they may do: whatever the authorizer does not allow is Forbidden."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apiserver.auth.rbac import forbidden
+from apiserver.request import Authorizer, Call, Handler
+
+
+def with_authorization(then: Handler, authorizer: Authorizer) -> Handler:
+    """Return `then` for those who may."""
+
+    async def handle(call: Call) -> Any:
+        if not authorizer.authorize(call.user, call.info).allowed:
+            raise forbidden(call.user, call.info)
+        return await then(call)
+
+    return handle

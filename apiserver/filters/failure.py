@@ -1,0 +1,31 @@
+"""Outermost: whatever goes wrong becomes an `ApiError`, so that a client always gets a Status."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from api.errors import ApiError, InternalError, ServiceUnavailable
+from apiserver.request import Call, Handler
+from store.client import Refused, Unavailable
+
+log = logging.getLogger(__name__)
+
+
+def with_failure(then: Handler) -> Handler:
+    """Return `then`, raising nothing but ApiError (and CancelledError)."""
+
+    async def handle(call: Call) -> Any:
+        try:
+            return await then(call)
+        except ApiError:
+            raise
+        except (Unavailable, Refused) as error:
+            raise ServiceUnavailable(f"the store cannot answer now: {error}", retry_after_s=1) from error
+        except Exception as error:
+            log.exception("a request failed", extra={"verb": call.info.verb, "path": call.info.path})
+            raise InternalError(
+                f"an error on the server has prevented the request from succeeding: {type(error).__name__}"
+            ) from error
+
+    return handle

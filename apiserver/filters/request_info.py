@@ -1,0 +1,59 @@
+"""What a URL asks for, in RBAC's terms: verb, group, version, resource, subresource, namespace, name.
+
+    /api/v1/namespaces/{ns}/pods/{name}/log      /apis/apps/v1/deployments      /healthz
+
+Facts of the paths: Kubernetes API concepts, "Resource URIs".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from api.errors import ApiError
+from api.selectors import parse_fields
+from apiserver.request import RequestInfo
+
+_VERBS: Final = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_NAMESPACE_SUBRESOURCES: Final = ("status", "finalize")
+
+
+def request_info(method: str, path: str, query: Mapping[str, str]) -> RequestInfo:
+    """Return what a request to `path` (percent-decoded) asks for; a path outside the API asks for itself."""
+    parts = [part for part in path.split("/") if part]
+    match parts:
+        case ["api", version, *rest] if rest:
+            group = ""
+        case ["apis", group, version, *rest] if rest:
+            pass
+        case _:
+            return RequestInfo(verb=method.lower(), path=path)
+    # The old way to watch, /api/v1/watch/pods, is nobody's any more: it is found to be no resource.
+    namespace = ""
+    if rest[0] == "namespaces":
+        if len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:
+            namespace, rest = rest[1], rest[2:]
+        elif len(rest) > 1:
+            namespace = rest[1]
+    plural = rest[0]
+    name = rest[1] if len(rest) > 1 else ""
+    subresource = "/".join(rest[2:])
+    verb = _VERBS.get(method, method.lower())
+    if not name:
+        if verb == "get":
+            verb = "watch" if query.get("watch", "").lower() in ("1", "t", "true") else "list"
+        elif verb == "delete":
+            verb = "deletecollection"
+        if verb in ("list", "watch", "deletecollection"):
+            name = _selected_name(query.get("fieldSelector", ""))
+    return RequestInfo(verb, path, group, version, plural, subresource, namespace, name)
+
+
+def _selected_name(field_selector: str) -> str:
+    """Return the one name that a list is restricted to, so that RBAC can allow just that."""
+    if "metadata.name" not in field_selector:
+        return ""
+    try:
+        return parse_fields(field_selector).exact("metadata.name") or ""
+    except ApiError:
+        return ""  # The verb says what is wrong with it.

@@ -1,0 +1,40 @@
+"""A deadline for every request that is not a stream: 60 s, or less where the client says so (`?timeout=5s`)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any, Final
+
+from api.errors import BadRequest, Timeout
+from apiserver.request import Call, Handler
+
+TIMEOUT_S: Final = 60.0
+_PART: Final = re.compile(r"(\d+(?:\.\d*)?)(ms|us|ns|h|m|s)")
+_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_STREAMS: Final = ("log", "exec", "attach", "portforward", "proxy")
+
+
+def with_timeout(then: Handler) -> Handler:
+    """Return `then`, ended by Timeout when it takes too long. A watch is only timed until it begins."""
+
+    async def handle(call: Call) -> Any:
+        if call.info.subresource in _STREAMS:
+            return await then(call)
+        try:
+            async with asyncio.timeout(_timeout_s(call)):
+                return await then(call)
+        except TimeoutError:
+            raise Timeout("Timeout: request did not complete within the allotted timeout", retry_after_s=1) from None
+
+    return handle
+
+
+def _timeout_s(call: Call) -> float:
+    text = call.options.get("timeout", "")
+    if not text or call.info.verb == "watch":
+        return TIMEOUT_S
+    parts = _PART.findall(text)
+    if "".join(number + unit for number, unit in parts) != text:
+        raise BadRequest(f"invalid timeout specified in the request URL - invalid duration {text!r}")
+    return min(sum(float(number) * _UNITS[unit] for number, unit in parts) or TIMEOUT_S, TIMEOUT_S)

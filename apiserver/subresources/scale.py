@@ -1,0 +1,103 @@
+"""scale: how many replicas, in one form for every kind that has them (`kubectl scale`).
+
+Reading makes a Scale of the object; writing takes spec.replicas from a Scale and puts it into the object, through the
+same admission and validation as an update of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from api import serde, validation
+from api.autoscaling import scale
+from api.autoscaling.scale import Scale, ScaleSpec, ScaleStatus
+from api.errors import Conflict
+from api.meta import ObjectMeta
+from api.resource import Resource
+from api.selectors import of_label_selector
+from apiserver.registry import failures
+from apiserver.registry.codec import Stored
+from apiserver.request import Answer, Call
+from apiserver.verbs import patch as patch_verb
+from apiserver.verbs import writing
+from apiserver.verbs.context import Context, registry_of, resource_of
+from apiserver.verbs.get import parse_resource_version
+from apiserver.verbs.update import replace
+
+
+async def get_scale(context: Context, call: Call) -> Answer:
+    """Return the object's Scale."""
+    oldest = parse_resource_version(call.options.get("resourceVersion", ""))
+    stored = await registry_of(context, call).get(call.info.namespace, call.info.name, oldest=oldest)
+    return _answer(stored.codec.decode(stored.json))
+
+
+async def update_scale(context: Context, call: Call) -> Answer:
+    """Set the replicas to the body's."""
+    writing.check_dry_run(call)
+
+    def wanted_scale(current: Any) -> Scale:
+        new: Scale = writing.decode_body(call, scale.RESOURCE)
+        return new
+
+    return await _write(context, call, wanted_scale)
+
+
+async def patch_scale(context: Context, call: Call) -> Answer:
+    """Patch the object's Scale, and set the replicas to the result's."""
+    writing.check_dry_run(call)
+    change = patch_verb.parse(call)
+
+    def wanted_scale(current: Any) -> Scale:
+        document = serde.to_value(scale_of(current))
+        new: Scale = patch_verb.patched(call, scale.RESOURCE, document, change)
+        return new
+
+    return await _write(context, call, wanted_scale)
+
+
+def scale_of(obj: Any) -> Scale:
+    """Return the Scale that shows `obj`, a Deployment or ReplicaSet."""
+    metadata = obj.metadata
+    return Scale(
+        metadata=ObjectMeta(
+            name=metadata.name,
+            namespace=metadata.namespace,
+            uid=metadata.uid,
+            resource_version=metadata.resource_version,
+            creation_timestamp=metadata.creation_timestamp,
+        ),
+        spec=ScaleSpec(replicas=obj.spec.replicas or 0),
+        status=ScaleStatus(replicas=obj.status.replicas, selector=str(of_label_selector(obj.spec.selector))),
+    )
+
+
+async def _write(context: Context, call: Call, wanted_scale: Any) -> Answer:
+    resource, registry = resource_of(call), registry_of(context, call)
+
+    def wanted(current: Stored) -> Any:
+        obj = current.codec.decode(current.json)
+        asked: Scale = wanted_scale(obj)
+        writing.check_name(call, asked)
+        _check(resource, asked, obj)
+        obj.spec.replicas = asked.spec.replicas
+        return obj
+
+    answer = await replace(context, call, registry, resource, wanted)
+    return _answer(registry.codec.decode(answer.json))
+
+
+def _check(resource: Resource[Any], asked: Scale, obj: Any) -> None:
+    uid, version = asked.metadata.uid, asked.metadata.resource_version
+    if (uid and uid != obj.metadata.uid) or (version and version != obj.metadata.resource_version):
+        error: Conflict = failures.conflict(resource, obj.metadata.name, failures.MODIFIED)
+        raise error
+    errors = list(validation.check_not_negative("spec.replicas", asked.spec.replicas))
+    if errors:
+        raise validation.refuse(scale.RESOURCE, asked, errors)
+
+
+def _answer(obj: Any) -> Answer:
+    return Answer(msgspec.json.encode(scale_of(obj)), obj.metadata.resource_version)

@@ -1,0 +1,39 @@
+"""What verbs work with, handed to each call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from api.resource import Resource
+from apiserver.registry.failures import no_such_resource
+from apiserver.registry.registries import Registries
+from apiserver.registry.storage import Registry
+from apiserver.request import AdmissionPlugin, Call, Reservation
+from component.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The server's parts that verbs need."""
+
+    registries: Registries
+    admission: AdmissionPlugin
+    clock: Clock
+    random: Random
+    reservations: Mapping[Resource[Any], Reservation] = field(default_factory=dict)
+    """By kind, what hands out unique values while its objects are written."""
+
+
+def resource_of(call: Call) -> Resource[Any]:
+    """Return the kind that a call is about; raises NotFound where there is no such kind."""
+    if call.resource is None:
+        raise no_such_resource()
+    return call.resource
+
+
+def registry_of(context: Context, call: Call) -> Registry:
+    """Return the registry of the kind that a call is about."""
+    return context.registries.of(resource_of(call))

@@ -1,0 +1,126 @@
+"""delete: an object marked or gone, as its finalizers and grace period have it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from api import serde
+from api.errors import BadRequest
+from api.meta import DeleteOptions
+from api.resource import Resource
+from apiserver.registry import failures
+from apiserver.registry.codec import Stored
+from apiserver.registry.deletion import Write, check_options, decide_delete
+from apiserver.registry.storage import Registry
+from apiserver.request import Answer, Call
+from apiserver.verbs import writing
+from apiserver.verbs.context import Context, registry_of, resource_of
+
+_ANSWERS_WITH_OBJECT: Final = frozenset(
+    {"persistentvolumeclaims", "persistentvolumes", "pods", "resourcequotas", "serviceaccounts", "services"}
+)
+"""Core kinds whose delete answers with what was deleted; the others answer with a Status."""
+
+
+async def delete(context: Context, call: Call) -> Answer:
+    """Delete the object that the call names.
+
+    Raises:
+        NotFound: there is none. Conflict: a precondition does not hold.
+    """
+    resource = resource_of(call)
+    options = decode_options(call)
+    stored, is_gone = await delete_one(context, call, registry_of(context, call), options, call.info.name)
+    if is_gone and not (resource.plural in _ANSWERS_WITH_OBJECT and not resource.group):
+        return Answer(_success(resource, stored))
+    return Answer(stored.json, str(stored.revision))
+
+
+async def delete_one(
+    context: Context, call: Call, registry: Registry, options: DeleteOptions, name: str, namespace: str | None = None
+) -> tuple[Stored, bool]:
+    """Delete one object; returns it as it was left, and whether it is gone."""
+    resource = registry.resource
+    where = call.info.namespace if namespace is None else namespace
+    request: Any = None
+
+    async def decide(current: Stored) -> Write:
+        nonlocal request
+        obj = current.codec.decode(current.json)
+        _check_preconditions(resource, obj, options)
+        request = writing.admission_request(call, resource, "DELETE", None, obj)
+        request.namespace, request.name = where, name
+        await context.admission.admit(request)
+        await context.admission.validate(request)
+        return decide_delete(resource, current.codec.decode(current.json), options, context.clock.now())
+
+    stored, is_gone = await registry.write(where, name, decide, dry_run=call.dry_run)
+    if is_gone and not call.dry_run:
+        settle = await writing.reserve(context, request)
+        if settle is not None:
+            settle(True)
+    return stored, is_gone
+
+
+def decode_options(call: Call) -> DeleteOptions:
+    """Return the options in the body or, without one, in the query; dryRun moves to the call.
+
+    Raises:
+        BadRequest: they can't be understood or contradict each other.
+    """
+    options = DeleteOptions()
+    if call.body.strip():
+        if call.content_type and not (serde.is_json(call.content_type) or serde.is_yaml(call.content_type)):
+            raise writing.unsupported(call.content_type)
+        value, _ = serde.parse(call.body, call.content_type or "application/json")
+        if isinstance(value, dict):
+            value = {key: item for key, item in value.items() if item is not None}
+        try:
+            options = msgspec.convert(value, DeleteOptions)
+        except msgspec.ValidationError as error:
+            raise BadRequest(f"the body is not a DeleteOptions: {error}") from None
+    else:
+        options = _from_query(call)
+    if options.dry_run:
+        call.options = {**call.options, "dryRun": options.dry_run[0]}
+    writing.check_dry_run(call)
+    check_options(options)
+    return options
+
+
+def _from_query(call: Call) -> DeleteOptions:
+    options = DeleteOptions()
+    grace = call.options.get("gracePeriodSeconds")
+    if grace:
+        if not grace.isdigit():
+            raise BadRequest(f'gracePeriodSeconds: "{grace}" is not a number of seconds')
+        options.grace_period_seconds = int(grace)
+    options.propagation_policy = call.options.get("propagationPolicy") or None
+    orphan = call.options.get("orphanDependents")
+    if orphan:
+        options.orphan_dependents = orphan in ("true", "1")
+    return options
+
+
+def _check_preconditions(resource: Resource[Any], obj: Any, options: DeleteOptions) -> None:
+    wanted = options.preconditions
+    if wanted is None:
+        return
+    for what, asked, actual in (
+        ("UID", wanted.uid, obj.metadata.uid),
+        ("ResourceVersion", wanted.resource_version, obj.metadata.resource_version),
+    ):
+        if asked is not None and asked != actual:
+            why = f"Precondition failed: {what} in precondition: {asked}, {what} in object meta: {actual}"
+            raise failures.conflict(resource, obj.metadata.name, why)
+
+
+def _success(resource: Resource[Any], stored: Stored) -> bytes:
+    details = {"name": stored.name, "group": resource.group, "kind": resource.plural}
+    details["uid"] = stored.codec.decode(stored.json).metadata.uid
+    shown = {key: value for key, value in details.items() if value}
+    return msgspec.json.encode(
+        {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": shown}
+    )

@@ -1,0 +1,29 @@
+"""deletecollection: every object that matches, deleted one by one."""
+
+from __future__ import annotations
+
+from api.errors import NotFound
+from apiserver.registry.codec import Stored
+from apiserver.request import Call
+from apiserver.verbs.context import Context, registry_of, resource_of
+from apiserver.verbs.delete import decode_options, delete_one
+from apiserver.verbs.list import ListAnswer, selection_of
+
+
+async def delete_collection(context: Context, call: Call) -> ListAnswer:
+    """Delete what the call selects; objects that others delete meanwhile are passed over.
+
+    Not a transaction: an error stops it, and what is deleted by then stays so.
+    """
+    resource, registry = resource_of(call), registry_of(context, call)
+    options = decode_options(call)
+    selection = selection_of(call, resource)
+    revision = await registry.cache.catch_up()
+    deleted: list[Stored] = []
+    for stored in registry.cache.select(selection):
+        try:
+            left, _ = await delete_one(context, call, registry, options, stored.name, stored.namespace)
+        except NotFound:
+            continue
+        deleted.append(left)
+    return ListAnswer(resource, deleted, revision)

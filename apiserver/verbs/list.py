@@ -1,0 +1,139 @@
+"""list: the objects that match, at one revision.
+
+Where it is read from (API concepts, "Resource versions" and "Retrieving large results sets in chunks"):
+
+    resourceVersion   match            answered from
+    unset                              the cache, once it has reached the store's present revision
+    "0"                                the cache as it is
+    N                 NotOlderThan     the cache, once it has reached N
+    N                 Exact            the store's history, at N
+    with continue                      the store's history, at the first page's revision
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from api.errors import BadRequest
+from api.resource import Resource
+from apiserver.registry.codec import Stored
+from apiserver.registry.selection import Selection, select
+from apiserver.request import Call
+from apiserver.verbs.context import Context, registry_of, resource_of
+from apiserver.verbs.get import parse_resource_version
+
+
+@dataclass(frozen=True, slots=True)
+class ListAnswer:
+    """Objects in key order, all of them as they were at `revision`."""
+
+    resource: Resource[Any]
+    items: Sequence[Stored]
+    revision: int
+    continue_token: str = ""
+    """Where the next page begins; empty on the last."""
+    remaining: int | None = None
+    """How many objects follow, where that is known."""
+
+
+class _Token(msgspec.Struct, rename="camel"):
+    v: str
+    rv: int
+    start: str
+
+
+_TOKEN_VERSION = "meta.k8s.io/v1"
+
+
+async def list_objects(context: Context, call: Call) -> ListAnswer:
+    """Return what the call selects.
+
+    Raises:
+        BadRequest: a selector or version can't be understood.
+        Expired: the revision asked for is compacted: begin again without `continue`.
+    """
+    resource, registry = resource_of(call), registry_of(context, call)
+    selection = selection_of(call, resource)
+    limit = _limit(call)
+    token = call.options.get("continue", "")
+    version_text = call.options.get("resourceVersion", "")
+    match = call.options.get("resourceVersionMatch", "")
+    version = parse_resource_version(version_text)
+    _check(token, version_text, match, version)
+    if token:
+        position = _decode_token(token)
+        items, has_more = await registry.read_page(selection, revision=position.rv, after=position.start, limit=limit)
+        return _page(resource, items, position.rv, has_more, None)
+    if match == "Exact":
+        assert version is not None
+        items, has_more = await registry.read_page(selection, revision=version, limit=limit)
+        return _page(resource, items, version, has_more, None)
+    if version is None:
+        await registry.cache.catch_up()
+    else:
+        await registry.cache.wait_until(version)
+    items, revision = registry.cache.select(selection), registry.cache.revision
+    if limit and len(items) > limit:
+        remaining = None if selection.is_filtering else len(items) - limit
+        return _page(resource, items[:limit], revision, True, remaining)
+    return ListAnswer(resource, items, revision)
+
+
+def selection_of(call: Call, resource: Resource[Any]) -> Selection:
+    """Return what part of the kind a list, watch or deletecollection asks for."""
+    namespace = call.info.namespace if resource.namespaced else ""
+    options = call.options
+    return select(resource, namespace, options.get("labelSelector", ""), options.get("fieldSelector", ""))
+
+
+def _page(
+    resource: Resource[Any], items: Sequence[Stored], revision: int, has_more: bool, remaining: int | None
+) -> ListAnswer:
+    if not has_more:
+        return ListAnswer(resource, items, revision)
+    position = msgspec.json.encode(_Token(_TOKEN_VERSION, revision, items[-1].key))
+    token = base64.urlsafe_b64encode(position).rstrip(b"=").decode()
+    return ListAnswer(resource, items, revision, token, remaining)
+
+
+def _decode_token(token: str) -> _Token:
+    try:
+        position = msgspec.json.decode(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)), type=_Token)
+    except (binascii.Error, ValueError, msgspec.DecodeError):
+        raise BadRequest("continue key is not valid: it is not one that this server handed out") from None
+    if position.v != _TOKEN_VERSION or position.rv <= 0:
+        raise BadRequest(f"continue key is not valid: server does not recognize this encoded version {position.v!r}")
+    return position
+
+
+def _limit(call: Call) -> int:
+    text = call.options.get("limit", "")
+    if not text:
+        return 0
+    if not text.isascii() or not text.isdigit():
+        raise BadRequest(f'limit: Invalid value: "{text}": must be a number that is not negative')
+    return int(text)
+
+
+def _check(token: str, version_text: str, match: str, version: int | None) -> None:
+    if match and match not in ("Exact", "NotOlderThan"):
+        supported = '"Exact", "NotOlderThan"'
+        raise BadRequest(f'resourceVersionMatch: Unsupported value: "{match}": supported values: {supported}')
+    if match and version is None:
+        raise BadRequest(
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+        )
+    if match and token:
+        raise BadRequest("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided")
+    if match == "Exact" and not version:
+        raise BadRequest(
+            'resourceVersionMatch: Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+        )
+    if token and version_text not in ("", "0"):
+        raise BadRequest("specifying resource version is not allowed when using continue")

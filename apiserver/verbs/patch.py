@@ -1,0 +1,73 @@
+"""patch: an object changed in part, by a JSON, merge or strategic merge patch.
+
+A patch is applied to whatever is there, as often as the object changes meanwhile, unless it names a resourceVersion or
+uid itself: that is compared like an update's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from api import serde
+from api.errors import BadRequest, UnsupportedMediaType
+from api.patch.dispatch import apply_patch, duplicate_fields, parse_patch
+from api.resource import Resource
+from apiserver.registry.codec import Stored
+from apiserver.request import Answer, Call
+from apiserver.verbs import writing
+from apiserver.verbs.context import Context, registry_of, resource_of
+from apiserver.verbs.update import replace
+
+APPLY: Final = "application/apply-patch+yaml"
+
+
+async def patch(
+    context: Context, call: Call, *, prepare: writing.Prepare | None = None, is_status: bool = False
+) -> Answer:
+    """Apply the patch in the body.
+
+    Raises:
+        NotFound: there is no such object. Conflict: it is not as the patch demands.
+        Invalid, Forbidden: as validation and admission say of the result.
+    """
+    resource, registry = resource_of(call), registry_of(context, call)
+    writing.check_dry_run(call)
+    change = parse(call)
+
+    def wanted(current: Stored) -> Any:
+        return patched(call, resource, msgspec.json.decode(current.json), change)
+
+    return await replace(context, call, registry, resource, wanted, prepare=prepare, is_status=is_status)
+
+
+def parse(call: Call) -> Any:
+    """Return the body as a patch; raises UnsupportedMediaType or BadRequest."""
+    media = call.content_type.split(";", 1)[0].strip()
+    if media.startswith("application/apply-patch"):
+        raise UnsupportedMediaType(
+            f"server-side apply ({media}) is not supported yet: use client-side apply (kubectl apply without "
+            "--server-side), or a JSON, merge or strategic merge patch"
+        )
+    change = parse_patch(call.body, call.content_type)
+    validation = writing.validation_of(call)
+    if validation != "Ignore":
+        doubled = [f'duplicate field "{path}"' for path in duplicate_fields(call.body)]
+        if doubled and validation == "Strict":
+            raise BadRequest(f"strict decoding error: {', '.join(doubled)}")
+        call.warnings.extend(doubled)
+    return change
+
+
+def patched(call: Call, resource: Resource[Any], document: Any, change: Any) -> Any:
+    """Return the object that `document` (plain JSON values) becomes by the patch, with defaults."""
+    value = apply_patch(document, change, call.content_type, resource.type)
+    decoded = serde.decode_value(value, resource, field_validation=writing.validation_of(call))
+    call.warnings.extend(warning for warning in decoded.warnings if warning not in call.warnings)
+    obj: Any = decoded.object
+    obj.api_version, obj.kind = resource.api_version, resource.kind
+    writing.place(call, resource, obj)
+    writing.check_name(call, obj)
+    resource.default(obj)
+    return obj

@@ -1,0 +1,77 @@
+"""update: an object replaced as a whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.resource import Resource
+from apiserver.registry.codec import Stored
+from apiserver.registry.deletion import Write
+from apiserver.registry.storage import Registry
+from apiserver.request import Answer, Call, Settle
+from apiserver.verbs import writing
+from apiserver.verbs.context import Context, registry_of, resource_of
+
+
+async def update(
+    context: Context,
+    call: Call,
+    *,
+    prepare: writing.Prepare | None = None,
+    is_status: bool = False,
+) -> Answer:
+    """Store the object in the body in place of the one that is there.
+
+    With a resourceVersion in it, only if nothing has changed since; without, whatever is there.
+
+    Raises:
+        NotFound: there is none. Conflict: it has changed since.
+        Invalid, Forbidden: as validation and admission say.
+    """
+    resource, registry = resource_of(call), registry_of(context, call)
+    writing.check_dry_run(call)
+
+    def wanted(current: Stored) -> Any:
+        obj = writing.decode_body(call, resource)
+        writing.place(call, resource, obj)
+        writing.check_name(call, obj)
+        resource.default(obj)
+        return obj
+
+    return await replace(context, call, registry, resource, wanted, prepare=prepare, is_status=is_status)
+
+
+async def replace(
+    context: Context,
+    call: Call,
+    registry: Registry,
+    resource: Resource[Any],
+    wanted: Any,
+    *,
+    prepare: writing.Prepare | None = None,
+    is_status: bool = False,
+) -> Answer:
+    """Store what `wanted` (from the stored object to a new one, defaulted) gives, guarded by the revision."""
+    settle: Settle | None = None
+
+    def settle_all(happened: bool) -> None:
+        nonlocal settle
+        if settle is not None:
+            done, settle = settle, None
+            done(happened)
+
+    async def decide(current: Stored) -> Write:
+        nonlocal settle
+        settle_all(False)  # of an attempt that met a newer object
+        put, settle = await writing.decide_update(
+            context, call, resource, wanted(current), current, prepare=prepare, is_status=is_status
+        )
+        return put
+
+    is_stored = False
+    try:
+        stored, _ = await registry.write(call.info.namespace, call.info.name, decide, dry_run=call.dry_run)
+        is_stored = not call.dry_run
+    finally:
+        settle_all(is_stored)
+    return Answer(stored.json, str(stored.revision))

@@ -1,0 +1,46 @@
+"""watch: every change of what matches, after a revision, once and in order."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from api.errors import BadRequest
+from apiserver.registry.fanout import Watcher
+from apiserver.request import Call
+from apiserver.verbs.context import Context, registry_of, resource_of
+from apiserver.verbs.get import parse_resource_version
+from apiserver.verbs.list import selection_of
+
+_FORBIDDEN: Final = "resourceVersionMatch: Forbidden: "
+
+
+async def watch(context: Context, call: Call) -> Watcher:
+    """Start a watch; the door that carries it owns it and must close it.
+
+    Without a resourceVersion, or with "0", what is there comes first as ADDED. `sendInitialEvents` asks for that, or
+    for its absence, whatever the version, and ends it with a bookmark (KEP-3157).
+
+    Raises:
+        BadRequest: a selector or version can't be understood.
+        Expired: the version is too old: list again, and watch from there.
+    """
+    resource, registry = resource_of(call), registry_of(context, call)
+    version = parse_resource_version(call.options.get("resourceVersion", ""))
+    with_bookmarks = flag(call, "allowWatchBookmarks")
+    initial: bool | None = None
+    if call.options.get("sendInitialEvents"):
+        initial = flag(call, "sendInitialEvents")
+        if call.options.get("resourceVersionMatch") != "NotOlderThan":
+            raise BadRequest(_FORBIDDEN + "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+    elif call.options.get("resourceVersionMatch"):
+        raise BadRequest(
+            _FORBIDDEN + "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        )
+    return await registry.cache.watch(
+        selection_of(call, resource), revision=version, initial=initial, with_bookmarks=with_bookmarks
+    )
+
+
+def flag(call: Call, name: str) -> bool:
+    """Return a boolean of the query."""
+    return call.options.get(name, "").lower() in ("1", "t", "true")
