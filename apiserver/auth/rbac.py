@@ -17,13 +17,13 @@ from dataclasses import dataclass
 
 from api.errors import Forbidden
 from api.lister import Lister
-from api.rbac.clusterrole import ClusterRole
+from api.rbac.clusterrole import AggregationRule, ClusterRole
 from api.rbac.clusterrolebinding import ClusterRoleBinding
 from api.rbac.role import Role
 from api.rbac.rolebinding import RoleBinding
 from api.rbac.rules import PolicyRule, RoleRef, Subject
 from api.resource import ObjectKey
-from api.selectors import of_label_selector
+from api.selectors import BadSelector, of_label_selector
 from apiserver.auth.tokens import USERNAME_PREFIX
 from apiserver.request import Decision, RequestInfo, User
 
@@ -189,6 +189,16 @@ def resolve_rules(role: ClusterRole, all_roles: Iterable[ClusterRole]) -> list[P
                 seen.add(other.metadata.name)
                 pending.append(other)
     return rules
+
+
+def _aggregates(rule: AggregationRule, other: ClusterRole) -> bool:
+    for selector in rule.cluster_role_selectors:
+        try:
+            if of_label_selector(selector).matches(other.metadata.labels):
+                return True
+        except BadSelector:
+            continue  # one broken role must not cost everybody else their rights
+    return False
 
 
 def covers(rule: PolicyRule, request: RequestInfo) -> bool:

@@ -207,8 +207,8 @@ def test_bytes_are_relayed_both_ways_and_half_close_is_passed_on(run: Any) -> No
             await sending
             await connection.close()
             async with asyncio.timeout(5):
-                while board.upgraded:
-                    await asyncio.sleep(0.01)  # noqa: ASYNC110
+                while board.upgraded:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
 
     run(main())
 
