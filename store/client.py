@@ -10,11 +10,21 @@ A write may have happened; read before trying again. Nothing here retries behind
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+import asyncio
+import contextlib
+import itertools
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Protocol
 
+import grpc
+import grpc.aio
 import msgspec
 
+from component.serve import Identity, grpc_channel
+from proto.etcd import kv_pb2, rpc_pb2
+from proto.steersman.v1 import store_pb2
+from store import wire
 from store.mvcc.kv import (
     Compare,
     CompareResult,
@@ -51,6 +61,7 @@ __all__ = [
     "Refused",
     "Revision",
     "Store",
+    "StoreClient",
     "StoreStatus",
     "Txn",
     "TxnResult",
@@ -232,3 +243,378 @@ def revision_or_conflict(key: bytes, result: TxnResult) -> Revision:
     (current,) = result.results
     assert isinstance(current, RangeResult)
     raise Conflict(key, current.kvs[0] if current.kvs else None)
+
+
+# -- over gRPC
+
+REQUEST_TIMEOUT_S = 10.0
+PAGE_KEYS = 2000
+"""How many keys a range without a limit asks plain KV for at a time."""
+BATCH_REQUESTS_MAX = 512
+IN_FLIGHT_MAX = 4096
+"""Requests unanswered; more wait their turn."""
+
+
+class StoreClient:
+    """`Store` over gRPC, to this store or to etcd. Made and used on one event loop."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        identity: Identity,
+        *,
+        server_name: str | None = None,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> None:
+        """Prepare to connect; nothing is sent until the first request.
+
+        Args:
+            endpoints: host:port of the members.
+            identity: our certificate and key, and the CA that signed theirs.
+            server_name: the name their certificates carry, where it differs from the host dialled.
+            timeout_s: how long a request may take before it is Unavailable.
+        """
+        self._channel = grpc_channel(endpoints, identity, server_name=server_name)
+        self._timeout_s = timeout_s
+        self._pipe: _Pipe | None = None
+        self._client = secrets.randbits(63) | 1
+        self._ids = itertools.count(1)
+        self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
+        self._has_pipeline = True
+        self._kv = {
+            name: self._channel.unary_unary(f"/etcdserverpb.KV/{name}", _serialize, response.FromString)
+            for name, response in _KV_RESPONSES.items()
+        }
+
+    async def range(
+        self,
+        key: bytes,
+        range_end: bytes = b"",
+        *,
+        limit: int = 0,
+        revision: int = 0,
+        keys_only: bool = False,
+        count_only: bool = False,
+        serializable: bool = False,
+    ) -> RangeResult:
+        """Read one key or a range."""
+        request = rpc_pb2.RangeRequest(
+            key=key,
+            range_end=range_end,
+            limit=limit,
+            revision=revision,
+            keys_only=keys_only,
+            count_only=count_only,
+            serializable=serializable,
+        )
+        replies = await self._pipelined(store_pb2.Request(range=request))
+        if replies is None:
+            return await self._range_in_pages(request)
+        last = replies[-1].range
+        kvs = tuple(wire.kv_from(kv) for reply in replies for kv in reply.range.kvs)
+        return RangeResult(kvs, last.count, last.more, Revision(last.header.revision))
+
+    async def txn(self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()) -> TxnResult:
+        """Do a transaction."""
+        return await self._txn(Txn(tuple(compares), tuple(success), tuple(failure)))
+
+    async def put_if(self, key: bytes, value: bytes, mod_revision: int, *, lease: int = 0) -> Revision:
+        """Write `key` if it is at `mod_revision`, else raise Conflict."""
+        return revision_or_conflict(key, await self._txn(put_if_txn(key, value, mod_revision, lease)))
+
+    async def delete_if(self, key: bytes, mod_revision: int) -> Revision:
+        """Delete `key` if it is at `mod_revision`, else raise Conflict."""
+        return revision_or_conflict(key, await self._txn(delete_if_txn(key, mod_revision)))
+
+    def watch(
+        self, prefix: bytes, start_revision: int = 0, *, prev_kv: bool = True, progress: bool = True
+    ) -> ClientWatch:
+        """Watch every key under `prefix`; one stream each."""
+        create = rpc_pb2.WatchCreateRequest(
+            key=prefix or b"\x00",
+            range_end=prefix_end(prefix),
+            start_revision=start_revision,
+            prev_kv=prev_kv,
+            progress_notify=progress,
+            fragment=True,
+        )
+        return ClientWatch(self._channel, create)
+
+    async def compact(self, revision: int) -> None:
+        """Forget history before `revision`."""
+        request = rpc_pb2.CompactionRequest(revision=revision)
+        if await self._pipelined(store_pb2.Request(compact=request)) is None:
+            await self._plain("Compact", request)
+
+    async def status(self) -> StoreStatus:
+        """Ask a member how it is doing."""
+        ask = self._channel.unary_unary(
+            "/etcdserverpb.Maintenance/Status", _serialize, rpc_pb2.StatusResponse.FromString
+        )
+        status = await self._call(ask, rpc_pb2.StatusRequest())
+        return StoreStatus(
+            status.version,
+            Revision(status.header.revision),
+            status.dbSize,
+            status.leader,
+            status.raftTerm,
+            status.raftIndex,
+            _trusts_progress(status.version),
+        )
+
+    async def close(self) -> None:
+        """Close the connection; what is unanswered ends in Unavailable."""
+        if self._pipe is not None:
+            await self._pipe.close()
+        await self._channel.close()
+
+    # -- one way or the other
+
+    async def _txn(self, txn: Txn) -> TxnResult:
+        request = store_pb2.Request()
+        request.txn.SetInParent()
+        wire.txn_to(txn, request.txn)
+        replies = await self._pipelined(request)
+        response = replies[0].txn if replies else await self._plain("Txn", request.txn)
+        return wire.txn_result_from(response)
+
+    async def _pipelined(self, request: store_pb2.Request) -> list[store_pb2.Reply] | None:
+        """Return the replies to a request; None where the server has no Pipeline, and so did nothing."""
+        if not self._has_pipeline:
+            return None
+        request.id = next(self._ids)
+        try:
+            async with asyncio.timeout(self._timeout_s), self._slots:
+                if self._pipe is None or self._pipe.is_broken:
+                    self._pipe = _Pipe(self._channel, self._client)
+                replies = await self._pipe.ask(request)
+        except TimeoutError:
+            message = f"the store did not answer in {self._timeout_s:g} s: whether it happened is not known"
+            raise Unavailable(message) from None
+        except _NoPipeline:
+            self._has_pipeline = False
+            return None
+        last = replies[-1]
+        if last.HasField("failure"):
+            failure = last.failure
+            raise _error_of(_CODES[failure.code], failure.message, failure.compact_revision)
+        return replies
+
+    async def _plain(self, method: str, request: Any) -> Any:
+        return await self._call(self._kv[method], request)
+
+    async def _call(self, method: Callable[..., Any], request: Any) -> Any:
+        try:
+            return await method(request, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise _error_of(error.code(), error.details() or "") from None
+
+    async def _range_in_pages(self, request: rpc_pb2.RangeRequest) -> RangeResult:
+        """Read a range from plain KV, in pages of one revision where no limit was asked for."""
+        if request.limit or request.count_only or not request.range_end:
+            response = await self._plain("Range", request)
+            return wire.range_result_from(response, response.header.revision)
+        kvs: list[KeyValue] = []
+        page = rpc_pb2.RangeRequest()
+        page.CopyFrom(request)
+        page.limit = PAGE_KEYS
+        count = 0
+        while True:
+            response = await self._plain("Range", page)
+            kvs += map(wire.kv_from, response.kvs)
+            count = count or response.count
+            page.revision = page.revision or response.header.revision
+            if not response.more:
+                return RangeResult(tuple(kvs), count, False, Revision(page.revision))
+            page.key = response.kvs[-1].key + b"\x00"
+
+
+class _NoPipeline(Exception):
+    """The server does not have Pipeline."""
+
+
+class _Pipe:
+    """One Pipeline stream: what is asked in one turn of the loop goes in one message."""
+
+    def __init__(self, channel: grpc.aio.Channel, client: int) -> None:
+        open_stream = channel.stream_stream("/steersman.v1.Pipeline/Exchange", _serialize, store_pb2.Replies.FromString)
+        self._call: Any = open_stream()
+        self._client = client
+        self._queue: list[store_pb2.Request] = []
+        self._waiting: dict[int, tuple[asyncio.Future[list[store_pb2.Reply]], list[store_pb2.Reply]]] = {}
+        self._has_more = asyncio.Event()
+        self._broken: Exception | None = None
+        self._tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._read())]
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the stream has ended; another is needed."""
+        return self._broken is not None
+
+    async def ask(self, request: store_pb2.Request) -> list[store_pb2.Reply]:
+        """Send a request; return its replies, in order."""
+        future: asyncio.Future[list[store_pb2.Reply]] = asyncio.get_running_loop().create_future()
+        self._waiting[request.id] = (future, [])
+        self._queue.append(request)
+        self._has_more.set()
+        try:
+            return await future
+        finally:
+            self._waiting.pop(request.id, None)
+
+    async def close(self) -> None:
+        """End the stream."""
+        self._break(Unavailable("the connection to the store was closed: whether it happened is not known"))
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+    async def _write(self) -> None:
+        try:
+            while True:
+                await self._has_more.wait()
+                self._has_more.clear()
+                while self._queue:
+                    batch, self._queue = self._queue[:BATCH_REQUESTS_MAX], self._queue[BATCH_REQUESTS_MAX:]
+                    await self._call.write(store_pb2.Requests(requests=batch, client=self._client))
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
+            return  # the reader learns why
+
+    async def _read(self) -> None:
+        error: Exception = Unavailable("the store closed the stream: whether it happened is not known")
+        try:
+            async for batch in self._call:
+                for reply in batch.replies:
+                    waiting = self._waiting.get(reply.id)
+                    if waiting is None:
+                        continue  # given up on
+                    future, replies = waiting
+                    replies.append(reply)
+                    if not reply.continues and not future.done():
+                        future.set_result(replies)
+        except grpc.aio.AioRpcError as failure:
+            if failure.code() == grpc.StatusCode.UNIMPLEMENTED:
+                error = _NoPipeline()
+            else:
+                error = _error_of(failure.code(), failure.details() or "")
+        self._break(error)
+        self._tasks[0].cancel()
+
+    def _break(self, error: Exception) -> None:
+        if self._broken is None:
+            self._broken = error
+            self._call.cancel()
+        for future, _ in self._waiting.values():
+            if not future.done():
+                future.set_exception(self._broken)
+
+
+class ClientWatch:
+    """A watch over gRPC; see `Watch`."""
+
+    def __init__(self, channel: grpc.aio.Channel, create: rpc_pb2.WatchCreateRequest) -> None:
+        self._channel = channel
+        self._create = create
+        self._call: Any = None
+        self._writing = asyncio.Lock()
+        self._is_closed = False
+
+    async def __aiter__(self) -> AsyncIterator[WatchBatch]:
+        """Yield batches until closed."""
+        pieces: list[kv_pb2.Event] = []
+        try:
+            await self._send(rpc_pb2.WatchRequest(create_request=self._create))
+            async for response in self._call:
+                if response.canceled:
+                    if response.compact_revision:
+                        raise Compacted(response.compact_revision)
+                    raise Unavailable(f"the store ended the watch: {response.cancel_reason or 'no reason given'}")
+                if response.created:
+                    continue
+                pieces.extend(response.events)
+                if response.fragment:
+                    continue
+                events = tuple(map(wire.event_from, pieces))
+                pieces.clear()
+                revision = events[-1].kv.mod_revision if events else response.header.revision
+                yield WatchBatch(events, Revision(revision))
+        except grpc.aio.AioRpcError as error:
+            raise _error_of(error.code(), error.details() or "") from None
+        except asyncio.CancelledError:
+            if self._is_closed:
+                return  # cancelled by `close`, not from outside
+            raise
+        if not self._is_closed:
+            raise Unavailable("the store ended the watch")
+
+    async def request_progress(self) -> None:
+        """Ask for a notice soon; the iteration must have begun or begin."""
+        await self._send(rpc_pb2.WatchRequest(progress_request=rpc_pb2.WatchProgressRequest()))
+
+    async def close(self) -> None:
+        """End the watch."""
+        self._is_closed = True
+        if self._call is not None:
+            self._call.cancel()
+
+    async def __aenter__(self) -> ClientWatch:
+        """Return self."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close."""
+        await self.close()
+
+    async def _send(self, request: rpc_pb2.WatchRequest) -> None:
+        async with self._writing:
+            if self._call is None:
+                open_stream = self._channel.stream_stream(
+                    "/etcdserverpb.Watch/Watch", _serialize, rpc_pb2.WatchResponse.FromString
+                )
+                self._call = open_stream()
+            try:
+                await self._call.write(request)
+            except grpc.aio.AioRpcError as error:
+                raise _error_of(error.code(), error.details() or "") from None
+            except (grpc.aio.UsageError, asyncio.InvalidStateError):
+                raise Unavailable("the store ended the watch") from None
+
+
+_KV_RESPONSES: dict[str, Any] = {
+    "Range": rpc_pb2.RangeResponse,
+    "Txn": rpc_pb2.TxnResponse,
+    "Compact": rpc_pb2.CompactionResponse,
+}
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_UNKNOWN_OUTCOME = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.ABORTED,
+}
+
+
+def _error_of(code: grpc.StatusCode, message: str, compact_revision: int = 0) -> Exception:
+    """Return our exception for a status: the one table of this edge."""
+    if code == grpc.StatusCode.OUT_OF_RANGE and "compacted" in message:
+        return Compacted(compact_revision)
+    if code == grpc.StatusCode.OUT_OF_RANGE and "future revision" in message:
+        return FutureRevision(0, 0)
+    if code in _UNKNOWN_OUTCOME:
+        return Unavailable(f"{code.name}: {message}")
+    return Refused(code.name, message)
+
+
+def _trusts_progress(version: str) -> bool:
+    numbers = tuple(int(part) for part in version.split("-")[0].split(".") if part.isdigit())
+    if len(numbers) != 3:
+        return False
+    return numbers >= (3, 5, 13) if numbers >= (3, 5) else numbers >= (3, 4, 31)
+
+
+def _serialize(message: Any) -> bytes:
+    return bytes(message.SerializeToString())

@@ -1,0 +1,192 @@
+"""From a committed entry to new state: deterministic, the same on every member.
+
+Nothing here reads a clock, draws at random, iterates over a set or raises for what a client asked: a command that
+can't be done has its error *returned*, so that no request can stop every member at the same entry. What raises is a
+broken invariant, and stops this member.
+
+`Remembered` is the bounded, replicated table of request ids: a command that names a request applied before is answered
+with what it was answered then, and not applied again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from proto.etcd import rpc_pb2
+from proto.steersman.v1 import store_pb2
+from store.backend import Backend
+from store.consensus.consensus import LogIndex, Term
+from store.lease import Expiry, LeaseExists, Leases, LeaseTooLong
+from store.mvcc.index import FROM_KEY
+from store.mvcc.kv import DeleteRange, KeyNotFound, LeaseNotFound, Mvcc, Range, Txn
+from store.mvcc.revision import Change, Compacted, FutureRevision
+from store.mvcc.watch import Watchers
+from store.wire import txn_from, txn_result_to
+
+REQUESTS_MAX = 4096
+"""Requests remembered, the newest ones; about a megabyte."""
+RESPONSE_BYTES_MAX = 4096
+"""Longer answers are not remembered: a repeat is told only that it was done."""
+
+_EXPECTED = (Compacted, FutureRevision, KeyNotFound, LeaseNotFound, LeaseExists, LeaseTooLong)
+"""Errors that are answers."""
+
+
+class AlreadyApplied(Exception):
+    """The request was applied before, and its answer was too long to be remembered."""
+
+
+class Remembered:
+    """The newest requests by id, with their answers."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._answers: dict[tuple[int, int], tuple[int, bytes]] = {}
+        self._next_order = 0
+        for order, encoded in backend.requests():
+            message = store_pb2.RequestId.FromString(encoded[1 : 1 + encoded[0]])
+            self._answers[message.client, message.sequence] = (order, encoded[1 + encoded[0] :])
+            self._next_order = order + 1
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def get(self, client: int, sequence: int) -> bytes | None:
+        """Return what the request was answered, empty where that was too long, None where it is not remembered."""
+        found = self._answers.get((client, sequence))
+        return None if found is None else found[1]
+
+    def add(self, id: store_pb2.RequestId, answer: bytes) -> None:
+        """Remember a request, and forget the oldest beyond REQUESTS_MAX."""
+        if len(answer) > RESPONSE_BYTES_MAX:
+            answer = b""
+        order, self._next_order = self._next_order, self._next_order + 1
+        self._answers[id.client, id.sequence] = (order, answer)
+        raw = id.SerializeToString()
+        self._backend.put_request(order, bytes([len(raw)]) + raw + answer)
+        while len(self._answers) > REQUESTS_MAX:
+            oldest = next(iter(self._answers))
+            self._backend.put_request(self._answers.pop(oldest)[0], None)
+
+
+class State:
+    """The replicated state of one member: a `StateMachine` (see `store.consensus.consensus`)."""
+
+    def __init__(self, backend: Backend) -> None:
+        """Read the state at which `backend` is."""
+        meta = backend.meta
+        self._backend = backend
+        self.leases = Leases(backend.leases())
+        self.mvcc = Mvcc(
+            backend,
+            has_lease=self.leases.__contains__,
+            revision=meta.revision,
+            compact_revision=meta.compact_revision,
+        )
+        for kv in self.mvcc.range(Range(b"\x00", FROM_KEY, keys_only=True)).kvs:
+            if kv.lease:
+                self.leases.attach(kv.lease, kv.key)
+        self.watchers = Watchers(self.mvcc)
+        self.remembered = Remembered(backend)
+        self.expiry = Expiry()
+        """The leader's deadlines. Not replicated state: applying only tells it which leases are gone."""
+
+    # -- StateMachine
+
+    @property
+    def applied(self) -> tuple[LogIndex, Term]:
+        """Index and term of the last entry applied."""
+        return LogIndex(self._backend.meta.applied), Term(self._backend.meta.term)
+
+    @property
+    def persisted(self) -> LogIndex:
+        """Index up to which the state is on disk."""
+        return self._backend.persisted
+
+    def schedule_flush(self, durable: LogIndex) -> None:
+        """Let the backend flush, now or soon."""
+        self._backend.schedule_flush(durable)
+
+    def apply(self, index: LogIndex, term: Term, commands: Sequence[bytes]) -> Sequence[object]:
+        """Apply an entry; watchers hear of all of its changes at once, after the last."""
+        self._changes: list[Change] = []
+        first = self.mvcc.revision + 1
+        results = [self._apply(store_pb2.Command.FromString(command)) for command in commands]
+        self._backend.meta = dataclasses.replace(
+            self._backend.meta,
+            applied=index,
+            term=term,
+            revision=self.mvcc.revision,
+            compact_revision=self.mvcc.compact_revision,
+        )
+        if self._changes:
+            self.watchers.publish(first, self.mvcc.revision, self._changes)
+        return results
+
+    # -- commands
+
+    def _apply(self, command: store_pb2.Command) -> object:
+        try:
+            match command.WhichOneof("change"):
+                case "txn":
+                    return self._txn(command)
+                case "compact":
+                    self._compact(command.compact.revision)
+                    return None
+                case "lease_grant":
+                    return self._grant(command.lease_grant)
+                case "lease_revoke":
+                    if command.lease_revoke.ID not in self.leases:
+                        raise LeaseNotFound
+                    return self._revoke(command.lease_revoke.ID)
+                case "lease_expiry":
+                    for lease in command.lease_expiry.leases:
+                        if lease in self.leases:
+                            self._revoke(lease)
+                    return None
+                case unknown:
+                    raise AssertionError(f"command of a kind this program does not know: {unknown}")
+        except _EXPECTED as error:
+            return error
+
+    def _txn(self, command: store_pb2.Command) -> bytes | Exception:
+        """Return the TxnResponse's bytes; its header has the revision alone, so that all members agree on them."""
+        id = command.id
+        if id.client:
+            remembered = self.remembered.get(id.client, id.sequence)
+            if remembered is not None:
+                return remembered or AlreadyApplied()
+        result, changes = self.mvcc.txn(txn_from(command.txn))
+        self._follow(changes)
+        response = txn_result_to(result).SerializeToString()
+        if id.client and changes:
+            self.remembered.add(id, response)
+        return response
+
+    def _compact(self, revision: int) -> None:
+        if self._changes:
+            # Watchers must hear of what came before in this entry while it still has its previous pairs.
+            self.watchers.publish(self._changes[0].kv.mod_revision, self.mvcc.revision, self._changes)
+            self._changes = []
+        self.mvcc.compact(revision)
+
+    def _grant(self, request: rpc_pb2.LeaseGrantRequest) -> int:
+        ttl_s = self.leases.grant(request.ID, request.TTL)
+        self._backend.put_lease(request.ID, ttl_s)
+        return ttl_s
+
+    def _revoke(self, lease: int) -> int:
+        """Delete a lease's keys at one revision, and the lease; return the revision."""
+        deletes = tuple(DeleteRange(key) for key in self.leases.keys(lease))
+        result, changes = self.mvcc.txn(Txn(success=deletes))
+        self._follow(changes)
+        self.leases.forget(lease)
+        self.expiry.forget(lease)
+        self._backend.put_lease(lease, None)
+        return result.revision
+
+    def _follow(self, changes: list[Change]) -> None:
+        if changes:
+            self.leases.follow(changes)
+            self._changes += changes

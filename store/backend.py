@@ -1,0 +1,373 @@
+"""The state on disk: one LMDB environment, written about ten times a second, never ahead of the log.
+
+The log (`consensus/journal.py`) makes a write durable; this makes it unnecessary to replay the log from the beginning.
+What is applied collects in memory, is read from there, and goes to disk in one synced transaction together with the
+index of the last entry applied: so the state on disk is always that of one log index, and start is "open, then replay
+the rest".
+
+Tables: `kv` (main, sub) → record; `lease` id → TTL; `request` order → remembered request; `meta`. Each record carries a
+CRC32C, checked whenever it is read. Record numbers are big-endian, so that LMDB's order is revision order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import lmdb
+
+from component.clock import Clock
+from store.consensus.consensus import LogIndex, Term
+from store.consensus.snapshot import SnapshotDamaged, Unframer, frame
+from store.mvcc.revision import KeyValue, Stamp
+
+log = logging.getLogger(__name__)
+
+FLUSH_INTERVAL_S = 0.1
+MAP_BYTES = 64 << 30
+"""Address space for the file to grow into; it costs nothing until used."""
+DROPS_MAX = 20_000
+"""Records deleted in one flush: a large compaction is spread out, so that no flush takes long."""
+CHUNK_BYTES = 256 << 10
+_FORMAT = 1
+_KEY = struct.Struct(">QI")  # main, sub
+_RECORD = struct.Struct("<IqqqI")  # crc of all after it, create_revision, version, lease, key length
+_META = struct.Struct("<IIQQQQQ")  # crc, format, applied index, its term, revision, compact_revision, cluster id
+_TABLES = (b"kv", b"lease", b"request", b"meta")
+_ITEM = struct.Struct("<BII")  # table, key length, value length
+
+
+class BackendDamaged(Exception):
+    """The state on disk can't be trusted; the message says where and what to do."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"state file {path}: {why}. If the other members are healthy: remove this member, delete its data "
+            "directory, and add it again. If it is the only one: restore its data directory from a snapshot."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What the state on disk is the state of."""
+
+    applied: int = 0
+    term: int = 0
+    revision: int = 1
+    compact_revision: int = 0
+    cluster_id: int = 0
+
+
+@dataclass(slots=True)
+class _Dirty:
+    """Changes not yet on disk."""
+
+    records: dict[tuple[int, int], KeyValue] = field(default_factory=dict)
+    dropped: list[tuple[int, int]] = field(default_factory=list)
+    leases: dict[int, int | None] = field(default_factory=dict)
+    requests: dict[int, bytes | None] = field(default_factory=dict)
+
+
+class Backend:
+    """Records, leases and remembered requests: in memory at once, on disk soon."""
+
+    def __init__(self, directory: Path, clock: Clock, on_fatal: Callable[[BaseException], None]) -> None:
+        """Open the state in `directory`, creating it if need be.
+
+        Raises:
+            BackendDamaged: it is there and not readable.
+        """
+        self._clock = clock
+        self._on_fatal = on_fatal
+        self._path = directory / "state.mdb"
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._env, self._tables = _open(self._path)
+        self._reader = self._env.begin()
+        self._dirty = _Dirty()
+        self._flushing = _Dirty()
+        self._flushed_at = clock.monotonic()
+        self._is_flushing = False
+        self._is_closed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._disk = ThreadPoolExecutor(1, "state")
+        self.meta = self._read_meta()
+        """What the state in memory is of; replaced by whoever applies entries."""
+        self._on_disk = self.meta
+
+    # -- store.mvcc.kv.Records
+
+    def get(self, main: int, sub: int) -> KeyValue:
+        """Return a record, from memory or disk."""
+        where = (main, sub)
+        found = self._dirty.records.get(where) or self._flushing.records.get(where)
+        if found is not None:
+            return found
+        raw = self._reader.get(_KEY.pack(main, sub), db=self._tables[b"kv"])
+        assert raw is not None, f"no record of revision {main}.{sub}"
+        return self._decode(main, sub, raw)
+
+    def put(self, main: int, sub: int, kv: KeyValue) -> None:
+        """Add a record."""
+        self._dirty.records[main, sub] = kv
+
+    def drop(self, stamps: Iterable[Stamp]) -> None:
+        """Forget records."""
+        for stamp in stamps:
+            where = (stamp.main, stamp.sub)
+            if self._dirty.records.pop(where, None) is None:
+                self._dirty.dropped.append(where)
+
+    def scan(self, revision: int) -> Iterator[tuple[int, int, KeyValue]]:
+        """Yield records in revision order; newer ones are always in memory."""
+        cursor = self._reader.cursor(db=self._tables[b"kv"])
+        try:
+            if cursor.set_range(_KEY.pack(revision, 0)):
+                for raw_key, raw in cursor:
+                    main, sub = _KEY.unpack(raw_key)
+                    yield main, sub, self._decode(main, sub, raw)
+        finally:
+            cursor.close()
+        for records in (self._flushing.records, self._dirty.records):
+            for (main, sub), kv in records.items():
+                if main >= revision:
+                    yield main, sub, kv
+
+    # -- leases and requests: read once at start, then only written
+
+    def leases(self) -> Iterator[tuple[int, int]]:
+        """Yield (id, TTL in seconds) of every lease on disk."""
+        for key, raw in self._reader.cursor(db=self._tables[b"lease"]):
+            yield struct.unpack(">q", key)[0], struct.unpack("<q", raw)[0]
+
+    def put_lease(self, lease: int, ttl_s: int | None) -> None:
+        """Keep a lease, or with None forget it."""
+        self._dirty.leases[lease] = ttl_s
+
+    def requests(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (order, encoded request) of every remembered request on disk, oldest first."""
+        for key, raw in self._reader.cursor(db=self._tables[b"request"]):
+            yield struct.unpack(">Q", key)[0], raw
+
+    def put_request(self, order: int, encoded: bytes | None) -> None:
+        """Keep a remembered request, or with None forget it."""
+        self._dirty.requests[order] = encoded
+
+    # -- to disk
+
+    @property
+    def persisted(self) -> LogIndex:
+        """Index up to which the state is on disk."""
+        return LogIndex(self._on_disk.applied)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the file on disk."""
+        return self._path.stat().st_size
+
+    def schedule_flush(self, durable: LogIndex) -> None:
+        """Flush soon if the last flush is a while ago; call whenever the log was synced up to `durable`."""
+        if self._is_flushing or self._is_closed or self.meta.applied <= self._on_disk.applied:
+            return
+        wait_s = self._flushed_at + FLUSH_INTERVAL_S - self._clock.monotonic()
+        if wait_s > 0:
+            if self._timer is None:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(wait_s, self._flush_from_timer)
+            return
+        assert self.meta.applied <= durable, "the state must not get ahead of the log"
+        self._begin_flush()
+
+    def _flush_from_timer(self) -> None:
+        self._timer = None
+        if not self._is_flushing and not self._is_closed and self.meta.applied > self._on_disk.applied:
+            self._begin_flush()
+
+    def _begin_flush(self) -> None:
+        # What is applied was committed, and a member commits only what is durable here or on a majority; entries
+        # applied before they are durable here do not occur, since an entry is acknowledged only after its sync.
+        self._is_flushing = True
+        dirty, meta = self._take()
+        loop = asyncio.get_running_loop()
+
+        def flushed(done: asyncio.Future[None]) -> None:
+            error = done.exception()
+            if error is not None:
+                self._on_fatal(error)
+                return
+            self._finish(meta)
+            if self._dirty.dropped:
+                self._timer = self._timer or loop.call_later(FLUSH_INTERVAL_S, self._flush_drops)
+
+        loop.run_in_executor(self._disk, self._write, dirty, meta).add_done_callback(flushed)
+
+    def _flush_drops(self) -> None:
+        self._timer = None
+        if not self._is_flushing and not self._is_closed:
+            self._begin_flush()
+
+    def _take(self) -> tuple[_Dirty, Meta]:
+        dirty, self._dirty = self._dirty, _Dirty()
+        self._dirty.dropped, dirty.dropped = dirty.dropped[DROPS_MAX:], dirty.dropped[:DROPS_MAX]
+        self._flushing = dirty
+        return dirty, self.meta
+
+    def _finish(self, meta: Meta) -> None:
+        self._on_disk = meta
+        self._flushed_at = self._clock.monotonic()
+        self._flushing = _Dirty()
+        self._reader.abort()
+        self._reader = self._env.begin()
+        self._is_flushing = False
+
+    def _write(self, dirty: _Dirty, meta: Meta) -> None:
+        kv, lease, request = (self._tables[name] for name in (b"kv", b"lease", b"request"))
+        with self._env.begin(write=True) as txn:
+            records = [(_KEY.pack(*where), encode_record(record)) for where, record in dirty.records.items()]
+            txn.cursor(db=kv).putmulti(records, append=False)
+            for where in dirty.dropped:
+                txn.delete(_KEY.pack(*where), db=kv)
+            for lease_id, ttl_s in dirty.leases.items():
+                key = struct.pack(">q", lease_id)
+                txn.delete(key, db=lease) if ttl_s is None else txn.put(key, struct.pack("<q", ttl_s), db=lease)
+            for order, encoded in dirty.requests.items():
+                key = struct.pack(">Q", order)
+                txn.delete(key, db=request) if encoded is None else txn.put(key, encoded, db=request)
+            txn.put(b"state", _encode_meta(meta), db=self._tables[b"meta"])
+
+    def begin_cluster(self, cluster_id: int) -> None:
+        """Give a state that is nobody's yet its cluster, on disk before this returns."""
+        assert self.meta == Meta(), "the state belongs to a cluster already"
+        self.meta = self._on_disk = Meta(cluster_id=cluster_id)
+        self._write(_Dirty(), self.meta)
+
+    async def close(self) -> None:
+        """Flush what is applied, then let go of the file."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._timer:
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._disk, int)  # whatever is being written has been now
+        dirty, meta = self._take()
+        await loop.run_in_executor(self._disk, self._write, dirty, meta)
+        self._on_disk = meta
+        self._disk.shutdown()
+        self._reader.abort()
+        self._env.close()
+
+    # -- snapshots
+
+    def snapshot(self) -> Iterator[bytes]:
+        """Yield the state on disk, framed; the store goes on meanwhile (an LMDB read transaction)."""
+        with self._env.begin() as txn:
+            meta = _decode_meta(self._path, txn.get(b"state", db=self._tables[b"meta"]) or b"")
+            yield from frame(self._items(txn), meta.applied, meta.term)
+
+    def _items(self, txn: lmdb.Transaction) -> Iterator[bytes]:
+        chunk = bytearray()
+        for number, name in enumerate(_TABLES):
+            for key, value in txn.cursor(db=self._tables[name]):
+                chunk += _ITEM.pack(number, len(key), len(value)) + key + value
+                if len(chunk) >= CHUNK_BYTES:
+                    yield bytes(chunk)
+                    chunk.clear()
+        if chunk:
+            yield bytes(chunk)
+
+    # -- encoding
+
+    def _decode(self, main: int, sub: int, raw: bytes) -> KeyValue:
+        try:
+            return decode_record(main, raw)
+        except ValueError as error:
+            raise BackendDamaged(self._path, f"record of revision {main}.{sub}: {error}") from None
+
+    def _read_meta(self) -> Meta:
+        raw = self._reader.get(b"state", db=self._tables[b"meta"])
+        return Meta() if raw is None else _decode_meta(self._path, raw)
+
+
+def install(directory: Path, chunks: Iterable[bytes]) -> tuple[LogIndex, Term]:
+    """Make the state file in `directory` from a snapshot; return the index and term it is of.
+
+    Raises:
+        SnapshotDamaged: nothing was made.
+        FileExistsError: there is a state already.
+    """
+    path = directory / "state.mdb"
+    if path.exists():
+        raise FileExistsError(f"{path} exists: a snapshot is installed into an empty directory")
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = directory / "state.mdb.partial"
+    partial.unlink(missing_ok=True)
+    env, tables = _open(partial)
+    unframer = Unframer()
+    try:
+        with env.begin(write=True) as txn:
+            for chunk in chunks:
+                payload, offset = unframer.take(chunk), 0
+                while offset < len(payload):
+                    number, key_length, value_length = _ITEM.unpack_from(payload, offset)
+                    offset += _ITEM.size
+                    key = payload[offset : offset + key_length]
+                    offset += key_length
+                    txn.put(key, payload[offset : offset + value_length], db=tables[_TABLES[number]])
+                    offset += value_length
+            if unframer.end is None:
+                raise SnapshotDamaged("the snapshot is cut short")
+    except BaseException:
+        env.close()
+        partial.unlink(missing_ok=True)
+        raise
+    env.sync(True)
+    env.close()
+    partial.rename(path)
+    return LogIndex(unframer.end[0]), Term(unframer.end[1])
+
+
+def encode_record(kv: KeyValue) -> bytes:
+    """Return a record's bytes on disk; its mod_revision is in its key."""
+    covered = _RECORD.pack(0, kv.create_revision, kv.version, kv.lease, len(kv.key))[4:] + kv.key + kv.value
+    return struct.pack("<I", google_crc32c.value(covered)) + covered
+
+
+def decode_record(main: int, raw: bytes) -> KeyValue:
+    """Return the record; raises ValueError where its checksum is wrong."""
+    if len(raw) < _RECORD.size:
+        raise ValueError("cut short")
+    crc, create_revision, version, lease, key_length = _RECORD.unpack_from(raw)
+    if google_crc32c.value(raw[4:]) != crc:
+        raise ValueError("checksum mismatch")
+    middle = _RECORD.size + key_length
+    return KeyValue(raw[_RECORD.size : middle], raw[middle:], create_revision, main, version, lease)
+
+
+def _encode_meta(meta: Meta) -> bytes:
+    fields = (_FORMAT, meta.applied, meta.term, meta.revision, meta.compact_revision, meta.cluster_id)
+    covered = _META.pack(0, *fields)[4:]
+    return struct.pack("<I", google_crc32c.value(covered)) + covered
+
+
+def _decode_meta(path: Path, raw: bytes) -> Meta:
+    if len(raw) != _META.size or google_crc32c.value(raw[4:]) != struct.unpack_from("<I", raw)[0]:
+        raise BackendDamaged(path, "its description is altered")
+    _, version, *fields = _META.unpack(raw)
+    if version != _FORMAT:
+        raise BackendDamaged(path, f"it is of format {version}; this program reads format {_FORMAT}")
+    return Meta(*fields)
+
+
+def _open(path: Path) -> tuple[lmdb.Environment, dict[bytes, Any]]:
+    try:
+        env = lmdb.open(str(path), subdir=False, map_size=MAP_BYTES, max_dbs=len(_TABLES), max_readers=16)
+        return env, {name: env.open_db(name) for name in _TABLES}
+    except lmdb.Error as error:
+        raise BackendDamaged(path, str(error)) from None

@@ -1,0 +1,247 @@
+"""What the services call: check a request, have it agreed on, wait for the answer.
+
+A request is checked before it is proposed, a read is made linearizable by `Consensus.read_index`, and the leader's
+duties that follow a clock (ending leases, forgetting history) run here as one task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections import deque
+
+from component.clock import Clock
+from proto.etcd import rpc_pb2
+from proto.steersman.v1 import store_pb2
+from store.apply import State
+from store.backend import Backend
+from store.consensus.consensus import Consensus, ConsensusStatus, NotLeader, OutcomeUnknown
+from store.mvcc.check import REQUEST_BYTES_MAX, InvalidRequest, check_range, check_txn
+from store.mvcc.kv import LeaseNotFound, Range, RangeResult
+from store.mvcc.revision import Compacted
+from store.wire import range_from, txn_from, txn_result_to
+
+log = logging.getLogger(__name__)
+
+LEASE_CHECK_S = 0.5
+HISTORY_CHECK_S = 30.0
+
+
+class RequestTooLarge(Exception):
+    """The request is over REQUEST_BYTES_MAX."""
+
+
+class Replica:
+    """One member of the store, as its clients see it."""
+
+    def __init__(
+        self,
+        state: State,
+        backend: Backend,
+        consensus: Consensus,
+        clock: Clock,
+        rng: random.Random,
+        *,
+        name: str,
+        member_id: int,
+        cluster_id: int,
+        client_urls: tuple[str, ...] = (),
+        peer_urls: tuple[str, ...] = (),
+        history_s: float = 300.0,
+    ) -> None:
+        self.state = state
+        self.backend = backend
+        self.consensus = consensus
+        self.name = name
+        self.member_id = member_id
+        self.cluster_id = cluster_id
+        self.client_urls = client_urls
+        self.peer_urls = peer_urls
+        self._clock = clock
+        self._rng = rng
+        self._history_s = history_s
+
+    # -- keys
+
+    async def range(self, query: Range, *, serializable: bool = False) -> RangeResult:
+        """Answer a read, linearizable unless told otherwise.
+
+        Raises:
+            InvalidRequest, Compacted, FutureRevision, NotLeader.
+        """
+        check_range(query)
+        if not serializable:
+            await self.consensus.read_index()
+        return self.state.mvcc.range(query)
+
+    async def range_request(self, request: rpc_pb2.RangeRequest) -> RangeResult:
+        """Answer a RangeRequest."""
+        return await self.range(range_from(request), serializable=request.serializable)
+
+    async def txn(self, request: rpc_pb2.TxnRequest, id: store_pb2.RequestId | None = None) -> bytes:
+        """Do a transaction; return its TxnResponse's bytes, whose header has the revision alone.
+
+        Raises:
+            InvalidRequest, RequestTooLarge: it was not proposed.
+            NotLeader: it was not proposed. OutcomeUnknown: it may have been done.
+            Compacted, FutureRevision, KeyNotFound, LeaseNotFound, AlreadyApplied: this is what was agreed on.
+        """
+        check_txn(txn_from(request))
+        if request.ByteSize() > REQUEST_BYTES_MAX:
+            raise RequestTooLarge
+        if _is_read_only(request):
+            # Nothing to agree on: a read of local state that is known to be recent will do.
+            await self.consensus.read_index()
+            return self._read(request)
+        answer = await self._propose(store_pb2.Command(id=id, txn=request))
+        assert isinstance(answer, bytes)
+        return answer
+
+    def _read(self, request: rpc_pb2.TxnRequest) -> bytes:
+        result, changes = self.state.mvcc.txn(txn_from(request))
+        assert not changes, "a read changed something"
+        return txn_result_to(result).SerializeToString()
+
+    async def compact(self, revision: int) -> None:
+        """Forget history before `revision`.
+
+        Raises:
+            Compacted, FutureRevision: see `Mvcc.compact`.
+        """
+        await self._propose(store_pb2.Command(compact=rpc_pb2.CompactionRequest(revision=revision)))
+
+    # -- leases
+
+    async def lease_grant(self, ttl_s: int, id: int) -> tuple[int, int]:
+        """Grant a lease (id 0: draw one); return its id and the TTL granted.
+
+        Raises:
+            LeaseExists, LeaseTooLong.
+        """
+        lease = id or self._rng.getrandbits(62) + 1
+        request = rpc_pb2.LeaseGrantRequest(TTL=ttl_s, ID=lease)
+        granted = await self._propose(store_pb2.Command(lease_grant=request))
+        assert isinstance(granted, int)
+        self.state.expiry.renew(lease, granted, self._clock.monotonic())
+        return lease, granted
+
+    async def lease_revoke(self, lease: int) -> None:
+        """End a lease and delete its keys.
+
+        Raises:
+            LeaseNotFound.
+        """
+        await self._propose(store_pb2.Command(lease_revoke=rpc_pb2.LeaseRevokeRequest(ID=lease)))
+
+    async def lease_keep_alive(self, lease: int) -> int:
+        """Start a lease's time afresh; return its TTL, or 0 where it is gone or going."""
+        await self.consensus.read_index()
+        ttl_s = self.state.leases.ttl_s(lease)
+        if ttl_s is None or not self.state.expiry.renew(lease, ttl_s, self._clock.monotonic()):
+            return 0
+        return ttl_s
+
+    async def lease_time_to_live(self, lease: int) -> tuple[int, int, list[bytes]]:
+        """Return seconds left, TTL granted and the keys of a lease.
+
+        Raises:
+            LeaseNotFound.
+        """
+        await self.consensus.read_index()
+        ttl_s = self.state.leases.ttl_s(lease)
+        if ttl_s is None:
+            raise LeaseNotFound
+        remaining_s = self.state.expiry.remaining_s(lease, self._clock.monotonic())
+        return max(0, int(remaining_s)), ttl_s, self.state.leases.keys(lease)
+
+    # -- all else
+
+    @property
+    def status(self) -> ConsensusStatus:
+        """How the member stands in its cluster."""
+        return self.consensus.status()
+
+    def header(self, revision: int | None = None) -> rpc_pb2.ResponseHeader:
+        """Return a response's header at `revision` (None: the present one)."""
+        return rpc_pb2.ResponseHeader(
+            cluster_id=self.cluster_id,
+            member_id=self.member_id,
+            revision=self.state.mvcc.revision if revision is None else revision,
+            raft_term=self.status.term,
+        )
+
+    async def run_duties(self) -> None:
+        """End leases that ran out, and forget history older than it must be kept, while this member leads."""
+        led_term = -1
+        samples: deque[tuple[float, int]] = deque()
+        next_history_check = self._clock.monotonic()
+        while True:
+            now = self._clock.monotonic()
+            status = self.status
+            if status.role != "leader":
+                led_term = -1
+                samples.clear()
+            else:
+                if led_term != status.term:
+                    led_term = status.term
+                    for lease in self.state.leases:
+                        self.state.expiry.renew(lease, self.state.leases.ttl_s(lease) or 0, now)
+                with contextlib.suppress(NotLeader, OutcomeUnknown):
+                    await self._expire_leases(now)
+                    if now >= next_history_check:
+                        next_history_check = now + HISTORY_CHECK_S
+                        await self._forget_history(samples, now)
+            await self._clock.sleep(LEASE_CHECK_S)
+
+    async def _expire_leases(self, now: float) -> None:
+        expired = self.state.expiry.take_expired(now)
+        if not expired:
+            return
+        try:
+            await self._propose(store_pb2.Command(lease_expiry=store_pb2.LeaseExpiry(leases=expired)))
+        except (NotLeader, OutcomeUnknown):
+            self.state.expiry.retry(expired, now)
+            raise
+
+    async def _forget_history(self, samples: deque[tuple[float, int]], now: float) -> None:
+        """Compact at the newest revision known to be `history_s` old; 0 leaves compaction to the clients."""
+        if self._history_s <= 0:
+            return
+        samples.append((now, self.state.mvcc.revision))
+        revision = 0
+        while samples and samples[0][0] <= now - self._history_s:
+            revision = samples.popleft()[1]
+        if revision > self.state.mvcc.compact_revision and revision > 1:
+            with contextlib.suppress(Compacted):
+                await self.compact(revision)
+                log.debug("history forgotten", extra={"before_revision": revision})
+
+    async def _propose(self, command: store_pb2.Command) -> object:
+        # Shielded: a caller that goes away must not cancel what may be in the log already.
+        answer = await asyncio.shield(self.consensus.propose(command.SerializeToString()))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def _is_read_only(request: rpc_pb2.TxnRequest) -> bool:
+    return all(
+        op.HasField("request_range") or (op.HasField("request_txn") and _is_read_only(op.request_txn))
+        for branch in (request.success, request.failure)
+        for op in branch
+    )
+
+
+def encode_entry(commands: list[bytes]) -> bytes:
+    """Return the log entry of many commands."""
+    return store_pb2.Entry(commands=commands).SerializeToString()
+
+
+def decode_entry(entry: bytes) -> list[bytes]:
+    """Return an entry's commands."""
+    return list(store_pb2.Entry.FromString(entry).commands)
+
+
+__all__ = ["InvalidRequest", "Replica", "RequestTooLarge", "decode_entry", "encode_entry"]

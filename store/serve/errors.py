@@ -1,0 +1,44 @@
+"""The one table from our exceptions to etcd's status codes and messages, by which its clients know them."""
+
+from __future__ import annotations
+
+import grpc
+
+from store.apply import AlreadyApplied
+from store.consensus.consensus import MembershipRefused, NotLeader, OutcomeUnknown
+from store.lease import LeaseExists, LeaseTooLong
+from store.mvcc.check import InvalidRequest
+from store.mvcc.kv import KeyNotFound, LeaseNotFound
+from store.mvcc.revision import Compacted, FutureRevision
+from store.replica import RequestTooLarge
+
+Code = grpc.StatusCode
+
+_TABLE: dict[type[Exception], tuple[grpc.StatusCode, str]] = {
+    Compacted: (Code.OUT_OF_RANGE, "mvcc: required revision has been compacted"),
+    FutureRevision: (Code.OUT_OF_RANGE, "mvcc: required revision is a future revision"),
+    KeyNotFound: (Code.INVALID_ARGUMENT, "key not found"),
+    LeaseNotFound: (Code.NOT_FOUND, "requested lease not found"),
+    LeaseExists: (Code.FAILED_PRECONDITION, "lease already exists"),
+    LeaseTooLong: (Code.OUT_OF_RANGE, "too large lease TTL"),
+    RequestTooLarge: (Code.INVALID_ARGUMENT, "request is too large"),
+    NotLeader: (Code.UNAVAILABLE, "no leader"),
+    OutcomeUnknown: (Code.UNAVAILABLE, "request timed out, possibly due to previous leader failure"),
+    AlreadyApplied: (Code.ABORTED, "request was applied before, and its answer is not kept"),
+}
+
+
+class NotServed(Exception):
+    """A method of etcd's that this store does not have."""
+
+
+def status_of(error: Exception) -> tuple[grpc.StatusCode, str] | None:
+    """Return the code and message clients get for `error`; None for one that is our own mistake."""
+    if isinstance(error, InvalidRequest):
+        return Code.INVALID_ARGUMENT, f"etcdserver: {error}"
+    if isinstance(error, MembershipRefused):
+        return Code.FAILED_PRECONDITION, f"etcdserver: {error}"
+    if isinstance(error, NotServed):
+        return Code.UNIMPLEMENTED, str(error)
+    found = _TABLE.get(type(error))
+    return None if found is None else (found[0], f"etcdserver: {found[1]}")
