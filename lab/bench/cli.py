@@ -1,0 +1,88 @@
+"""`steer bench`: one measurement a command; each prints a table, or JSON with `-o json`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from lab.bench.report import Report, machine, show
+from lab.bench.steer import BenchFailed
+
+app = typer.Typer(help="Measure a cluster.", no_args_is_help=True)
+
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where the cluster lives.")]
+Output = Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How to print.")]
+
+
+@app.command()
+def up(
+    rounds: Annotated[int, typer.Option(min=1, help="How often each case is timed.")] = 3,
+    nodes: Annotated[int, typer.Option(min=1)] = 1,
+    runtime: Annotated[Literal["containerd", "hollow"], typer.Option()] = "containerd",
+    port: Annotated[int, typer.Option(help="First of the ports its cluster takes.")] = 26443,
+    output: Output = "text",
+) -> None:
+    """Time `steer up` to Ready, on a cluster of its own that is removed again."""
+    from lab.bench import up as measurement
+
+    _run(lambda: measurement.measure(rounds=rounds, nodes=nodes, runtime=runtime, port=port), output)
+
+
+@app.command()
+def memory(
+    samples: Annotated[int, typer.Option(min=1)] = 5,
+    interval_s: Annotated[float, typer.Option("--interval", help="Seconds between samples.")] = 1.0,
+    data_dir: DataDir = None,
+    output: Output = "text",
+) -> None:
+    """Add up the resident memory of a running cluster's processes."""
+    from lab.bench import memory as measurement
+
+    _run(lambda: measurement.measure(data_dir=data_dir, samples=samples, interval_s=interval_s), output)
+
+
+@app.command()
+def pods(
+    rounds: Annotated[int, typer.Option(min=1, help="Pods started one by one.")] = 20,
+    at_once: Annotated[int, typer.Option(min=0, help="Pods started together at the end.")] = 30,
+    image: Annotated[str, typer.Option(help="An image that the nodes have, and that keeps running.")] = (
+        "steersman.local/pause:1"
+    ),
+    data_dir: DataDir = None,
+    output: Output = "text",
+) -> None:
+    """Time pods from created to Running on a running cluster, beside its runtime's own part."""
+    from lab.bench import pods as measurement
+
+    directory = (data_dir or _default_data_dir()).expanduser().absolute()
+    _run(
+        lambda: asyncio.run(measurement.measure(data_dir=directory, rounds=rounds, at_once=at_once, image=image)),
+        output,
+    )
+
+
+def _default_data_dir() -> Path:
+    """Return where `steer up` puts a cluster unless told otherwise."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/steersman")
+    return Path.home() / ".local" / "share" / "steersman"
+
+
+def _run(measure: Callable[[], Report], output: str) -> None:
+    """Measure and print; what cannot be measured is one line on stderr and exit code 1."""
+    on = machine()
+    try:
+        report = measure()
+    except BenchFailed as error:
+        if output == "json":
+            print(json.dumps({"error": str(error)}))
+        print(f"steer bench: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    show(report, on, as_json=output == "json")
