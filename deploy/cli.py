@@ -229,19 +229,21 @@ def _duration(seconds: float) -> str:
 
 def main() -> None:
     """Run the command line; the console script."""
-    import click
-
+    # The exceptions of the click that typer brings with it, under whatever name this version has it.
+    click_exception = typer.BadParameter.__mro__[2]
     try:
         _add_bench()
         code = app(standalone_mode=False)
-    except click.ClickException as error:
-        err.print(f"steer: {error.format_message()} (see --help)", style="red", markup=False, soft_wrap=True)
+    except click_exception as error:
+        said = error.format_message()  # type: ignore[attr-defined]
+        if said:  # `steer` alone has shown its help, and has nothing to add
+            err.print(f"steer: {said} (see --help)", style="red", markup=False, soft_wrap=True)
         sys.exit(2)
     except CannotDo as error:
         for line in str(error).splitlines():
             err.print(f"steer: {line}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deploy.cluster_network import ClusterNetwork, NetworkError, run
 from deploy.containerd import ContainerdMissing
-from deploy.images.build import build
+from deploy.images.build import archives
 from deploy.local import CannotDo, Report
 from deploy.node_host import NodeError, NodeHost
 from deploy.plan import CLUSTER_CIDR, SERVICE_CIDR, Addresses, Cluster, Paths
@@ -62,7 +62,7 @@ def remove(cluster: Cluster) -> None:
 
 def load_own_images(cluster: Cluster, report: Report) -> None:
     """Give every node that is on the pause image and the example's, building them where they are missing."""
-    built = build(cluster.directory / "images")
+    built = archives(cluster.directory / "images")
     for node, names in _load(cluster, built):
         if names:
             report(f"{node}: loaded {', '.join(names)}")
