@@ -1,0 +1,193 @@
+"""The loop: what informers say becomes rules in the kernel, as soon as it may and no more often than it should.
+
+Three rules keep it right whatever happens. The first sync after a start replaces everything, since an earlier life may
+have left anything. Later ones send differences, and when one fails, the next replaces everything again. From time to
+time it looks whether its chains are still there, because other programs flush tables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from api.core import node as node_api
+from api.core import service as service_api
+from api.core.service import Service
+from api.discovery import endpointslice as slice_api
+from api.discovery.endpointslice import EndpointSlice
+from api.resource import ObjectKey
+from client.informer import Change, Informers
+from client.verbs import key_of
+from component.clock import Clock
+from kubeproxy import chains, conntrack
+from kubeproxy.changes import State, key_of_slice
+from kubeproxy.network import NetworkError, PodNetwork
+from kubeproxy.restore import Iptables, RestoreError
+from kubeproxy.rules import Ruleset, diff, render, replace_all
+from kubeproxy.topology import NodeView, ServedPort
+
+log = logging.getLogger(__name__)
+
+MIN_INTERVAL_S = 0.1
+"""Between two syncs: a rollout's many changes share one."""
+CHECK_INTERVAL_S = 15.0
+RETRY_S_MIN, RETRY_S_MAX = 0.5, 10.0
+BY_SERVICE = "service"
+
+SYNC_SECONDS = Histogram(
+    "kubeproxy_sync_proxy_rules_duration_seconds",
+    "How long bringing the rules up to date took.",
+    buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+)
+SYNC_FAILURES = Counter("kubeproxy_sync_failures_total", "Syncs that the kernel refused.")
+SERVED_PORTS = Gauge("kubeproxy_served_ports", "Ports of Services that this node serves.")
+LAST_SYNC = Gauge("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "When the rules were last right.")
+
+
+class Flows(Protocol):
+    """Forgets flows; `conntrack.forget` in earnest."""
+
+    async def __call__(self, flows: Sequence[conntrack.Flow], /) -> None: ...
+
+
+class Proxy:
+    """Services on one node."""
+
+    def __init__(
+        self,
+        node: NodeView,
+        informers: Informers,
+        iptables: Iptables,
+        network: PodNetwork | None,
+        clock: Clock,
+        forget: Flows = conntrack.forget,
+    ) -> None:
+        """Follow the cluster by `informers`, which the caller runs; without `network`, only Services are served."""
+        self._clock, self._iptables, self._network, self._forget = clock, iptables, network, forget
+        self._services = informers.of(service_api.RESOURCE)
+        self._slices = informers.of(slice_api.RESOURCE)
+        self._nodes = informers.of(node_api.RESOURCE)
+        self._informers = informers
+        self._state = State(node)
+        self._applied: Ruleset | None = None
+        """What the kernel holds, as far as we know; None when we do not."""
+        self._served: list[ServedPort] = []
+        self._dirty: set[ObjectKey] = set()
+        self._nodes_changed = True
+        self._wake = asyncio.Event()
+        self.last_error: str | None = "no sync yet"
+        self._slices.add_index(BY_SERVICE, _index_by_service)
+        self._services.add_handler(self._on_service)
+        self._slices.add_handler(self._on_slice)
+        self._nodes.add_handler(self._on_node)
+
+    # -- changes come in -----------------------------------------------------------------------------------------
+
+    def _on_service(self, change: Change[Service]) -> None:
+        self._mark(key_of(change.object))
+
+    def _on_slice(self, change: Change[EndpointSlice]) -> None:
+        for slice in (change.old, change.new):
+            if slice is not None:
+                self._mark(key_of_slice(slice))
+
+    def _on_node(self, change: Change[node_api.Node]) -> None:
+        old, new = change.old, change.new
+        # Nodes report their status all the time; only what routes are made of matters here.
+        if old and new and old.spec == new.spec and old.status.addresses == new.status.addresses:
+            return
+        self._nodes_changed = True
+        self._wake.set()
+
+    def _mark(self, key: ObjectKey) -> None:
+        self._dirty.add(key)
+        self._wake.set()
+
+    def _look_up(self, key: ObjectKey) -> tuple[Service | None, Sequence[EndpointSlice]]:
+        slices = self._slices.store.by_index(BY_SERVICE, f"{key.namespace}/{key.name}")
+        return self._services.store.get(key), slices
+
+    # -- and go out ----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the kernel right until cancelled; the rules stay when we go."""
+        await self._informers.wait_synced()
+        retry_s = RETRY_S_MIN
+        while True:
+            self._wake.clear()
+            try:
+                await self.sync()
+                self.last_error, retry_s = None, RETRY_S_MIN
+                wait_s = CHECK_INTERVAL_S
+            except (RestoreError, NetworkError, TimeoutError, OSError) as error:
+                SYNC_FAILURES.inc()
+                self._applied, self._nodes_changed = None, True
+                self.last_error = str(error) or type(error).__name__
+                log.error("could not bring the rules up to date", extra={"error": self.last_error, "retry_s": retry_s})
+                wait_s, retry_s = retry_s, min(retry_s * 2, RETRY_S_MAX)
+                await self._clock.sleep(wait_s)
+                continue
+            await self._clock.sleep(MIN_INTERVAL_S)
+            try:
+                await asyncio.wait_for(self._wake.wait(), wait_s)
+            except TimeoutError:
+                await self._check()
+
+    async def sync(self) -> None:
+        """Bring network, rules and flows up to date.
+
+        Raises:
+            RestoreError, NetworkError: the kernel refused; what is dirty stays so.
+        """
+        if self._network is not None and self._nodes_changed:
+            self._nodes_changed = False
+            try:
+                await self._network.sync(self._nodes.store.list())
+            except BaseException:
+                self._nodes_changed = True
+                raise
+        if not self._dirty and self._applied is not None:
+            return
+        started = self._clock.monotonic()
+        dirty, self._dirty = self._dirty, set()
+        try:
+            self._state.update(dirty, self._look_up)
+            wanted, served = self._state.ruleset(), self._state.ports()
+            if self._applied is None:
+                text = render(replace_all(*await self._iptables.read(), wanted))
+            else:
+                text = diff(self._applied, wanted)
+            await self._iptables.apply(text)
+        except BaseException:
+            self._dirty |= dirty
+            raise
+        self._applied = wanted
+        # Rules first: a flow forgotten earlier could be made again by the old ones.
+        flows = conntrack.stale_flows(self._served, served)
+        self._served = served
+        if flows:
+            await self._forget(flows)
+        took_s = self._clock.monotonic() - started
+        SYNC_SECONDS.observe(took_s)
+        SERVED_PORTS.set(len(served))
+        LAST_SYNC.set(self._clock.now())
+        if text:
+            log.info(
+                "rules changed", extra={"ports": len(served), "lines": text.count("\n"), "ms": round(took_s * 1e3)}
+            )
+
+    async def _check(self) -> None:
+        """See that nobody took our chains or the network away; if so, the next sync replaces all."""
+        self._nodes_changed = True
+        if not await self._iptables.has_chain("nat", chains.MARK_MASQ):
+            log.warning("our chains are gone from the kernel: writing them again")
+            self._applied = None
+
+
+def _index_by_service(slice: EndpointSlice) -> Sequence[str]:
+    key = key_of_slice(slice)
+    return [f"{key.namespace}/{key.name}"]

@@ -1,0 +1,105 @@
+"""Runs iptables: reads which chains of ours are there, and applies changes in one transaction.
+
+`iptables` and `iptables-restore` come from PATH, so both variants (nf_tables and legacy) work, and it is the one that
+CNI's portmap plugin uses: rules in two variants at once would fight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Sequence
+
+from kubeproxy.chains import OURS
+from kubeproxy.rules import JUMPS, TABLES, Jump
+
+LOCK_WAIT_S = 5
+TIMEOUT_S = 60.0
+
+
+class RestoreError(Exception):
+    """iptables refused or is missing; nothing was changed. Try again later, from what is there then."""
+
+
+def parse_save(text: str) -> tuple[dict[str, list[str]], list[Jump]]:
+    """Return our chains by table, and which of our jumps are there, from what `iptables-save` prints. Pure."""
+    existing: dict[str, list[str]] = {table: [] for table in TABLES}
+    jumps: set[tuple[str, str, str]] = set()
+    table = ""
+    for line in text.splitlines():
+        if line.startswith("*"):
+            table = line[1:].strip()
+        elif line.startswith(f":{OURS}") and table in existing:
+            existing[table].append(line[1:].split(" ")[0])
+        elif line.startswith("-A "):
+            found = re.match(rf"-A (\S+) .*?-j ({OURS}\S+)", line)
+            if found:
+                jumps.add((table, found[1], found[2]))
+    return existing, [jump for jump in JUMPS if (jump.table, jump.source, jump.target) in jumps]
+
+
+class Iptables:
+    """The kernel's tables, by way of the command line tools."""
+
+    def __init__(self, variant: str = "", prefix: Sequence[str] = ()) -> None:
+        """Use a `variant` (nft or legacy; empty for the system's choice); `prefix` starts commands elsewhere."""
+        self._name = f"iptables-{variant}" if variant else "iptables"
+        self._prefix = tuple(prefix)
+
+    async def read(self) -> tuple[dict[str, list[str]], list[Jump]]:
+        """Return our chains by table, and which of our jumps are there.
+
+        Raises:
+            RestoreError: it cannot be read.
+        """
+        parts = [await self._run([f"{self._name}-save", "-t", table]) for table in TABLES]
+        return parse_save("\n".join(parts))
+
+    async def apply(self, text: str) -> None:
+        """Apply `iptables-restore --noflush` input: all of a table or nothing of it.
+
+        Raises:
+            RestoreError: it was refused; the message names the line.
+        """
+        if text:
+            await self._run([f"{self._name}-restore", "--noflush", "-w", str(LOCK_WAIT_S)], text)
+
+    async def has_chain(self, table: str, chain: str) -> bool:
+        """Whether a chain is there; somebody may have emptied the tables behind our back."""
+        try:
+            await self._run([self._name, "-w", str(LOCK_WAIT_S), "-t", table, "-n", "-L", chain])
+        except RestoreError:
+            return False
+        return True
+
+    async def _run(self, command: list[str], text: str = "") -> str:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._prefix,
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        except FileNotFoundError as error:
+            raise RestoreError(f"{error.filename} is not installed: apt-get install iptables") from None
+        try:
+            output, errors = await asyncio.wait_for(process.communicate(text.encode()), TIMEOUT_S)
+        except (TimeoutError, asyncio.CancelledError):
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            raise
+        if process.returncode:
+            raise RestoreError(f"`{' '.join(command)}`: {_explain(errors.decode(), text)}")
+        return output.decode()
+
+
+def _explain(errors: str, text: str) -> str:
+    """Return the error, with the line of input it speaks of."""
+    found = re.search(r"line:? (\d+)", errors)
+    lines = text.splitlines()
+    if found and 0 < int(found[1]) <= len(lines):
+        return f"{errors.strip()} ({lines[int(found[1]) - 1]!r})"
+    return errors.strip()
