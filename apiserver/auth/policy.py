@@ -280,14 +280,15 @@ def _leader_role(process: str) -> str:
     return f"system::leader-locking-{process}"
 
 
-_ELECTED: Final = ("kube-controller-manager", "kube-scheduler")
+_ELECTED: Final = {"kube-controller-manager": "steer-controllers", "kube-scheduler": "steer-scheduler"}
+"""Whose users stand for election, and the Lease each stands for."""
 
 
 def roles() -> list[Role]:
     """Return the default Roles: who may hold which leader's Lease."""
     return [
-        Role(metadata=_metadata(_leader_role(process), "kube-system"), rules=list(_leader_election(process)))
-        for process in _ELECTED
+        Role(metadata=_metadata(_leader_role(process), "kube-system"), rules=list(_leader_election(lease)))
+        for process, lease in _ELECTED.items()
     ]
 
 
