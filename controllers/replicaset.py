@@ -1,0 +1,242 @@
+"""Keeps as many pods running as a ReplicaSet says.
+
+Reads the ReplicaSet and the pods it controls or could adopt; creates and deletes pods, adopts and releases them, and
+writes status. It never changes a pod's spec, and leaves finished pods to the garbage collection of pods. Names of
+pods are random, so the freshness gate is what prevents twins. Which pods go first when there are too many follows
+upstream's ActivePodsWithRanks, with pod-deletion-cost (KEP-2255) and ages compared by magnitude (KEP-2185).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from api import selectors, timestamps
+from api.apps import replicaset as replicasets
+from api.apps.replicaset import ReplicaSet, ReplicaSetCondition, ReplicaSetStatus
+from api.core import pod as pods
+from api.core.pod import Pod
+from api.errors import ApiError
+from api.meta import ObjectMeta
+from api.resource import ObjectKey
+from client.events import NORMAL, WARNING
+from client.verbs import key_of
+from controllers.actions import Action, Burst, Create, Delete, Emit, Patch, Plan, update_status
+from controllers.ownership import (
+    BY_CONTROLLER,
+    ORPHANS,
+    claim,
+    controller_of,
+    index_by_controller,
+    index_orphans,
+    reference_as_controller,
+)
+from controllers.pods import available_in_s, is_active, is_ready, ready_since
+from controllers.runner import Controller, Listers, Watch
+
+BURST_MAX = 500
+"""How many pods are created or deleted in one turn at most."""
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A ReplicaSet and the pods that matter to it."""
+
+    rs: ReplicaSet
+    candidates: Sequence[Pod]
+    """Pods it controls, and orphans of its namespace."""
+    related_on_node: Counter[str]
+    """How many active pods of ReplicaSets with the same owner are on each node; filled when pods must go."""
+
+
+def observe(key: ObjectKey, listers: Listers) -> Observed | None:
+    """Read the ReplicaSet and its pods."""
+    rs = listers[replicasets.RESOURCE].get(key)
+    if rs is None:
+        return None
+    store = listers[pods.RESOURCE]
+    mine = store.by_index(BY_CONTROLLER, rs.metadata.uid)
+    related: Counter[str] = Counter()
+    if sum(map(is_active, mine)) > _wanted(rs):
+        owner = controller_of(rs)
+        siblings = listers[replicasets.RESOURCE].by_index(BY_CONTROLLER, owner.uid) if owner else [rs]
+        for sibling in siblings:
+            for pod in store.by_index(BY_CONTROLLER, sibling.metadata.uid):
+                if is_active(pod) and pod.spec.node_name:
+                    related[pod.spec.node_name] += 1
+    return Observed(rs, [*mine, *store.by_index(ORPHANS, key.namespace)], related)
+
+
+def reconcile(observed: Observed, now: float) -> Plan:
+    """Claim pods, then create or delete what is missing or too many, then tell in the status."""
+    rs = observed.rs
+    selector = selectors.of_label_selector(rs.spec.selector)
+    if selector.matches_everything or selector.matches_nothing:
+        return Plan()
+    claimed = claim(replicasets.RESOURCE, rs, selector, pods.RESOURCE, observed.candidates)
+    if any(patch.guard is not None for patch in claimed.patches):
+        # Count again once the adopted are ours.
+        return Plan(tuple(claimed.patches))
+    active = [pod for pod in claimed.owned if is_active(pod)]
+    actions: list[Action] = list(claimed.patches)
+    if not rs.metadata.deletion_timestamp:
+        missing = _wanted(rs) - len(active)
+        if missing > 0:
+            actions.append(Burst([_creation(rs)] * min(missing, BURST_MAX), slow_start=True))
+        elif missing < 0:
+            victims = select_victims(active, min(-missing, BURST_MAX), observed.related_on_node, now)
+            actions.append(Burst([_deletion(rs, pod) for pod in victims]))
+
+    def after_failure(step: Create | Patch | Delete, error: ApiError) -> Patch | None:
+        reason = {Create: "FailedCreate", Delete: "FailedDelete"}.get(type(step))
+        return _update(rs, compute_status(rs, active, now, (reason, error.message) if reason else None))
+
+    return Plan(
+        tuple(actions),
+        status=_update(rs, compute_status(rs, active, now)),
+        status_after_failure=after_failure,
+        requeue_after_s=_next_available_s(rs, active, now),
+    )
+
+
+def compute_status(
+    rs: ReplicaSet, active: Sequence[Pod], now: float, failure: tuple[str, str] | None = None
+) -> ReplicaSetStatus:
+    """Return what the status should say; `failure` is (reason, message) of a step that failed."""
+    template_labels = selectors.of_labels(rs.spec.template.metadata.labels)
+    delays = [available_in_s(pod, rs.spec.min_ready_seconds, now) for pod in active]
+    conditions = [condition for condition in rs.status.conditions if condition.type != "ReplicaFailure"]
+    if failure is not None:
+        reason, message = failure
+        current = next((known for known in rs.status.conditions if known.type == "ReplicaFailure"), None)
+        if current is None or (current.status, current.reason) != ("True", reason):
+            since = timestamps.render(now)
+            current = ReplicaSetCondition(
+                type="ReplicaFailure", status="True", last_transition_time=since, reason=reason, message=message
+            )
+        conditions.append(current)
+    return ReplicaSetStatus(
+        replicas=len(active),
+        fully_labeled_replicas=sum(template_labels.matches(pod.metadata.labels) for pod in active),
+        ready_replicas=sum(delay is not None for delay in delays),
+        available_replicas=sum(delay == 0.0 for delay in delays),
+        observed_generation=rs.metadata.generation,
+        conditions=conditions,
+    )
+
+
+def select_victims(active: Sequence[Pod], count: int, related_on_node: Counter[str], now: float) -> list[Pod]:
+    """Return the `count` pods whose loss costs least, cheapest first.
+
+    In order: not bound before bound; Pending before Unknown before Running; not ready before ready; lower deletion
+    cost; on a node with more related pods; ready for a shorter time; restarted more often; younger. Times are
+    compared by their magnitude, so that among pods of about one age the choice is by uid, which is random.
+    """
+
+    def cost(pod: Pod) -> tuple[object, ...]:
+        since = ready_since(pod)
+        created = pod.metadata.creation_timestamp
+        restarts = max((status.restart_count for status in pod.status.container_statuses), default=0)
+        return (
+            bool(pod.spec.node_name),
+            {"Pending": 0, "Unknown": 1}.get(pod.status.phase or "Pending", 2),
+            is_ready(pod),
+            _deletion_cost(pod),
+            -related_on_node[pod.spec.node_name],
+            _magnitude(now - since) if since is not None else 0,
+            -restarts,
+            _magnitude(now - timestamps.parse(created)) if created else 0,
+            pod.metadata.uid,
+        )
+
+    return sorted(active, key=cost)[:count]
+
+
+def _magnitude(age_s: float) -> int:
+    return math.frexp(age_s)[1] if age_s >= 1 else 0
+
+
+def _deletion_cost(pod: Pod) -> int:
+    try:
+        return int(pod.metadata.annotations.get(DELETION_COST, "0"))
+    except ValueError:
+        return 0
+
+
+def _wanted(rs: ReplicaSet) -> int:
+    return 1 if rs.spec.replicas is None else rs.spec.replicas
+
+
+def _creation(rs: ReplicaSet) -> Create:
+    template = rs.spec.template
+    # A long name is cut so that five random characters fit in; the server adds them.
+    pod = Pod(
+        metadata=ObjectMeta(
+            generate_name=f"{rs.metadata.name}-",
+            namespace=rs.metadata.namespace,
+            labels=template.metadata.labels,
+            annotations=template.metadata.annotations,
+            finalizers=template.metadata.finalizers,
+            owner_references=[reference_as_controller(rs)],
+        ),
+        spec=template.spec,
+    )
+    return Create(
+        pods.RESOURCE,
+        pod,
+        done=lambda made: Emit(rs, NORMAL, "SuccessfulCreate", f"Created pod: {made.metadata.name}"),
+        failed=lambda error: Emit(rs, WARNING, "FailedCreate", f"Error creating: {error.message}"),
+    )
+
+
+def _deletion(rs: ReplicaSet, pod: Pod) -> Delete:
+    return Delete(
+        pods.RESOURCE,
+        key_of(pod),
+        pod.metadata.uid,
+        done=Emit(rs, NORMAL, "SuccessfulDelete", f"Deleted pod: {pod.metadata.name}"),
+        failed=lambda error: Emit(rs, WARNING, "FailedDelete", f"Error deleting: {error.message}"),
+    )
+
+
+def _update(rs: ReplicaSet, status: ReplicaSetStatus) -> Patch | None:
+    return update_status(replicasets.RESOURCE, rs, status)
+
+
+def _next_available_s(rs: ReplicaSet, active: Iterable[Pod], now: float) -> float | None:
+    delays = (available_in_s(pod, rs.spec.min_ready_seconds, now) for pod in active)
+    waits = [delay for delay in delays if delay]
+    # Timestamps are whole seconds: look just after, not just before.
+    return min(waits) + 0.1 if waits else None
+
+
+def keys_of_pod(pod: Pod, listers: Listers) -> Iterable[ObjectKey]:
+    """Map a pod to its ReplicaSet, or an orphan to those that could adopt it."""
+    owner = controller_of(pod)
+    if owner is not None:
+        if owner.kind == "ReplicaSet":
+            yield ObjectKey(pod.metadata.namespace, owner.name)
+    elif pod.metadata.labels and not pod.metadata.deletion_timestamp:
+        for rs in listers[replicasets.RESOURCE].list(pod.metadata.namespace):
+            if selectors.of_label_selector(rs.spec.selector).matches(pod.metadata.labels):
+                yield key_of(rs)
+
+
+CONTROLLER: Controller[ReplicaSet, Observed] = Controller(
+    name="replicaset-controller",
+    resource=replicasets.RESOURCE,
+    observe=observe,
+    reconcile=reconcile,
+    indexes={BY_CONTROLLER: index_by_controller},
+    watches=(
+        Watch(
+            resource=pods.RESOURCE,
+            keys=keys_of_pod,
+            indexes={BY_CONTROLLER: index_by_controller, ORPHANS: index_orphans},
+        ),
+    ),
+    workers=8,
+)
