@@ -1,10 +1,19 @@
-"""TODO."""
+"""Pod: containers that live and die together on one node.
+
+The types stand here, with what the server does to a pod's status. What a pod gets by default, what it may be and how
+it is shown have files of their own: `pod_defaults.py`, `pod_validation.py`, `pod_columns.py`.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
+from api import quantity
+from api import validation as v
 from api.core.containers import Container, EphemeralContainer, PodSecurityContext, ResourceRequirements
+from api.core.pod_columns import COLUMNS
+from api.core.pod_defaults import default_pod
+from api.core.pod_validation import check_ip, validate_pod
 from api.core.references import LocalObjectReference, NodeSelector, NodeSelectorTerm
 from api.core.volumes import Volume
 from api.meta import LabelSelector, ObjectMeta
@@ -317,6 +326,83 @@ class Pod(Struct):
     status: Annotated[PodStatus, wire(3)] = field(default_factory=PodStatus)
 
 
+def qos_class_of(spec: PodSpec) -> str:
+    """Return who suffers first when a node runs out: BestEffort, then Burstable, then Guaranteed.
+
+    Guaranteed pods have limits on CPU and memory in every container, and requests equal to them.
+    """
+    has_any, is_guaranteed = False, True
+    for container in (*spec.containers, *spec.init_containers):
+        limits, requests = container.resources.limits, container.resources.requests
+        for name in ("cpu", "memory"):
+            limit = quantity.parse(limits.get(name, "0"))
+            request = quantity.parse(requests[name]) if name in requests else limit
+            has_any = has_any or limit.nanos > 0 or request.nanos > 0
+            is_guaranteed = is_guaranteed and limit.nanos > 0 and request == limit
+    if not has_any:
+        return "BestEffort"
+    return "Guaranteed" if is_guaranteed else "Burstable"
+
+
+def prepare_for_create(pod: Pod) -> None:
+    """Start the pod's life: pending, with nothing observed."""
+    pod.status = PodStatus(phase="Pending", qos_class=qos_class_of(pod.spec))
+    if pod.spec.scheduling_gates:
+        pod.status.conditions.append(
+            PodCondition(
+                type="PodScheduled",
+                status="False",
+                reason="SchedulingGated",
+                message="Scheduling is blocked due to non-empty scheduling gates",
+            )
+        )
+
+
+def prepare_for_update(new: Pod, old: Pod) -> None:
+    """Keep what was observed."""
+    new.status = old.status
+
+
+def prepare_for_status_update(new: Pod, old: Pod) -> None:
+    """Take the status, and the labels and annotations that came with it, and nothing else."""
+    new.spec = old.spec
+    new.metadata.owner_references = old.metadata.owner_references
+    new.metadata.finalizers = old.metadata.finalizers
+    new.status.qos_class = old.status.qos_class
+
+
+def validate_status(new: Pod, old: Pod) -> v.Errors:
+    """Check an observed status: a container that may not restart has not come back to life."""
+    if old.spec.node_name and new.status.nominated_node_name and not old.status.nominated_node_name:
+        yield v.forbidden("status.nominatedNodeName", "may not be set on a pod that has a node")
+    for i, address in enumerate(new.status.pod_ips):
+        yield from check_ip(f"status.podIPs[{i}].ip", address.ip)
+    if old.spec.restart_policy == "Always":
+        return
+    before = {status.name: status for status in old.status.container_statuses}
+    for i, status in enumerate(new.status.container_statuses):
+        was = before.get(status.name)
+        if was is None or was.state.terminated is None or status.state.terminated is not None:
+            continue
+        if old.spec.restart_policy == "OnFailure" and was.state.terminated.exit_code:
+            continue
+        yield v.forbidden(f"status.containerStatuses[{i}].state", "may not be transitioned to non-terminated state")
+
+
+def graceful_period_s(pod: Pod, asked: int | None) -> int:
+    """Return how many seconds a deleted pod has to end; 0 where nothing runs that could."""
+    if not pod.spec.node_name or pod.status.phase in ("Succeeded", "Failed"):
+        return 0
+    period = asked if asked is not None else pod.spec.termination_grace_period_seconds
+    if period is None:
+        return 0
+    return period if period >= 0 else 1
+
+
+def _text(value: bool) -> str:
+    return "true" if value else "false"
+
+
 RESOURCE: Final[Resource[Pod]] = Resource(
     type=Pod,
     group="",
@@ -326,6 +412,23 @@ RESOURCE: Final[Resource[Pod]] = Resource(
     namespaced=True,
     short_names=("po",),
     categories=("all",),
-    subresources=("status", "binding", "log", "exec", "attach", "portforward"),
-    generation=True,
+    subresources=("attach", "binding", "exec", "log", "portforward", "status"),
+    default=default_pod,
+    validate=validate_pod,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    prepare_for_status_update=prepare_for_status_update,
+    validate_status=validate_status,
+    columns=COLUMNS,
+    selectable_fields={
+        "spec.hostNetwork": lambda pod: _text(pod.spec.host_network),
+        "spec.nodeName": lambda pod: pod.spec.node_name,
+        "spec.restartPolicy": lambda pod: pod.spec.restart_policy,
+        "spec.schedulerName": lambda pod: pod.spec.scheduler_name,
+        "spec.serviceAccountName": lambda pod: pod.spec.service_account_name,
+        "status.nominatedNodeName": lambda pod: pod.status.nominated_node_name,
+        "status.phase": lambda pod: pod.status.phase,
+        "status.podIP": lambda pod: pod.status.pod_ips[0].ip if pod.status.pod_ips else pod.status.pod_ip,
+    },
+    graceful_period_s=graceful_period_s,
 )
