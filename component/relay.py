@@ -101,6 +101,12 @@ class Upgrade:
     peer_cert: Mapping[str, Any] | None
     """As `ssl.SSLSocket.getpeercert()` gives it; None or empty when the client showed none."""
 
+    @property
+    def certificate(self) -> bytes:
+        """The client's certificate in DER, empty when it showed none."""
+        tls = self.connection.transport.get_extra_info("ssl_object")
+        return (tls.getpeercert(binary_form=True) or b"") if tls is not None else b""
+
     def header(self, name: str) -> str:
         """Return a header's value, empty if not sent."""
         return header(self.headers, name)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import uvloop
+from cryptography import x509
 from aiohttp import web
 
 from component import relay
@@ -135,9 +136,11 @@ def test_a_client_that_says_nothing_is_dropped_at_the_deadline(run: Any) -> None
 def test_an_upgrade_carries_head_leftover_and_client_certificate_over_tls(run: Any, authority: Authority) -> None:
     seen: list[relay.Upgrade] = []
     rest: list[bytes] = []
+    ders: list[bytes] = []
 
     async def on_upgrade(upgrade: relay.Upgrade) -> None:
         seen.append(upgrade)
+        ders.append(upgrade.certificate)
         rest.append(await upgrade.connection.reader.readexactly(5))
         await upgrade.refuse(403, b"no")
 
@@ -155,6 +158,7 @@ def test_an_upgrade_carries_head_leftover_and_client_certificate_over_tls(run: A
     assert (seen[0].method, seen[0].target, seen[0].protocol) == ("POST", "/exec?command=a%20b", "spdy/3.1")
     assert seen[0].header("x-stream-protocol-version") == "v4"
     assert rest == [b"early"]
+    assert "CN=jane" in x509.load_der_x509_certificate(ders[0]).subject.rfc4514_string()
     assert seen[0].peer_cert is not None
     assert (("commonName", "jane"),) in seen[0].peer_cert["subject"]
 

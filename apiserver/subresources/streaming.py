@@ -1,0 +1,107 @@
+"""pods/exec, pods/attach and pods/portforward: where an upgraded connection goes, decided before it is made.
+
+Pure but for looking up the pod and its node. `apiserver.rest.upgrade` does the carrying. The query's names are
+upstream's on both sides: `stdin=true` here becomes `input=1` at the kubelet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qs
+
+from api.core import pod
+from api.errors import BadRequest
+from api.resource import ObjectKey
+from apiserver.auth.tokens import Read
+from apiserver.request import RequestInfo
+from apiserver.subresources import node_proxy
+from apiserver.subresources.node_proxy import KubeletAddress, Kubelets
+
+SUBRESOURCES: Final = ("exec", "attach", "portforward")
+BEARER_PROTOCOL: Final = "base64url.bearer.authorization.k8s.io."
+"""A WebSocket client in a browser cannot set headers, so it may send its token as a subprotocol."""
+
+_STREAMS: Final = (("stdin", "input"), ("stdout", "output"), ("stderr", "error"))
+_WEBSOCKET_EXEC: Final = (
+    "v4.channel.k8s.io",
+    "v4.base64.channel.k8s.io",
+    "channel.k8s.io",
+    "base64.channel.k8s.io",
+)
+_WEBSOCKET_PORTFORWARD: Final = ("v4.channel.k8s.io", "v4.base64.channel.k8s.io", "portforward.k8s.io")
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """The kubelet to go on to, and what to ask it for."""
+
+    address: KubeletAddress
+    target: str
+
+
+class Streams:
+    """Finds the destination of a streaming request."""
+
+    def __init__(self, kubelets: Kubelets, read: Read) -> None:
+        self._kubelets = kubelets
+        self._read = read
+
+    async def locate(self, info: RequestInfo, query: str) -> Destination:
+        """Return where a request with this query string goes.
+
+        Raises:
+            NotFound: no such pod, or its node is gone.
+            BadRequest: no such container, no stream asked for, no command, or the pod runs nowhere yet.
+        """
+        key = ObjectKey(info.namespace, info.name)
+        found: pod.Pod = await self._read(pod.RESOURCE, key)
+        options = parse_qs(query, keep_blank_values=True)
+        if info.subresource == "portforward":
+            address = await self._kubelets.locate(found)
+            ports = [port for value in options.get("ports", []) for port in value.split(",")]
+            return Destination(
+                address, node_proxy.target(["portForward", key.namespace, key.name], {"port": ports} if ports else {})
+            )
+        asked = (options.get("container") or [""])[0]
+        container = node_proxy.choose_container(found, asked)
+        wanted: dict[str, str | list[str]] = {
+            theirs: "1" for ours, theirs in _STREAMS if _is_true(options.get(ours, []))
+        }
+        if not wanted:
+            raise BadRequest("you must specify at least 1 of stdin, stdout, stderr")
+        if _is_true(options.get("tty", [])):
+            # A terminal has one output: asking for stderr beside it would never end.
+            wanted.pop("error", None)
+            wanted["tty"] = "1"
+        if info.subresource == "exec":
+            command = options.get("command", [])
+            if not command:
+                raise BadRequest("you must specify at least 1 command for the container")
+            wanted["command"] = command
+        address = await self._kubelets.locate(found)
+        return Destination(address, node_proxy.target([info.subresource, key.namespace, key.name, container], wanted))
+
+
+def _is_true(values: Sequence[str]) -> bool:
+    return bool(values) and values[0].lower() in ("true", "1", "t")
+
+
+def choose_subprotocols(offered: Sequence[str], subresource: str) -> list[str]:
+    """Return which of the WebSocket subprotocols a client offers can be relayed, in its order.
+
+    Kubelets and containerd behind them speak up to v4. A client that offers nothing gets the first, unnamed version.
+
+    Raises:
+        BadRequest: none of them; kubectl then comes again with SPDY/3.1 (KEP-4006).
+    """
+    known = _WEBSOCKET_PORTFORWARD if subresource == "portforward" else _WEBSOCKET_EXEC
+    wanted = [protocol for protocol in offered if not protocol.startswith(BEARER_PROTOCOL)]
+    chosen = [protocol for protocol in wanted if protocol in known]
+    if wanted and not chosen:
+        raise BadRequest(
+            f"unable to upgrade: none of the subprotocols {', '.join(wanted)} is spoken here: use SPDY/3.1 or "
+            f"{', '.join(known)}"
+        )
+    return chosen
