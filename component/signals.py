@@ -16,7 +16,8 @@ def run(main: Coroutine[Any, Any, None]) -> int:
     """Run `main` on uvloop until it ends or a stop signal cancels it; return the exit code.
 
     `main` gets CancelledError on SIGTERM and SIGINT and should release what it holds. A second signal
-    is the system's default (the process ends at once). An exception from `main` is logged, and gives 1.
+    is the system's default (the process ends at once). An exception from `main` is logged, and gives 1;
+    SystemExit gives its code.
     """
     import uvloop
 
@@ -39,6 +40,8 @@ def run(main: Coroutine[Any, Any, None]) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(supervise())
+    except SystemExit as stop:  # whoever raised it has said why
+        return stop.code if isinstance(stop.code, int) else 1
     except BaseException:
         log.exception("stopped by an error")
         return 1

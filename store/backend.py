@@ -100,6 +100,7 @@ class Backend:
         self.meta = self._read_meta()
         """What the state in memory is of; replaced by whoever applies entries."""
         self._on_disk = self.meta
+        self._durable = self.meta.applied
 
     # -- store.mvcc.kv.Records
 
@@ -173,25 +174,23 @@ class Backend:
 
     def schedule_flush(self, durable: LogIndex) -> None:
         """Flush soon if the last flush is a while ago; call whenever the log was synced up to `durable`."""
+        self._durable = durable
         if self._is_flushing or self._is_closed or self.meta.applied <= self._on_disk.applied:
             return
         wait_s = self._flushed_at + FLUSH_INTERVAL_S - self._clock.monotonic()
-        if wait_s > 0:
-            if self._timer is None:
-                loop = asyncio.get_running_loop()
-                self._timer = loop.call_later(wait_s, self._flush_from_timer)
-            return
-        assert self.meta.applied <= durable, "the state must not get ahead of the log"
-        self._begin_flush()
+        if wait_s <= 0:
+            self._begin_flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._flush_from_timer)
 
     def _flush_from_timer(self) -> None:
         self._timer = None
-        if not self._is_flushing and not self._is_closed and self.meta.applied > self._on_disk.applied:
+        if not self._is_flushing and not self._is_closed:
             self._begin_flush()
 
     def _begin_flush(self) -> None:
-        # What is applied was committed, and a member commits only what is durable here or on a majority; entries
-        # applied before they are durable here do not occur, since an entry is acknowledged only after its sync.
+        if self.meta.applied > self._durable:
+            return  # a follower can apply what a majority has before its own log has it; its next sync comes here again
         self._is_flushing = True
         dirty, meta = self._take()
         loop = asyncio.get_running_loop()
@@ -202,15 +201,10 @@ class Backend:
                 self._on_fatal(error)
                 return
             self._finish(meta)
-            if self._dirty.dropped:
-                self._timer = self._timer or loop.call_later(FLUSH_INTERVAL_S, self._flush_drops)
+            if self._dirty.dropped and self._timer is None:
+                self._timer = loop.call_later(FLUSH_INTERVAL_S, self._flush_from_timer)
 
         loop.run_in_executor(self._disk, self._write, dirty, meta).add_done_callback(flushed)
-
-    def _flush_drops(self) -> None:
-        self._timer = None
-        if not self._is_flushing and not self._is_closed:
-            self._begin_flush()
 
     def _take(self) -> tuple[_Dirty, Meta]:
         dirty, self._dirty = self._dirty, _Dirty()

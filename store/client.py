@@ -251,6 +251,8 @@ REQUEST_TIMEOUT_S = 10.0
 PAGE_KEYS = 2000
 """How many keys a range without a limit asks plain KV for at a time."""
 BATCH_REQUESTS_MAX = 512
+BATCH_BYTES = 1 << 20
+"""About how large one message of requests may get."""
 IN_FLIGHT_MAX = 4096
 """Requests unanswered; more wait their turn."""
 
@@ -477,8 +479,16 @@ class _Pipe:
                 await self._has_more.wait()
                 self._has_more.clear()
                 while self._queue:
-                    batch, self._queue = self._queue[:BATCH_REQUESTS_MAX], self._queue[BATCH_REQUESTS_MAX:]
-                    await self._call.write(store_pb2.Requests(requests=batch, client=self._client))
+                    batch = store_pb2.Requests(client=self._client)
+                    size_bytes = taken = 0
+                    for request in self._queue[:BATCH_REQUESTS_MAX]:
+                        batch.requests.append(request)
+                        taken += 1
+                        size_bytes += request.ByteSize()
+                        if size_bytes >= BATCH_BYTES:
+                            break
+                    del self._queue[:taken]
+                    await self._call.write(batch)
         except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
             return  # the reader learns why
 
