@@ -25,6 +25,8 @@ from store.client import Refused, Store, Unavailable
 log = logging.getLogger(__name__)
 
 HEADLESS = "None"
+KUBERNETES = ObjectKey("default", "kubernetes")
+"""The Service that has the first address of the network."""
 
 
 def needs_cluster_ip(service: Service) -> bool:
@@ -251,6 +253,8 @@ class ServiceAllocator:
             raise ServiceUnavailable(f"the store does not answer for {claims.kind}: {error}") from error
 
     async def _take(self, claims: Claims, number: int, allocation: Allocation, dry_run: bool) -> bool:
+        if claims is self.addresses and number == self.address_range.first and allocation.owner != KUBERNETES:
+            return False  # pods find the API there, even while its Service is yet to be made
         if dry_run:
             return number not in await self._claimed(claims)
         try:

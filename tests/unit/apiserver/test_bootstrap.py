@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from random import Random
+
+import pytest
+
+from api.core import service
+from api.discovery import endpointslice
+from api.rbac import clusterrole, clusterrolebinding
+from api.resource import ObjectKey
+from apiserver.bootstrap import NAMESPACES, bootstrap
+from apiserver.kubernetes_service import LEASE_S, KubernetesService
+from apiserver.registry.deletion import Put
+from apiserver.registry.registries import Registries
+from component.clock import RealClock
+from store.local import LocalStore
+
+
+@contextlib.asynccontextmanager
+async def registries() -> AsyncIterator[Registries]:
+    made = Registries(LocalStore(), RealClock(), Random(1))
+    task = asyncio.ensure_future(made.run())
+    await made.wait_ready()
+    try:
+        yield made
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def revisions(made: Registries) -> dict[str, int]:
+    found = {}
+    for registry in made:
+        await registry.cache.catch_up()
+        for stored in registry.cache.select(select_all(registry)):
+            found[f"{registry.resource}/{stored.key}"] = stored.revision
+    return found
+
+
+def select_all(registry):
+    from apiserver.registry.selection import select
+
+    return select(registry.resource, "")
+
+
+async def test_bootstrap_makes_namespaces_roles_and_bindings_and_a_second_run_changes_nothing() -> None:
+    async with registries() as made:
+        await asyncio.gather(bootstrap(made), bootstrap(made))
+        before = await revisions(made)
+        await bootstrap(made)
+        assert await revisions(made) == before
+        assert {key.partition("/")[2] for key in before if key.startswith("namespaces/")} == set(NAMESPACES)
+        view = await made.read(clusterrole.RESOURCE, ObjectKey("", "view"))
+        assert view.aggregation_rule is not None and view.rules
+
+
+async def test_bootstrap_puts_back_what_was_taken_away_and_keeps_what_was_added() -> None:
+    async with registries() as made:
+        await bootstrap(made)
+        key = ("", "system:kube-scheduler")
+        mine = clusterrole.PolicyRule(verbs=["get"], api_groups=["x"], resources=["ys"])
+
+        async def tamper(current):
+            obj = current.codec.decode(current.json)
+            obj.rules = [mine]
+            return Put(obj)
+
+        await made.of(clusterrole.RESOURCE).write(*key, tamper)
+        await bootstrap(made)
+        rules = (await made.of(clusterrole.RESOURCE).get(*key)).object.rules
+        assert mine in rules and len(rules) > 5
+
+        async def empty(current):
+            obj = current.codec.decode(current.json)
+            obj.subjects = []
+            obj.metadata.annotations = {"rbac.authorization.kubernetes.io/autoupdate": "false"}
+            return Put(obj)
+
+        await made.of(clusterrolebinding.RESOURCE).write("", "system:discovery", empty)
+        await bootstrap(made)
+        assert (await made.of(clusterrolebinding.RESOURCE).get("", "system:discovery")).object.subjects == []
+
+
+class Time(RealClock):
+    def __init__(self) -> None:
+        self.at = 1000.0
+
+    def now(self) -> float:
+        return 1_700_000_000 + self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+
+@pytest.fixture
+def clock() -> Time:
+    return Time()
+
+
+async def test_the_kubernetes_service_leads_to_the_apiservers_that_renew(clock: Time) -> None:
+    async with registries() as made:
+        await bootstrap(made)
+        pair = [
+            KubernetesService(made, clock, address=f"10.0.0.{n}", port=6443, cluster_ip="10.96.0.1") for n in (1, 2)
+        ]
+
+        async def endpoints() -> list[str]:
+            for registry in made:
+                await registry.cache.catch_up()
+            slice_ = await made.read(endpointslice.RESOURCE, ObjectKey("default", "kubernetes"))
+            return [address for endpoint in slice_.endpoints for address in endpoint.addresses]
+
+        for _ in range(2):
+            for one in pair:
+                await one.reconcile()
+                await endpoints()
+        assert await endpoints() == ["10.0.0.1", "10.0.0.2"]
+        found = await made.read(service.RESOURCE, ObjectKey("default", "kubernetes"))
+        assert (found.spec.cluster_ip, found.spec.ports[0].port, found.spec.ports[0].target_port) == (
+            "10.96.0.1",
+            443,
+            6443,
+        )
+        for _ in range(3):
+            clock.at += LEASE_S / 2 + 1
+            await pair[0].reconcile()
+            await endpoints()
+        assert await endpoints() == ["10.0.0.1"]
