@@ -1,0 +1,85 @@
+"""`steer-controllers`: settings to wiring."""
+
+from __future__ import annotations
+
+import random
+import socket
+import sys
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from client.transport import GrpcTransport
+
+from api.resource import ObjectKey
+from client.leader_election import LeaderElector
+from client.verbs import Client
+from component import flags, health, logs, signals
+from component.clock import RealClock
+from component.flags import setting
+from component.serve import Identity
+from controllers import manager, node_ipam
+
+LEASE = ObjectKey("kube-system", "steer-controllers")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The controllers: they make what is into what is wanted."""
+
+    apiserver: tuple[str, ...] = setting("the API server's gRPC addresses, host:port")
+    cert: Path = setting("our client certificate")
+    key: Path = setting("its key")
+    ca: Path = setting("the CA we trust the API server by")
+    root_ca: Path | None = setting("the CA that pods trust the API server by (default: --ca)", None)
+    cluster_cidr: str = setting("the range that nodes get their pod addresses from", "10.244.0.0/16")
+    node_cidr_mask: int = setting("prefix length of one node's range", 24)
+    node_monitor_grace_s: float = setting("how long a node may be silent before it is NotReady", 50.0)
+    leader_elect: bool = setting("stand for a Lease before working, so that several may run", True)
+    health: str = setting("host:port of health and metrics", "127.0.0.1:10257")
+    log_level: Literal["debug", "info", "warning", "error"] = setting("least severe level logged", "info")
+    log_format: Literal["text", "json"] = setting("how log lines look", "text")
+
+
+async def run(settings: Settings, root_ca: str) -> None:
+    """Control until cancelled; raises LeadershipLost, for a supervisor to start the process anew."""
+    clock, rng = RealClock(), random.Random()
+    client = Client(GrpcTransport(settings.apiserver, Identity(settings.cert, settings.key, settings.ca)))
+    identity = f"{socket.gethostname()}_{uuid.uuid4()}"
+    elector = LeaderElector(client, LEASE, identity, clock=clock, rng=rng) if settings.leader_elect else None
+    told = manager.Settings(
+        cluster_cidr=settings.cluster_cidr,
+        node_cidr_mask=settings.node_cidr_mask,
+        root_ca=root_ca,
+        node_monitor_grace_s=settings.node_monitor_grace_s,
+    )
+    process = manager.Process(client, told, clock, rng, elector)
+    address, _, port = settings.health.rpartition(":")
+    listener = await health.serve(address, int(port), {"informer-sync": process.check})
+    try:
+        await process.run()
+    finally:
+        await listener.cleanup()
+        await client.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the process; return its exit code."""
+    settings = flags.parse(Settings, argv, prog="steer-controllers")
+    logs.configure(settings.log_level, settings.log_format)
+    path = settings.root_ca or settings.ca
+    try:
+        root_ca = path.read_text()
+        for file in (settings.cert, settings.key, settings.ca):
+            file.read_bytes()
+        node_ipam.controller(settings.cluster_cidr, settings.node_cidr_mask)
+    except (OSError, ValueError) as error:
+        print(f"steer-controllers: {error}", file=sys.stderr)
+        return 2
+    return signals.run(run(settings, root_ca))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

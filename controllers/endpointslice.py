@@ -1,0 +1,301 @@
+"""Writes down which pods stand behind each Service, in slices of at most 100 endpoints.
+
+Reads Services with a selector, the pods it matches, and nodes' zones; writes EndpointSlices (KEP-752) whose readers
+are the proxies and the DNS. Services without a selector, and slices of other writers, are left alone. One address
+family, IPv4. An endpoint stays in the slice where it is, so that a change of one pod rewrites one slice. The names of
+slices come from the Service, so that a repeated create meets AlreadyExists.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from api import selectors
+from api.core import node as nodes
+from api.core import pod as pods
+from api.core import service as services
+from api.core.pod import Pod
+from api.core.references import ObjectReference
+from api.core.service import Service, ServicePort
+from api.discovery import endpointslice as slices
+from api.discovery.endpointslice import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
+from api.meta import ObjectMeta
+from api.resource import ObjectKey
+from client.verbs import key_of
+from controllers.actions import Action, Create, Delete, Patch, Plan
+from controllers.ownership import reference_as_controller
+from controllers.pods import is_finished, is_ready
+from controllers.runner import Controller, Listers, Watch
+
+SERVICE_NAME = "kubernetes.io/service-name"
+MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+MANAGER = "endpointslice-controller.k8s.io"
+HEADLESS = "service.kubernetes.io/headless"
+ZONE = "topology.kubernetes.io/zone"
+ENDPOINTS_MAX = 100
+
+BY_SERVICE = "service"
+BY_LABEL = "label"
+
+Ports = tuple[tuple[str, str, int, str | None], ...]
+"""Name, protocol, number and application protocol of each port: what endpoints of one slice have in common."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A Service with a selector, and what is behind it."""
+
+    service: Service
+    pods: Sequence[Pod]
+    """Pods of its namespace that it selects."""
+    slices: Sequence[EndpointSlice]
+    """The slices we keep for it."""
+    taken: frozenset[str]
+    """Names in use among all slices of the Service."""
+    zones: Mapping[str, str]
+    """Zones of the pods' nodes, by node name, where they have one."""
+
+
+def observe(key: ObjectKey, listers: Listers) -> Observed | None:
+    """Read the Service, its pods and its slices; None if it is not ours to do."""
+    service = listers[services.RESOURCE].get(key)
+    if service is None or not service.spec.selector or service.spec.type == "ExternalName":
+        return None
+    matches = selectors.of_labels(service.spec.selector).matches
+    name, value = _narrowest(service.spec.selector)
+    found = [
+        pod
+        for pod in listers[pods.RESOURCE].by_index(BY_LABEL, f"{key.namespace}/{name}={value}")
+        if matches(pod.metadata.labels)
+    ]
+    everything = listers[slices.RESOURCE].by_index(BY_SERVICE, str(key))
+    zones = {}
+    for node_name in {pod.spec.node_name for pod in found if pod.spec.node_name}:
+        node = listers[nodes.RESOURCE].get(ObjectKey("", node_name))
+        if node is not None and ZONE in node.metadata.labels:
+            zones[node_name] = node.metadata.labels[ZONE]
+    return Observed(
+        service,
+        found,
+        [each for each in everything if each.metadata.labels.get(MANAGED_BY) == MANAGER],
+        frozenset(each.metadata.name for each in everything),
+        zones,
+    )
+
+
+def reconcile(observed: Observed, now: float) -> Plan:
+    """Keep endpoints where they are, fill gaps, then add slices; delete slices left empty."""
+    service = observed.service
+    if service.metadata.deletion_timestamp:
+        return Plan()
+    wanted: dict[Ports, dict[str, Endpoint]] = defaultdict(dict)
+    for pod in observed.pods:
+        if pod.status.pod_ip and not is_finished(pod):
+            wanted[ports_of(service, pod)][pod.metadata.uid] = compute_endpoint(
+                service, pod, observed.zones.get(pod.spec.node_name)
+            )
+    if not wanted:
+        # One slice without endpoints says that there are none, as opposed to that nobody has looked.
+        wanted[_ports_in(observed.slices[0]) if observed.slices else ()] = {}
+    by_ports: dict[Ports, list[EndpointSlice]] = defaultdict(list)
+    actions: list[Action] = []
+    for current in observed.slices:
+        ports = _ports_in(current)
+        if ports in wanted and not current.metadata.deletion_timestamp and current.address_type == "IPv4":
+            by_ports[ports].append(current)
+        elif not current.metadata.deletion_timestamp:
+            actions.append(Delete(slices.RESOURCE, key_of(current), current.metadata.uid))
+    taken = set(observed.taken)
+    for ports in sorted(wanted, key=str):
+        actions += _fit(service, ports, wanted[ports], by_ports[ports], taken)
+    # Endpoints appear before others disappear, so that a Service with pods is never seen without.
+    return Plan(tuple(sorted(actions, key=lambda action: isinstance(action, Delete))))
+
+
+def _fit(
+    service: Service, ports: Ports, wanted: dict[str, Endpoint], current: Sequence[EndpointSlice], taken: set[str]
+) -> list[Action]:
+    """Return the writes that make slices of the same ports hold exactly `wanted`, changing as few as possible."""
+    left = dict(wanted)
+    contents: list[list[Endpoint]] = []
+    for each in current:
+        kept: list[Endpoint] = []
+        for endpoint in each.endpoints:
+            uid = endpoint.target_ref.uid if endpoint.target_ref else ""
+            if uid in left and len(kept) < ENDPOINTS_MAX:
+                kept.append(left.pop(uid))
+        contents.append(kept)
+    missing = list(left.values())
+    # Fill those that change anyway, then the fullest.
+    order = sorted(range(len(current)), key=lambda at: (contents[at] == current[at].endpoints, -len(contents[at])))
+    for at in order:
+        room = ENDPOINTS_MAX - len(contents[at])
+        contents[at] += missing[:room]
+        missing = missing[room:]
+    actions: list[Action] = []
+    nonempty = sum(bool(content) for content in contents) + bool(missing)
+    for each, content in zip(current, contents, strict=True):
+        if not content and nonempty:
+            actions.append(Delete(slices.RESOURCE, key_of(each), each.metadata.uid))
+            continue
+        nonempty += 1
+        labels = _labels(service)
+        patch: dict[str, Any] = {}
+        if each.metadata.labels != labels:
+            changed: dict[str, str | None] = dict.fromkeys(set(each.metadata.labels) - set(labels))
+            patch["metadata"] = {"labels": changed | labels}
+        if each.endpoints != content:
+            patch["endpoints"] = msgspec.to_builtins(content)
+        if patch:
+            actions.append(Patch(slices.RESOURCE, key_of(each), patch))
+    first = not current and not missing
+    while missing or first:
+        first = False
+        actions.append(_creation(service, ports, missing[:ENDPOINTS_MAX], taken))
+        missing = missing[ENDPOINTS_MAX:]
+    return actions
+
+
+def compute_endpoint(service: Service, pod: Pod, zone: str | None) -> Endpoint:
+    """Return the endpoint that a pod is."""
+    serving, terminating = is_ready(pod), bool(pod.metadata.deletion_timestamp)
+    ready = service.spec.publish_not_ready_addresses or (serving and not terminating)
+    named = pod.spec.hostname and pod.spec.subdomain == service.metadata.name
+    return Endpoint(
+        addresses=[pod.status.pod_ip],
+        conditions=EndpointConditions(ready=ready, serving=serving, terminating=terminating),
+        hostname=pod.spec.hostname if named else None,
+        node_name=pod.spec.node_name or None,
+        zone=zone,
+        target_ref=ObjectReference(
+            kind="Pod", namespace=pod.metadata.namespace, name=pod.metadata.name, uid=pod.metadata.uid
+        ),
+    )
+
+
+def ports_of(service: Service, pod: Pod) -> Ports:
+    """Return the ports under which a pod serves; a named target port that the pod lacks is left out."""
+    found = []
+    for port in service.spec.ports:
+        number = _target(port, pod)
+        if number:
+            found.append((port.name, port.protocol or "TCP", number, port.app_protocol))
+    return tuple(sorted(found, key=str))
+
+
+def _target(port: ServicePort, pod: Pod) -> int:
+    target = port.target_port
+    if isinstance(target, int):
+        return target or port.port
+    containers = [*pod.spec.containers]
+    containers += [each for each in pod.spec.init_containers if each.restart_policy == "Always"]
+    for container in containers:
+        for candidate in container.ports:
+            if candidate.name == target and (candidate.protocol or "TCP") == (port.protocol or "TCP"):
+                return candidate.container_port
+    return 0
+
+
+def _ports_in(each: EndpointSlice) -> Ports:
+    found = [(port.name or "", port.protocol or "TCP", port.port or 0, port.app_protocol) for port in each.ports]
+    return tuple(sorted(found, key=str))
+
+
+def _labels(service: Service) -> dict[str, str]:
+    labels = {name: value for name, value in service.metadata.labels.items() if name != HEADLESS}
+    if service.spec.cluster_ip == "None":
+        labels[HEADLESS] = ""
+    return labels | {SERVICE_NAME: service.metadata.name, MANAGED_BY: MANAGER}
+
+
+def _creation(service: Service, ports: Ports, endpoints: list[Endpoint], taken: set[str]) -> Create:
+    number = 0
+    while (name := _slice_name(service, ports, number)) in taken:
+        number += 1
+    taken.add(name)
+    made = EndpointSlice(
+        metadata=ObjectMeta(
+            name=name,
+            namespace=service.metadata.namespace,
+            labels=_labels(service),
+            owner_references=[reference_as_controller(service)],
+        ),
+        address_type="IPv4",
+        endpoints=endpoints,
+        ports=[
+            EndpointPort(name=name, protocol=protocol, port=port, app_protocol=app_protocol)
+            for name, protocol, port, app_protocol in ports
+        ],
+    )
+    return Create(slices.RESOURCE, made)
+
+
+def _slice_name(service: Service, ports: Ports, number: int) -> str:
+    value = 0x811C9DC5
+    for byte in f"{service.metadata.uid}{ports}{number}".encode():  # FNV-1a
+        value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
+    letters = ""
+    for _ in range(5):
+        value, digit = divmod(value, 27)
+        letters += "bcdfghjklmnpqrstvwxz2456789"[digit]
+    return f"{service.metadata.name}-{letters}"
+
+
+def _narrowest(selector: Mapping[str, str]) -> tuple[str, str]:
+    """Return the one label by which a selector is looked up: any will do, but always the same."""
+    return min(selector.items())
+
+
+def index_pods_by_label(pod: Pod) -> Iterable[str]:
+    """Index pods by each of their labels."""
+    namespace = pod.metadata.namespace
+    return [f"{namespace}/{name}={value}" for name, value in pod.metadata.labels.items()]
+
+
+def index_services_by_label(service: Service) -> Iterable[str]:
+    """Index Services by one label of their selector."""
+    if not service.spec.selector:
+        return ()
+    name, value = _narrowest(service.spec.selector)
+    return (f"{service.metadata.namespace}/{name}={value}",)
+
+
+def index_slices_by_service(each: EndpointSlice) -> Iterable[str]:
+    """Index slices by their Service."""
+    name = each.metadata.labels.get(SERVICE_NAME)
+    return (f"{each.metadata.namespace}/{name}",) if name else ()
+
+
+def keys_of_pod(pod: Pod, listers: Listers) -> Iterable[ObjectKey]:
+    """Map a pod to the Services that select it."""
+    store = listers[services.RESOURCE]
+    for label in index_pods_by_label(pod):
+        for service in store.by_index(BY_LABEL, label):
+            if service.spec.selector.items() <= pod.metadata.labels.items():
+                yield key_of(service)
+
+
+def keys_of_slice(each: EndpointSlice, listers: Listers) -> Iterable[ObjectKey]:
+    """Map a slice to its Service, if it is ours."""
+    name = each.metadata.labels.get(SERVICE_NAME)
+    if name and each.metadata.labels.get(MANAGED_BY) == MANAGER:
+        yield ObjectKey(each.metadata.namespace, name)
+
+
+CONTROLLER: Controller[Service, Observed] = Controller(
+    name="endpoint-slice-controller",
+    resource=services.RESOURCE,
+    observe=observe,
+    reconcile=reconcile,
+    indexes={BY_LABEL: index_services_by_label},
+    watches=(
+        Watch(resource=pods.RESOURCE, keys=keys_of_pod, indexes={BY_LABEL: index_pods_by_label}),
+        Watch(resource=slices.RESOURCE, keys=keys_of_slice, indexes={BY_SERVICE: index_slices_by_service}),
+        Watch(resource=nodes.RESOURCE),
+    ),
+)

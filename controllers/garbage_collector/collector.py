@@ -1,0 +1,239 @@
+"""Looks at one object after another and deletes those whose owners are gone.
+
+An item is looked at when it appears with an owner that no cache shows, when an owner of it goes or starts to go, and
+when it is itself deleted under one of our finalizers. What a cache shows as present is believed, since its deletion
+will be told; absence is never believed without a live read, and before a delete the object itself is read as well. A
+delete carries uid and resourceVersion: an owner added in that instant saves the object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import OrderedDict
+from typing import Any
+
+import msgspec
+
+from api.discover import RESOURCES, by_gvr
+from api.errors import ApiError, Conflict, Forbidden, MethodNotAllowed, NotFound
+from api.meta import ObjectMeta
+from api.resource import Resource
+from client.informer import Change, Informers
+from client.verbs import Client
+from client.workqueue import WorkQueue
+from component.clock import Clock
+from controllers.garbage_collector.graph import BY_OWNER, Graph, Item, index_by_owner, item_of, owner_item
+from controllers.garbage_collector.verdict import FOREGROUND, ORPHAN, OwnerState, blocks, judge, phase
+from controllers.metadata import metadata_only
+from controllers.ownership import metadata_of
+
+WORKERS = 16
+ABSENT_REMEMBERED_MAX = 2000
+TURN_S_MAX = 120.0
+
+log = logging.getLogger(__name__)
+
+
+def collectable(resource: Resource[Any]) -> bool:
+    """Return whether objects of a kind are collected. Events are not: they expire, and there are many."""
+    return {"list", "watch", "delete"} <= set(resource.verbs) and resource.plural != "events"
+
+
+class GarbageCollector:
+    """Build after all other controllers, so that it shares their caches of whole objects."""
+
+    name = "garbage-collector"
+
+    def __init__(self, client: Client, informers: Informers, *, clock: Clock, rng: random.Random) -> None:
+        self._client = client
+        self._queue: WorkQueue[Item] = WorkQueue(clock, rng=rng)
+        self._absent: OrderedDict[str, None] = OrderedDict()
+        """Uids known to be gone: a uid never comes back."""
+        self._started = False
+        self._informers = {}
+        for resource in RESOURCES:
+            if not collectable(resource):
+                continue
+            informer = informers.find(resource) or informers.of(metadata_only(resource))
+            informer.add_index(BY_OWNER, index_by_owner)
+            informer.add_handler(self._handler(resource))
+            self._informers[resource] = informer
+        self._graph = Graph({resource: informer.store for resource, informer in self._informers.items()})
+
+    @property
+    def has_synced(self) -> bool:
+        """Whether every kind's cache is filled."""
+        return all(informer.has_synced for informer in self._informers.values())
+
+    async def run(self) -> None:
+        """Collect until cancelled."""
+        for informer in self._informers.values():
+            await informer.wait_synced()
+        self._started = True
+        for item, metadata in self._graph.owned():
+            if phase(metadata) or self._has_unseen_owner(metadata):
+                self._queue.add(item)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(WORKERS):
+                    group.create_task(self._work(), name=f"{self.name} worker {number}")
+        finally:
+            self._queue.close()
+            self._started = False
+
+    def _handler(self, resource: Resource[Any]) -> Any:
+        def changed(change: Change[Any]) -> None:
+            if not self._started:
+                return
+            metadata = metadata_of(change.object)
+            item = item_of(resource, metadata)
+            if change.new is None:
+                self._remember_absent(item.uid)
+                for dependent, _ in self._graph.dependents(item.uid):
+                    self._queue.add(dependent)
+                for owner in metadata.owner_references:
+                    above = owner_item(owner, metadata)
+                    shown = self._graph.find(above) if above is not None else None
+                    if above is not None and shown is not None and phase(shown) == FOREGROUND:
+                        self._queue.add(above)
+                return
+            old = metadata_of(change.old) if change.old is not None else None
+            if phase(metadata) and (old is None or phase(metadata) != phase(old)):
+                self._queue.add(item)
+            owners_changed = old is None or old.owner_references != metadata.owner_references
+            if metadata.owner_references and owners_changed and self._must_look(metadata):
+                self._queue.add(item)
+
+        return changed
+
+    def _must_look(self, metadata: ObjectMeta) -> bool:
+        for owner in metadata.owner_references:
+            above = owner_item(owner, metadata)
+            shown = self._graph.find(above) if above is not None else None
+            if shown is None or phase(shown):
+                return True
+        return False
+
+    def _has_unseen_owner(self, metadata: ObjectMeta) -> bool:
+        return bool(metadata.owner_references) and self._must_look(metadata)
+
+    async def _work(self) -> None:
+        while True:
+            item = await self._queue.get()
+            try:
+                async with asyncio.timeout(TURN_S_MAX):
+                    await self._look_at(item)
+                self._queue.forget(item)
+            except (ApiError, TimeoutError) as error:
+                level = logging.DEBUG if isinstance(error, Conflict) else logging.WARNING
+                log.log(level, "will try again", extra={"item": item, "error": repr(error)})
+                self._queue.add_rate_limited(item)
+            except Exception:
+                log.exception("broken", extra={"item": item})
+                self._queue.add_rate_limited(item)
+            finally:
+                self._queue.done(item)
+
+    async def _look_at(self, item: Item) -> None:
+        metadata = await self._fetch(item)
+        if metadata is None:
+            # The cache will hear of it, but those that depend on it need not wait.
+            for dependent, _ in self._graph.dependents(item.uid):
+                self._queue.add(dependent)
+            return
+        match phase(metadata):
+            case "orphan":
+                await self._orphan_dependents(item, metadata)
+            case "foregroundDeletion":
+                await self._wait_for_dependents(item, metadata)
+            case _ if not metadata.deletion_timestamp:
+                await self._collect(item, metadata)
+
+    async def _collect(self, item: Item, metadata: ObjectMeta) -> None:
+        states = {}
+        for owner in metadata.owner_references:
+            states[owner.uid] = await self._state_of(owner_item(owner, metadata))
+        has_dependents = any(True for _ in self._graph.dependents(item.uid))
+        verdict = judge(metadata, states, has_dependents=has_dependents)
+        if verdict.owners_removed:
+            await self._strike_owners(item, metadata, verdict.owners_removed)
+        if verdict.delete:
+            log.info("deleting: its owners are gone", extra={"item": item, "propagation": verdict.delete})
+            try:
+                await self._client.delete(
+                    _resource(item),
+                    item.key,
+                    propagation=verdict.delete,
+                    uid=item.uid,
+                    resource_version=metadata.resource_version,
+                )
+            except NotFound:
+                return
+
+    async def _state_of(self, owner: Item | None) -> OwnerState:
+        if owner is None:
+            return OwnerState.SOLID
+        if owner.uid in self._absent:
+            return OwnerState.ABSENT
+        metadata = self._graph.find(owner)
+        if metadata is None:
+            try:
+                metadata = await self._fetch(owner)
+            except (Forbidden, MethodNotAllowed):
+                return OwnerState.SOLID
+        if metadata is None:
+            self._remember_absent(owner.uid)
+            return OwnerState.ABSENT
+        return OwnerState.WAITING if phase(metadata) == FOREGROUND else OwnerState.SOLID
+
+    async def _wait_for_dependents(self, item: Item, metadata: ObjectMeta) -> None:
+        """Let the object go once nothing that blocks it is left; until then see that those go."""
+        blocking = [found for found, of in self._graph.dependents(item.uid) if blocks(of, item.uid)]
+        if not blocking:
+            await self._remove_finalizer(item, metadata, FOREGROUND)
+            return
+        for dependent in blocking:
+            self._queue.add(dependent)
+
+    async def _orphan_dependents(self, item: Item, metadata: ObjectMeta) -> None:
+        for dependent, _ in list(self._graph.dependents(item.uid)):
+            current = await self._fetch(dependent)
+            if current is not None:
+                await self._strike_owners(dependent, current, frozenset((item.uid,)))
+        await self._remove_finalizer(item, metadata, ORPHAN)
+
+    async def _strike_owners(self, item: Item, metadata: ObjectMeta, uids: frozenset[str]) -> None:
+        rest = [owner for owner in metadata.owner_references if owner.uid not in uids]
+        await self._patch_metadata(item, metadata, {"ownerReferences": msgspec.to_builtins(rest) or None})
+
+    async def _remove_finalizer(self, item: Item, metadata: ObjectMeta, name: str) -> None:
+        rest = [finalizer for finalizer in metadata.finalizers if finalizer != name]
+        await self._patch_metadata(item, metadata, {"finalizers": rest or None})
+
+    async def _patch_metadata(self, item: Item, metadata: ObjectMeta, change: dict[str, Any]) -> None:
+        checked = {"uid": item.uid, "resourceVersion": metadata.resource_version}
+        try:
+            await self._client.patch(metadata_only(_resource(item)), item.key, {"metadata": checked | change})
+        except NotFound:
+            return
+
+    async def _fetch(self, item: Item) -> ObjectMeta | None:
+        """Return the object's metadata from the server; None if it is gone, or another one has its name."""
+        try:
+            obj = await self._client.get(metadata_only(_resource(item)), item.key)
+        except NotFound:
+            return None
+        return obj.metadata if obj.metadata.uid == item.uid else None
+
+    def _remember_absent(self, uid: str) -> None:
+        self._absent[uid] = None
+        if len(self._absent) > ABSENT_REMEMBERED_MAX:
+            self._absent.popitem(last=False)
+
+
+def _resource(item: Item) -> Resource[Any]:
+    found = by_gvr(item.group, item.version, item.plural)
+    assert found is not None, "items are made from kinds in the table"
+    return found

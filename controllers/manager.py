@@ -1,0 +1,143 @@
+"""The list of controllers, and their life in one process: shared caches, one leader of several processes.
+
+Only the leader reads and writes anything; the others hold nothing but a connection. When leadership is lost, all work
+stops at once and the process ends, to be started again by whoever keeps it running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from client.events import EventRecorder
+from client.informer import Informers
+from client.leader_election import LeaderElector
+from client.verbs import Client
+from component.clock import Clock
+from controllers import (
+    endpointslice,
+    namespace,
+    node_ipam,
+    node_lifecycle,
+    pod_gc,
+    replicaset,
+    root_ca,
+    serviceaccount,
+)
+from controllers.deployment import controller as deployment
+from controllers.garbage_collector.collector import GarbageCollector
+from controllers.runner import Controller, Dialogue, Runner
+
+RESTART_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What controllers are told about the cluster."""
+
+    cluster_cidr: str = "10.244.0.0/16"
+    node_cidr_mask: int = 24
+    root_ca: str = ""
+    """PEM; when empty, it is not published."""
+    node_monitor_grace_s: float = 50.0
+
+
+class Loop(Protocol):
+    """A controller at work."""
+
+    name: str
+
+    @property
+    def has_synced(self) -> bool: ...
+    async def run(self) -> None: ...
+
+
+def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Dialogue[Any]]:
+    """Return every controller but the garbage collector, which is not of their shape."""
+    found: list[Controller[Any, Any] | Dialogue[Any]] = [
+        deployment.CONTROLLER,
+        replicaset.CONTROLLER,
+        endpointslice.CONTROLLER,
+        namespace.CONTROLLER,
+        serviceaccount.CONTROLLER,
+        node_lifecycle.controller(clock, settings.node_monitor_grace_s),
+        pod_gc.controller(clock),
+    ]
+    if settings.cluster_cidr:
+        found.append(node_ipam.controller(settings.cluster_cidr, settings.node_cidr_mask))
+    if settings.root_ca:
+        found.append(root_ca.controller(settings.root_ca))
+    return found
+
+
+class Manager:
+    """All controllers over one set of caches. `run` once; build another to run again."""
+
+    def __init__(self, client: Client, settings: Settings, *, clock: Clock, rng: random.Random) -> None:
+        self._clock = clock
+        self._recorder = EventRecorder(client, "steer-controllers", clock=clock, rng=rng)
+        self._informers = Informers(client, clock=clock, rng=rng)
+        self._loops: list[Loop] = [
+            Runner(controller, self._informers, client, self._recorder, clock=clock, rng=rng)
+            for controller in declared(settings, clock)
+        ]
+        self._loops.append(GarbageCollector(client, self._informers, clock=clock, rng=rng))
+
+    @property
+    def unsynced(self) -> list[str]:
+        """Controllers whose caches are not filled yet."""
+        return [loop.name for loop in self._loops if not loop.has_synced]
+
+    async def run(self) -> None:
+        """Run every controller until cancelled; one that breaks is started again by itself."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._recorder.run(), name="events")
+            group.create_task(self._informers.run(), name="informers")
+            for loop in self._loops:
+                group.create_task(self._supervise(loop), name=loop.name)
+
+    async def _supervise(self, loop: Loop) -> None:
+        while True:
+            try:
+                await loop.run()
+            except Exception:
+                log.exception("controller broke; starting it again", extra={"controller": loop.name})
+            await self._clock.sleep(RESTART_S)
+
+
+@dataclass(slots=True)
+class Process:
+    """What this process is at present: standing by, or leading with a manager."""
+
+    client: Client
+    settings: Settings
+    clock: Clock
+    rng: random.Random
+    elector: LeaderElector | None
+    """None to work without asking."""
+    manager: Manager | None = None
+
+    async def run(self) -> None:
+        """Lead when we may, for as long as we may; raises LeadershipLost."""
+        if self.elector is None:
+            await self._lead()
+        else:
+            await self.elector.run(self._lead)
+
+    async def _lead(self) -> None:
+        self.manager = Manager(self.client, self.settings, clock=self.clock, rng=self.rng)
+        try:
+            await self.manager.run()
+        finally:
+            self.manager = None
+
+    def check(self) -> str | None:
+        """Say what keeps us from being ready; standing by is being ready."""
+        if self.manager is None or not self.manager.unsynced:
+            return None
+        return "waiting for caches: " + ", ".join(self.manager.unsynced)

@@ -1,0 +1,153 @@
+"""Empties a namespace that is being deleted, then lets it go.
+
+A dialogue with the server, since what matters is what is really there: every namespaced kind it serves is listed and
+deleted, kind by kind, until nothing is left; then the `kubernetes` finalizer in spec.finalizers is removed. New objects
+cannot appear meanwhile: the API server refuses them. What takes time (pods that stop gracefully, finalizers of others)
+is told in the namespace's conditions and looked at again soon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from api import timestamps
+from api.core import namespace as namespaces
+from api.core.namespace import Namespace, NamespaceCondition
+from api.discover import RESOURCES
+from api.errors import ApiError, Conflict, Forbidden, MethodNotAllowed, NotFound
+from api.resource import ObjectKey, Resource
+from client.verbs import Client
+from controllers.actions import update_status
+from controllers.metadata import metadata_only
+from controllers.runner import Context, Dialogue
+
+FINALIZER = "kubernetes"
+LOOK_AGAIN_S = 1.0
+CONCURRENT_DELETES_MAX = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Remainder:
+    """What of one kind is left in the namespace after deleting."""
+
+    resource: Resource[Any]
+    count: int
+    finalizers: tuple[str, ...]
+    """Every finalizer on any of them, once each per object."""
+    error: str = ""
+
+
+async def reconcile(key: ObjectKey, context: Context) -> float | None:
+    """Delete what is in the namespace; finalize it once it is empty."""
+    cached = context.listers[namespaces.RESOURCE].get(key)
+    if cached is None or not cached.metadata.deletion_timestamp:
+        return None
+    client = context.client
+    try:
+        namespace = await client.get(namespaces.RESOURCE, key)
+    except NotFound:
+        return None
+    if not namespace.metadata.deletion_timestamp or FINALIZER not in namespace.spec.finalizers:
+        return None
+    kinds = [kind for kind in RESOURCES if kind.namespaced and {"list", "delete"} <= set(kind.verbs)]
+    found = await asyncio.gather(*(_empty(client, kind, key.name) for kind in kinds))
+    left = [remainder for remainder in found if remainder.count or remainder.error]
+    await _tell(client, namespace, left, context.clock.now())
+    if left:
+        return LOOK_AGAIN_S
+    namespace = await client.get(namespaces.RESOURCE, key)
+    rest = [name for name in namespace.spec.finalizers if name != FINALIZER]
+    spec = msgspec.structs.replace(namespace.spec, finalizers=rest)
+    try:
+        await client.update(namespaces.RESOURCE, msgspec.structs.replace(namespace, spec=spec), subresource="finalize")
+    except NotFound:
+        return None
+    return None
+
+
+async def _empty(client: Client, resource: Resource[Any], namespace: str) -> Remainder:
+    """Delete all objects of one kind; return what is still there."""
+    kind = metadata_only(resource)
+    try:
+        objects = (await client.list(kind, namespace)).items
+        if not objects:
+            return Remainder(resource, 0, ())
+        limit = asyncio.Semaphore(CONCURRENT_DELETES_MAX)
+
+        async def delete(obj: Any) -> None:
+            async with limit:
+                try:
+                    await client.delete(
+                        resource,
+                        ObjectKey(namespace, obj.metadata.name),
+                        propagation="Background",
+                        uid=obj.metadata.uid,
+                    )
+                except (NotFound, Conflict):
+                    return
+
+        await asyncio.gather(*(delete(obj) for obj in objects if not obj.metadata.deletion_timestamp))
+        objects = (await client.list(kind, namespace)).items
+    except (MethodNotAllowed, NotFound):
+        return Remainder(resource, 0, ())
+    except (ApiError, Forbidden) as error:
+        return Remainder(resource, 0, (), error.message)
+    return Remainder(resource, len(objects), tuple(name for obj in objects for name in obj.metadata.finalizers))
+
+
+def compute_conditions(left: list[Remainder]) -> dict[str, tuple[str, str, str]]:
+    """Return (status, reason, message) of each condition, by type."""
+    failures = [f"{each.resource}: {each.error}" for each in left if each.error]
+    remaining = [f"{each.resource} has {each.count} resource instances" for each in left if each.count]
+    names = [name for each in left for name in each.finalizers]
+    waiting = [f"{name} in {names.count(name)} resource instances" for name in sorted(set(names))]
+    return {
+        "NamespaceDeletionContentFailure": (
+            ("True", "ContentDeletionFailed", "Failed to delete all resource types: " + "; ".join(failures))
+            if failures
+            else ("False", "ContentDeleted", "All content successfully deleted, may be waiting on finalization")
+        ),
+        "NamespaceContentRemaining": (
+            ("True", "SomeResourcesRemain", "Some resources are remaining: " + ", ".join(remaining))
+            if remaining
+            else ("False", "ContentRemoved", "All content successfully removed")
+        ),
+        "NamespaceFinalizersRemaining": (
+            (
+                "True",
+                "SomeFinalizersRemain",
+                "Some content in the namespace has finalizers remaining: " + ", ".join(waiting),
+            )
+            if waiting
+            else ("False", "ContentHasNoFinalizers", "All content-preserving finalizers finished")
+        ),
+    }
+
+
+async def _tell(client: Client, namespace: Namespace, left: list[Remainder], now: float) -> None:
+    conditions = {condition.type: condition for condition in namespace.status.conditions}
+    for type, (status, reason, message) in compute_conditions(left).items():
+        current = conditions.get(type)
+        if current is None and not left:
+            continue  # It went at once: there is nothing to explain.
+        if current is None or (current.status, current.reason, current.message) != (status, reason, message):
+            since = current.last_transition_time if current and current.status == status else timestamps.render(now)
+            conditions[type] = NamespaceCondition(
+                type=type, status=status, last_transition_time=since, reason=reason, message=message
+            )
+    wanted = msgspec.structs.replace(namespace.status, conditions=list(conditions.values()))
+    patch = update_status(namespaces.RESOURCE, namespace, wanted)
+    if patch is not None:
+        try:
+            await client.patch(patch.resource, patch.key, patch.patch, subresource="status")
+        except NotFound:
+            return
+
+
+CONTROLLER: Dialogue[Namespace] = Dialogue(
+    name="namespace-controller", resource=namespaces.RESOURCE, reconcile=reconcile, workers=8
+)

@@ -1,0 +1,350 @@
+"""Notices nodes that fell silent, and moves what ran there elsewhere.
+
+Reads Nodes, their Leases and their pods. A node whose Lease and status have not changed for the grace period gets its
+conditions set to Unknown; a node that is not ready gets taints, NoSchedule at once and NoExecute unless most of the
+cluster seems gone (then it is more likely we who are cut off); its pods are marked not ready, so that Services leave
+them out; and pods that do not tolerate a NoExecute taint are deleted when their toleration runs out. Eviction looks
+only at the taint and its age, so that a restart loses nothing.
+
+Silence is measured from when we heard the last sign of life, by our own clock, and only while we could hear at all:
+a controller that was cut off cannot say who was silent. Upstream: nodelifecycle and tainteviction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from api import timestamps
+from api.coordination import lease as leases
+from api.coordination.lease import Lease
+from api.core import node as nodes
+from api.core import pod as pods
+from api.core.node import Node, NodeCondition, Taint
+from api.core.pod import Pod, PodCondition, Toleration
+from api.resource import ObjectKey
+from client.events import NORMAL
+from client.verbs import key_of
+from component.clock import Clock
+from controllers.actions import Action, Burst, Delete, Emit, Patch, Plan
+from controllers.pods import BY_NODE, condition_of, index_by_node, is_finished
+from controllers.runner import Controller, Listers, Watch
+
+LEASE_NAMESPACE = "kube-node-lease"
+NOT_READY = "node.kubernetes.io/not-ready"
+UNREACHABLE = "node.kubernetes.io/unreachable"
+UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+_BY_CONDITION = {
+    "MemoryPressure": "node.kubernetes.io/memory-pressure",
+    "DiskPressure": "node.kubernetes.io/disk-pressure",
+    "PIDPressure": "node.kubernetes.io/pid-pressure",
+    "NetworkUnavailable": "node.kubernetes.io/network-unavailable",
+}
+_OURS = frozenset((NOT_READY, UNREACHABLE, UNSCHEDULABLE, *_BY_CONDITION.values()))
+_WATCHED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
+UNHEALTHY_FRACTION_MAX = 0.55
+"""With this many nodes not ready, and more than two of them, no pod is evicted."""
+STARTUP_GRACE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A node, and what tells of its life."""
+
+    node: Node
+    pods: Sequence[Pod]
+    """On the node; read only when it is not ready or has a NoExecute taint."""
+    silent_s: float
+    """Since the last sign of life, or since we began to listen."""
+    grace_s: float
+    may_evict: bool
+    """Whether enough of the other nodes are well."""
+
+
+def reconcile(observed: Observed, now: float) -> Plan:
+    """Judge the node by its silence, then taint it, mark its pods, and evict those whose time is up."""
+    node = observed.node
+    if node.metadata.deletion_timestamp:
+        return Plan()
+    actions: list[Action] = []
+    conditions = compute_conditions(node, observed.silent_s, observed.grace_s, now)
+    if conditions != node.status.conditions:
+        # Checked against the version: the kubelet writes the same list.
+        actions.append(
+            Patch(
+                nodes.RESOURCE,
+                key_of(node),
+                {
+                    "metadata": {"resourceVersion": node.metadata.resource_version},
+                    "status": {"conditions": msgspec.to_builtins(conditions)},
+                },
+                "status",
+                done=Emit(node, NORMAL, "NodeNotReady", f"Node {node.metadata.name} status is now: NodeNotReady"),
+            )
+        )
+        # The next turn sees what was written.
+        return Plan(tuple(actions))
+    taints = compute_taints(node, observed.may_evict, now)
+    if taints != node.spec.taints:
+        actions.append(
+            Patch(
+                nodes.RESOURCE,
+                key_of(node),
+                {
+                    "metadata": {"resourceVersion": node.metadata.resource_version},
+                    "spec": {"taints": msgspec.to_builtins(taints) or None},
+                },
+            )
+        )
+    if _status(node, "Ready") == "Unknown":
+        # A node that says itself that it is not ready tells about its pods, too; a silent one cannot.
+        marks = [mark for pod in observed.pods if (mark := _mark_not_ready(pod, now)) is not None]
+        if marks:
+            actions.append(Burst(marks))
+    evictions, next_s = _evict(observed, [taint for taint in taints if taint.effect == "NoExecute"], now)
+    actions += evictions
+    waits = [wait for wait in (next_s, _grace_left_s(observed)) if wait is not None]
+    return Plan(tuple(actions), requeue_after_s=min(waits) + 0.1 if waits else None)
+
+
+def is_ready(node: Node) -> bool:
+    """Return whether the node's Ready condition is True."""
+    return _status(node, "Ready") == "True"
+
+
+def _status(node: Node, type: str) -> str:
+    return next((condition.status for condition in node.status.conditions if condition.type == type), "")
+
+
+def _grace_left_s(observed: Observed) -> float | None:
+    left_s = _grace_s(observed.node, observed.grace_s) - observed.silent_s
+    return left_s if left_s > 0 else None
+
+
+def _grace_s(node: Node, grace_s: float) -> float:
+    """Return how long the node may be silent: longer while its kubelet has never posted status."""
+    return grace_s if _status(node, "Ready") else max(grace_s, STARTUP_GRACE_S)
+
+
+def compute_conditions(node: Node, silent_s: float, grace_s: float, now: float) -> list[NodeCondition]:
+    """Return the node's conditions as they should be: Unknown once it was silent for too long."""
+    if silent_s < _grace_s(node, grace_s):
+        return node.status.conditions
+    stamp = timestamps.render(now)
+    present = {condition.type: condition for condition in node.status.conditions}
+    for type in _WATCHED:
+        current = present.get(type)
+        if current is None:
+            present[type] = NodeCondition(
+                type=type,
+                status="Unknown",
+                last_heartbeat_time=node.metadata.creation_timestamp,
+                last_transition_time=stamp,
+                reason="NodeStatusNeverUpdated",
+                message="Kubelet never posted node status.",
+            )
+        elif current.status != "Unknown":
+            present[type] = msgspec.structs.replace(
+                current,
+                status="Unknown",
+                last_transition_time=stamp,
+                reason="NodeStatusUnknown",
+                message="Kubelet stopped posting node status.",
+            )
+    return list(present.values())
+
+
+def compute_taints(node: Node, may_evict: bool, now: float) -> list[Taint]:
+    """Return the node's taints as they should be; those of others stay, in their order."""
+    wanted: list[tuple[str, str]] = []
+    ready = _status(node, "Ready")
+    if ready != "True":
+        key = NOT_READY if ready == "False" else UNREACHABLE
+        # A node that never said anything is not ready rather than unreachable.
+        key = key if ready else NOT_READY
+        wanted.append((key, "NoSchedule"))
+        if may_evict and ready:
+            wanted.append((key, "NoExecute"))
+    wanted += [(key, "NoSchedule") for type, key in _BY_CONDITION.items() if _status(node, type) == "True"]
+    if node.spec.unschedulable:
+        wanted.append((UNSCHEDULABLE, "NoSchedule"))
+    taints = [taint for taint in node.spec.taints if taint.key not in _OURS or (taint.key, taint.effect) in wanted]
+    present = {(taint.key, taint.effect) for taint in taints}
+    stamp = timestamps.render(now)
+    # Tolerations run from when a taint was added, and kubectl does not say when that was.
+    taints = [
+        msgspec.structs.replace(taint, time_added=stamp)
+        if taint.effect == "NoExecute" and not taint.time_added
+        else taint
+        for taint in taints
+    ]
+    return taints + [
+        Taint(key=key, effect=effect, time_added=stamp) for key, effect in wanted if (key, effect) not in present
+    ]
+
+
+def tolerated_until(pod: Pod, taints: Sequence[Taint], now: float) -> float | None:
+    """Return when a pod must leave because of NoExecute taints: None for never; not after `now` for at once.
+
+    Each taint must be tolerated; the shortest toleration of those that match counts, from when its taint was added.
+    """
+    until: float | None = None
+    for taint in taints:
+        matching = [toleration for toleration in pod.spec.tolerations if tolerates(toleration, taint)]
+        if not matching:
+            return now
+        limits = [each.toleration_seconds for each in matching if each.toleration_seconds is not None]
+        if not limits:
+            continue
+        since = timestamps.parse(taint.time_added) if taint.time_added else now
+        end = since + max(0, min(limits))
+        until = end if until is None else min(until, end)
+    return until
+
+
+def tolerates(toleration: Toleration, taint: Taint) -> bool:
+    """Return whether a toleration matches a taint; empty key or effect match all."""
+    if toleration.effect and toleration.effect != taint.effect:
+        return False
+    if toleration.key and toleration.key != taint.key:
+        return False
+    if toleration.operator == "Exists":
+        return True
+    return bool(toleration.key) and toleration.value == taint.value
+
+
+def _evict(observed: Observed, taints: Sequence[Taint], now: float) -> tuple[list[Action], float | None]:
+    """Return the deletions that are due, and in how many seconds the next one is."""
+    if not taints:
+        return [], None
+    doomed: list[Pod] = []
+    next_s: float | None = None
+    for pod in observed.pods:
+        if is_finished(pod) or pod.metadata.deletion_timestamp:
+            continue
+        until = tolerated_until(pod, taints, now)
+        if until is None:
+            continue
+        if until <= now:
+            doomed.append(pod)
+        else:
+            next_s = until - now if next_s is None else min(next_s, until - now)
+    if not doomed:
+        return [], next_s
+    return [Burst([_mark_disrupted(pod, now) for pod in doomed]), Burst([_deletion(pod) for pod in doomed])], next_s
+
+
+def _deletion(pod: Pod) -> Delete:
+    message = f"Marking for deletion Pod {key_of(pod)}"
+    return Delete(pods.RESOURCE, key_of(pod), pod.metadata.uid, done=Emit(pod, NORMAL, "TaintManagerEviction", message))
+
+
+def _mark_disrupted(pod: Pod, now: float) -> Patch:
+    return _set_condition(
+        pod,
+        PodCondition(
+            type="DisruptionTarget",
+            status="True",
+            last_transition_time=timestamps.render(now),
+            reason="DeletionByTaintManager",
+            message="Taint manager: deleting due to NoExecute taint",
+        ),
+    )
+
+
+def _mark_not_ready(pod: Pod, now: float) -> Patch | None:
+    ready = condition_of(pod, "Ready")
+    if ready is None or ready.status == "False":
+        return None
+    changed = msgspec.structs.replace(ready, status="False", last_transition_time=timestamps.render(now))
+    return _set_condition(pod, changed)
+
+
+def _set_condition(pod: Pod, condition: PodCondition) -> Patch:
+    conditions = [known for known in pod.status.conditions if known.type != condition.type]
+    patch = {
+        # Checked against the version: the kubelet writes the same list.
+        "metadata": {"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version},
+        "status": {"conditions": msgspec.to_builtins([*conditions, condition])},
+    }
+    return Patch(pods.RESOURCE, key_of(pod), patch, "status")
+
+
+@dataclass(slots=True)
+class Heartbeats:
+    """When each node was last heard from, by our own monotonic clock."""
+
+    clock: Clock
+    _signs: dict[str, tuple[str, float]] = field(default_factory=dict)
+
+    def silent_s(self, name: str, sign: str, listening_since: float) -> float:
+        """Return for how long `sign`, which changes with every heartbeat, has been the same while we listened."""
+        now = self.clock.monotonic()
+        known = self._signs.get(name)
+        if known is None or known[0] != sign:
+            known = self._signs[name] = (sign, now)
+        return now - max(known[1], listening_since)
+
+    def forget(self, name: str) -> None:
+        """Forget a node that is gone."""
+        self._signs.pop(name, None)
+
+
+def enough_are_well(everything: Sequence[Node]) -> bool:
+    """Return whether so few nodes are silent that it must be they who failed, not we."""
+    unready = sum(_status(node, "Ready") != "True" for node in everything)
+    if unready == len(everything):
+        return False
+    return unready <= 2 or unready / len(everything) < UNHEALTHY_FRACTION_MAX
+
+
+def controller(clock: Clock, grace_s: float) -> Controller[Node, Observed]:
+    """Return the controller that allows each node `grace_s` of silence."""
+    heartbeats = Heartbeats(clock)
+
+    def observe(key: ObjectKey, listers: Listers) -> Observed | None:
+        node = listers[nodes.RESOURCE].get(key)
+        if node is None:
+            heartbeats.forget(key.name)
+            return None
+        lease = listers[leases.RESOURCE].get(ObjectKey(LEASE_NAMESPACE, key.name))
+        ready = next((each for each in node.status.conditions if each.type == "Ready"), None)
+        # A kubelet's words, not ours: what we set to Unknown keeps its heartbeat time.
+        sign = f"{lease.spec.renew_time if lease else ''} {ready.last_heartbeat_time if ready else ''}"
+        listening_since = max(listers.connected_since(leases.RESOURCE), listers.connected_since(nodes.RESOURCE))
+        wanted = ready is None or ready.status != "True" or any(t.effect == "NoExecute" for t in node.spec.taints)
+        silent_s = heartbeats.silent_s(key.name, sign, listening_since)
+        wanted = wanted or silent_s >= grace_s
+        return Observed(
+            node,
+            listers[pods.RESOURCE].by_index(BY_NODE, key.name) if wanted else (),
+            silent_s,
+            grace_s,
+            enough_are_well(listers[nodes.RESOURCE].list()) if wanted else True,
+        )
+
+    return Controller(
+        name="node-controller",
+        resource=nodes.RESOURCE,
+        observe=observe,
+        reconcile=reconcile,
+        watches=(
+            Watch(resource=leases.RESOURCE, keys=keys_of_lease),
+            Watch(resource=pods.RESOURCE, keys=keys_of_pod, indexes={BY_NODE: index_by_node}),
+        ),
+    )
+
+
+def keys_of_lease(lease: Lease, listers: Listers) -> Iterable[ObjectKey]:
+    """Map a node's Lease to the node."""
+    if lease.metadata.namespace == LEASE_NAMESPACE:
+        yield ObjectKey("", lease.metadata.name)
+
+
+def keys_of_pod(pod: Pod, listers: Listers) -> Iterable[ObjectKey]:
+    """Map a pod to its node, if that is in a state that concerns pods."""
+    node = listers[nodes.RESOURCE].get(ObjectKey("", pod.spec.node_name)) if pod.spec.node_name else None
+    if node is not None and (not is_ready(node) or any(taint.effect == "NoExecute" for taint in node.spec.taints)):
+        yield key_of(node)
