@@ -1,0 +1,199 @@
+"""`steer-kubelet`: the agent of one node, or of many hollow ones."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from api.core import service as services
+from client.informer import Informer
+from client.transport import GrpcTransport
+from client.verbs import Client
+from component import health, logs, signals
+from component.clock import RealClock
+from component.flags import parse, setting
+from component.serve import Identity
+from kubelet import machine
+from kubelet.kubelet import Kubelet, NodeIdentity
+from kubelet.runtime.cri import GrpcCri
+from kubelet.runtime.hollow import HollowCri
+from kubelet.server import Server
+
+log = logging.getLogger(__name__)
+
+HOLLOW_IP = "127.0.0.1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The node's agent: runs the pods that are bound to it."""
+
+    apiserver: tuple[str, ...] = setting("API server's gRPC addresses, host:port")
+    cert: str = setting("this node's client certificate, PEM; {node} is replaced by the node's name")
+    key: str = setting("its private key; {node} likewise")
+    ca: Path = setting("the cluster's CA")
+    node_name: str = setting("name of the Node", "")
+    node_ip: tuple[str, ...] = setting("the node's addresses, the main one first", ())
+    runtime: Literal["containerd", "hollow"] = setting("containers in containerd, or in memory only", "containerd")
+    hollow_nodes: tuple[str, ...] = setting("names of all hollow nodes in this process", ())
+    runtime_endpoint: str = setting("the runtime's socket", "unix:///run/containerd/containerd.sock")
+    root_dir: str = setting("where volumes and logs go; {node} likewise", "/var/lib/steersman/kubelet")
+    cgroup_root: str = setting("control group above all pods; no two kubelets on one kernel may share one", "/kubepods")
+    cluster_dns: tuple[str, ...] = setting("address of the cluster's DNS service", ())
+    cluster_domain: str = setting("domain of Services", "cluster.local")
+    bind_address: str = setting("where the HTTPS server listens", "0.0.0.0")
+    port: int = setting("its port; hollow nodes count up from it", 10250)
+    serving_cert: str = setting("certificate of the HTTPS server; {node} likewise")
+    serving_key: str = setting("its private key; {node} likewise")
+    client_ca: Path = setting("CA of those who may call the HTTPS server")
+    node_status_update_s: float = setting("seconds between looks at the node's own state", 10.0)
+    health: str = setting("host:port of plain HTTP health and metrics; empty for none", "")
+    log_level: str = setting("debug, info, warning or error", "info")
+    log_format: Literal["text", "json"] = setting("text or json", "text")
+
+
+def check(settings: Settings) -> str | None:
+    """Return what is wrong with the settings in one sentence, or None."""
+    if settings.runtime == "hollow":
+        if not (settings.hollow_nodes or settings.node_name):
+            return "--runtime hollow needs --hollow-nodes NAME,NAME or --node-name NAME"
+    else:
+        if not settings.node_name:
+            return "--node-name is required: the name of the Node object"
+        if not settings.node_ip:
+            return "--node-ip is required: the address at which other nodes reach this one"
+        if settings.hollow_nodes:
+            return "--hollow-nodes is only for --runtime hollow"
+        if os.geteuid() != 0:
+            return "running containers needs root; try --runtime hollow, which does not"
+        try:
+            GrpcCri(settings.runtime_endpoint)
+        except ValueError as error:
+            return f"--runtime-endpoint: {error}"
+    files = [settings.ca, settings.client_ca]
+    for name in node_names(settings):
+        files += [Path(_of(template, name)) for template in _identities(settings)]
+    for file in files:
+        if not file.is_file():
+            return f"{file}: no such file; it should hold PEM"
+    return None
+
+
+def node_names(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the nodes that this process is."""
+    return settings.hollow_nodes or (settings.node_name,)
+
+
+def _identities(settings: Settings) -> tuple[str, ...]:
+    return settings.cert, settings.key, settings.serving_cert, settings.serving_key
+
+
+def _of(template: str, node: str) -> str:
+    return template.replace("{node}", node)
+
+
+async def run(settings: Settings) -> None:
+    """Run until cancelled."""
+    clock = RealClock()
+    shared_services = None
+    kubelets: list[Kubelet] = []
+    clients: list[Client] = []
+    servers: list[Server] = []
+    runners = []
+    try:
+        async with asyncio.TaskGroup() as group:
+            for index, name in enumerate(node_names(settings)):
+                identity = Identity(Path(_of(settings.cert, name)), Path(_of(settings.key, name)), settings.ca)
+                client = Client(GrpcTransport(settings.apiserver, identity, server_name="kubernetes"))
+                clients.append(client)
+                rng = random.Random()
+                if settings.runtime == "hollow" and shared_services is None:
+                    shared_services = Informer(client, services.RESOURCE, clock=clock, rng=rng)
+                    group.create_task(shared_services.run(), name="services informer")
+                kubelet = build(settings, name, index, client, clock, rng, shared_services)
+                server = Server(kubelet.served())
+                serving = Identity(
+                    Path(_of(settings.serving_cert, name)), Path(_of(settings.serving_key, name)), settings.client_ca
+                )
+                await server.start(settings.bind_address, settings.port + index, serving)
+                servers.append(server)
+                kubelets.append(kubelet)
+            if settings.health:
+                host, _, port = settings.health.rpartition(":")
+                checks = {f"{k.identity.name} {what}": c for k in kubelets for what, c in k.checks().items()}
+                runners.append(await health.serve(host, int(port), checks))
+            for kubelet in kubelets:
+                group.create_task(kubelet.run(), name=f"kubelet {kubelet.identity.name}")
+            log.info("kubelet started", extra={"nodes": ",".join(node_names(settings)), "runtime": settings.runtime})
+    finally:
+        for server in servers:
+            await server.close()
+        for runner in runners:
+            await runner.cleanup()
+        for client in clients:
+            await client.close()
+
+
+def build(
+    settings: Settings,
+    name: str,
+    index: int,
+    client: Client,
+    clock: RealClock,
+    rng: random.Random,
+    shared_services: Informer[services.Service] | None,
+) -> Kubelet:
+    """Return one node's kubelet."""
+    is_hollow = settings.runtime == "hollow"
+    identity = NodeIdentity(
+        name=name,
+        ips=settings.node_ip or (HOLLOW_IP,),
+        port=settings.port + index,
+        cluster_dns=settings.cluster_dns,
+        cluster_domain=settings.cluster_domain,
+    )
+    if is_hollow:
+        return Kubelet(
+            identity,
+            client=client,
+            cri=HollowCri(clock, f"10.{200 + index // 250 % 50}.{index % 250}.0/24"),
+            clock=clock,
+            rng=rng,
+            machine=machine.hollow(name),
+            service_informer=shared_services,
+            status_period_s=settings.node_status_update_s,
+        )
+    root = Path(_of(settings.root_dir, name))
+    root.mkdir(parents=True, exist_ok=True)
+    return Kubelet(
+        identity,
+        client=client,
+        cri=GrpcCri(settings.runtime_endpoint),
+        clock=clock,
+        rng=rng,
+        machine=machine.read(root),
+        root=root,
+        cgroup_root=settings.cgroup_root,
+        status_period_s=settings.node_status_update_s,
+    )
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    settings = parse(Settings, prog="steer-kubelet")
+    logs.configure(settings.log_level, settings.log_format)
+    problem = check(settings)
+    if problem is not None:
+        print(f"steer-kubelet: {problem}", file=sys.stderr)
+        raise SystemExit(2)
+    raise SystemExit(signals.run(run(settings)))
+
+
+if __name__ == "__main__":
+    main()

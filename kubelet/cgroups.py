@@ -1,0 +1,190 @@
+"""The control group above each pod: made before its sandbox, removed after it.
+
+The layout is upstream's: `<root>/pod<uid>` for guaranteed pods, `<root>/burstable/pod<uid>` and
+`<root>/besteffort/pod<uid>` for the others. cgroup v1 has a hierarchy for each controller, v2 has one for all
+(cgroupfs driver; kernel documentation, admin-guide/cgroup-v1 and cgroup-v2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.core.pod import Pod
+from api.quantity import millis, units
+from kubelet import qos
+from kubelet.lifecycle import is_sidecar
+from kubelet.runtime.containers import CPU_PERIOD_US, cpu_quota_us, cpu_shares
+
+log = logging.getLogger(__name__)
+
+MOUNT = Path("/sys/fs/cgroup")
+_LIMITED = ("cpu", "memory", "pids")
+
+
+@dataclass(frozen=True, slots=True)
+class PodLimits:
+    """What a whole pod may use; None for no limit."""
+
+    cpu_request_millis: int
+    cpu_limit_millis: int | None
+    memory_limit_bytes: int | None
+
+
+def pod_limits(pod: Pod) -> PodLimits:
+    """Return the pod's limits: sums over main containers and sidecars, or the largest init container if more. Pure.
+
+    A limit exists only if every container has one.
+    """
+
+    def total(kind: str, name: str) -> int | None:
+        count = millis if name == "cpu" else units
+        together = 0
+        largest_init = 0
+        for container in [*pod.spec.containers, *pod.spec.init_containers]:
+            table = getattr(container.resources, kind)
+            amount = count(table.get(name, ""))
+            if kind == "limits" and not amount:
+                return None
+            if container in pod.spec.init_containers and not is_sidecar(container):
+                largest_init = max(largest_init, amount)
+            else:
+                together += amount
+        return max(together, largest_init)
+
+    return PodLimits(total("requests", "cpu") or 0, total("limits", "cpu"), total("limits", "memory"))
+
+
+class Cgroups:
+    """Control groups of one node's pods, below `root` ("/kubepods", "/node-1/kubepods")."""
+
+    def __init__(self, root: str, mount: Path = MOUNT) -> None:
+        self.root = "/" + root.strip("/")
+        self._mount = mount
+        self.is_v2 = (mount / "cgroup.controllers").exists()
+
+    def parent(self, pod: Pod) -> str:
+        """Return the pod's group, as the runtime names it."""
+        match qos.qos_class(pod):
+            case "Burstable":
+                middle = "burstable/"
+            case "BestEffort":
+                middle = "besteffort/"
+            case _:
+                middle = ""
+        return f"{self.root}/{middle}pod{pod.metadata.uid}"
+
+    def hierarchies(self) -> list[Path]:
+        """Return where groups are mounted: one for v2, one for each controller for v1."""
+        if self.is_v2:
+            return [self._mount]
+        return [path for path in sorted(self._mount.iterdir()) if path.is_dir() and not path.is_symlink()]
+
+    def make(self, pod: Pod) -> None:
+        """Make the pod's group and set its limits; safe to call twice.
+
+        Raises:
+            OSError: the kernel refuses.
+        """
+        group = self.parent(pod).strip("/")
+        limits = pod_limits(pod)
+        if self.is_v2:
+            self._make_v2(group, limits)
+            return
+        settings: dict[str, dict[str, int | None]] = {
+            "cpu": {"cpu.shares": cpu_shares(limits.cpu_request_millis)},
+            "memory": {"memory.limit_in_bytes": limits.memory_limit_bytes},
+            "pids": {},
+        }
+        if limits.cpu_limit_millis is not None:
+            settings["cpu"] |= {
+                "cpu.cfs_period_us": CPU_PERIOD_US,
+                "cpu.cfs_quota_us": cpu_quota_us(limits.cpu_limit_millis),
+            }
+        for controller in _LIMITED:
+            directory = self._mount / controller / group
+            if not (self._mount / controller).is_dir():
+                continue
+            directory.mkdir(parents=True, exist_ok=True)
+            for name, value in settings[controller].items():
+                if value is not None:
+                    _write(directory / name, str(value))
+
+    def _make_v2(self, group: str, limits: PodLimits) -> None:
+        directory = self._mount
+        for part in group.split("/"):
+            with contextlib.suppress(OSError):
+                _write(directory / "cgroup.subtree_control", "+cpu +memory +pids +io")
+            directory = directory / part
+            directory.mkdir(exist_ok=True)
+        shares = cpu_shares(limits.cpu_request_millis)
+        # The conversion that runc makes too: shares 2..262144 onto weights 1..10000.
+        _write(directory / "cpu.weight", str(1 + (shares - 2) * 9999 // 262_142))
+        if limits.cpu_limit_millis is not None:
+            _write(directory / "cpu.max", f"{cpu_quota_us(limits.cpu_limit_millis)} {CPU_PERIOD_US}")
+        if limits.memory_limit_bytes is not None:
+            _write(directory / "memory.max", str(limits.memory_limit_bytes))
+
+    def usage(self, group: str) -> tuple[int, int]:
+        """Return a group's CPU time in nanoseconds and its working set in bytes; zeros where there is none."""
+        below = group.strip("/")
+        if self.is_v2:
+            directory = self._mount / below
+            cpu_ns = _table(directory / "cpu.stat").get("usage_usec", 0) * 1000
+            used = _number(directory / "memory.current")
+            return cpu_ns, max(0, used - _table(directory / "memory.stat").get("inactive_file", 0))
+        cpu_ns = _number(self._mount / "cpuacct" / below / "cpuacct.usage")
+        memory = self._mount / "memory" / below
+        used = _number(memory / "memory.usage_in_bytes")
+        return cpu_ns, max(0, used - _table(memory / "memory.stat").get("total_inactive_file", 0))
+
+    def remove(self, uid: str) -> None:
+        """Remove a pod's group from wherever it is; what still holds a process stays, and is logged."""
+        for hierarchy in self.hierarchies():
+            for middle in ("", "burstable", "besteffort"):
+                directory = hierarchy / self.root.strip("/") / middle / f"pod{uid}"
+                if directory.is_dir():
+                    _remove_tree(directory)
+
+    def uids(self) -> set[str]:
+        """Return UIDs of pods that have a group."""
+        found: set[str] = set()
+        for hierarchy in self.hierarchies():
+            for middle in ("", "burstable", "besteffort"):
+                with contextlib.suppress(OSError):
+                    names = os.listdir(hierarchy / self.root.strip("/") / middle)
+                    found |= {name.removeprefix("pod") for name in names if name.startswith("pod")}
+        return found
+
+
+def _number(path: Path) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        return int(path.read_text())
+    return 0
+
+
+def _table(path: Path) -> dict[str, int]:
+    with contextlib.suppress(OSError, ValueError):
+        return {name: int(value) for name, value in (line.split() for line in path.read_text().splitlines())}
+    return {}
+
+
+def _write(path: Path, value: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_text().strip() == value:
+            return
+    path.write_text(value)
+
+
+def _remove_tree(directory: Path) -> None:
+    """Remove a group and those below it; a group is a directory whose files cannot be removed."""
+    for child in list(directory.iterdir()):
+        if child.is_dir():
+            _remove_tree(child)
+    try:
+        directory.rmdir()
+    except OSError as error:
+        log.debug("control group not removed", extra={"path": directory, "error": error})

@@ -1,0 +1,58 @@
+"""Lifecycle hooks: what a container is told after it starts and before it stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import aiohttp
+
+from api.core.containers import LifecycleHandler
+from component.clock import Clock
+from kubelet.lifecycle import AnyContainer
+from kubelet.probes.prober import UnknownPort, port_number
+from kubelet.runtime.cri import Cri, CriError
+
+_HTTP_TIMEOUT_S = 30.0
+
+
+class HookFailed(Exception):
+    """A hook did not end well; the message is the event's."""
+
+
+async def run_hook(
+    handler: LifecycleHandler,
+    container: AnyContainer,
+    container_id: str,
+    host: str,
+    cri: Cri,
+    http: Callable[[], aiohttp.ClientSession],
+    clock: Clock,
+) -> None:
+    """Run a hook once; cancelling it is safe. Raises HookFailed."""
+    try:
+        if handler.exec is not None:
+            answer = await cri.exec_sync(container_id, handler.exec.command, 0)
+            if answer.exit_code != 0:
+                output = (answer.stdout + answer.stderr).decode(errors="replace")[:1024]
+                command = " ".join(handler.exec.command)
+                raise HookFailed(f"command '{command}' exited with {answer.exit_code}: {output}")
+        elif handler.http_get is not None:
+            action = handler.http_get
+            port = port_number(container, action.port)
+            path = action.path if action.path.startswith("/") else f"/{action.path}"
+            url = f"{(action.scheme or 'HTTP').lower()}://{action.host or host}:{port}{path}"
+            headers = {header.name: header.value for header in action.http_headers}
+            timeout = aiohttp.ClientTimeout(total=_HTTP_TIMEOUT_S)
+            async with http().get(url, headers=headers, timeout=timeout, ssl=False) as answer_:
+                if answer_.status >= 400:
+                    raise HookFailed(f"{url} answered with {answer_.status}")
+        elif handler.tcp_socket is not None:
+            port = port_number(container, handler.tcp_socket.port)
+            opening = asyncio.open_connection(handler.tcp_socket.host or host, port)
+            _, writer = await asyncio.wait_for(opening, _HTTP_TIMEOUT_S)
+            writer.close()
+        elif handler.sleep is not None:
+            await clock.sleep(handler.sleep.seconds)
+    except (CriError, aiohttp.ClientError, OSError, TimeoutError, UnknownPort) as error:
+        raise HookFailed(str(error) or type(error).__name__) from None

@@ -1,0 +1,258 @@
+"""Puts one node's kubelet together, and runs it.
+
+`Kubelet` is built from what differs between a real node and a hollow one: the runtime, the disk, the machine. A
+simulation builds one in the same way, on its own clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from api.core import node as nodes
+from api.core import pod as pods
+from api.core import service as services
+from api.core.pod import Pod
+from api.core.service import Service
+from api.errors import ApiError
+from api.resource import ObjectKey
+from client.events import EventRecorder
+from client.informer import Informer
+from client.verbs import Client
+from component.clock import Clock
+from component.health import Check
+from kubelet import hollow, registry_auth
+from kubelet.cgroups import Cgroups
+from kubelet.log_rotation import LogRotation
+from kubelet.machine import Machine
+from kubelet.naming import Resolver, parse_resolv_conf
+from kubelet.node import STARTS_AT_ONCE, Files, Node, PodCgroups, Volumes
+from kubelet.node_lease import NodeLease
+from kubelet.node_status import NodeReporter
+from kubelet.paths import Paths
+from kubelet.pod_files import PodFiles
+from kubelet.pod_workers import PodWorkers
+from kubelet.probes.prober import HollowProber, Prober, Unhealthy
+from kubelet.references import References
+from kubelet.runtime.cri import Cri
+from kubelet.runtime.hollow import HollowCri
+from kubelet.runtime.images import Images, normalize
+from kubelet.runtime.pleg import Pleg
+from kubelet.server import Served
+from kubelet.status_writer import StatusWriter
+from kubelet.volumes.pod_volumes import PodVolumes
+from kubelet.volumes.tokens import TokenSource
+from proto.cri import api_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+HOLLOW_RESYNC_S = 600.0
+HOLLOW_RELIST_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeIdentity:
+    """What one node is called and where it is."""
+
+    name: str
+    ips: tuple[str, ...]
+    port: int
+    """Of its HTTPS server."""
+    cluster_dns: tuple[str, ...] = ()
+    cluster_domain: str = "cluster.local"
+
+
+class Kubelet:
+    """One node."""
+
+    def __init__(
+        self,
+        identity: NodeIdentity,
+        *,
+        client: Client,
+        cri: Cri,
+        clock: Clock,
+        rng: random.Random,
+        machine: Machine,
+        root: Path | None = None,
+        cgroup_root: str = "/kubepods",
+        service_informer: Informer[Service] | None = None,
+        status_period_s: float = 10.0,
+        on_node: Callable[[nodes.Node], None] = lambda node: None,
+    ) -> None:
+        """Build it; nothing runs yet.
+
+        Args:
+            identity: the node's name and addresses.
+            client: speaks to the API server in the node's name.
+            cri: the container runtime.
+            clock: where time comes from.
+            rng: where jitter comes from.
+            machine: what the node reports of itself.
+            root: where pods' files go; None for a hollow node, which has none.
+            cgroup_root: above all pods' control groups.
+            service_informer: shared between nodes of one process; somebody else runs it. None: one of our own.
+            status_period_s: how often the node's status is looked at.
+            on_node: told of the Node object as it is at the API server, again and again.
+        """
+        self.identity = identity
+        self._clock = clock
+        self._http: aiohttp.ClientSession | None = None
+        self._own_services = service_informer is None
+        self._services = service_informer or Informer(client, services.RESOURCE, clock=clock, rng=rng)
+        selector = f"spec.nodeName={identity.name}"
+        self.pods = Informer(client, pods.RESOURCE, clock=clock, rng=rng, field_selector=selector)
+        self.recorder = EventRecorder(client, "kubelet", clock=clock, rng=rng, host=identity.name)
+        is_hollow = root is None
+        self._cgroups: Cgroups | None = None
+        files: Files
+        volumes: Volumes
+        cgroups: PodCgroups
+        self._statuses = StatusWriter(client, clock)
+        self._references = References(client, clock, rng, self._refresh)
+        if root is None:
+            files, volumes, cgroups = hollow.HollowFiles(), hollow.HollowVolumes(), hollow.HollowCgroups()
+            self.pleg = Pleg(cri, clock, lambda status: "", relist_s=HOLLOW_RELIST_S)
+        else:
+            paths = Paths(root)
+            real_files = PodFiles(paths, identity.cluster_domain)
+            files, volumes = real_files, PodVolumes(paths, self._references, TokenSource(client, clock))
+            cgroups = self._cgroups = Cgroups(cgroup_root)
+            self.pleg = Pleg(cri, clock, real_files.read_message)
+        self._reporter = NodeReporter(
+            client,
+            clock,
+            cri,
+            self.recorder,
+            machine,
+            name=identity.name,
+            ips=identity.ips,
+            port=identity.port,
+            root=root,
+            period_s=status_period_s,
+            on_node=self._note_node,
+        )
+        self._on_node = on_node
+        self._lease = NodeLease(client, clock, identity.name)
+        self._cri = cri
+        self._is_hollow = is_hollow
+        self.node = Node(
+            name=identity.name,
+            ips=identity.ips,
+            client=client,
+            cri=cri,
+            clock=clock,
+            recorder=self.recorder,
+            pleg=self.pleg,
+            images=Images(cri, clock),
+            statuses=self._statuses,
+            references=self._references,
+            volumes=volumes,
+            cgroups=cgroups,
+            files=files,
+            start_slots=asyncio.Semaphore(STARTS_AT_ONCE),
+            cluster_dns=identity.cluster_dns,
+            cluster_domain=identity.cluster_domain,
+            host_resolver=(lambda: Resolver()) if is_hollow else read_host_resolver,
+            services=self._list_services,
+            http=self._session,
+            make_prober=self._make_prober,
+            pull_secrets=self._pull_secrets,
+            allocatable=machine.allocatable(),
+            memory_capacity_bytes=machine.memory_bytes,
+            resync_s=HOLLOW_RESYNC_S if is_hollow else 60.0,
+            is_hollow=is_hollow,
+        )
+        self._workers = PodWorkers(self.node, self.pods)
+        self._rotation = None if is_hollow else LogRotation(self.pleg, cri, clock)
+
+    async def run(self) -> None:
+        """Be the node until cancelled. Containers are left running."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.recorder.run(), name="events")
+                group.create_task(self.pods.run(), name="pods informer")
+                if self._own_services:
+                    group.create_task(self._services.run(), name="services informer")
+                group.create_task(self.pleg.run(), name="pleg")
+                group.create_task(self._reporter.run(), name="node status")
+                group.create_task(self._lease.run(), name="node lease")
+                group.create_task(self._run_pods(), name="pods")
+                if self._rotation is not None:
+                    group.create_task(self._rotation.run(), name="log rotation")
+        finally:
+            await self._statuses.close()
+            await self._references.close()
+            if self._http is not None:
+                await self._http.close()
+
+    async def _run_pods(self) -> None:
+        # A pod's environment names Services: do not start one before they are known.
+        await self._services.wait_synced()
+        await self._workers.run()
+
+    def served(self) -> Served:
+        """Return what the node's HTTPS server shows."""
+        return Served(
+            node_name=self.identity.name,
+            cri=self._cri,
+            pleg=self.pleg,
+            pods=lambda: [self._statuses.newest(pod) for pod in self.pods.store],
+            cgroups=self._cgroups,
+            now=self._clock.now,
+            ready=self.checks(),
+            is_hollow=self._is_hollow,
+        )
+
+    def checks(self) -> Mapping[str, Check]:
+        """Return what must be well for the kubelet to be ready."""
+        return {
+            "runtime": lambda: self._reporter.runtime_problem or None,
+            "pods": lambda: None if self.pods.has_synced else "the API server has not listed this node's pods yet",
+        }
+
+    def _refresh(self, uid: str) -> None:
+        self._workers.refresh(uid)
+
+    def _note_node(self, node: nodes.Node) -> None:
+        self._lease.node_uid = node.metadata.uid
+        if isinstance(self._cri, HollowCri) and node.spec.pod_cidr:
+            self._cri.use_pod_cidr(node.spec.pod_cidr)
+        self._on_node(node)
+
+    def _list_services(self) -> Sequence[Service]:
+        return self._services.store.list()
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            connector = aiohttp.TCPConnector(force_close=True, limit=0)
+            self._http = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        return self._http
+
+    def _make_prober(self, wake: Callable[[], None], unhealthy: Unhealthy) -> Prober:
+        kind = HollowProber if self._is_hollow else Prober
+        return kind(self._cri, self._clock, self._session, wake, unhealthy)
+
+    async def _pull_secrets(self, pod: Pod) -> list[pb.AuthConfig]:
+        found = []
+        for reference in pod.spec.image_pull_secrets:
+            with contextlib.suppress(ApiError):
+                secret = await self._references.secret(ObjectKey(pod.metadata.namespace, reference.name))
+                if secret is not None:
+                    found += registry_auth.credentials(secret)
+        images = [c.image for c in [*pod.spec.init_containers, *pod.spec.containers]]
+        return [auth for image in images for auth in registry_auth.matching(found, normalize(image))]
+
+
+def read_host_resolver() -> Resolver:
+    """Return the node's own resolv.conf."""
+    with contextlib.suppress(OSError):
+        return parse_resolv_conf(Path("/etc/resolv.conf").read_text())
+    return Resolver()

@@ -1,0 +1,311 @@
+"""Registers the node, and says how it is: addresses, capacity, conditions, images.
+
+Written when something changes, and otherwise every five minutes as upstream does: the Lease is the frequent sign of
+life. `conditions` is pure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from api.core import node as nodes
+from api.core.node import (
+    ContainerImage,
+    DaemonEndpoint,
+    Node,
+    NodeAddress,
+    NodeCondition,
+    NodeDaemonEndpoints,
+    NodeStatus,
+)
+from api.core.references import ObjectReference
+from api.errors import AlreadyExists, ApiError, NotFound
+from api.meta import ObjectMeta
+from api.resource import ObjectKey
+from api.timestamps import render
+from client.events import Recorder
+from client.verbs import Client, PatchType
+from component.clock import Clock
+from kubelet import machine as machines
+from kubelet.machine import Machine
+from kubelet.runtime.cri import Cri, CriError
+
+log = logging.getLogger(__name__)
+
+REPORT_S = 300.0
+"""An unchanged status is written again after this long."""
+IMAGES_MAX = 50
+MEMORY_PRESSURE_BYTES = 100 << 20
+DISK_PRESSURE_FRACTION = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What conditions follow from."""
+
+    runtime_problem: str = ""
+    """Why the runtime or the network is not ready; empty when they are."""
+    memory_available_bytes: int = 1 << 62
+    disk_free_fraction: float = 1.0
+    pids_free_fraction: float = 1.0
+
+
+def conditions(health: Health, old: Sequence[NodeCondition], now: float) -> list[NodeCondition]:
+    """Return the node's conditions; those of others, such as NetworkUnavailable, are kept."""
+    problem = health.runtime_problem
+    wanted = [
+        (
+            "MemoryPressure",
+            health.memory_available_bytes < MEMORY_PRESSURE_BYTES,
+            ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+            ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ),
+        (
+            "DiskPressure",
+            health.disk_free_fraction < DISK_PRESSURE_FRACTION,
+            ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+            ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ),
+        (
+            "PIDPressure",
+            health.pids_free_fraction < DISK_PRESSURE_FRACTION,
+            ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+            ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ),
+        (
+            "Ready",
+            not problem,
+            ("KubeletReady", "kubelet is posting ready status"),
+            ("KubeletNotReady", problem),
+        ),
+    ]
+    before = {condition.type: condition for condition in old}
+    found = []
+    for type_, is_true, if_true, if_false in wanted:
+        reason, message = if_true if is_true else if_false
+        status = "True" if is_true else "False"
+        was = before.pop(type_, None)
+        since = was.last_transition_time if was is not None and was.status == status else render(now)
+        found.append(
+            NodeCondition(
+                type=type_,
+                status=status,
+                last_heartbeat_time=render(now),
+                last_transition_time=since,
+                reason=reason,
+                message=message,
+            )
+        )
+    return [*before.values(), *found]
+
+
+class NodeReporter:
+    """Keeps one Node object up to date."""
+
+    def __init__(
+        self,
+        client: Client,
+        clock: Clock,
+        cri: Cri,
+        recorder: Recorder,
+        machine: Machine,
+        *,
+        name: str,
+        ips: Sequence[str],
+        port: int,
+        root: Path | None,
+        period_s: float,
+        on_node: Callable[[Node], None] = lambda node: None,
+    ) -> None:
+        """Make it; `root` is where pods' files are (None: on no disk), `on_node` is told of each Node as written."""
+        self._client = client
+        self._clock = clock
+        self._cri = cri
+        self._recorder = recorder
+        self._machine = machine
+        self._name = name
+        self._ips = ips
+        self._port = port
+        self._root = root
+        self._period_s = period_s
+        self._on_node = on_node
+        self._key = ObjectKey("", name)
+        self._last: dict[str, Any] = {}
+        self._last_at = float("-inf")
+        self._runtime_version = machine.info.container_runtime_version
+        self.runtime_problem = "container runtime has not been asked yet"
+        """As of the last look; empty when all is well."""
+
+    @property
+    def reference(self) -> ObjectReference:
+        """What events about the node refer to; upstream gives the name as UID."""
+        return ObjectReference(kind="Node", name=self._name, uid=self._name, api_version="v1")
+
+    async def run(self) -> None:
+        """Register, then report until cancelled."""
+        failures = 0
+        announced = False
+        while True:
+            try:
+                node = await self._get_or_register()
+                if not announced:
+                    self._event("Starting", "Starting kubelet.")
+                    announced = True
+                await self._report(node)
+                failures = 0
+            except ApiError as error:
+                failures += 1
+                level = logging.WARNING if failures in (1, 10, 100) else logging.DEBUG
+                log.log(level, "node status not written", extra={"node": self._name, "error": error.message})
+            # A node that is not ready is looked at often, so that it becomes so as soon as it can.
+            waiting = failures or self.runtime_problem
+            await self._clock.sleep(min(self._period_s, 0.5) if waiting else self._period_s)
+
+    async def _get_or_register(self) -> Node:
+        try:
+            return await self._client.get(nodes.RESOURCE, self._key)
+        except NotFound:
+            node = Node(metadata=ObjectMeta(name=self._name, labels=self.labels()))
+            try:
+                registered = await self._client.create(nodes.RESOURCE, node)
+            except AlreadyExists:
+                return await self._client.get(nodes.RESOURCE, self._key)
+            log.info("node registered", extra={"node": self._name})
+            return registered
+
+    def labels(self) -> dict[str, str]:
+        """Return the labels that every node has."""
+        arch = self._machine.info.architecture
+        return {
+            "beta.kubernetes.io/arch": arch,
+            "beta.kubernetes.io/os": "linux",
+            "kubernetes.io/arch": arch,
+            "kubernetes.io/hostname": self._name,
+            "kubernetes.io/os": "linux",
+        }
+
+    async def _report(self, node: Node) -> None:
+        self._on_node(node)
+        missing = {k: v for k, v in self.labels().items() if node.metadata.labels.get(k) != v}
+        if missing:
+            await self._client.patch(nodes.RESOURCE, self._key, {"metadata": {"labels": missing}})
+        old = {condition.type: condition for condition in node.status.conditions}
+        status = await self.compute(node.status)
+        patch = self._patch(node.status, status)
+        is_due = self._clock.monotonic() - self._last_at >= REPORT_S
+        if not patch and not is_due:
+            return
+        patch["conditions"] = msgspec.to_builtins([c for c in status.conditions if c.type in _OURS])
+        written = await self._client.patch(
+            nodes.RESOURCE, self._key, {"status": patch}, type=PatchType.STRATEGIC, subresource="status"
+        )
+        self._last_at = self._clock.monotonic()
+        self._on_node(written)
+        for condition in status.conditions:
+            was = old.get(condition.type)
+            if condition.type in _OURS and (was is None or was.status != condition.status):
+                self._announce(condition, was)
+
+    def _patch(self, old: NodeStatus, new: NodeStatus) -> dict[str, Any]:
+        """Return what changed; heartbeat times alone are no change."""
+        before: dict[str, Any] = msgspec.to_builtins(old)
+        after: dict[str, Any] = msgspec.to_builtins(new)
+        patch = {key: value for key, value in after.items() if key != "conditions" and before.get(key) != value}
+        if "addresses" in patch:
+            patch["addresses"] = [*patch["addresses"], {"$patch": "replace"}]
+        if _states(old.conditions) != _states(new.conditions):
+            patch["conditions"] = []
+        return patch
+
+    async def compute(self, old: NodeStatus) -> NodeStatus:
+        """Look at the machine and the runtime, and return the status."""
+        images: list[ContainerImage] = old.images
+        try:
+            if not self._runtime_version:
+                version = await self._cri.version()
+                self._runtime_version = f"{version.runtime_name}://{version.runtime_version}"
+            problems = [
+                f"container {'runtime network' if c.type == 'NetworkReady' else 'runtime'} not ready: "
+                f"{c.type}=false reason:{c.reason} message:{c.message}"
+                for c in await self._cri.status()
+                if c.type in ("RuntimeReady", "NetworkReady") and not c.status
+            ]
+            listed = sorted(await self._cri.list_images(), key=lambda image: -image.size)[:IMAGES_MAX]
+            images = [
+                ContainerImage(names=[*image.repo_digests, *image.repo_tags], size_bytes=image.size)
+                for image in listed
+                if image.repo_tags or image.repo_digests
+            ]
+        except CriError as error:
+            problems = [f"container runtime is down: {error.message}"]
+        self._notice(", ".join(problems))
+        info = msgspec.structs.replace(self._machine.info, container_runtime_version=self._runtime_version)
+        addresses = [NodeAddress(type="InternalIP", address=ip) for ip in self._ips]
+        return NodeStatus(
+            capacity=self._machine.capacity(),
+            allocatable=self._machine.allocatable(),
+            conditions=conditions(self._health(), old.conditions, self._clock.now()),
+            addresses=[*addresses, NodeAddress(type="Hostname", address=self._name)],
+            daemon_endpoints=NodeDaemonEndpoints(kubelet_endpoint=DaemonEndpoint(port=self._port)),
+            node_info=info,
+            images=images,
+        )
+
+    def _notice(self, problem: str) -> None:
+        if problem != self.runtime_problem:
+            if problem:
+                log.error("the node is not ready", extra={"node": self._name, "problem": problem})
+            elif self.runtime_problem:
+                log.info("the node is ready", extra={"node": self._name})
+        self.runtime_problem = problem
+
+    def _health(self) -> Health:
+        if self._root is None:
+            return Health(self.runtime_problem)
+        disk_free = 1.0
+        with contextlib.suppress(OSError):
+            usage = shutil.disk_usage(self._root)
+            disk_free = usage.free / max(1, usage.total)
+        return Health(self.runtime_problem, machines.memory_available_bytes(), disk_free, _pids_free())
+
+    def _announce(self, condition: NodeCondition, was: NodeCondition | None) -> None:
+        reasons: Mapping[tuple[str, str], str] = {
+            ("Ready", "True"): "NodeReady",
+            ("Ready", "False"): "NodeNotReady",
+            ("MemoryPressure", "True"): "NodeHasInsufficientMemory",
+            ("MemoryPressure", "False"): "NodeHasSufficientMemory",
+            ("DiskPressure", "True"): "NodeHasDiskPressure",
+            ("DiskPressure", "False"): "NodeHasNoDiskPressure",
+            ("PIDPressure", "True"): "NodeHasInsufficientPID",
+            ("PIDPressure", "False"): "NodeHasSufficientPID",
+        }
+        reason = reasons[condition.type, condition.status]
+        if was is None and reason == "NodeNotReady":
+            return  # It has not been ready yet: that is no news.
+        self._event(reason, f"Node {self._name} status is now: {reason}")
+
+    def _event(self, reason: str, message: str) -> None:
+        self._recorder.event(self.reference, "Normal", reason, message)
+
+
+_OURS = ("MemoryPressure", "DiskPressure", "PIDPressure", "Ready")
+
+
+def _states(found: Sequence[NodeCondition]) -> list[tuple[str, str, str, str]]:
+    return sorted((c.type, c.status, c.reason, c.message) for c in found if c.type in _OURS)
+
+
+def _pids_free() -> float:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        limit = int(Path("/proc/sys/kernel/pid_max").read_text())
+        running = int(Path("/proc/loadavg").read_text().split()[3].split("/")[1])
+        return max(0.0, (limit - running) / limit)
+    return 1.0

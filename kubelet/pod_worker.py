@@ -1,0 +1,692 @@
+"""One pod's life on this node: syncing, terminating, terminated; one way only.
+
+A worker holds the newest wish and looks at the newest state; `lifecycle.decide` says what to do, the worker does it,
+reports, and sleeps until something changes. Killing wins over starting: a wait that deletion makes pointless (an image
+pull, a volume, a hook) is broken off, while a sandbox or container that is just being made is finished first, so that
+there is never one that nobody knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from api.core import pod as pods
+from api.core.configmap import ConfigMap
+from api.core.pod import Pod, PodSpec
+from api.core.secret import Secret
+from api.errors import ApiError, Conflict, NotFound
+from api.meta import ObjectMeta
+from api.resource import ObjectKey
+from client.verbs import key_of
+from kubelet import naming
+from kubelet.downward import PodFacts
+from kubelet.environment import ConfigError, compute_environment, names_of_objects
+from kubelet.hooks import HookFailed, run_hook
+from kubelet.lifecycle import (
+    STOP_GRACE_MIN_S,
+    AnyContainer,
+    Finish,
+    Kill,
+    PodActions,
+    Start,
+    decide,
+    grace_period_s,
+    stop_order,
+    to_forget,
+)
+from kubelet.node import Node
+from kubelet.probes.prober import Prober
+from kubelet.runtime.containers import container_config
+from kubelet.runtime.cri import CriError, RuntimeUnavailable
+from kubelet.runtime.images import ImageError, PullReporter
+from kubelet.runtime.records import ContainerRecord, RuntimePod
+from kubelet.runtime.sandbox import sandbox_config
+from kubelet.status import Circumstances, Waiting, compute_status
+from kubelet.volumes.files import names_in
+from kubelet.volumes.pod_volumes import VolumeError, container_mounts
+from proto.cri import api_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+RETRY_FIRST_S = 0.5
+RETRY_MAX_S = 20.0
+CONFIG_RETRY_S = 10.0
+ROUNDS_MAX = 20
+"""Steps taken in one go; a pod that is never done within them is looked at again like any other."""
+
+
+class _Interrupted(Exception):
+    """The pod is to be stopped: what was waited for is pointless."""
+
+
+@dataclass(slots=True)
+class _Failure(Exception):
+    """A step failed and is to be tried again."""
+
+    message: str
+    retry_at_s: float | None = None
+
+
+class PodWorker:
+    """Drives one pod, by UID. `wish` and `vanish` tell it what is wanted, `wake` that something may have changed."""
+
+    def __init__(self, node: Node, pod: Pod) -> None:
+        self._node = node
+        self._pod = pod
+        self.uid = pod.metadata.uid
+        self.key = key_of(pod)
+        self._is_gone = False
+        self._changed = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._finish: Finish | None = None
+        self._waiting: dict[str, Waiting] = {}
+        self._told_backoffs: dict[str, str] = {}
+        self._failures = 0
+        self._deadline: float | None = None
+        """When the grace period ends, by the monotonic clock; only ever moved forward in time, never back."""
+        self._hooked: set[str] = set()
+        """Containers whose preStop hook has begun."""
+        self._volumes: dict[str, Path] = {}
+        self._prober: Prober = node.make_prober(self.wake, self._unhealthy)
+        self._must_refresh = False
+
+    @property
+    def pod(self) -> Pod:
+        """The newest wish, with the newest status."""
+        return self._node.statuses.newest(self._pod)
+
+    def wish(self, pod: Pod) -> None:
+        """Take a newer version of the pod."""
+        if (pod.metadata.labels, pod.metadata.annotations) != (
+            self._pod.metadata.labels,
+            self._pod.metadata.annotations,
+        ):
+            self._must_refresh = True
+        self._pod = pod
+        if pod.metadata.deletion_timestamp:
+            self._shrink_grace()
+            self._stop.set()
+        self._changed.set()
+
+    def vanish(self, pod: Pod | None = None) -> None:
+        """Learn that the API has the pod no more."""
+        self._is_gone = True
+        if pod is not None:
+            self._pod = pod
+        if self._stop.is_set():
+            self._shrink_grace()
+        self._stop.set()
+        self._changed.set()
+
+    def wake(self) -> None:
+        """Look again soon."""
+        self._changed.set()
+
+    def refresh(self) -> None:
+        """Look again soon, at what the pod's volumes and variables refer to as well."""
+        self._must_refresh = True
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Live the pod's life; return when nothing of it is left, here and at the API server."""
+        try:
+            if not self._stop.is_set():
+                await self._sync_until_stopped()
+            await self._retrying(self._terminate)
+            await self._retrying(self._clean_up)
+            while not (self._is_gone or self._pod.metadata.deletion_timestamp):
+                self._changed.clear()
+                await self._changed.wait()
+            await self._retrying(self._remove)
+        finally:
+            self._prober.stop_all()
+            self._node.references.follow(self.uid, set(), set())
+            self._node.statuses.forget(self.uid)
+
+    # Syncing
+
+    async def _sync_until_stopped(self) -> None:
+        while not self._stop.is_set() and self._finish is None:
+            self._changed.clear()
+            wake_at_s: float | None
+            try:
+                wake_at_s = await self._sync()
+                self._failures = 0
+            except _Interrupted:
+                return
+            except _Failure as failure:
+                self._failures += 1
+                wake_at_s = failure.retry_at_s
+                if wake_at_s is None:
+                    wake_at_s = self._now() + min(RETRY_FIRST_S * 2 ** min(self._failures - 1, 10), RETRY_MAX_S)
+            except RuntimeUnavailable as error:
+                log.debug("pod waits for the container runtime", extra={"pod": self.key, "error": error})
+                wake_at_s = self._now() + 1.0
+            except (CriError, ApiError, OSError) as error:
+                self._failures += 1
+                log.warning("pod not synced, trying again", extra={"pod": self.key, "error": error})
+                wake_at_s = self._now() + min(RETRY_FIRST_S * 2 ** min(self._failures - 1, 10), RETRY_MAX_S)
+            if self._finish is None:
+                await self._wait_for_change(wake_at_s)
+
+    async def _wait_for_change(self, wake_at_s: float | None) -> None:
+        now = self._now()
+        until = now + self._node.resync_s
+        renew_at_s = self._node.volumes.renew_at_s(self.uid)
+        if renew_at_s is not None:
+            until = min(until, max(renew_at_s, now + 1.0))
+        if wake_at_s is not None:
+            until = min(until, wake_at_s)
+        sleeping = asyncio.ensure_future(self._node.clock.sleep(max(0.0, until - now)))
+        changed = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait({sleeping, changed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            changed.cancel()
+        if renew_at_s is not None and self._now() >= renew_at_s:
+            self._must_refresh = True
+
+    async def _sync(self) -> float | None:
+        """Bring the pod as near to its wish as can be now; return when to look again."""
+        node = self._node
+        runtime = await node.pleg.observe(self.uid)
+        if self._must_refresh and runtime.ready_sandbox is not None:
+            self._must_refresh = False
+            await self._set_up_volumes(runtime)
+            self._waiting = {k: w for k, w in self._waiting.items() if w.reason != "CreateContainerConfigError"}
+        wake_at_s: float | None = None
+        for _ in range(ROUNDS_MAX):
+            pod = self.pod
+            self._prober.follow(pod, runtime, node.ips[0])
+            actions = decide(pod, runtime, self._prober.verdicts, self._now())
+            self._report(pod, runtime, actions)
+            wake_at_s = actions.wake_at_s
+            if actions.finish is not None:
+                self._finish = actions.finish
+                return None
+            if actions.changes_nothing:
+                break
+            self._check_stop()
+            retry_at_s = await self._carry_out(pod, runtime, actions)
+            runtime = await node.pleg.observe(self.uid)
+            if retry_at_s is not None:
+                self._prober.follow(pod, runtime, node.ips[0])
+                self._report(self.pod, runtime, decide(self.pod, runtime, self._prober.verdicts, self._now()))
+                wake_at_s = min(retry_at_s, wake_at_s or retry_at_s)
+                break
+        await self._forget_old(self.pod, runtime)
+        return wake_at_s
+
+    async def _carry_out(self, pod: Pod, runtime: RuntimePod, actions: PodActions) -> float | None:
+        """Do what was decided; return when to try again what failed."""
+        cri = self._node.cri
+        if actions.stop_sandbox and runtime.sandbox is not None:
+            message = "Pod sandbox changed, it will be killed and re-created."
+            self._node.recorder.event(pod, "Normal", "SandboxChanged", message)
+            await cri.stop_sandbox(runtime.sandbox.id)
+        if actions.sandbox_attempt is not None:
+            await self._make_sandbox(pod, runtime, actions.sandbox_attempt)
+        for kill in actions.kill:
+            await self._kill_one(pod, runtime, kill)
+        retries: list[float] = []
+        for start in actions.start:
+            self._check_stop()
+            retry_at_s = await self._start(pod, runtime, start)
+            if retry_at_s is not None:
+                retries.append(retry_at_s)
+        return min(retries, default=None)
+
+    async def _make_sandbox(self, pod: Pod, runtime: RuntimePod, attempt: int) -> None:
+        node = self._node
+        await self._set_up_volumes(runtime)
+        self._must_refresh = False
+        async with self._slot():
+            try:
+                node.cgroups.make(pod)
+                config = self._sandbox_config(pod, attempt)
+                await node.cri.run_sandbox(config)
+            except RuntimeUnavailable:
+                raise
+            except (CriError, OSError) as error:
+                message = f"Failed to create pod sandbox: {error}"
+                node.recorder.event(pod, "Warning", "FailedCreatePodSandBox", message)
+                log.warning("sandbox not made", extra={"pod": self.key, "error": error})
+                raise _Failure(message) from None
+
+    @contextlib.asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        """Wait for a turn: a machine that starts too many sandboxes at once starts them all late."""
+        await self._unless_stopped(self._node.start_slots.acquire())
+        try:
+            yield
+        finally:
+            self._node.start_slots.release()
+
+    def _sandbox_config(self, pod: Pod, attempt: int) -> pb.PodSandboxConfig:
+        node = self._node
+        return sandbox_config(
+            pod,
+            attempt,
+            hostname=naming.hostname(pod, node.cluster_domain),
+            resolver=naming.resolver(pod, node.cluster_dns, node.cluster_domain, node.host_resolver()),
+            cgroup_parent=node.cgroups.parent(pod),
+            log_directory=node.files.make_log_directory(pod),
+        )
+
+    async def _set_up_volumes(self, runtime: RuntimePod) -> None:
+        node, pod = self._node, self.pod
+        config_maps, secrets = names_in(pod)
+        for container in _all_containers(pod):
+            of_env = names_of_objects(container)
+            config_maps |= {ObjectKey(pod.metadata.namespace, name) for name in of_env[0]}
+            secrets |= {ObjectKey(pod.metadata.namespace, name) for name in of_env[1]}
+        if not node.is_hollow:
+            node.references.follow(self.uid, config_maps, secrets)
+        try:
+            self._volumes = await self._unless_stopped(node.volumes.set_up(pod, self._facts(runtime)))
+        except VolumeError as error:
+            node.recorder.event(pod, "Warning", "FailedMount", str(error))
+            raise _Failure(str(error)) from None
+
+    def _facts(self, runtime: RuntimePod) -> PodFacts:
+        sandbox = runtime.ready_sandbox
+        ips = () if sandbox is None else (self._node.ips if self._pod.spec.host_network else sandbox.ips)
+        return PodFacts(host_ips=self._node.ips, pod_ips=ips, allocatable=self._node.allocatable)
+
+    async def _start(self, pod: Pod, runtime: RuntimePod, start: Start) -> float | None:
+        """Start an attempt at a container; return when to try again if it failed."""
+        container = next(c for c in _all_containers(pod) if c.name == start.name)
+        sandbox = runtime.ready_sandbox
+        assert sandbox is not None
+        node, recorder = self._node, self._node.recorder
+        path = _field_path(pod, container)
+        config = self._sandbox_config(pod, sandbox.attempt)
+        if not self._volumes and pod.spec.volumes:
+            await self._set_up_volumes(runtime)
+        try:
+            auths = await self._unless_stopped(node.pull_secrets(pod))
+            reporter = _PullEvents(node, pod, path)
+            policy = container.image_pull_policy or ("Always" if _is_latest(container.image) else "IfNotPresent")
+            image = await self._unless_stopped(node.images.ensure(container.image, policy, config, auths, reporter))
+        except ImageError as error:
+            self._waiting[start.name] = Waiting(error.reason, error.message)
+            if error.reason == "ImagePullBackOff":
+                message = f'Back-off pulling image "{container.image}"'
+                recorder.event(pod, "Normal", "BackOff", message, field_path=path)
+            elif error.reason == "ErrImagePull":
+                message = f'Failed to pull image "{container.image}": {error.message}'
+                recorder.event(pod, "Warning", "Failed", message, field_path=path)
+            recorder.event(pod, "Warning", "Failed", f"Error: {error.reason}", field_path=path)
+            delay_s = max(0.0, error.retry_at - node.clock.monotonic())
+            # The back-off is shown as soon as it begins, like upstream's second look does.
+            return self._now() + (min(1.0, delay_s) if error.reason == "ErrImagePull" else delay_s)
+        try:
+            objects = await self._fetch_objects(pod, container)
+            facts = self._facts(runtime)
+            variables = compute_environment(pod, container, node.services(), objects, facts)
+            mounts = container_mounts(container, self._volumes, variables)
+            mounts += node.files.container_mounts(pod, container, start.attempt, facts.pod_ips)
+            request = container_config(
+                pod,
+                container,
+                start,
+                image=image,
+                variables=variables,
+                mounts=mounts,
+                memory_capacity_bytes=node.memory_capacity_bytes,
+            )
+            self._target(request, runtime, container)
+        except (ConfigError, ApiError, OSError) as error:
+            message = error.message if isinstance(error, ApiError) else str(error)
+            self._waiting[start.name] = Waiting("CreateContainerConfigError", message)
+            recorder.event(pod, "Warning", "Failed", f"Error: {message}", field_path=path)
+            return self._now() + CONFIG_RETRY_S
+        self._check_stop()
+        try:
+            container_id = await node.cri.create_container(sandbox.id, request, config)
+        except RuntimeUnavailable:
+            raise
+        except CriError as error:
+            self._waiting[start.name] = Waiting("CreateContainerError", error.message)
+            recorder.event(pod, "Warning", "Failed", f"Error: {error.message}", field_path=path)
+            return self._now() + CONFIG_RETRY_S
+        recorder.event(pod, "Normal", "Created", f"Created container: {start.name}", field_path=path)
+        try:
+            await node.cri.start_container(container_id)
+        except RuntimeUnavailable:
+            raise
+        except CriError as error:
+            self._waiting[start.name] = Waiting("RunContainerError", error.message)
+            recorder.event(pod, "Warning", "Failed", f"Error: {error.message}", field_path=path)
+            return None
+        self._waiting.pop(start.name, None)
+        recorder.event(pod, "Normal", "Started", f"Started container {start.name}", field_path=path)
+        log.info("container started", extra={"pod": self.key, "container": start.name, "attempt": start.attempt})
+        await self._post_start(pod, container, container_id, runtime, path)
+        return None
+
+    def _target(self, request: pb.ContainerConfig, runtime: RuntimePod, container: AnyContainer) -> None:
+        """Let an ephemeral container see the processes of the one it is aimed at."""
+        name = getattr(container, "target_container_name", "")
+        if not name:
+            return
+        target = next((r for r in runtime.running if r.name == name), None)
+        if target is None:
+            raise ConfigError(f"unable to find target container {name}")
+        options = request.linux.security_context.namespace_options
+        options.pid, options.target_id = pb.TARGET, target.id
+
+    async def _fetch_objects(self, pod: Pod, container: AnyContainer) -> _FetchedObjects:
+        config_maps, secrets = names_of_objects(container)
+        namespace = pod.metadata.namespace
+        fetched = _FetchedObjects({}, {})
+        for name in sorted(config_maps):
+            config_map = await self._unless_stopped(self._node.references.config_map(ObjectKey(namespace, name)))
+            fetched.config_maps[name] = config_map
+        for name in sorted(secrets):
+            secret = await self._unless_stopped(self._node.references.secret(ObjectKey(namespace, name)))
+            fetched.secrets[name] = secret
+        return fetched
+
+    async def _post_start(
+        self, pod: Pod, container: AnyContainer, container_id: str, runtime: RuntimePod, path: str
+    ) -> None:
+        hook = container.lifecycle.post_start if container.lifecycle is not None else None
+        if hook is None:
+            return
+        try:
+            await self._unless_stopped(self._hook(pod, container, container_id, runtime, "post_start"))
+        except HookFailed as error:
+            self._node.recorder.event(pod, "Warning", "FailedPostStartHook", str(error), field_path=path)
+            self._event_killing(pod, path, f"FailedPostStartHook: container {container.name} will be killed")
+            await self._node.cri.stop_container(container_id, STOP_GRACE_MIN_S)
+
+    async def _hook(
+        self, pod: Pod, container: AnyContainer, container_id: str, runtime: RuntimePod, which: str
+    ) -> None:
+        handler = getattr(container.lifecycle, which)
+        facts = self._facts(runtime)
+        host = facts.pod_ips[0] if facts.pod_ips else ""
+        await run_hook(handler, container, container_id, host, self._node.cri, self._node.http, self._node.clock)
+
+    async def _forget_old(self, pod: Pod, runtime: RuntimePod) -> None:
+        containers, sandboxes = to_forget(pod, runtime)
+        by_id = {record.id: record for record in runtime.containers}
+        for container_id in containers:
+            await self._node.cri.remove_container(container_id)
+            record = by_id[container_id]
+            self._node.files.remove_attempt(pod, record.name, record.attempt)
+        for sandbox_id in sandboxes:
+            await self._node.cri.remove_sandbox(sandbox_id)
+
+    # Reporting
+
+    def _report(self, pod: Pod, runtime: RuntimePod, actions: PodActions) -> None:
+        waiting = dict(self._waiting)
+        for backoff in actions.backoffs:
+            delay = _go_duration(backoff.delay_s)
+            who = f"{pod.metadata.name}_{pod.metadata.namespace}({self.uid})"
+            message = f"back-off {delay} restarting failed container={backoff.name} pod={who}"
+            waiting[backoff.name] = Waiting("CrashLoopBackOff", message)
+            last = runtime.newest(backoff.name)
+            if last is not None and self._told_backoffs.get(backoff.name) != last.id:
+                self._told_backoffs[backoff.name] = last.id
+                container = next(c for c in _all_containers(pod) if c.name == backoff.name)
+                text = f"Back-off restarting failed container {backoff.name} in pod {who}"
+                self._node.recorder.event(pod, "Warning", "BackOff", text, field_path=_field_path(pod, container))
+        self._set_status(pod, runtime, waiting, actions.finish)
+
+    def _set_status(self, pod: Pod, runtime: RuntimePod, waiting: Mapping[str, Waiting], finish: Finish | None) -> None:
+        if self._is_gone:
+            return
+        around = Circumstances(
+            host_ips=self._node.ips,
+            verdicts=self._prober.verdicts,
+            waiting=waiting,
+            finish=finish,
+            is_stopping=self._stop.is_set() or finish is not None,
+        )
+        self._node.statuses.set(pod, compute_status(pod, runtime, around, self._now()))
+
+    def _unhealthy(self, pod: Pod, name: str, message: str) -> None:
+        container = next((c for c in _all_containers(pod) if c.name == name), None)
+        path = _field_path(pod, container) if container is not None else ""
+        self._node.recorder.event(pod, "Warning", "Unhealthy", message, field_path=path)
+
+    def _event_killing(self, pod: Pod, path: str, message: str) -> None:
+        self._node.recorder.event(pod, "Normal", "Killing", message, field_path=path)
+
+    # Terminating
+
+    def _shrink_grace(self) -> None:
+        now = self._node.clock.monotonic()
+        deadline = now + grace_period_s(self._pod)
+        self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
+
+    async def _terminate(self) -> None:
+        """Stop every container, then the sandbox; return when nothing runs."""
+        node = self._node
+        self._prober.stop_liveness()
+        if self._deadline is None:
+            self._shrink_grace()
+        while True:
+            self._changed.clear()
+            runtime = await node.pleg.observe(self.uid)
+            self._set_status(self.pod, runtime, {}, self._finish)
+            if not runtime.running:
+                break
+            deadline = self._deadline
+            stopping = asyncio.ensure_future(self._stop_all(runtime))
+            try:
+                while not stopping.done() and self._deadline == deadline:
+                    changed = asyncio.ensure_future(self._changed.wait())
+                    await asyncio.wait({stopping, changed}, return_when=asyncio.FIRST_COMPLETED)
+                    changed.cancel()
+                    self._changed.clear()
+                if stopping.done():
+                    stopping.result()
+            finally:
+                # A shorter grace period starts this over: the runtime is told the new one.
+                stopping.cancel()
+                await asyncio.gather(stopping, return_exceptions=True)
+        for sandbox in runtime.sandboxes:
+            if sandbox.is_ready or sandbox is runtime.sandbox:
+                await node.cri.stop_sandbox(sandbox.id)
+        runtime = await node.pleg.observe(self.uid)
+        self._set_status(self.pod, runtime, {}, self._finish)
+        log.info("pod stopped", extra={"pod": self.key})
+
+    async def _stop_all(self, runtime: RuntimePod) -> None:
+        for group in stop_order(self._pod, runtime):
+            await asyncio.gather(*(self._stop_one(runtime, record) for record in group))
+
+    async def _stop_one(self, runtime: RuntimePod, record: ContainerRecord, grace_s: int | None = None) -> None:
+        """Run the preStop hook, then ask the container to end, and kill it when its time is over."""
+        node, pod = self._node, self._pod
+        container = next((c for c in _all_containers(pod) if c.name == record.name), None)
+        path = _field_path(pod, container) if container is not None else ""
+        began = node.clock.monotonic()
+
+        def left_s() -> float:
+            if grace_s is not None:
+                return grace_s - (node.clock.monotonic() - began)
+            return (self._deadline or 0.0) - node.clock.monotonic()
+
+        if record.id not in self._hooked:
+            self._hooked.add(record.id)
+            if grace_s is None:
+                self._event_killing(pod, path, f"Stopping container {record.name}")
+            lifecycle = container.lifecycle if container is not None else None
+            if container is not None and lifecycle is not None and lifecycle.pre_stop is not None and left_s() > 0:
+                try:
+                    async with asyncio.timeout(left_s()):
+                        await self._hook(pod, container, record.id, runtime, "pre_stop")
+                except (HookFailed, TimeoutError) as error:
+                    message = str(error) or "PreStopHook did not end in the grace period"
+                    node.recorder.event(pod, "Warning", "FailedPreStopHook", message, field_path=path)
+        try:
+            await node.cri.stop_container(record.id, max(STOP_GRACE_MIN_S, round(left_s())))
+        except CriError as error:
+            if not error.is_absent:
+                raise
+
+    async def _kill_one(self, pod: Pod, runtime: RuntimePod, kill: Kill) -> None:
+        """Stop one container of a pod that goes on."""
+        container = next(c for c in _all_containers(pod) if c.name == kill.name)
+        self._event_killing(pod, _field_path(pod, container), kill.message)
+        grace_s = grace_period_s(pod)
+        probe = container.liveness_probe if kill.from_liveness_probe else None
+        probe = container.startup_probe if kill.from_startup_probe else probe
+        if probe is not None and probe.termination_grace_period_seconds is not None:
+            grace_s = probe.termination_grace_period_seconds
+        record = next(r for r in runtime.containers if r.id == kill.container_id)
+        await self._unless_stopped(self._stop_one(runtime, record, grace_s))
+
+    # Terminated
+
+    async def _clean_up(self) -> None:
+        """Give back what only running containers need."""
+        self._prober.stop_all()
+        self._node.references.follow(self.uid, set(), set())
+        self._node.volumes.tear_down(self.uid)
+        self._node.cgroups.remove(self.uid)
+
+    async def _remove(self) -> None:
+        """Remove the last traces here, then the object at the API server, if it is still this pod."""
+        node = self._node
+        runtime = await node.pleg.observe(self.uid)
+        if not self._is_gone:
+            await node.statuses.flush(self.uid)
+        for sandbox in runtime.sandboxes:
+            await node.cri.remove_sandbox(sandbox.id)
+        for record in runtime.containers:
+            with contextlib.suppress(CriError):
+                await node.cri.remove_container(record.id)
+        node.volumes.tear_down(self.uid)
+        node.cgroups.remove(self.uid)
+        node.files.remove_logs(self.key.namespace, self.key.name, self.uid)
+        await node.pleg.observe(self.uid)
+        while not self._is_gone:
+            self._changed.clear()
+            try:
+                await node.client.delete(pods.RESOURCE, self.key, grace_period_s=0, uid=self.uid)
+            except (NotFound, Conflict):
+                break
+            # Finalizers may keep the object; the deletion is tried again when it changes.
+            await self._wait_for_change(None)
+
+    # Waiting
+
+    def _now(self) -> float:
+        return self._node.clock.now()
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise _Interrupted
+
+    async def _unless_stopped(self, wait: Awaitable[T]) -> T:
+        """Return what `wait` gives, or break it off and raise when the pod is to be stopped."""
+        waiting = asyncio.ensure_future(wait)
+        stopped = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                return waiting.result()
+            raise _Interrupted
+        finally:
+            stopped.cancel()
+            if not waiting.done():
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+
+    async def _retrying(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Carry out one step of the way out, again and again until it succeeds."""
+        failures = 0
+        while True:
+            try:
+                await step()
+                return
+            except (CriError, ApiError, OSError) as error:
+                failures += 1
+                level = logging.DEBUG if isinstance(error, RuntimeUnavailable) else logging.WARNING
+                log.log(level, "pod not stopped yet, trying again", extra={"pod": self.key, "error": error})
+                await self._node.clock.sleep(min(RETRY_FIRST_S * 2 ** min(failures - 1, 10), 5.0))
+
+
+@dataclass(slots=True)
+class _FetchedObjects:
+    """The ConfigMaps and Secrets of one container's environment."""
+
+    config_maps: dict[str, ConfigMap | None]
+    secrets: dict[str, Secret | None]
+
+    def config_map(self, name: str) -> ConfigMap | None:
+        return self.config_maps[name]
+
+    def secret(self, name: str) -> Secret | None:
+        return self.secrets[name]
+
+
+class _PullEvents(PullReporter):
+    """Makes events of what happens with an image."""
+
+    def __init__(self, node: Node, pod: Pod, path: str) -> None:
+        self._node = node
+        self._pod = pod
+        self._path = path
+
+    def _event(self, reason: str, message: str) -> None:
+        self._node.recorder.event(self._pod, "Normal", reason, message, field_path=self._path)
+
+    def pulling(self, image: str) -> None:
+        self._event("Pulling", f'Pulling image "{image}"')
+
+    def pulled(self, image: str, took_s: float, size_bytes: int) -> None:
+        took = f"{took_s:.3f}s"
+        size = f"Image size: {size_bytes} bytes."
+        self._event("Pulled", f'Successfully pulled image "{image}" in {took} ({took} including waiting). {size}')
+
+    def present(self, image: str) -> None:
+        self._event("Pulled", f'Container image "{image}" already present on machine')
+
+
+def orphan(runtime: RuntimePod) -> Pod:
+    """Return a pod object for what runs here though the API knows nothing of it: enough to stop it properly."""
+    grace = runtime.sandbox.grace_period_s if runtime.sandbox is not None else STOP_GRACE_MIN_S
+    metadata = ObjectMeta(name=runtime.name, namespace=runtime.namespace, uid=runtime.uid)
+    return Pod(metadata=metadata, spec=PodSpec(termination_grace_period_seconds=grace))
+
+
+def _all_containers(pod: Pod) -> list[AnyContainer]:
+    return [*pod.spec.init_containers, *pod.spec.containers, *pod.spec.ephemeral_containers]
+
+
+def _field_path(pod: Pod, container: AnyContainer) -> str:
+    lists: dict[str, Sequence[AnyContainer]] = {
+        "initContainers": pod.spec.init_containers,
+        "containers": pod.spec.containers,
+        "ephemeralContainers": pod.spec.ephemeral_containers,
+    }
+    for name, containers in lists.items():
+        if any(candidate.name == container.name for candidate in containers):
+            return f"spec.{name}{{{container.name}}}"
+    return ""
+
+
+def _is_latest(image: str) -> bool:
+    last = image.rsplit("/", 1)[-1]
+    return "@" not in last and (":" not in last or last.endswith(":latest"))
+
+
+def _go_duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"

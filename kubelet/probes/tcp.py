@@ -1,0 +1,22 @@
+"""TCP probes: a connection that must open."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from kubelet.probes.streak import Result
+
+
+async def probe(host: str, port: int, timeout_s: float) -> Result:
+    """Open a connection and close it."""
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), timeout_s)
+    except TimeoutError:
+        return Result(False, f"dial tcp {host}:{port}: i/o timeout")
+    except OSError as error:
+        return Result(False, f"dial tcp {host}:{port}: connect: {(error.strerror or str(error)).lower()}")
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return Result(True)

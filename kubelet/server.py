@@ -1,0 +1,318 @@
+"""The kubelet's HTTPS server: logs, exec, attach and port-forward for the API server, and what operators read.
+
+Paths are upstream's. Only a client whose certificate puts it in `system:kubelet-api-admins` or `system:masters` gets
+in. Streams are relayed byte for byte to the address that the runtime gives: what they mean is between kubectl and it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import msgspec
+from aiohttp import web
+
+from api.core.pod import Pod
+from api.timestamps import parse
+from component import health, relay
+from component.serve import Identity, server_context
+from kubelet import logs, stats
+from kubelet.cgroups import Cgroups
+from kubelet.logs import LogOptions
+from kubelet.runtime.cri import Cri, CriError
+from kubelet.runtime.pleg import Pleg
+from kubelet.runtime.records import ContainerRecord, RuntimePod
+from proto.cri import api_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+ADMITTED = frozenset({"system:kubelet-api-admins", "system:masters"})
+HOLLOW_LOG = "This node is hollow: its containers exist only in memory, and say nothing.\n"
+
+_STREAM = re.compile(r"/(exec|attach)/([^/]+)/([^/]+)/([^/]+)|/(portForward)/([^/]+)/([^/]+)")
+
+
+class _Refused(Exception):
+    """A request that cannot be served; the message is the body."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What the server shows, of one node."""
+
+    node_name: str
+    cri: Cri
+    pleg: Pleg
+    pods: Callable[[], list[Pod]]
+    cgroups: Cgroups | None
+    now: Callable[[], float]
+    ready: Mapping[str, health.Check]
+    is_hollow: bool = False
+
+
+class Server:
+    """Serves one node."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
+        self._board: relay.Switchboard | None = None
+
+    async def start(self, host: str, port: int, identity: Identity) -> None:
+        """Listen until `close`.
+
+        Raises:
+            OSError: the port is taken; the message names it.
+        """
+        app = web.Application(middlewares=[self._admit], client_max_size=1 << 16)
+        app.add_routes(health.routes(self._served.ready))
+        app.add_routes(
+            [
+                web.get("/containerLogs/{namespace}/{pod}/{container}", self._logs),
+                web.get("/pods", self._pods),
+                web.get("/stats/summary", self._summary),
+                web.route("*", "/exec/{rest:.*}", self._not_an_upgrade),
+                web.route("*", "/attach/{rest:.*}", self._not_an_upgrade),
+                web.route("*", "/portForward/{rest:.*}", self._not_an_upgrade),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+        await self._runner.setup()
+        assert self._runner.server is not None
+        self._board = relay.Switchboard(self._runner.server, self._takes, self._upgrade)
+        context = server_context(identity, client_certificates=ssl.CERT_REQUIRED)
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(self._board, host or None, port, ssl=context)
+
+    async def close(self) -> None:
+        """Stop listening, and end every connection."""
+        if self._listener is not None:
+            self._listener.close()
+        if self._board is not None:
+            await self._board.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    # Who gets in
+
+    @web.middleware
+    async def _admit(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        cert = request.transport.get_extra_info("peercert") if request.transport is not None else None
+        if not is_admitted(cert):
+            return web.Response(status=403, text="Forbidden: your certificate is in no group that may use this node\n")
+        try:
+            response: web.StreamResponse = await handler(request)
+        except _Refused as refused:
+            return web.Response(status=refused.status, text=refused.message)
+        except CriError as error:
+            return web.Response(status=500, text=error.message)
+        return response
+
+    # Ordinary requests
+
+    async def _not_an_upgrade(self, request: web.Request) -> web.Response:
+        raise _Refused(400, "Upgrade request required")
+
+    async def _pods(self, _: web.Request) -> web.Response:
+        body = msgspec.json.encode(
+            {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._served.pods()}
+        )
+        return web.Response(body=body, content_type="application/json")
+
+    async def _summary(self, _: web.Request) -> web.Response:
+        served = self._served
+        pods = [(pod, served.pleg.get(pod.metadata.uid)) for pod in served.pods()]
+        body = stats.summary(served.node_name, pods, served.cgroups, served.now())
+        return web.Response(body=msgspec.json.encode(body), content_type="application/json")
+
+    async def _logs(self, request: web.Request) -> web.StreamResponse:
+        match = request.match_info
+        pod = self._pod(match["namespace"], match["pod"])
+        name = match["container"]
+        self._check_container(pod, name)
+        options = self._options(request.query)
+        previous = request.query.get("previous", "") in ("true", "1")
+        if self._served.is_hollow:
+            return web.Response(text=HOLLOW_LOG)
+        record = self._record(pod, name, previous)
+        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        response.enable_chunked_encoding()
+        pieces = logs.read(Path(record.log_path), options, lambda: self._is_running(pod.metadata.uid, record.id))
+        try:
+            first = await anext(pieces, None)
+        except FileNotFoundError:
+            raise _Refused(404, f"the log of container {name} is not there: {record.log_path}") from None
+        await response.prepare(request)
+        if first is not None:
+            await response.write(first)
+            async for piece in pieces:
+                await response.write(piece)
+        await response.write_eof()
+        return response
+
+    def _options(self, query: Mapping[str, str]) -> LogOptions:
+        since = None
+        if "sinceSeconds" in query:
+            since = self._served.now() - _integer(query, "sinceSeconds", 1)
+        elif query.get("sinceTime"):
+            try:
+                since = parse(query["sinceTime"])
+            except ValueError as error:
+                raise _Refused(400, f"sinceTime: {error}") from None
+        return LogOptions(
+            follow=query.get("follow", "") in ("true", "1"),
+            timestamps=query.get("timestamps", "") in ("true", "1"),
+            since_s=since,
+            tail_lines=_integer(query, "tailLines", 0) if query.get("tailLines") else None,
+            limit_bytes=_integer(query, "limitBytes", 1) if query.get("limitBytes") else None,
+        )
+
+    def _is_running(self, uid: str, container_id: str) -> bool:
+        return any(record.id == container_id for record in self._served.pleg.get(uid).running)
+
+    # Upgrades
+
+    def _takes(self, method: str, target: str) -> bool:
+        return target.startswith(("/exec/", "/attach/", "/portForward/"))
+
+    async def _upgrade(self, upgrade: relay.Upgrade) -> None:
+        if not is_admitted(upgrade.peer_cert):
+            await self._refuse(upgrade, 403, "Forbidden: your certificate is in no group that may use this node")
+            return
+        try:
+            url = await self._stream_url(upgrade.target)
+        except _Refused as refused:
+            await self._refuse(upgrade, refused.status, refused.message)
+            return
+        except CriError as error:
+            await self._refuse(upgrade, 500, error.message)
+            return
+        parts = urlsplit(url)
+        host, port = parts.hostname or "127.0.0.1", parts.port or 80
+        try:
+            onward = await relay.dial(host, port)
+        except (OSError, TimeoutError) as error:
+            await self._refuse(upgrade, 502, f"the container runtime's streaming server at {host}:{port}: {error}")
+            return
+        headers = [("Host", f"{host}:{port}")]
+        headers += [(name, value) for name, value in upgrade.headers if name.lower() not in _NOT_ONWARD]
+        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        try:
+            answer = await relay.request_upgrade(onward, upgrade.method, target, headers)
+        except (relay.BadHead, OSError, TimeoutError) as error:
+            onward.abort()
+            await self._refuse(upgrade, 502, f"the container runtime's streaming server: {error}")
+            return
+        if not answer.switched:
+            body = await relay.read_body(onward, answer.headers)
+            await onward.close()
+            await upgrade.refuse(answer.status, body, "text/plain")
+            return
+        await relay.send_switch(upgrade.connection, answer.headers)
+        await relay.relay(upgrade.connection, onward)
+
+    async def _refuse(self, upgrade: relay.Upgrade, status: int, message: str) -> None:
+        await upgrade.refuse(status, message.encode(), "text/plain")
+
+    async def _stream_url(self, target: str) -> str:
+        parts = urlsplit(target)
+        query = parse_qs(parts.query, keep_blank_values=True)
+        found = _STREAM.fullmatch(parts.path)
+        if found is None:
+            raise _Refused(404, f"no such path: {parts.path}")
+        if found[5]:
+            pod = self._pod(unquote(found[6]), unquote(found[7]))
+            sandbox = self._served.pleg.get(pod.metadata.uid).ready_sandbox
+            if sandbox is None and not self._served.is_hollow:
+                raise _Refused(400, f"pod {pod.metadata.name} is not running")
+            ports = [int(port) for value in query.get("port", []) for port in value.split(",") if port.isdecimal()]
+            return await self._served.cri.port_forward_url(sandbox.id if sandbox else "", ports)
+        pod, name = self._pod(unquote(found[2]), unquote(found[3])), unquote(found[4])
+        self._check_container(pod, name)
+        record = self._served.pleg.get(pod.metadata.uid).newest(name)
+        if record is None or not record.is_running:
+            raise _Refused(500, f"container {name} in pod {pod.metadata.name} is not running")
+        stdin, stdout, stderr, tty = (_is_set(query, key) for key in ("input", "output", "error", "tty"))
+        if not (stdin or stdout or stderr):
+            raise _Refused(400, "you must specify at least 1 of stdin, stdout, stderr")
+        if found[1] == "exec":
+            return await self._served.cri.exec_url(
+                pb.ExecRequest(
+                    container_id=record.id,
+                    cmd=query.get("command", []),
+                    tty=tty,
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr and not tty,
+                )
+            )
+        return await self._served.cri.attach_url(
+            pb.AttachRequest(container_id=record.id, tty=tty, stdin=stdin, stdout=stdout, stderr=stderr and not tty)
+        )
+
+    # Finding things
+
+    def _pod(self, namespace: str, name: str) -> Pod:
+        for pod in self._served.pods():
+            if pod.metadata.name == name and pod.metadata.namespace == namespace:
+                return pod
+        raise _Refused(404, f'pod "{name}" not found in namespace "{namespace}" on this node')
+
+    def _check_container(self, pod: Pod, name: str) -> None:
+        spec = pod.spec
+        known = [c.name for c in [*spec.containers, *spec.init_containers]] + [c.name for c in spec.ephemeral_containers]
+        if name not in known:
+            raise _Refused(404, f"container {name} not found in pod {pod.metadata.name}")
+
+    def _record(self, pod: Pod, name: str, previous: bool) -> ContainerRecord:
+        runtime: RuntimePod = self._served.pleg.get(pod.metadata.uid)
+        attempts = runtime.attempts(name)
+        if previous:
+            if len(attempts) < 2:
+                raise _Refused(400, f'previous terminated container "{name}" in pod "{pod.metadata.name}" not found')
+            return attempts[1]
+        if not attempts:
+            waiting = next(
+                (s.state.waiting.reason for s in pod.status.container_statuses if s.name == name and s.state.waiting),
+                "ContainerCreating",
+            )
+            raise _Refused(400, f'container "{name}" in pod "{pod.metadata.name}" is waiting to start: {waiting}')
+        return attempts[0]
+
+
+_NOT_ONWARD = frozenset({"host", "authorization", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
+
+
+def is_admitted(cert: Mapping[str, Any] | None) -> bool:
+    """Whether a verified client certificate (as getpeercert gives it) is of a group that may use the node."""
+    if not cert:
+        return False
+    groups = {value for names in cert.get("subject", ()) for key, value in names if key == "organizationName"}
+    return bool(groups & ADMITTED)
+
+
+def _is_set(query: Mapping[str, list[str]], key: str) -> bool:
+    return query.get(key, [""])[0] in ("1", "true")
+
+
+def _integer(query: Mapping[str, str], key: str, least: int) -> int:
+    try:
+        value = int(query[key])
+    except ValueError:
+        raise _Refused(400, f"{key}: {query[key]!r} is not a number") from None
+    if value < least:
+        raise _Refused(400, f"{key}: must be at least {least}")
+    return value

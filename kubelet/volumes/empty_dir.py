@@ -1,0 +1,25 @@
+"""emptyDir: a directory that lives as long as its pod; on disk, or in memory (medium Memory) with a size limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from api.core.volumes import EmptyDirVolumeSource
+from api.quantity import units
+from kubelet.volumes import mounts
+from kubelet.volumes.ownership import give_to_group
+
+
+def set_up(directory: Path, source: EmptyDirVolumeSource, group: int | None) -> None:
+    """Make the directory once; later calls leave it and its content alone. Raises OSError."""
+    is_new = not directory.exists()
+    directory.mkdir(parents=True, exist_ok=True)
+    if source.medium == "Memory" and not mounts.is_mount(directory):
+        limit = units(source.size_limit) if source.size_limit else None
+        mounts.mount_tmpfs(directory, limit, 0o777)
+        is_new = True
+    if is_new:
+        # Any user of any container may write here.
+        directory.chmod(0o777)
+        if group is not None:
+            give_to_group(directory, group)

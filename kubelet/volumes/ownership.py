@@ -1,0 +1,25 @@
+"""fsGroup: volumes that belong to a group which every container of the pod is in."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+_SHARED = 0o660
+_SEARCHED = 0o110
+
+
+def give_to_group(root: Path, group: int) -> None:
+    """Give a tree to `group`, readable and writable by it; what is made in it later belongs to the group too."""
+    for directory, _, files in os.walk(root):
+        os.chown(directory, -1, group)
+        mode = stat.S_IMODE(os.stat(directory).st_mode)
+        os.chmod(directory, mode | _SHARED | _SEARCHED | stat.S_ISGID)
+        for name in files:
+            path = Path(directory, name)
+            if path.is_symlink():
+                os.lchown(path, -1, group)
+                continue
+            os.chown(path, -1, group)
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | _SHARED)

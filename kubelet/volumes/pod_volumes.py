@@ -1,0 +1,161 @@
+"""All volumes of a pod: set up before its containers, refreshed while they run, taken down after them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from api.core.pod import Pod
+from api.core.volumes import Volume, VolumeMount
+from api.errors import ApiError
+from kubelet.downward import PodFacts
+from kubelet.environment import ConfigError, expand
+from kubelet.lifecycle import AnyContainer
+from kubelet.paths import Paths
+from kubelet.references import References
+from kubelet.volumes import atomic_writer, empty_dir, host_path, mounts
+from kubelet.volumes.files import compute_payload
+from kubelet.volumes.payload import PayloadError
+from kubelet.volumes.tokens import TokenSource
+from proto.cri import api_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+_PROPAGATIONS = {
+    "None": pb.PROPAGATION_PRIVATE,
+    "HostToContainer": pb.PROPAGATION_HOST_TO_CONTAINER,
+    "Bidirectional": pb.PROPAGATION_BIDIRECTIONAL,
+}
+
+
+class VolumeError(Exception):
+    """A volume cannot be set up now; the message is the FailedMount event's."""
+
+
+class PodVolumes:
+    """Volumes of one node's pods, on its disk."""
+
+    def __init__(self, paths: Paths, references: References, tokens: TokenSource) -> None:
+        self._paths = paths
+        self._references = references
+        self._tokens = tokens
+
+    async def set_up(self, pod: Pod, facts: PodFacts) -> dict[str, Path]:
+        """Set up every volume and return where each is. Safe to call again: then it refreshes.
+
+        Raises:
+            VolumeError: one cannot be set up; others may be.
+        """
+        return {volume.name: await self._set_up(pod, volume, facts) for volume in pod.spec.volumes}
+
+    async def _set_up(self, pod: Pod, volume: Volume, facts: PodFacts) -> Path:
+        try:
+            return await self._set_up_one(pod, volume, facts)
+        except ApiError as error:
+            raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error.message}') from None
+        except (PayloadError, host_path.WrongKind, OSError) as error:
+            raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from None
+
+    async def _set_up_one(self, pod: Pod, volume: Volume, facts: PodFacts) -> Path:
+        uid = pod.metadata.uid
+        security = pod.spec.security_context
+        group = security.fs_group if security is not None else None
+        if volume.host_path is not None:
+            return host_path.set_up(volume.host_path)
+        if volume.empty_dir is not None:
+            directory = self._paths.volume(uid, "empty-dir", volume.name)
+            empty_dir.set_up(directory, volume.empty_dir, group)
+            return directory
+        kind = _kind_of_files(volume)
+        if kind is None:
+            raise PayloadError("a volume of a kind that this kubelet does not serve yet")
+        directory = self._paths.volume(uid, kind, volume.name)
+        payload = await compute_payload(pod, volume, self._references, self._tokens, facts)
+        directory.mkdir(parents=True, exist_ok=True)
+        if kind in ("secret", "projected") and not mounts.is_mount(directory):
+            # Secrets stay off the disk, where we may mount.
+            with contextlib.suppress(PermissionError):
+                mounts.mount_tmpfs(directory)
+        directory.chmod(0o755)
+        atomic_writer.write(directory, payload, group)
+        return directory
+
+    def renew_at_s(self, uid: str) -> float | None:
+        """Return when the pod's volumes should be set up again, by the wall clock, though nothing changes."""
+        return self._tokens.renew_at_s(uid)
+
+    def tear_down(self, uid: str) -> None:
+        """Unmount and delete all of a pod's volumes. Safe to call again. Raises OSError."""
+        self._tokens.forget(uid)
+        directory = self._paths.pod(uid)
+        if not directory.exists():
+            return
+        for point in mounts.mounts_below(directory):
+            mounts.unmount(point)
+        if mounts.mounts_below(directory):
+            raise OSError(f"{directory} is still mounted; not deleting what may not be the pod's")
+        shutil.rmtree(directory)
+
+    def uids(self) -> set[str]:
+        """Return UIDs of pods that have anything on disk."""
+        with contextlib.suppress(FileNotFoundError):
+            return set(os.listdir(self._paths.pods))
+        return set()
+
+
+def _kind_of_files(volume: Volume) -> str | None:
+    if volume.config_map is not None:
+        return "configmap"
+    if volume.secret is not None:
+        return "secret"
+    if volume.downward_api is not None:
+        return "downward-api"
+    return "projected" if volume.projected is not None else None
+
+
+def container_mounts(
+    container: AnyContainer, volumes: Mapping[str, Path], variables: Mapping[str, str]
+) -> list[pb.Mount]:
+    """Return the mounts of a container's volumes.
+
+    Raises:
+        ConfigError: a volume or a subPath is not there, or leads out of its volume.
+    """
+    return [_mount(mount, volumes, variables) for mount in container.volume_mounts]
+
+
+def _mount(mount: VolumeMount, volumes: Mapping[str, Path], variables: Mapping[str, str]) -> pb.Mount:
+    source = volumes.get(mount.name)
+    if source is None:
+        raise ConfigError(f'cannot find volume "{mount.name}" to mount into container')
+    below = expand(mount.sub_path_expr, variables) if mount.sub_path_expr else mount.sub_path
+    if below:
+        if below.startswith("/") or ".." in below.split("/"):
+            raise ConfigError(f'subPath "{below}" must be relative and may not contain ".."')
+        source = _sub_path(source, below, mount.name)
+    path = mount.mount_path if mount.mount_path.startswith("/") else f"/{mount.mount_path}"
+    return pb.Mount(
+        container_path=path,
+        host_path=str(source),
+        readonly=mount.read_only,
+        propagation=_PROPAGATIONS[mount.mount_propagation or "None"],
+    )
+
+
+def _sub_path(volume: Path, below: str, name: str) -> Path:
+    """Return the place below a volume, made as a directory if missing; links are followed, but not out of it."""
+    root = volume.resolve()
+    wanted = (volume / below).resolve()
+    if wanted != root and root not in wanted.parents:
+        raise ConfigError(f'subPath "{below}" leads out of volume "{name}"')
+    if not wanted.exists():
+        try:
+            wanted.mkdir(parents=True)
+            wanted.chmod(root.stat().st_mode & 0o777)
+        except OSError as error:
+            raise ConfigError(f'failed to prepare subPath for volumeMount "{name}": {error}') from None
+    return wanted
