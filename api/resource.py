@@ -123,7 +123,7 @@ class Resource(Generic[T]):
     generation: bool = False
     """metadata.generation is 1 at create and grows when anything but metadata and status changes."""
     columns: Sequence[Column[T]] = ()
-    """After Name, which every kind has first; empty means Name and Age."""
+    """After Name, which is first unless it is among these; empty means Name and Age."""
     selectable_fields: Mapping[str, Callable[[T], str]] = field(default_factory=dict)
     """Beside metadata.name and metadata.namespace, e.g. {"spec.nodeName": lambda pod: pod.spec.node_name}."""
     graceful_period_s: Callable[[T, int | None], int | None] | None = None

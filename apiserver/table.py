@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from api import timestamps
+from api.columns import AGE
 from api.errors import BadRequest, NotAcceptable
 from api.resource import Column, Resource
 from api.schema import Struct
@@ -30,12 +30,6 @@ _NAME: Final[Column[Any]] = Column(
     lambda obj, now: obj.metadata.name,
     "Name must be unique within a namespace. Cannot be updated.",
     format="name",
-)
-_AGE: Final[Column[Any]] = Column(
-    "Age",
-    "string",
-    lambda obj, now: timestamps.age(obj.metadata.creation_timestamp, now),
-    "Time since the object was created.",
 )
 
 
@@ -90,8 +84,9 @@ def include_object(query: str) -> IncludeObject:
 
 
 def columns_of(resource: Resource[Any]) -> Sequence[Column[Any]]:
-    """Return all columns of a kind, Name first."""
-    return (_NAME, *(resource.columns or (_AGE,)))
+    """Return all columns of a kind: Name first, but for kinds that show it elsewhere (Event)."""
+    columns = tuple(resource.columns) or (AGE,)
+    return columns if any(column.name == "Name" for column in columns) else (_NAME, *columns)
 
 
 def column_definitions(resource: Resource[Any]) -> list[dict[str, Any]]:

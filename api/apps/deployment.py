@@ -1,12 +1,19 @@
-"""TODO."""
+"""Deployment: pods of one template, brought from one version to the next step by step.
+
+It owns one ReplicaSet a version of its template; `rollout undo` goes back to an older one.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
+from api import validation as v
+from api.apps.replicaset import check_selector_and_template
+from api.columns import AGE, workload_columns
 from api.core.pod import PodTemplateSpec
+from api.core.pod_defaults import default_template
 from api.meta import LabelSelector, ObjectMeta
-from api.resource import Resource
+from api.resource import Column, Resource
 from api.schema import Int32, Int64, IntOrString, Struct, Time, always, field, wire
 
 
@@ -61,6 +68,108 @@ class Deployment(Struct):
     status: Annotated[DeploymentStatus, wire(3)] = field(default_factory=DeploymentStatus)
 
 
+def default(deployment: Deployment) -> None:
+    """One replica, replaced by rolling updates of a quarter at a time; ten old versions are kept."""
+    spec = deployment.spec
+    if spec.replicas is None:
+        spec.replicas = 1
+    if spec.revision_history_limit is None:
+        spec.revision_history_limit = 10
+    if spec.progress_deadline_seconds is None:
+        spec.progress_deadline_seconds = 600
+    spec.strategy.type = spec.strategy.type or "RollingUpdate"
+    if spec.strategy.type == "RollingUpdate":
+        rolling = spec.strategy.rolling_update = spec.strategy.rolling_update or RollingUpdateDeployment()
+        if rolling.max_unavailable is None:
+            rolling.max_unavailable = "25%"
+        if rolling.max_surge is None:
+            rolling.max_surge = "25%"
+    default_template(spec.template)
+
+
+def validate(new: Deployment, old: Deployment | None) -> v.Errors:
+    """Check numbers, selector, template and strategy; the selector never changes."""
+    spec = new.spec
+    yield from v.check_not_negative("spec.replicas", spec.replicas)
+    yield from check_selector_and_template(spec.selector, spec.template, "Deployment")
+    yield from _check_strategy("spec.strategy", spec.strategy)
+    yield from v.check_not_negative("spec.minReadySeconds", spec.min_ready_seconds)
+    yield from v.check_not_negative("spec.revisionHistoryLimit", spec.revision_history_limit)
+    deadline = spec.progress_deadline_seconds
+    yield from v.check_not_negative("spec.progressDeadlineSeconds", deadline)
+    if deadline is not None and deadline <= spec.min_ready_seconds:
+        yield v.invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds")
+    if old is not None:
+        yield from v.check_immutable("spec.selector", spec.selector, old.spec.selector)
+
+
+def _check_strategy(path: str, strategy: DeploymentStrategy) -> v.Errors:
+    yield from v.check_supported(f"{path}.type", strategy.type, ("Recreate", "RollingUpdate"))
+    rolling, where = strategy.rolling_update, f"{path}.rollingUpdate"
+    if strategy.type == "Recreate" and rolling is not None:
+        yield v.forbidden(where, "may not be specified when strategy `type` is 'Recreate'")
+    if strategy.type != "RollingUpdate":
+        return
+    if rolling is None:
+        yield v.required(where, "this should be defaulted and never be nil")
+        return
+    yield from _check_share(f"{where}.maxUnavailable", rolling.max_unavailable)
+    yield from _check_share(f"{where}.maxSurge", rolling.max_surge)
+    if rolling.max_unavailable in (0, "0%") and rolling.max_surge in (0, "0%"):
+        yield v.invalid(f"{where}.maxUnavailable", rolling.max_unavailable, "may not be 0 when `maxSurge` is 0")
+    if isinstance(rolling.max_unavailable, str) and _percent(rolling.max_unavailable) > 100:
+        yield v.invalid(f"{where}.maxUnavailable", rolling.max_unavailable, "must not be greater than 100%")
+
+
+def _percent(text: str) -> int:
+    digits = text.removesuffix("%")
+    return int(digits) if text.endswith("%") and digits.isdecimal() and len(digits) < 10 else -1
+
+
+def _check_share(path: str, value: int | str | None) -> v.Errors:
+    if isinstance(value, str):
+        if _percent(value) < 0:
+            yield v.invalid(
+                path,
+                value,
+                "a valid percent string must be a numeric string followed by an ending '%'"
+                " (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')",
+            )
+    else:
+        yield from v.check_not_negative(path, value)
+
+
+def prepare_for_create(deployment: Deployment) -> None:
+    """Begin with nothing observed."""
+    deployment.status = DeploymentStatus()
+
+
+def prepare_for_update(new: Deployment, old: Deployment) -> None:
+    """Keep what was observed."""
+    new.status = old.status
+
+
+def validate_status(new: Deployment, old: Deployment) -> v.Errors:
+    """Check that the counts make sense together."""
+    status = new.status
+    for counter, count in (
+        ("replicas", status.replicas),
+        ("updatedReplicas", status.updated_replicas),
+        ("readyReplicas", status.ready_replicas),
+        ("availableReplicas", status.available_replicas),
+    ):
+        yield from v.check_not_negative(f"status.{counter}", count)
+        if count > status.replicas:
+            yield v.invalid(f"status.{counter}", count, "cannot be greater than status.replicas")
+    yield from v.check_not_negative("status.unavailableReplicas", status.unavailable_replicas)
+    if status.available_replicas > status.ready_replicas:
+        yield v.invalid("status.availableReplicas", status.available_replicas, "cannot be greater than readyReplicas")
+
+
+def _ready(deployment: Deployment, now: float) -> str:
+    return f"{deployment.status.ready_replicas}/{deployment.spec.replicas or 0}"
+
+
 RESOURCE: Final[Resource[Deployment]] = Resource(
     type=Deployment,
     group="apps",
@@ -70,6 +179,18 @@ RESOURCE: Final[Resource[Deployment]] = Resource(
     namespaced=True,
     short_names=("deploy",),
     categories=("all",),
-    subresources=("status", "scale"),
+    subresources=("scale", "status"),
+    default=default,
+    validate=validate,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    validate_status=validate_status,
     generation=True,
+    columns=(
+        Column("Ready", "string", _ready, "How many pods are ready, of how many there should be."),
+        Column("Up-to-date", "string", lambda d, now: d.status.updated_replicas, "How many pods have this version."),
+        Column("Available", "string", lambda d, now: d.status.available_replicas, "How many pods can be counted on."),
+        AGE,
+        *workload_columns(),
+    ),
 )

@@ -1,9 +1,10 @@
-"""TODO."""
+"""TokenRequest: a signed token for a service account; the body of its `token` subresource."""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
+from api import validation as v
 from api.meta import ObjectMeta
 from api.resource import Resource
 from api.schema import Int64, Struct, Time, always, field, wire
@@ -35,6 +36,25 @@ class TokenRequest(Struct):
     status: Annotated[TokenRequestStatus, wire(3)] = field(default_factory=TokenRequestStatus)
 
 
+_LIFETIME_S_MIN = 600
+_LIFETIME_S_MAX = 2**32
+
+
+def default(request: TokenRequest) -> None:
+    """An hour, if nobody says."""
+    if request.spec.expiration_seconds is None:
+        request.spec.expiration_seconds = 3600
+
+
+def validate(new: TokenRequest, old: TokenRequest | None) -> v.Errors:
+    """Check how long the token shall live."""
+    seconds = new.spec.expiration_seconds
+    if seconds is not None and seconds < _LIFETIME_S_MIN:
+        yield v.invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes")
+    if seconds is not None and seconds > _LIFETIME_S_MAX:
+        yield v.invalid("spec.expirationSeconds", seconds, "may not specify a duration larger than 2^32 seconds")
+
+
 RESOURCE: Final[Resource[TokenRequest]] = Resource(
     type=TokenRequest,
     group="authentication.k8s.io",
@@ -43,4 +63,6 @@ RESOURCE: Final[Resource[TokenRequest]] = Resource(
     plural="",
     namespaced=True,
     verbs=(),
+    default=default,
+    validate=validate,
 )

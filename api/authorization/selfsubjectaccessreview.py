@@ -1,9 +1,10 @@
-"""TODO."""
+"""SelfSubjectAccessReview: may I do this? A question, never stored: `kubectl auth can-i`."""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
+from api import validation as v
 from api.meta import LabelSelectorRequirement, ObjectMeta
 from api.resource import Resource
 from api.schema import Struct, always, field, wire
@@ -64,6 +65,22 @@ class SelfSubjectAccessReview(Struct):
     status: Annotated[SubjectAccessReviewStatus, wire(3)] = field(default_factory=SubjectAccessReviewStatus)
 
 
+def validate(new: SelfSubjectAccessReview, old: SelfSubjectAccessReview | None) -> v.Errors:
+    """Check that the question is about a resource or about a path, not both."""
+    if new.spec.resource_attributes is not None and new.spec.non_resource_attributes is not None:
+        yield v.invalid(
+            "spec.nonResourceAttributes",
+            new.spec.non_resource_attributes,
+            "cannot be specified in combination with resourceAttributes",
+        )
+    if new.spec.resource_attributes is None and new.spec.non_resource_attributes is None:
+        yield v.invalid(
+            "spec.resourceAttributes",
+            None,
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        )
+
+
 RESOURCE: Final[Resource[SelfSubjectAccessReview]] = Resource(
     type=SelfSubjectAccessReview,
     group="authorization.k8s.io",
@@ -72,4 +89,5 @@ RESOURCE: Final[Resource[SelfSubjectAccessReview]] = Resource(
     plural="selfsubjectaccessreviews",
     namespaced=False,
     verbs=("create",),
+    validate=validate,
 )

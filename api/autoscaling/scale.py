@@ -1,9 +1,10 @@
-"""TODO."""
+"""Scale: how many replicas something should have; the body of the `scale` subresource."""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
+from api import validation as v
 from api.meta import ObjectMeta
 from api.resource import Resource
 from api.schema import Int32, Struct, always, field, wire
@@ -26,6 +27,11 @@ class Scale(Struct):
     status: Annotated[ScaleStatus, wire(3)] = field(default_factory=ScaleStatus)
 
 
+def validate(new: Scale, old: Scale | None) -> v.Errors:
+    """Check the number asked for."""
+    yield from v.check_not_negative("spec.replicas", new.spec.replicas)
+
+
 RESOURCE: Final[Resource[Scale]] = Resource(
     type=Scale,
     group="autoscaling",
@@ -34,4 +40,5 @@ RESOURCE: Final[Resource[Scale]] = Resource(
     plural="",
     namespaced=True,
     verbs=(),
+    validate=validate,
 )

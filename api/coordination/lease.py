@@ -1,11 +1,13 @@
-"""TODO."""
+"""Lease: who holds something, and when they last said so: node heartbeats and leader election."""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
+from api import validation as v
+from api.columns import AGE
 from api.meta import ObjectMeta
-from api.resource import Resource
+from api.resource import Column, Resource
 from api.schema import Int32, MicroTime, Struct, always, field, wire
 
 
@@ -26,6 +28,14 @@ class Lease(Struct):
     spec: Annotated[LeaseSpec, wire(2)] = field(default_factory=LeaseSpec)
 
 
+def validate(new: Lease, old: Lease | None) -> v.Errors:
+    """Check the lease's numbers."""
+    spec = new.spec
+    if spec.lease_duration_seconds is not None and spec.lease_duration_seconds <= 0:
+        yield v.invalid("spec.leaseDurationSeconds", spec.lease_duration_seconds, "must be greater than 0")
+    yield from v.check_not_negative("spec.leaseTransitions", spec.lease_transitions)
+
+
 RESOURCE: Final[Resource[Lease]] = Resource(
     type=Lease,
     group="coordination.k8s.io",
@@ -33,4 +43,9 @@ RESOURCE: Final[Resource[Lease]] = Resource(
     kind="Lease",
     plural="leases",
     namespaced=True,
+    validate=validate,
+    columns=(
+        Column("Holder", "string", lambda lease, now: lease.spec.holder_identity or "", "Who holds the lease."),
+        AGE,
+    ),
 )

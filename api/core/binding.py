@@ -1,4 +1,4 @@
-"""TODO."""
+"""Binding: the scheduler's word that a pod goes to a node; only ever sent, never stored."""
 
 from __future__ import annotations
 

@@ -1,11 +1,18 @@
-"""TODO."""
+"""ConfigMap: settings by name, as text or as bytes; the smallest resource, and the model to copy.
+
+A file of a resource holds its types, its defaults, its rules, what create and update do to it, its columns, and at the
+end its `RESOURCE`, from which everything else follows.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
+from api import names
+from api import validation as v
+from api.columns import AGE
 from api.meta import ObjectMeta
-from api.resource import Resource
+from api.resource import Column, Resource
 from api.schema import Struct, always, field, wire
 
 
@@ -18,6 +25,32 @@ class ConfigMap(Struct):
     binary_data: Annotated[dict[str, bytes], wire(3)] = {}
 
 
+_BYTES_MAX = 2**20
+
+
+def validate(new: ConfigMap, old: ConfigMap | None) -> v.Errors:
+    """Check keys and total size, and that what is immutable stays."""
+    size = 0
+    for key, text in new.data.items():
+        yield from v.check_name(f"data[{key}]", key, names.check_config_key)
+        if key in new.binary_data:
+            yield v.invalid(f"data[{key}]", key, "duplicate of key present in binaryData")
+        size += len(text.encode())
+    for key, content in new.binary_data.items():
+        yield from v.check_name(f"binaryData[{key}]", key, names.check_config_key)
+        size += len(content)
+    if size > _BYTES_MAX:
+        yield v.too_long("", _BYTES_MAX)
+    if old is not None and old.immutable:
+        why = "field is immutable when `immutable` is set"
+        if not new.immutable:
+            yield v.forbidden("immutable", why)
+        if new.data != old.data:
+            yield v.forbidden("data", why)
+        if new.binary_data != old.binary_data:
+            yield v.forbidden("binaryData", why)
+
+
 RESOURCE: Final[Resource[ConfigMap]] = Resource(
     type=ConfigMap,
     group="",
@@ -26,4 +59,11 @@ RESOURCE: Final[Resource[ConfigMap]] = Resource(
     plural="configmaps",
     namespaced=True,
     short_names=("cm",),
+    validate=validate,
+    columns=(
+        Column(
+            "Data", "string", lambda config, now: len(config.data) + len(config.binary_data), "How many keys it has."
+        ),
+        AGE,
+    ),
 )

@@ -1,12 +1,18 @@
-"""TODO."""
+"""Event: a sentence about what happened to an object, kept for a while.
+
+Events come in two forms that share this type: an older one with `count`, `firstTimestamp` and `source`, and the form
+of events.k8s.io with `eventTime`, `series` and `reportingController` (KEP-383).
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
+from api import timestamps
+from api import validation as v
 from api.core.references import ObjectReference
 from api.meta import ObjectMeta
-from api.resource import Resource
+from api.resource import Column, Resource
 from api.schema import Int32, MicroTime, Struct, Time, always, field, wire
 
 
@@ -40,6 +46,49 @@ class Event(Struct):
     reporting_instance: Annotated[str, wire(15)] = ""
 
 
+def validate(new: Event, old: Event | None) -> v.Errors:
+    """Check that the event lies in the namespace of what it is about; for cluster-scoped objects, in `default`."""
+    if new.involved_object.namespace:
+        if new.involved_object.namespace != new.metadata.namespace:
+            yield v.invalid("involvedObject.namespace", new.involved_object.namespace, "does not match event.namespace")
+    elif new.metadata.namespace not in ("default", "kube-system"):
+        yield v.invalid("involvedObject.namespace", "", "does not match event.namespace")
+    if new.event_time and old is None:
+        for field, value in (
+            ("reportingController", new.reporting_component),
+            ("reportingInstance", new.reporting_instance),
+            ("action", new.action),
+            ("reason", new.reason),
+        ):
+            if not value:
+                yield v.required(field)
+
+
+def _first_seen(event: Event, now: float) -> str:
+    return timestamps.age(event.first_timestamp or event.event_time, now)
+
+
+def _last_seen(event: Event, now: float) -> str:
+    if event.series is not None:
+        return timestamps.age(event.series.last_observed_time, now)
+    return timestamps.age(event.last_timestamp or event.first_timestamp or event.event_time, now)
+
+
+def _count(event: Event, now: float) -> int:
+    return event.series.count if event.series is not None else event.count or 1
+
+
+def _object(event: Event, now: float) -> str:
+    kind = event.involved_object.kind.lower()
+    return f"{kind}/{event.involved_object.name}" if event.involved_object.name else kind
+
+
+def _source(event: Event, now: float) -> str:
+    component = event.source.component or event.reporting_component
+    host = event.source.host or event.reporting_instance
+    return f"{component}, {host}" if host else component
+
+
 RESOURCE: Final[Resource[Event]] = Resource(
     type=Event,
     group="",
@@ -48,4 +97,36 @@ RESOURCE: Final[Resource[Event]] = Resource(
     plural="events",
     namespaced=True,
     short_names=("ev",),
+    validate=validate,
+    columns=(
+        Column("Last Seen", "string", _last_seen, "How long ago it last happened."),
+        Column("Type", "string", lambda event, now: event.type, "Normal, or Warning."),
+        Column("Reason", "string", lambda event, now: event.reason, "What happened, in one word."),
+        Column("Object", "string", _object, "What it happened to."),
+        Column(
+            "Subobject",
+            "string",
+            lambda event, now: event.involved_object.field_path,
+            "Which part of the object.",
+            priority=1,
+        ),
+        Column("Source", "string", _source, "Who says so.", priority=1),
+        Column("Message", "string", lambda event, now: event.message.strip(), "What happened, in a sentence."),
+        Column("First Seen", "string", _first_seen, "How long ago it first happened.", priority=1),
+        Column("Count", "integer", _count, "How often it happened.", priority=1),
+        Column("Name", "string", lambda event, now: event.metadata.name, "The name of the event.", priority=1),
+    ),
+    selectable_fields={
+        "involvedObject.apiVersion": lambda event: event.involved_object.api_version,
+        "involvedObject.fieldPath": lambda event: event.involved_object.field_path,
+        "involvedObject.kind": lambda event: event.involved_object.kind,
+        "involvedObject.name": lambda event: event.involved_object.name,
+        "involvedObject.namespace": lambda event: event.involved_object.namespace,
+        "involvedObject.resourceVersion": lambda event: event.involved_object.resource_version,
+        "involvedObject.uid": lambda event: event.involved_object.uid,
+        "reason": lambda event: event.reason,
+        "reportingComponent": lambda event: event.reporting_component,
+        "source": lambda event: event.source.component or event.reporting_component,
+        "type": lambda event: event.type,
+    },
 )

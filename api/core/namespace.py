@@ -1,11 +1,14 @@
-"""TODO."""
+"""Namespace: the room that names of other objects are unique in."""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
+from api import names
+from api import validation as v
+from api.columns import AGE
 from api.meta import ObjectMeta
-from api.resource import Resource
+from api.resource import Column, Resource
 from api.schema import Struct, Time, always, field, wire
 
 
@@ -36,6 +39,35 @@ class Namespace(Struct):
     status: Annotated[NamespaceStatus, wire(3)] = field(default_factory=NamespaceStatus)
 
 
+def default(namespace: Namespace) -> None:
+    """Label a namespace with its own name, so that selectors can find it by that."""
+    if namespace.metadata.name:
+        namespace.metadata.labels["kubernetes.io/metadata.name"] = namespace.metadata.name
+
+
+def prepare_for_create(namespace: Namespace) -> None:
+    """Open the namespace, and hold its deletion back until it is empty."""
+    namespace.status = NamespaceStatus(phase="Active")
+    if "kubernetes" not in namespace.spec.finalizers:
+        namespace.spec.finalizers.append("kubernetes")
+
+
+def prepare_for_update(new: Namespace, old: Namespace) -> None:
+    """Keep the finalizers, which only `finalize` changes, and the status."""
+    new.spec = old.spec
+    new.status = old.status
+
+
+def validate_status(new: Namespace, old: Namespace) -> v.Errors:
+    """Check that the phase says what the metadata does."""
+    wanted = "Terminating" if old.metadata.deletion_timestamp else "Active"
+    if new.status.phase != wanted:
+        why = "may only be 'Active' if `deletionTimestamp` is empty"
+        if wanted == "Terminating":
+            why = "may only be 'Terminating' if `deletionTimestamp` is not empty"
+        yield v.invalid("status.Phase", new.status.phase, why)
+
+
 RESOURCE: Final[Resource[Namespace]] = Resource(
     type=Namespace,
     group="",
@@ -44,5 +76,16 @@ RESOURCE: Final[Resource[Namespace]] = Resource(
     plural="namespaces",
     namespaced=False,
     short_names=("ns",),
-    subresources=("status", "finalize"),
+    verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
+    check_name=names.check_label,
+    subresources=("finalize", "status"),
+    default=default,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    validate_status=validate_status,
+    columns=(
+        Column("Status", "string", lambda namespace, now: namespace.status.phase, "Active, or Terminating."),
+        AGE,
+    ),
+    selectable_fields={"status.phase": lambda namespace: namespace.status.phase},
 )

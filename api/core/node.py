@@ -1,11 +1,15 @@
-"""TODO."""
+"""Node: a machine that runs pods, what it has, and how it is."""
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Final
 
+from api import names, quantity
+from api import validation as v
+from api.columns import AGE, NONE, joined
 from api.meta import ObjectMeta
-from api.resource import Resource
+from api.resource import Column, Resource
 from api.schema import Int32, Int64, Quantity, Struct, Time, always, field, wire
 
 
@@ -130,6 +134,91 @@ class Node(Struct):
     status: Annotated[NodeStatus, wire(3)] = field(default_factory=NodeStatus)
 
 
+_EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
+_ROLE_PREFIX = "node-role.kubernetes.io/"
+
+
+def default(node: Node) -> None:
+    """Take all that a node has to be for pods, where its kubelet has not said."""
+    if node.status.capacity and not node.status.allocatable:
+        node.status.allocatable = dict(node.status.capacity)
+
+
+def validate(new: Node, old: Node | None) -> v.Errors:
+    """Check taints and addresses, and that an update changes only what it may."""
+    seen: set[tuple[str, str]] = set()
+    for i, taint in enumerate(new.spec.taints):
+        where = f"spec.taints[{i}]"
+        yield from v.check_name(f"{where}.key", taint.key, names.check_qualified_name)
+        for message in names.check_label_value(taint.value):
+            yield v.invalid(f"{where}.value", taint.value, message)
+        yield from v.check_supported(f"{where}.effect", taint.effect, _EFFECTS)
+        if (taint.key, taint.effect) in seen:
+            yield v.duplicate(where, taint)
+        seen.add((taint.key, taint.effect))
+    for i, cidr in enumerate(new.spec.pod_cidrs):
+        try:
+            ipaddress.ip_network(cidr)
+        except ValueError:
+            yield v.invalid(f"spec.podCIDRs[{i}]", cidr, "must be a valid CIDR value, (e.g. 10.9.8.0/24)")
+    if old is None:
+        return
+    if old.spec.pod_cidrs and new.spec.pod_cidrs != old.spec.pod_cidrs:
+        yield v.forbidden("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid')
+    if old.spec.provider_id and new.spec.provider_id != old.spec.provider_id:
+        yield v.forbidden("spec.providerID", 'node updates may not change providerID except from "" to valid')
+
+
+def prepare_for_update(new: Node, old: Node) -> None:
+    """Keep the status; keep the two names of a node's pod range equal."""
+    new.status = old.status
+    if new.spec.pod_cidr and not new.spec.pod_cidrs:
+        new.spec.pod_cidrs = [new.spec.pod_cidr]
+    if new.spec.pod_cidrs and not new.spec.pod_cidr:
+        new.spec.pod_cidr = new.spec.pod_cidrs[0]
+
+
+def prepare_for_status_update(new: Node, old: Node) -> None:
+    """Take the status, and the labels and annotations that came with it."""
+    new.spec = old.spec
+
+
+def validate_status(new: Node, old: Node) -> v.Errors:
+    """Check that no two addresses are the same, and that amounts are not negative."""
+    seen: set[tuple[str, str]] = set()
+    for i, address in enumerate(new.status.addresses):
+        if (address.type, address.address) in seen:
+            yield v.duplicate(f"status.addresses[{i}]", address)
+        seen.add((address.type, address.address))
+    for total, amounts in (("capacity", new.status.capacity), ("allocatable", new.status.allocatable)):
+        for name, amount in amounts.items():
+            if quantity.parse(amount).nanos < 0:
+                yield v.invalid(f"status.{total}[{name}]", amount, "must be greater than or equal to 0")
+
+
+def _status(node: Node, now: float) -> str:
+    ready = next((condition for condition in node.status.conditions if condition.type == "Ready"), None)
+    text = "Unknown" if ready is None else "Ready" if ready.status == "True" else "NotReady"
+    return f"{text},SchedulingDisabled" if node.spec.unschedulable else text
+
+
+def _roles(node: Node, now: float) -> str:
+    roles = {
+        label.removeprefix(_ROLE_PREFIX)
+        for label in node.metadata.labels
+        if label.startswith(_ROLE_PREFIX) and label != _ROLE_PREFIX
+    }
+    if node.metadata.labels.get("kubernetes.io/role"):
+        roles.add(node.metadata.labels["kubernetes.io/role"])
+    return joined(sorted(roles))
+
+
+def _address(node: Node, type: str) -> str:
+    return next((address.address for address in node.status.addresses if address.type == type), NONE)
+
+
+_UNKNOWN = "<unknown>"
+
 RESOURCE: Final[Resource[Node]] = Resource(
     type=Node,
     group="",
@@ -139,4 +228,41 @@ RESOURCE: Final[Resource[Node]] = Resource(
     namespaced=False,
     short_names=("no",),
     subresources=("status",),
+    default=default,
+    validate=validate,
+    prepare_for_update=prepare_for_update,
+    prepare_for_status_update=prepare_for_status_update,
+    validate_status=validate_status,
+    columns=(
+        Column("Status", "string", _status, "Whether the node can run pods."),
+        Column("Roles", "string", _roles, "What the node is for, from its labels."),
+        AGE,
+        Column("Version", "string", lambda node, now: node.status.node_info.kubelet_version, "The kubelet's version."),
+        Column(
+            "Internal-IP", "string", lambda node, now: _address(node, "InternalIP"), "Inside the cluster.", priority=1
+        ),
+        Column("External-IP", "string", lambda node, now: _address(node, "ExternalIP"), "From outside.", priority=1),
+        Column(
+            "OS-Image",
+            "string",
+            lambda node, now: node.status.node_info.os_image or _UNKNOWN,
+            "The operating system.",
+            priority=1,
+        ),
+        Column(
+            "Kernel-Version",
+            "string",
+            lambda node, now: node.status.node_info.kernel_version or _UNKNOWN,
+            "The kernel.",
+            priority=1,
+        ),
+        Column(
+            "Container-Runtime",
+            "string",
+            lambda node, now: node.status.node_info.container_runtime_version or _UNKNOWN,
+            "The container runtime.",
+            priority=1,
+        ),
+    ),
+    selectable_fields={"spec.unschedulable": lambda node: "true" if node.spec.unschedulable else "false"},
 )

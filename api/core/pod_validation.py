@@ -57,9 +57,7 @@ def check_template(path: str, template: PodTemplateSpec) -> v.Errors:
         yield v.forbidden(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template")
 
 
-def check_workload_template(
-    path: str, template: PodTemplateSpec, selector_path: str, matches: bool, kind: str
-) -> v.Errors:
+def check_workload_template(path: str, template: PodTemplateSpec, *, matches: bool, kind: str) -> v.Errors:
     """Check the template of what keeps pods running for ever: it must be selected, and always be restarted."""
     if not matches:
         yield v.invalid(

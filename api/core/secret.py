@@ -1,11 +1,19 @@
-"""TODO."""
+"""Secret: what only some may read. Values are bytes, and travel in base64.
+
+`stringData` is for writing only: it is folded into `data`, and never comes back.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
+import msgspec
+
+from api import names
+from api import validation as v
+from api.columns import AGE
 from api.meta import ObjectMeta
-from api.resource import Resource
+from api.resource import Column, Resource
 from api.schema import Struct, always, field, wire
 
 
@@ -19,6 +27,71 @@ class Secret(Struct):
     type: Annotated[str, wire(3)] = ""
 
 
+_BYTES_MAX = 2**20
+_REQUIRED_KEYS = {
+    "kubernetes.io/dockercfg": ".dockercfg",
+    "kubernetes.io/dockerconfigjson": ".dockerconfigjson",
+    "kubernetes.io/ssh-auth": "ssh-privatekey",
+}
+_SERVICE_ACCOUNT = "kubernetes.io/service-account.name"
+
+
+def default(secret: Secret) -> None:
+    """Fold the text into the bytes; a secret of no type is opaque."""
+    secret.type = secret.type or "Opaque"
+    for key, text in secret.string_data.items():
+        secret.data[key] = text.encode()
+    secret.string_data = {}
+
+
+def validate(new: Secret, old: Secret | None) -> v.Errors:
+    """Check keys, size and what the type promises, and that what is immutable stays."""
+    size = 0
+    for key, content in new.data.items():
+        yield from v.check_name(f"data[{key}]", key, names.check_config_key)
+        size += len(content)
+    if size > _BYTES_MAX:
+        yield v.too_long("data", _BYTES_MAX)
+    yield from _check_type(new)
+    if old is None:
+        return
+    yield from v.check_immutable("type", new.type, old.type)
+    if old.immutable:
+        why = "field is immutable when `immutable` is set"
+        if not new.immutable:
+            yield v.forbidden("immutable", why)
+        if new.data != old.data:
+            yield v.forbidden("data", why)
+
+
+def _check_type(secret: Secret) -> v.Errors:
+    match secret.type:
+        case "kubernetes.io/tls":
+            for key in ("tls.crt", "tls.key"):
+                if key not in secret.data:
+                    yield v.required(f"data[{key}]")
+        case "kubernetes.io/basic-auth":
+            if "username" not in secret.data and "password" not in secret.data:
+                yield v.required("data[username]")
+                yield v.required("data[password]")
+        case "kubernetes.io/service-account-token":
+            if not secret.metadata.annotations.get(_SERVICE_ACCOUNT):
+                yield v.required(f"metadata.annotations[{_SERVICE_ACCOUNT}]")
+        case other:
+            key = _REQUIRED_KEYS.get(other, "")
+            if key and key not in secret.data:
+                yield v.required(f"data[{key}]")
+            elif key.startswith(".docker") and not _is_json_object(secret.data[key]):
+                yield v.invalid(f"data[{key}]", "<secret contents redacted>", "must be a JSON object")
+
+
+def _is_json_object(content: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(content), dict)
+    except msgspec.DecodeError:
+        return False
+
+
 RESOURCE: Final[Resource[Secret]] = Resource(
     type=Secret,
     group="",
@@ -26,4 +99,12 @@ RESOURCE: Final[Resource[Secret]] = Resource(
     kind="Secret",
     plural="secrets",
     namespaced=True,
+    default=default,
+    validate=validate,
+    columns=(
+        Column("Type", "string", lambda secret, now: secret.type, "What programs expect to find in it."),
+        Column("Data", "string", lambda secret, now: len(secret.data), "How many keys it has."),
+        AGE,
+    ),
+    selectable_fields={"type": lambda secret: secret.type},
 )

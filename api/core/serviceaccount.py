@@ -1,12 +1,13 @@
-"""TODO."""
+"""ServiceAccount: who a pod is when it calls the API."""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
+from api.columns import AGE
 from api.core.references import LocalObjectReference, ObjectReference
 from api.meta import ObjectMeta
-from api.resource import Resource
+from api.resource import Column, Resource
 from api.schema import Struct, always, field, wire
 
 
@@ -28,4 +29,8 @@ RESOURCE: Final[Resource[ServiceAccount]] = Resource(
     namespaced=True,
     short_names=("sa",),
     subresources=("token",),
+    columns=(
+        Column("Secrets", "string", lambda account, now: len(account.secrets), "How many secrets it names."),
+        AGE,
+    ),
 )

@@ -1,12 +1,16 @@
-"""TODO."""
+"""EndpointSlice: some of the addresses behind a Service (KEP-752)."""
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Final
 
+from api import names
+from api import validation as v
+from api.columns import AGE, joined
 from api.core.references import ObjectReference
 from api.meta import ObjectMeta
-from api.resource import Resource
+from api.resource import Column, Resource
 from api.schema import Int32, Struct, always, field, wire
 
 
@@ -51,6 +55,78 @@ class EndpointSlice(Struct):
     ports: Annotated[list[EndpointPort], wire(3, list_type="atomic")] = []
 
 
+_ENDPOINTS_MAX = 1000
+_ADDRESSES_MAX = 100
+_PORTS_MAX = 20000
+
+
+def default(endpoint_slice: EndpointSlice) -> None:
+    """Name the ports, if only with nothing, and take them to be TCP."""
+    for port in endpoint_slice.ports:
+        port.name = port.name or ""
+        port.protocol = port.protocol or "TCP"
+
+
+def validate(new: EndpointSlice, old: EndpointSlice | None) -> v.Errors:
+    """Check addresses and ports; the address type never changes."""
+    yield from v.check_supported("addressType", new.address_type, ("FQDN", "IPv4", "IPv6"))
+    if old is not None:
+        yield from v.check_immutable("addressType", new.address_type, old.address_type)
+    if len(new.endpoints) > _ENDPOINTS_MAX:
+        yield v.too_many("endpoints", len(new.endpoints), _ENDPOINTS_MAX)
+    for i, endpoint in enumerate(new.endpoints[:_ENDPOINTS_MAX]):
+        where = f"endpoints[{i}].addresses"
+        if not endpoint.addresses:
+            yield v.required(where, "must contain at least 1 address")
+        elif len(endpoint.addresses) > _ADDRESSES_MAX:
+            yield v.too_many(where, len(endpoint.addresses), _ADDRESSES_MAX)
+        for j, address in enumerate(endpoint.addresses):
+            yield from _check_address(f"{where}[{j}]", address, new.address_type)
+        if endpoint.hostname is not None:
+            for message in names.check_label(endpoint.hostname):
+                yield v.invalid(f"endpoints[{i}].hostname", endpoint.hostname, message)
+    if len(new.ports) > _PORTS_MAX:
+        yield v.too_many("ports", len(new.ports), _PORTS_MAX)
+    seen: set[str] = set()
+    for i, port in enumerate(new.ports):
+        if (port.name or "") in seen:
+            yield v.duplicate(f"ports[{i}].name", port.name)
+        seen.add(port.name or "")
+        if port.name:
+            for message in names.check_label(port.name):
+                yield v.invalid(f"ports[{i}].name", port.name, message)
+        yield from v.check_supported(f"ports[{i}].protocol", port.protocol or "", ("SCTP", "TCP", "UDP"))
+
+
+def _check_address(path: str, address: str, address_type: str) -> v.Errors:
+    if address_type == "FQDN":
+        for message in names.check_subdomain(address):
+            yield v.invalid(path, address, message)
+        return
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        yield v.invalid(path, address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
+        return
+    if f"IPv{parsed.version}" != address_type:
+        yield v.invalid(path, address, f"must be an {address_type} address")
+    elif parsed.is_unspecified:
+        yield v.invalid(path, address, f"may not be unspecified ({address})")
+    elif parsed.is_loopback or parsed.is_link_local or parsed.is_multicast:
+        yield v.invalid(path, address, "may not be a loopback, link-local or multicast address")
+
+
+def _ports(endpoint_slice: EndpointSlice, now: float) -> str:
+    if not endpoint_slice.ports:
+        return "<unset>"
+    return joined(("*" if port.port is None else str(port.port) for port in endpoint_slice.ports), limit=3)
+
+
+def _endpoints(endpoint_slice: EndpointSlice, now: float) -> str:
+    addresses = [address for endpoint in endpoint_slice.endpoints for address in endpoint.addresses]
+    return joined(addresses, limit=3) if addresses else "<unset>"
+
+
 RESOURCE: Final[Resource[EndpointSlice]] = Resource(
     type=EndpointSlice,
     group="discovery.k8s.io",
@@ -58,5 +134,13 @@ RESOURCE: Final[Resource[EndpointSlice]] = Resource(
     kind="EndpointSlice",
     plural="endpointslices",
     namespaced=True,
+    default=default,
+    validate=validate,
     generation=True,
+    columns=(
+        Column("AddressType", "string", lambda slice_, now: slice_.address_type, "IPv4, IPv6 or FQDN."),
+        Column("Ports", "string", _ports, "The ports that every address has."),
+        Column("Endpoints", "string", _endpoints, "The first addresses."),
+        AGE,
+    ),
 )

@@ -1,11 +1,17 @@
-"""TODO."""
+"""ClusterRole: what may be done anywhere, or to what has no namespace.
+
+One with an aggregation rule has its rules filled in from other roles.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
+from api import names
+from api import validation as v
+from api.columns import CREATED_AT
 from api.meta import LabelSelector, ObjectMeta
-from api.rbac.rules import PolicyRule
+from api.rbac.rules import PolicyRule, check_rules
 from api.resource import Resource
 from api.schema import Struct, always, field, wire
 
@@ -22,6 +28,17 @@ class ClusterRole(Struct):
     aggregation_rule: Annotated[AggregationRule | None, wire(3)] = None
 
 
+def validate(new: ClusterRole, old: ClusterRole | None) -> v.Errors:
+    """Check the rules."""
+    yield from check_rules(new.rules, is_namespaced=False)
+    if new.aggregation_rule is not None:
+        where = "aggregationRule.clusterRoleSelectors"
+        if not new.aggregation_rule.cluster_role_selectors:
+            yield v.required(where, "at least one clusterRoleSelector required if aggregationRule is non-nil")
+        for i, selector in enumerate(new.aggregation_rule.cluster_role_selectors):
+            yield from v.check_label_selector(f"{where}[{i}]", selector)
+
+
 RESOURCE: Final[Resource[ClusterRole]] = Resource(
     type=ClusterRole,
     group="rbac.authorization.k8s.io",
@@ -29,4 +46,7 @@ RESOURCE: Final[Resource[ClusterRole]] = Resource(
     kind="ClusterRole",
     plural="clusterroles",
     namespaced=False,
+    check_name=names.check_path_segment,
+    validate=validate,
+    columns=(CREATED_AT,),
 )

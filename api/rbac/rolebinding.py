@@ -1,11 +1,13 @@
-"""TODO."""
+"""RoleBinding: who has a role's rights in one namespace."""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
+from api import names
+from api import validation as v
 from api.meta import ObjectMeta
-from api.rbac.rules import RoleRef, Subject
+from api.rbac.rules import RoleRef, Subject, binding_columns, check_role_and_subjects, default_role_and_subjects
 from api.resource import Resource
 from api.schema import Struct, always, field, wire
 
@@ -18,6 +20,18 @@ class RoleBinding(Struct):
     role_ref: Annotated[RoleRef, wire(3, required=True)] = field(default_factory=RoleRef)
 
 
+def default(binding: RoleBinding) -> None:
+    """Fill in the API groups of role and subjects."""
+    default_role_and_subjects(binding.role_ref, binding.subjects)
+
+
+def validate(new: RoleBinding, old: RoleBinding | None) -> v.Errors:
+    """Check role and subjects; the role never changes, because a binding is a promise to whoever reads its name."""
+    yield from check_role_and_subjects(new.role_ref, new.subjects, is_namespaced=True)
+    if old is not None and new.role_ref != old.role_ref:
+        yield v.invalid("roleRef", new.role_ref, "cannot change roleRef")
+
+
 RESOURCE: Final[Resource[RoleBinding]] = Resource(
     type=RoleBinding,
     group="rbac.authorization.k8s.io",
@@ -25,4 +39,8 @@ RESOURCE: Final[Resource[RoleBinding]] = Resource(
     kind="RoleBinding",
     plural="rolebindings",
     namespaced=True,
+    check_name=names.check_path_segment,
+    default=default,
+    validate=validate,
+    columns=binding_columns(),
 )

@@ -1,0 +1,73 @@
+"""Columns and cells that several kinds share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from api import timestamps
+from api.meta import LabelSelector
+from api.resource import Column
+from api.selectors import of_label_selector
+
+NONE: Final = "<none>"
+
+AGE: Final[Column[Any]] = Column(
+    "Age",
+    "string",
+    lambda obj, now: timestamps.age(obj.metadata.creation_timestamp, now),
+    "How long ago the object was created.",
+)
+CREATED_AT: Final[Column[Any]] = Column(
+    "Created At",
+    "date",
+    lambda obj, now: obj.metadata.creation_timestamp or None,
+    "When the object was created.",
+)
+
+
+def joined(values: Iterable[str], *, limit: int | None = None) -> str:
+    """Return values joined by commas, `<none>` if there are none; beyond `limit` just how many more."""
+    listed = list(values)
+    if not listed:
+        return NONE
+    if limit is not None and len(listed) > limit:
+        return f"{','.join(listed[:limit])} + {len(listed) - limit} more..."
+    return ",".join(listed)
+
+
+def labels_text(labels: Mapping[str, str]) -> str:
+    """Return labels as a selector would name them."""
+    return joined(f"{key}={value}" for key, value in sorted(labels.items()))
+
+
+def selector_text(selector: LabelSelector | None) -> str:
+    """Return a LabelSelector as kubectl takes it on the command line."""
+    return str(of_label_selector(selector)) or NONE
+
+
+def workload_columns() -> tuple[Column[Any], ...]:
+    """Return the wide columns of what has a pod template and a selector."""
+    return (
+        Column(
+            "Containers",
+            "string",
+            lambda obj, now: joined(container.name for container in obj.spec.template.spec.containers),
+            "The names of the containers in the template.",
+            priority=1,
+        ),
+        Column(
+            "Images",
+            "string",
+            lambda obj, now: joined(container.image for container in obj.spec.template.spec.containers),
+            "The images of the containers in the template.",
+            priority=1,
+        ),
+        Column(
+            "Selector",
+            "string",
+            lambda obj, now: selector_text(obj.spec.selector),
+            "Which pods belong to this.",
+            priority=1,
+        ),
+    )
