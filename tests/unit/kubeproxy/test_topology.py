@@ -1,0 +1,80 @@
+"""Which endpoints serve this node."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kubeproxy.conntrack import Flow, stale_flows
+from kubeproxy.topology import NodeView, served_ports
+from tests.unit.kubeproxy.builders import NODE, endpoint, endpoint_slice, service
+
+
+def addresses(*endpoints, node: NodeView = NODE, **spec) -> list[str]:
+    (port,) = served_ports(service(**spec), [endpoint_slice(*endpoints)], node)
+    return [target.address for target in port.cluster_targets]
+
+
+def test_endpoints_that_are_not_ready_get_nothing():
+    assert addresses(endpoint("10.244.1.1"), endpoint("10.244.1.2", ready=False)) == ["10.244.1.1"]
+
+
+def test_an_endpoint_that_does_not_say_is_ready():
+    assert addresses(endpoint("10.244.1.1", ready=None)) == ["10.244.1.1"]
+
+
+def test_terminating_endpoints_serve_only_when_nobody_is_ready():
+    leaving = endpoint("10.244.1.2", ready=False, serving=True, terminating=True)
+    assert addresses(endpoint("10.244.1.1"), leaving) == ["10.244.1.1"]
+    assert addresses(endpoint("10.244.1.1", ready=False), leaving) == ["10.244.1.2"]
+
+
+def test_an_endpoint_in_two_slices_counts_once():
+    slices = [endpoint_slice(endpoint("10.244.1.1"), name=name) for name in ("one", "two")]
+    (port,) = served_ports(service(), slices, NODE)
+    assert len(port.cluster_targets) == 1
+
+
+def test_hints_keep_traffic_in_the_zone_only_if_everybody_has_them():
+    node = replace(NODE, zone="a")
+    near, far = endpoint("10.244.1.1", zones=("a",)), endpoint("10.244.1.2", zones=("b",))
+    assert addresses(near, far, node=node) == ["10.244.1.1"]
+    assert addresses(near, far) == ["10.244.1.1", "10.244.1.2"]
+    assert len(addresses(near, far, endpoint("10.244.1.3"), node=node)) == 3
+    assert addresses(far, node=node) == ["10.244.1.2"]
+
+
+def test_ipv6_slices_are_left_to_another_proxy():
+    six = endpoint_slice(endpoint("fd00::1"))
+    six.address_type = "IPv6"
+    (port,) = served_ports(service(), [six], NODE)
+    assert port.cluster_targets == ()
+
+
+def test_a_service_of_another_proxy_is_left_alone():
+    svc = service()
+    svc.metadata.labels["service.kubernetes.io/service-proxy-name"] = "other"
+    assert served_ports(svc, [], NODE) == ()
+
+
+def ports(*hosts: str, protocol: str = "UDP", node_port: int = 0):
+    slice = endpoint_slice(*(endpoint(host) for host in hosts), protocol=protocol)
+    return served_ports(service(protocol=protocol, node_port=node_port), [slice], NODE)
+
+
+def test_udp_flows_to_an_endpoint_that_went_are_forgotten():
+    assert stale_flows(ports("10.244.1.1", "10.244.1.2"), ports("10.244.1.2")) == [
+        Flow(address="10.96.0.20", endpoint="10.244.1.1")
+    ]
+    assert stale_flows(ports("10.244.1.1", node_port=30053), ()) == [
+        Flow(node_port=30053, endpoint="10.244.1.1"),
+        Flow(address="10.96.0.20", endpoint="10.244.1.1"),
+    ]
+
+
+def test_udp_flows_from_before_the_first_endpoint_are_forgotten():
+    assert stale_flows(ports(), ports("10.244.1.1")) == [Flow(address="10.96.0.20")]
+    assert stale_flows(ports("10.244.1.1"), ports("10.244.1.1", "10.244.1.2")) == []
+
+
+def test_tcp_flows_are_left_to_find_out_by_themselves():
+    assert stale_flows(ports("10.244.1.1", protocol="TCP"), ()) == []
