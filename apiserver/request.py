@@ -164,15 +164,17 @@ class SubresourceHandler(Protocol):
     async def __call__(self, call: Call) -> Answer: ...
 
 
-Settle = Callable[[bool], None]
-"""Called once when a write is over, with whether it happened: keeps what was reserved for it, or gives it back."""
+Settle = Callable[[bool], Awaitable[None]]
+"""Called when a write is over, with whether it happened: keeps what was reserved for it, or gives it back.
+
+Not called when the outcome is not known; then a repair finds out later."""
 
 
 class Reservation(Protocol):
     """Hands out something unique (a ClusterIP, a node port) while an object is written.
 
     Called after admission and before validation, on create and update, with what is about to be written; fills in
-    `request.object` in place. On DELETE it is called when the object is gone, and what it returns is called at once.
+    `request.object` in place. On DELETE it is called when the object is gone, and what it returns with True at once.
     """
 
     async def reserve(self, request: AdmissionRequest) -> Settle: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api import validation
-from api.errors import BadRequest
+from api.errors import ApiError, BadRequest
 from apiserver.request import Answer, Call
 from apiserver.verbs import writing
 from apiserver.verbs.context import Context, registry_of, resource_of
@@ -34,13 +34,14 @@ async def create(context: Context, call: Call) -> Answer:
     resource.prepare_for_create(obj)
     metadata.generation = 1 if resource.generation else 0
     settle = await writing.reserve(context, request)
-    is_stored = False
     try:
         validation.check(resource, obj, None)
         await context.admission.validate(request)
         stored = await registry.create(obj, has_generated_name=is_generated, dry_run=call.dry_run)
-        is_stored = not call.dry_run
-    finally:
-        if settle is not None:
-            settle(is_stored)
+    except ApiError as error:
+        if settle is not None and writing.is_outcome_known(error):
+            await settle(False)
+        raise
+    if settle is not None:
+        await settle(not call.dry_run)
     return Answer(stored.json, str(stored.revision), 201)

@@ -60,7 +60,7 @@ async def delete_one(
     if is_gone and not call.dry_run:
         settle = await writing.reserve(context, request)
         if settle is not None:
-            settle(True)
+            await settle(True)
     return stored, is_gone
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from api.errors import ApiError
 from api.resource import Resource
 from apiserver.registry.codec import Stored
 from apiserver.registry.deletion import Write
@@ -54,24 +55,25 @@ async def replace(
     """Store what `wanted` (from the stored object to a new one, defaulted) gives, guarded by the revision."""
     settle: Settle | None = None
 
-    def settle_all(happened: bool) -> None:
+    async def settle_with(happened: bool) -> None:
         nonlocal settle
         if settle is not None:
             done, settle = settle, None
-            done(happened)
+            await done(happened)
 
     async def decide(current: Stored) -> Write:
         nonlocal settle
-        settle_all(False)  # of an attempt that met a newer object
+        await settle_with(False)  # of an attempt that met a newer object
         put, settle = await writing.decide_update(
             context, call, resource, wanted(current), current, prepare=prepare, is_status=is_status
         )
         return put
 
-    is_stored = False
     try:
         stored, _ = await registry.write(call.info.namespace, call.info.name, decide, dry_run=call.dry_run)
-        is_stored = not call.dry_run
-    finally:
-        settle_all(is_stored)
+    except ApiError as error:
+        if writing.is_outcome_known(error):
+            await settle_with(False)
+        raise
+    await settle_with(not call.dry_run)
     return Answer(stored.json, str(stored.revision))

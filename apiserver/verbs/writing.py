@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 
 from api import serde, validation
-from api.errors import BadRequest, UnsupportedMediaType
+from api.errors import ApiError, BadRequest, ServiceUnavailable, Timeout, UnsupportedMediaType
 from api.resource import Resource
 from apiserver.registry import failures
 from apiserver.registry.codec import Stored
@@ -149,9 +149,9 @@ async def decide_update(
     try:
         validation.check(resource, new, old, status=is_status)
         await context.admission.validate(request)
-    except BaseException:
+    except ApiError:
         if settle is not None:
-            settle(False)
+            await settle(False)
         raise
     return Put(new), settle
 
@@ -162,6 +162,11 @@ async def reserve(context: Context, request: AdmissionRequest) -> Settle | None:
     if reservation is None or request.subresource:
         return None
     return await reservation.reserve(request)
+
+
+def is_outcome_known(error: ApiError) -> bool:
+    """Whether a write that failed so has certainly not happened."""
+    return not isinstance(error, (ServiceUnavailable, Timeout))
 
 
 def _check_preconditions(resource: Resource[Any], new: Any, old: Any) -> None:

@@ -1,0 +1,36 @@
+"""`steer-apiserver`: parse settings, run until told to stop."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+from apiserver.server import Settings, run
+from component import flags, logs, signals
+
+
+def main() -> int:
+    """Run the process; returns its exit code."""
+    settings = flags.parse(Settings, prog="steer-apiserver")
+    logs.configure(settings.log_level, settings.log_format)
+
+    async def serve() -> None:
+        try:
+            await run(settings)
+        except* OSError as group:
+            problem = group.exceptions[0]
+            while isinstance(problem, BaseExceptionGroup):
+                problem = problem.exceptions[0]
+            assert isinstance(problem, OSError)
+            if problem.errno == errno.EADDRINUSE:
+                print(f"steer-apiserver: {problem.strerror or problem}; free the port or choose another with "
+                      "--secure-port and --grpc-port", file=sys.stderr)  # fmt: skip
+            else:
+                print(f"steer-apiserver: {problem}", file=sys.stderr)
+            raise SystemExit(1) from None
+
+    return signals.run(serve())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""What is not an object: versions, discovery, OpenAPI, the keys of tokens, metrics."""
+
+from __future__ import annotations
+
+import email.utils
+import functools
+import hashlib
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any, Final
+
+import msgspec
+from prometheus_client import REGISTRY, generate_latest
+
+from api.errors import MethodNotAllowed, NotAcceptable
+from apiserver import discovery, openapi
+from apiserver.registry.failures import no_such_resource
+
+GIT_VERSION: Final = "v1.32.0+steersman"
+"""The API that clients may expect here: they choose their own behaviour by it."""
+_JSON: Final = "application/json"
+_FAR_FUTURE_S: Final = 365 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A body to send; `etag` lets clients ask whether they have it already."""
+
+    body: bytes
+    content_type: str = _JSON
+    etag: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Documents:
+    """Answers GETs of paths outside the API groups' resources.
+
+    Args:
+        server_address: where clients find this server, `HOST:PORT`.
+        extra: further documents by path, such as OpenID discovery; called at each request.
+    """
+
+    def __init__(self, server_address: str, extra: Mapping[str, Callable[[], Any]] | None = None) -> None:
+        self._server_address = server_address
+        self._extra = extra or {}
+
+    def find(self, method: str, path: str, query: Mapping[str, str], accept: str) -> Document:
+        """Return the document at `path`.
+
+        Raises:
+            NotFound: there is none. MethodNotAllowed: it can only be read.
+        """
+        document = self._find(path.rstrip("/") or "/", query, accept)
+        if document is None:
+            raise no_such_resource()
+        if method not in ("GET", "HEAD"):
+            raise MethodNotAllowed("the server does not allow this method on the requested resource")
+        return document
+
+    def _find(self, path: str, query: Mapping[str, str], accept: str) -> Document | None:
+        match path.split("/")[1:]:
+            case [""]:
+                return _json({"paths": self._paths()})
+            case ["version"]:
+                return Document(_version())
+            case ["metrics"]:
+                return Document(generate_latest(REGISTRY), "text/plain; version=0.0.4; charset=utf-8")
+            case ["api"] | ["apis"]:
+                return self._groups(path == "/api", accept)
+            case ["api", version]:
+                return _json(discovery.resource_list("", version))
+            case ["apis", group]:
+                return _json(discovery.group(group))
+            case ["apis", group, version]:
+                return _json(discovery.resource_list(group, version))
+            case ["openapi", "v3"]:
+                index = openapi.index()
+                return Document(index.json, etag=index.hash)
+            case ["openapi", "v3", *rest]:
+                return _openapi("/".join(rest), query)
+            case ["openapi", "v2"]:
+                return _openapi_v2(accept)
+        extra = self._extra.get(path)
+        return _json(extra()) if extra is not None else None
+
+    def _groups(self, is_core: bool, accept: str) -> Document:
+        version = discovery.aggregated_version(accept)
+        if version is not None:
+            body, etag = _aggregated(is_core, version)
+            return Document(body, discovery.AGGREGATED_MEDIA[version], etag, {"Vary": "Accept"})
+        legacy = discovery.core_versions(self._server_address) if is_core else discovery.group_list()
+        return Document(msgspec.json.encode(legacy), headers={"Vary": "Accept"})
+
+    def _paths(self) -> list[str]:
+        groups = [group["name"] for group in discovery.group_list()["groups"]]
+        fixed = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3"]
+        fixed += ["/readyz", "/version", *self._extra]
+        return sorted([*fixed, *(f"/apis/{group}" for group in groups)])
+
+
+def _json(value: Any) -> Document | None:
+    return None if value is None else Document(msgspec.json.encode(value))
+
+
+def _openapi(path: str, query: Mapping[str, str]) -> Document | None:
+    document = openapi.documents().get(path)
+    if document is None:
+        return None
+    headers: dict[str, str] = {}
+    if query.get("hash") == document.hash:
+        # The hash names the content: what is cached under it never goes stale.
+        headers = {"Cache-Control": f"public, immutable, max-age={_FAR_FUTURE_S}", "Expires": _far_future()}
+    return Document(document.json, etag=document.hash, headers=headers)
+
+
+def _openapi_v2(accept: str) -> Document:
+    if "com.github.proto-openapi" in accept and _JSON not in accept.replace("com.github", ""):
+        raise NotAcceptable(
+            "the OpenAPI v2 document is only served as application/json here; "
+            "kubectl older than 1.27 needs --validate=false"
+        )
+    document = openapi.document_v2()
+    return Document(document.json, etag=document.hash)
+
+
+def _far_future() -> str:
+    return email.utils.formatdate(time.time() + _FAR_FUTURE_S, usegmt=True)
+
+
+@functools.cache
+def _aggregated(is_core: bool, version: discovery.AggregatedVersion) -> tuple[bytes, str]:
+    body = msgspec.json.encode(discovery.aggregated(core=is_core, version=version))
+    return body, hashlib.sha512(body).hexdigest().upper()
+
+
+@functools.cache
+def _version() -> bytes:
+    try:
+        commit = metadata.version("steersman")
+    except metadata.PackageNotFoundError:
+        commit = "unknown"
+    return msgspec.json.encode(
+        {
+            "major": "1",
+            "minor": "32",
+            "gitVersion": GIT_VERSION,
+            "gitCommit": commit,
+            "gitTreeState": "clean",
+            "buildDate": "2025-01-01T00:00:00Z",
+            "goVersion": f"python{platform.python_version()}",
+            "compiler": platform.python_implementation().lower(),
+            "platform": f"{platform.system().lower()}/{_architecture()}",
+        }
+    )
+
+
+def _architecture() -> str:
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())

@@ -1,0 +1,242 @@
+"""From an HTTP request to a `Call`, and from what comes back to an HTTP response.
+
+Every failure is a `Status` in JSON with the right code. Bodies are limited to 3 MiB. Documents, which only this door
+has, go through the same chain as everything else, as the call's `handler`.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+from aiohttp import hdrs, web
+
+from api.discover import by_gvr
+from api.errors import ApiError, BadRequest, InternalError, RequestEntityTooLarge
+from apiserver.app import Api
+from apiserver.filters.request_info import request_info
+from apiserver.registry.fanout import Watcher
+from apiserver.request import Answer, Call, Credentials, RequestInfo
+from apiserver.rest import answers
+from apiserver.rest.documents import Document, Documents
+from apiserver.rest.frames import encoding_of
+from apiserver.rest.watch import HttpWatch
+from apiserver.subresources.log import ByteStream
+from apiserver.verbs.list import ListAnswer
+from apiserver.verbs.watch import flag
+from component.health import Check
+
+log = logging.getLogger(__name__)
+
+BODY_BYTES_MAX: Final = 3 * 1024 * 1024
+WATCH_TIMEOUT_S: Final = 1800.0
+"""How long a watch lasts that does not say; up to twice as long, so that watches begun together end apart."""
+R = TypeVar("R", bound=web.StreamResponse)
+_HEALTH: Final = ("/healthz", "/livez", "/readyz")
+
+
+class Door:
+    """Handles every ordinary HTTP request; an `aiohttp.web.Server` calls it.
+
+    Args:
+        api: answers the calls.
+        documents: what is not an object.
+        checks: for /readyz, by name.
+    """
+
+    def __init__(self, api: Api, documents: Documents, checks: Mapping[str, Check]) -> None:
+        self._api = api
+        self._documents = documents
+        self._checks = checks
+        self._now = api.context.clock.now
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        call = Call(RequestInfo(request.method.lower(), request.path))
+        try:
+            if request.path.startswith(_HEALTH):
+                return self._health(request)
+            await self._fill(call, request)
+            if not call.info.plural:
+                call.handler = self._document_handler(request)
+            answered = await self._api.handle(call)
+            return await self._respond(request, call, answered)
+        except ApiError as error:
+            return failure(error, call)
+        except Exception:
+            log.exception("a response failed", extra={"path": request.path})
+            return failure(InternalError("an error on the server has prevented the request from succeeding"), call)
+
+    async def _fill(self, call: Call, request: web.BaseRequest) -> None:
+        query = request.query
+        call.options = {name: query[name] for name in query}
+        call.info = info = request_info(request.method, request.path, call.options)
+        if info.plural:
+            call.resource = by_gvr(info.group, info.version, info.plural)
+        call.credentials = credentials_of(request)
+        call.content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
+        call.remote = request.remote or ""
+        call.user_agent = request.headers.get(hdrs.USER_AGENT, "")
+        if request.body_exists:
+            call.body = await _read_body(request)
+
+    def _document_handler(self, request: web.BaseRequest) -> Callable[[Call], Awaitable[Document]]:
+        async def find(call: Call) -> Document:
+            accept = request.headers.get(hdrs.ACCEPT, "")
+            return self._documents.find(request.method, request.path, call.options, accept)
+
+        return find
+
+    async def _respond(self, request: web.BaseRequest, call: Call, answered: Any) -> web.StreamResponse:
+        match answered:
+            case ByteStream():
+                return await _stream(request, answered)
+            case Watcher():
+                return await self._watch(request, call, answered)
+            case Document():
+                return await _document(request, call, answered)
+            case ListAnswer():
+                form = answers.form_of(request)
+                body, content_type = answers.list_body(answered, form, self._now())
+                code = 200
+            case Answer():
+                form = answers.form_of(request)
+                shown = call.resource if call.info.subresource in ("", "status") else None
+                body, content_type = answers.object_body(shown, answered, form, self._now())
+                code = answered.code
+            case _:
+                raise AssertionError(f"no way to answer with {type(answered).__name__}")
+        headers: dict[str, str] = {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "no-cache, private"}
+        body = await answers.compressed(request, body, headers)
+        return _with_warnings(web.Response(status=code, body=body, headers=headers), call)
+
+    async def _watch(self, request: web.BaseRequest, call: Call, watcher: Watcher) -> web.StreamResponse:
+        try:
+            form = answers.form_of(request)
+            assert call.resource is not None
+            encoding = encoding_of(call.resource, form, self._now)
+            headers = {hdrs.CONTENT_TYPE: form.content_type, hdrs.CACHE_CONTROL: "no-cache, private"}
+            response = _with_warnings(web.StreamResponse(headers=headers), call)
+            timeout_s = self._watch_timeout_s(call)
+            carried = HttpWatch(response, watcher, encoding, flag(call, "allowWatchBookmarks"))
+            return await carried.run(request, timeout_s)
+        finally:
+            watcher.close()
+
+    def _watch_timeout_s(self, call: Call) -> float:
+        asked = call.options.get("timeoutSeconds", "")
+        if asked and (not asked.isascii() or not asked.isdigit()):
+            raise BadRequest(f'timeoutSeconds: Invalid value: "{asked}": must be a number of seconds')
+        return float(asked) if asked and int(asked) else WATCH_TIMEOUT_S * (1 + self._api.context.random.random())
+
+    def _health(self, request: web.BaseRequest) -> web.Response:
+        """Answer /healthz, /livez, /readyz and one check of theirs, as upstream words it."""
+        name, _, single = request.path[1:].partition("/")
+        checks: dict[str, Check] = {"ping": _ping}
+        if name == "readyz":
+            checks |= self._checks
+        if single:
+            if single not in checks:
+                return web.Response(status=404, text="404 page not found\n")
+            checks = {single: checks[single]}
+        lines, is_well = [], True
+        for check_name, check in checks.items():
+            problem = check()
+            is_well = is_well and problem is None
+            lines.append(f"[+]{check_name} ok" if problem is None else f"[-]{check_name} failed: {problem}")
+        if is_well and "verbose" not in request.query:
+            return web.Response(text="ok")
+        verdict = f"{name} check {'passed' if is_well else 'failed'}"
+        return web.Response(text="\n".join([*lines, verdict, ""]), status=200 if is_well else 500)
+
+
+def _ping() -> str | None:
+    return None
+
+
+def credentials_of(request: web.BaseRequest) -> Credentials:
+    """Return what a request shows of who sends it."""
+    certificate = b""
+    transport = request.transport
+    if transport is not None:
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            certificate = tls.getpeercert(binary_form=True) or b""
+    authorization = request.headers.get(hdrs.AUTHORIZATION, "")
+    scheme, _, token = authorization.partition(" ")
+    is_bearer = scheme.lower() == "bearer"
+    impersonate: dict[str, tuple[str, ...]] = {}
+    for name in request.headers:
+        if name.lower().startswith("impersonate-"):
+            impersonate[name.lower()] = tuple(request.headers.getall(name))
+    return Credentials(
+        certificate=certificate,
+        token=token.strip() if is_bearer else "",
+        has_other_authorization=bool(authorization) and not is_bearer,
+        impersonate=impersonate,
+    )
+
+
+def failure(error: ApiError, call: Call) -> web.Response:
+    """Return the response that an error is."""
+    headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
+    if error.retry_after_s:
+        headers[hdrs.RETRY_AFTER] = str(error.retry_after_s)
+    response = web.Response(status=error.code, body=msgspec.json.encode(error.status()), headers=headers)
+    return _with_warnings(response, call)
+
+
+def _with_warnings(response: R, call: Call) -> R:
+    for text in dict.fromkeys(call.warnings):
+        # RFC 9111 section 5.5: a quoted string on one line.
+        quoted = " ".join(text.split()).replace("\\", "\\\\").replace('"', '\\"')
+        response.headers.add(hdrs.WARNING, f'299 - "{quoted}"')
+    return response
+
+
+async def _stream(request: web.BaseRequest, stream: ByteStream) -> web.StreamResponse:
+    response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: stream.content_type})
+    try:
+        await response.prepare(request)
+        await response.write(b"")  # sends the headers now: a follower may wait long for the first line
+        async for chunk in stream.chunks:
+            await response.write(chunk)
+        await response.write_eof()
+    finally:
+        await stream.close()
+    return response
+
+
+async def _read_body(request: web.BaseRequest) -> bytes:
+    announced = request.content_length
+    if announced is not None and announced > BODY_BYTES_MAX:
+        raise _too_large()
+    chunks, size = [], 0
+    async for chunk in request.content.iter_any():
+        size += len(chunk)
+        if size > BODY_BYTES_MAX:
+            raise _too_large()
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _too_large() -> RequestEntityTooLarge:
+    return RequestEntityTooLarge(f"Request entity too large: limit is {BODY_BYTES_MAX}")
+
+
+async def _document(request: web.BaseRequest, call: Call, document: Document) -> web.Response:
+    headers = {hdrs.CONTENT_TYPE: document.content_type, hdrs.CACHE_CONTROL: "no-cache, private", **document.headers}
+    if document.etag:
+        quoted = f'"{document.etag}"'
+        headers[hdrs.ETAG] = quoted
+        if quoted in request.headers.get(hdrs.IF_NONE_MATCH, ""):
+            return web.Response(status=304, headers=headers)
+    body = document.body
+    if document.content_type.startswith("application/json"):
+        is_pretty = request.query.get("pretty", "").lower() in ("1", "true")
+        body = answers.styled(body, answers.Form(answers.PLAIN.rendering, is_pretty=is_pretty))
+    body = await answers.compressed(request, body, headers)
+    return web.Response(body=body, headers=headers)

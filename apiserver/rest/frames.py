@@ -1,0 +1,119 @@
+"""Watch events as lines of JSON: the objects themselves, Tables of one row, or bare metadata.
+
+Each encoding is one object for all watchers that ask alike, so that its frames are shared (see `registry.fanout`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from api.errors import ApiError
+from api.resource import Resource
+from apiserver import table
+from apiserver.registry.fanout import BOOKMARK, Delivery, Encoding
+from apiserver.rest.answers import Form
+
+Now = Callable[[], float]
+
+
+def encoding_of(resource: Resource[Any], form: Form, now: Now) -> Encoding:
+    """Return the encoding that a watch with this form is written in."""
+    rendering = form.rendering
+    if rendering.form == "Table":
+        return _tables(resource, form.include, rendering.version, now)
+    if rendering.form:
+        return _partials(resource, rendering.version)
+    return _objects(resource)
+
+
+def error_frame(error: ApiError) -> bytes:
+    """Return the last event of a watch that failed."""
+    return line("ERROR", msgspec.json.encode(error.status()))
+
+
+def line(type: str, object: bytes) -> bytes:
+    """Return one event."""
+    return b'{"type":"%b","object":%b}\n' % (type.encode(), object)
+
+
+def bookmark_metadata(delivery: Delivery) -> dict[str, Any]:
+    """Return the metadata of a bookmark's object."""
+    metadata: dict[str, Any] = {"resourceVersion": str(delivery.revision), "creationTimestamp": None}
+    if delivery.ends_initial:
+        metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+    return metadata
+
+
+class Objects:
+    """The objects as they are stored."""
+
+    label = "json"
+
+    def __init__(self, resource: Resource[Any]) -> None:
+        self._resource = resource
+
+    def frame(self, delivery: Delivery) -> bytes:
+        """Return the event's line."""
+        if delivery.stored is None:
+            resource = self._resource
+            head = {"kind": resource.kind, "apiVersion": resource.api_version}
+            return line(BOOKMARK, msgspec.json.encode(head | {"metadata": bookmark_metadata(delivery)}))
+        return line(delivery.type, delivery.stored.json)
+
+
+class Tables:
+    """Tables of one row."""
+
+    label = "table"
+
+    def __init__(self, resource: Resource[Any], include: table.IncludeObject, version: str, now: Now) -> None:
+        self._resource = resource
+        self._include = include
+        self._version = version
+        self._now = now
+
+    def frame(self, delivery: Delivery) -> bytes:
+        """Return the event's line. Every Table declares its columns, so that all watchers can share it."""
+        stored, resource = delivery.stored, self._resource
+        if stored is None:
+            return line(BOOKMARK, table.table(resource, [], bookmark_metadata(delivery), version=self._version))
+        obj = stored.codec.decode(stored.json)
+        row = table.row(resource, obj, stored.json, self._now(), self._include, self._version)
+        metadata = {"resourceVersion": str(delivery.revision)}
+        return line(delivery.type, table.table(resource, [row], metadata, version=self._version))
+
+
+class Partials:
+    """PartialObjectMetadata."""
+
+    label = "metadata"
+
+    def __init__(self, resource: Resource[Any], version: str) -> None:
+        self._version = version
+
+    def frame(self, delivery: Delivery) -> bytes:
+        """Return the event's line."""
+        stored = delivery.stored
+        if stored is None:
+            head = {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{self._version}"}
+            return line(BOOKMARK, msgspec.json.encode(head | {"metadata": bookmark_metadata(delivery)}))
+        return line(delivery.type, table.partial_metadata(stored.codec.decode(stored.json), self._version))
+
+
+@functools.cache
+def _objects(resource: Resource[Any]) -> Encoding:
+    return Objects(resource)
+
+
+@functools.cache
+def _tables(resource: Resource[Any], include: table.IncludeObject, version: str, now: Now) -> Encoding:
+    return Tables(resource, include, version, now)
+
+
+@functools.cache
+def _partials(resource: Resource[Any], version: str) -> Encoding:
+    return Partials(resource, version)

@@ -1,0 +1,128 @@
+"""A watch over HTTP/1.1: aiohttp takes the request, then frames go straight to its transport.
+
+What is pending is written in one chunk, whose bytes all watchers at the same place share. While the transport still
+holds earlier bytes nothing is written, so events coalesce by themselves; a client that stays behind is ended by its
+byte budget, with a reset, since a polite close would wait for bytes that nobody reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import Final, cast
+
+from aiohttp import web
+
+from apiserver.registry.fanout import BOOKMARK, Delivery, Encoding, Watcher
+from apiserver.rest.frames import error_frame
+
+SEND_BUFFER_BYTES: Final = 256 * 1024
+"""Cap on what the kernel keeps for one watcher; left alone it grows to megabytes."""
+TRANSPORT_BYTES_MAX: Final = 64 * 1024
+"""Nothing more is written while the transport holds as much."""
+_POLL_S: Final = 0.02
+_RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER with no time: close sends RST and drops what is unsent."""
+
+
+class HttpWatch:
+    """Carries one watcher's events to one client until either ends, or the time is up."""
+
+    def __init__(self, response: web.StreamResponse, watcher: Watcher, encoding: Encoding, wants_bookmarks: bool):
+        self._response = response
+        self._watcher = watcher
+        self._encoding = encoding
+        self._wants_bookmarks = wants_bookmarks
+        self._transport: asyncio.Transport | None = None
+        self._wake = asyncio.Event()
+        self._is_blocked = False
+        self._is_over = False
+
+    async def run(self, request: web.BaseRequest, timeout_s: float) -> web.StreamResponse:
+        """Send headers, then events."""
+        loop = asyncio.get_running_loop()
+        response = self._response
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        await response.write(b"")  # sends the headers now, before there is an event
+        transport = cast(asyncio.Transport, request.transport)
+        _cap_send_buffer(transport)
+        self._transport = transport
+        self._watcher.on_ready = self._send
+        timer = loop.call_later(timeout_s, self._time_is_up)
+        try:
+            self._send()
+            while not self._is_over:
+                self._wake.clear()
+                if self._is_blocked:
+                    await response.drain()
+                    if transport.get_write_buffer_size() > TRANSPORT_BYTES_MAX:
+                        # TLS may hold bytes that the connection's own flow control does not count.
+                        await asyncio.sleep(_POLL_S)
+                    self._is_blocked = False
+                    self._send()
+                    continue
+                await self._wake.wait()
+            self._end()
+        finally:
+            timer.cancel()
+            self._watcher.close()
+        if not transport.is_closing():
+            await response.write_eof()
+        return response
+
+    def _send(self) -> None:
+        """Write what is pending, if the client has taken most of what came before."""
+        transport, watcher = self._transport, self._watcher
+        assert transport is not None
+        if transport.is_closing() or watcher.error is not None:
+            self._is_over = True
+            self._wake.set()
+            return
+        if transport.get_write_buffer_size() > TRANSPORT_BYTES_MAX:
+            if not self._is_blocked:
+                self._is_blocked = True
+                self._wake.set()
+            return
+        frames = watcher.take_frames(self._encoding)
+        if frames:
+            _write_chunk(transport, frames)
+        if watcher.has_pending:  # The backlog comes before the channel's log.
+            frames = watcher.take_frames(self._encoding)
+            if frames:
+                _write_chunk(transport, frames)
+
+    def _time_is_up(self) -> None:
+        self._is_over = True
+        self._wake.set()
+
+    def _end(self) -> None:
+        transport, watcher = self._transport, self._watcher
+        assert transport is not None
+        if transport.is_closing():
+            return
+        if watcher.error is None:
+            if not self._is_blocked:
+                self._send()
+            if self._wants_bookmarks:
+                bookmark = Delivery(BOOKMARK, None, watcher.revision)
+                _write_chunk(transport, self._encoding.frame(bookmark))
+            return
+        if transport.get_write_buffer_size() > TRANSPORT_BYTES_MAX:
+            sock = transport.get_extra_info("socket")
+            if sock is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            transport.abort()
+            return
+        _write_chunk(transport, error_frame(watcher.error))
+
+
+def _write_chunk(transport: asyncio.Transport, frames: bytes) -> None:
+    transport.write(b"%x\r\n%b\r\n" % (len(frames), frames))
+
+
+def _cap_send_buffer(transport: asyncio.Transport) -> None:
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
