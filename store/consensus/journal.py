@@ -82,6 +82,8 @@ class Journal:
     """The entries in memory, without gaps; the first stands for everything before it."""
     term: int = 0
     vote: str | None = None
+    size_bytes: int = 0
+    """Bytes of commands in `entries`."""
     dropped_tail_bytes: int = 0
     """How much of a torn group was dropped at start; 0 after an orderly stop."""
     syncs: int = 0
@@ -147,7 +149,8 @@ class Journal:
             case 2:  # _VOTE
                 self.term, self.vote = term, payload.decode() or None
             case 3:  # _BASE
-                self.entries = [(EMPTY, index, term)]
+                self._cut(0, len(self.entries))
+                self._place((EMPTY, index, term))
                 segment.index_max = max(segment.index_max, index)
             case 4:  # _GROUP
                 if index != offset:
@@ -189,25 +192,31 @@ class Journal:
 
     def set_base(self, index: int, term: int) -> None:
         """Forget all entries: the state machine holds everything up to `index`."""
-        self.entries = [(EMPTY, index, term)]
+        self._cut(0, len(self.entries))
+        self._place((EMPTY, index, term))
         self._stage(_BASE, index, term, b"")
 
     def truncate_from(self, position: int) -> None:
         """Forget `entries[position:]`; on disk the next append replaces them. They must not be committed."""
-        del self.entries[position:]
+        self._cut(position, len(self.entries))
 
     def forget_before(self, index: int) -> None:
         """Let go, in memory, of entries before `index`, which the state machine has on disk."""
         count = index - self.first_index
         if count > 0:
-            del self.entries[:count]
+            self._cut(0, count)
 
     def _place(self, entry: LogEntry) -> None:
         entries, index = self.entries, entry[1]
         if entries and index <= entries[-1][1]:
-            del entries[max(0, index - entries[0][1]) :]
+            self._cut(max(0, index - entries[0][1]), len(entries))
         assert not entries or index == entries[-1][1] + 1, f"gap in the log before entry {index}"
         entries.append(entry)
+        self.size_bytes += len(entry[0])
+
+    def _cut(self, start: int, end: int) -> None:
+        self.size_bytes -= sum(len(command) for command, _, _ in self.entries[start:end])
+        del self.entries[start:end]
 
     def _stage(self, kind: int, index: int, term: int, payload: bytes) -> None:
         self._records.append(_record(kind, index, term, payload))

@@ -62,6 +62,8 @@ ENTRY_BYTES_MAX = 512 << 10
 ENTRY_COMMANDS_MAX = 1024
 LOG_KEPT_BYTES = 16 << 20
 """How much of the log is kept in memory beyond what the state machine has on disk, for members that lag."""
+TRIM_BYTES = 1 << 20
+"""How much more than that collects before any of it is forgotten."""
 PROPOSALS_MAX = 65_536
 """Proposals waiting to be appended; more are refused as NotLeader, for the caller to slow down."""
 
@@ -561,15 +563,17 @@ class SyncObj(syncobj.SyncObj):  # type: ignore[misc]
             self.peers.send(peer, message)
 
     def _trim(self) -> None:
-        """Forget entries that the state machine has on disk, but for the newest few megabytes."""
-        journal, persisted = self._journal, min(self._machine.persisted, self.__raftLastApplied)
-        if persisted - journal.first_index < ENTRY_COMMANDS_MAX:
-            return
-        kept_bytes, position = 0, persisted - journal.first_index
-        while position > 0 and kept_bytes < LOG_KEPT_BYTES:
-            position -= 1
-            kept_bytes += len(journal.entries[position][0])
-        journal.forget_before(journal.entries[position][1])
+        """Forget entries that the state machine has on disk, but for some megabytes for members that lag."""
+        journal = self._journal
+        kept_bytes = LOG_KEPT_BYTES if self.__otherNodes else 0
+        persisted = min(self._machine.persisted, self.__raftLastApplied)
+        # In large steps: forgetting moves the whole list, so it must not be done for every entry.
+        if journal.size_bytes > kept_bytes + TRIM_BYTES and persisted > journal.first_index:
+            excess_bytes, position = journal.size_bytes - kept_bytes, 0
+            while excess_bytes > 0 and journal.entries[position][1] < persisted:
+                excess_bytes -= len(journal.entries[position][0])
+                position += 1
+            journal.forget_before(journal.entries[position][1])
 
     # -- stopping
 

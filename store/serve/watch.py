@@ -95,7 +95,7 @@ class WatchStream:
     def _create(self, request: rpc_pb2.WatchCreateRequest) -> None:
         key, range_end = request.key or FROM_KEY, request.range_end
         if range_end and range_end != FROM_KEY and range_end <= key:
-            self._refuse("etcdserver: mvcc: watcher range is empty")
+            self._refuse("mvcc: watcher range is empty")
             return
         watch_id = request.watch_id
         if watch_id in self._watches and watch_id != 0:

@@ -162,14 +162,14 @@ async def test_a_cluster_of_one_refuses_to_change_its_members(tmp_path):
 
 
 async def test_the_log_in_memory_is_trimmed_to_what_is_not_on_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr(member_module, "LOG_KEPT_BYTES", 100)
-    monkeypatch.setattr(member_module, "ENTRY_COMMANDS_MAX", 10)
+    monkeypatch.setattr(member_module, "TRIM_BYTES", 20)
     machine = Machine()
     member = await started(tmp_path, machine)
     for n in range(60):
         await member.propose(b"%d" % n)
         machine.persisted = machine.applied[0]
-    assert len(member._journal.entries) < 60
+    assert len(member._journal.entries) < 15
+    assert member._journal.size_bytes == sum(len(command) for command, _, _ in member._journal.entries)
     await member.stop()
 
 
