@@ -1,4 +1,4 @@
-"""TODO."""
+"""Metadata that every object has, and the options, lists and Status that every verb speaks of."""
 
 from __future__ import annotations
 

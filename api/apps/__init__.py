@@ -1,0 +1,1 @@
+"""Workloads: Deployments and the ReplicaSets they own."""

@@ -1,0 +1,1 @@
+"""How many replicas something has: the body of `scale`."""

@@ -1,0 +1,1 @@
+"""Leases, by which processes agree who leads and who is alive."""

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Containers as pods declare them: image, command, ports, environment, probes, resources and rights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""References to other objects and to fields, and selectors of nodes, shared by many kinds."""
 
 from __future__ import annotations
 

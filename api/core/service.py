@@ -1,11 +1,20 @@
-"""TODO."""
+"""Service: one address and name for a changing set of pods.
+
+Cluster IPs and node ports are handed out by the server between `prepare_for_create` and `validate`; what is here only
+says which Services have them.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Final
 
+from api import names
+from api import validation as v
+from api.columns import AGE, NONE, joined, labels_text
+from api.core.pod_validation import check_ip
 from api.meta import Condition, ObjectMeta
-from api.resource import Resource
+from api.resource import Column, Resource
 from api.schema import Int32, IntOrString, Struct, always, field, wire
 
 
@@ -90,6 +99,203 @@ class Service(Struct):
     status: Annotated[ServiceStatus, wire(3)] = field(default_factory=ServiceStatus)
 
 
+_SESSION_S = 10800
+_SESSION_S_MAX = 86400
+_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
+_PROTOCOLS = ("SCTP", "TCP", "UDP")
+_POLICIES = ("Cluster", "Local")
+_HEADLESS = "None"
+
+
+def is_external(service: Service) -> bool:
+    """Return whether traffic from outside the cluster can arrive at the Service."""
+    spec = service.spec
+    return spec.type in ("NodePort", "LoadBalancer") or (spec.type == "ClusterIP" and bool(spec.external_ips))
+
+
+def default(service: Service) -> None:
+    """A cluster IP; TCP; each port leads to the same port of the pods."""
+    spec = service.spec
+    spec.type = spec.type or "ClusterIP"
+    spec.session_affinity = spec.session_affinity or "None"
+    if spec.session_affinity == "None":
+        spec.session_affinity_config = None
+    elif spec.session_affinity == "ClientIP":
+        config = spec.session_affinity_config = spec.session_affinity_config or SessionAffinityConfig()
+        config.client_ip = config.client_ip or ClientIPConfig()
+        if config.client_ip.timeout_seconds is None:
+            config.client_ip.timeout_seconds = _SESSION_S
+    for port in spec.ports:
+        port.protocol = port.protocol or "TCP"
+        port.target_port = port.target_port or port.port
+    if is_external(service):
+        spec.external_traffic_policy = spec.external_traffic_policy or "Cluster"
+    if spec.type != "ExternalName" and spec.internal_traffic_policy is None:
+        spec.internal_traffic_policy = "Cluster"
+    if spec.type == "LoadBalancer" and spec.allocate_load_balancer_node_ports is None:
+        spec.allocate_load_balancer_node_ports = True
+
+
+def prepare_for_create(service: Service) -> None:
+    """Begin without status; the two forms of the address agree."""
+    service.status = ServiceStatus()
+    _agree(service)
+
+
+def prepare_for_update(new: Service, old: Service) -> None:
+    """Keep the status, and let go of what the new type has no use for, if it is only left over from the old one."""
+    new.status = old.status
+    spec, before = new.spec, old.spec
+    if spec.cluster_ip != before.cluster_ip and spec.cluster_ips == before.cluster_ips:
+        spec.cluster_ips = [spec.cluster_ip] if spec.cluster_ip else []
+    _agree(new)
+    if not is_external(new) and spec.external_traffic_policy == before.external_traffic_policy:
+        spec.external_traffic_policy = ""
+    if spec.type == "ExternalName":
+        spec.internal_traffic_policy = None
+    if spec.type != "LoadBalancer":
+        spec.allocate_load_balancer_node_ports = None
+        if spec.load_balancer_class == before.load_balancer_class:
+            spec.load_balancer_class = None
+    if spec.type != "ExternalName" and spec.external_name == before.external_name:
+        spec.external_name = ""
+
+
+def _agree(service: Service) -> None:
+    spec = service.spec
+    if spec.cluster_ip and not spec.cluster_ips:
+        spec.cluster_ips = [spec.cluster_ip]
+    elif spec.cluster_ips and not spec.cluster_ip:
+        spec.cluster_ip = spec.cluster_ips[0]
+
+
+# --- validation -----------------------------------------------------------------------------------------------------
+
+
+def validate(new: Service, old: Service | None) -> v.Errors:
+    """Check type, ports, addresses and policies; a cluster IP once given stays."""
+    spec = new.spec
+    yield from v.check_supported("spec.type", spec.type, _TYPES)
+    yield from v.check_labels("spec.selector", spec.selector)
+    if spec.type == "ExternalName":
+        name = spec.external_name.removesuffix(".")
+        yield from v.check_name("spec.externalName", name, names.check_subdomain)
+        if spec.cluster_ip not in ("", _HEADLESS):
+            yield v.forbidden("spec.clusterIPs", "may not be set when `type` is 'ExternalName'")
+    yield from _check_ports(spec)
+    yield from v.check_supported("spec.sessionAffinity", spec.session_affinity, ("ClientIP", "None"))
+    config = spec.session_affinity_config
+    if config is not None and config.client_ip is not None:
+        seconds = config.client_ip.timeout_seconds or 0
+        if not 0 < seconds <= _SESSION_S_MAX:
+            yield v.invalid(
+                "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+                seconds,
+                f"must be greater than 0 and less than or equal to {_SESSION_S_MAX}",
+            )
+    yield from _check_addresses(spec)
+    yield from _check_policies(new)
+    if old is not None:
+        yield from _check_update(new, old)
+
+
+def _check_ports(spec: ServiceSpec) -> v.Errors:
+    is_headless = spec.cluster_ip == _HEADLESS
+    if not spec.ports and not is_headless and spec.type != "ExternalName":
+        yield v.required("spec.ports")
+    seen_names: set[str] = set()
+    seen_ports: set[tuple[str, int]] = set()
+    seen_node_ports: set[tuple[str, int]] = set()
+    for i, port in enumerate(spec.ports):
+        where = f"spec.ports[{i}]"
+        if port.name:
+            for message in names.check_label(port.name):
+                yield v.invalid(f"{where}.name", port.name, message)
+            if port.name in seen_names:
+                yield v.duplicate(f"{where}.name", port.name)
+            seen_names.add(port.name)
+        elif len(spec.ports) > 1:
+            yield v.required(f"{where}.name")
+        yield from v.check_port(f"{where}.port", port.port)
+        yield from v.check_supported(f"{where}.protocol", port.protocol, _PROTOCOLS)
+        yield from v.check_port_or_name(f"{where}.targetPort", port.target_port)
+        if (port.protocol, port.port) in seen_ports:
+            yield v.duplicate(where, {"protocol": port.protocol, "port": port.port})
+        seen_ports.add((port.protocol, port.port))
+        if not port.node_port:
+            continue
+        if spec.type not in ("NodePort", "LoadBalancer"):
+            yield v.forbidden(f"{where}.nodePort", f"may not be used when `type` is '{spec.type}'")
+        elif (port.protocol, port.node_port) in seen_node_ports:
+            yield v.duplicate(f"{where}.nodePort", port.node_port)
+        seen_node_ports.add((port.protocol, port.node_port))
+
+
+def _check_addresses(spec: ServiceSpec) -> v.Errors:
+    if spec.cluster_ip == _HEADLESS and spec.type in ("NodePort", "LoadBalancer"):
+        yield v.invalid("spec.clusterIPs[0]", _HEADLESS, f"may not be set to 'None' for {spec.type} services")
+    if spec.cluster_ips and spec.cluster_ip and spec.cluster_ips[0] != spec.cluster_ip:
+        yield v.invalid("spec.clusterIPs", spec.cluster_ips, "first value must match `clusterIP`")
+    for i, address in enumerate(spec.cluster_ips):
+        if address and address != _HEADLESS:
+            yield from check_ip(f"spec.clusterIPs[{i}]", address)
+    for i, address in enumerate(spec.external_ips):
+        yield from check_ip(f"spec.externalIPs[{i}]", address)
+    for i, source in enumerate(spec.load_balancer_source_ranges):
+        try:
+            ipaddress.ip_network(source.strip())
+        except ValueError:
+            yield v.invalid(
+                f"spec.loadBalancerSourceRanges[{i}]", source, "must be a valid CIDR value, (e.g. 10.9.8.0/24)"
+            )
+
+
+def _check_policies(service: Service) -> v.Errors:
+    spec = service.spec
+    if spec.external_traffic_policy:
+        if not is_external(service):
+            yield v.invalid(
+                "spec.externalTrafficPolicy",
+                spec.external_traffic_policy,
+                "may only be set for externally-accessible services",
+            )
+        else:
+            yield from v.check_supported("spec.externalTrafficPolicy", spec.external_traffic_policy, _POLICIES)
+    if spec.internal_traffic_policy is not None:
+        yield from v.check_supported("spec.internalTrafficPolicy", spec.internal_traffic_policy, _POLICIES)
+    if spec.traffic_distribution:
+        yield from v.check_supported("spec.trafficDistribution", spec.traffic_distribution, ("PreferClose",))
+    if spec.allocate_load_balancer_node_ports is not None and spec.type != "LoadBalancer":
+        yield v.forbidden("spec.allocateLoadBalancerNodePorts", "may only be used when `type` is 'LoadBalancer'")
+
+
+def _check_update(new: Service, old: Service) -> v.Errors:
+    if "ExternalName" in (new.spec.type, old.spec.type):
+        return
+    if old.spec.cluster_ip and new.spec.cluster_ip != old.spec.cluster_ip:
+        yield v.invalid("spec.clusterIPs[0]", new.spec.cluster_ips or [new.spec.cluster_ip], "may not change once set")
+
+
+# --- columns --------------------------------------------------------------------------------------------------------
+
+
+def _external_ip(service: Service, now: float) -> str:
+    spec = service.spec
+    if spec.type == "ExternalName":
+        return spec.external_name
+    if spec.type != "LoadBalancer":
+        return joined(spec.external_ips)
+    given = [ingress.ip or ingress.hostname for ingress in service.status.load_balancer.ingress]
+    return joined([*given, *spec.external_ips]) if given or spec.external_ips else "<pending>"
+
+
+def _ports(service: Service, now: float) -> str:
+    return joined(
+        f"{port.port}:{port.node_port}/{port.protocol}" if port.node_port else f"{port.port}/{port.protocol}"
+        for port in service.spec.ports
+    )
+
+
 RESOURCE: Final[Resource[Service]] = Resource(
     type=Service,
     group="",
@@ -99,5 +305,28 @@ RESOURCE: Final[Resource[Service]] = Resource(
     namespaced=True,
     short_names=("svc",),
     categories=("all",),
+    check_name=names.check_label_1035,
     subresources=("status",),
+    default=default,
+    validate=validate,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    columns=(
+        Column("Type", "string", lambda service, now: service.spec.type, "How the Service can be reached."),
+        Column("Cluster-IP", "string", lambda service, now: service.spec.cluster_ip or NONE, "Its address."),
+        Column("External-IP", "string", _external_ip, "Its addresses outside the cluster."),
+        Column("Port(s)", "string", _ports, "Its ports, with those on every node."),
+        AGE,
+        Column(
+            "Selector",
+            "string",
+            lambda service, now: labels_text(service.spec.selector),
+            "Which pods are behind it.",
+            priority=1,
+        ),
+    ),
+    selectable_fields={
+        "spec.clusterIP": lambda service: service.spec.cluster_ip,
+        "spec.type": lambda service: service.spec.type,
+    },
 )

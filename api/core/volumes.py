@@ -1,4 +1,4 @@
-"""TODO."""
+"""Volumes: where a pod's files come from, and where containers see them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""containerd's event service: what happened to containers, pushed rather than polled."""

@@ -1,0 +1,1 @@
+"""Steersman's own interfaces, by version."""

@@ -1,0 +1,1 @@
+"""The component API: how every process but kubectl speaks to the API server."""
