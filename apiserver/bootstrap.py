@@ -66,7 +66,7 @@ async def create_if_missing(registries: Registries, resource: Resource[Any], obj
             await registry.create(obj)
         except AlreadyExists:
             return False
-        log.info("made", extra={"resource": resource, "name": obj.metadata.name})
+        log.info("made", extra={"resource": resource, "object": obj.metadata.name})
         return True
     return False
 

@@ -228,7 +228,6 @@ async def serve(settings: Settings, store: Store, clock: Clock, random: Random) 
     server = Server(settings, store, clock, random)
     try:
         async with (
-            asyncio.TaskGroup() as tasks,
             _rest_listener(settings, server),
             GrpcListener(server.api, settings.bind_address, settings.grpc_port, _identity(settings)),
         ):
@@ -236,7 +235,7 @@ async def serve(settings: Settings, store: Store, clock: Clock, random: Random) 
                 "serving",
                 extra={"rest": f"{settings.bind_address}:{settings.secure_port}", "grpc": settings.grpc_port},
             )
-            tasks.create_task(server.run(), name="server")
+            await server.run()
     finally:
         await server.close()
 
