@@ -12,7 +12,7 @@ from pathlib import Path
 from api.core.node import NodeSystemInfo
 from api.quantity import from_bytes
 
-VERSION = "v1.32.0-steersman"
+VERSION = "v1.32.0+steersman"
 """The Kubernetes version that this kubelet behaves like."""
 PODS_MAX = 110
 

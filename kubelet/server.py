@@ -273,7 +273,9 @@ class Server:
 
     def _check_container(self, pod: Pod, name: str) -> None:
         spec = pod.spec
-        known = [c.name for c in [*spec.containers, *spec.init_containers]] + [c.name for c in spec.ephemeral_containers]
+        known = [c.name for c in [*spec.containers, *spec.init_containers]] + [
+            c.name for c in spec.ephemeral_containers
+        ]
         if name not in known:
             raise _Refused(404, f"container {name} not found in pod {pod.metadata.name}")
 
