@@ -1,0 +1,396 @@
+"""`client.verbs.Transport` over gRPC: the component API of one or more apiservers.
+
+Plain calls are unary, with a deadline. All watches of a process share one bidirectional stream, and small frequent
+writes (leases, pod and node status, events) share another in batches: a gRPC message costs 100 µs of CPU, an item in a
+batch a few. A broken connection ends every watch with ServiceUnavailable (the reflector watches again from where it
+was) and every write under way with an unknown outcome; gRPC itself reconnects, to another endpoint where there is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json as json_module
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+
+from api.errors import ApiError, InternalError, ServiceUnavailable, Timeout, Unauthorized, from_status
+from client.verbs import Address, EventType, RawEvent, RawList, RawObject
+from component.serve import Identity, grpc_channel
+from proto.steersman.v1 import resources_pb2 as pb
+from proto.steersman.v1 import resources_pb2_grpc as rpc
+
+log = logging.getLogger(__name__)
+
+DEADLINE_S: Final = 30.0
+SERVER_NAME: Final = "kubernetes"
+"""The name every apiserver's certificate carries, whatever address was dialled."""
+BATCH_WRITES_MAX: Final = 256
+PENDING_EVENTS_MAX: Final = 100_000
+"""A watch whose reader lets more than this pile up is ended; its reader lists again."""
+_TRAILER: Final = "steersman-status-bin"
+_TYPES: Final = (EventType.ADDED, EventType.MODIFIED, EventType.DELETED, EventType.BOOKMARK)
+"""By pb.WatchEvent.Type."""
+
+
+class GrpcTransport:
+    """Moves requests to an apiserver. Made and used on one event loop.
+
+    Args:
+        endpoints: host:port of each apiserver's component API.
+        identity: our certificate and key, and the cluster's CA.
+        server_name: the name that the servers' certificates carry.
+    """
+
+    def __init__(self, endpoints: Sequence[str], identity: Identity, *, server_name: str = SERVER_NAME) -> None:
+        self._channel = grpc_channel(endpoints, identity, server_name=server_name)
+        # The generated stub carries no types.
+        self._stub: Any = rpc.ResourcesStub(self._channel)  # type: ignore[no-untyped-call]
+        self._watches: _WatchStream | None = None
+        self._writes: _WriteStream | None = None
+
+    async def get(self, address: Address) -> RawObject:
+        """Return the object."""
+        request = pb.GetRequest(
+            resource=_resource(address),
+            namespace=address.namespace,
+            name=address.name,
+            subresource=address.subresource,
+        )
+        return _raw(await _called(self._stub.Get(request, timeout=DEADLINE_S)))
+
+    async def list(
+        self, address: Address, *, label_selector: str, field_selector: str, resource_version: str
+    ) -> RawList:
+        """Return all that match, put together from chunks."""
+        request = pb.ListRequest(
+            resource=_resource(address),
+            namespace=address.namespace,
+            label_selector=label_selector,
+            field_selector=field_selector,
+            resource_version=resource_version,
+        )
+        items: list[RawObject] = []
+        version = ""
+        try:
+            async for chunk in self._stub.List(request, timeout=DEADLINE_S):
+                version = version or chunk.resource_version
+                items += [RawObject(item.json, item.resource_version) for item in chunk.items]
+        except grpc.aio.AioRpcError as error:
+            raise _api_error(error) from error
+        if not version:
+            raise ServiceUnavailable("the list ended before it began")
+        return RawList(items, version)
+
+    async def create(self, address: Address, json: bytes) -> RawObject:
+        """Create an object, or POST to a subresource."""
+        request = pb.CreateRequest(
+            resource=_resource(address),
+            namespace=address.namespace,
+            name=address.name,
+            subresource=address.subresource,
+            json=json,
+        )
+        if _is_small(address):
+            return await self._write(pb.Write(create=request))
+        return _raw(await _called(self._stub.Create(request, timeout=DEADLINE_S)))
+
+    async def update(self, address: Address, json: bytes) -> RawObject:
+        """Replace an object."""
+        request = pb.UpdateRequest(
+            resource=_resource(address),
+            namespace=address.namespace,
+            name=address.name,
+            subresource=address.subresource,
+            json=json,
+        )
+        if _is_small(address):
+            return await self._write(pb.Write(update=request))
+        return _raw(await _called(self._stub.Update(request, timeout=DEADLINE_S)))
+
+    async def patch(self, address: Address, patch: bytes, content_type: str) -> RawObject:
+        """Patch an object."""
+        request = pb.PatchRequest(
+            resource=_resource(address),
+            namespace=address.namespace,
+            name=address.name,
+            subresource=address.subresource,
+            content_type=content_type,
+            patch=patch,
+        )
+        if _is_small(address):
+            return await self._write(pb.Write(patch=request))
+        return _raw(await _called(self._stub.Patch(request, timeout=DEADLINE_S)))
+
+    async def delete(self, address: Address, options: bytes) -> RawObject:
+        """Delete an object."""
+        request = pb.DeleteRequest(
+            resource=_resource(address), namespace=address.namespace, name=address.name, options=options
+        )
+        return _raw(await _called(self._stub.Delete(request, timeout=DEADLINE_S)))
+
+    async def watch(
+        self, address: Address, *, label_selector: str, field_selector: str, resource_version: str
+    ) -> AsyncIterator[Sequence[RawEvent]]:
+        """Yield batches of events; ends by raising (Expired, ServiceUnavailable) or by being closed."""
+        if self._watches is None or self._watches.is_broken:
+            self._watches = _WatchStream(self._stub.Watch())
+        add = pb.WatchAdd(
+            resource=_resource(address),
+            namespace=address.namespace,
+            label_selector=label_selector,
+            field_selector=field_selector,
+            resource_version=resource_version,
+        )
+        stream = self._watches
+        watch = stream.add(add)
+        try:
+            while True:
+                yield await watch.next()
+        finally:
+            stream.remove(add.watch)
+
+    async def close(self) -> None:
+        """End every stream and close the connection."""
+        for stream in (self._watches, self._writes):
+            if stream is not None:
+                await stream.close()
+        await self._channel.close()
+
+    async def _write(self, write: pb.Write) -> RawObject:
+        if self._writes is None or self._writes.is_broken:
+            self._writes = _WriteStream(self._stub.Write())
+        return await self._writes.write(write)
+
+
+class _Watch:
+    """One watch's events, between the stream that brings them and the reader that takes them."""
+
+    def __init__(self) -> None:
+        self._batches: deque[list[RawEvent]] = deque()
+        self._count = 0
+        self._error: ApiError | None = None
+        self._wake = asyncio.Event()
+
+    def put(self, events: list[RawEvent]) -> bool:
+        """Add events; return whether there was room."""
+        self._batches.append(events)
+        self._count += len(events)
+        self._wake.set()
+        return self._count <= PENDING_EVENTS_MAX
+
+    def fail(self, error: ApiError) -> None:
+        """End the watch once its reader has taken what came before."""
+        if self._error is None:
+            self._error = error
+        self._wake.set()
+
+    async def next(self) -> Sequence[RawEvent]:
+        """Return everything that has come, as one batch; raises how the watch ended."""
+        while not self._batches:
+            if self._error is not None:
+                raise self._error
+            self._wake.clear()
+            await self._wake.wait()
+        events = self._batches.popleft()
+        while self._batches:
+            events += self._batches.popleft()
+        self._count = 0
+        return events
+
+
+class _WatchStream:
+    """The one Watch stream, and who reads what of it."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._watches: dict[int, _Watch] = {}
+        self._numbers = itertools.count(1)
+        self._outgoing: asyncio.Queue[pb.WatchCommand] = asyncio.Queue()
+        self.is_broken = False
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._send()), loop.create_task(self._receive())]
+
+    def add(self, add: pb.WatchAdd) -> _Watch:
+        """Start a watch; sets `add.watch`."""
+        add.watch = next(self._numbers)
+        watch = self._watches[add.watch] = _Watch()
+        self._outgoing.put_nowait(pb.WatchCommand(add=add))
+        return watch
+
+    def remove(self, number: int) -> None:
+        """End a watch; safe when it has ended."""
+        if self._watches.pop(number, None) is not None and not self.is_broken:
+            self._outgoing.put_nowait(pb.WatchCommand(remove=pb.WatchRemove(watch=number)))
+
+    async def close(self) -> None:
+        """End the stream."""
+        self._break(ServiceUnavailable("the connection is closed"))
+        self._call.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _send(self) -> None:
+        # A failed write is told by _receive, too, and with the reason.
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            while True:
+                await self._call.write(await self._outgoing.get())
+
+    async def _receive(self) -> None:
+        error: ApiError = ServiceUnavailable("the server ended the watch stream")
+        try:
+            async for batch in self._call:
+                self._deliver(batch)
+        except grpc.aio.AioRpcError as failure:
+            error = _api_error(failure)
+        except Exception as failure:
+            log.exception("the watch stream failed")
+            error = InternalError(f"the watch stream failed: {failure}")
+        finally:
+            self._break(error)
+            self._tasks[0].cancel()
+
+    def _deliver(self, batch: pb.WatchBatch) -> None:
+        watch = self._watches.get(batch.watch)
+        if watch is None:
+            return
+        if batch.events:
+            events = [RawEvent(_TYPES[event.type], event.json, event.resource_version) for event in batch.events]
+            if not watch.put(events):
+                self.remove(batch.watch)
+                watch.fail(ServiceUnavailable("the watch's reader fell too far behind"))
+        if batch.status:
+            self._watches.pop(batch.watch, None)
+            watch.fail(from_status(json_module.loads(batch.status)))
+
+    def _break(self, error: ApiError) -> None:
+        self.is_broken = True
+        watches, self._watches = self._watches, {}
+        for watch in watches.values():
+            watch.fail(error)
+
+
+class _WriteStream:
+    """The one Write stream: what is waiting goes out together, and results come back in the same order."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._waiting: deque[tuple[pb.Write, asyncio.Future[RawObject]]] = deque()
+        self._sent: deque[asyncio.Future[RawObject]] = deque()
+        self._wake = asyncio.Event()
+        self.is_broken = False
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._send()), loop.create_task(self._receive())]
+
+    async def write(self, write: pb.Write) -> RawObject:
+        """Do one write; raises Timeout or ServiceUnavailable when its outcome is not known."""
+        future: asyncio.Future[RawObject] = asyncio.get_running_loop().create_future()
+        self._waiting.append((write, future))
+        self._wake.set()
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                return await future
+        except TimeoutError:
+            raise Timeout(f"no answer from the server after {DEADLINE_S:.0f} s; the outcome is not known") from None
+
+    async def close(self) -> None:
+        """End the stream."""
+        self._break(ServiceUnavailable("the connection is closed"))
+        self._call.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _send(self) -> None:
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._waiting:
+                    batch = pb.WriteBatch()
+                    while self._waiting and len(batch.writes) < BATCH_WRITES_MAX:
+                        write, future = self._waiting.popleft()
+                        if future.done():
+                            continue  # Its caller gave up before it was sent.
+                        batch.writes.append(write)
+                        self._sent.append(future)
+                    if batch.writes:
+                        await self._call.write(batch)
+
+    async def _receive(self) -> None:
+        error: ApiError = ServiceUnavailable("the server ended the write stream; the outcome is not known")
+        try:
+            async for results in self._call:
+                for result in results.results:
+                    self._settle(self._sent.popleft(), result)
+        except grpc.aio.AioRpcError as failure:
+            error = _api_error(failure)
+        except Exception as failure:
+            log.exception("the write stream failed")
+            error = InternalError(f"the write stream failed: {failure}")
+        finally:
+            self._break(error)
+            self._tasks[0].cancel()
+
+    @staticmethod
+    def _settle(future: asyncio.Future[RawObject], result: pb.WriteResult) -> None:
+        if future.done():
+            return
+        if result.status:
+            future.set_exception(from_status(json_module.loads(result.status)))
+        else:
+            future.set_result(_raw(result.object))
+
+    def _break(self, error: ApiError) -> None:
+        self.is_broken = True
+        unsettled = [*self._sent, *(future for _, future in self._waiting)]
+        self._sent.clear()
+        self._waiting.clear()
+        for future in unsettled:
+            if not future.done():
+                future.set_exception(error)
+
+
+def _is_small(address: Address) -> bool:
+    """Whether a write is of the kind that comes often and is little: it goes by the batched stream."""
+    if address.plural in ("leases", "events"):
+        return True
+    return address.subresource == "status" and address.plural in ("pods", "nodes")
+
+
+def _resource(address: Address) -> pb.Resource:
+    return pb.Resource(group=address.group, version=address.version, plural=address.plural)
+
+
+def _raw(answer: pb.Object) -> RawObject:
+    return RawObject(answer.json, answer.resource_version)
+
+
+async def _called(call: Awaitable[Any]) -> Any:
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise _api_error(error) from error
+
+
+def _api_error(error: grpc.aio.AioRpcError) -> ApiError:
+    """Return what an RPC's failure means: the Status in its trailer, or what gRPC says of the connection."""
+    for key, value in error.trailing_metadata() or ():
+        if key == _TRAILER:
+            return from_status(json_module.loads(value))
+    details = error.details() or error.code().name
+    match error.code():
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return Timeout(f"no answer from the server in time; the outcome is not known: {details}")
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+            return ServiceUnavailable(f"the API server cannot be reached: {details}")
+        case grpc.StatusCode.UNAUTHENTICATED:
+            return Unauthorized(details)
+    return InternalError(f"the API server failed: {error.code().name}: {details}")
