@@ -124,9 +124,8 @@ def _index_grants(listers: RbacListers) -> Mapping[tuple[str, str], Sequence[_Gr
                 aggregated[ref.name] = rules
         for subject in subjects:
             if (key := _subject_key(subject, namespace)) is not None and rules:
-                index.setdefault(key, []).append(
-                    _Grant(namespace, rules, f"{reason} to {subject.kind} {subject.name!r}")
-                )
+                grant = _Grant(namespace, rules, f'{reason} to {subject.kind} "{subject.name}"')
+                index.setdefault(key, []).append(grant)
 
     for binding in listers.cluster_role_bindings.list():
         reason = f'RBAC: allowed by ClusterRoleBinding "{binding.metadata.name}" of {_named(binding.role_ref)}'
@@ -182,10 +181,7 @@ def resolve_rules(role: ClusterRole, all_roles: Iterable[ClusterRole]) -> list[P
             rules += [rule for rule in current.rules if rule not in rules]
             continue
         for other in everything:
-            selectors = current.aggregation_rule.cluster_role_selectors
-            if other.metadata.name not in seen and any(
-                of_label_selector(one).matches(other.metadata.labels) for one in selectors
-            ):
+            if other.metadata.name not in seen and _aggregates(current.aggregation_rule, other):
                 seen.add(other.metadata.name)
                 pending.append(other)
     return rules

@@ -203,7 +203,7 @@ class TokenAuthenticator:
         try:
             claims = self.verify(credentials.token, self._issuer.audiences)
             await self._check_alive(claims)
-        except (jwt.InvalidTokenError, _Revoked) as error:
+        except (jwt.PyJWTError, _Revoked) as error:
             log.info("token refused", extra={"why": str(error)})
             raise Unauthorized("Unauthorized") from None
         extra = {CREDENTIAL_ID_EXTRA: (f"JTI={claims.token_id}",)} if claims.token_id else {}
@@ -219,7 +219,7 @@ class TokenAuthenticator:
         """Return the claims of a token that our key signed, that is in date and for one of `audiences`.
 
         Raises:
-            jwt.InvalidTokenError: it is not; says why.
+            jwt.PyJWTError: it is not; says why.
         """
         digest = hashlib.sha256(token.encode()).digest()
         claims = self._believed.get(digest)
