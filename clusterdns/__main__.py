@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from client.informer import Informers
-from client.transport import connect
+from client.transport import GrpcTransport
 from client.verbs import Client
 from clusterdns.directory import InformerDirectory
 from clusterdns.forward import Forwarder
@@ -64,7 +64,7 @@ def _refuse(problem: str) -> None:
 async def run(settings: Settings) -> None:
     """Build everything in order, then run it until cancelled."""
     clock, rng = RealClock(), random.SystemRandom()
-    client = Client(connect(settings.apiserver, Identity(settings.cert, settings.key, settings.ca)))
+    client = Client(GrpcTransport(settings.apiserver, Identity(settings.cert, settings.key, settings.ca)))
     informers = Informers(client, clock=clock, rng=rng)
     zone = Zone(settings.cluster_domain, InformerDirectory(informers), settings.cluster_dns)
     own = [address.rpartition(":")[0] for address in settings.listen]
