@@ -22,7 +22,7 @@ from apiserver.registry.codec import Stored
 from apiserver.request import Answer, Call
 from apiserver.verbs import patch as patch_verb
 from apiserver.verbs import writing
-from apiserver.verbs.context import Context, registry_of, resource_of
+from apiserver.verbs.context import Context, namespace_of, registry_of, resource_of
 from apiserver.verbs.get import parse_resource_version
 from apiserver.verbs.update import replace
 
@@ -30,7 +30,7 @@ from apiserver.verbs.update import replace
 async def get_scale(context: Context, call: Call) -> Answer:
     """Return the object's Scale."""
     oldest = parse_resource_version(call.options.get("resourceVersion", ""))
-    stored = await registry_of(context, call).get(call.info.namespace, call.info.name, oldest=oldest)
+    stored = await registry_of(context, call).get(namespace_of(call), call.info.name, oldest=oldest)
     return _answer(stored.codec.decode(stored.json))
 
 

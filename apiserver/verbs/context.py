@@ -37,3 +37,11 @@ def resource_of(call: Call) -> Resource[Any]:
 def registry_of(context: Context, call: Call) -> Registry:
     """Return the registry of the kind that a call is about."""
     return context.registries.of(resource_of(call))
+
+
+def namespace_of(call: Call) -> str:
+    """Return the namespace of the object that a call is about; empty for kinds without.
+
+    A request for a Namespace carries its name as namespace, too, so that a Role in it can allow reading it.
+    """
+    return call.info.namespace if resource_of(call).namespaced else ""

@@ -16,7 +16,7 @@ from apiserver.registry.deletion import Write, check_options, decide_delete
 from apiserver.registry.storage import Registry
 from apiserver.request import Answer, Call
 from apiserver.verbs import writing
-from apiserver.verbs.context import Context, registry_of, resource_of
+from apiserver.verbs.context import Context, namespace_of, registry_of, resource_of
 
 _ANSWERS_WITH_OBJECT: Final = frozenset(
     {"persistentvolumeclaims", "persistentvolumes", "pods", "resourcequotas", "serviceaccounts", "services"}
@@ -43,7 +43,7 @@ async def delete_one(
 ) -> tuple[Stored, bool]:
     """Delete one object; returns it as it was left, and whether it is gone."""
     resource = registry.resource
-    where = call.info.namespace if namespace is None else namespace
+    where = namespace_of(call) if namespace is None else namespace
     request: Any = None
 
     async def decide(current: Stored) -> Write:

@@ -6,7 +6,7 @@ from api.errors import BadRequest
 from apiserver.registry.failures import bad_resource_version
 from apiserver.registry.storage import Registry
 from apiserver.request import Answer, Call
-from apiserver.verbs.context import Context, registry_of
+from apiserver.verbs.context import Context, namespace_of, registry_of
 
 
 async def get(context: Context, call: Call) -> Answer:
@@ -17,7 +17,7 @@ async def get(context: Context, call: Call) -> Answer:
 async def read(registry: Registry, call: Call) -> Answer:
     """Return the object of `registry` that the call names."""
     oldest = parse_resource_version(call.options.get("resourceVersion", ""))
-    stored = await registry.get(call.info.namespace, call.info.name, oldest=oldest)
+    stored = await registry.get(namespace_of(call), call.info.name, oldest=oldest)
     return Answer(stored.json, str(stored.revision))
 
 

@@ -11,7 +11,7 @@ from apiserver.registry.deletion import Write
 from apiserver.registry.storage import Registry
 from apiserver.request import Answer, Call, Settle
 from apiserver.verbs import writing
-from apiserver.verbs.context import Context, registry_of, resource_of
+from apiserver.verbs.context import Context, namespace_of, registry_of, resource_of
 
 
 async def update(
@@ -70,7 +70,7 @@ async def replace(
         return put
 
     try:
-        stored, _ = await registry.write(call.info.namespace, call.info.name, decide, dry_run=call.dry_run)
+        stored, _ = await registry.write(namespace_of(call), call.info.name, decide, dry_run=call.dry_run)
     except ApiError as error:
         if writing.is_outcome_known(error):
             await settle_with(False)
