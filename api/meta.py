@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from api.schema import Int32, Int64, JSONValue, Struct, Time, always, field, wire
+from api.schema import FieldsV1, Int32, Int64, Struct, Time, always, field, wire
 
 
 class GetOptions(Struct):
@@ -68,7 +68,15 @@ class Preconditions(Struct):
     resource_version: Annotated[str | None, wire(2)] = None
 
 
+class FieldSelectorRequirement(Struct):
+    key: Annotated[str, wire(1, required=True)] = always("")
+    operator: Annotated[str, wire(2, required=True)] = always("")
+    values: Annotated[list[str], wire(3, list_type="atomic")] = []
+
+
 class DeleteOptions(Struct):
+    api_version: str = ""
+    kind: str = ""
     grace_period_seconds: Annotated[Int64 | None, wire(1)] = None
     preconditions: Annotated[Preconditions | None, wire(2)] = None
     orphan_dependents: Annotated[bool | None, wire(3)] = None
@@ -116,7 +124,7 @@ class ManagedFieldsEntry(Struct):
     api_version: Annotated[str, wire(3)] = ""
     time: Annotated[Time, wire(4)] = ""
     fields_type: Annotated[str, wire(6)] = ""
-    fields_v1: Annotated[JSONValue, wire(7)] = None
+    fields_v1: Annotated[FieldsV1, wire(7)] = None
     subresource: Annotated[str, wire(8)] = ""
 
 

@@ -95,6 +95,8 @@ Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1), Scalar("int32")]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1), Scalar("int64")]
 JSONValue = Annotated[Any, Scalar("json")]
 """Any JSON, kept as decoded (dict, list, str, int, float, bool, None)."""
+FieldsV1 = Annotated[Any, Scalar("fields")]
+"""A set of field paths as server-side apply writes it: an object of `f:`, `k:` and `v:` keys."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -318,6 +318,19 @@ def _paths(resource: Resource[Any], definitions: _Definitions) -> dict[str, Any]
     return paths
 
 
+_METHODS: Final = {"create": "post", "update": "put", "patch": "patch", "get": "get", "delete": "delete"}
+_ACTIONS: Final = {"create": "post", "update": "put"}
+_ID_VERBS: Final = {"get": "read", "update": "replace"}
+_CONNECTED: Final = ("Attach", "Exec", "Portforward", "Proxy")
+"""Subresources that are a connection rather than an object."""
+
+
+def _api_name(group: str) -> str:
+    """Return a group as operations are named after it: `core`, `apps`, `rbacAuthorization`."""
+    first, *rest = (group or "core").removesuffix(".k8s.io").split(".")
+    return first + "".join(_title(word) for word in rest)
+
+
 class _Operations:
     """The operations of one resource."""
 
@@ -351,12 +364,27 @@ class _Operations:
         methods = {"create": "post", "update": "put", "patch": "patch", "get": "get", "delete": "delete"}
         return {methods[verb]: self._operation(verb, gvk, ref, _title(name)) for verb in methods if verb in shown.verbs}
 
+    def _id(self, verb: str, suffix: str) -> str:
+        """Return the name that generated clients give this call, such as `replaceAppsV1NamespacedDeploymentScale`."""
+        resource = self._resource
+        words = [_title(_api_name(resource.group)), _title(resource.version)]
+        if verb == "deletecollection":
+            verb = "delete"
+            words.append("Collection")
+        if suffix and suffix in _CONNECTED:
+            words.append(_title(_METHODS[verb]))
+            verb = "connect"
+        if resource.namespaced and suffix != "ForAllNamespaces":
+            words.append("Namespaced")
+        return f"{_ID_VERBS.get(verb, verb)}{''.join(words)}{resource.kind}{suffix}"
+
     def _operation(self, verb: str, gvk: dict[str, str], ref: Schema, suffix: str) -> Schema:
         resource, definitions = self._resource, self._definitions
+        is_connect = suffix in _CONNECTED
         answers: dict[str, Schema] = {"200": ref}
         parameters: Iterable[Schema] = ()
         body: Mapping[str, Schema] | None = None
-        match verb:
+        match "connect" if is_connect else verb:
             case "list":
                 answers = {"200": definitions.list_ref(resource)}
                 parameters = () if suffix else _LIST
@@ -376,17 +404,15 @@ class _Operations:
                 answers = {"200": status, "202": status} if verb == "delete" else {"200": status}
                 parameters = _DELETE if verb == "delete" else (*_DELETE, *_LIST[1:6])
                 body = {"*/*": definitions.ref(DeleteOptions)}
-        group = resource.group.split(".")[0] if resource.group else "core"
-        scope = "Namespaced" if resource.namespaced and suffix != "ForAllNamespaces" else ""
         operation: Schema = {
-            "tags": [f"{group}_{resource.version}"],
-            "operationId": f"{verb}{_title(group)}{_title(resource.version)}{scope}{resource.kind}{suffix}",
+            "tags": [f"{_api_name(resource.group)}_{resource.version}"],
+            "operationId": self._id(verb, suffix),
             "parameters": list(parameters),
             "responses": {
                 code: {"description": "OK", "content": {_JSON: {"schema": answer}}} for code, answer in answers.items()
             }
             | {"401": {"description": "Unauthorized"}},
-            "x-kubernetes-action": {"create": "post", "update": "put"}.get(verb, verb),
+            "x-kubernetes-action": "connect" if is_connect else _ACTIONS.get(verb, verb),
             "x-kubernetes-group-version-kind": gvk,
         }
         if body is not None:
@@ -405,7 +431,7 @@ def _title(word: str) -> str:
 
 
 def _path_v2(item: Mapping[str, Any]) -> Schema:
-    converted: Schema = {}
+    converted: dict[str, Any] = {}
     for key, value in item.items():
         if key == "parameters":
             converted[key] = [_parameter_v2(parameter) for parameter in value]
@@ -415,7 +441,8 @@ def _path_v2(item: Mapping[str, Any]) -> Schema:
 
 
 def _parameter_v2(parameter: Schema) -> Schema:
-    return {key: value for key, value in parameter.items() if key != "schema"} | parameter["schema"]
+    converted: Schema = {key: value for key, value in parameter.items() if key != "schema"}
+    return converted | dict(parameter["schema"])
 
 
 def _operation_v2(operation: Schema) -> Schema:

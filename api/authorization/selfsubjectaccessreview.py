@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from api import validation as v
-from api.meta import LabelSelectorRequirement, ObjectMeta
+from api.meta import FieldSelectorRequirement, LabelSelectorRequirement, ObjectMeta
 from api.resource import Resource
 from api.schema import Struct, always, field, wire
 
@@ -25,12 +25,6 @@ class NonResourceAttributes(Struct):
 class LabelSelectorAttributes(Struct):
     raw_selector: Annotated[str, wire(1)] = ""
     requirements: Annotated[list[LabelSelectorRequirement], wire(2, list_type="atomic")] = []
-
-
-class FieldSelectorRequirement(Struct):
-    key: Annotated[str, wire(1, required=True)] = always("")
-    operator: Annotated[str, wire(2, required=True)] = always("")
-    values: Annotated[list[str], wire(3, list_type="atomic")] = []
 
 
 class FieldSelectorAttributes(Struct):
