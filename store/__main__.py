@@ -14,9 +14,10 @@ import logging
 import os
 import random
 import sys
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from component import flags, logs
 from component.clock import RealClock
@@ -111,6 +112,7 @@ async def _run(settings: Settings) -> None:
             backend.begin_cluster(rng.getrandbits(63) | 1)
         journal = Journal(settings.data_dir / "log")
         state = State(backend)
+        backend.release_pages()
         member = Member(
             settings.name,
             journal,
@@ -146,7 +148,7 @@ async def _run(settings: Settings) -> None:
         if settings.health:
             http = await health.serve_http(*_host_port("--health", settings.health), lambda: replica)
             stack.callback(http.close)
-        await member.wait_leader()
+        await _unless(fatal, member.wait_leader())
         services = client_services(replica, frozenset(settings.allowed_clients), settings.progress_interval)
         server = await services.start(settings.listen_client, Identity(settings.cert, settings.key, settings.ca))
         stack.push_async_callback(server.stop, STOP_GRACE_S)
@@ -159,18 +161,23 @@ async def _run(settings: Settings) -> None:
                 "applied": replica.status.applied,
             },
         )
-        duties = loop.create_task(replica.run_duties())
-        try:
-            await asyncio.wait({duties, fatal}, return_when=asyncio.FIRST_COMPLETED)
-            for ended in (fatal, duties):
-                if ended.done():
-                    ended.result()
-        finally:
-            duties.cancel()
+        await _unless(fatal, replica.run_duties())
+
+
+async def _unless(fatal: asyncio.Future[None], work: Coroutine[Any, Any, None]) -> None:
+    """Do `work`, but stop and raise as soon as `fatal` has an error."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task, fatal}, return_when=asyncio.FIRST_COMPLETED)
+        if fatal.done():
+            fatal.result()
+        task.result()
+    finally:
+        task.cancel()
 
 
 @contextlib.contextmanager
-def _own(directory: Path):  # type: ignore[no-untyped-def]
+def _own(directory: Path) -> Iterator[None]:
     """Hold the data directory for this process alone."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -102,6 +102,13 @@ class Backend:
         self._on_disk = self.meta
         self._durable = self.meta.applied
 
+    def release_pages(self) -> None:
+        """Map the file anew: after the whole of it was read at start, its pages need not stay resident."""
+        self._reader.abort()
+        self._env.close()
+        self._env, self._tables = _open(self._path)
+        self._reader = self._env.begin()
+
     # -- store.mvcc.kv.Records
 
     def get(self, main: int, sub: int) -> KeyValue:

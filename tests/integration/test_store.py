@@ -380,3 +380,16 @@ def test_a_port_already_taken_is_named(own_store: StoreProcess, store: StoreProc
     with pytest.raises(AssertionError, match=f"can't listen on {store.endpoint}"):
         own_store.start()
     assert own_store.process.poll() == 2
+
+
+def test_an_altered_record_stops_the_member_rather_than_being_served(own_store: StoreProcess):
+    own_store.start()
+    own_store.etcdctl("put", "/altered", "marker-of-this-record")
+    own_store.stop()
+    state = own_store.directory / "data" / "state" / "state.mdb"
+    content = state.read_bytes()
+    assert b"marker-of-this-record" in content
+    state.write_bytes(content.replace(b"marker-of-this-record", b"Marker-of-this-record"))
+    with pytest.raises(AssertionError, match=r"state file [^\n]*checksum mismatch[^\n]*restore"):
+        own_store.start()
+    assert own_store.process.poll() == 1
