@@ -1,0 +1,134 @@
+import json
+from typing import Any
+
+import pytest
+
+from api import serde
+from api.apps import deployment
+from api.core import pod, secret
+from api.discover import KINDS
+from api.errors import BadRequest
+
+
+def read(value: Any, resource: Any = deployment.RESOURCE, **options: Any) -> Any:
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return serde.decode(body, resource, **options)
+
+
+def refusal(value: Any, resource: Any = deployment.RESOURCE, **options: Any) -> str:
+    with pytest.raises(BadRequest) as caught:
+        read(value, resource, **options)
+    return caught.value.message
+
+
+def test_null_means_absent() -> None:
+    decoded = read({"metadata": {"creationTimestamp": None, "labels": None}, "spec": {"replicas": None}}).object
+    assert decoded == deployment.Deployment()
+
+
+def test_null_inside_a_map_or_a_list_is_an_empty_value() -> None:
+    decoded = read({"metadata": {"labels": {"a": None}}, "spec": {"containers": [None]}}, pod.RESOURCE).object
+    assert decoded.metadata.labels == {"a": ""}
+    assert len(decoded.spec.containers) == 1
+
+
+@pytest.mark.parametrize("validation", ["Ignore", "Warn", "Strict"])
+def test_quantities_may_be_numbers_and_become_canonical(validation: str) -> None:
+    container = {"name": "c", "resources": {"limits": {"cpu": 1.5, "memory": "1024Mi", "pods": 1000}}}
+    decoded = read({"spec": {"containers": [container]}}, pod.RESOURCE, field_validation=validation).object
+    assert decoded.spec.containers[0].resources.limits == {"cpu": "1500m", "memory": "1Gi", "pods": "1k"}
+
+
+@pytest.mark.parametrize("validation", ["Ignore", "Strict"])
+def test_times_come_out_in_utc(validation: str) -> None:
+    body = {"metadata": {"creationTimestamp": "2024-01-01T02:00:00+02:00"}}
+    assert read(body, field_validation=validation).object.metadata.creation_timestamp == "2024-01-01T00:00:00Z"
+
+
+def test_unknown_fields_are_refused_reported_or_dropped() -> None:
+    body = {"spec": {"foo": 1, "template": {"spec": {"containers": [{"name": "a", "bar": 2}]}}}}
+    assert refusal(body, field_validation="Strict") == (
+        'Deployment in version "v1" cannot be handled as a Deployment: strict decoding error:'
+        ' unknown field "spec.foo", unknown field "spec.template.spec.containers[0].bar"'
+    )
+    assert read(body, field_validation="Warn").warnings == (
+        'unknown field "spec.foo"',
+        'unknown field "spec.template.spec.containers[0].bar"',
+    )
+    assert read(body).warnings == ()
+
+
+def test_fields_given_twice_are_found() -> None:
+    body = b'{"spec": {"replicas": 1, "replicas": 2}}'
+    assert read(body, field_validation="Warn").warnings == ('duplicate field "spec.replicas"',)
+    assert read(body).object.spec.replicas == 2
+    yaml = b"spec:\n  replicas: 1\n  replicas: 2\n"
+    assert 'duplicate field "spec.replicas"' in refusal(
+        yaml, content_type="application/yaml", field_validation="Strict"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"spec": {"replicas": "3"}}, "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"),
+        ({"spec": {"replicas": 3.5}}, "json: cannot unmarshal number 3.5 into Go struct field DeploymentSpec.spec.replicas of type int32"),
+        ({"spec": {"replicas": 2**31}}, "json: cannot unmarshal number 2147483648 into Go struct field DeploymentSpec.spec.replicas of type int32"),
+        ({"spec": {"paused": "yes"}}, "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.paused of type bool"),
+        ({"metadata": {"labels": {"a": 1}}}, "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels.a of type string"),
+        (
+            {"spec": {"template": {"spec": {"containers": [{"env": [{"name": "A", "value": 1}]}]}}}},
+            "json: cannot unmarshal number into Go struct field EnvVar.spec.template.spec.containers.env.value of type string",
+        ),
+        ({"spec": {"template": {"spec": {"containers": {}}}}}, "json: cannot unmarshal object into Go struct field PodSpec.spec.template.spec.containers of type []v1.Container"),
+    ],
+)  # fmt: skip
+def test_a_value_of_the_wrong_type_is_refused_by_name(body: Any, message: str) -> None:
+    assert refusal(body) == f'Deployment in version "v1" cannot be handled as a Deployment: {message}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"3", b"{", b'{"a":NaN}', b"\xff", b'{"a":' * 5000, b'{"apiVersion":"v1"}', b'{"kind":"Pod"}'],
+)
+@pytest.mark.parametrize("validation", ["Ignore", "Strict"])
+def test_what_is_no_deployment_at_all_is_refused(body: bytes, validation: str) -> None:
+    refusal(body, field_validation=validation)
+
+
+def test_a_bad_quantity_or_time_is_refused_by_path() -> None:
+    body = {"spec": {"containers": [{"resources": {"limits": {"cpu": "much"}}}]}}
+    assert "spec.containers[0].resources.limits.cpu" in refusal(body, pod.RESOURCE)
+    assert "metadata.creationTimestamp" in refusal({"metadata": {"creationTimestamp": "today"}}, pod.RESOURCE)
+
+
+def test_yaml_keeps_dates_as_text_and_keys_as_strings() -> None:
+    yaml = b"metadata:\n  name: 2024-01-01\n  labels: {1: 'a'}\nspec: {hostNetwork: yes}\n"
+    decoded = read(yaml, pod.RESOURCE, content_type="application/yaml").object
+    assert decoded.metadata.name == "2024-01-01"
+    assert decoded.metadata.labels == {"1": "a"}
+    assert decoded.spec.host_network is True
+
+
+def test_yaml_that_unfolds_without_end_is_refused() -> None:
+    lines = [b'a0: &a0 ["x","x","x","x","x","x","x","x","x","x"]']
+    for i in range(1, 9):
+        lines.append(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]".encode())
+    assert "unfolds" in refusal(b"\n".join(lines), pod.RESOURCE, content_type="application/yaml")
+
+
+def test_secret_bytes_travel_in_base64() -> None:
+    decoded = read({"data": {"a": "aGk="}}, secret.RESOURCE, field_validation="Strict").object
+    assert decoded.data == {"a": b"hi"}
+    refusal({"data": {"a": "!"}}, secret.RESOURCE)
+
+
+@pytest.mark.parametrize("resource", KINDS, ids=lambda resource: resource.kind)
+def test_every_kind_reads_back_what_it_writes(resource: Any) -> None:
+    empty = resource.type()
+    assert serde.decode(serde.encode(empty), resource, field_validation="Strict").object == empty
+    resource.default(empty)
+    once = serde.encode(empty)
+    resource.default(empty)
+    assert serde.encode(empty) == once, "defaulting twice changes nothing"
+    assert serde.decode(once, resource).object == empty
