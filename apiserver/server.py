@@ -20,7 +20,6 @@ from typing import Any, Final, Literal
 
 from aiohttp import web
 
-from api.authorization import selfsubjectaccessreview
 from api.core import service
 from api.errors import ApiError
 from api.resource import ObjectKey
@@ -40,11 +39,9 @@ from apiserver.request import SubresourceHandler
 from apiserver.rest.documents import Documents
 from apiserver.rest.door import Door
 from apiserver.rest.upgrade import UpgradeDoor, takes_upgrade
-from apiserver.subresources.access_review import AccessReviewHandler
-from apiserver.subresources.log import LogHandler
+from apiserver.subresources import handlers
 from apiserver.subresources.node_proxy import Kubelets
 from apiserver.subresources.streaming import Streams
-from apiserver.subresources.token import TokenHandler
 from apiserver.verbs.context import Context
 from component import relay
 from component.clock import Clock, RealClock
@@ -144,20 +141,12 @@ class Server:
     def _bootstrapped(self) -> str | None:
         return None if self._is_bootstrapped else "the cluster's own roles and namespaces are not in place yet"
 
-    def _handlers(self, context: Context, authorizer: RbacAuthorizer) -> dict[Address, SubresourceHandler]:
-        settings, read = self._settings, context.registries.read
-        review = selfsubjectaccessreview.RESOURCE
-        handlers: dict[Address, Any] = {
-            (review.group, review.plural, "", "create"): AccessReviewHandler(authorizer),
-            ("", "serviceaccounts", "token", "create"): TokenHandler(
-                self.issuer, read, context.admission, self._clock, self._random
-            ),
-        }
+    def _handlers(self, context: Context, authorizer: RbacAuthorizer) -> Mapping[Address, SubresourceHandler]:
+        settings = self._settings
         cert, key, ca = settings.kubelet_client_cert, settings.kubelet_client_key, settings.kubelet_ca
         if cert and key and ca:
-            self.kubelets = Kubelets(Identity(cert, key, ca), read)
-            handlers[("", "pods", "log", "get")] = LogHandler(self.kubelets, read)
-        return handlers
+            self.kubelets = Kubelets(Identity(cert, key, ca), context.registries.read)
+        return handlers.build(context, authorizer, issuer=self.issuer, kubelets=self.kubelets)
 
     async def run(self) -> None:
         """Do everything but listen, until cancelled."""
