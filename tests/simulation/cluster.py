@@ -36,13 +36,12 @@ from client.verbs import Client
 from component.clock import LoopClock
 from controllers import replicaset as replicaset_controller
 from controllers.runner import Runner
-from kubelet.runtime.hollow import HollowCri
 from scheduler.metrics import Metrics
 from scheduler.scheduler import Scheduler
 from store.local import LocalStore
 from tests.simulation.loop import EPOCH_S, fork
 from tests.simulation.network import Network, SimulatedTransport
-from tests.simulation.runtime import SmallKubelet
+from tests.simulation.runtime import SimulatedNode
 from tests.simulation.server import ADMIN, ApiServer, VerbTransport
 
 WEB = ObjectKey("default", "web")
@@ -121,7 +120,7 @@ class Cluster:
         self.store = LocalStore()
         self.server = ApiServer(self.store, self.clock, fork(rng, "apiserver"))
         self.network = Network(fork(rng, "network"), self.server)
-        self.nodes = {f"node-{n}": HollowCri(self.clock, start_delay_s=0.1) for n in range(1, node_count + 1)}
+        self.nodes = {f"node-{n}": SimulatedNode(f"node-{n}", n, self.clock) for n in range(1, node_count + 1)}
         self.trace: list[Record] = []
         self.observers: list[Observer] = []
         self.violations: list[str] = []
@@ -191,7 +190,7 @@ class Cluster:
         def live() -> tuple[Coroutine[Any, Any, None], SimulatedTransport]:
             rng = fork(self._rng, node)
             client, transport = self._client(f"kubelet-{node}", _user(f"system:node:{node}", "system:nodes"))
-            return SmallKubelet(node, client, self.nodes[node], clock=self.clock, rng=rng).run(), transport
+            return self.nodes[node].kubelet(client, rng).run(), transport
 
         return live
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from api.core import pod as pods
 from api.errors import ApiError
 from client.verbs import key_of
+from proto.cri import api_pb2 as pb
 from store.client import Compacted
 from tests.simulation.cluster import Cluster, Process
 from tests.simulation.network import Weather
@@ -34,6 +35,7 @@ class Storm:
             (2, self._partition),
             (4, self._scale),
             (3, self._delete_pod),
+            (2, self._end_container),
             (1, self._compact),
         ]
         async with asyncio.TaskGroup() as self._group:
@@ -91,8 +93,23 @@ class Storm:
         if not found:
             return "delete a pod: there is none"
         victim = self._rng.choice(found)
+        # By force, the pod is gone before its node has heard of it.
+        force = self._rng.random() < 0.3
         delete = self._cluster.admin().delete
-        return await self._as_user(f"delete {victim.metadata.name}", lambda: delete(pods.RESOURCE, key_of(victim)))
+        what = f"delete {victim.metadata.name}" + (" by force" if force else "")
+        return await self._as_user(
+            what, lambda: delete(pods.RESOURCE, key_of(victim), grace_period_s=0 if force else None)
+        )
+
+    async def _end_container(self) -> str:
+        node = self._rng.choice(list(self._cluster.nodes.values()))
+        running = [each for each in await node.cri.list_containers() if each.state == pb.CONTAINER_RUNNING]
+        if not running:
+            return f"end a container on {node.name}: there is none"
+        victim = self._rng.choice(running)
+        code = self._rng.choice([0, 1, 137])
+        node.cri.exit(victim.id, code)
+        return f"a container on {node.name} ends with {code}"
 
     async def _compact(self) -> str:
         revision = (await self._cluster.store.status()).revision

@@ -1,25 +1,25 @@
-"""No node is given more than it has."""
+"""No node is given more than it has. Pods that have ended hold nothing any more."""
 
 from __future__ import annotations
 
 from api.core.pod import Pod
 from scheduler.snapshot import PodView, add
 from tests.simulation.cluster import Cluster, Write, decode_pod
-from tests.simulation.runtime import CAPACITY
+from tests.simulation.runtime import CPUS
 
 
 class Capacity:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._pods: dict[str, Pod] = {}
-        self._cpu_millis = int(CAPACITY["cpu"]) * 1000
+        self._cpu_millis = CPUS * 1000
         cluster.observers.append(self._observe)
 
     def _observe(self, write: Write) -> None:
         if not write.key.startswith("/registry/core/pods/"):
             return
         pod = decode_pod(write.after)
-        if pod is None:
+        if pod is None or pod.status.phase in ("Succeeded", "Failed"):
             self._pods.pop(write.key, None)
             return
         self._pods[write.key] = pod

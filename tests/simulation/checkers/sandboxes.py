@@ -21,8 +21,8 @@ class Sandboxes:
             self._node_of[pod.metadata.uid] = pod.spec.node_name
 
     async def sample(self) -> None:
-        for node, cri in self._cluster.nodes.items():
-            ready = [each for each in await cri.list_sandboxes() if each.state == pb.SANDBOX_READY]
+        for node, machine in self._cluster.nodes.items():
+            ready = [each for each in await machine.cri.list_sandboxes() if each.state == pb.SANDBOX_READY]
             counts = Counter(each.metadata.uid for each in ready)
             for sandbox in ready:
                 name, uid = sandbox.metadata.name, sandbox.metadata.uid
@@ -31,7 +31,9 @@ class Sandboxes:
 
     async def finish(self) -> None:
         pods = await self._cluster.pods()
-        for node, cri in self._cluster.nodes.items():
-            running = {each.metadata.name for each in await cri.list_sandboxes() if each.state == pb.SANDBOX_READY}
+        for node, machine in self._cluster.nodes.items():
+            running = {
+                each.metadata.name for each in await machine.cri.list_sandboxes() if each.state == pb.SANDBOX_READY
+            }
             bound = {pod.metadata.name for pod in pods if pod.spec.node_name == node}
             assert running == bound, f"{node} runs {sorted(running)} and should run {sorted(bound)}"
