@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from client.informer import Informers
-from client.transport import connect
+from client.transport import GrpcTransport
 from client.verbs import Client
 from component import flags, health, logs, signals
 from component.clock import RealClock
@@ -68,7 +68,7 @@ async def run(settings: Settings) -> None:
     """Build everything in order, then run it until cancelled."""
     clock = RealClock()
     identity = Identity(settings.cert, settings.key, settings.ca)
-    client = Client(connect(settings.apiserver, identity))
+    client = Client(GrpcTransport(settings.apiserver, identity))
     informers = Informers(client, clock=clock, rng=random.Random())
     network = PodNetwork(
         NetworkSettings(

@@ -35,6 +35,19 @@ BENEATH_METRIC = "4096"
 CONFLIST = "10-steersman.conflist"
 TIMEOUT_S = 15.0
 
+KERNEL_SETTINGS = (
+    ("ipv4/ip_forward", "1"),
+    # A pod's packet to a ClusterIP comes in by the bridge and would leave by it, so the kernel would tell the pod of a
+    # shorter way, and use up its allowance of ICMP messages on that: rejections would be lost.
+    ("ipv4/conf/all/send_redirects", "0"),
+    ("ipv4/conf/{bridge}/send_redirects", "0"),
+    # NodePorts answer on localhost too; `rules.py` keeps neighbours away from it.
+    ("ipv4/conf/all/route_localnet", "1"),
+    # Else a pod that reaches a neighbour on its bridge through a Service gets the answer untranslated.
+    ("bridge/bridge-nf-call-iptables", "1"),
+)
+"""Below /proc/sys/net, and why."""
+
 
 class NetworkError(Exception):
     """The kernel refused, or `ip` is missing; looked at again at the next turn."""
@@ -185,6 +198,9 @@ class PodNetwork:
         if self._settings.service_cidr:
             lines.append(f"route replace {self._settings.service_cidr} dev {bridge} src {cidr[1]}")
         await self._batch(lines)
+        settings = [f"echo {value} > /proc/sys/net/{name.format(bridge=bridge)}" for name, value in KERNEL_SETTINGS]
+        script = ["[ -e /proc/sys/net/bridge ] || modprobe br_netfilter", *settings]
+        await self._run(["sh", "-e", "-c", "\n".join(script)])
 
     def _write_cni(self, cidr: str) -> None:
         settings = self._settings
