@@ -1,0 +1,355 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from api.apps import deployment as deployments
+from api.core import configmap as configmaps
+from api.core import namespace as namespaces
+from api.core import pod as pods
+from api.core.binding import Binding
+from api.core.references import ObjectReference
+from api.errors import (
+    AlreadyExists,
+    BadRequest,
+    Conflict,
+    Forbidden,
+    Invalid,
+    MethodNotAllowed,
+    NotFound,
+    RequestEntityTooLarge,
+    UnsupportedMediaType,
+)
+from api.meta import ObjectMeta
+from api.resource import ObjectKey
+from apiserver.app import Api, InternalCredentials
+from apiserver.request import Call, RequestInfo
+from client.verbs import Client, PatchType
+from tests import builders
+from tests.local_transport import SUPERUSER
+
+A = ObjectKey("default", "a")
+
+
+def call(resource, verb, *, name="", namespace="default", body=b"", content_type="", subresource="", **options) -> Call:
+    info = RequestInfo(verb, "", resource.group, resource.version, resource.plural, subresource, namespace, name)
+    return Call(
+        info,
+        credentials=InternalCredentials(user=SUPERUSER),
+        resource=resource,
+        body=body,
+        content_type=content_type,
+        options=options,
+    )
+
+
+# --- create
+
+
+async def test_a_created_object_has_what_the_server_gives(client: Client):
+    made = await client.create(deployments.RESOURCE, builders.deployment("web"))
+    assert made.metadata.uid and made.metadata.creation_timestamp and made.metadata.resource_version
+    assert made.metadata.generation == 1
+    assert made.spec.strategy.type == "RollingUpdate", "defaults are applied"
+
+
+async def test_a_name_that_is_taken_is_refused(client: Client):
+    await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    with pytest.raises(AlreadyExists, match='configmaps "a" already exists'):
+        await client.create(configmaps.RESOURCE, builders.configmap("a"))
+
+
+async def test_a_generated_name_begins_as_asked(client: Client):
+    obj = builders.configmap("")
+    obj.metadata.generate_name = "prefix-"
+    names = {(await client.create(configmaps.RESOURCE, obj)).metadata.name for _ in range(20)}
+    assert len(names) == 20
+    assert all(name.startswith("prefix-") and len(name) == 12 for name in names)
+
+
+async def test_an_invalid_object_is_refused_with_every_cause(client: Client):
+    bad = builders.pod("BAD")
+    bad.spec.containers[0].image = ""
+    with pytest.raises(Invalid) as refused:
+        await client.create(pods.RESOURCE, bad)
+    assert {cause.field for cause in refused.value.causes} >= {"metadata.name", "spec.containers[0].image"}
+    assert refused.value.message.startswith('Pod "BAD" is invalid: ')
+
+
+async def test_a_namespace_that_does_not_exist_holds_nothing(client: Client):
+    with pytest.raises(NotFound, match='namespaces "nowhere" not found'):
+        await client.create(configmaps.RESOURCE, builders.configmap("a", namespace="nowhere"))
+
+
+async def test_a_dry_run_stores_nothing(api: Api, client: Client):
+    body = b'{"metadata":{"name":"a"},"data":{"k":"v"}}'
+    answer = await api.handle(call(configmaps.RESOURCE, "create", body=body, dryRun="All"))
+    assert (answer.code, json.loads(answer.json)["data"]) == (201, {"k": "v"})
+    with pytest.raises(NotFound):
+        await client.get(configmaps.RESOURCE, A)
+
+
+async def test_unknown_fields_are_refused_when_strict_and_told_of_otherwise(api: Api, client: Client):
+    body = b'{"metadata":{"name":"a"},"dat":{"k":"v"}}'
+    with pytest.raises(BadRequest, match='strict decoding error: unknown field "dat"'):
+        await api.handle(call(configmaps.RESOURCE, "create", body=body, fieldValidation="Strict"))
+    warned = call(configmaps.RESOURCE, "create", body=body)
+    await api.handle(warned)
+    assert warned.warnings == ['unknown field "dat"']
+
+
+async def test_a_body_of_another_namespace_or_kind_is_refused(api: Api, client: Client):
+    body = b'{"metadata":{"name":"a","namespace":"other"}}'
+    with pytest.raises(BadRequest, match="the namespace of the provided object does not match"):
+        await api.handle(call(configmaps.RESOURCE, "create", body=body))
+    with pytest.raises(BadRequest, match="Secret"):
+        await api.handle(call(configmaps.RESOURCE, "create", body=b'{"kind":"Secret","metadata":{"name":"a"}}'))
+
+
+async def test_protobuf_bodies_are_refused_with_advice(api: Api, client: Client):
+    asked = call(configmaps.RESOURCE, "create", body=b"k8s\0", content_type="application/vnd.kubernetes.protobuf")
+    with pytest.raises(UnsupportedMediaType, match="does not take protobuf yet"):
+        await api.handle(asked)
+
+
+async def test_an_object_over_the_limit_is_refused(api: Api, client: Client):
+    obj = builders.pod("a")
+    obj.spec.containers[0].command = ["x" * (1536 * 1024)]
+    with pytest.raises(RequestEntityTooLarge):
+        await client.create(pods.RESOURCE, obj)
+
+
+# --- update and patch
+
+
+async def test_an_update_from_an_old_version_is_a_conflict(client: Client):
+    first = await client.create(configmaps.RESOURCE, builders.configmap("a", k="1"))
+    first.data = {"k": "2"}
+    await client.update(configmaps.RESOURCE, first)
+    with pytest.raises(Conflict, match="the object has been modified; please apply your changes to the latest version"):
+        await client.update(configmaps.RESOURCE, first)
+
+
+async def test_an_update_without_a_version_is_unconditional(client: Client):
+    await client.create(configmaps.RESOURCE, builders.configmap("a", k="1"))
+    updated = await client.update(configmaps.RESOURCE, builders.configmap("a", k="2"))
+    assert updated.data == {"k": "2"}
+
+
+async def test_an_update_that_changes_nothing_writes_nothing(client: Client):
+    first = await client.create(configmaps.RESOURCE, builders.configmap("a", k="1"))
+    again = await client.update(configmaps.RESOURCE, first)
+    assert again.metadata.resource_version == first.metadata.resource_version
+
+
+async def test_an_update_of_what_is_not_there_is_not_found(client: Client):
+    with pytest.raises(NotFound):
+        await client.update(configmaps.RESOURCE, builders.configmap("a"))
+
+
+async def test_a_uid_in_an_update_must_be_the_objects(client: Client):
+    await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    other = builders.configmap("a")
+    other.metadata.uid = "another"
+    with pytest.raises(Conflict, match="UID in precondition"):
+        await client.update(configmaps.RESOURCE, other)
+
+
+async def test_generation_grows_with_spec_and_not_with_metadata_or_status(client: Client):
+    await client.create(deployments.RESOURCE, builders.deployment("a"))
+    labelled = await client.patch(deployments.RESOURCE, A, {"metadata": {"labels": {"x": "y"}}})
+    observed = await client.patch(deployments.RESOURCE, A, {"status": {"replicas": 1}}, subresource="status")
+    scaled = await client.patch(deployments.RESOURCE, A, {"spec": {"replicas": 3}})
+    generations = [one.metadata.generation for one in (labelled, observed, scaled)]
+    assert generations == [1, 1, 2]
+
+
+async def test_a_write_of_the_object_leaves_status_and_a_write_of_status_leaves_the_rest(client: Client):
+    await client.create(deployments.RESOURCE, builders.deployment("a"))
+    both = {"spec": {"replicas": 7}, "status": {"replicas": 7}}
+    through_status = await client.patch(deployments.RESOURCE, A, both, subresource="status")
+    assert (through_status.spec.replicas, through_status.status.replicas) == (1, 7)
+    through_object = await client.patch(deployments.RESOURCE, A, {"spec": {"replicas": 2}, "status": {"replicas": 9}})
+    assert (through_object.spec.replicas, through_object.status.replicas) == (2, 7)
+
+
+async def test_the_three_kinds_of_patch(client: Client):
+    await client.create(pods.RESOURCE, builders.pod("a"))
+    json_patch = [{"op": "add", "path": "/metadata/labels", "value": {"x": "y"}}]
+    assert (await client.patch(pods.RESOURCE, A, json_patch, type=PatchType.JSON)).metadata.labels == {"x": "y"}
+    merged = await client.patch(pods.RESOURCE, A, {"metadata": {"labels": {"x": None, "z": "1"}}})
+    assert merged.metadata.labels == {"z": "1"}
+    strategic = {"spec": {"containers": [{"name": "c", "image": "example.org/app:2"}]}}
+    patched = await client.patch(pods.RESOURCE, A, strategic, type=PatchType.STRATEGIC)
+    assert [c.image for c in patched.spec.containers] == ["example.org/app:2"]
+
+
+async def test_a_patch_that_names_a_version_is_conditional_on_it(client: Client):
+    made = await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    version = made.metadata.resource_version
+    await client.patch(configmaps.RESOURCE, A, {"metadata": {"resourceVersion": version}, "data": {"k": "1"}})
+    with pytest.raises(Conflict):
+        await client.patch(configmaps.RESOURCE, A, {"metadata": {"resourceVersion": version}, "data": {"k": "2"}})
+
+
+async def test_server_side_apply_says_that_it_is_not_there_yet(api: Api, client: Client):
+    asked = call(configmaps.RESOURCE, "patch", name="a", body=b"{}", content_type="application/apply-patch+yaml")
+    with pytest.raises(UnsupportedMediaType, match="server-side apply"):
+        await api.handle(asked)
+
+
+# --- delete
+
+
+async def test_a_deleted_object_is_gone_and_preconditions_hold(client: Client):
+    made = await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    with pytest.raises(Conflict):
+        await client.delete(configmaps.RESOURCE, A, uid="another")
+    with pytest.raises(Conflict):
+        await client.delete(configmaps.RESOURCE, A, resource_version="1")
+    await client.delete(configmaps.RESOURCE, A, uid=made.metadata.uid)
+    with pytest.raises(NotFound):
+        await client.delete(configmaps.RESOURCE, A)
+
+
+async def test_taking_the_last_finalizer_off_deletes(client: Client):
+    obj = builders.configmap("a")
+    obj.metadata.finalizers = ["example.org/hold"]
+    await client.create(configmaps.RESOURCE, obj)
+    await client.delete(configmaps.RESOURCE, A)
+    assert (await client.get(configmaps.RESOURCE, A)).metadata.deletion_timestamp
+    with pytest.raises(Invalid, match="no new finalizers"):
+        await client.patch(configmaps.RESOURCE, A, {"metadata": {"finalizers": ["example.org/hold", "example.org/x"]}})
+    await client.patch(configmaps.RESOURCE, A, {"metadata": {"finalizers": None}})
+    with pytest.raises(NotFound):
+        await client.get(configmaps.RESOURCE, A)
+
+
+async def test_a_bound_pod_stays_for_its_grace_period_and_goes_with_grace_0(client: Client):
+    await client.create(pods.RESOURCE, builders.pod("a", node="n1", grace_s=30))
+    await client.delete(pods.RESOURCE, A)
+    dying = await client.get(pods.RESOURCE, A)
+    assert dying.metadata.deletion_grace_period_seconds == 30
+    await client.delete(pods.RESOURCE, A, grace_period_s=0)
+    with pytest.raises(NotFound):
+        await client.get(pods.RESOURCE, A)
+
+
+async def test_a_namespace_goes_when_its_finalizer_is_taken_off(client: Client):
+    key = ObjectKey("", "team")
+    await client.create(namespaces.RESOURCE, builders.namespace("team"))
+    await client.delete(namespaces.RESOURCE, key)
+    terminating = await client.get(namespaces.RESOURCE, key)
+    assert (terminating.status.phase, terminating.spec.finalizers) == ("Terminating", ["kubernetes"])
+    with pytest.raises(Forbidden, match="because it is being terminated"):
+        await client.create(configmaps.RESOURCE, builders.configmap("a", namespace="team"))
+    terminating.spec.finalizers = []
+    await client.update(namespaces.RESOURCE, terminating, subresource="finalize")
+    with pytest.raises(NotFound):
+        await client.get(namespaces.RESOURCE, key)
+
+
+async def test_a_collection_is_deleted_by_selector(api: Api, client: Client):
+    for name, label in (("a", "x"), ("b", "x"), ("c", "y")):
+        await client.create(configmaps.RESOURCE, builders.configmap(name, labels={"l": label}))
+    answer = await api.handle(call(configmaps.RESOURCE, "deletecollection", labelSelector="l=x"))
+    assert [stored.name for stored in answer.items] == ["a", "b"]
+    left = await client.list(configmaps.RESOURCE, "default")
+    assert [one.metadata.name for one in left.items] == ["c"]
+
+
+# --- subresources
+
+
+async def test_a_pod_is_bound_once(client: Client):
+    await client.create(pods.RESOURCE, builders.pod("a"))
+    to_n1 = Binding(metadata=ObjectMeta(name="a"), target=ObjectReference(kind="Node", name="n1"))
+    await client.create_subresource(pods.RESOURCE, A, "binding", to_n1)
+    bound = await client.get(pods.RESOURCE, A)
+    assert bound.spec.node_name == "n1"
+    assert [(c.type, c.status) for c in bound.status.conditions] == [("PodScheduled", "True")]
+    to_n1.target.name = "n2"
+    with pytest.raises(Conflict, match='already assigned to node "n1"'):
+        await client.create_subresource(pods.RESOURCE, A, "binding", to_n1)
+
+
+async def test_scale_shows_and_sets_the_replicas(api: Api, client: Client):
+    await client.create(deployments.RESOURCE, builders.deployment("a", replicas=2))
+    read = await api.handle(call(deployments.RESOURCE, "get", name="a", subresource="scale"))
+    shown = json.loads(read.json)
+    assert (shown["kind"], shown["spec"], shown["status"]["selector"]) == ("Scale", {"replicas": 2}, "app=a")
+    patch = call(
+        deployments.RESOURCE,
+        "patch",
+        name="a",
+        subresource="scale",
+        body=b'{"spec":{"replicas":0}}',
+        content_type="application/merge-patch+json",
+    )
+    await api.handle(patch)
+    assert (await client.get(deployments.RESOURCE, A)).spec.replicas == 0
+
+
+async def test_what_a_resource_does_not_have_is_not_found_or_not_allowed(api: Api, client: Client):
+    with pytest.raises(NotFound, match="the server could not find the requested resource"):
+        await api.handle(call(configmaps.RESOURCE, "get", name="a", subresource="scale"))
+    with pytest.raises(MethodNotAllowed):
+        await api.handle(call(configmaps.RESOURCE, "create", namespace="", body=b"{}"))
+
+
+# --- list
+
+
+async def test_pages_show_one_revision_whatever_happens_between_them(api: Api, client: Client):
+    for name in "abcde":
+        await client.create(configmaps.RESOURCE, builders.configmap(name))
+    first = await api.handle(call(configmaps.RESOURCE, "list", limit="2"))
+    await client.create(configmaps.RESOURCE, builders.configmap("bb"))
+    await client.delete(configmaps.RESOURCE, ObjectKey("default", "e"))
+    names, token = [stored.name for stored in first.items], first.continue_token
+    assert first.remaining == 3
+    while token:
+        page = await api.handle(call(configmaps.RESOURCE, "list", limit="2", **{"continue": token}))
+        assert page.revision == first.revision
+        names += [stored.name for stored in page.items]
+        token = page.continue_token
+    assert names == ["a", "b", "c", "d", "e"]
+
+
+async def test_the_next_page_of_a_compacted_revision_has_expired(api: Api, client: Client, store):
+    for name in "abc":
+        await client.create(configmaps.RESOURCE, builders.configmap(name))
+    first = await api.handle(call(configmaps.RESOURCE, "list", limit="1"))
+    await client.create(configmaps.RESOURCE, builders.configmap("d"))
+    await store.compact(first.revision + 1)
+    with pytest.raises(Exception, match="continue parameter is too old") as expired:
+        await api.handle(call(configmaps.RESOURCE, "list", limit="1", **{"continue": first.continue_token}))
+    assert expired.value.code == 410
+
+
+async def test_a_list_sees_every_write_that_ended_before_it(client: Client):
+    for count in range(1, 30):
+        await client.create(configmaps.RESOURCE, builders.configmap(f"c{count}"))
+        assert len((await client.list(configmaps.RESOURCE, "default")).items) == count
+
+
+async def test_a_list_at_an_exact_version_shows_the_past(api: Api, client: Client):
+    made = await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    await client.create(configmaps.RESOURCE, builders.configmap("b"))
+    version = made.metadata.resource_version
+    past = await api.handle(call(configmaps.RESOURCE, "list", resourceVersion=version, resourceVersionMatch="Exact"))
+    assert [stored.name for stored in past.items] == ["a"]
+
+
+async def test_nonsense_in_a_list_is_a_bad_request(api: Api, client: Client):
+    for options in (
+        {"limit": "many"},
+        {"resourceVersion": "x"},
+        {"continue": "not-a-token"},
+        {"labelSelector": "a in (b"},
+        {"fieldSelector": "spec.color=red"},
+        {"resourceVersionMatch": "Exact"},
+    ):
+        with pytest.raises(BadRequest):
+            await api.handle(call(configmaps.RESOURCE, "list", **options))

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from api.core import configmap as configmaps
+from api.errors import BadRequest, Expired
+from api.resource import ObjectKey
+from apiserver.app import Api
+from client.verbs import Client, EventType
+from tests import builders
+from tests.unit.apiserver.verbs.test_verbs import call
+
+
+async def collect(watcher, count: int) -> list[tuple[str, str]]:
+    ready = asyncio.Event()
+    watcher.on_ready = ready.set
+    found: list[tuple[str, str]] = []
+    async with asyncio.timeout(5):
+        while len(found) < count:
+            found += [(d.type, d.stored.name if d.stored else "") for d in watcher.take()]
+            if len(found) < count:
+                await ready.wait()
+                ready.clear()
+    watcher.close()
+    return found
+
+
+async def test_a_watch_from_a_list_sees_everything_after_it_once(client: Client):
+    await client.create(configmaps.RESOURCE, builders.configmap("before"))
+    listed = await client.list(configmaps.RESOURCE, "default")
+    await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    events = []
+
+    async def watch() -> None:
+        async for batch in client.watch(configmaps.RESOURCE, "default", resource_version=listed.resource_version):
+            events.extend((e.type, e.object.metadata.name) for e in batch if e.object)
+            if len(events) >= 3:
+                return
+
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    await client.patch(configmaps.RESOURCE, ObjectKey("default", "a"), {"data": {"k": "v"}})
+    await client.delete(configmaps.RESOURCE, ObjectKey("default", "a"))
+    await asyncio.wait_for(watching, 5)
+    assert events == [(EventType.ADDED, "a"), (EventType.MODIFIED, "a"), (EventType.DELETED, "a")]
+
+
+async def test_initial_events_end_with_a_bookmark_that_says_so(api: Api, client: Client):
+    for name in "ab":
+        await client.create(configmaps.RESOURCE, builders.configmap(name))
+    options = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
+    watcher = await api.handle(call(configmaps.RESOURCE, "watch", **options))
+    taken = watcher.take()
+    assert [(d.type, d.ends_initial) for d in taken] == [("ADDED", False), ("ADDED", False), ("BOOKMARK", True)]
+    watcher.close()
+
+
+async def test_a_watch_from_version_0_begins_with_what_is_there(api: Api, client: Client):
+    await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    watcher = await api.handle(call(configmaps.RESOURCE, "watch", resourceVersion="0"))
+    await client.create(configmaps.RESOURCE, builders.configmap("b"))
+    assert await collect(watcher, 2) == [("ADDED", "a"), ("ADDED", "b")]
+
+
+async def test_a_version_that_is_forgotten_has_expired(api: Api, client: Client, monkeypatch):
+    from apiserver.registry import watch_cache
+
+    monkeypatch.setattr(watch_cache, "RING_CHANGES_MAX", 3)
+    first = await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    for count in range(5):
+        await client.patch(configmaps.RESOURCE, ObjectKey("default", "a"), {"data": {"k": str(count)}})
+    await client.list(configmaps.RESOURCE, "default")
+    with pytest.raises(Expired, match="too old resource version"):
+        await api.handle(call(configmaps.RESOURCE, "watch", resourceVersion=first.metadata.resource_version))
+
+
+async def test_a_watch_goes_on_when_the_stores_watch_breaks(api: Api, client: Client):
+    watcher = await api.handle(call(configmaps.RESOURCE, "watch", resourceVersion="0"))
+    await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    await asyncio.sleep(0)
+    cache = api.registries.of(configmaps.RESOURCE).cache
+    await cache._store_watch.close()
+    await client.create(configmaps.RESOURCE, builders.configmap("b"))
+    assert await collect(watcher, 2) == [("ADDED", "a"), ("ADDED", "b")]
+
+
+async def test_nonsense_in_a_watch_is_a_bad_request(api: Api, client: Client):
+    for options in ({"resourceVersion": "-1"}, {"sendInitialEvents": "true"}, {"resourceVersionMatch": "Exact"}):
+        with pytest.raises(BadRequest):
+            await api.handle(call(configmaps.RESOURCE, "watch", **options))
