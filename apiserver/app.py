@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from api.core import namespace, serviceaccount
+from api.core import namespace, pod, serviceaccount
 from api.discover import RESOURCES
 from api.rbac import clusterrole, clusterrolebinding, role, rolebinding
 from api.resource import Resource
 from apiserver.admission import chain as admission_chain
 from apiserver.auth.certificates import CertificateAuthenticator
 from apiserver.auth.chain import AuthenticationChain
+from apiserver.auth.node import NodeAuthorizer
 from apiserver.auth.rbac import RbacAuthorizer, RbacListers
 from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
 from apiserver.dispatch import Address, Dispatcher
@@ -33,7 +34,7 @@ from apiserver.filters.timeout import with_timeout
 from apiserver.registry import compaction
 from apiserver.registry.expiry import expire_events
 from apiserver.registry.registries import Registries
-from apiserver.request import Authenticator, Call, Credentials, Reservation, SubresourceHandler, User
+from apiserver.request import Authenticator, Authorizer, Call, Credentials, Reservation, SubresourceHandler, User
 from apiserver.verbs.context import Context
 from component.clock import Clock
 from store.client import Store
@@ -64,7 +65,7 @@ class _Internal:
 class Api:
     """The API, ready to be asked. `run` must be running."""
 
-    def __init__(self, context: Context, authorizer: RbacAuthorizer, handler: Any, loops: Sequence[Loop]) -> None:
+    def __init__(self, context: Context, authorizer: Authorizer, handler: Any, loops: Sequence[Loop]) -> None:
         self.context = context
         self.registries = context.registries
         self.authorizer = authorizer
@@ -102,7 +103,7 @@ def build(
     *,
     resources: Sequence[Resource[Any]] = RESOURCES,
     issuer: TokenIssuer | None = None,
-    handlers: Callable[[Context, RbacAuthorizer], Mapping[Address, SubresourceHandler]] | None = None,
+    handlers: Callable[[Context, Authorizer], Mapping[Address, SubresourceHandler]] | None = None,
     reservations: Callable[[Registries], Mapping[Resource[Any], Reservation]] | None = None,
     toleration_s: int = 300,
     has_audit: bool = False,
@@ -123,15 +124,16 @@ def build(
     registries = Registries(store, clock, random, resources)
     rbac_kinds = (role.RESOURCE, rolebinding.RESOURCE, clusterrole.RESOURCE, clusterrolebinding.RESOURCE)
     roles, role_bindings, cluster_roles, cluster_role_bindings = (registries.lister(kind) for kind in rbac_kinds)
-    authorizer = RbacAuthorizer(
+    rbac = RbacAuthorizer(
         RbacListers(roles, role_bindings, cluster_roles, cluster_role_bindings),
         lambda: registries.changed_at(*rbac_kinds),
     )
+    authorizer = NodeAuthorizer(registries.lister(pod.RESOURCE), rbac)
     admission = admission_chain.build(
         namespaces=registries.lister(namespace.RESOURCE),
         service_accounts=registries.lister(serviceaccount.RESOURCE),
         read=registries.read,
-        authorizer=authorizer,
+        authorizer=rbac,
         random=random,
         toleration_s=toleration_s,
     )

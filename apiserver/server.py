@@ -27,7 +27,6 @@ from apiserver import app
 from apiserver.allocators.repair import AllocationRepair
 from apiserver.allocators.reservation import ServiceReservation
 from apiserver.allocators.services import ServiceAllocator
-from apiserver.auth.rbac import RbacAuthorizer
 from apiserver.auth.tokens import TokenIssuer, load_private_key
 from apiserver.bootstrap import bootstrap
 from apiserver.dispatch import Address
@@ -35,7 +34,7 @@ from apiserver.grpc.listener import GrpcListener
 from apiserver.kubernetes_service import KubernetesService
 from apiserver.registry.registries import Registries
 from apiserver.registry.selection import select
-from apiserver.request import SubresourceHandler
+from apiserver.request import Authorizer, SubresourceHandler
 from apiserver.rest.documents import Documents
 from apiserver.rest.door import Door
 from apiserver.rest.upgrade import UpgradeDoor, takes_upgrade
@@ -141,7 +140,7 @@ class Server:
     def _bootstrapped(self) -> str | None:
         return None if self._is_bootstrapped else "the cluster's own roles and namespaces are not in place yet"
 
-    def _handlers(self, context: Context, authorizer: RbacAuthorizer) -> Mapping[Address, SubresourceHandler]:
+    def _handlers(self, context: Context, authorizer: Authorizer) -> Mapping[Address, SubresourceHandler]:
         settings = self._settings
         cert, key, ca = settings.kubelet_client_cert, settings.kubelet_client_key, settings.kubelet_ca
         if cert and key and ca:

@@ -15,11 +15,10 @@ from api.errors import NotFound
 from api.resource import ObjectKey
 from apiserver.admission.namespace_lifecycle import refusal
 from apiserver.admission.service_account import MIRROR_ANNOTATION
+from apiserver.auth.node import node_of
 from apiserver.auth.tokens import Read
-from apiserver.request import AdmissionRequest, User
+from apiserver.request import AdmissionRequest
 
-NODES_GROUP: Final = "system:nodes"
-USER_PREFIX: Final = "system:node:"
 LEASE_NAMESPACE: Final = "kube-node-lease"
 
 _KUBELET_LABELS: Final = frozenset(
@@ -39,13 +38,6 @@ _KUBELET_LABELS: Final = frozenset(
 )
 _KUBELET_LABEL_DOMAINS: Final = ("kubelet.kubernetes.io", "node.kubernetes.io")
 _RESERVED_DOMAINS: Final = ("kubernetes.io", "k8s.io")
-
-
-def node_of(user: User) -> str:
-    """Return the name of the node that `user` is, empty for anybody else."""
-    if NODES_GROUP in user.groups and user.name.startswith(USER_PREFIX):
-        return user.name[len(USER_PREFIX) :]
-    return ""
 
 
 class NodeRestriction:

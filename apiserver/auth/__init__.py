@@ -2,6 +2,6 @@
 
 `certificates.py` and `tokens.py` each recognise one kind of credential; `chain.py` tries them in order and
 `impersonation.py` lets those who may act as someone else. `rbac.py` decides, purely, from the four RBAC kinds;
-`policy.py` is the roles and bindings every cluster starts with (`apiserver.bootstrap` writes them).
-Read `rbac.py` first.
+`node.py` narrows what nodes read; `policy.py` is the roles and bindings every cluster starts with
+(`apiserver.bootstrap` writes them). Read `rbac.py` first.
 """

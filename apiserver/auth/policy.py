@@ -154,7 +154,6 @@ _NODE: Final = (
     rule("core", "pods", f"{_READ} create delete"),
     rule("core", "pods/status", "patch update"),
     rule("core", "pods/eviction", "create"),
-    rule("core", "configmaps secrets", _READ),
     rule("core", "serviceaccounts/token", "create"),
     rule("coordination.k8s.io", "leases", "create delete get patch update"),
     rule("authentication.k8s.io", "tokenreviews", "create"),

@@ -12,8 +12,9 @@ def with_authorization(then: Handler, authorizer: Authorizer) -> Handler:
     """Return `then` for those who may."""
 
     async def handle(call: Call) -> Any:
-        if not authorizer.authorize(call.user, call.info).allowed:
-            raise forbidden(call.user, call.info)
+        decision = authorizer.authorize(call.user, call.info)
+        if not decision.allowed:
+            raise forbidden(call.user, call.info, decision.reason)
         return await then(call)
 
     return handle

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.errors import BadRequest
-from apiserver.auth.rbac import RbacAuthorizer
 from apiserver.auth.tokens import TokenIssuer
-from apiserver.request import Call, SubresourceHandler
+from apiserver.request import Authorizer, Call, SubresourceHandler
 from apiserver.subresources.access_review import AccessReviewHandler
 from apiserver.subresources.log import LogHandler
 from apiserver.subresources.node_proxy import Kubelets
@@ -20,7 +19,7 @@ _REVIEWS = "authorization.k8s.io"
 
 
 def build(
-    context: Context, authorizer: RbacAuthorizer, *, issuer: TokenIssuer | None = None, kubelets: Kubelets | None = None
+    context: Context, authorizer: Authorizer, *, issuer: TokenIssuer | None = None, kubelets: Kubelets | None = None
 ) -> Mapping[tuple[str, str, str, str], SubresourceHandler]:
     """Return the handlers: tokens where there is an issuer, logs and streams where there are kubelets to ask."""
     handlers: dict[tuple[str, str, str, str], Any] = {

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+
+from api.core.containers import (
+    ConfigMapEnvSource,
+    ConfigMapKeySelector,
+    Container,
+    EnvFromSource,
+    EnvVar,
+    EnvVarSource,
+    SecretEnvSource,
+    SecretKeySelector,
+)
+from api.core.pod import Pod, PodSpec
+from api.core.references import LocalObjectReference
+from api.core.volumes import ConfigMapVolumeSource, SecretVolumeSource, Volume
+from api.meta import ObjectMeta
+from apiserver.admission.service_account import token_volume
+from apiserver.auth.node import NodeAuthorizer, references
+from apiserver.request import RequestInfo, User
+from tests.unit.apiserver.auth.test_rbac import Cache, authorizer
+
+NODE = User("system:node:n1", groups=("system:nodes", "system:authenticated"))
+
+_ENV_C = ConfigMapKeySelector(name="env-c", key="k")
+POD = Pod(
+    metadata=ObjectMeta(name="web", namespace="a"),
+    spec=PodSpec(
+        node_name="n1",
+        image_pull_secrets=[LocalObjectReference(name="registry")],
+        volumes=[
+            Volume(name="s", secret=SecretVolumeSource(secret_name="volume-s")),
+            Volume(name="c", config_map=ConfigMapVolumeSource(name="volume-c")),
+            token_volume("t"),
+        ],
+        init_containers=[
+            Container(
+                name="i",
+                env_from=[
+                    EnvFromSource(secret_ref=SecretEnvSource(name="from-s")),
+                    EnvFromSource(config_map_ref=ConfigMapEnvSource(name="from-c")),
+                ],
+            )
+        ],
+        containers=[
+            Container(
+                name="c",
+                env=[
+                    EnvVar(name="A", value="plain"),
+                    EnvVar(name="B", value_from=EnvVarSource(secret_key_ref=SecretKeySelector(name="env-s", key="k"))),
+                    EnvVar(name="C", value_from=EnvVarSource(config_map_key_ref=_ENV_C)),
+                ],
+            )
+        ],
+    ),
+)
+
+
+def test_everything_a_pod_refers_to_is_found() -> None:
+    assert set(references(POD)) == {
+        *(("secrets", name) for name in ("registry", "volume-s", "from-s", "env-s")),
+        *(("configmaps", name) for name in ("volume-c", "from-c", "env-c", "kube-root-ca.crt")),
+    }
+
+
+@pytest.mark.parametrize(
+    ("verb", "plural", "namespace", "name", "allowed"),
+    [
+        ("get", "secrets", "a", "volume-s", True),
+        ("watch", "configmaps", "a", "kube-root-ca.crt", True),
+        ("get", "secrets", "b", "volume-s", False),
+        ("get", "secrets", "a", "other", False),
+        ("get", "secrets", "a", "volume-c", False),
+        ("list", "secrets", "a", "", False),
+        ("list", "secrets", "", "", False),
+        ("update", "secrets", "a", "volume-s", False),
+    ],
+)
+def test_a_node_reads_what_its_pods_refer_to_by_name(verb, plural, namespace, name, allowed) -> None:
+    tested = NodeAuthorizer(Cache(POD), authorizer())
+    asked = RequestInfo(verb, "", "", "v1", plural, "", namespace, name)
+    assert tested.authorize(NODE, asked).allowed is allowed
+    assert not tested.authorize(User("system:node:n2", groups=NODE.groups), asked).allowed
+
+
+def test_a_refusal_says_that_no_pod_needs_it() -> None:
+    asked = RequestInfo("get", "", "", "v1", "secrets", "", "a", "other")
+    decision = NodeAuthorizer(Cache(POD), authorizer()).authorize(NODE, asked)
+    assert decision.reason == "no relationship found between node 'n1' and this object"
+
+
+def test_everybody_else_is_rbacs_to_judge() -> None:
+    root = User("root", groups=("system:masters",))
+    asked = RequestInfo("list", "", "", "v1", "secrets", "", "a", "")
+    assert NodeAuthorizer(Cache(), authorizer()).authorize(root, asked).allowed

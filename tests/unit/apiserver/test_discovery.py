@@ -1,0 +1,64 @@
+from pathlib import Path
+
+from apiserver import discovery
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "resources.txt"
+
+
+def listed() -> list[str]:
+    lines = []
+    for core in (True, False):
+        for group in discovery.aggregated(core=core, version="v2")["items"]:
+            for version in group["versions"]:
+                for resource in version["resources"]:
+                    kind = resource["responseKind"]
+                    names = ",".join([resource["resource"], *resource.get("shortNames", [])])
+                    subresources = ",".join(found["subresource"] for found in resource.get("subresources", []))
+                    api_version = f"{kind['group']}/{kind['version']}".lstrip("/")
+                    lines.append(
+                        f"{api_version} {kind['kind']} {names} {resource['scope']}"
+                        f" [{','.join(resource['verbs'])}] [{subresources}]"
+                    )
+    return lines
+
+
+def test_the_kinds_served_are_the_golden_list() -> None:
+    assert listed() == GOLDEN.read_text().splitlines()
+
+
+def test_each_version_is_named_as_asked() -> None:
+    ask = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
+    assert discovery.aggregated_version(ask.format("v2beta1") + ",application/json") == "v2beta1"
+    assert discovery.aggregated_version(f"{ask.format('v2')},{ask.format('v2beta1')},application/json") == "v2"
+    assert discovery.aggregated_version("application/json") is None
+    assert discovery.aggregated_version("application/json," + ask.format("v2")) is None
+    assert discovery.aggregated_version("*/*") is None
+    assert discovery.aggregated(core=True, version="v2beta1")["apiVersion"] == "apidiscovery.k8s.io/v2beta1"
+
+
+def test_the_legacy_lists_say_the_same() -> None:
+    found = discovery.resource_list("apps", "v1")
+    assert found is not None
+    assert found["groupVersion"] == "apps/v1"
+    names = [entry["name"] for entry in found["resources"]]
+    assert names == [
+        "deployments",
+        "deployments/scale",
+        "deployments/status",
+        "replicasets",
+        "replicasets/scale",
+        "replicasets/status",
+    ]
+    scale = found["resources"][1]
+    assert (scale["group"], scale["version"], scale["kind"]) == ("autoscaling", "v1", "Scale")
+    assert [group["name"] for group in discovery.group_list()["groups"]] == sorted(
+        group["name"] for group in discovery.group_list()["groups"]
+    )
+    assert discovery.group("apps") == {"kind": "APIGroup", "apiVersion": "v1", **discovery.group_list()["groups"][0]}
+    assert discovery.group("nothing") is None
+    assert discovery.resource_list("apps", "v2") is None
+
+
+def test_stable_versions_come_first() -> None:
+    versions = ["v1alpha1", "v1", "v2", "v1beta2", "v1beta10"]
+    assert sorted(versions, key=discovery.version_rank) == ["v2", "v1", "v1beta10", "v1beta2", "v1alpha1"]

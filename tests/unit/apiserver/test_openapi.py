@@ -1,0 +1,97 @@
+import json
+from typing import Any
+
+from apiserver import openapi
+from tests.unit.api import reference
+
+OPERATIONS = ("get", "put", "post", "delete", "patch")
+
+
+def document(path: str) -> Any:
+    return json.loads(openapi.documents()[path].json)
+
+
+def resolve(documents: Any, ref: str) -> Any:
+    for part in ref.removeprefix("#/").split("/"):
+        documents = documents[part]
+    return documents
+
+
+def refs_in(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        found = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
+        return found.union(*(refs_in(item) for item in value.values()))
+    return set().union(*(refs_in(item) for item in value)) if isinstance(value, list) else set()
+
+
+def test_every_reference_leads_somewhere() -> None:
+    for path in openapi.documents():
+        content = document(path)
+        for ref in refs_in(content):
+            assert resolve(content, ref)
+    content = json.loads(openapi.document_v2().json)
+    for ref in refs_in(content):
+        assert resolve(content, ref)
+
+
+def test_the_index_names_each_document_by_its_hash() -> None:
+    paths = json.loads(openapi.index().json)["paths"]
+    assert set(paths) == set(openapi.documents())
+    for path, found in openapi.documents().items():
+        assert paths[path]["serverRelativeURL"] == f"/openapi/v3/{path}?hash={found.hash}"
+
+
+def test_patch_says_that_the_server_validates_fields() -> None:
+    # kubectl looks for these two parameters before it leaves validation to the server.
+    patch = document("apis/apps/v1")["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"]
+    names = {parameter["name"] for parameter in patch["parameters"] if parameter["in"] == "query"}
+    assert {"fieldValidation", "dryRun", "fieldManager", "force"} <= names
+    assert "application/strategic-merge-patch+json" in patch["requestBody"]["content"]
+    assert patch["x-kubernetes-group-version-kind"] == {"group": "apps", "version": "v1", "kind": "Deployment"}
+
+
+def test_lists_say_how_they_are_merged() -> None:
+    schemas = document("api/v1")["components"]["schemas"]
+    containers = schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"]
+    assert containers["x-kubernetes-patch-merge-key"] == "name"
+    assert containers["x-kubernetes-patch-strategy"] == "merge"
+    assert containers["x-kubernetes-list-type"] == "map"
+    assert containers["items"]["allOf"] == [{"$ref": "#/components/schemas/io.k8s.api.core.v1.Container"}]
+
+
+def _facts(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {key: _facts(value) for key, value in schema.items() if key not in ("description", "default")}
+    return schema
+
+
+def test_definitions_are_those_published() -> None:
+    published = reference.load("openapi-v1.32.json")["definitions"]
+    ours = json.loads(openapi.document_v2().json)["definitions"]
+    differing = []
+    for name, definition in ours.items():
+        facts = published[name]
+        if sorted(definition.get("required", [])) != sorted(facts.get("required", [])):
+            differing.append(name)
+        wanted, given = facts.get("properties", {}), definition.get("properties", {})
+        differing += [
+            f"{name}.{field}"
+            for field in sorted(wanted.keys() | given.keys())
+            if _facts(given.get(field)) != _facts(wanted.get(field))
+        ]
+    assert differing == []
+
+
+def test_operations_are_those_published() -> None:
+    published = reference.load("openapi-v1.32.json")["paths"]
+    ours = json.loads(openapi.document_v2().json)["paths"]
+    facts = ("operationId", "x-kubernetes-action", "x-kubernetes-group-version-kind")
+    differing = [
+        f"{method} {path}: {fact}"
+        for path, item in ours.items()
+        for method in OPERATIONS
+        if method in item
+        for fact in facts
+        if item[method].get(fact) != published[path][method].get(fact)
+    ]
+    assert differing == []
