@@ -2,16 +2,29 @@
 
 A check is a callable returning None when well, or a sentence saying what is wrong. `/readyz?verbose`
 lists each by name, as upstream's processes do. Bodies of requests are never read.
+
+The listener is a few lines on asyncio, because a web framework for four paths would be a quarter of a small process's
+memory. A process that has an aiohttp application anyway adds `routes` to it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-from aiohttp import web
-from prometheus_client import REGISTRY, generate_latest
+if TYPE_CHECKING:
+    from aiohttp import web
 
 Check = Callable[[], str | None]
+Metrics = Callable[[], bytes]
+"""Gives all metrics in Prometheus' text form."""
+
+REQUEST_TIMEOUT_S = 5.0
+REQUEST_BYTES_MAX = 8192
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PATHS = ("/healthz", "/livez", "/readyz", "/metrics")
 
 
 def ok() -> str | None:
@@ -19,51 +32,92 @@ def ok() -> str | None:
     return None
 
 
+def registered_metrics() -> bytes:
+    """Return what prometheus_client's default registry holds."""
+    from prometheus_client import generate_latest
+
+    return generate_latest()
+
+
+def answer(
+    path: str,
+    query: str,
+    ready: Mapping[str, Check],
+    live: Mapping[str, Check],
+    metrics: Metrics = registered_metrics,
+) -> tuple[int, str, bytes]:
+    """Return the status, content type and body for a GET of `path`."""
+    if path == "/metrics":
+        return 200, METRICS_TYPE, metrics()
+    if path not in PATHS:
+        return 404, "text/plain", f"there are {', '.join(PATHS)} here\n".encode()
+    checks = {"ping": ok, **live, **(ready if path == "/readyz" else {})}
+    lines, failed = [], False
+    for name, check in checks.items():
+        problem = check()
+        failed = failed or problem is not None
+        lines.append(f"[+]{name} ok" if problem is None else f"[-]{name} failed: {problem}")
+    if not failed and "verbose" not in query:
+        return 200, "text/plain", b"ok"
+    verdict = "check failed" if failed else "check passed"
+    return (500 if failed else 200), "text/plain", "\n".join([*lines, f"{path[1:]} {verdict}", ""]).encode()
+
+
 def routes(ready: Mapping[str, Check], live: Mapping[str, Check] | None = None) -> list[web.RouteDef]:
-    """Return the health and metrics routes, to be added to any aiohttp application."""
-    live_checks = {"ping": ok, **(live or {})}
+    """Return the health and metrics routes, to be added to an aiohttp application."""
+    from aiohttp import web
 
-    def respond(request: web.Request, checks: Mapping[str, Check]) -> web.Response:
-        lines, failed = [], False
-        for name, check in checks.items():
-            problem = check()
-            failed = failed or problem is not None
-            lines.append(f"[+]{name} ok" if problem is None else f"[-]{name} failed: {problem}")
-        if not failed and "verbose" not in request.query:
-            return web.Response(text="ok")
-        verdict = "check failed" if failed else "check passed"
-        return web.Response(
-            text="\n".join([*lines, f"{request.path[1:]} {verdict}", ""]), status=500 if failed else 200
-        )
+    async def handle(request: web.Request) -> web.Response:
+        status, kind, body = answer(request.path, request.query_string, ready, live or {})
+        return web.Response(status=status, body=body, headers={"Content-Type": kind})
 
-    async def livez(request: web.Request) -> web.Response:
-        return respond(request, live_checks)
+    return [web.get(path, handle) for path in PATHS]
 
-    async def readyz(request: web.Request) -> web.Response:
-        return respond(request, {**live_checks, **ready})
 
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": "text/plain; version=0.0.4"})
+class HealthServer:
+    """A listener that answers `PATHS`; made by `serve`."""
 
-    return [
-        web.get("/healthz", livez),
-        web.get("/livez", livez),
-        web.get("/readyz", readyz),
-        web.get("/metrics", metrics),
-    ]
+    def __init__(self, server: asyncio.Server) -> None:
+        self._server = server
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where it listens."""
+        return [socket.getsockname()[:2] for socket in self._server.sockets]
+
+    async def cleanup(self) -> None:
+        """Stop listening."""
+        self._server.close()
 
 
 async def serve(
-    host: str, port: int, ready: Mapping[str, Check], live: Mapping[str, Check] | None = None
-) -> web.AppRunner:
-    """Listen on host:port until the returned runner's `cleanup()`; port 0 takes any free one.
+    host: str,
+    port: int,
+    ready: Mapping[str, Check],
+    live: Mapping[str, Check] | None = None,
+    *,
+    metrics: Metrics = registered_metrics,
+) -> HealthServer:
+    """Listen on host:port until the returned server's `cleanup()`; port 0 takes any free one.
 
     Raises:
         OSError: the port is taken; the message names it.
     """
-    app = web.Application(client_max_size=1024)
-    app.add_routes(routes(ready, live))
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, host, port).start()
-    return runner
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, TimeoutError, asyncio.LimitOverrunError, asyncio.IncompleteReadError):
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+                method, _, rest = head.decode("latin-1").partition(" ")
+                path, _, query = rest.partition(" ")[0].partition("?")
+                if method in ("GET", "HEAD"):
+                    status, kind, body = answer(path, query, ready, live or {}, metrics)
+                else:
+                    status, kind, body = 405, "text/plain", b"only GET is answered here\n"
+                reason = {200: "OK", 404: "Not Found", 405: "Method Not Allowed"}.get(status, "Internal Server Error")
+                reply = f"HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+                writer.write(f"{reply}Connection: close\r\n\r\n".encode() + (b"" if method == "HEAD" else body))
+                await writer.drain()
+        writer.close()
+
+    return HealthServer(await asyncio.start_server(respond, host, port, limit=REQUEST_BYTES_MAX))

@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy import local
-from deploy.local import CannotDo, ProcessStatus
+from deploy.local import ProcessStatus
 from deploy.plan import NODES_MAX, Cluster, Paths
+from deploy.report import CannotDo
 
 app = typer.Typer(
     name="steer",
@@ -230,7 +231,7 @@ def _duration(seconds: float) -> str:
 def main() -> None:
     """Run the command line; the console script."""
     # The exceptions of the click that typer brings with it, under whatever name this version has it.
-    click_exception = typer.BadParameter.__mro__[2]
+    click_exception: type[Exception] = typer.BadParameter.__mro__[2]  # type: ignore[assignment]
     try:
         _add_bench()
         code = app(standalone_mode=False)

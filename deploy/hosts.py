@@ -13,9 +13,9 @@ from pathlib import Path
 from deploy.cluster_network import ClusterNetwork, NetworkError, run
 from deploy.containerd import ContainerdMissing
 from deploy.images.build import archives
-from deploy.local import CannotDo, Report
 from deploy.node_host import NodeError, NodeHost
 from deploy.plan import CLUSTER_CIDR, SERVICE_CIDR, Addresses, Cluster, Paths
+from deploy.report import CannotDo, Report
 
 DNS_HOST = 2
 """Which address of the cluster's subnet steer-dns has to itself; 1 is the gateway."""

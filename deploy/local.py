@@ -30,17 +30,10 @@ from component.serve import Identity
 from deploy import kubeconfig, preflight, supervisor
 from deploy.pki import Pki, expiry
 from deploy.plan import SERVICE_CIDR, Addresses, Cluster, Paths, Plan, Process, first_service_address, plan
+from deploy.report import CannotDo, Report
 
 READY_WITHIN_S = 120.0
 POLL_S = 0.05
-
-
-class CannotDo(Exception):
-    """What was asked cannot be done; the message says why, and what would be right."""
-
-
-Report = Callable[[str], None]
-"""Takes one short line for each step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +313,6 @@ def _wait_for(problem: Callable[[], str | None], what: str, paths: Paths) -> Non
 async def _finish(cluster: Cluster, addresses: Addresses, report: Report) -> None:
     """Put the add-ons in place and wait for the nodes."""
     from client.transport import GrpcTransport
-
     from client.verbs import Client
     from deploy import addons
 

@@ -254,7 +254,8 @@ class _Builder:
         health = self._local(HOLLOW_HEALTH)
         arguments = self._client("kubelet-{node}", "127.0.0.1", health)
         arguments += self._kubelet("kubelet-{node}", self.cluster.port + HOLLOW_KUBELET, "127.0.0.1")
-        arguments += ["--hollow-nodes", ",".join(self.cluster.node_names), "--node-ip", "127.0.0.1"]
+        arguments += ["--runtime", "hollow", "--hollow-nodes", ",".join(self.cluster.node_names)]
+        arguments += ["--node-ip", "127.0.0.1"]
         arguments += ["--root-dir", str(self.paths.nodes / "{node}" / "kubelet")]
         return self._process("kubelet-hollow", "steer-kubelet", arguments, health=f"http://{health}/readyz")
 

@@ -83,6 +83,7 @@ async def run(settings: Settings) -> None:
 
 
 async def _run(settings: Settings) -> None:
+    from component import health as component_health
     from component.serve import Identity
     from store.apply import State
     from store.backend import Backend
@@ -146,8 +147,12 @@ async def _run(settings: Settings) -> None:
 
         stack.push_async_callback(put_away)
         if settings.health:
-            http = await health.serve_http(*_host_port("--health", settings.health), lambda: replica)
-            stack.callback(http.close)
+            http = await component_health.serve(
+                *_host_port("--health", settings.health),
+                {"leader": lambda: health.readiness(replica)},
+                metrics=lambda: health.metrics(replica),
+            )
+            stack.push_async_callback(http.cleanup)
         await _unless(fatal, member.wait_leader())
         services = client_services(replica, frozenset(settings.allowed_clients), settings.progress_interval)
         server = await services.start(settings.listen_client, Identity(settings.cert, settings.key, settings.ca))
