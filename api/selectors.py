@@ -282,11 +282,9 @@ class FieldSelector:
         for term in self.terms:
             getter = _field_getter(resource, term.field)
             if getter is None:
-                what = f"{resource.group}/{resource.version}, Resource={resource.plural}"
                 supported = ", ".join(["metadata.name", "metadata.namespace", *sorted(resource.selectable_fields)])
                 raise BadSelector(
-                    f'Unable to find "{what}" that match label selector "", field selector "{self}":'
-                    f" field label not supported: {term.field} (supported: {supported})"
+                    f"field label not supported: {term.field} ({resource} can be selected by {supported})"
                 )
             checks.append((getter, term.value, term.equal))
         if not checks:

@@ -68,23 +68,31 @@ def test_fields_given_twice_are_found() -> None:
     )
 
 
+CONTAINERS = "spec.template.spec.containers"
+
+
+def in_container(fields: Any) -> Any:
+    return {"spec": {"template": {"spec": {"containers": fields}}}}
+
+
 @pytest.mark.parametrize(
-    ("body", "message"),
+    ("body", "found", "where", "wanted"),
     [
-        ({"spec": {"replicas": "3"}}, "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"),
-        ({"spec": {"replicas": 3.5}}, "json: cannot unmarshal number 3.5 into Go struct field DeploymentSpec.spec.replicas of type int32"),
-        ({"spec": {"replicas": 2**31}}, "json: cannot unmarshal number 2147483648 into Go struct field DeploymentSpec.spec.replicas of type int32"),
-        ({"spec": {"paused": "yes"}}, "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.paused of type bool"),
-        ({"metadata": {"labels": {"a": 1}}}, "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels.a of type string"),
-        (
-            {"spec": {"template": {"spec": {"containers": [{"env": [{"name": "A", "value": 1}]}]}}}},
-            "json: cannot unmarshal number into Go struct field EnvVar.spec.template.spec.containers.env.value of type string",
-        ),
-        ({"spec": {"template": {"spec": {"containers": {}}}}}, "json: cannot unmarshal object into Go struct field PodSpec.spec.template.spec.containers of type []v1.Container"),
+        ({"spec": {"replicas": "3"}}, "string", "DeploymentSpec.spec.replicas", "int32"),
+        ({"spec": {"replicas": 3.5}}, "number 3.5", "DeploymentSpec.spec.replicas", "int32"),
+        ({"spec": {"replicas": 2**31}}, "number 2147483648", "DeploymentSpec.spec.replicas", "int32"),
+        ({"spec": {"paused": "yes"}}, "string", "DeploymentSpec.spec.paused", "bool"),
+        ({"metadata": {"labels": {"a": 1}}}, "number", "ObjectMeta.metadata.labels.a", "string"),
+        (in_container([{"env": [{"value": 1}]}]), "number", f"EnvVar.{CONTAINERS}.env.value", "string"),
+        (in_container({}), "object", f"PodSpec.{CONTAINERS}", "[]v1.Container"),
+        (in_container([3]), "number", f"PodSpec.{CONTAINERS}", "v1.Container"),
     ],
-)  # fmt: skip
-def test_a_value_of_the_wrong_type_is_refused_by_name(body: Any, message: str) -> None:
-    assert refusal(body) == f'Deployment in version "v1" cannot be handled as a Deployment: {message}'
+)
+def test_a_value_of_the_wrong_type_is_refused_by_name(body: Any, found: str, where: str, wanted: str) -> None:
+    assert refusal(body) == (
+        'Deployment in version "v1" cannot be handled as a Deployment:'
+        f" json: cannot unmarshal {found} into Go struct field {where} of type {wanted}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from api import timestamps
 from api.core import event, node, pod
+from api.core.containers import Container
 from api.core.node import NodeCondition
 from api.core.pod import (
     ContainerState,
@@ -13,7 +14,6 @@ from api.core.pod import (
     ContainerStatus,
     PodCondition,
 )
-from api.core.containers import Container
 from api.discover import RESOURCES
 from api.errors import BadRequest, NotAcceptable
 from api.meta import ObjectMeta
@@ -24,7 +24,7 @@ START = "2024-01-01T00:00:00Z"
 
 
 def cells(resource: object, obj: object) -> dict[str, object]:
-    made = json.loads(table.row(resource, obj, b"{}", NOW))
+    made = json.loads(bytes(table.row(resource, obj, b"{}", NOW)))
     return dict(zip([column.name for column in table.columns_of(resource)], made["cells"], strict=True))
 
 
@@ -153,9 +153,9 @@ def test_every_kind_can_be_shown_empty(resource: object) -> None:
 
 def test_rows_hold_what_was_asked_for() -> None:
     made = a_pod()
-    assert "object" not in json.loads(table.row(pod.RESOURCE, made, b'{"x":1}', NOW, "None"))
-    assert json.loads(table.row(pod.RESOURCE, made, b'{"x":1}', NOW, "Object"))["object"] == {"x": 1}
-    partial = json.loads(table.row(pod.RESOURCE, made, b'{"x":1}', NOW, "Metadata"))["object"]
+    assert "object" not in json.loads(bytes(table.row(pod.RESOURCE, made, b'{"x":1}', NOW, "None")))
+    assert json.loads(bytes(table.row(pod.RESOURCE, made, b'{"x":1}', NOW, "Object")))["object"] == {"x": 1}
+    partial = json.loads(bytes(table.row(pod.RESOURCE, made, b'{"x":1}', NOW, "Metadata")))["object"]
     assert partial["kind"] == "PartialObjectMetadata"
     assert partial["metadata"]["name"] == "a"
 
@@ -170,7 +170,8 @@ def test_a_table_of_rows_has_columns_unless_told_otherwise() -> None:
 
 
 def test_accept_headers_are_read_in_order() -> None:
-    kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"
+    as_table = "application/json;as=Table;v={};g=meta.k8s.io"
+    kubectl = f"{as_table.format('v1')},{as_table.format('v1beta1')},application/json"
     assert table.negotiate(kubectl) == table.Rendering("Table", "v1")
     assert table.negotiate("application/json;as=Table;v=v9;g=meta.k8s.io,application/json") == table.PLAIN
     assert table.negotiate("") == table.PLAIN
