@@ -7,12 +7,11 @@ while a Service had no endpoint, which would stay untranslated as long as they l
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kubeproxy import commands
 from kubeproxy.topology import ServedPort
 
 log = logging.getLogger(__name__)
@@ -70,25 +69,13 @@ async def forget(flows: Sequence[Flow], prefix: Sequence[str] = (), timeout_s: f
     """Delete `flows` from the kernel's table; none to delete is no error. `prefix` starts the command elsewhere."""
     for flow in flows:
         try:
-            process = await asyncio.create_subprocess_exec(
-                *prefix,
-                "conntrack",
-                "-D",
-                *flow.arguments(),
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-            )
-        except FileNotFoundError:
+            result = await commands.run([*prefix, "conntrack", "-D", *flow.arguments()], timeout_s=timeout_s)
+        except commands.CommandMissing:
             log.error("conntrack is not installed, so UDP clients may keep sending to endpoints that are gone")
             return
-        try:
-            _, error = await asyncio.wait_for(process.communicate(), timeout_s)
         except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
             log.warning("conntrack took too long", extra={"flow": flow})
             continue
         # It ends with 1 both for an error and for having found nothing.
-        if process.returncode and b"0 flow entries" not in error:
-            log.warning("could not delete flows", extra={"flow": flow, "error": error.decode().strip()})
+        if result.code and "0 flow entries" not in result.errors:
+            log.warning("could not delete flows", extra={"flow": flow, "error": result.errors.strip()})

@@ -14,8 +14,6 @@ Three kinds of routes keep every packet where it belongs:
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -26,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from api.core.node import Node
+from kubeproxy import commands
 
 log = logging.getLogger(__name__)
 
@@ -234,25 +233,14 @@ class PodNetwork:
 
     async def _run(self, command: Sequence[str], text: str = "") -> str:
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._prefix,
-                *command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-            )
-        except FileNotFoundError as error:
-            raise NetworkError(f"{error.filename} is not installed: apt-get install iproute2") from None
-        try:
-            output, errors = await asyncio.wait_for(process.communicate(text.encode()), TIMEOUT_S)
-        except (TimeoutError, asyncio.CancelledError):
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            raise
-        if process.returncode:
-            raise NetworkError(f"`{' '.join(command)}` with {text!r}: {errors.decode().strip()}")
-        return output.decode()
+            result = await commands.run([*self._prefix, *command], text, timeout_s=TIMEOUT_S)
+        except commands.CommandMissing as error:
+            raise NetworkError(f"{error}: apt-get install iproute2") from None
+        except TimeoutError:
+            raise NetworkError(f"`{' '.join(command)}` took longer than {TIMEOUT_S:.0f} s") from None
+        if result.code:
+            raise NetworkError(f"`{' '.join(command)}` with {text!r}: {result.errors.strip()}")
+        return result.output
 
 
 def _mtu() -> int:

@@ -116,26 +116,28 @@ class Proxy:
     async def run(self) -> None:
         """Keep the kernel right until cancelled; the rules stay when we go."""
         await self._informers.wait_synced()
-        retry_s = RETRY_S_MIN
+        retry_s, is_check_due = RETRY_S_MIN, False
         while True:
             self._wake.clear()
             try:
+                if is_check_due:
+                    await self._check()
                 await self.sync()
-                self.last_error, retry_s = None, RETRY_S_MIN
-                wait_s = CHECK_INTERVAL_S
-            except (RestoreError, NetworkError, TimeoutError, OSError) as error:
+            except (RestoreError, NetworkError, OSError) as error:
                 SYNC_FAILURES.inc()
                 self._applied, self._nodes_changed = None, True
-                self.last_error = str(error) or type(error).__name__
-                log.error("could not bring the rules up to date", extra={"error": self.last_error, "retry_s": retry_s})
-                wait_s, retry_s = retry_s, min(retry_s * 2, RETRY_S_MAX)
-                await self._clock.sleep(wait_s)
+                self.last_error = str(error)
+                log.error("could not bring the rules up to date", extra={"error": error, "retry_s": retry_s})
+                await self._clock.sleep(retry_s)
+                retry_s = min(retry_s * 2, RETRY_S_MAX)
                 continue
+            self.last_error, retry_s = None, RETRY_S_MIN
             await self._clock.sleep(MIN_INTERVAL_S)
             try:
-                await asyncio.wait_for(self._wake.wait(), wait_s)
+                await asyncio.wait_for(self._wake.wait(), CHECK_INTERVAL_S)
+                is_check_due = False
             except TimeoutError:
-                await self._check()
+                is_check_due = True
 
     async def sync(self) -> None:
         """Bring network, rules and flows up to date.

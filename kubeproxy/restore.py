@@ -6,11 +6,10 @@ CNI's portmap plugin uses: rules in two variants at once would fight.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
 from collections.abc import Sequence
 
+from kubeproxy import commands
 from kubeproxy.chains import OURS
 from kubeproxy.rules import JUMPS, TABLES, Jump
 
@@ -75,25 +74,14 @@ class Iptables:
 
     async def _run(self, command: list[str], text: str = "") -> str:
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._prefix,
-                *command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-            )
-        except FileNotFoundError as error:
-            raise RestoreError(f"{error.filename} is not installed: apt-get install iptables") from None
-        try:
-            output, errors = await asyncio.wait_for(process.communicate(text.encode()), TIMEOUT_S)
-        except (TimeoutError, asyncio.CancelledError):
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            raise
-        if process.returncode:
-            raise RestoreError(f"`{' '.join(command)}`: {_explain(errors.decode(), text)}")
-        return output.decode()
+            result = await commands.run([*self._prefix, *command], text, timeout_s=TIMEOUT_S)
+        except commands.CommandMissing as error:
+            raise RestoreError(f"{error}: apt-get install iptables") from None
+        except TimeoutError:
+            raise RestoreError(f"`{' '.join(command)}` took longer than {TIMEOUT_S:.0f} s") from None
+        if result.code:
+            raise RestoreError(f"`{' '.join(command)}`: {_explain(result.errors, text)}")
+        return result.output
 
 
 def _explain(errors: str, text: str) -> str:
