@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from client.transport import GrpcTransport
-
 from api.resource import ObjectKey
 from client.leader_election import LeaderElector
+from client.transport import GrpcTransport
 from client.verbs import Client
 from component import flags, health, logs, signals
 from component.clock import RealClock
@@ -37,6 +36,7 @@ class Settings:
     cluster_cidr: str = setting("the range that nodes get their pod addresses from", "10.244.0.0/16")
     node_cidr_mask: int = setting("prefix length of one node's range", 24)
     node_monitor_grace_s: float = setting("how long a node may be silent before it is NotReady", 50.0)
+    eviction_after_s: float = setting("how long pods that say nothing about it stay on a lost node", 300.0)
     leader_elect: bool = setting("stand for a Lease before working, so that several may run", True)
     health: str = setting("host:port of health and metrics", "127.0.0.1:10257")
     log_level: Literal["debug", "info", "warning", "error"] = setting("least severe level logged", "info")
@@ -54,6 +54,7 @@ async def run(settings: Settings, root_ca: str) -> None:
         node_cidr_mask=settings.node_cidr_mask,
         root_ca=root_ca,
         node_monitor_grace_s=settings.node_monitor_grace_s,
+        eviction_after_s=settings.eviction_after_s,
     )
     process = manager.Process(client, told, clock, rng, elector)
     address, _, port = settings.health.rpartition(":")

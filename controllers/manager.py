@@ -45,6 +45,7 @@ class Settings:
     root_ca: str = ""
     """PEM; when empty, it is not published."""
     node_monitor_grace_s: float = 50.0
+    eviction_after_s: float = 300.0
 
 
 class Loop(Protocol):
@@ -65,7 +66,7 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
         endpointslice.CONTROLLER,
         namespace.CONTROLLER,
         serviceaccount.CONTROLLER,
-        node_lifecycle.controller(clock, settings.node_monitor_grace_s),
+        node_lifecycle.controller(clock, settings.node_monitor_grace_s, settings.eviction_after_s),
         pod_gc.controller(clock),
     ]
     if settings.cluster_cidr:

@@ -59,6 +59,8 @@ class Observed:
     silent_s: float
     """Since the last sign of life, or since we began to listen."""
     grace_s: float
+    eviction_after_s: float
+    """How long pods that say nothing about it stay on a lost node."""
     may_evict: bool
     """Whether enough of the other nodes are well."""
 
@@ -185,21 +187,25 @@ def compute_taints(node: Node, may_evict: bool, now: float) -> list[Taint]:
     ]
 
 
-def tolerated_until(pod: Pod, taints: Sequence[Taint], now: float) -> float | None:
+def tolerated_until(pod: Pod, taints: Sequence[Taint], eviction_after_s: float, now: float) -> float | None:
     """Return when a pod must leave because of NoExecute taints: None for never; not after `now` for at once.
 
     Each taint must be tolerated; the shortest toleration of those that match counts, from when its taint was added.
+    A lost node is tolerated for `eviction_after_s` by pods that say nothing about it; admission usually makes them.
     """
     until: float | None = None
     for taint in taints:
         matching = [toleration for toleration in pod.spec.tolerations if tolerates(toleration, taint)]
-        if not matching:
-            return now
         limits = [each.toleration_seconds for each in matching if each.toleration_seconds is not None]
-        if not limits:
+        if matching and not limits:
             continue
         since = timestamps.parse(taint.time_added) if taint.time_added else now
-        end = since + max(0, min(limits))
+        if limits:
+            end = since + max(0, min(limits))
+        elif taint.key in (NOT_READY, UNREACHABLE):
+            end = since + eviction_after_s
+        else:
+            return now
         until = end if until is None else min(until, end)
     return until
 
@@ -224,7 +230,7 @@ def _evict(observed: Observed, taints: Sequence[Taint], now: float) -> tuple[lis
     for pod in observed.pods:
         if is_finished(pod) or pod.metadata.deletion_timestamp:
             continue
-        until = tolerated_until(pod, taints, now)
+        until = tolerated_until(pod, taints, observed.eviction_after_s, now)
         if until is None:
             continue
         if until <= now:
@@ -300,8 +306,8 @@ def enough_are_well(everything: Sequence[Node]) -> bool:
     return unready <= 2 or unready / len(everything) < UNHEALTHY_FRACTION_MAX
 
 
-def controller(clock: Clock, grace_s: float) -> Controller[Node, Observed]:
-    """Return the controller that allows each node `grace_s` of silence."""
+def controller(clock: Clock, grace_s: float, eviction_after_s: float) -> Controller[Node, Observed]:
+    """Return the controller that allows each node `grace_s` of silence, and its pods `eviction_after_s` more."""
     heartbeats = Heartbeats(clock)
 
     def observe(key: ObjectKey, listers: Listers) -> Observed | None:
@@ -322,6 +328,7 @@ def controller(clock: Clock, grace_s: float) -> Controller[Node, Observed]:
             listers[pods.RESOURCE].by_index(BY_NODE, key.name) if wanted else (),
             silent_s,
             grace_s,
+            eviction_after_s,
             enough_are_well(listers[nodes.RESOURCE].list()) if wanted else True,
         )
 
