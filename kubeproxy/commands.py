@@ -29,12 +29,8 @@ async def run(command: Sequence[str], text: str = "", *, timeout_s: float) -> Re
         CommandMissing: there is no such program.
         TimeoutError: it took longer than `timeout_s`; it was killed.
     """
-    # A file in memory rather than a pipe: a program that ends before it has read all leaves nothing half-written.
-    stdin = os.memfd_create("stdin", os.MFD_CLOEXEC)
+    stdin = _in_memory(text)
     try:
-        with open(stdin, "wb", closefd=False) as file:
-            file.write(text.encode())
-        os.lseek(stdin, 0, os.SEEK_SET)
         try:
             process = await asyncio.create_subprocess_exec(
                 *command, stdin=stdin, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -51,3 +47,15 @@ async def run(command: Sequence[str], text: str = "", *, timeout_s: float) -> Re
         await process.wait()
         raise
     return Result(process.returncode or 0, output.decode(), errors.decode())
+
+
+def _in_memory(text: str) -> int:
+    """Return a descriptor to read `text` from.
+
+    A file in memory rather than a pipe: a program that ends before it has read all breaks a pipe.
+    """
+    descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(text.encode())
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor

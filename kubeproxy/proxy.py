@@ -8,6 +8,7 @@ time it looks whether its chains are still there, because other programs flush t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from typing import Protocol
@@ -116,12 +117,13 @@ class Proxy:
     async def run(self) -> None:
         """Keep the kernel right until cancelled; the rules stay when we go."""
         await self._informers.wait_synced()
-        retry_s, is_check_due = RETRY_S_MIN, False
+        retry_s, check_at = RETRY_S_MIN, self._clock.monotonic() + CHECK_INTERVAL_S
         while True:
             self._wake.clear()
             try:
-                if is_check_due:
+                if self._clock.monotonic() >= check_at:
                     await self._check()
+                    check_at = self._clock.monotonic() + CHECK_INTERVAL_S
                 await self.sync()
             except (RestoreError, NetworkError, OSError) as error:
                 SYNC_FAILURES.inc()
@@ -133,11 +135,8 @@ class Proxy:
                 continue
             self.last_error, retry_s = None, RETRY_S_MIN
             await self._clock.sleep(MIN_INTERVAL_S)
-            try:
-                await asyncio.wait_for(self._wake.wait(), CHECK_INTERVAL_S)
-                is_check_due = False
-            except TimeoutError:
-                is_check_due = True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), max(0.0, check_at - self._clock.monotonic()))
 
     async def sync(self) -> None:
         """Bring network, rules and flows up to date.

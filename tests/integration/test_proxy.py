@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import pytest
+import uvloop
 
 from api.core import node as node_api
 from api.core import service as service_api
@@ -43,6 +44,7 @@ from tests.unit.client.memory_api import MemoryApi
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(not can_run, reason="needs root, containerd, runc, iptables and iproute2"),
+    pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy"),
 ]
 
 CLUSTER_CIDR, SERVICE_CIDR = "10.244.0.0/16", "10.96.0.0/16"
@@ -53,6 +55,12 @@ async def until(claim: Callable[[], bool], within_s: float = 10.0) -> None:
     async with asyncio.timeout(within_s):
         while not await asyncio.to_thread(claim):  # noqa: ASYNC110 - what it waits for is the kernel's to tell
             await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def event_loop_policy() -> uvloop.EventLoopPolicy:
+    """The loop that the process itself runs on; it differs in more than speed."""
+    return uvloop.EventLoopPolicy()
 
 
 @dataclass

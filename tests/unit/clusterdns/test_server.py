@@ -7,6 +7,7 @@ import random
 
 import dnslib
 import pytest
+import uvloop
 
 from api.core.service import Service, ServicePort, ServiceSpec
 from api.discovery.endpointslice import Endpoint, EndpointPort, EndpointSlice
@@ -16,6 +17,15 @@ from clusterdns.records import Zone
 from clusterdns.server import Responder, Server, nameservers_in
 from component.clock import RealClock
 from tests.unit.clusterdns.test_records import ZONE, Cluster, service
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy")
+
+
+@pytest.fixture(scope="module")
+def event_loop_policy() -> uvloop.EventLoopPolicy:
+    """The loop that the process itself runs on; it differs in more than speed."""
+    return uvloop.EventLoopPolicy()
 
 
 def big_zone() -> Zone:
