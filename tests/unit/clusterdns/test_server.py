@@ -18,7 +18,6 @@ from clusterdns.server import Responder, Server, nameservers_in
 from component.clock import RealClock
 from tests.unit.clusterdns.test_records import ZONE, Cluster, service
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy")
 
 
