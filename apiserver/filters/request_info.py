@@ -45,11 +45,11 @@ def request_info(method: str, path: str, query: Mapping[str, str]) -> RequestInf
         elif verb == "delete":
             verb = "deletecollection"
         if verb in ("list", "watch", "deletecollection"):
-            name = _selected_name(query.get("fieldSelector", ""))
+            name = selected_name(query.get("fieldSelector", ""))
     return RequestInfo(verb, path, group, version, plural, subresource, namespace, name)
 
 
-def _selected_name(field_selector: str) -> str:
+def selected_name(field_selector: str) -> str:
     """Return the one name that a list is restricted to, so that RBAC can allow just that."""
     if "metadata.name" not in field_selector:
         return ""

@@ -9,6 +9,7 @@ import grpc.aio
 
 from api.discover import by_gvr
 from apiserver.auth.certificates import der_of_grpc_peer
+from apiserver.filters.request_info import selected_name
 from apiserver.request import Call, Credentials, RequestInfo
 from proto.steersman.v1 import resources_pb2 as pb
 
@@ -45,7 +46,7 @@ def call_of(
         resource.plural,
         getattr(request, "subresource", ""),
         request.namespace,
-        getattr(request, "name", ""),
+        getattr(request, "name", "") or selected_name(options.get("fieldSelector", "")),
     )
     given = {name: value for name, value in options.items() if value}
     # Our own processes may be newer than this server: what it doesn't know of, it drops, as protobuf would.

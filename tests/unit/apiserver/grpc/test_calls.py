@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from apiserver.grpc.calls import call_of
+from apiserver.request import Credentials
+from proto.steersman.v1 import resources_pb2 as pb
+
+
+def test_a_list_of_one_name_is_authorized_by_that_name() -> None:
+    request = pb.ListRequest(resource=pb.Resource(version="v1", plural="secrets"), namespace="a")
+    call = call_of("list", request, Credentials(), fieldSelector="metadata.name=token")
+    assert (call.info.plural, call.info.namespace, call.info.name) == ("secrets", "a", "token")
+    assert call_of("list", request, Credentials(), fieldSelector="type=Opaque").info.name == ""
