@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import random
 import subprocess
@@ -15,7 +16,8 @@ from tests.simulation.cluster import Cluster, running, until
 from tests.simulation.faults import Storm
 from tests.simulation.loop import Leak, Stalled, fork, run
 
-SEEDS = range(8)
+SEEDS = range(int(os.environ.get("SIMULATION_SEEDS", "6")))
+"""`SIMULATION_SEEDS=200 pytest tests/simulation` looks further."""
 STORM_S = 90.0
 SETTLED_WITHIN_S = 180.0
 """Longest waits that may follow one another: a lease to run out, a gate that lists again, a queue's back-off."""
