@@ -21,7 +21,7 @@ from component.flags import parse, setting
 from component.serve import Identity
 from kubelet import machine
 from kubelet.kubelet import Kubelet, NodeIdentity
-from kubelet.runtime.cri import GrpcCri
+from kubelet.runtime.cri import GrpcCri, socket_path
 from kubelet.runtime.hollow import HollowCri
 from kubelet.server import Server
 
@@ -73,7 +73,7 @@ def check(settings: Settings) -> str | None:
         if os.geteuid() != 0:
             return "running containers needs root; try --runtime hollow, which does not"
         try:
-            GrpcCri(settings.runtime_endpoint)
+            socket_path(settings.runtime_endpoint)
         except ValueError as error:
             return f"--runtime-endpoint: {error}"
     files = [settings.ca, settings.client_ca]

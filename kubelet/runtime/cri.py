@@ -80,6 +80,16 @@ class Cri(Protocol):
     async def close(self) -> None: ...
 
 
+def socket_path(endpoint: str) -> str:
+    """Return the path of `unix:///path/to.sock`; raises ValueError for anything that cannot be one."""
+    path = endpoint.removeprefix("unix://")
+    if not path.startswith("/"):
+        raise ValueError(f"{endpoint}: expected unix:///path/to/containerd.sock")
+    if len(path.encode()) > SOCKET_PATH_BYTES_MAX:
+        raise ValueError(f"{path}: a socket's path has at most {SOCKET_PATH_BYTES_MAX} bytes")
+    return path
+
+
 class GrpcCri:
     """CRI over a unix socket."""
 
@@ -89,11 +99,7 @@ class GrpcCri:
         Raises:
             ValueError: the endpoint is not a unix socket's, or its path is longer than the kernel takes.
         """
-        path = endpoint.removeprefix("unix://")
-        if not path.startswith("/"):
-            raise ValueError(f"{endpoint}: expected unix:///path/to/containerd.sock")
-        if len(path.encode()) > SOCKET_PATH_BYTES_MAX:
-            raise ValueError(f"{path}: a socket's path has at most {SOCKET_PATH_BYTES_MAX} bytes")
+        path = socket_path(endpoint)
         self.endpoint = endpoint
         # Python's gRPC would send the quoted path as :authority, which containerd's HTTP/2 refuses.
         options = [

@@ -1,0 +1,232 @@
+"""A whole kubelet over containers in memory and the real API server's verbs, on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+import pytest
+
+from api.core import event as events
+from api.core import node as nodes
+from api.core import pod as pods
+from api.core import serviceaccount
+from api.core.pod import Pod
+from api.core.serviceaccount import ServiceAccount
+from api.errors import NotFound
+from api.meta import ObjectMeta
+from api.resource import ObjectKey
+from apiserver.app import build
+from apiserver.bootstrap import bootstrap
+from apiserver.request import User
+from client.verbs import Client
+from component.clock import LoopClock
+from kubelet import machine
+from kubelet.kubelet import Kubelet, NodeIdentity
+from kubelet.runtime.hollow import HollowCri
+from store.local import LocalStore
+from tests.local_transport import LocalTransport
+
+pytestmark = pytest.mark.looptime
+
+WEB = ObjectKey("default", "web")
+NODE_USER = User("system:node:n1", groups=("system:nodes", "system:authenticated"))
+
+
+class World:
+    """One API server, one node."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self.clock = LoopClock()
+        self.cri = HollowCri(self.clock)
+        self._group = group
+        self._kubelet: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self.api = build(LocalStore(), self.clock, random.Random(1))
+        self._group.create_task(self.api.run())
+        await self.api.wait_ready()
+        await bootstrap(self.api.registries)
+        self.admin = Client(LocalTransport(self.api))
+        account = ServiceAccount(metadata=ObjectMeta(name="default", namespace="default"))
+        await self.admin.create(serviceaccount.RESOURCE, account)
+        self.start_kubelet()
+
+    def start_kubelet(self) -> None:
+        kubelet = Kubelet(
+            NodeIdentity(name="n1", ips=("192.0.2.1",), port=10250),
+            client=Client(LocalTransport(self.api, NODE_USER)),
+            cri=self.cri,
+            clock=self.clock,
+            rng=random.Random(2),
+            machine=machine.hollow("n1"),
+        )
+        self._kubelet = self._group.create_task(kubelet.run())
+
+    async def crash_kubelet(self) -> None:
+        assert self._kubelet is not None
+        self._kubelet.cancel()
+        await asyncio.gather(self._kubelet, return_exceptions=True)
+
+    async def create(self, **spec: object) -> Pod:
+        body = {"nodeName": "n1", "containers": [{"name": "main", "image": "i:1"}]} | spec
+        body["automountServiceAccountToken"] = False
+        pod = msgspec.convert({"metadata": {"name": "web", "namespace": "default"}, "spec": body}, Pod)
+        return await self.admin.create(pods.RESOURCE, pod)
+
+    async def pod(self) -> Pod | None:
+        try:
+            return await self.admin.get(pods.RESOURCE, WEB)
+        except NotFound:
+            return None
+
+    async def until(self, claim: Callable[[Pod], bool], within_s: float = 30.0) -> Pod:
+        deadline = self.clock.monotonic() + within_s
+        while True:
+            pod = await self.pod()
+            if pod is not None and claim(pod):
+                return pod
+            assert self.clock.monotonic() < deadline, pod.status if pod else "no pod"
+            await asyncio.sleep(0.05)
+
+    async def until_gone(self, within_s: float = 30.0) -> None:
+        deadline = self.clock.monotonic() + within_s
+        while await self.pod() is not None:
+            assert self.clock.monotonic() < deadline
+            await asyncio.sleep(0.05)
+
+    async def container_id(self, name: str = "main") -> str:
+        found = [c for c in await self.cri.list_containers() if c.metadata.name == name]
+        return max(found, key=lambda c: c.metadata.attempt).id
+
+    async def reasons(self) -> list[str]:
+        await asyncio.sleep(1)
+        listed = await self.admin.list(events.RESOURCE, "default")
+        return [event.reason for event in listed.items if event.involved_object.name == "web"]
+
+
+@contextlib.asynccontextmanager
+async def world() -> AsyncIterator[World]:
+    async with asyncio.TaskGroup() as group:
+        made = World(group)
+        await made.start()
+        await asyncio.sleep(1)
+        yield made
+        for task in asyncio.all_tasks():
+            if task is not asyncio.current_task():
+                task.cancel()
+
+
+def is_running(pod: Pod) -> bool:
+    return pod.status.phase == "Running" and all(s.ready for s in pod.status.container_statuses)
+
+
+async def test_a_node_registers_and_becomes_ready():
+    async with world() as w:
+        node = await w.admin.get(nodes.RESOURCE, ObjectKey("", "n1"))
+        assert node.metadata.labels["kubernetes.io/hostname"] == "n1"
+        assert {c.type: c.status for c in node.status.conditions}["Ready"] == "True"
+
+
+async def test_a_pod_runs_and_is_deleted():
+    async with world() as w:
+        await w.create()
+        pod = await w.until(is_running, within_s=2)
+        assert pod.status.pod_ip.startswith("10.")
+        assert pod.status.host_ip == "192.0.2.1"
+        await w.admin.delete(pods.RESOURCE, WEB)
+        await w.until_gone(within_s=2)
+        assert await w.cri.list_sandboxes() == []
+        assert sorted(await w.reasons()) == ["Created", "Killing", "Pulled", "Started"]
+
+
+async def test_a_container_that_ends_is_started_again_and_counted():
+    async with world() as w:
+        await w.create()
+        await w.until(is_running)
+        w.cri.exit(await w.container_id(), 1)
+        pod = await w.until(lambda p: is_running(p) and p.status.container_statuses[0].restart_count == 1, within_s=2)
+        last = pod.status.container_statuses[0].last_state.terminated
+        assert last is not None and last.exit_code == 1
+
+
+async def test_a_crash_loop_waits_ever_longer():
+    async with world() as w:
+        await w.create()
+        waits = []
+        for attempt in range(4):
+            began = w.clock.monotonic()
+            await w.until(lambda p, n=attempt: is_running(p) and p.status.container_statuses[0].restart_count == n, 100)
+            waits.append(round(w.clock.monotonic() - began))
+            w.cri.exit(await w.container_id(), 1)
+        assert waits == [0, 0, 10, 20]
+
+
+async def test_a_pod_that_should_end_well_does():
+    async with world() as w:
+        await w.create(restartPolicy="Never")
+        await w.until(is_running)
+        w.cri.exit(await w.container_id(), 0)
+        pod = await w.until(lambda p: p.status.phase == "Succeeded")
+        assert pod.status.container_statuses[0].state.terminated is not None
+        await w.admin.delete(pods.RESOURCE, WEB)
+        await w.until_gone()
+
+
+async def test_init_containers_run_before_main_ones():
+    async with world() as w:
+        await w.create(initContainers=[{"name": "first", "image": "i:1"}])
+        await w.until(lambda p: bool(p.status.init_container_statuses) and
+                      p.status.init_container_statuses[0].state.running is not None)  # fmt: skip
+        assert [c.metadata.name for c in await w.cri.list_containers()] == ["first"]
+        w.cri.exit(await w.container_id("first"), 0)
+        await w.until(is_running, within_s=3)
+
+
+async def test_a_kubelet_that_begins_anew_touches_nothing():
+    async with world() as w:
+        await w.create()
+        before = await w.until(is_running)
+        container = await w.container_id()
+        await w.crash_kubelet()
+        w.start_kubelet()
+        await asyncio.sleep(60)
+        after = await w.until(is_running)
+        assert await w.container_id() == container
+        assert after.status == before.status
+
+
+async def test_a_pod_deleted_while_the_kubelet_was_down_is_stopped():
+    async with world() as w:
+        await w.create()
+        await w.until(is_running)
+        await w.crash_kubelet()
+        await w.admin.delete(pods.RESOURCE, WEB, grace_period_s=0)
+        assert len(await w.cri.list_sandboxes()) == 1
+        w.start_kubelet()
+        await asyncio.sleep(5)
+        assert await w.cri.list_sandboxes() == []
+
+
+async def test_a_lost_sandbox_is_replaced_with_all_its_containers():
+    async with world() as w:
+        await w.create()
+        first = await w.until(is_running)
+        (sandbox,) = await w.cri.list_sandboxes()
+        await w.cri.stop_sandbox(sandbox.id)
+        pod = await w.until(lambda p: is_running(p) and p.status.pod_ip != first.status.pod_ip, within_s=60)
+        assert pod.status.container_statuses[0].restart_count == 1
+
+
+async def test_a_missing_config_map_is_shown_and_waited_for():
+    async with world() as w:
+        env = [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "a"}}}]
+        await w.create(containers=[{"name": "main", "image": "i:1", "env": env}])
+        pod = await w.until(lambda p: bool(p.status.container_statuses) and
+                            p.status.container_statuses[0].state.waiting is not None and
+                            p.status.container_statuses[0].state.waiting.reason == "CreateContainerConfigError")  # fmt: skip
+        waiting = pod.status.container_statuses[0].state.waiting
+        assert waiting is not None and waiting.message == 'configmap "settings" not found'

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from api.core.containers import Container
+from api.core.volumes import EmptyDirVolumeSource, HostPathVolumeSource
+from kubelet.environment import ConfigError
+from kubelet.volumes import empty_dir, host_path
+from kubelet.volumes.pod_volumes import container_mounts
+
+
+def mounting(**mount: object) -> Container:
+    return msgspec.convert({"name": "c", "volumeMounts": [{"name": "v", "mountPath": "/v"} | mount]}, Container)
+
+
+def test_a_mount_leads_to_its_volume(tmp_path: Path):
+    (found,) = container_mounts(mounting(readOnly=True), {"v": tmp_path}, {})
+    assert (found.container_path, found.host_path, found.readonly) == ("/v", str(tmp_path), True)
+
+
+def test_a_sub_path_is_made_and_may_use_variables(tmp_path: Path):
+    (found,) = container_mounts(mounting(subPathExpr="d/$(WHO)"), {"v": tmp_path}, {"WHO": "me"})
+    assert found.host_path == str(tmp_path / "d" / "me")
+    assert (tmp_path / "d" / "me").is_dir()
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc", "a/../../x"])
+def test_a_sub_path_may_not_lead_out_of_its_volume(tmp_path: Path, path: str):
+    with pytest.raises(ConfigError):
+        container_mounts(mounting(subPath=path), {"v": tmp_path}, {})
+
+
+def test_a_link_in_a_volume_does_not_lead_out_of_it(tmp_path: Path):
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "link").symlink_to("/etc")
+    with pytest.raises(ConfigError, match="leads out of volume"):
+        container_mounts(mounting(subPath="link"), {"v": volume}, {})
+
+
+def test_a_volume_that_is_not_there_is_named():
+    with pytest.raises(ConfigError, match='cannot find volume "v"'):
+        container_mounts(mounting(), {}, {})
+
+
+def test_an_empty_dir_keeps_its_content(tmp_path: Path):
+    directory = tmp_path / "v"
+    empty_dir.set_up(directory, EmptyDirVolumeSource(), None)
+    (directory / "f").touch()
+    directory.chmod(0o700)
+    empty_dir.set_up(directory, EmptyDirVolumeSource(), None)
+    assert (directory / "f").exists()
+    assert directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_host_path_is_made_or_checked_by_its_type(tmp_path: Path):
+    made = host_path.set_up(HostPathVolumeSource(path=str(tmp_path / "d"), type="DirectoryOrCreate"))
+    assert made.is_dir()
+    with pytest.raises(host_path.WrongKind, match="is not a file"):
+        host_path.set_up(HostPathVolumeSource(path=str(made), type="File"))
+    assert host_path.set_up(HostPathVolumeSource(path="/anything")) == Path("/anything")
