@@ -231,7 +231,7 @@ def _duration(seconds: float) -> str:
 def main() -> None:
     """Run the command line; the console script."""
     # The exceptions of the click that typer brings with it, under whatever name this version has it.
-    click_exception: type[Exception] = typer.BadParameter.__mro__[2]  # type: ignore[assignment]
+    click_exception: type[Exception] = typer.BadParameter.__mro__[2]
     try:
         _add_bench()
         code = app(standalone_mode=False)

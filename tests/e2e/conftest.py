@@ -117,7 +117,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
         pytest.fail("no kubectl on PATH: deploy/setup.sh installs one")
     made = RunningCluster(
         data_dir="/var/lib/steersman-e2e",
-        port=16443,
+        port=int(os.environ.get("STEERSMAN_E2E_PORT", "21443")),
         kubectl_path=next(iter(binaries.values())),
         tmp=tmp_path_factory.mktemp("home"),
     )
