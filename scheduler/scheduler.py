@@ -89,12 +89,21 @@ class Scheduler:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_house(), name="scheduler housekeeping")
             while True:
+                await self._writes.acquire()
                 queued = self._queue.pop(self._clock.monotonic())
                 if queued is None:
+                    self._writes.release()
                     await self._wait_for_work()
                     continue
-                await self._writes.acquire()
-                group.create_task(self._write(self._schedule_one(queued)), name=f"schedule {queued.view.key}")
+                try:
+                    outcome = self._schedule_one(queued)
+                except Exception:
+                    # A plugin's mistake about one pod must not keep all others waiting.
+                    log.exception("broken", extra={"pod": str(queued.view.key)})
+                    self._give_back(queued)
+                    self._writes.release()
+                    continue
+                group.create_task(self._write(outcome), name=f"schedule {queued.view.key}")
                 # The informers' turn: the next choice should be made on their newest word.
                 await asyncio.sleep(0)
 
@@ -150,6 +159,9 @@ class Scheduler:
                 case Unschedulable(message=message):
                     self._metrics.rejected(outcome.profile.scheduler_name, attempt_s=self._since(outcome.started))
                     await self._report(outcome.view, "Unschedulable", message)
+        except Exception:
+            log.exception("broken", extra={"pod": str(outcome.view.key)})
+            self._give_back(outcome.queued)
         finally:
             self._writes.release()
 
@@ -182,6 +194,12 @@ class Scheduler:
             attempts=outcome.queued.attempts,
         )
         self._recorder.event(view.pod, NORMAL, "Scheduled", f"Successfully assigned {view.key} to {node_name}")
+
+    def _give_back(self, queued: QueuedPod) -> None:
+        """Try a pod again from the beginning; if it was bound after all, the informer will say so."""
+        self._cache.forget(queued.view.uid)
+        self._queue.put_back_failed(queued, self._clock.monotonic())
+        self._work.set()
 
     async def _create_binding(self, view: PodView, node_name: str) -> None:
         meta = ObjectMeta(namespace=view.key.namespace, name=view.key.name, uid=view.uid)
