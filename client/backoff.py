@@ -36,5 +36,5 @@ class Backoff:
 QUEUE = Backoff(0.005, 1000.0)
 """A work queue's: upstream's sequence of 5 ms, 10 ms ... 1000 s for each key."""
 
-RECONNECT = Backoff(0.2, 10.0, jitter=0.5)
+RECONNECT = Backoff(0.2, 5.0, jitter=0.5)
 """A reflector's: quick at first, since most failures are one server restarting."""

@@ -194,7 +194,11 @@ class Informers:
         label_selector: str = "",
         field_selector: str = "",
     ) -> Informer[T]:
-        """Return the informer of a kind; the same arguments give the same one. Ask before `run`."""
+        """Return the informer of a kind; the same arguments give the same one. Ask before `run`.
+
+        Raises:
+            ValueError: the same kind is followed already, decoded to another type (metadata only, say).
+        """
         key = (resource.group, resource.plural, namespace, label_selector, field_selector)
         found = self._informers.get(key)
         if found is None:
@@ -208,6 +212,8 @@ class Informers:
                 field_selector=field_selector,
             )
             self._informers[key] = found
+        if found.resource.type is not resource.type:
+            raise ValueError(f"{resource} is followed as {found.resource.type.__name__} already; ask for it first")
         return cast(Informer[T], found)
 
     def find(self, resource: Resource[Any]) -> Informer[Any] | None:

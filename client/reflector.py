@@ -83,18 +83,20 @@ class Reflector(Generic[T]):
 
     async def run(self) -> None:
         """Follow until cancelled. Failures are logged and retried, for ever."""
-        failures = 0
+        failures = expirations = 0
         while True:
             try:
                 if not self.version:
                     await self._list()
                 async for _ in self._watch():
-                    failures = 0
+                    failures = expirations = 0
                 failures += 1
             except (Expired, Gone):
                 log.info("listing again: the watch's version is too old", extra={"resource": str(self._resource)})
                 self.version = ""
-                failures += 1
+                # Who says so is well and can be asked at once, unless the answer is always the same.
+                expirations += 1
+                failures = expirations
             except (ApiError, msgspec.MsgspecError, OSError) as error:
                 failures += 1
                 level = logging.WARNING if failures in (3, 30, 300) else logging.DEBUG

@@ -73,7 +73,7 @@ def _fail(pod: Pod, now: float) -> Patch:
 
 
 def keys_of_node(node: object, listers: Listers) -> Iterable[ObjectKey]:
-    """Map any node to the one key."""
+    """Map a node that is gone to the one key."""
     return (ALL_PODS,)
 
 
@@ -106,6 +106,7 @@ def controller(clock: Clock, finished_max: int = FINISHED_MAX) -> Controller[Pod
         observe=observe,
         reconcile=reconcile,
         keys=no_keys,
-        watches=(Watch(resource=nodes.RESOURCE, keys=keys_of_node),),
+        watches=(Watch(resource=nodes.RESOURCE, keys=keys_of_node, only_deleted=True),),
+        first=(ALL_PODS,),
         workers=1,
     )

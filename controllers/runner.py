@@ -95,6 +95,8 @@ class Controller(Generic[T, Observed]):
     keys: Callable[[T, Listers], Iterable[ObjectKey]] = lambda obj, listers: (key_of(obj),)
     indexes: Mapping[str, IndexFunction[T]] = field(default_factory=dict)
     watches: Sequence[Watch[Any]] = ()
+    first: Sequence[ObjectKey] = ()
+    """Keys to work on at the start, whatever there is: for those who sweep."""
     workers: int = 4
 
 
@@ -196,6 +198,9 @@ class Runner:
         for informer in self._informers.values():
             await informer.wait_synced()
         _depth.labels(self.name).set_function(lambda: len(self.queue))
+        if isinstance(self._controller, Controller):
+            for key in self._controller.first:
+                self.queue.add(key)
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(self._controller.workers):

@@ -160,7 +160,7 @@ class GarbageCollector:
         if verdict.owners_removed:
             await self._strike_owners(item, metadata, verdict.owners_removed)
         if verdict.delete:
-            log.info("deleting: its owners are gone", extra={"item": item, "propagation": verdict.delete})
+            log.debug("deleting: its owners are gone", extra={"item": item, "propagation": verdict.delete})
             try:
                 await self._client.delete(
                     _resource(item),
