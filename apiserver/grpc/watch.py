@@ -8,7 +8,7 @@ events pile up, and the watcher's byte budget ends it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import grpc.aio
@@ -45,6 +45,10 @@ class ProtobufEvents:
         event = pb.WatchEvent(type=_TYPES[delivery.type], json=json, resource_version=str(delivery.revision))
         encoded = event.SerializeToString()
         return _EVENTS_FIELD + _varint(len(encoded)) + encoded
+
+    def join(self, frames: Sequence[bytes]) -> bytes:
+        """Return the events one after the other, which is what a repeated field is."""
+        return b"".join(frames)
 
 
 _EVENTS: Final = ProtobufEvents()

@@ -44,7 +44,11 @@ class Encoding(Protocol):
         ...
 
     def frame(self, delivery: Delivery) -> bytes:
-        """Return one event, framed so that frames can be joined."""
+        """Return one event."""
+        ...
+
+    def join(self, frames: Sequence[bytes]) -> bytes:
+        """Return several events (at least one) as they are sent together; shared, like a frame."""
         ...
 
 
@@ -121,7 +125,14 @@ class Channel:
         """Sequence number of the log's first entry."""
         self.total_bytes = 0
         """Of all deliveries ever appended."""
+        self.taken_count = 0
+        """Deliveries taken since the metric was last brought up to date, by all watchers together."""
         self._joined: dict[tuple[Encoding, int, bool], bytes] = {}
+
+    @property
+    def last_revision(self) -> int:
+        """The revision of the newest delivery in the log."""
+        return self._log[-1].revision
 
     @property
     def end(self) -> int:
@@ -143,20 +154,24 @@ class Channel:
         return list(itertools.islice(self._log, skip, None))
 
     def joined_since(self, cursor: int, encoding: Encoding, with_bookmarks: bool) -> bytes:
-        """Return the log's frames from `cursor` on, joined; those at the same cursor share the bytes."""
+        """Return the log from `cursor` on as it is sent; those at the same cursor share the bytes."""
         key = (encoding, cursor, with_bookmarks)
         joined = self._joined.get(key)
         if joined is None:
             entries = self.since(cursor)
-            joined = b"".join([d.frame(encoding) for d in entries if with_bookmarks or d.type != BOOKMARK])
-            self._joined[key] = joined
+            frames = [d.frame(encoding) for d in entries if with_bookmarks or d.type != BOOKMARK]
+            joined = self._joined[key] = encoding.join(frames) if frames else b""
         return joined
 
     def flush(self) -> None:
         """Tell every watcher that something is pending, and forget what all have taken."""
+        slowest = self.end
         for watcher in list(self.watchers):
             watcher.poke()
-        slowest = min((watcher.cursor for watcher in self.watchers), default=self.end)
+            if watcher.cursor < slowest and watcher.error is None:
+                slowest = watcher.cursor
+        DELIVERED.inc(self.taken_count)
+        self.taken_count = 0
         if slowest >= self.end:
             self._first = self.end
             self._log.clear()
@@ -207,9 +222,9 @@ class Watcher:
 
     def poke(self) -> None:
         """Tell the owner, or end the watch if its owner has let it fall too far behind."""
-        if self.error is None and self.on_ready is not None:
+        if self.on_ready is not None and self.error is None:
             self.on_ready()
-        if self.error is None and self.pending_bytes > PENDING_BYTES_MAX:
+        if self._channel.total_bytes - self._taken_bytes > PENDING_BYTES_MAX and self.error is None:
             EVICTED.inc()
             self.fail(Expired("The watch fell too far behind and was ended: list again, then watch from there."))
 
@@ -234,21 +249,23 @@ class Watcher:
                 self._saw(taken)
                 taken = [delivery for delivery in taken if delivery.type != BOOKMARK]
         self._saw(taken)
-        DELIVERED.inc(len(taken))
+        self._channel.taken_count += len(taken)
         return taken
 
-    def take_frames(self, encoding: Encoding) -> bytes:
-        """Return all that is pending in an encoding, joined."""
+    def take_joined(self, encoding: Encoding) -> bytes:
+        """Return all that is pending as it is sent, empty if nothing is."""
         if self._backlog:
-            return b"".join([delivery.frame(encoding) for delivery in self.take()])
-        count = self._channel.end - self.cursor
-        if not count:
+            frames = [delivery.frame(encoding) for delivery in self.take()]
+            return encoding.join(frames) if frames else b""
+        channel, cursor = self._channel, self.cursor
+        end = channel.end
+        if cursor == end:
             return b""
-        joined = self._channel.joined_since(self.cursor, encoding, self._with_bookmarks)
-        self._saw(self._channel.since(self._channel.end - 1))
-        self.cursor += count
-        self._taken_bytes = self._channel.total_bytes
-        DELIVERED.inc(count)
+        joined = channel.joined_since(cursor, encoding, self._with_bookmarks)
+        self.revision = channel.last_revision
+        self.cursor = end
+        self._taken_bytes = channel.total_bytes
+        channel.taken_count += end - cursor
         return joined
 
     def close(self) -> None:

@@ -15,8 +15,8 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import REGISTRY, generate_latest
 
-from api.errors import MethodNotAllowed, NotAcceptable
-from apiserver import discovery, openapi
+from api.errors import MethodNotAllowed
+from apiserver import discovery, openapi, openapi_protobuf
 from apiserver.registry.failures import no_such_resource
 
 GIT_VERSION: Final = "v1.32.0+steersman"
@@ -117,13 +117,11 @@ def _openapi(path: str, query: Mapping[str, str]) -> Document | None:
 
 
 def _openapi_v2(accept: str) -> Document:
-    if "com.github.proto-openapi" in accept and _JSON not in accept.replace("com.github", ""):
-        raise NotAcceptable(
-            "the OpenAPI v2 document is only served as application/json here; "
-            "kubectl older than 1.27 needs --validate=false"
-        )
+    if openapi_protobuf.MEDIA_TYPE in accept:
+        document = openapi.document_v2_protobuf()
+        return Document(document.json, "application/octet-stream", document.hash, {"Vary": "Accept"})
     document = openapi.document_v2()
-    return Document(document.json, etag=document.hash)
+    return Document(document.json, etag=document.hash, headers={"Vary": "Accept"})
 
 
 def _far_future() -> str:

@@ -6,7 +6,7 @@ Each encoding is one object for all watchers that ask alike, so that its frames 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -48,7 +48,20 @@ def bookmark_metadata(delivery: Delivery) -> dict[str, Any]:
     return metadata
 
 
-class Objects:
+class _Chunks:
+    """Joins lines into one chunk of HTTP/1.1 (RFC 9112, section 7.1)."""
+
+    def join(self, frames: Sequence[bytes]) -> bytes:
+        """Return the lines as a chunk."""
+        return chunk(b"".join(frames))
+
+
+def chunk(content: bytes) -> bytes:
+    """Return a chunk of a chunked body."""
+    return b"%x\r\n%b\r\n" % (len(content), content)
+
+
+class Objects(_Chunks):
     """The objects as they are stored."""
 
     label = "json"
@@ -65,7 +78,7 @@ class Objects:
         return line(delivery.type, delivery.stored.json)
 
 
-class Tables:
+class Tables(_Chunks):
     """Tables of one row."""
 
     label = "table"
@@ -87,7 +100,7 @@ class Tables:
         return line(delivery.type, table.table(resource, [row], metadata, version=self._version))
 
 
-class Partials:
+class Partials(_Chunks):
     """PartialObjectMetadata."""
 
     label = "metadata"

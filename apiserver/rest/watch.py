@@ -15,7 +15,7 @@ from typing import Final, cast
 from aiohttp import web
 
 from apiserver.registry.fanout import BOOKMARK, Delivery, Encoding, Watcher
-from apiserver.rest.frames import error_frame
+from apiserver.rest.frames import chunk, error_frame
 
 SEND_BUFFER_BYTES: Final = 256 * 1024
 """Cap on what the kernel keeps for one watcher; left alone it grows to megabytes."""
@@ -85,13 +85,13 @@ class HttpWatch:
                 self._is_blocked = True
                 self._wake.set()
             return
-        frames = watcher.take_frames(self._encoding)
-        if frames:
-            _write_chunk(transport, frames)
+        joined = watcher.take_joined(self._encoding)
+        if joined:
+            transport.write(joined)
         if watcher.has_pending:  # The backlog comes before the channel's log.
-            frames = watcher.take_frames(self._encoding)
-            if frames:
-                _write_chunk(transport, frames)
+            joined = watcher.take_joined(self._encoding)
+            if joined:
+                transport.write(joined)
 
     def _time_is_up(self) -> None:
         self._is_over = True
@@ -107,7 +107,7 @@ class HttpWatch:
                 self._send()
             if self._wants_bookmarks:
                 bookmark = Delivery(BOOKMARK, None, watcher.revision)
-                _write_chunk(transport, self._encoding.frame(bookmark))
+                transport.write(chunk(self._encoding.frame(bookmark)))
             return
         if transport.get_write_buffer_size() > TRANSPORT_BYTES_MAX:
             sock = transport.get_extra_info("socket")
@@ -115,11 +115,7 @@ class HttpWatch:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             transport.abort()
             return
-        _write_chunk(transport, error_frame(watcher.error))
-
-
-def _write_chunk(transport: asyncio.Transport, frames: bytes) -> None:
-    transport.write(b"%x\r\n%b\r\n" % (len(frames), frames))
+        transport.write(chunk(error_frame(watcher.error)))
 
 
 def _cap_send_buffer(transport: asyncio.Transport) -> None:

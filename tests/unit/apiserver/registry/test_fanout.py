@@ -40,12 +40,15 @@ class Counting:
         self.count += 1
         return f"{delivery.type}@{delivery.revision};".encode()
 
+    def join(self, frames) -> bytes:
+        return b"".join(frames)
+
 
 def test_an_event_is_encoded_once_however_many_watch():
     fan, encoding = Fanout(), Counting()
     watchers = [watch(fan) for _ in range(10)] + [watch(fan, label_selector="app=a") for _ in range(10)]
     fan.publish(Change("default/a", 5, None, stored("a", 5, app="a")))
-    assert {watcher.take_frames(encoding) for watcher in watchers} == {b"ADDED@5;"}
+    assert {watcher.take_joined(encoding) for watcher in watchers} == {b"ADDED@5;"}
     assert encoding.count == 1
 
 
