@@ -26,6 +26,9 @@ FIRST_NODE = 10
 """Node number n has the subnet's address FIRST_NODE + n."""
 NODES_MAX = 240
 BRIDGE_PREFIX = "st-"
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+TURNED_FORWARDING_ON = Path("/run/steersman-turned-forwarding-on")
+"""There while the machine forwards packets only because a cluster asked it to; gone with the machine's next boot."""
 
 
 class NetworkError(Exception):
@@ -147,11 +150,10 @@ class ClusterNetwork:
             run(["ip", "link", "add", self.bridge, "address", self.mac(0), "type", "bridge"])
         run(["ip", "address", "replace", f"{self.gateway}/{self.subnet.prefixlen}", "dev", self.bridge])
         run(["ip", "link", "set", self.bridge, "up"])
-        forward = Path("/proc/sys/net/ipv4/ip_forward")
-        if forward.read_text().strip() == "0":
+        if FORWARDING.read_text().strip() == "0":
             # Remembered, so that the last cluster to go gives the machine back as it was.
-            _write(self.record, {"subnet": str(self.subnet), "turned_forwarding_on": True})
-            forward.write_text("1")
+            TURNED_FORWARDING_ON.touch()
+            FORWARDING.write_text("1")
         if not self._has_way_out():
             run(["iptables", "-w", "5", "-t", "nat", "-A", "POSTROUTING", *self._way_out()])
 
@@ -162,11 +164,10 @@ class ClusterNetwork:
         for link in Path("/sys/class/net").iterdir():
             if link.name == self.bridge or link.name.startswith(f"{BRIDGE_PREFIX}{self.identifier[:6]}-"):
                 subprocess.run(["ip", "link", "delete", link.name], capture_output=True, check=False)
-        remembered = json.loads(self.record.read_text()) if self.record.exists() else {}
-        if remembered.get("turned_forwarding_on"):
-            _write(self.record, {"subnet": str(self.subnet)})
-            if not any(link.name.startswith(BRIDGE_PREFIX) for link in Path("/sys/class/net").iterdir()):
-                Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
+        is_last = not any(link.name.startswith(BRIDGE_PREFIX) for link in Path("/sys/class/net").iterdir())
+        if is_last and TURNED_FORWARDING_ON.exists():
+            FORWARDING.write_text("0")
+            TURNED_FORWARDING_ON.unlink()
 
     def _way_out(self) -> Sequence[str]:
         # `! -o bridge`: where bridged frames pass through iptables (bridge-nf-call-iptables), traffic from

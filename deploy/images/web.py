@@ -26,7 +26,9 @@ PAGE = """#!/bin/sh
 printf 'Content-Type: text/plain\\r\\n\\r\\n'
 echo "Hello from pod $(hostname)${NODE_NAME:+ on $NODE_NAME}${POD_IP:+ at $POD_IP}"
 [ -r /etc/web/message ] && cat /etc/web/message
-echo "You came from $REMOTE_ADDR and asked for ${HTTP_HOST:-this address}."
+# The server listens for IPv6 too and writes IPv4 addresses as [::ffff:10.1.2.3].
+client=${REMOTE_ADDR#[[]::ffff:}
+echo "You came from ${client%]} and asked for ${HTTP_HOST:-this address}."
 """
 
 
