@@ -7,6 +7,7 @@ apiserver writes the same answer, so it does not matter who does.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any, Final
 
@@ -33,6 +34,8 @@ NAMESPACE: Final = "default"
 LEASE_NAMESPACE: Final = "kube-system"
 RENEW_S: Final = 10.0
 LEASE_S: Final = 45.0
+LEAVE_S: Final = 2.0
+"""How long an orderly stop waits for the store; the others find out by the Lease anyway."""
 _LABELS: Final = {"apiserver.kubernetes.io/identity": "steer-apiserver"}
 _ADDRESS: Final = "apiserver.kubernetes.io/address"
 
@@ -133,12 +136,13 @@ class KubernetesService:
             return Remove(current.codec.decode(current.json))
 
         try:
-            await self._registries.of(lease.RESOURCE).write(LEASE_NAMESPACE, self._lease.name, decide)
-            others = [one for one in await self._alive() if one != (self._address, self._port)]
-            if others:
-                await self._write_endpoints(others)
-        except ApiError as error:
-            log.info("left without taking our endpoint out", extra={"why": error.message})
+            async with asyncio.timeout(LEAVE_S):
+                await self._registries.of(lease.RESOURCE).write(LEASE_NAMESPACE, self._lease.name, decide)
+                others = [one for one in await self._alive() if one != (self._address, self._port)]
+                if others:
+                    await self._write_endpoints(others)
+        except (ApiError, TimeoutError) as error:
+            log.info("left without taking our endpoint out", extra={"why": str(error) or "the store is silent"})
 
     def _wanted_service(self) -> Service:
         port = ServicePort(name="https", protocol="TCP", port=443, target_port=self._port)

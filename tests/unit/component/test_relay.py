@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import uvloop
-from cryptography import x509
 from aiohttp import web
+from cryptography import x509
 
 from component import relay
 from component.serve import client_context, server_context
