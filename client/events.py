@@ -121,6 +121,8 @@ class Note:
     message: str
     at: float
     """Wall time, seconds since the epoch."""
+    is_combined: bool = False
+    """Stands for several alike but for their message; the message is the last one's."""
 
 
 class Correlator:
@@ -153,7 +155,8 @@ class Correlator:
             group.messages.add(note.message)
         if note.message in group.messages:
             return note
-        return Note(about, note.type, note.reason, f"(combined from similar events): {note.message}", note.at)
+        message = f"(combined from similar events): {note.message}"
+        return Note(about, note.type, note.reason, message, note.at, is_combined=True)
 
 
 class EventRecorder:
@@ -214,7 +217,7 @@ class EventRecorder:
     async def _write(self, note: Note, component: str) -> None:
         about = note.about
         identity = (about.kind, about.namespace, about.name, about.uid, about.api_version, about.field_path)
-        same = (component, *identity, note.type, note.reason, note.message)
+        same = (component, *identity, note.type, note.reason, None if note.is_combined else note.message)
         stamp = timestamps.render(note.at)
         written = self._written.get(same)
         if written is not None:

@@ -56,8 +56,10 @@ async def test_many_similar_events_become_one(world):
     for number in range(15):
         recorder.event(pod(), WARNING, "Failed", f"failed with {number}")
     await asyncio.sleep(1)
-    messages = [event["message"] for event in api.of("events")]
-    assert len([text for text in messages if not text.startswith("(combined")]) == 10
+    combined = [event for event in api.of("events") if event["message"].startswith("(combined")]
+    assert [event["message"] for event in combined] == ["(combined from similar events): failed with 14"]
+    assert combined[0]["count"] == 5
+    assert len(api.of("events")) == 11
 
 
 async def test_one_object_cannot_flood_the_server(world):
