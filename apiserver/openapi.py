@@ -21,6 +21,7 @@ from api.meta import DeleteOptions, ListMeta, Status
 from api.patch.dispatch import JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH
 from api.resource import Resource
 from api.schema import FieldSchema, Struct, TypeSchema, fields_of
+from apiserver import openapi_protobuf
 from apiserver.discovery import subresource_of
 
 Schema = dict[str, Any]
@@ -52,12 +53,17 @@ class Document:
     """One encoded document; `hash` names its content."""
 
     json: bytes
+    """Its JSON; the protobuf form's bytes where that was asked for."""
     hash: str
 
 
 def _document(content: Mapping[str, Any]) -> Document:
     encoded = msgspec.json.encode(content)
-    return Document(encoded, hashlib.sha512(encoded).hexdigest().upper())
+    return Document(encoded, _hash(encoded))
+
+
+def _hash(encoded: bytes) -> str:
+    return hashlib.sha512(encoded).hexdigest().upper()
 
 
 @functools.cache
@@ -83,19 +89,28 @@ def index() -> Document:
 @functools.cache
 def document_v2() -> Document:
     """Return the one v2 document, with all kinds, in JSON."""
-    names = _Definitions(_REF_V2, _FORMS_V2)
+    return _document(_build_v2())
+
+
+@functools.cache
+def document_v2_protobuf() -> Document:
+    """Return the v2 document in the form that older clients of the API ask for (`openapi_protobuf.MEDIA_TYPE`)."""
+    encoded = openapi_protobuf.encode(_build_v2())
+    return Document(encoded, _hash(encoded))
+
+
+def _build_v2() -> Schema:
+    definitions = _Definitions(_REF_V2, _FORMS_V2)
     paths: dict[str, Any] = {}
     for resource in RESOURCES:
-        for path, item in _paths(resource, names).items():
+        for path, item in _paths(resource, definitions).items():
             paths[path] = _path_v2(item)
-    return _document(
-        {
-            "swagger": "2.0",
-            "info": {"title": "Kubernetes", "version": "v1.32.0"},
-            "paths": paths,
-            "definitions": dict(sorted(names.found.items())),
-        }
-    )
+    return {
+        "swagger": "2.0",
+        "info": {"title": "Kubernetes", "version": "v1.32.0"},
+        "paths": paths,
+        "definitions": dict(sorted(definitions.found.items())),
+    }
 
 
 def _prefix(group: str, version: str) -> str:

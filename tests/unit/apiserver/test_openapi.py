@@ -95,3 +95,41 @@ def test_operations_are_those_published() -> None:
         if item[method].get(fact) != published[path][method].get(fact)
     ]
     assert differing == []
+
+
+def _fields(message: bytes) -> list[tuple[int, bytes]]:
+    """Return the length-delimited fields of a protobuf message."""
+    found, at = [], 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while at < len(message):
+        tag = varint()
+        if tag & 7 == 0:
+            varint()
+            continue
+        length = varint()
+        found.append((tag >> 3, message[at : at + length]))
+        at += length
+    return found
+
+
+def _names(message: bytes, number: int) -> list[str]:
+    return [dict(_fields(entry))[1].decode() for field, entry in _fields(message) if field == number]
+
+
+def test_the_protobuf_form_names_the_same_paths_and_definitions() -> None:
+    document = json.loads(openapi.document_v2().json)
+    encoded = dict(_fields(openapi.document_v2_protobuf().json))
+    assert encoded[1] == b"2.0"
+    assert _names(encoded[8], 2) == list(document["paths"])
+    assert _names(encoded[9], 1) == list(document["definitions"])
