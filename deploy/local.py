@@ -321,6 +321,7 @@ async def _finish(cluster: Cluster, addresses: Addresses, report: Report) -> Non
         if addresses.dns:
             await addons.apply_dns(client, addresses.dns)
         await _await_nodes(client, cluster, report)
+        await _await_default_account(client)
     finally:
         await client.close()
 
@@ -346,6 +347,21 @@ async def _await_nodes(client: Any, cluster: Cluster, report: Report) -> None:
     name, why = next(iter(waiting.items()))
     logs = Paths(cluster.directory).logs
     raise CannotDo(f"node {name} did not get Ready in {READY_WITHIN_S:.0f} s: {why}; see {logs}/kubelet-{name}.log")
+
+
+async def _await_default_account(client: Any) -> None:
+    """Wait for the ServiceAccount without which the first pod of the namespace `default` would be refused."""
+    from api.core import serviceaccount
+    from api.errors import NotFound
+    from api.resource import ObjectKey
+
+    deadline = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(NotFound):
+            await client.get(serviceaccount.RESOURCE, ObjectKey("default", "default"))
+            return
+        await asyncio.sleep(POLL_S)
+    raise CannotDo(f"the controllers made no ServiceAccount default/default in {READY_WITHIN_S:.0f} s: see their log")
 
 
 # -- looking -------------------------------------------------------------------------------------------------

@@ -204,8 +204,11 @@ class Supervisor:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answer: dict[str, Any]
         try:
-            request = json.loads(await asyncio.wait_for(reader.readline(), 5))
-            answer = {"ok": await self._obey(request)}
+            line = await asyncio.wait_for(reader.readline(), 5)
+            if not line:  # somebody only looked whether we listen
+                writer.close()
+                return
+            answer = {"ok": await self._obey(json.loads(line))}
         except Exception as error:
             log.exception("order failed")
             answer = {"error": str(error) or type(error).__name__}
