@@ -90,8 +90,8 @@ def up(
     took = f"{time.monotonic() - started:.1f} s"
     count = f"{cluster.nodes} node{'s' if cluster.nodes != 1 else ''}"
     out.print(f"[bold green]ready[/] in {took}: {count}, {cluster.runtime} runtime")
-    context = local.context_name(cluster)
-    out.print(f"  kubectl --context {context} get nodes    [dim]or[/]  export KUBECONFIG=$(steer kubeconfig)")
+    context, path = local.context_name(cluster), Paths(cluster.directory).kubeconfig
+    out.print(f"  kubectl --context {context} get nodes    [dim]or[/]  export KUBECONFIG={path}", soft_wrap=True)
 
 
 @app.command()

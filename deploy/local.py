@@ -91,6 +91,7 @@ def up(wanted: Cluster, report: Report) -> Cluster:
     addresses = _prepare_hosts(cluster, report)
     issued = _issue_certificates(cluster, paths, addresses, report)
     wanted_plan = plan(cluster, addresses)
+    _write_kubeconfig(cluster, paths)
     _replace(paths.cluster, msgspec.json.format(msgspec.json.encode(cluster)))
     changed = not paths.plan.exists() or supervisor.read_plan(paths) != wanted_plan
     _replace(paths.plan, msgspec.json.format(msgspec.json.encode(wanted_plan)))
@@ -100,7 +101,6 @@ def up(wanted: Cluster, report: Report) -> Cluster:
     elif changed or issued:
         report("telling the supervisor what changed")
         supervisor.order(paths, "reload")
-    _write_kubeconfig(cluster, paths)
     report("waiting for the API server")
     _wait_for(lambda: _problem_of(cluster, _process(wanted_plan, "apiserver")), "the API server", paths)
     if not cluster.is_hollow:
@@ -124,8 +124,9 @@ def down(cluster: Cluster, report: Report, *, purge: bool) -> None:
         report("removing nodes and their network")
         _remove_hosts(cluster)
     shutil.rmtree(paths.run, ignore_errors=True)
-    with contextlib.suppress(ValueError, OSError):
-        kubeconfig.remove_from(kubeconfig.user_path(), context_name(cluster))
+    if cluster.user_kubeconfig:
+        with contextlib.suppress(ValueError, OSError):
+            kubeconfig.remove_from(Path(cluster.user_kubeconfig), context_name(cluster))
     if purge:
         report(f"deleting {paths.data}")
         shutil.rmtree(paths.data, ignore_errors=True)
@@ -262,6 +263,7 @@ def _write_kubeconfig(cluster: Cluster, paths: Paths) -> None:
     kubeconfig.write(paths.kubeconfig, config)
     try:
         kubeconfig.merge_into(kubeconfig.user_path(), config)
+        cluster.user_kubeconfig = str(kubeconfig.user_path())
     except (ValueError, OSError) as error:
         print(f"steer: left your kubeconfig alone: {error}", file=sys.stderr)
 

@@ -36,6 +36,8 @@ class Cluster(msgspec.Struct, kw_only=True, rename="camel"):
     nodes: int = 1
     failover: str = "default"
     """default: upstream's 50 s and 300 s; fast: 10 s and 10 s."""
+    user_kubeconfig: str = ""
+    """The user's own kubeconfig, which has a context for this cluster; empty when it was left alone."""
     powered_off: list[str] = []
     """Nodes that were switched off by hand, and stay off."""
 
