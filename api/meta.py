@@ -44,6 +44,8 @@ class CreateOptions(Struct):
 
 
 class Condition(Struct):
+    """One question about an object (`type`), its answer (True, False or Unknown), and since when."""
+
     type: Annotated[str, wire(1, required=True)] = always("")
     status: Annotated[str, wire(2, required=True)] = always("")
     observed_generation: Annotated[Int64, wire(3)] = 0
@@ -53,17 +55,23 @@ class Condition(Struct):
 
 
 class LabelSelectorRequirement(Struct):
+    """A label, and the values it must have, or must not."""
+
     key: Annotated[str, wire(1, required=True)] = always("")
     operator: Annotated[str, wire(2, required=True)] = always("")
     values: Annotated[list[str], wire(3, list_type="atomic")] = []
 
 
 class LabelSelector(Struct):
+    """Objects, by labels. All of it must hold; an empty one matches everything."""
+
     match_labels: Annotated[dict[str, str], wire(1)] = {}
     match_expressions: Annotated[list[LabelSelectorRequirement], wire(2, list_type="atomic")] = []
 
 
 class Preconditions(Struct):
+    """What must be true of the object for the request to happen."""
+
     uid: Annotated[str | None, wire(1)] = None
     resource_version: Annotated[str | None, wire(2)] = None
 
@@ -75,6 +83,8 @@ class FieldSelectorRequirement(Struct):
 
 
 class DeleteOptions(Struct):
+    """How to delete: how gently, on what condition, and what becomes of dependents."""
+
     api_version: str = ""
     kind: str = ""
     grace_period_seconds: Annotated[Int64 | None, wire(1)] = None
@@ -86,12 +96,16 @@ class DeleteOptions(Struct):
 
 
 class StatusCause(Struct):
+    """One thing that is wrong with a request."""
+
     reason: Annotated[str, wire(1)] = ""
     message: Annotated[str, wire(2)] = ""
     field: Annotated[str, wire(3)] = ""
 
 
 class StatusDetails(Struct):
+    """What a failed request was about."""
+
     name: Annotated[str, wire(1)] = ""
     group: Annotated[str, wire(2)] = ""
     kind: Annotated[str, wire(3)] = ""
@@ -101,6 +115,8 @@ class StatusDetails(Struct):
 
 
 class ListMeta(Struct):
+    """What every list has: where to watch from, and where the next page begins."""
+
     self_link: Annotated[str, wire(1)] = ""
     resource_version: Annotated[str, wire(2)] = ""
     continue_: Annotated[str, wire(3)] = ""
@@ -108,6 +124,8 @@ class ListMeta(Struct):
 
 
 class Status(Struct):
+    """How a request ended, where no object tells it."""
+
     api_version: str = always("v1")
     kind: str = always("Status")
     metadata: Annotated[ListMeta, wire(1)] = field(default_factory=ListMeta)
@@ -119,6 +137,8 @@ class Status(Struct):
 
 
 class ManagedFieldsEntry(Struct):
+    """Which fields one manager owns (server-side apply)."""
+
     manager: Annotated[str, wire(1)] = ""
     operation: Annotated[str, wire(2)] = ""
     api_version: Annotated[str, wire(3)] = ""
@@ -129,6 +149,8 @@ class ManagedFieldsEntry(Struct):
 
 
 class OwnerReference(Struct):
+    """An object on which this one depends: it is deleted when its last owner is."""
+
     api_version: Annotated[str, wire(5, required=True)] = always("")
     kind: Annotated[str, wire(1, required=True)] = always("")
     name: Annotated[str, wire(3, required=True)] = always("")
@@ -138,6 +160,8 @@ class OwnerReference(Struct):
 
 
 class ObjectMeta(Struct):
+    """What every stored object has."""
+
     name: Annotated[str, wire(1)] = ""
     generate_name: Annotated[str, wire(2)] = ""
     namespace: Annotated[str, wire(3)] = ""

@@ -78,9 +78,7 @@ def wire(
 class Scalar:
     """Marks an alias of a Python type that has a form of its own in OpenAPI and protobuf."""
 
-    form: Literal[
-        "quantity", "int-or-string", "date-time", "micro-time", "duration", "int32", "int64", "json", "fields"
-    ]
+    form: Literal["quantity", "int-or-string", "date-time", "micro-time", "duration", "int32", "int64", "fields"]
 
 
 Quantity = Annotated[str, Scalar("quantity")]
@@ -93,8 +91,6 @@ MicroTime = Annotated[str, Scalar("micro-time")]
 Duration = Annotated[str, Scalar("duration")]
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1), Scalar("int32")]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1), Scalar("int64")]
-JSONValue = Annotated[Any, Scalar("json")]
-"""Any JSON, kept as decoded (dict, list, str, int, float, bool, None)."""
 FieldsV1 = Annotated[Any, Scalar("fields")]
 """A set of field paths as server-side apply writes it: an object of `f:`, `k:` and `v:` keys."""
 

@@ -189,6 +189,8 @@ class _Definitions:
     def _struct(self, struct: type[Struct]) -> Schema:
         properties = {name: self._field(field) for name, field in sorted(fields_of(struct).items())}
         schema: Schema = {"type": "object"}
+        if struct.__doc__:
+            schema["description"] = " ".join(struct.__doc__.split())
         required = sorted(
             name for name, field in fields_of(struct).items() if field.wire is not None and field.wire.required
         )

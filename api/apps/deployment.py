@@ -18,6 +18,8 @@ from api.schema import Int32, Int64, IntOrString, Struct, Time, always, field, w
 
 
 class DeploymentCondition(Struct):
+    """One question about a Deployment (`type`), its answer, and since when."""
+
     type: Annotated[str, wire(1, required=True)] = always("")
     status: Annotated[str, wire(2, required=True)] = always("")
     last_update_time: Annotated[Time, wire(6)] = ""
@@ -27,6 +29,8 @@ class DeploymentCondition(Struct):
 
 
 class DeploymentStatus(Struct):
+    """How far a Deployment is."""
+
     observed_generation: Annotated[Int64, wire(1)] = 0
     replicas: Annotated[Int32, wire(2)] = 0
     updated_replicas: Annotated[Int32, wire(3)] = 0
@@ -40,16 +44,22 @@ class DeploymentStatus(Struct):
 
 
 class RollingUpdateDeployment(Struct):
+    """How many pods may be missing, and how many too many, while old ones are replaced."""
+
     max_unavailable: Annotated[IntOrString | None, wire(1)] = None
     max_surge: Annotated[IntOrString | None, wire(2)] = None
 
 
 class DeploymentStrategy(Struct):
+    """How old pods give way to new ones."""
+
     type: Annotated[str, wire(1)] = ""
     rolling_update: Annotated[RollingUpdateDeployment | None, wire(2)] = None
 
 
 class DeploymentSpec(Struct):
+    """What a Deployment's pods shall be, how many, and how they are replaced."""
+
     replicas: Annotated[Int32 | None, wire(1)] = None
     selector: Annotated[LabelSelector | None, wire(2, required=True)] = None
     template: Annotated[PodTemplateSpec, wire(3, required=True)] = field(default_factory=PodTemplateSpec)
@@ -61,6 +71,8 @@ class DeploymentSpec(Struct):
 
 
 class Deployment(Struct):
+    """Pods of one template, brought from one version to the next step by step."""
+
     api_version: str = always("apps/v1")
     kind: str = always("Deployment")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

@@ -24,6 +24,8 @@ class ReplicaSetCondition(Struct):
 
 
 class ReplicaSetStatus(Struct):
+    """How many pods a ReplicaSet has."""
+
     replicas: Annotated[Int32, wire(1, required=True)] = always(0)
     fully_labeled_replicas: Annotated[Int32, wire(2)] = 0
     ready_replicas: Annotated[Int32, wire(4)] = 0
@@ -35,6 +37,8 @@ class ReplicaSetStatus(Struct):
 
 
 class ReplicaSetSpec(Struct):
+    """What a ReplicaSet's pods shall be, and how many."""
+
     replicas: Annotated[Int32 | None, wire(1)] = None
     min_ready_seconds: Annotated[Int32, wire(4)] = 0
     selector: Annotated[LabelSelector | None, wire(2, required=True)] = None
@@ -42,6 +46,8 @@ class ReplicaSetSpec(Struct):
 
 
 class ReplicaSet(Struct):
+    """So many pods of one template, at all times."""
+
     api_version: str = always("apps/v1")
     kind: str = always("ReplicaSet")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

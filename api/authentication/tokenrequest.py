@@ -16,6 +16,8 @@ class TokenRequestStatus(Struct):
 
 
 class BoundObjectReference(Struct):
+    """The object that a token lives no longer than."""
+
     kind: str = ""
     api_version: str = ""
     name: Annotated[str, wire(3)] = ""
@@ -29,6 +31,8 @@ class TokenRequestSpec(Struct):
 
 
 class TokenRequest(Struct):
+    """Asks for a signed token of a service account."""
+
     api_version: str = always("authentication.k8s.io/v1")
     kind: str = always("TokenRequest")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

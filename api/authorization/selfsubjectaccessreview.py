@@ -11,6 +11,8 @@ from api.schema import Struct, always, field, wire
 
 
 class SubjectAccessReviewStatus(Struct):
+    """The answer."""
+
     allowed: Annotated[bool, wire(1, required=True)] = always(False)
     denied: Annotated[bool, wire(4)] = False
     reason: Annotated[str, wire(2)] = ""
@@ -18,6 +20,8 @@ class SubjectAccessReviewStatus(Struct):
 
 
 class NonResourceAttributes(Struct):
+    """What would be done to a path that is no resource."""
+
     path: Annotated[str, wire(1)] = ""
     verb: Annotated[str, wire(2)] = ""
 
@@ -33,6 +37,8 @@ class FieldSelectorAttributes(Struct):
 
 
 class ResourceAttributes(Struct):
+    """What would be done to a resource."""
+
     namespace: Annotated[str, wire(1)] = ""
     verb: Annotated[str, wire(2)] = ""
     group: Annotated[str, wire(3)] = ""
@@ -50,6 +56,8 @@ class SelfSubjectAccessReviewSpec(Struct):
 
 
 class SelfSubjectAccessReview(Struct):
+    """Asks whether the one who asks may do something."""
+
     api_version: str = always("authorization.k8s.io/v1")
     kind: str = always("SelfSubjectAccessReview")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

@@ -20,6 +20,8 @@ class ScaleSpec(Struct):
 
 
 class Scale(Struct):
+    """How many replicas something has, and should have."""
+
     api_version: str = always("autoscaling/v1")
     kind: str = always("Scale")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

@@ -12,6 +12,8 @@ from api.schema import Int32, MicroTime, Struct, always, field, wire
 
 
 class LeaseSpec(Struct):
+    """The holder, and for how long without a word it remains the holder."""
+
     holder_identity: Annotated[str | None, wire(1)] = None
     lease_duration_seconds: Annotated[Int32 | None, wire(2)] = None
     acquire_time: Annotated[MicroTime, wire(3)] = ""
@@ -22,6 +24,8 @@ class LeaseSpec(Struct):
 
 
 class Lease(Struct):
+    """Who holds something, and when they last said so."""
+
     api_version: str = always("coordination.k8s.io/v1")
     kind: str = always("Lease")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

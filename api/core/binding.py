@@ -11,6 +11,8 @@ from api.schema import Struct, always, field, wire
 
 
 class Binding(Struct):
+    """The word that a pod goes to a node."""
+
     api_version: str = always("v1")
     kind: str = always("Binding")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

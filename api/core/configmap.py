@@ -17,6 +17,8 @@ from api.schema import Struct, always, field, wire
 
 
 class ConfigMap(Struct):
+    """Settings by name, as text or as bytes."""
+
     api_version: str = always("v1")
     kind: str = always("ConfigMap")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

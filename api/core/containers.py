@@ -21,6 +21,8 @@ class Sysctl(Struct):
 
 
 class PodSecurityContext(Struct):
+    """The rights that all containers of a pod have, unless they say otherwise."""
+
     se_linux_options: Annotated[SELinuxOptions | None, wire(1)] = None
     windows_options: Annotated[WindowsSecurityContextOptions | None, wire(8)] = None
     run_as_user: Annotated[Int64 | None, wire(2)] = None
@@ -37,12 +39,16 @@ class PodSecurityContext(Struct):
 
 
 class ResourceRequirements(Struct):
+    """How much a container needs (`requests`, for scheduling) and may use (`limits`, enforced)."""
+
     limits: Annotated[dict[str, Quantity], wire(1)] = {}
     requests: Annotated[dict[str, Quantity], wire(2)] = {}
     claims: Annotated[list[ResourceClaim], wire(3, list_type="map", list_keys=("name",))] = []
 
 
 class EphemeralContainer(Struct):
+    """A container added to a running pod to look into it; it is never restarted."""
+
     name: Annotated[str, wire(1, 1, required=True)] = always("")
     image: Annotated[str, wire(1, 2)] = ""
     command: Annotated[list[str], wire(1, 3, list_type="atomic")] = []
@@ -92,6 +98,8 @@ class AppArmorProfile(Struct):
 
 
 class SeccompProfile(Struct):
+    """Which system calls are allowed."""
+
     type: Annotated[str, wire(1, required=True)] = always("")
     localhost_profile: Annotated[str | None, wire(2)] = None
 
@@ -111,11 +119,15 @@ class SELinuxOptions(Struct):
 
 
 class Capabilities(Struct):
+    """Linux capabilities to add to, or take from, what the runtime gives."""
+
     add: Annotated[list[str], wire(1, list_type="atomic")] = []
     drop: Annotated[list[str], wire(2, list_type="atomic")] = []
 
 
 class SecurityContext(Struct):
+    """The rights a container's processes have; wins over the pod's."""
+
     capabilities: Annotated[Capabilities | None, wire(1)] = None
     privileged: Annotated[bool | None, wire(2)] = None
     se_linux_options: Annotated[SELinuxOptions | None, wire(3)] = None
@@ -135,6 +147,8 @@ class SleepAction(Struct):
 
 
 class LifecycleHandler(Struct):
+    """One thing to do; exactly one is set."""
+
     exec: Annotated[ExecAction | None, wire(1)] = None
     http_get: Annotated[HTTPGetAction | None, wire(2)] = None
     tcp_socket: Annotated[TCPSocketAction | None, wire(3)] = None
@@ -142,16 +156,22 @@ class LifecycleHandler(Struct):
 
 
 class Lifecycle(Struct):
+    """What to do right after a container starts, and before it is stopped."""
+
     post_start: Annotated[LifecycleHandler | None, wire(1)] = None
     pre_stop: Annotated[LifecycleHandler | None, wire(2)] = None
 
 
 class GRPCAction(Struct):
+    """A call of the gRPC health service."""
+
     port: Annotated[Int32, wire(1, required=True)] = always(0)
     service: Annotated[str | None, wire(2)] = None
 
 
 class TCPSocketAction(Struct):
+    """A connection that succeeds when it opens."""
+
     port: Annotated[IntOrString, wire(1, required=True)] = always(0)
     host: Annotated[str, wire(2)] = ""
 
@@ -162,6 +182,8 @@ class HTTPHeader(Struct):
 
 
 class HTTPGetAction(Struct):
+    """A GET that succeeds with any status from 200 to 399."""
+
     path: Annotated[str, wire(1)] = ""
     port: Annotated[IntOrString, wire(2, required=True)] = always(0)
     host: Annotated[str, wire(3)] = ""
@@ -170,10 +192,14 @@ class HTTPGetAction(Struct):
 
 
 class ExecAction(Struct):
+    """A command run in the container, without a shell; it succeeds with exit code 0."""
+
     command: Annotated[list[str], wire(1, list_type="atomic")] = []
 
 
 class Probe(Struct):
+    """A check that a kubelet repeats on a container."""
+
     exec: Annotated[ExecAction | None, wire(1, 1)] = None
     http_get: Annotated[HTTPGetAction | None, wire(1, 2)] = None
     tcp_socket: Annotated[TCPSocketAction | None, wire(1, 3)] = None
@@ -197,6 +223,8 @@ class ResourceClaim(Struct):
 
 
 class EnvVarSource(Struct):
+    """Where a variable's value comes from; exactly one is set."""
+
     field_ref: Annotated[ObjectFieldSelector | None, wire(1)] = None
     resource_field_ref: Annotated[ResourceFieldSelector | None, wire(2)] = None
     config_map_key_ref: Annotated[ConfigMapKeySelector | None, wire(3)] = None
@@ -204,6 +232,8 @@ class EnvVarSource(Struct):
 
 
 class EnvVar(Struct):
+    """An environment variable: a value, in which `$(NAME)` stands for earlier ones, or where to take it from."""
+
     name: Annotated[str, wire(1, required=True)] = always("")
     value: Annotated[str, wire(2)] = ""
     value_from: Annotated[EnvVarSource | None, wire(3)] = None
@@ -215,12 +245,16 @@ class ConfigMapEnvSource(Struct):
 
 
 class EnvFromSource(Struct):
+    """All keys of a ConfigMap or Secret as environment variables."""
+
     prefix: Annotated[str, wire(1)] = ""
     config_map_ref: Annotated[ConfigMapEnvSource | None, wire(2)] = None
     secret_ref: Annotated[SecretEnvSource | None, wire(3)] = None
 
 
 class ContainerPort(Struct):
+    """A port the container listens on. Leaving one out does not close it."""
+
     name: Annotated[str, wire(1)] = ""
     host_port: Annotated[Int32, wire(2)] = 0
     container_port: Annotated[Int32, wire(3, required=True)] = always(0)
@@ -229,6 +263,8 @@ class ContainerPort(Struct):
 
 
 class Container(Struct):
+    """One container of a pod."""
+
     name: Annotated[str, wire(1, required=True)] = always("")
     image: Annotated[str, wire(2)] = ""
     command: Annotated[list[str], wire(3, list_type="atomic")] = []

@@ -17,16 +17,22 @@ from api.schema import Int32, MicroTime, Struct, Time, always, field, wire
 
 
 class EventSeries(Struct):
+    """How often an event happened again, and when it last did."""
+
     count: Annotated[Int32, wire(1)] = 0
     last_observed_time: Annotated[MicroTime, wire(2)] = ""
 
 
 class EventSource(Struct):
+    """Who says so, and on which node."""
+
     component: Annotated[str, wire(1)] = ""
     host: Annotated[str, wire(2)] = ""
 
 
 class Event(Struct):
+    """A sentence about what happened to an object, kept for a while."""
+
     api_version: str = always("v1")
     kind: str = always("Event")
     metadata: Annotated[ObjectMeta, wire(1, required=True)] = field(default_factory=ObjectMeta)

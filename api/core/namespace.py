@@ -21,6 +21,8 @@ class NamespaceCondition(Struct):
 
 
 class NamespaceStatus(Struct):
+    """Whether a namespace is Active or Terminating, and what it waits for."""
+
     phase: Annotated[str, wire(1)] = ""
     conditions: Annotated[
         list[NamespaceCondition], wire(2, merge_key="type", list_type="map", list_keys=("type",))
@@ -28,10 +30,14 @@ class NamespaceStatus(Struct):
 
 
 class NamespaceSpec(Struct):
+    """What holds a namespace's deletion back."""
+
     finalizers: Annotated[list[str], wire(1, list_type="atomic")] = []
 
 
 class Namespace(Struct):
+    """The room that names of other objects are unique in."""
+
     api_version: str = always("v1")
     kind: str = always("Namespace")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

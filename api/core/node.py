@@ -40,11 +40,15 @@ class AttachedVolume(Struct):
 
 
 class ContainerImage(Struct):
+    """An image that a node has."""
+
     names: Annotated[list[str], wire(1, list_type="atomic")] = []
     size_bytes: Annotated[Int64, wire(2)] = 0
 
 
 class NodeSystemInfo(Struct):
+    """What the node's machine and software are."""
+
     machine_id: Annotated[str, wire(1, required=True)] = always("", name="machineID")
     system_uuid: Annotated[str, wire(2, required=True)] = always("", name="systemUUID")
     boot_id: Annotated[str, wire(3, required=True)] = always("", name="bootID")
@@ -66,11 +70,15 @@ class NodeDaemonEndpoints(Struct):
 
 
 class NodeAddress(Struct):
+    """How a node can be reached."""
+
     type: Annotated[str, wire(1, required=True)] = always("")
     address: Annotated[str, wire(2, required=True)] = always("")
 
 
 class NodeCondition(Struct):
+    """One question about a node (`type`), its answer (True, False or Unknown), and since when."""
+
     type: Annotated[str, wire(1, required=True)] = always("")
     status: Annotated[str, wire(2, required=True)] = always("")
     last_heartbeat_time: Annotated[Time, wire(3)] = ""
@@ -80,6 +88,8 @@ class NodeCondition(Struct):
 
 
 class NodeStatus(Struct):
+    """What a node is and has, as its kubelet last said."""
+
     capacity: Annotated[dict[str, Quantity], wire(1)] = {}
     allocatable: Annotated[dict[str, Quantity], wire(2)] = {}
     phase: Annotated[str, wire(3)] = ""
@@ -108,6 +118,8 @@ class NodeConfigSource(Struct):
 
 
 class Taint(Struct):
+    """Keeps pods off a node unless they tolerate it."""
+
     key: Annotated[str, wire(1, required=True)] = always("")
     value: Annotated[str, wire(2)] = ""
     effect: Annotated[str, wire(3, required=True)] = always("")
@@ -115,6 +127,8 @@ class Taint(Struct):
 
 
 class NodeSpec(Struct):
+    """What others decided about a node."""
+
     pod_cidr: Annotated[str, wire(1)] = field(name="podCIDR", default="")
     pod_cidrs: Annotated[list[str], wire(7, patch="merge", list_type="set")] = field(
         name="podCIDRs", default_factory=list
@@ -127,6 +141,8 @@ class NodeSpec(Struct):
 
 
 class Node(Struct):
+    """A machine that runs pods."""
+
     api_version: str = always("v1")
     kind: str = always("Node")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

@@ -22,6 +22,8 @@ from api.schema import Int32, Int64, Quantity, Struct, Time, always, field, wire
 
 
 class PodSpec(Struct):
+    """What a pod shall be."""
+
     volumes: Annotated[
         list[Volume],
         wire(1, merge_key="name", patch="merge,retainKeys", list_type="map", list_keys=("name",)),
@@ -90,6 +92,8 @@ class PodSpec(Struct):
 
 
 class PodTemplateSpec(Struct):
+    """What the pods that something makes shall be."""
+
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
     spec: Annotated[PodSpec, wire(2)] = field(default_factory=PodSpec)
 
@@ -127,6 +131,8 @@ class VolumeMountStatus(Struct):
 
 
 class ContainerStateTerminated(Struct):
+    """The container ran, and ended."""
+
     exit_code: Annotated[Int32, wire(1, required=True)] = always(0)
     signal: Annotated[Int32, wire(2)] = 0
     reason: Annotated[str, wire(3)] = ""
@@ -137,21 +143,29 @@ class ContainerStateTerminated(Struct):
 
 
 class ContainerStateRunning(Struct):
+    """The container runs."""
+
     started_at: Annotated[Time, wire(1)] = ""
 
 
 class ContainerStateWaiting(Struct):
+    """The container does not run yet, or not again yet."""
+
     reason: Annotated[str, wire(1)] = ""
     message: Annotated[str, wire(2)] = ""
 
 
 class ContainerState(Struct):
+    """At most one of these is set; none means waiting."""
+
     waiting: Annotated[ContainerStateWaiting | None, wire(1)] = None
     running: Annotated[ContainerStateRunning | None, wire(2)] = None
     terminated: Annotated[ContainerStateTerminated | None, wire(3)] = None
 
 
 class ContainerStatus(Struct):
+    """What became of one container."""
+
     name: Annotated[str, wire(1, required=True)] = always("")
     state: Annotated[ContainerState, wire(2)] = field(default_factory=ContainerState)
     last_state: Annotated[ContainerState, wire(3)] = field(default_factory=ContainerState)
@@ -181,6 +195,8 @@ class HostIP(Struct):
 
 
 class PodCondition(Struct):
+    """One question about a pod (`type`), its answer (True, False or Unknown), and since when."""
+
     type: Annotated[str, wire(1, required=True)] = always("")
     status: Annotated[str, wire(2, required=True)] = always("")
     last_probe_time: Annotated[Time, wire(3)] = ""
@@ -190,6 +206,8 @@ class PodCondition(Struct):
 
 
 class PodStatus(Struct):
+    """What became of a pod, as its kubelet last saw it; may lag behind."""
+
     phase: Annotated[str, wire(1)] = ""
     conditions: Annotated[list[PodCondition], wire(2, merge_key="type", list_type="map", list_keys=("type",))] = []
     message: Annotated[str, wire(3)] = ""
@@ -222,6 +240,8 @@ class PodResourceClaim(Struct):
 
 
 class PodSchedulingGate(Struct):
+    """While a pod has any of these, it is not scheduled."""
+
     name: Annotated[str, wire(1, required=True)] = always("")
 
 
@@ -230,6 +250,8 @@ class PodOS(Struct):
 
 
 class TopologySpreadConstraint(Struct):
+    """How evenly matching pods must spread over zones, nodes or other domains."""
+
     max_skew: Annotated[Int32, wire(1, required=True)] = always(0)
     topology_key: Annotated[str, wire(2, required=True)] = always("")
     when_unsatisfiable: Annotated[str, wire(3, required=True)] = always("")
@@ -241,6 +263,8 @@ class TopologySpreadConstraint(Struct):
 
 
 class PodReadinessGate(Struct):
+    """A condition that must hold, beside the containers', for the pod to be ready."""
+
     condition_type: Annotated[str, wire(1, required=True)] = always("")
 
 
@@ -250,17 +274,23 @@ class PodDNSConfigOption(Struct):
 
 
 class PodDNSConfig(Struct):
+    """DNS settings, added to those of the pod's `dnsPolicy`."""
+
     nameservers: Annotated[list[str], wire(1, list_type="atomic")] = []
     searches: Annotated[list[str], wire(2, list_type="atomic")] = []
     options: Annotated[list[PodDNSConfigOption], wire(3, list_type="atomic")] = []
 
 
 class HostAlias(Struct):
+    """A line of /etc/hosts."""
+
     ip: Annotated[str, wire(1, required=True)] = always("")
     hostnames: Annotated[list[str], wire(2, list_type="atomic")] = []
 
 
 class Toleration(Struct):
+    """Which taints of nodes a pod bears, and for how long."""
+
     key: Annotated[str, wire(1)] = ""
     operator: Annotated[str, wire(2)] = ""
     value: Annotated[str, wire(3)] = ""
@@ -269,6 +299,8 @@ class Toleration(Struct):
 
 
 class PodAntiAffinity(Struct):
+    """Away from which pods a pod must or would rather be."""
+
     required_during_scheduling_ignored_during_execution: Annotated[
         list[PodAffinityTerm], wire(1, list_type="atomic")
     ] = []
@@ -278,6 +310,8 @@ class PodAntiAffinity(Struct):
 
 
 class PodAffinityTerm(Struct):
+    """Pods, by labels and namespaces, and how near is near: the same value of the node's label `topologyKey`."""
+
     label_selector: Annotated[LabelSelector | None, wire(1)] = None
     namespaces: Annotated[list[str], wire(2, list_type="atomic")] = []
     topology_key: Annotated[str, wire(3, required=True)] = always("")
@@ -287,11 +321,15 @@ class PodAffinityTerm(Struct):
 
 
 class WeightedPodAffinityTerm(Struct):
+    """A preference, and how much it counts: 1 to 100."""
+
     weight: Annotated[Int32, wire(1, required=True)] = always(0)
     pod_affinity_term: Annotated[PodAffinityTerm, wire(2, required=True)] = field(default_factory=PodAffinityTerm)
 
 
 class PodAffinity(Struct):
+    """Near which pods a pod must or would rather be."""
+
     required_during_scheduling_ignored_during_execution: Annotated[
         list[PodAffinityTerm], wire(1, list_type="atomic")
     ] = []
@@ -301,11 +339,15 @@ class PodAffinity(Struct):
 
 
 class PreferredSchedulingTerm(Struct):
+    """A preference, and how much it counts: 1 to 100."""
+
     weight: Annotated[Int32, wire(1, required=True)] = always(0)
     preference: Annotated[NodeSelectorTerm, wire(2, required=True)] = field(default_factory=NodeSelectorTerm)
 
 
 class NodeAffinity(Struct):
+    """Which nodes a pod must or would rather be on."""
+
     required_during_scheduling_ignored_during_execution: Annotated[NodeSelector | None, wire(1)] = None
     preferred_during_scheduling_ignored_during_execution: Annotated[
         list[PreferredSchedulingTerm], wire(2, list_type="atomic")
@@ -313,12 +355,16 @@ class NodeAffinity(Struct):
 
 
 class Affinity(Struct):
+    """Where a pod wants to be, or must be, by labels of nodes and of pods there."""
+
     node_affinity: Annotated[NodeAffinity | None, wire(1)] = None
     pod_affinity: Annotated[PodAffinity | None, wire(2)] = None
     pod_anti_affinity: Annotated[PodAntiAffinity | None, wire(3)] = None
 
 
 class Pod(Struct):
+    """Containers that live and die together on one node, with one address."""
+
     api_version: str = always("v1")
     kind: str = always("Pod")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

@@ -17,17 +17,23 @@ class TopologySelectorTerm(Struct):
 
 
 class NodeSelectorRequirement(Struct):
+    """A label of a node and the values it must have, or must not; `Gt` and `Lt` compare integers."""
+
     key: Annotated[str, wire(1, required=True)] = always("")
     operator: Annotated[str, wire(2, required=True)] = always("")
     values: Annotated[list[str], wire(3, list_type="atomic")] = []
 
 
 class NodeSelectorTerm(Struct):
+    """Nodes that satisfy all of these; an empty term matches none."""
+
     match_expressions: Annotated[list[NodeSelectorRequirement], wire(1, list_type="atomic")] = []
     match_fields: Annotated[list[NodeSelectorRequirement], wire(2, list_type="atomic")] = []
 
 
 class NodeSelector(Struct):
+    """Nodes: those that satisfy any of the terms."""
+
     node_selector_terms: Annotated[list[NodeSelectorTerm], wire(1, required=True, list_type="atomic")] = []
 
 
@@ -49,12 +55,16 @@ class SecretKeySelector(Struct):
 
 
 class ResourceFieldSelector(Struct):
+    """A container's request or limit, in units of `divisor`."""
+
     container_name: Annotated[str, wire(1)] = ""
     resource: Annotated[str, wire(2, required=True)] = always("")
     divisor: Annotated[Quantity, wire(3)] = ""
 
 
 class ObjectFieldSelector(Struct):
+    """A field of the pod, by path."""
+
     api_version: str = ""
     field_path: Annotated[str, wire(2, required=True)] = always("")
 
@@ -78,10 +88,14 @@ class TypedLocalObjectReference(Struct):
 
 
 class LocalObjectReference(Struct):
+    """Another object of the same namespace, whose kind is understood."""
+
     name: Annotated[str, wire(1)] = ""
 
 
 class ObjectReference(Struct):
+    """Another object, or a field of it."""
+
     kind: str = ""
     namespace: Annotated[str, wire(2)] = ""
     name: Annotated[str, wire(3)] = ""

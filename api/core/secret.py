@@ -18,6 +18,8 @@ from api.schema import Struct, always, field, wire
 
 
 class Secret(Struct):
+    """Something only some may read; values travel in base64."""
+
     api_version: str = always("v1")
     kind: str = always("Secret")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

@@ -36,6 +36,8 @@ class LoadBalancerStatus(Struct):
 
 
 class ServiceStatus(Struct):
+    """What a load balancer outside the cluster said."""
+
     load_balancer: Annotated[LoadBalancerStatus, wire(1)] = field(default_factory=LoadBalancerStatus)
     conditions: Annotated[list[Condition], wire(2, merge_key="type", list_type="map", list_keys=("type",))] = []
 
@@ -49,6 +51,8 @@ class SessionAffinityConfig(Struct):
 
 
 class ServicePort(Struct):
+    """A port of a Service, and the port of the pods that it leads to."""
+
     name: Annotated[str, wire(1)] = ""
     protocol: Annotated[str, wire(2)] = ""
     app_protocol: Annotated[str | None, wire(6)] = None
@@ -58,6 +62,8 @@ class ServicePort(Struct):
 
 
 class ServiceSpec(Struct):
+    """How a Service can be reached, and which pods are behind it."""
+
     ports: Annotated[
         list[ServicePort],
         wire(
@@ -92,6 +98,8 @@ class ServiceSpec(Struct):
 
 
 class Service(Struct):
+    """One address and name for a changing set of pods."""
+
     api_version: str = always("v1")
     kind: str = always("Service")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

@@ -12,6 +12,8 @@ from api.schema import Struct, always, field, wire
 
 
 class ServiceAccount(Struct):
+    """Who a pod is when it calls the API."""
+
     api_version: str = always("v1")
     kind: str = always("ServiceAccount")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

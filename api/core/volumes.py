@@ -21,6 +21,8 @@ class VolumeDevice(Struct):
 
 
 class VolumeMount(Struct):
+    """Where a container sees a volume."""
+
     name: Annotated[str, wire(1, required=True)] = always("")
     read_only: Annotated[bool, wire(2)] = False
     recursive_read_only: Annotated[str | None, wire(7)] = None
@@ -107,6 +109,8 @@ class ClusterTrustBundleProjection(Struct):
 
 
 class ServiceAccountTokenProjection(Struct):
+    """A token of the pod's service account, for one audience, renewed before it expires."""
+
     audience: Annotated[str, wire(1)] = ""
     expiration_seconds: Annotated[Int64 | None, wire(2)] = None
     path: Annotated[str, wire(3, required=True)] = always("")
@@ -129,6 +133,8 @@ class SecretProjection(Struct):
 
 
 class VolumeProjection(Struct):
+    """One source of a projected volume; exactly one is set."""
+
     secret: Annotated[SecretProjection | None, wire(1)] = None
     downward_api: Annotated[DownwardAPIProjection | None, wire(2)] = field(name="downwardAPI", default=None)
     config_map: Annotated[ConfigMapProjection | None, wire(3)] = None
@@ -137,6 +143,8 @@ class VolumeProjection(Struct):
 
 
 class ProjectedVolumeSource(Struct):
+    """Several sources in one directory."""
+
     sources: Annotated[list[VolumeProjection], wire(1, list_type="atomic")] = []
     default_mode: Annotated[Int32 | None, wire(2)] = None
 
@@ -172,6 +180,8 @@ class VsphereVirtualDiskVolumeSource(Struct):
 
 
 class ConfigMapVolumeSource(Struct):
+    """The keys of a ConfigMap as files."""
+
     name: Annotated[str, wire(1, 1)] = ""
     items: Annotated[list[KeyToPath], wire(2, list_type="atomic")] = []
     default_mode: Annotated[Int32 | None, wire(3)] = None
@@ -200,6 +210,8 @@ class DownwardAPIVolumeFile(Struct):
 
 
 class DownwardAPIVolumeSource(Struct):
+    """Fields of the pod itself as files."""
+
     items: Annotated[list[DownwardAPIVolumeFile], wire(1, list_type="atomic")] = []
     default_mode: Annotated[Int32 | None, wire(2)] = None
 
@@ -276,12 +288,16 @@ class NFSVolumeSource(Struct):
 
 
 class KeyToPath(Struct):
+    """One key, and the file it becomes."""
+
     key: Annotated[str, wire(1, required=True)] = always("")
     path: Annotated[str, wire(2, required=True)] = always("")
     mode: Annotated[Int32 | None, wire(3)] = None
 
 
 class SecretVolumeSource(Struct):
+    """The keys of a Secret as files."""
+
     secret_name: Annotated[str, wire(1)] = ""
     items: Annotated[list[KeyToPath], wire(2, list_type="atomic")] = []
     default_mode: Annotated[Int32 | None, wire(3)] = None
@@ -309,16 +325,22 @@ class GCEPersistentDiskVolumeSource(Struct):
 
 
 class EmptyDirVolumeSource(Struct):
+    """A directory that begins empty and ends with the pod."""
+
     medium: Annotated[str, wire(1)] = ""
     size_limit: Annotated[Quantity | None, wire(2)] = None
 
 
 class HostPathVolumeSource(Struct):
+    """A path of the node's own file system; whoever may use it owns the node."""
+
     path: Annotated[str, wire(1, required=True)] = always("")
     type: Annotated[str | None, wire(2)] = None
 
 
 class Volume(Struct):
+    """A source of files, by name; exactly one source is set."""
+
     name: Annotated[str, wire(1, required=True)] = always("")
     host_path: Annotated[HostPathVolumeSource | None, wire(2, 1)] = None
     empty_dir: Annotated[EmptyDirVolumeSource | None, wire(2, 2)] = None

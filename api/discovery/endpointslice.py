@@ -15,6 +15,8 @@ from api.schema import Int32, Struct, always, field, wire
 
 
 class EndpointPort(Struct):
+    """A port that every endpoint of the slice has."""
+
     name: Annotated[str | None, wire(1)] = None
     protocol: Annotated[str | None, wire(2)] = None
     port: Annotated[Int32 | None, wire(3)] = None
@@ -30,12 +32,16 @@ class EndpointHints(Struct):
 
 
 class EndpointConditions(Struct):
+    """Whether an endpoint takes traffic: `ready` for new connections, `serving` even while it ends."""
+
     ready: Annotated[bool | None, wire(1)] = None
     serving: Annotated[bool | None, wire(2)] = None
     terminating: Annotated[bool | None, wire(3)] = None
 
 
 class Endpoint(Struct):
+    """One pod, or whatever else answers, behind a Service."""
+
     addresses: Annotated[list[str], wire(1, required=True, list_type="set")] = []
     conditions: Annotated[EndpointConditions, wire(2)] = field(default_factory=EndpointConditions)
     hostname: Annotated[str | None, wire(3)] = None
@@ -47,6 +53,8 @@ class Endpoint(Struct):
 
 
 class EndpointSlice(Struct):
+    """Some of the addresses behind a Service."""
+
     api_version: str = always("discovery.k8s.io/v1")
     kind: str = always("EndpointSlice")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

@@ -17,10 +17,14 @@ from api.schema import Struct, always, field, wire
 
 
 class AggregationRule(Struct):
+    """Whose rules are gathered into this role's."""
+
     cluster_role_selectors: Annotated[list[LabelSelector], wire(1, list_type="atomic")] = []
 
 
 class ClusterRole(Struct):
+    """What may be done anywhere, or to what has no namespace."""
+
     api_version: str = always("rbac.authorization.k8s.io/v1")
     kind: str = always("ClusterRole")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

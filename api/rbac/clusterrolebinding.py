@@ -13,6 +13,8 @@ from api.schema import Struct, always, field, wire
 
 
 class ClusterRoleBinding(Struct):
+    """Gives a cluster role's rights, everywhere, to its subjects."""
+
     api_version: str = always("rbac.authorization.k8s.io/v1")
     kind: str = always("ClusterRoleBinding")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

@@ -14,6 +14,8 @@ from api.schema import Struct, always, field, wire
 
 
 class Role(Struct):
+    """What may be done in one namespace."""
+
     api_version: str = always("rbac.authorization.k8s.io/v1")
     kind: str = always("Role")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

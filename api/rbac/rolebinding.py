@@ -13,6 +13,8 @@ from api.schema import Struct, always, field, wire
 
 
 class RoleBinding(Struct):
+    """Gives a role's rights, in one namespace, to its subjects."""
+
     api_version: str = always("rbac.authorization.k8s.io/v1")
     kind: str = always("RoleBinding")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

@@ -13,6 +13,8 @@ from api.schema import Struct, always, field, wire
 
 
 class Subject(Struct):
+    """A user, a group, or a service account."""
+
     kind: Annotated[str, wire(1, required=True)] = always("")
     api_group: Annotated[str, wire(2)] = ""
     name: Annotated[str, wire(3, required=True)] = always("")
@@ -20,12 +22,16 @@ class Subject(Struct):
 
 
 class RoleRef(Struct):
+    """The role whose rights are given."""
+
     api_group: Annotated[str, wire(1, required=True)] = always("")
     kind: Annotated[str, wire(2, required=True)] = always("")
     name: Annotated[str, wire(3, required=True)] = always("")
 
 
 class PolicyRule(Struct):
+    """Verbs allowed on resources, or on paths that are no resources."""
+
     verbs: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
     api_groups: Annotated[list[str], wire(2, list_type="atomic")] = []
     resources: Annotated[list[str], wire(3, list_type="atomic")] = []
