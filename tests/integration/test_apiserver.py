@@ -507,6 +507,6 @@ async def test_kubectl_applies_reads_and_deletes(server: Running, tmp_path: Path
     assert "Selector:" in await run("describe", "deployment", "web")
     assert "replicas <integer>" in await run("explain", "deployment.spec.replicas")
     assert "configmaps" in await run("api-resources")
-    assert "image: example.org/web:1" in await run("diff", "-f", str(manifest), code=1)
+    assert "+  replicas: 2" in await run("diff", "-f", str(manifest), code=1)
     assert 'pods "nope" not found' in await run("get", "pod", "nope", code=1)
     assert "deleted" in await run("delete", "-f", str(manifest))
