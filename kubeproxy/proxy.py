@@ -164,7 +164,7 @@ class Proxy:
                 changes = changed_chains(self._applied, wanted)
             # Should one portion fail, we no longer know what is there.
             self._applied = None
-            for portion in split(changes):
+            for portion in split(changes, self._iptables.chains_per_call):
                 await self._iptables.apply(render(portion))
         except BaseException:
             self._dirty |= dirty

@@ -327,7 +327,7 @@ class TableChange:
 EDIT_FROM_RULES = 200
 """Chains at least this long are edited where that is less work than writing them anew."""
 CHAINS_PER_CALL = 1_000
-"""iptables-restore's own time grows with the square of a call's chains; a thousand take 0.4 s."""
+"""For nf_tables: iptables-restore's own time grows with the square of a call's chains; a thousand take 0.4 s."""
 
 
 def changed_chains(old: Ruleset, new: Ruleset) -> list[TableChange]:
@@ -402,13 +402,13 @@ _RANKS = ("KUBE-MARK-", "KUBE-SEP-", "KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUB
 """Chains in the order in which they may point at each other: each only at those before."""
 
 
-def split(changes: Sequence[TableChange]) -> list[list[TableChange]]:
+def split(changes: Sequence[TableChange], chains_per_call: int = CHAINS_PER_CALL) -> list[list[TableChange]]:
     """Return `changes` in portions to apply one after the other; few changes stay in one.
 
     Each portion only points at chains that are there by then, and only removes what nothing points at any more, so
     whoever stops half-way leaves working rules.
     """
-    if sum(len(change.write) + len(change.remove) for change in changes) <= CHAINS_PER_CALL:
+    if sum(len(change.write) + len(change.remove) for change in changes) <= chains_per_call:
         return [list(changes)] if changes else []
 
     def rank(name: str) -> int:
@@ -418,16 +418,16 @@ def split(changes: Sequence[TableChange]) -> list[list[TableChange]]:
     last: list[TableChange] = []
     for change in changes:
         ordered = sorted((name for name in change.write if rank(name) < len(_RANKS)), key=rank)
-        for first in range(0, len(ordered), CHAINS_PER_CALL):
-            part = {name: change.write[name] for name in ordered[first : first + CHAINS_PER_CALL]}
+        for first in range(0, len(ordered), chains_per_call):
+            part = {name: change.write[name] for name in ordered[first : first + chains_per_call]}
             portions.append([TableChange(change.table, part)])
         shared = {name: rules for name, rules in change.write.items() if rank(name) == len(_RANKS)}
         last.append(TableChange(change.table, shared, (), change.jumps, change.edit))
     portions.append(last)
     for change in changes:
         gone = sorted(change.remove, key=rank, reverse=True)
-        for first in range(0, len(gone), CHAINS_PER_CALL):
-            portions.append([TableChange(change.table, {}, gone[first : first + CHAINS_PER_CALL])])
+        for first in range(0, len(gone), chains_per_call):
+            portions.append([TableChange(change.table, {}, gone[first : first + chains_per_call])])
     return portions
 
 

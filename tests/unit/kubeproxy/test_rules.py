@@ -342,11 +342,10 @@ def test_one_more_service_among_many_is_put_in_between():
     assert kernel.ours() == {"filter": dict(before.filter), "nat": dict(before.nat)}
 
 
-def test_many_changes_go_in_portions_that_each_stand_alone(monkeypatch):
-    monkeypatch.setattr("kubeproxy.rules.CHAINS_PER_CALL", 7)
+def test_many_changes_go_in_portions_that_each_stand_alone():
     kernel, applied = Kernel(), Ruleset()
     for wanted in (many(20), many(3), many(12)):
-        portions = split(changed_chains(applied, wanted))
+        portions = split(changed_chains(applied, wanted), 7)
         assert len(portions) > 3
         for portion in portions:
             kernel.restore(render(portion))
