@@ -58,7 +58,7 @@ class World:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        api = self._api = build(LocalStore(), self._clock, random.Random(1))
+        api = self._api = build(LocalStore(), self._clock, random.Random())  # UIDs must differ between scenarios
         self._group.create_task(api.run())
         await api.wait_ready()
         await bootstrap(api.registries)
@@ -75,7 +75,7 @@ class World:
             client=Client(LocalTransport(self._api, user)),
             cri=GrpcCri(f"unix://{self.directory}/containerd.sock"),
             clock=self._clock,
-            rng=random.Random(2),
+            rng=random.Random(),
             machine=machine.read(self.directory),
             root=self.root,
             cgroup_root="/kubepods",
