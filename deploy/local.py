@@ -113,13 +113,12 @@ def down(cluster: Cluster, report: Report, *, purge: bool) -> None:
     """Stop everything `up` started; with `purge` delete the data as well. Safe to call twice."""
     paths = Paths(cluster.directory)
     if paths.plan.exists():
-        if not is_up(cluster):
-            # A supervisor knows best how to stop what a dead one left running.
-            _start_supervisor(paths)
         report("stopping containers and processes")
-        with contextlib.suppress(ConnectionError):
+        try:
             supervisor.order(paths, "shutdown", timeout_s=180)
-        _await_supervisor_end(paths)
+            _await_supervisor_end(paths)
+        except ConnectionError:
+            _stop_without_supervisor(paths)
     if not cluster.is_hollow:
         report("removing nodes and their network")
         _remove_hosts(cluster)
@@ -286,6 +285,18 @@ def _start_supervisor(paths: Paths) -> None:
             return
         time.sleep(POLL_S)
     raise CannotDo(f"the supervisor did not start: see {log}")
+
+
+def _stop_without_supervisor(paths: Paths) -> None:
+    """Stop what a dead supervisor left behind; nobody but its state file knows what that is."""
+    with contextlib.suppress(FileNotFoundError):
+        (paths.run / "keep").unlink()
+    program = str(Path(sys.executable).parent / "steer-supervisor")
+    done = subprocess.run(
+        [program, "--data-dir", str(paths.data), "--stop"], capture_output=True, text=True, timeout=180, check=False
+    )
+    if done.returncode != 0 or "another one runs" in done.stderr:
+        raise CannotDo(f"could not stop everything: {done.stderr.strip().splitlines()[-1:]}; run it again")
 
 
 def _await_supervisor_end(paths: Paths) -> None:

@@ -192,12 +192,18 @@ class Supervisor:
         guard = asyncio.create_task(self._keep_guard())
         trimmer = asyncio.create_task(self._trim_logs())
         try:
-            await self._reload()
+            async with self._changing:
+                await self._reload()
             await self._finished.wait()
         finally:
             guard.cancel()
             trimmer.cancel()
             server.close()
+
+    async def stop_all(self) -> None:
+        """Stop what a supervisor that is no more left running; starts nothing."""
+        self._nodes = await asyncio.to_thread(self._make_nodes, read_plan(self._paths))
+        await self._shutdown()
 
     # -- orders ----------------------------------------------------------------------------------------------
 
@@ -288,7 +294,10 @@ class Supervisor:
             await self._stop(name)
         for name in [name for name in self._state.processes if name != "guard"]:
             await self._stop(name)
-        self._state.processes.pop("guard", None)
+        guard = self._state.processes.pop("guard", None)
+        if guard and is_running(guard):
+            _kill(guard.pid, signal.SIGKILL)
+        self._state.supervisor = 0
         self._write_state()
 
     async def _stop(self, name: str) -> None:
@@ -513,7 +522,9 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(prog="steer-supervisor", description="Keep a cluster's processes running.")
     parser.add_argument("--data-dir", type=Path, required=True)
-    paths = Paths(parser.parse_args().data_dir)
+    parser.add_argument("--stop", action="store_true", help="stop what a dead supervisor left running, and end")
+    arguments = parser.parse_args()
+    paths = Paths(arguments.data_dir)
     logs.configure()
     if not paths.plan.exists():
         print(f"steer-supervisor: {paths.plan} is not there: `steer up` makes it", file=sys.stderr)
@@ -525,7 +536,8 @@ def main() -> int:
         # Orders come over the socket; a stray signal must not stop a cluster. A handler that does nothing, because
         # children would inherit SIG_IGN.
         signal.signal(number, lambda *_: None)
-    asyncio.run(Supervisor(paths, make_nodes).run())
+    supervisor = Supervisor(paths, make_nodes)
+    asyncio.run(supervisor.stop_all() if arguments.stop else supervisor.run())
     return 0
 
 
