@@ -250,6 +250,7 @@ class _Builder:
             "--port", str(port),
             "--cluster-dns", CLUSTER_DNS,
             "--cluster-domain", CLUSTER_DOMAIN,
+            *(["--node-lease-duration-s", "8"] if self.cluster.failover == "fast" else []),
         ]  # fmt: skip
 
     def hollow_kubelets(self) -> Process:
