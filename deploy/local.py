@@ -106,6 +106,7 @@ def up(wanted: Cluster, report: Report) -> Cluster:
     if not cluster.is_hollow:
         _load_own_images(cluster, report)
     asyncio.run(_finish(cluster, addresses, report))
+    _await_processes(cluster, wanted_plan, paths)
     return cluster
 
 
@@ -323,6 +324,13 @@ def _wait_for(problem: Callable[[], str | None], what: str, paths: Paths) -> Non
     raise CannotDo(f"{what} did not get ready in {READY_WITHIN_S:.0f} s: {last}; its log is in {paths.logs}")
 
 
+def _await_processes(cluster: Cluster, wanted: Plan, paths: Paths) -> None:
+    """Wait until every process says that it is ready, but for those of nodes that are switched off."""
+    for process in wanted.processes:
+        if process.health and process.node not in cluster.powered_off:
+            _wait_for(lambda process=process: _problem_of(cluster, process), process.name, paths)  # type: ignore[misc]
+
+
 async def _finish(cluster: Cluster, addresses: Addresses, report: Report) -> None:
     """Put the add-ons in place and wait for the nodes."""
     from client.transport import GrpcTransport
@@ -393,8 +401,8 @@ def _problem_of(cluster: Cluster, process: Process) -> str | None:
     except urllib.error.HTTPError as error:
         lines = [line for line in error.read(4096).decode(errors="replace").splitlines() if line.startswith("[-]")]
         return "; ".join(lines) or f"answers {error.code}"
-    except (OSError, urllib.error.URLError) as error:
-        return f"does not answer ({getattr(error, 'reason', error)})"
+    except OSError:
+        return "does not answer"
 
 
 def _supervisor_status(paths: Paths, state: supervisor.State) -> ProcessStatus:
