@@ -167,7 +167,7 @@ def status(cluster: Cluster) -> list[ProcessStatus]:
         ready: bool | None = None
         if not running:
             off = process.node in cluster.powered_off
-            problem = "its node is switched off" if off else "not running"
+            problem = "node off" if off else "not running"
         elif process.health:
             problem = _problem_of(cluster, process) or ""
             ready = not problem
@@ -364,6 +364,8 @@ async def _await_nodes(client: Any, cluster: Cluster, report: Report) -> None:
                 waiting[name] = ready.message if ready else "it has not registered"
         if not waiting:
             return
+        for name, problem in supervisor.read_state(Paths(cluster.directory)).node_problems.items():
+            raise CannotDo(f"node {name} does not boot: {problem}")
         await asyncio.sleep(POLL_S)
     name, why = next(iter(waiting.items()))
     logs = Paths(cluster.directory).logs
