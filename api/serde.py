@@ -1,10 +1,10 @@
 """Request bodies to typed objects and back, as the API does it: lenient about null, exact about everything else.
 
-A body is JSON or YAML. Null means absent; quantities may be JSON numbers and come out canonical; times come out in
-UTC. What a type does not declare is dropped (`Ignore`), reported (`Warn`) or refused (`Strict`), and so are fields
-given twice. A value of the wrong type is refused with a message that names the field (API conventions, "Field
-validation"). `decode` reads what clients send, `decode_value` what a patch has made; stored objects were checked
-once and are read with a plain msgspec decoder: `decoder_of`.
+A body is JSON, YAML or protobuf (`api.protobuf`). Null means absent; quantities may be JSON numbers and come out
+canonical; times come out in UTC. What a type does not declare is dropped (`Ignore`), reported (`Warn`) or refused
+(`Strict`), and so are fields given twice. A value of the wrong type is refused with a message that names the field (API
+conventions, "Field validation"). `decode` reads what clients send, `decode_value` what a patch has made; stored objects
+were checked once and are read with a plain msgspec decoder: `decoder_of`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 import yaml
 
-from api import quantity, timestamps
+from api import protobuf, quantity, timestamps
 from api.errors import BadRequest
 from api.resource import Resource
 from api.schema import Struct, TypeSchema, fields_of
@@ -94,8 +94,11 @@ def decode(
 ) -> Decoded[T]:
     """Decode what a client sent as an object of `resource`; raises BadRequest.
 
-    A body without apiVersion and kind is taken to be what the path says. Defaults are not applied.
+    A body without apiVersion and kind is taken to be what the path says. Defaults are not applied. In protobuf no
+    field is unknown, as new ones are passed over, so there `field_validation` finds nothing.
     """
+    if protobuf.is_protobuf(content_type):
+        return _convert(protobuf.to_value(body, resource.type), [], resource, "Ignore")
     if not is_yaml(content_type):
         if not is_json(content_type):
             raise BadRequest(f'a body of type "{content_type}" cannot be read as a {resource.kind}')
@@ -136,6 +139,11 @@ def is_json(content_type: str) -> bool:
 def is_yaml(content_type: str) -> bool:
     """Return whether a body of that media type is read as YAML."""
     return _media(content_type) in _YAML_TYPES
+
+
+def is_known(content_type: str) -> bool:
+    """Return whether a body of that media type can be read; no type at all counts as JSON."""
+    return is_json(content_type) or is_yaml(content_type) or protobuf.is_protobuf(content_type)
 
 
 def parse(body: bytes, content_type: str = "application/json") -> tuple[Any, list[str]]:

@@ -22,8 +22,6 @@ from apiserver.verbs.context import Context
 
 Prepare = Callable[[Any, Any], None]
 
-PROTOBUF = "application/vnd.kubernetes.protobuf"
-
 
 def decode_body(call: Call, resource: Resource[Any]) -> Any:
     """Decode the body as an object of `resource`, with defaults; warnings go to the call.
@@ -32,7 +30,7 @@ def decode_body(call: Call, resource: Resource[Any]) -> Any:
         BadRequest: it can't be understood, or with fieldValidation=Strict it has unknown or repeated fields.
         UnsupportedMediaType: it is in a form that is not taken.
     """
-    if call.content_type and not (serde.is_json(call.content_type) or serde.is_yaml(call.content_type)):
+    if not serde.is_known(call.content_type):
         raise unsupported(call.content_type)
     decoded = serde.decode(
         call.body, resource, content_type=call.content_type or "application/json", field_validation=validation_of(call)
@@ -46,14 +44,9 @@ def decode_body(call: Call, resource: Resource[Any]) -> Any:
 def unsupported(content_type: str) -> UnsupportedMediaType:
     """Return the error for a body in a form that is not taken."""
     media = content_type.split(";", 1)[0].strip()
-    if media == PROTOBUF:
-        return UnsupportedMediaType(
-            f"the body of the request was in an unsupported format ({media}): this server does not take protobuf yet; "
-            "send application/json (with kubectl 1.32 or newer, apply a file instead of using a typed create)"
-        )
     return UnsupportedMediaType(
         f"the body of the request was in an unknown format ({media}): accepted media types include: "
-        "application/json, application/yaml"
+        "application/json, application/yaml, application/vnd.kubernetes.protobuf"
     )
 
 

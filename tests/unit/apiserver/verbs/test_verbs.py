@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from api import protobuf
 from api.apps import deployment as deployments
 from api.core import configmap as configmaps
 from api.core import namespace as namespaces
@@ -21,7 +22,7 @@ from api.errors import (
     RequestEntityTooLarge,
     UnsupportedMediaType,
 )
-from api.meta import ObjectMeta
+from api.meta import DeleteOptions, ObjectMeta, Preconditions
 from api.resource import ObjectKey
 from apiserver.app import Api, InternalCredentials
 from apiserver.request import Call, RequestInfo
@@ -107,10 +108,16 @@ async def test_a_body_of_another_namespace_or_kind_is_refused(api: Api, client: 
         await api.handle(call(configmaps.RESOURCE, "create", body=b'{"kind":"Secret","metadata":{"name":"a"}}'))
 
 
-async def test_protobuf_bodies_are_refused_with_advice(api: Api, client: Client):
-    asked = call(configmaps.RESOURCE, "create", body=b"k8s\0", content_type="application/vnd.kubernetes.protobuf")
-    with pytest.raises(UnsupportedMediaType, match="does not take protobuf yet"):
-        await api.handle(asked)
+async def test_bodies_and_delete_options_may_be_protobuf(api: Api, client: Client):
+    config = builders.configmap("a")
+    body = protobuf.encode(config, "v1", "ConfigMap")
+    await api.handle(call(configmaps.RESOURCE, "create", body=body, content_type=protobuf.MEDIA))
+    assert (await client.get(configmaps.RESOURCE, A)).data == config.data
+    options = protobuf.encode(DeleteOptions(preconditions=Preconditions(uid="another")), "v1", "DeleteOptions")
+    with pytest.raises(Conflict, match="UID in precondition: another"):
+        await api.handle(call(configmaps.RESOURCE, "delete", name="a", body=options, content_type=protobuf.MEDIA))
+    with pytest.raises(UnsupportedMediaType, match="application/vnd.kubernetes.protobuf"):
+        await api.handle(call(configmaps.RESOURCE, "create", body=b"a", content_type="text/plain"))
 
 
 async def test_an_object_over_the_limit_is_refused(api: Api, client: Client):
