@@ -141,7 +141,8 @@ def build(
     if issuer is not None:
         authenticators.append(TokenAuthenticator(issuer, registries.read, clock))
     authenticator = _Internal(AuthenticationChain(authenticators))
-    context = Context(registries, admission, clock, random, reservations(registries) if reservations else {})
+    reserving = reservations(registries) if reservations else {}
+    context = Context(registries, admission, clock, random, reserving, authorizer)
     handler: Any = Dispatcher(context, handlers(context, authorizer) if handlers else {})
     handler = with_authorization(handler, authorizer)
     handler = with_authentication(handler, authenticator, authorizer)

@@ -30,7 +30,7 @@ async def update(
         Invalid, Forbidden: as validation and admission say.
     """
     resource, registry = resource_of(call), registry_of(context, call)
-    writing.check_dry_run(call)
+    writing.check_options(call, "UpdateOptions")
 
     def decode() -> Any:
         obj = writing.decode_body(call, resource)
@@ -59,6 +59,7 @@ async def replace(
     *,
     prepare: writing.Prepare | None = None,
     is_status: bool = False,
+    is_apply: bool = False,
 ) -> Answer:
     """Store what `wanted` (from the stored object to a new one, defaulted) gives, guarded by the revision."""
     settle: Settle | None = None
@@ -73,7 +74,7 @@ async def replace(
         nonlocal settle
         await settle_with(False)  # of an attempt that met a newer object
         put, settle = await writing.decide_update(
-            context, call, resource, wanted(current), current, prepare=prepare, is_status=is_status
+            context, call, resource, wanted(current), current, prepare=prepare, is_status=is_status, is_apply=is_apply
         )
         return put
 

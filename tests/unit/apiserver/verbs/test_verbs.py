@@ -200,12 +200,6 @@ async def test_a_patch_that_names_a_version_is_conditional_on_it(client: Client)
         await client.patch(configmaps.RESOURCE, A, {"metadata": {"resourceVersion": version}, "data": {"k": "2"}})
 
 
-async def test_server_side_apply_says_that_it_is_not_there_yet(api: Api, client: Client):
-    asked = call(configmaps.RESOURCE, "patch", name="a", body=b"{}", content_type="application/apply-patch+yaml")
-    with pytest.raises(UnsupportedMediaType, match="server-side apply"):
-        await api.handle(asked)
-
-
 # --- delete
 
 
