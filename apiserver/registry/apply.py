@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from api import timestamps
+from api.custom import is_custom
 from api.errors import BadRequest, Cause, Conflict
 from api.meta import ManagedFieldsEntry
 from api.patch import apply as arithmetic
@@ -259,23 +260,34 @@ def _capped(owners: list[_Owner]) -> list[_Owner]:
     return list(kept.values())
 
 
-def _top_level(new: Any, old: Any, *, has_status: bool, subresource: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _top_level(
+    new: Struct, old: Struct | None, *, has_status: bool, subresource: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return both objects as plain values, but only the top-level fields that differ and that this write is about."""
     field, is_only = ignored_by(subresource, has_status)
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
-    for declared in msgspec.structs.fields(type(new)):
-        name = declared.name
+    for name, json_name, ours, theirs in _fields_of(new, old):
         if name in ("api_version", "kind") or (name == field) is not is_only:
             continue
-        ours = getattr(new, name)
-        theirs = getattr(old, name) if old is not None else None
         if old is not None and ours == theirs:
             continue
         for value, document in ((theirs, before), (ours, after)):
             if value or isinstance(value, (bool, int)):
-                document[declared.encode_name] = _metadata(value) if name == "metadata" else msgspec.to_builtins(value)
+                document[json_name] = _metadata(value) if name == "metadata" else msgspec.to_builtins(value)
     return before, after
+
+
+def _fields_of(new: Any, old: Any) -> Iterable[tuple[str, str, Any, Any]]:
+    """Yield the top-level fields of two objects: attribute, name in JSON, value in each."""
+    if is_custom(type(new)):
+        yield "metadata", "metadata", new.metadata, old.metadata if old is not None else None
+        theirs = old.content if old is not None else {}
+        for name in {**new.content, **theirs}:
+            yield name, name, new.content.get(name), theirs.get(name)
+        return
+    for name, json_name in zip(new.__struct_fields__, new.__struct_encode_fields__, strict=True):
+        yield name, json_name, getattr(new, name), getattr(old, name) if old is not None else None
 
 
 def _metadata(metadata: Any) -> Any:

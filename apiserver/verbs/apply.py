@@ -15,6 +15,7 @@ from api.errors import AlreadyExists, BadRequest, NotFound
 from api.resource import Resource
 from apiserver.registry import apply as ownership
 from apiserver.registry.codec import Stored
+from apiserver.registry.failures import invalid_options
 from apiserver.request import Answer, Call
 from apiserver.verbs import writing
 from apiserver.verbs.context import Context, registry_of, resource_of
@@ -60,7 +61,7 @@ async def apply(
 def parse(call: Call, resource: Resource[Any]) -> dict[str, Any]:
     """Return the configuration in the body in normal form; raises BadRequest, Invalid."""
     if not call.options.get("fieldManager"):
-        raise writing.invalid_options(
+        raise invalid_options(
             "PatchOptions", "fieldManager", "FieldValueRequired", "Required value: is required for apply patch"
         )
     value, duplicates = serde.parse(call.body, MEDIA_TYPE)

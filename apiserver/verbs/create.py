@@ -67,6 +67,7 @@ async def create_object(context: Context, call: Call, obj: Any, *, is_apply: boo
     owners = metadata.managed_fields
     request = writing.admission_request(call, resource, "CREATE", obj, None)
     await context.admission.admit(request)
+    metadata.uid = registry.generate_uid()
     resource.prepare_for_create(obj)
     obj.metadata.managed_fields = owners
     metadata.generation = 1 if resource.generation else 0

@@ -68,7 +68,7 @@ def decode_options(call: Call) -> DeleteOptions:
     """Return the options in the body or, without one, in the query; dryRun moves to the call.
 
     Raises:
-        BadRequest: they can't be understood or contradict each other.
+        BadRequest: they can't be understood. Invalid: they contradict each other.
     """
     options = DeleteOptions()
     if call.body.strip():
@@ -89,7 +89,7 @@ def decode_options(call: Call) -> DeleteOptions:
         options = _from_query(call)
     if options.dry_run:
         call.options = {**call.options, "dryRun": options.dry_run[0]}
-    writing.check_dry_run(call)
+    writing.check_dry_run(call, "DeleteOptions")
     check_options(options)
     return options
 

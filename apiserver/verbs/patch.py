@@ -16,6 +16,7 @@ from api.meta import ManagedFieldsEntry
 from api.patch.dispatch import apply_patch, duplicate_fields, parse_patch
 from api.resource import Resource
 from apiserver.registry.codec import Stored
+from apiserver.registry.failures import invalid_options
 from apiserver.request import Answer, Call
 from apiserver.verbs import apply, writing
 from apiserver.verbs.context import Context, registry_of, resource_of
@@ -38,7 +39,7 @@ async def patch(
         return await apply.apply(context, call, prepare=prepare, is_status=is_status)
     if call.options.get("force"):
         why = "Forbidden: may not be specified for non-apply patch"
-        raise writing.invalid_options("PatchOptions", "force", "FieldValueForbidden", why)
+        raise invalid_options("PatchOptions", "force", "FieldValueForbidden", why)
     resource, registry = resource_of(call), registry_of(context, call)
     change = parse(call)
 

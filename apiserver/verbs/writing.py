@@ -12,7 +12,8 @@ from typing import Any, Final, cast
 import msgspec
 
 from api import serde, timestamps, validation
-from api.errors import ApiError, BadRequest, Cause, Invalid, ServiceUnavailable, Timeout, UnsupportedMediaType
+from api.custom import is_custom
+from api.errors import ApiError, BadRequest, ServiceUnavailable, Timeout, UnsupportedMediaType
 from api.resource import Resource
 from apiserver.registry import apply, failures
 from apiserver.registry.codec import Stored
@@ -55,18 +56,17 @@ def unsupported(content_type: str) -> UnsupportedMediaType:
 
 
 def validation_of(call: Call) -> serde.FieldValidation:
-    """Return how unknown fields are to be treated; raises BadRequest for a word that is not one of the three."""
+    """Return how unknown fields are to be treated; `check_options` has refused what is not one of the three."""
     asked = call.options.get("fieldValidation") or "Warn"
-    if asked not in ("Ignore", "Warn", "Strict"):
-        raise BadRequest(f'fieldValidation: Unsupported value: "{asked}": supported values: "Ignore", "Warn", "Strict"')
     return cast(serde.FieldValidation, asked)
 
 
-def check_dry_run(call: Call) -> None:
+def check_dry_run(call: Call, kind: str = "CreateOptions") -> None:
     """Refuse a dryRun that is not `All`."""
     asked = call.options.get("dryRun", "")
     if asked not in ("", "All"):
-        raise BadRequest(f'dryRun: Unsupported value: "{asked}": supported values: "All"')
+        why = f'Unsupported value: "{asked}": supported values: "All"'
+        raise failures.invalid_options(kind, "dryRun", "FieldValueNotSupported", why)
 
 
 def manager_of(call: Call) -> str:
@@ -92,22 +92,20 @@ def writer_of(call: Call, resource: Resource[Any]) -> apply.Writer:
 
 
 def check_options(call: Call, kind: str) -> None:
-    """Refuse a dryRun that is not `All`, and a fieldManager that is no name; `kind` is the options' (PatchOptions)."""
-    check_dry_run(call)
+    """Refuse options of a write that are none; `kind` is their own, such as PatchOptions."""
+    check_dry_run(call, kind)
+    asked = call.options.get("fieldValidation", "")
+    if asked not in ("", "Ignore", "Warn", "Strict"):
+        why = f'Unsupported value: "{asked}": supported values: "", "Ignore", "Strict", "Warn"'
+        raise failures.invalid_options(kind, "fieldValidation", "FieldValueNotSupported", why)
     manager = call.options.get("fieldManager", "")
     if len(manager) > _MANAGER_LENGTH_MAX:
-        raise invalid_options(
+        raise failures.invalid_options(
             kind, "fieldManager", "FieldValueTooLong", f"Too long: may not be more than {_MANAGER_LENGTH_MAX} bytes"
         )
     if not manager.isprintable():
         why = f"Invalid value: {msgspec.json.encode(manager).decode()}: should only contain printable characters"
-        raise invalid_options(kind, "fieldManager", "FieldValueInvalid", why)
-
-
-def invalid_options(kind: str, field: str, reason: str, message: str) -> Invalid:
-    """Return the error for an option in the query that breaks a rule."""
-    text = f'{kind}.meta.k8s.io "" is invalid: {field}: {message}'
-    return Invalid(text, group="meta.k8s.io", kind=kind, causes=[Cause(reason, message, field)])
+        raise failures.invalid_options(kind, "fieldManager", "FieldValueInvalid", why)
 
 
 def own_create(context: Context, call: Call, resource: Resource[Any], obj: Any) -> None:
@@ -265,8 +263,9 @@ def _next_generation(resource: Resource[Any], new: Any, old: Any) -> int:
     generation: int = old.metadata.generation
     if not resource.generation:
         return generation
-    for declared in msgspec.structs.fields(resource.type):
-        name = declared.name
+    if is_custom(resource.type):
+        return generation + 1 if resource.type.shape.is_changed(new, old) else generation
+    for name in resource.type.__struct_fields__:
         if name not in ("metadata", "status") and getattr(new, name) != getattr(old, name):
             return generation + 1
     return generation

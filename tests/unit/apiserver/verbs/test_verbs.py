@@ -6,6 +6,7 @@ import pytest
 
 from api import protobuf
 from api.apps import deployment as deployments
+from api.coordination import lease as leases
 from api.core import configmap as configmaps
 from api.core import namespace as namespaces
 from api.core import pod as pods
@@ -313,6 +314,7 @@ async def test_pages_show_one_revision_whatever_happens_between_them(api: Api, c
     while token:
         page = await api.handle(call(configmaps.RESOURCE, "list", limit="2", **{"continue": token}))
         assert page.revision == first.revision
+        assert page.remaining == (1 if page.continue_token else None)
         names += [stored.name for stored in page.items]
         token = page.continue_token
     assert names == ["a", "b", "c", "d", "e"]
@@ -327,6 +329,9 @@ async def test_the_next_page_of_a_compacted_revision_has_expired(api: Api, clien
     with pytest.raises(Exception, match="continue parameter is too old") as expired:
         await api.handle(call(configmaps.RESOURCE, "list", limit="1", **{"continue": first.continue_token}))
     assert expired.value.code == 410
+    fresh = expired.value.status()["metadata"]["continue"]
+    rest = await api.handle(call(configmaps.RESOURCE, "list", **{"continue": fresh}))
+    assert [stored.name for stored in rest.items] == ["b", "c", "d"], "inconsistent, but all that is there"
 
 
 async def test_a_list_sees_every_write_that_ended_before_it(client: Client):
@@ -350,7 +355,41 @@ async def test_nonsense_in_a_list_is_a_bad_request(api: Api, client: Client):
         {"continue": "not-a-token"},
         {"labelSelector": "a in (b"},
         {"fieldSelector": "spec.color=red"},
-        {"resourceVersionMatch": "Exact"},
     ):
         with pytest.raises(BadRequest):
             await api.handle(call(configmaps.RESOURCE, "list", **options))
+    for options in (
+        {"resourceVersionMatch": "Exact"},
+        {"resourceVersionMatch": "Exact", "resourceVersion": "0"},
+        {"resourceVersionMatch": "Sometimes", "resourceVersion": "1"},
+        {"sendInitialEvents": "true"},
+    ):
+        with pytest.raises(Invalid, match="ListOptions.meta.k8s.io"):
+            await api.handle(call(configmaps.RESOURCE, "list", **options))
+
+
+async def test_options_that_are_none_are_refused_by_name(api: Api, client: Client):
+    await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    for verb, kind, options in (
+        ("create", "CreateOptions", {"dryRun": "Some"}),
+        ("update", "UpdateOptions", {"fieldValidation": "Sometimes"}),
+        ("update", "UpdateOptions", {"fieldManager": "x" * 129}),
+        ("patch", "PatchOptions", {"fieldManager": "a\nb"}),
+        ("patch", "PatchOptions", {"force": "true"}),
+        ("delete", "DeleteOptions", {"propagationPolicy": "Sideways"}),
+        ("delete", "DeleteOptions", {"propagationPolicy": "Orphan", "orphanDependents": "true"}),
+    ):
+        name = "" if verb == "create" else "a"
+        with pytest.raises(Invalid, match=f'{kind}.meta.k8s.io "" is invalid: '):
+            await api.handle(call(configmaps.RESOURCE, verb, name=name, **options))
+
+
+async def test_an_update_creates_what_is_not_there_for_a_few_kinds(api: Api, client: Client):
+    body = b'{"metadata":{"name":"a"},"spec":{"holderIdentity":"me"}}'
+    made = await api.handle(call(leases.RESOURCE, "update", name="a", body=body))
+    assert (made.code, json.loads(made.json)["spec"]) == (201, {"holderIdentity": "me"})
+    with pytest.raises(NotFound):
+        await api.handle(call(configmaps.RESOURCE, "update", name="a", body=b'{"metadata":{"name":"a"}}'))
+    other = b'{"metadata":{"name":"b","uid":"another"}}'
+    with pytest.raises(Conflict, match="UID in precondition"):
+        await api.handle(call(leases.RESOURCE, "update", name="b", body=other))
