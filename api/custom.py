@@ -8,6 +8,7 @@ msgspec meets this class through its two hooks, which every encoder and decoder 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeGuard
 
 import msgspec
@@ -15,17 +16,39 @@ import msgspec
 from api.meta import ObjectMeta
 
 
+@dataclass(frozen=True, slots=True)
+class ScalePaths:
+    """Where a kind keeps what the scale subresource shows: names of fields, from the top."""
+
+    spec_replicas: tuple[str, ...]
+    status_replicas: tuple[str, ...]
+    selector: tuple[str, ...] | None
+
+
 class CustomShape(Protocol):
     """What is known of a custom kind at one version, where a built-in one has declared fields."""
 
+    group: str
+    version: str
     name: str
-    """The kind, for messages."""
+    """The kind."""
 
     def read(self, value: dict[str, Any], unknown: list[str]) -> None:
         """Take out of an object, in place, what its schema does not know, and note the paths of that."""
 
-    def openapi(self, *, v2: bool) -> dict[str, Any]:
-        """Return the published schema, without what every object has."""
+    def openapi(self, *, v2: bool, metadata: dict[str, Any]) -> dict[str, Any]:
+        """Return the published schema; `metadata` is a reference to that of metadata."""
+
+    def is_changed(self, new: Any, old: Any) -> bool:
+        """Whether an update from `old` to `new` makes a new generation."""
+
+    @property
+    def patch_shape(self) -> Any:
+        """What server-side apply sees: an `api.patch.shape.Shape`."""
+
+    @property
+    def scale(self) -> ScalePaths | None:
+        """Where the scale subresource finds its numbers, None where there is no such subresource."""
 
     @property
     def openapi_name(self) -> str:
@@ -40,7 +63,11 @@ class CustomObject:
     shape: ClassVar[CustomShape]
 
     def __init__(
-        self, api_version: str = "", kind: str = "", metadata: ObjectMeta | None = None, content: dict[str, Any] | None = None
+        self,
+        api_version: str = "",
+        kind: str = "",
+        metadata: ObjectMeta | None = None,
+        content: dict[str, Any] | None = None,
     ) -> None:
         self.api_version = api_version
         self.kind = kind
@@ -76,5 +103,33 @@ def from_plain(type_: type[Any], value: Any) -> Any:
         raise NotImplementedError(f"cannot decode a {type_.__name__}")
     if not isinstance(value, dict):
         raise ValueError(f"a {type_.__name__} must be an object")
-    metadata = msgspec.convert(value.pop("metadata", None) or {}, ObjectMeta)
+    metadata = _metadata(value.pop("metadata", None) or {})
     return type_(value.pop("apiVersion", ""), value.pop("kind", ""), metadata, value)
+
+
+def _metadata(value: Any) -> ObjectMeta:
+    for entry in value.get("managedFields") or ():
+        fields = entry.get("fieldsV1")
+        if fields is not None and not isinstance(fields, msgspec.Raw):
+            entry["fieldsV1"] = msgspec.Raw(msgspec.json.encode(fields))
+    return msgspec.convert(value, ObjectMeta)
+
+
+def value_at(content: dict[str, Any], path: tuple[str, ...]) -> Any:
+    """Return what stands at a path of fields, None if nothing does."""
+    value: Any = content
+    for name in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value
+
+
+def set_value_at(content: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    """Put a value at a path of fields, making the objects on the way."""
+    for name in path[:-1]:
+        below = content.get(name)
+        if not isinstance(below, dict):
+            below = content[name] = {}
+        content = below
+    content[path[-1]] = value

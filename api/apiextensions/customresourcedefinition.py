@@ -90,9 +90,9 @@ class JSONSchemaProps(Struct):
     )
     list_type: Annotated[str | None, wire(42)] = field(default=None, name="x-kubernetes-list-type")
     map_type: Annotated[str | None, wire(43)] = field(default=None, name="x-kubernetes-map-type")
-    validations: Annotated[
-        list[ValidationRule], wire(44, merge_key="rule", list_type="map", list_keys=("rule",))
-    ] = field(default_factory=list, name="x-kubernetes-validations")
+    validations: Annotated[list[ValidationRule], wire(44, merge_key="rule", list_type="map", list_keys=("rule",))] = (
+        field(default_factory=list, name="x-kubernetes-validations")
+    )
 
 
 class CustomResourceValidation(Struct):
@@ -223,9 +223,7 @@ class CustomResourceDefinitionCondition(Struct):
 class CustomResourceDefinitionStatus(Struct):
     """How far the kind is served."""
 
-    conditions: Annotated[
-        list[CustomResourceDefinitionCondition], wire(1, list_type="map", list_keys=("type",))
-    ] = []
+    conditions: Annotated[list[CustomResourceDefinitionCondition], wire(1, list_type="map", list_keys=("type",))] = []
     accepted_names: Annotated[CustomResourceDefinitionNames, wire(2)] = field(
         default_factory=CustomResourceDefinitionNames
     )

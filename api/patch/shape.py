@@ -10,6 +10,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
+from api.custom import is_custom
 from api.schema import FieldSchema, Struct, TypeSchema, Wire, fields_of
 
 _ATOMIC_TYPES: Final = frozenset(
@@ -22,7 +23,10 @@ _ATOMIC_TYPES: Final = frozenset(
     }
 )  # fmt: skip
 """Structs that upstream declares as atomic wherever they are used (`x-kubernetes-map-type`)."""
-_ATOMIC_OF_PACKAGE: Final = {("api.rbac", "Subject"), ("api.autoscaling.v1", "CrossVersionObjectReference")}
+_ATOMIC_OF_PACKAGE: Final = {
+    ("api.rbac", "Subject"),
+    ("api.autoscaling.horizontalpodautoscaler", "CrossVersionObjectReference"),
+}
 """The same, where another package has a type of that name which is not."""
 _KEY_DEFAULTS: Final[Mapping[str, Any]] = {"protocol": "TCP"}
 """What a list's key has when an item leaves it out: ports of containers and Services are told apart by it."""
@@ -74,9 +78,16 @@ LEAF: Final = Shape("leaf")
 UNTYPED: Final = Shape("untyped")
 
 
-@functools.cache
 def shape_of(struct: type[Struct]) -> Shape:
-    """Return the shape of a whole object."""
+    """Return the shape of a whole object, or of a struct within one."""
+    if is_custom(struct):
+        found: Shape = struct.shape.patch_shape
+        return found
+    return _shape_of(struct)
+
+
+@functools.cache
+def _shape_of(struct: type[Struct]) -> Shape:
     return Shape("object", struct=struct)
 
 
@@ -84,6 +95,8 @@ def _of_field(declared: FieldSchema) -> Shape:
     wire = declared.wire
     if wire is not None and wire.atomic:
         return LEAF
+    if wire is not None and wire.granular and declared.type.struct is not None:
+        return shape_of(declared.type.struct)
     shape = _of_type(declared.type, wire)
     if shape.kind == "object" and not declared.nullable:
         return Shape("object", struct=declared.type.struct, is_always_there=True)
@@ -94,7 +107,7 @@ def _of_type(schema: TypeSchema, wire: Wire | None = None) -> Shape:
     match schema.kind:
         case "struct":
             assert schema.struct is not None
-            return LEAF if _is_atomic(schema.struct) else shape_of(schema.struct)
+            return LEAF if is_atomic(schema.struct) else shape_of(schema.struct)
         case "map":
             assert schema.item is not None
             return Shape("map", item=_of_type(schema.item))
@@ -109,7 +122,8 @@ def _of_type(schema: TypeSchema, wire: Wire | None = None) -> Shape:
     return LEAF
 
 
-def _is_atomic(struct: type[Struct]) -> bool:
+def is_atomic(struct: type[Struct]) -> bool:
+    """Return whether upstream declares a struct as atomic wherever it is used."""
     package, name = struct.__module__, struct.__name__
     if any(name == other and package.startswith(where) for where, other in _ATOMIC_OF_PACKAGE):
         return True
