@@ -33,7 +33,9 @@ Schema = dict[str, Any]
 _REF_V3: Final = "#/components/schemas/"
 _REF_V2: Final = "#/definitions/"
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1"
+_CRD: Final = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1"
 _JSON: Final = "application/json"
+APPLY_PATCH: Final = "application/apply-patch+yaml"
 
 _FORMS: Final[dict[str, tuple[str, Schema]]] = {
     "quantity": ("io.k8s.apimachinery.pkg.api.resource.Quantity", {"oneOf": [{"type": "string"}, {"type": "number"}]}),
@@ -45,9 +47,6 @@ _FORMS: Final[dict[str, tuple[str, Schema]]] = {
     "micro-time": (f"{_META}.MicroTime", {"type": "string", "format": "date-time"}),
     "duration": (f"{_META}.Duration", {"type": "string"}),
     "fields": (f"{_META}.FieldsV1", {"type": "object"}),
-}
-_CRD: Final = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1"
-_FORMS |= {
     "raw": ("io.k8s.apimachinery.pkg.runtime.RawExtension", {"type": "object"}),
     "json": (f"{_CRD}.JSON", {}),
     "schema-or-bool": (f"{_CRD}.JSONSchemaPropsOrBool", {}),
@@ -494,7 +493,7 @@ class _Operations:
                 answers = {"200": ref, "201": ref}
                 any_object: Schema = {"type": "object"}
                 parameters = (*_WRITE, _FORCE)
-                body = dict.fromkeys((JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH), any_object)
+                body = dict.fromkeys(_patches(resource), any_object)
             case "delete" | "deletecollection":
                 status = definitions.ref(Status)
                 answers = {"200": status, "202": status} if verb == "delete" else {"200": status}
@@ -517,6 +516,13 @@ class _Operations:
                 "required": verb in ("create", "update", "patch"),
             }
         return operation
+
+
+def _patches(resource: Resource[Any]) -> tuple[str, ...]:
+    """Return the media types of patches that a kind takes; kubectl chooses its own kind of patch by them."""
+    if is_custom(resource.type):
+        return (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
+    return (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCH)
 
 
 def _title(word: str) -> str:

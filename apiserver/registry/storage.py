@@ -82,7 +82,9 @@ class Registry:
         return found
 
     async def create(self, obj: Any, *, has_generated_name: bool = False, dry_run: bool = False) -> Stored:
-        """Store a new object, as it is but for creationTimestamp and, where it has none yet, a uid; a generated name that is taken is replaced.
+        """Store a new object, as it is but for creationTimestamp and, where it has none yet, a uid.
+
+        A generated name that is taken is replaced.
 
         Raises:
             AlreadyExists: the name is taken.

@@ -15,7 +15,7 @@ from api.autoscaling import scale
 from api.autoscaling.scale import Scale, ScaleSpec, ScaleStatus
 from api.custom import is_custom, set_value_at, value_at
 from api.errors import Conflict
-from api.meta import ObjectMeta
+from api.meta import LabelSelector, ObjectMeta
 from api.resource import Resource
 from api.selectors import of_label_selector
 from apiserver.registry import failures
@@ -83,7 +83,10 @@ def _replicas(obj: Any) -> int:
 
 def _status(obj: Any) -> ScaleStatus:
     if not is_custom(type(obj)):
-        return ScaleStatus(replicas=obj.status.replicas, selector=str(of_label_selector(obj.spec.selector)))
+        selector = obj.spec.selector
+        if isinstance(selector, dict):  # A ReplicationController's, from before there were LabelSelectors.
+            selector = LabelSelector(match_labels=selector)
+        return ScaleStatus(replicas=obj.status.replicas, selector=str(of_label_selector(selector)))
     paths = obj.shape.scale
     selector = value_at(obj.content, paths.selector) if paths.selector is not None else None
     return ScaleStatus(
