@@ -49,7 +49,7 @@ async def delete_one(
     async def decide(current: Stored) -> Write:
         nonlocal request
         obj = current.codec.decode(current.json)
-        _check_preconditions(resource, obj, options)
+        check_preconditions(resource, obj, options)
         request = writing.admission_request(call, resource, "DELETE", None, obj)
         request.namespace, request.name = where, name
         await context.admission.admit(request)
@@ -108,7 +108,8 @@ def _from_query(call: Call) -> DeleteOptions:
     return options
 
 
-def _check_preconditions(resource: Resource[Any], obj: Any, options: DeleteOptions) -> None:
+def check_preconditions(resource: Resource[Any], obj: Any, options: DeleteOptions) -> None:
+    """Refuse to delete another object, or another state of it, than the one meant; raises Conflict."""
     wanted = options.preconditions
     if wanted is None:
         return
