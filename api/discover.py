@@ -30,6 +30,8 @@ KINDS: Final[tuple[Resource[Any], ...]] = tuple(
 """Every kind, bodies of subresources included, by group, version and plural."""
 RESOURCES: Final[tuple[Resource[Any], ...]] = tuple(resource for resource in KINDS if resource.plural)
 """Every kind that has a path of its own."""
+STORED: Final[tuple[Resource[Any], ...]] = tuple(resource for resource in RESOURCES if resource.storage is None)
+"""Every kind once, in the version in which it is stored: for who goes through all objects there are."""
 
 _BY_GVR: Final = {(resource.group, resource.version, resource.plural): resource for resource in RESOURCES}
 _BY_KIND: Final = {(resource.api_version, resource.kind): resource for resource in KINDS}

@@ -35,6 +35,7 @@ class ApiError(Exception):
         name: str = "",
         causes: Sequence[Cause] = (),
         retry_after_s: int = 0,
+        continue_token: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -44,6 +45,8 @@ class ApiError(Exception):
         self.name = name
         self.causes = tuple(causes)
         self.retry_after_s = retry_after_s
+        self.continue_token = continue_token
+        """With Expired: where a list may go on, if its pages need not agree on a revision."""
 
     def status(self) -> dict[str, Any]:
         """Return the `Status` object as plain JSON values."""
@@ -58,7 +61,8 @@ class ApiError(Exception):
             ]
         if self.retry_after_s:
             details["retryAfterSeconds"] = self.retry_after_s
-        status: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+        metadata = {"continue": self.continue_token} if self.continue_token else {}
+        status: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure"}
         status |= {"message": self.message, "reason": self.reason}
         if details:
             status["details"] = details
@@ -196,4 +200,5 @@ def from_status(status: dict[str, Any]) -> ApiError:
         name=details.get("name", ""),
         causes=[Cause(c.get("reason", ""), c.get("message", ""), c.get("field", "")) for c in causes],
         retry_after_s=int(details.get("retryAfterSeconds") or 0),
+        continue_token=(status.get("metadata") or {}).get("continue") or "",
     )

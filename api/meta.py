@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
+
+import msgspec
 
 from api.schema import FieldsV1, Int32, Int64, Struct, Time, always, field, wire
 
@@ -136,6 +138,9 @@ class Status(Struct):
     code: Annotated[Int32, wire(6)] = 0
 
 
+_NO_FIELDS: Final = msgspec.Raw(b"null")
+
+
 class ManagedFieldsEntry(Struct):
     """Which fields one manager owns (server-side apply)."""
 
@@ -144,7 +149,7 @@ class ManagedFieldsEntry(Struct):
     api_version: Annotated[str, wire(3)] = ""
     time: Annotated[Time, wire(4)] = ""
     fields_type: Annotated[str, wire(6)] = ""
-    fields_v1: Annotated[FieldsV1, wire(7)] = None
+    fields_v1: Annotated[FieldsV1, wire(7)] = _NO_FIELDS
     subresource: Annotated[str, wire(8)] = ""
 
 

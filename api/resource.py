@@ -80,6 +80,20 @@ def keep_nothing_of_old(new: Any, old: Any) -> None:
     """Prepare nothing for update."""
 
 
+@dataclass(frozen=True, slots=True)
+class Storage(Generic[T]):
+    """How a version that is served, but not stored, becomes the stored one and comes back from it.
+
+    Both functions return a new object, which may share parts with the old one, and together they lose nothing: what
+    one version cannot say, it carries in an annotation. Neither defaults anything.
+    """
+
+    resource: Resource[Any]
+    """The stored version of the same objects."""
+    from_stored: Callable[[Any], T]
+    to_stored: Callable[[T], Any]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Resource(Generic[T]):
     """A kind, as the API serves it."""
@@ -119,6 +133,8 @@ class Resource(Generic[T]):
     """Given (new, old), put back in `new` what an update may not change silently (status)."""
     prepare_for_status_update: Callable[[T, T], None] | None = None
     """Given (new, old) on the status subresource, put back all but status. None: metadata and all other fields."""
+    prepare_for_delete: Callable[[T], None] = keep_nothing
+    """Given what is stored when its deletion is asked for, put on it what must hold it back (a finalizer)."""
     validate_status: Callable[[T, T], Iterable[FieldError]] = always_valid
     generation: bool = False
     """metadata.generation is 1 at create and grows when anything but metadata and status changes."""
@@ -128,11 +144,18 @@ class Resource(Generic[T]):
     """Beside metadata.name and metadata.namespace, e.g. {"spec.nodeName": lambda pod: pod.spec.node_name}."""
     graceful_period_s: Callable[[T, int | None], int | None] | None = None
     """Given (object, asked for): seconds of graceful deletion; None or absent deletes at once."""
+    storage: Storage[T] | None = None
+    """Set on a version that is not the stored one; the objects are those of `storage.resource`."""
 
     @property
     def api_version(self) -> str:
         """`v1` for the core group, else `group/version`."""
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def stored_as(self) -> Resource[Any]:
+        """The version in which objects of this kind lie in the store: usually this one."""
+        return self.storage.resource if self.storage is not None else self
 
     @property
     def group_resource(self) -> str:

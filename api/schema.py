@@ -57,6 +57,10 @@ class Wire:
     """Server-side apply: the JSON fields that identify an item of a `map` list."""
     atomic: bool = False
     """Server-side apply: a map or struct owned as a whole."""
+    granular: bool = False
+    """Server-side apply: a map or struct whose fields are owned one by one, though its type may be atomic elsewhere."""
+    has_patch: bool = False
+    """Whether `patch` was declared, even where that changes nothing: it is published then."""
 
 
 def wire(
@@ -67,18 +71,23 @@ def wire(
     list_type: Literal["", "atomic", "set", "map"] = "",
     list_keys: tuple[str, ...] = (),
     atomic: bool = False,
+    granular: bool = False,
 ) -> Wire:
     """Return a field's `Wire`; a merge key alone means that a patch merges the list by it."""
+    has_patch = bool(patch or merge_key)
     if not patch:
         patch = "merge" if merge_key else "replace"
-    return Wire(number, required, merge_key, patch, list_type, list_keys, atomic)
+    return Wire(number, required, merge_key, patch, list_type, list_keys, atomic, granular, has_patch)
 
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
     """Marks an alias of a Python type that has a form of its own in OpenAPI and protobuf."""
 
-    form: Literal["quantity", "int-or-string", "date-time", "micro-time", "duration", "int32", "int64", "fields"]
+    form: Literal[
+        "quantity", "int-or-string", "date-time", "micro-time", "duration", "int32", "int64", "fields", "json", "raw",
+        "schema-or-bool", "schema-or-array", "schema-or-strings",
+    ]  # fmt: skip
 
 
 Quantity = Annotated[str, Scalar("quantity")]
@@ -91,8 +100,14 @@ MicroTime = Annotated[str, Scalar("micro-time")]
 Duration = Annotated[str, Scalar("duration")]
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1), Scalar("int32")]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1), Scalar("int64")]
-FieldsV1 = Annotated[Any, Scalar("fields")]
-"""A set of field paths as server-side apply writes it: an object of `f:`, `k:` and `v:` keys."""
+JSONValue = Annotated[Any, Scalar("json")]
+"""Any JSON value, kept as it is; None when unset."""
+RawExtension = Annotated[Any, Scalar("raw")]
+"""An object of a type that is not known here; None when unset."""
+FieldsV1 = Annotated[msgspec.Raw, Scalar("fields")]
+"""A set of field paths as server-side apply writes it: an object of `f:`, `k:` and `v:` keys.
+
+Kept as JSON, because every object carries some and hardly anyone looks into them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +131,8 @@ class TypeSchema:
     struct: type[Struct] | None = None
     """Set when `kind` is struct."""
     item: TypeSchema | None = None
-    """Set when `kind` is list or map: what the elements or values are."""
+    """Set when `kind` is list or map: what the elements or values are. When it is any: the struct that is meant by an
+    object, or by each object of a list, where a boolean or strings may stand instead (`JSONSchemaProps | bool`)."""
     form: str = ""
     """A `Scalar.form`, where the alias had one."""
 
@@ -159,6 +175,9 @@ def _type_schema(hint: Any) -> TypeSchema:
         return TypeSchema("map", item=_type_schema(typing.get_args(plain)[1]))
     if form == "int-or-string":
         return TypeSchema("any", form=form)
+    if origin in (types.UnionType, typing.Union):
+        struct = next(arm for arm in typing.get_args(plain) if isinstance(arm, type) and issubclass(arm, Struct))
+        return TypeSchema("any", item=TypeSchema("struct", struct=struct), form=form)
     if isinstance(plain, type) and issubclass(plain, msgspec.Struct):
         return TypeSchema("struct", struct=typing.cast(type[Struct], plain))
     kinds: dict[Any, Any] = {str: "string", int: "integer", float: "number", bool: "boolean", bytes: "bytes"}

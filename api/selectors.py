@@ -281,11 +281,11 @@ class FieldSelector:
         checks = []
         for term in self.terms:
             getter = _field_getter(resource, term.field)
+            if getter is None and not resource.selectable_fields:
+                known = 'only "metadata.name", "metadata.namespace"'
+                raise BadSelector(f'"{term.field}" is not a known field selector: {known}')
             if getter is None:
-                supported = ", ".join(["metadata.name", "metadata.namespace", *sorted(resource.selectable_fields)])
-                raise BadSelector(
-                    f"field label not supported: {term.field} ({resource} can be selected by {supported})"
-                )
+                raise BadSelector(f"field label not supported: {term.field}")
             checks.append((getter, term.value, term.equal))
         if not checks:
             return lambda obj: True

@@ -1,14 +1,15 @@
 """Request bodies to typed objects and back, as the API does it: lenient about null, exact about everything else.
 
-A body is JSON or YAML. Null means absent; quantities may be JSON numbers and come out canonical; times come out in
-UTC. What a type does not declare is dropped (`Ignore`), reported (`Warn`) or refused (`Strict`), and so are fields
-given twice. A value of the wrong type is refused with a message that names the field (API conventions, "Field
-validation"). `decode` reads what clients send, `decode_value` what a patch has made; stored objects were checked
-once and are read with a plain msgspec decoder: `decoder_of`.
+A body is JSON, YAML or protobuf (`api.protobuf`). Null means absent; quantities may be JSON numbers and come out
+canonical; times come out in UTC. What a type does not declare is dropped (`Ignore`), reported (`Warn`) or refused
+(`Strict`), and so are fields given twice. A value of the wrong type is refused with a message that names the field (API
+conventions, "Field validation"). `decode` reads what clients send, `decode_value` what a patch has made; stored objects
+were checked once and are read with a plain msgspec decoder: `decoder_of`.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from collections.abc import Callable
@@ -18,8 +19,9 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 import yaml
 
-from api import quantity, timestamps
+from api import custom, protobuf, quantity, timestamps
 from api.errors import BadRequest
+from api.meta import ObjectMeta
 from api.resource import Resource
 from api.schema import Struct, TypeSchema, fields_of
 
@@ -94,8 +96,11 @@ def decode(
 ) -> Decoded[T]:
     """Decode what a client sent as an object of `resource`; raises BadRequest.
 
-    A body without apiVersion and kind is taken to be what the path says. Defaults are not applied.
+    A body without apiVersion and kind is taken to be what the path says. Defaults are not applied. In protobuf no
+    field is unknown, as new ones are passed over, so there `field_validation` finds nothing.
     """
+    if protobuf.is_protobuf(content_type):
+        return _convert(protobuf.to_value(body, resource.type), [], resource, "Ignore")
     if not is_yaml(content_type):
         if not is_json(content_type):
             raise BadRequest(f'a body of type "{content_type}" cannot be read as a {resource.kind}')
@@ -112,20 +117,39 @@ def decode_value(value: Any, resource: Resource[T], *, field_validation: FieldVa
     return _convert(value, [], resource, field_validation)
 
 
+def normalise(value: dict[str, Any], resource: Resource[Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return what a client sent in its normal form, still as plain values, and the paths that are not declared.
+
+    Server-side apply looks at what was said, before defaults; `1000m` and `1` are the same thing said.
+
+    Raises:
+        BadRequest: it is no such object, or a value has the wrong type.
+    """
+    _check_kind(value, resource)
+    unknown: list[str] = []
+    try:
+        normal: dict[str, Any] = _reader_of(resource.type)(value, None, unknown)
+    except _WrongType as error:
+        raise _cannot_handle(resource, str(error)) from None
+    except RecursionError:
+        raise BadRequest("the body nests too deeply") from None
+    return normal, unknown
+
+
 def encode(obj: Struct) -> bytes:
     """Return the JSON of an object, without its empty fields."""
-    return msgspec.json.encode(obj)
+    return msgspec.json.encode(obj, enc_hook=custom.to_plain)
 
 
 def to_value(obj: Struct) -> Any:
     """Return an object as plain JSON values, as a patch needs it."""
-    return msgspec.json.decode(msgspec.json.encode(obj))
+    return msgspec.json.decode(encode(obj))
 
 
 @functools.cache
 def decoder_of(type: type[T]) -> msgspec.json.Decoder[T]:
     """Return the decoder for JSON that this server wrote: no nulls, no doubts."""
-    return msgspec.json.Decoder(type)
+    return msgspec.json.Decoder(type, dec_hook=custom.from_plain)
 
 
 def is_json(content_type: str) -> bool:
@@ -136,6 +160,11 @@ def is_json(content_type: str) -> bool:
 def is_yaml(content_type: str) -> bool:
     """Return whether a body of that media type is read as YAML."""
     return _media(content_type) in _YAML_TYPES
+
+
+def is_known(content_type: str) -> bool:
+    """Return whether a body of that media type can be read; no type at all counts as JSON."""
+    return is_json(content_type) or is_yaml(content_type) or protobuf.is_protobuf(content_type)
 
 
 def parse(body: bytes, content_type: str = "application/json") -> tuple[Any, list[str]]:
@@ -266,7 +295,7 @@ def _convert(value: Any, duplicates: list[str], resource: Resource[T], validatio
     unknown: list[str] = []
     try:
         normal = _reader_of(resource.type)(value, None, unknown)
-        decoded = msgspec.convert(normal, resource.type)
+        decoded = msgspec.convert(normal, resource.type, dec_hook=custom.from_plain)
     except _WrongType as error:
         raise _cannot_handle(resource, str(error)) from None
     except RecursionError:
@@ -303,6 +332,8 @@ def _check_kind(value: dict[str, Any], resource: Resource[Any]) -> None:
 
 def _decode_fast(body: bytes, resource: Resource[T]) -> T | None:
     """Decode straight to the type, or return None where the careful way has something to do or to say."""
+    if custom.is_custom(resource.type):
+        return None
     try:
         obj = decoder_of(resource.type).decode(body)
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
@@ -328,17 +359,37 @@ _NORMAL_FORMS: dict[str, Callable[[str], str]] = {
 
 
 @functools.cache
+def _holds_normal_forms(struct: type[Struct]) -> bool:
+    """Return whether there is a quantity or a time anywhere in a struct, which may contain itself."""
+    seen: set[type[Struct]] = set()
+    waiting = [struct]
+    while waiting:
+        one = waiting.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        for declared in fields_of(one).values():
+            schema = declared.type
+            while schema.item is not None:
+                schema = schema.item
+            if schema.kind == "string" and schema.form in _NORMAL_FORMS:
+                return True
+            if schema.kind == "struct" and schema.struct is not None:
+                waiting.append(schema.struct)
+    return False
+
+
+@functools.cache
 def _fixer_of(struct: type[Struct]) -> _Fixer | None:
     """Return what brings the quantities and times in a struct to their normal form, or None if it holds none."""
-    steps: list[tuple[str, Callable[[Any], Any]]] = []
-    for declared in fields_of(struct).values():
-        step = _fix_step(declared.type)
-        if step is not None:
-            steps.append((declared.name, step))
-    if not steps:
+    if not _holds_normal_forms(struct):
         return None
+    steps: list[tuple[str, Callable[[Any], Any]]] = []
 
     def fix(obj: Any) -> None:
+        if not steps:  # Compiled on first use, because types may contain themselves.
+            found = ((declared.name, _fix_step(declared.type)) for declared in fields_of(struct).values())
+            steps.extend((name, step) for name, step in found if step is not None)
         for name, step in steps:
             value = getattr(obj, name)
             if value:
@@ -429,8 +480,29 @@ def _type_name(schema: TypeSchema) -> str:
     return "string"
 
 
+def _reader_of(struct: type[Any]) -> _Reader:
+    return _custom_reader(struct) if custom.is_custom(struct) else _struct_reader(struct)
+
+
+def _custom_reader(type_: type[custom.CustomObject]) -> _Reader:
+    """Return the reader of a custom kind: metadata as everywhere, the rest as its schema knows it."""
+    read_metadata = _struct_reader(ObjectMeta)
+
+    def read(value: Any, path: _Path, unknown: list[str]) -> Any:
+        made = copy.deepcopy(value)
+        for key in ("apiVersion", "kind"):
+            if not isinstance(made.get(key, ""), str):
+                raise _mismatch(made[key], (path, key), "string")
+        if made.get("metadata") is not None:
+            made["metadata"] = read_metadata(made["metadata"], (path, "metadata"), unknown)
+        type_.shape.read(made, unknown)
+        return made
+
+    return read
+
+
 @functools.cache
-def _reader_of(struct: type[Struct]) -> _Reader:
+def _struct_reader(struct: type[Struct]) -> _Reader:
     readers: dict[str, _Reader] = {}
     fields = fields_of(struct)
     name = struct.__name__
@@ -460,7 +532,7 @@ def _value_reader(schema: TypeSchema) -> _Reader:
     match schema.kind:
         case "struct":
             assert schema.struct is not None
-            return _reader_of(schema.struct)
+            return _struct_reader(schema.struct)
         case "list":
             return _list_reader(schema)
         case "map":
@@ -475,6 +547,10 @@ def _value_reader(schema: TypeSchema) -> _Reader:
             return _plain_reader(schema, (str,))
         case "any" if schema.form == "int-or-string":
             return _int_or_string
+        case "any" if schema.item is not None:
+            return _struct_or_other_reader(schema.item)
+        case "any" if schema.form == "fields":
+            return lambda value, path, unknown: msgspec.Raw(msgspec.json.encode(value))
         case "any":
             return lambda value, path, unknown: value
     if schema.form == "quantity":
@@ -482,6 +558,20 @@ def _value_reader(schema: TypeSchema) -> _Reader:
     if schema.form in _NORMAL_FORMS:
         return _time_reader(schema)
     return _plain_reader(schema, (str,))
+
+
+def _struct_or_other_reader(schema: TypeSchema) -> _Reader:
+    """Return the reader of a value that is an object of that type, a list that may hold some, or something plain."""
+    read = _value_reader(schema)
+
+    def read_either(value: Any, path: _Path, unknown: list[str]) -> Any:
+        if isinstance(value, dict):
+            return read(value, path, unknown)
+        if isinstance(value, list):
+            return [read_either(item, (path, i), unknown) for i, item in enumerate(value)]
+        return value
+
+    return read_either
 
 
 def _list_reader(schema: TypeSchema) -> _Reader:

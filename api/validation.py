@@ -118,6 +118,26 @@ def check_port_or_name(path: str, value: int | str) -> Errors:
         yield invalid(path, value, message)
 
 
+def percent(text: str) -> int:
+    """Return the number in `25%`, or -1 for what is no percentage."""
+    digits = text.removesuffix("%")
+    return int(digits) if text.endswith("%") and digits.isdecimal() and len(digits) < 10 else -1
+
+
+def check_share(path: str, value: int | str | None) -> Errors:
+    """Require a count or a percentage, neither of them negative; None is fine."""
+    if isinstance(value, str):
+        if percent(value) < 0:
+            yield invalid(
+                path,
+                value,
+                "a valid percent string must be a numeric string followed by an ending '%'"
+                " (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')",
+            )
+    else:
+        yield from check_not_negative(path, value)
+
+
 def check_immutable(path: str, new: Any, old: Any) -> Errors:
     """Require that a field kept its value."""
     if new != old:

@@ -15,16 +15,18 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from api.core import namespace, pod, serviceaccount
+from api.core import namespace, pod, service, serviceaccount
 from api.discover import RESOURCES
 from api.rbac import clusterrole, clusterrolebinding, role, rolebinding
-from api.resource import Resource
+from api.resource import ObjectKey, Resource
 from apiserver.admission import chain as admission_chain
 from apiserver.auth.certificates import CertificateAuthenticator
 from apiserver.auth.chain import AuthenticationChain
 from apiserver.auth.node import NodeAuthorizer
 from apiserver.auth.rbac import RbacAuthorizer, RbacListers
 from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
+from apiserver.crd.controller import Definitions
+from apiserver.crd.conversion import Locate
 from apiserver.dispatch import Address, Dispatcher
 from apiserver.filters.audit import with_audit
 from apiserver.filters.authn import with_authentication
@@ -65,8 +67,16 @@ class _Internal:
 class Api:
     """The API, ready to be asked. `run` must be running."""
 
-    def __init__(self, context: Context, authorizer: Authorizer, handler: Any, loops: Sequence[Loop]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        authorizer: Authorizer,
+        handler: Any,
+        loops: Sequence[Loop],
+        definitions: Definitions,
+    ) -> None:
         self.context = context
+        self._definitions = definitions
         self.registries = context.registries
         self.authorizer = authorizer
         self._handler = handler
@@ -78,6 +88,10 @@ class Api:
         Raises:
             ApiError: and nothing else.
         """
+        if call.resource is None and call.info.plural:
+            # The doors know only the kinds that are built in.
+            info = call.info
+            call.resource = self.registries.kinds.by_gvr(info.group, info.version, info.plural)
         return await self._handler(call)
 
     async def run(self) -> None:
@@ -88,8 +102,22 @@ class Api:
                 tasks.create_task(_run(loop), name=getattr(loop, "__qualname__", "duty"))
 
     async def wait_ready(self) -> None:
-        """Return once every cache has been filled."""
+        """Return once every cache has been filled, and every kind that users have defined is served."""
         await self.registries.wait_ready()
+        await self._definitions.wait_ready()
+
+
+def _cluster_ip_of(registries: Registries) -> Locate:
+    """Return what finds the address of a Service's port, for webhooks."""
+    services = registries.lister(service.RESOURCE)
+
+    def locate(namespace: str, name: str, port: int) -> tuple[str, int] | None:
+        found = services.get(ObjectKey(namespace, name))
+        if found is None or found.spec.cluster_ip in ("", "None"):
+            return None
+        return (found.spec.cluster_ip, port) if any(each.port == port for each in found.spec.ports) else None
+
+    return locate
 
 
 async def _run(loop: Loop) -> None:
@@ -141,7 +169,8 @@ def build(
     if issuer is not None:
         authenticators.append(TokenAuthenticator(issuer, registries.read, clock))
     authenticator = _Internal(AuthenticationChain(authenticators))
-    context = Context(registries, admission, clock, random, reservations(registries) if reservations else {})
+    reserving = reservations(registries) if reservations else {}
+    context = Context(registries, admission, clock, random, reserving, authorizer)
     handler: Any = Dispatcher(context, handlers(context, authorizer) if handlers else {})
     handler = with_authorization(handler, authorizer)
     handler = with_authentication(handler, authenticator, authorizer)
@@ -153,7 +182,9 @@ def build(
     async def compact() -> None:
         await compaction.run(store, clock)
 
+    definitions = Definitions(context, _cluster_ip_of(registries))
+
     async def expire() -> None:
         await expire_events(registries, store, clock)
 
-    return Api(context, authorizer, handler, (compact, expire))
+    return Api(context, authorizer, handler, (compact, expire, definitions.run), definitions)

@@ -8,6 +8,7 @@ and one to `/apis` bring. A client gets exactly the version it asked for, named 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -16,6 +17,8 @@ from api.discover import RESOURCES
 from api.resource import Resource
 
 AggregatedVersion = Literal["v2", "v2beta1"]
+Kinds = tuple[Resource[Any], ...]
+"""What is served; by default just what is built in."""
 
 AGGREGATED_MEDIA: Final[dict[AggregatedVersion, str]] = {
     version: f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
@@ -95,23 +98,28 @@ def core_versions(server_address: str) -> dict[str, Any]:
     }
 
 
-@functools.cache
-def group_list() -> dict[str, Any]:
+_remembered: Final = functools.lru_cache(maxsize=256)
+"""The kinds that are served change as users define some: what was made of the former ones is forgotten by and by."""
+
+
+@_remembered
+def group_list(kinds: Kinds = RESOURCES) -> dict[str, Any]:
     """Return the document at `/apis`."""
-    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(name) for name in _groups() if name]}
+    groups = [_group(name, kinds) for name in _groups(kinds) if name]
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
 
-def group(name: str) -> dict[str, Any] | None:
+def group(name: str, kinds: Kinds = RESOURCES) -> dict[str, Any] | None:
     """Return the document at `/apis/NAME`, or None when there is no such group."""
-    if not name or name not in _groups():
+    if not name or name not in _groups(kinds):
         return None
-    return {"kind": "APIGroup", "apiVersion": "v1", **_group(name)}
+    return {"kind": "APIGroup", "apiVersion": "v1", **_group(name, kinds)}
 
 
-@functools.cache
-def resource_list(group_name: str, version: str) -> dict[str, Any] | None:
+@_remembered
+def resource_list(group_name: str, version: str, kinds: Kinds = RESOURCES) -> dict[str, Any] | None:
     """Return the document at `/api/v1` (the core group is empty) or `/apis/GROUP/VERSION`, or None."""
-    found = [resource for resource in RESOURCES if (resource.group, resource.version) == (group_name, version)]
+    found = [resource for resource in kinds if (resource.group, resource.version) == (group_name, version)]
     if not found:
         return None
     listed: dict[str, Any] = {"kind": "APIResourceList"}
@@ -122,25 +130,28 @@ def resource_list(group_name: str, version: str) -> dict[str, Any] | None:
     return listed
 
 
-def _groups() -> list[str]:
-    return sorted({resource.group for resource in RESOURCES})
+@_remembered
+def _groups(kinds: Kinds) -> list[str]:
+    return sorted({resource.group for resource in kinds})
 
 
-def _versions(group_name: str) -> list[str]:
-    return sorted({resource.version for resource in RESOURCES if resource.group == group_name}, key=version_rank)
+def _versions(group_name: str, kinds: Kinds) -> list[str]:
+    return sorted({resource.version for resource in kinds if resource.group == group_name}, key=version_rank)
 
 
-def version_rank(version: str) -> tuple[int, int, int]:
-    """Order versions by preference, v2 before v1 before v1beta2 before v1alpha1."""
-    for rank, stage in enumerate(("alpha", "beta")):
-        major, found, minor = version.removeprefix("v").partition(stage)
-        if found:
-            return (2 - rank, -int(major), -int(minor))
-    return (0, -int(version.removeprefix("v")), 0)
+def version_rank(version: str) -> tuple[int, int, int, str]:
+    """Order versions by preference: v2 before v1 before v1beta2 before v1alpha1, and other names last, by alphabet."""
+    found = _VERSION(version)
+    if found is None:
+        return (3, 0, 0, version)
+    return ({None: 0, "beta": 1, "alpha": 2}[found[2]], -int(found[1]), -int(found[3] or 0), version)
 
 
-def _group(name: str) -> dict[str, Any]:
-    versions = [{"groupVersion": f"{name}/{version}", "version": version} for version in _versions(name)]
+_VERSION: Final = re.compile(r"v([1-9][0-9]*)(?:(alpha|beta)([1-9][0-9]*))?").fullmatch
+
+
+def _group(name: str, kinds: Kinds) -> dict[str, Any]:
+    versions = [{"groupVersion": f"{name}/{version}", "version": version} for version in _versions(name, kinds)]
     return {"name": name, "versions": versions, "preferredVersion": versions[0]}
 
 
@@ -168,10 +179,10 @@ def _legacy_entries(resource: Resource[Any]) -> Iterable[dict[str, Any]]:
 # --- aggregated -----------------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def aggregated(*, core: bool, version: AggregatedVersion) -> dict[str, Any]:
+@_remembered
+def aggregated(*, core: bool, version: AggregatedVersion, kinds: Kinds = RESOURCES) -> dict[str, Any]:
     """Return the aggregated document at `/api` (`core`) or `/apis`."""
-    names = [name for name in _groups() if (not name) is core]
+    names = [name for name in _groups(kinds) if (not name) is core]
     return {
         "kind": "APIGroupDiscoveryList",
         "apiVersion": f"apidiscovery.k8s.io/{version}",
@@ -179,15 +190,15 @@ def aggregated(*, core: bool, version: AggregatedVersion) -> dict[str, Any]:
         "items": [
             {
                 "metadata": {"name": name} if name else {},
-                "versions": [_aggregated_version(name, served) for served in _versions(name)],
+                "versions": [_aggregated_version(name, served, kinds) for served in _versions(name, kinds)],
             }
             for name in names
         ],
     }
 
 
-def _aggregated_version(group_name: str, version: str) -> dict[str, Any]:
-    resources = [resource for resource in RESOURCES if (resource.group, resource.version) == (group_name, version)]
+def _aggregated_version(group_name: str, version: str, kinds: Kinds) -> dict[str, Any]:
+    resources = [resource for resource in kinds if (resource.group, resource.version) == (group_name, version)]
     return {
         "version": version,
         "resources": [_aggregated_entry(resource) for resource in resources],

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from apiserver.registry.failures import no_such_resource, no_such_verb
 from apiserver.request import Call, SubresourceHandler
-from apiserver.subresources import binding, finalize, scale, status
+from apiserver.subresources import binding, ephemeral_containers, eviction, finalize, scale, status
 from apiserver.verbs.context import Context
 from apiserver.verbs.create import create
 from apiserver.verbs.delete import delete
@@ -41,6 +41,10 @@ _SUBRESOURCES: Final[Mapping[Address, Verb]] = {
     ("*", "*", "scale", "patch"): scale.patch_scale,
     ("", "namespaces", "finalize", "update"): finalize.update_finalize,
     ("", "pods", "binding", "create"): binding.create_binding,
+    ("", "pods", "ephemeralcontainers", "get"): ephemeral_containers.get_ephemeral_containers,
+    ("", "pods", "ephemeralcontainers", "update"): ephemeral_containers.update_ephemeral_containers,
+    ("", "pods", "ephemeralcontainers", "patch"): ephemeral_containers.patch_ephemeral_containers,
+    ("", "pods", "eviction", "create"): eviction.create_eviction,
     ("", "bindings", "", "create"): binding.create_binding,
 }
 

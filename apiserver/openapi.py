@@ -10,26 +10,32 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
+from api.custom import CustomShape, is_custom
 from api.discover import KINDS, RESOURCES
-from api.meta import DeleteOptions, ListMeta, Status
+from api.meta import DeleteOptions, ListMeta, ObjectMeta, Status
 from api.patch.dispatch import JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH
+from api.patch.shape import is_atomic
 from api.resource import Resource
 from api.schema import FieldSchema, Struct, TypeSchema, fields_of
 from apiserver import openapi_protobuf
 from apiserver.discovery import subresource_of
+from apiserver.registry.kinds import Kinds
 
 Schema = dict[str, Any]
 
 _REF_V3: Final = "#/components/schemas/"
 _REF_V2: Final = "#/definitions/"
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1"
+_CRD: Final = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1"
 _JSON: Final = "application/json"
+APPLY_PATCH: Final = "application/apply-patch+yaml"
 
 _FORMS: Final[dict[str, tuple[str, Schema]]] = {
     "quantity": ("io.k8s.apimachinery.pkg.api.resource.Quantity", {"oneOf": [{"type": "string"}, {"type": "number"}]}),
@@ -41,6 +47,11 @@ _FORMS: Final[dict[str, tuple[str, Schema]]] = {
     "micro-time": (f"{_META}.MicroTime", {"type": "string", "format": "date-time"}),
     "duration": (f"{_META}.Duration", {"type": "string"}),
     "fields": (f"{_META}.FieldsV1", {"type": "object"}),
+    "raw": ("io.k8s.apimachinery.pkg.runtime.RawExtension", {"type": "object"}),
+    "json": (f"{_CRD}.JSON", {}),
+    "schema-or-bool": (f"{_CRD}.JSONSchemaPropsOrBool", {}),
+    "schema-or-array": (f"{_CRD}.JSONSchemaPropsOrArray", {}),
+    "schema-or-strings": (f"{_CRD}.JSONSchemaPropsOrStringArray", {}),
 }
 _FORMS_V2: Final[dict[str, Schema]] = {
     "quantity": {"type": "string"},
@@ -66,40 +77,82 @@ def _hash(encoded: bytes) -> str:
     return hashlib.sha512(encoded).hexdigest().upper()
 
 
-@functools.cache
-def documents() -> Mapping[str, Document]:
+def documents(kinds: Kinds | None = None) -> Mapping[str, Document]:
     """Return the v3 documents by the path below `/openapi/v3/`, such as `apis/apps/v1`."""
-    pairs = sorted({(resource.group, resource.version) for resource in RESOURCES})
-    return {_prefix(group, version): _document(_build(group, version)) for group, version in pairs}
+    return _documents(kinds.custom) if kinds is not None else _built_in()
 
 
 @functools.cache
-def index() -> Document:
+def _built_in() -> Mapping[str, Document]:
+    pairs = sorted({(resource.group, resource.version) for resource in RESOURCES})
+    return {_prefix(group, version): _document(_build(group, version, RESOURCES)) for group, version in pairs}
+
+
+@functools.lru_cache(maxsize=4)
+def _documents(custom: tuple[Resource[Any], ...]) -> Mapping[str, Document]:
+    found = dict(_built_in())
+    for group, version in sorted({(resource.group, resource.version) for resource in custom}):
+        members = tuple(one for one in custom if (one.group, one.version) == (group, version))
+        found.setdefault(_prefix(group, version), _custom_document(members))
+    return dict(sorted(found.items()))
+
+
+@functools.lru_cache(maxsize=512)
+def _custom_document(members: tuple[Resource[Any], ...]) -> Document:
+    return _document(_build(members[0].group, members[0].version, members))
+
+
+def index(kinds: Kinds | None = None) -> Document:
     """Return the document at `/openapi/v3`: where each group version's is, with its hash."""
+    return _index(kinds.custom if kinds is not None else ())
+
+
+@functools.lru_cache(maxsize=4)
+def _index(custom: tuple[Resource[Any], ...]) -> Document:
     return _document(
         {
             "paths": {
                 path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={document.hash}"}
-                for path, document in documents().items()
+                for path, document in _documents(custom).items()
             }
         }
     )
 
 
-@functools.cache
-def document_v2() -> Document:
+def document_v2(kinds: Kinds | None = None) -> Document:
     """Return the one v2 document, with all kinds, in JSON."""
-    return _document(_build_v2())
+    return _document_v2(kinds.custom if kinds is not None else ())
 
 
-@functools.cache
-def document_v2_protobuf() -> Document:
+@functools.lru_cache(maxsize=2)
+def _document_v2(custom: tuple[Resource[Any], ...]) -> Document:
+    return _document(_build_v2(custom))
+
+
+def document_v2_protobuf(kinds: Kinds | None = None) -> Document:
     """Return the v2 document in the form that older clients of the API ask for (`openapi_protobuf.MEDIA_TYPE`)."""
-    encoded = openapi_protobuf.encode(_build_v2())
+    return _document_v2_protobuf(kinds.custom if kinds is not None else ())
+
+
+@functools.lru_cache(maxsize=2)
+def _document_v2_protobuf(custom: tuple[Resource[Any], ...]) -> Document:
+    encoded = openapi_protobuf.encode(_build_v2(custom))
     return Document(encoded, _hash(encoded))
 
 
-def _build_v2() -> Schema:
+def _build_v2(custom: tuple[Resource[Any], ...]) -> Schema:
+    built_in = _built_in_v2()
+    definitions = _Definitions(_REF_V2, _FORMS_V2)
+    paths: dict[str, Any] = {}
+    for resource in custom:
+        for path, item in _paths(resource, definitions).items():
+            paths[path] = _path_v2(item)
+    found = {**definitions.found, **built_in["definitions"]}
+    return {**built_in, "paths": {**paths, **built_in["paths"]}, "definitions": dict(sorted(found.items()))}
+
+
+@functools.cache
+def _built_in_v2() -> Schema:
     definitions = _Definitions(_REF_V2, _FORMS_V2)
     paths: dict[str, Any] = {}
     for resource in RESOURCES:
@@ -109,7 +162,7 @@ def _build_v2() -> Schema:
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": "v1.32.0"},
         "paths": paths,
-        "definitions": dict(sorted(definitions.found.items())),
+        "definitions": definitions.found,
     }
 
 
@@ -117,10 +170,10 @@ def _prefix(group: str, version: str) -> str:
     return f"apis/{group}/{version}" if group else f"api/{version}"
 
 
-def _build(group: str, version: str) -> Schema:
+def _build(group: str, version: str, resources: Iterable[Resource[Any]]) -> Schema:
     definitions = _Definitions(_REF_V3, {})
     paths: dict[str, Any] = {}
-    for resource in RESOURCES:
+    for resource in resources:
         if (resource.group, resource.version) == (group, version):
             paths |= _paths(resource, definitions)
     return {
@@ -139,12 +192,25 @@ def _kinds() -> dict[type[Struct], Resource[Any]]:
     return {resource.type: resource for resource in KINDS}
 
 
-def name_of(struct: type[Struct]) -> str:
+def name_of(struct: type[Any]) -> str:
     """Return the name clients know a type by, such as `io.k8s.api.apps.v1.Deployment`."""
+    if is_custom(struct):
+        return struct.shape.openapi_name
     module = struct.__module__.split(".")
     if module[1] == "meta":
         return f"{_META}.{struct.__name__}"
-    return f"io.k8s.api.{module[1]}.v1.{struct.__name__}"
+    version = module[2] if _is_version(module[2]) else "v1"
+    package = _PACKAGES.get(module[1], f"io.k8s.api.{module[1]}")
+    return f"{package}.{version}.{struct.__name__}"
+
+
+_PACKAGES: Final = {
+    "apiextensions": "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions",
+    "apiregistration": "io.k8s.kube-aggregator.pkg.apis.apiregistration",
+}
+"""Groups whose types are known by other names than `io.k8s.api.GROUP`."""
+_is_version: Final = re.compile("v[0-9]+((alpha|beta)[0-9]+)?").fullmatch
+"""A version other than v1 is a folder below its group's: `api/autoscaling/v2/`."""
 
 
 class _Definitions:
@@ -155,12 +221,22 @@ class _Definitions:
         self._overrides = overrides
         self.found: dict[str, Schema] = {}
 
-    def ref(self, struct: type[Struct]) -> Schema:
-        """Return a reference to a struct's schema, which is made if it is new."""
+    def ref(self, struct: type[Any]) -> Schema:
+        """Return a reference to a struct's schema, or to a custom kind's, which is made if it is new."""
+        if is_custom(struct):
+            return self._custom_ref(struct.shape)
         name = name_of(struct)
         if name not in self.found:
             self.found[name] = {}
             self.found[name].update(self._struct(struct))
+        return {"$ref": self._prefix + name}
+
+    def _custom_ref(self, shape: CustomShape) -> Schema:
+        name = shape.openapi_name
+        if name not in self.found:
+            schema = shape.openapi(v2=self._prefix == _REF_V2, metadata=self._wrap(self.ref(ObjectMeta)))
+            schema["x-kubernetes-group-version-kind"] = [_gvk(shape.group, shape.version, shape.name)]
+            self.found[name] = schema
         return {"$ref": self._prefix + name}
 
     def list_ref(self, resource: Resource[Any]) -> Schema:
@@ -197,6 +273,8 @@ class _Definitions:
         if required:
             schema["required"] = required
         schema["properties"] = properties
+        if is_atomic(struct):
+            schema["x-kubernetes-map-type"] = "atomic"
         kind = _kinds().get(struct)
         if kind is not None:
             schema["x-kubernetes-group-version-kind"] = [_gvk(kind.group, kind.version, kind.kind)]
@@ -221,14 +299,14 @@ class _Definitions:
             schema["default"] = {"string": "", "integer": 0, "boolean": False}[field.type.kind]
         if wire.merge_key:
             schema["x-kubernetes-patch-merge-key"] = wire.merge_key
-        if wire.patch != "replace":
+        if wire.has_patch:
             schema["x-kubernetes-patch-strategy"] = wire.patch
         if wire.list_type:
             schema["x-kubernetes-list-type"] = wire.list_type
         if wire.list_keys:
             schema["x-kubernetes-list-map-keys"] = list(wire.list_keys)
-        if wire.atomic:
-            schema["x-kubernetes-map-type"] = "atomic"
+        if wire.atomic or wire.granular:
+            schema["x-kubernetes-map-type"] = "atomic" if wire.atomic else "granular"
         return schema
 
     def _type(self, schema: TypeSchema, *, with_default: bool = True) -> Schema:
@@ -415,7 +493,7 @@ class _Operations:
                 answers = {"200": ref, "201": ref}
                 any_object: Schema = {"type": "object"}
                 parameters = (*_WRITE, _FORCE)
-                body = dict.fromkeys((JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH), any_object)
+                body = dict.fromkeys(_patches(resource), any_object)
             case "delete" | "deletecollection":
                 status = definitions.ref(Status)
                 answers = {"200": status, "202": status} if verb == "delete" else {"200": status}
@@ -438,6 +516,13 @@ class _Operations:
                 "required": verb in ("create", "update", "patch"),
             }
         return operation
+
+
+def _patches(resource: Resource[Any]) -> tuple[str, ...]:
+    """Return the media types of patches that a kind takes; kubectl chooses its own kind of patch by them."""
+    if is_custom(resource.type):
+        return (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
+    return (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCH)
 
 
 def _title(word: str) -> str:

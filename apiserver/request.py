@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from api.rbac.rules import PolicyRule
 from api.resource import Resource
 from api.schema import Struct
 
@@ -50,6 +51,15 @@ class Authorizer(Protocol):
     """Says whether a user may do what is asked. Pure but for the caches it reads."""
 
     def authorize(self, user: User, request: RequestInfo) -> Decision: ...
+
+
+@runtime_checkable
+class RuleSource(Protocol):
+    """Lists what a user may do, as far as rules say it."""
+
+    def rules_of(self, user: User, namespace: str = "") -> list[PolicyRule]:
+        """Return every rule that `user` has cluster-wide, and in `namespace` if it is not empty."""
+        ...
 
 
 @dataclass(slots=True)

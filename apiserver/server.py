@@ -132,6 +132,7 @@ class Server:
                 "/.well-known/openid-configuration": lambda: self.issuer.discovery_document(jwks_uri),
                 "/openid/v1/jwks": self.issuer.key_set,
             },
+            self.api.registries.kinds,
         )
         self.door = Door(self.api, documents, {"caches": self._caches_ready, "bootstrap": self._bootstrapped})
 

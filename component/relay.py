@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -67,6 +68,8 @@ class Connection:
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    inward: asyncio.StreamWriter | None = None
+    """Holds the transport that the reader reads from, where that is not the writer's (see `dial`)."""
 
     @property
     def transport(self) -> asyncio.Transport:
@@ -76,12 +79,16 @@ class Connection:
     def abort(self) -> None:
         """Drop the connection at once, unsent bytes and all."""
         self.transport.abort()
+        if self.inward is not None:
+            cast(asyncio.Transport, self.inward.transport).abort()
 
     async def close(self, deadline_s: float = 10.0) -> None:
         """Send what is buffered and close; abort a peer that has not taken it by the deadline. Safe to call twice."""
         self.writer.close()
         with contextlib.suppress(OSError, TimeoutError):
             await asyncio.wait_for(self.writer.wait_closed(), deadline_s)
+            if self.inward is not None:
+                self.inward.close()
             return
         self.abort()
 
@@ -265,20 +272,48 @@ async def dial(
     *,
     tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
+    is_apart: bool = False,
     deadline_s: float = 10.0,
 ) -> Connection:
     """Connect to host:port; with `tls`, verify that the peer is `server_name` (default: the host).
+
+    With `is_apart`, and without TLS, reading and writing fail apart from each other. A peer that closes while it is
+    still being sent to resets the connection; the next write would take down the transport, and with it the last that
+    the peer had to say. So there are two transports then, on two descriptors of one socket.
 
     Raises:
         OSError: nothing listens there, or it is not who it should be (ssl.SSLError).
         TimeoutError: it did not answer in time.
     """
+    if is_apart and tls is None:
+        return await asyncio.wait_for(_dial_apart(host, port), deadline_s)
     opening = asyncio.open_connection(
         host, port, limit=HEAD_BYTES_MAX, ssl=tls, server_hostname=(server_name or host) if tls else None
     )
     reader, writer = await asyncio.wait_for(opening, deadline_s)
     _keep_alive(writer.transport)
     return Connection(reader, writer)
+
+
+async def _dial_apart(host: str, port: int) -> Connection:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=HEAD_BYTES_MAX, loop=loop)
+    protocol = _EndOnReset(reader, loop=loop)
+    transport, _ = await loop.create_connection(lambda: protocol, host, port)
+    _keep_alive(transport)
+    inward = asyncio.StreamWriter(transport, protocol, reader, loop)
+    # Nothing has come yet on either descriptor: the peer is a server, and waits for a request.
+    twin = socket.socket(fileno=os.dup(inward.get_extra_info("socket").fileno()))
+    _, outward = await asyncio.open_connection(sock=twin)
+    cast(asyncio.Transport, outward.transport).pause_reading()
+    return Connection(reader, outward, inward)
+
+
+class _EndOnReset(asyncio.StreamReaderProtocol):
+    """Takes a reset for an end: a reader that was told of an error would not give what it holds already."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,15 +406,22 @@ async def relay(a: Connection, b: Connection) -> None:
         for pump in pumps:
             pump.cancel()
         await asyncio.gather(*pumps, return_exceptions=True)
-        a.writer.close()
-        b.writer.close()
+        for connection in (a, b):
+            connection.writer.close()
+            if connection.inward is not None:
+                connection.inward.close()
 
 
 async def _pump(source: Connection, sink: Connection) -> bool:
     """Copy until `source` ends; return whether the opposite direction may go on."""
     while data := await source.reader.read(CHUNK_BYTES):
-        sink.writer.write(data)
-        await sink.writer.drain()
+        try:
+            sink.writer.write(data)
+            await sink.writer.drain()
+        except OSError:
+            if sink.inward is None:
+                raise
+            return True
     if not sink.writer.can_write_eof() or source.writer.is_closing():
         return False
     sink.writer.write_eof()

@@ -17,7 +17,7 @@ import msgspec
 from api import timestamps
 from api.core import namespace as namespaces
 from api.core.namespace import Namespace, NamespaceCondition
-from api.discover import RESOURCES
+from api.discover import STORED
 from api.errors import ApiError, Conflict, Forbidden, MethodNotAllowed, NotFound
 from api.resource import ObjectKey, Resource
 from client.verbs import Client
@@ -53,7 +53,7 @@ async def reconcile(key: ObjectKey, context: Context) -> float | None:
         return None
     if not namespace.metadata.deletion_timestamp or FINALIZER not in namespace.spec.finalizers:
         return None
-    kinds = [kind for kind in RESOURCES if kind.namespaced and {"list", "delete"} <= set(kind.verbs)]
+    kinds = [kind for kind in STORED if kind.namespaced and {"list", "delete"} <= set(kind.verbs)]
     found = await asyncio.gather(*(_empty(client, kind, key.name) for kind in kinds))
     left = [remainder for remainder in found if remainder.count or remainder.error]
     await _tell(client, namespace, left, context.clock.now())

@@ -1,7 +1,7 @@
 """The kubelet's HTTPS server: logs, exec, attach and port-forward for the API server, and what operators read.
 
 Paths are upstream's. Only a client whose certificate puts it in `system:kubelet-api-admins` or `system:masters` gets
-in. Streams are relayed byte for byte to the address that the runtime gives: what they mean is between kubectl and it.
+in. Streams go on to the address that the runtime gives, as `kubelet.streaming` says: most of them byte for byte.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from aiohttp import web
 
 from api.core.pod import Pod
 from api.timestamps import parse
-from component import health, relay
+from component import health, relay, websocket
 from component.serve import Identity, server_context
-from kubelet import logs, stats
+from kubelet import logs, stats, streaming
 from kubelet.cgroups import Cgroups
 from kubelet.logs import LogOptions
 from kubelet.runtime.cri import Cri, CriError
@@ -203,15 +203,20 @@ class Server:
         parts = urlsplit(url)
         host, port = parts.hostname or "127.0.0.1", parts.port or 80
         try:
-            onward = await relay.dial(host, port)
+            onward = await relay.dial(host, port, is_apart=True)
         except (OSError, TimeoutError) as error:
             await self._refuse(upgrade, 502, f"the container runtime's streaming server at {host}:{port}: {error}")
             return
-        headers = [("Host", f"{host}:{port}")]
-        headers += [(name, value) for name, value in upgrade.headers if name.lower() not in _NOT_ONWARD]
+        offered = relay.tokens(upgrade.headers, "Sec-WebSocket-Protocol")
+        translated = streaming.translated(upgrade.protocol, offered)
+        if translated:
+            method, headers = "POST", streaming.onward_headers(translated, f"{host}:{port}")
+        else:
+            method, headers = upgrade.method, [("Host", f"{host}:{port}")]
+            headers += [(name, value) for name, value in upgrade.headers if name.lower() not in _NOT_ONWARD]
         target = parts.path + (f"?{parts.query}" if parts.query else "")
         try:
-            answer = await relay.request_upgrade(onward, upgrade.method, target, headers)
+            answer = await relay.request_upgrade(onward, method, target, headers)
         except (relay.BadHead, OSError, TimeoutError) as error:
             onward.abort()
             await self._refuse(upgrade, 502, f"the container runtime's streaming server: {error}")
@@ -220,6 +225,11 @@ class Server:
             body = await relay.read_body(onward, answer.headers)
             await onward.close()
             await upgrade.refuse(answer.status, body, "text/plain")
+            return
+        if translated:
+            granted = websocket.accept_headers(upgrade.header("Sec-WebSocket-Key"), translated)
+            await relay.send_switch(upgrade.connection, granted)
+            await streaming.carry(translated, upgrade.connection, onward, _wanted(upgrade.target))
             return
         await relay.send_switch(upgrade.connection, answer.headers)
         await relay.relay(upgrade.connection, onward)
@@ -245,22 +255,28 @@ class Server:
         record = self._served.pleg.get(pod.metadata.uid).newest(name)
         if record is None or not record.is_running:
             raise _Refused(500, f"container {name} in pod {pod.metadata.name} is not running")
-        stdin, stdout, stderr, tty = (_is_set(query, key) for key in ("input", "output", "error", "tty"))
-        if not (stdin or stdout or stderr):
+        wanted = _wanted(target)
+        if not (wanted.stdin or wanted.stdout or wanted.stderr):
             raise _Refused(400, "you must specify at least 1 of stdin, stdout, stderr")
         if found[1] == "exec":
             return await self._served.cri.exec_url(
                 pb.ExecRequest(
                     container_id=record.id,
                     cmd=query.get("command", []),
-                    tty=tty,
-                    stdin=stdin,
-                    stdout=stdout,
-                    stderr=stderr and not tty,
+                    tty=wanted.tty,
+                    stdin=wanted.stdin,
+                    stdout=wanted.stdout,
+                    stderr=wanted.stderr,
                 )
             )
         return await self._served.cri.attach_url(
-            pb.AttachRequest(container_id=record.id, tty=tty, stdin=stdin, stdout=stdout, stderr=stderr and not tty)
+            pb.AttachRequest(
+                container_id=record.id,
+                tty=wanted.tty,
+                stdin=wanted.stdin,
+                stdout=wanted.stdout,
+                stderr=wanted.stderr,
+            )
         )
 
     # Finding things
@@ -304,6 +320,13 @@ def is_admitted(cert: Mapping[str, Any] | None) -> bool:
         return False
     groups = {value for names in cert.get("subject", ()) for key, value in names if key == "organizationName"}
     return bool(groups & ADMITTED)
+
+
+def _wanted(target: str) -> streaming.Wanted:
+    """Return the streams that a request asks for; a terminal has one output for both."""
+    query = parse_qs(urlsplit(target).query, keep_blank_values=True)
+    stdin, stdout, stderr, tty = (_is_set(query, key) for key in ("input", "output", "error", "tty"))
+    return streaming.Wanted(stdin, stdout, stderr and not tty, tty)
 
 
 def _is_set(query: Mapping[str, list[str]], key: str) -> bool:

@@ -125,30 +125,12 @@ def _check_strategy(path: str, strategy: DeploymentStrategy) -> v.Errors:
     if rolling is None:
         yield v.required(where, "this should be defaulted and never be nil")
         return
-    yield from _check_share(f"{where}.maxUnavailable", rolling.max_unavailable)
-    yield from _check_share(f"{where}.maxSurge", rolling.max_surge)
+    yield from v.check_share(f"{where}.maxUnavailable", rolling.max_unavailable)
+    yield from v.check_share(f"{where}.maxSurge", rolling.max_surge)
     if rolling.max_unavailable in (0, "0%") and rolling.max_surge in (0, "0%"):
         yield v.invalid(f"{where}.maxUnavailable", rolling.max_unavailable, "may not be 0 when `maxSurge` is 0")
-    if isinstance(rolling.max_unavailable, str) and _percent(rolling.max_unavailable) > 100:
+    if isinstance(rolling.max_unavailable, str) and v.percent(rolling.max_unavailable) > 100:
         yield v.invalid(f"{where}.maxUnavailable", rolling.max_unavailable, "must not be greater than 100%")
-
-
-def _percent(text: str) -> int:
-    digits = text.removesuffix("%")
-    return int(digits) if text.endswith("%") and digits.isdecimal() and len(digits) < 10 else -1
-
-
-def _check_share(path: str, value: int | str | None) -> v.Errors:
-    if isinstance(value, str):
-        if _percent(value) < 0:
-            yield v.invalid(
-                path,
-                value,
-                "a valid percent string must be a numeric string followed by an ending '%'"
-                " (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')",
-            )
-    else:
-        yield from v.check_not_negative(path, value)
 
 
 def prepare_for_create(deployment: Deployment) -> None:

@@ -18,8 +18,8 @@ class TokenRequestStatus(Struct):
 class BoundObjectReference(Struct):
     """The object that a token lives no longer than."""
 
-    kind: str = ""
-    api_version: str = ""
+    kind: Annotated[str, wire(1)] = ""
+    api_version: Annotated[str, wire(2)] = ""
     name: Annotated[str, wire(3)] = ""
     uid: Annotated[str, wire(4)] = ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Protocol
 
 from api import validation as v
 from api.meta import FieldSelectorRequirement, LabelSelectorRequirement, ObjectMeta
@@ -69,13 +69,27 @@ class SelfSubjectAccessReview(Struct):
 
 def validate(new: SelfSubjectAccessReview, old: SelfSubjectAccessReview | None) -> v.Errors:
     """Check that the question is about a resource or about a path, not both."""
-    if new.spec.resource_attributes is not None and new.spec.non_resource_attributes is not None:
+    yield from check_question(new.spec)
+
+
+class Question(Protocol):
+    """What every review of access asks."""
+
+    @property
+    def resource_attributes(self) -> ResourceAttributes | None: ...
+    @property
+    def non_resource_attributes(self) -> NonResourceAttributes | None: ...
+
+
+def check_question(asked: Question) -> v.Errors:
+    """Check that a question is about a resource or about a path, not both."""
+    if asked.resource_attributes is not None and asked.non_resource_attributes is not None:
         yield v.invalid(
             "spec.nonResourceAttributes",
-            new.spec.non_resource_attributes,
+            asked.non_resource_attributes,
             "cannot be specified in combination with resourceAttributes",
         )
-    if new.spec.resource_attributes is None and new.spec.non_resource_attributes is None:
+    if asked.resource_attributes is None and asked.non_resource_attributes is None:
         yield v.invalid(
             "spec.resourceAttributes",
             None,

@@ -392,17 +392,17 @@ _FREE = ("active_deadline_seconds", "tolerations", "scheduling_gates")
 def _changed_fields(new: PodSpec, old: PodSpec) -> list[str]:
     """Return the fields of the spec that differ beyond what an update may change."""
     changed = []
-    for field in msgspec.structs.fields(type(new)):
-        now, before = getattr(new, field.name), getattr(old, field.name)
-        if now == before or field.name in _FREE:
+    for name, json_name in zip(new.__struct_fields__, new.__struct_encode_fields__, strict=True):
+        now, before = getattr(new, name), getattr(old, name)
+        if now == before or name in _FREE:
             continue
-        if field.name in ("containers", "init_containers"):
+        if name in ("containers", "init_containers"):
             now = [msgspec.structs.replace(c, image=b.image) for c, b in zip(now, before, strict=True)]
             if now == before:
                 continue
-        if field.name == "termination_grace_period_seconds" and now == 1 and before is not None and before < 0:
+        if name == "termination_grace_period_seconds" and now == 1 and before is not None and before < 0:
             continue
-        if field.name == "node_selector" and old.scheduling_gates and before.items() <= now.items():
+        if name == "node_selector" and old.scheduling_gates and before.items() <= now.items():
             continue
-        changed.append(f"spec.{field.encode_name}")
+        changed.append(f"spec.{json_name}")
     return changed

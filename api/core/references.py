@@ -65,7 +65,7 @@ class ResourceFieldSelector(Struct):
 class ObjectFieldSelector(Struct):
     """A field of the pod, by path."""
 
-    api_version: str = ""
+    api_version: Annotated[str, wire(1)] = ""
     field_path: Annotated[str, wire(2, required=True)] = always("")
 
 
@@ -96,7 +96,7 @@ class LocalObjectReference(Struct):
 class ObjectReference(Struct):
     """Another object, or a field of it."""
 
-    kind: str = ""
+    kind: Annotated[str, wire(1)] = ""
     namespace: Annotated[str, wire(2)] = ""
     name: Annotated[str, wire(3)] = ""
     uid: Annotated[str, wire(4)] = ""

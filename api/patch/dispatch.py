@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from api import serde
+from api.custom import is_custom
 from api.errors import ApiError, BadRequest, Invalid, RequestEntityTooLarge, UnsupportedMediaType
 from api.patch import json_patch, merge_patch, strategic
 from api.patch.failure import PatchFailure
@@ -44,6 +45,11 @@ def apply_patch(document: Any, patch: Any, content_type: str, struct: type[Struc
     `struct` is the document's type: a strategic merge patch follows its declarations.
     """
     media = content_type.split(";", 1)[0].strip()
+    if media == STRATEGIC_MERGE_PATCH and is_custom(struct):
+        raise UnsupportedMediaType(
+            "the body of the request was in an unknown format - accepted media types include:"
+            f" {JSON_PATCH}, {MERGE_PATCH}, application/apply-patch+yaml"
+        )
     try:
         if media == JSON_PATCH:
             return json_patch.apply(document, patch)

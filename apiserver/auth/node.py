@@ -13,7 +13,8 @@ from api.core.containers import Container, EphemeralContainer
 from api.core.pod import Pod
 from api.core.volumes import Volume
 from api.lister import Lister
-from apiserver.request import Authorizer, Decision, RequestInfo, User
+from api.rbac.rules import PolicyRule
+from apiserver.request import Authorizer, Decision, RequestInfo, RuleSource, User
 
 NODES_GROUP = "system:nodes"
 USER_PREFIX = "system:node:"
@@ -49,6 +50,10 @@ class NodeAuthorizer:
             if pod.spec.node_name == name and wanted in references(pod):
                 return Decision(True)
         return Decision(False, f"no relationship found between node '{name}' and this object")
+
+    def rules_of(self, user: User, namespace: str = "") -> list[PolicyRule]:
+        """Return the rules that `then` knows of; what a node may do beside them depends on its pods."""
+        return self._then.rules_of(user, namespace) if isinstance(self._then, RuleSource) else []
 
 
 def references(pod: Pod) -> Iterator[tuple[str, str]]:

@@ -200,8 +200,18 @@ class TokenAuthenticator:
         """
         if not credentials.token:
             return None
+        user, _ = await self.review(credentials.token, ())
+        return user
+
+    async def review(self, token: str, audiences: Sequence[str]) -> tuple[User, tuple[str, ...]]:
+        """Return a token's user, and for which of `audiences` (empty: this server's) it was made.
+
+        Raises:
+            Unauthorized: it is forged, expired, for others, or outlived its account or pod; the log says which.
+        """
+        wanted = tuple(audiences) or self._issuer.audiences
         try:
-            claims = self.verify(credentials.token, self._issuer.audiences)
+            claims = self.verify(token, wanted)
             await self._check_alive(claims)
         except (jwt.PyJWTError, _Revoked) as error:
             log.info("token refused", extra={"why": str(error)})
@@ -213,7 +223,8 @@ class TokenAuthenticator:
             extra[NODE_NAME_EXTRA] = (claims.node.name,)
             if claims.node.uid:
                 extra[NODE_UID_EXTRA] = (claims.node.uid,)
-        return User(claims.username, claims.account.uid, groups_of(claims.namespace), extra)
+        user = User(claims.username, claims.account.uid, groups_of(claims.namespace), extra)
+        return user, tuple(audience for audience in wanted if audience in claims.audiences)
 
     def verify(self, token: str, audiences: Sequence[str]) -> Claims:
         """Return the claims of a token that our key signed, that is in date and for one of `audiences`.

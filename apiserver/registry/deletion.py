@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from api import timestamps
-from api.errors import BadRequest
 from api.meta import DeleteOptions
 from api.resource import Resource
+from apiserver.registry.failures import invalid_options
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
@@ -45,9 +45,10 @@ def decide_delete(resource: Resource[Any], obj: Any, options: DeleteOptions, now
     """Say what deleting `obj` (a private copy, changed here) writes.
 
     Raises:
-        BadRequest: the options contradict each other.
+        Invalid: the options contradict each other.
     """
     metadata = obj.metadata
+    resource.prepare_for_delete(obj)
     before = (list(metadata.finalizers), metadata.deletion_timestamp, metadata.deletion_grace_period_seconds)
     metadata.finalizers = _finalizers(metadata.finalizers, options)
     grace_s = _grace_period_s(resource, obj, options)
@@ -84,13 +85,13 @@ def check_options(options: DeleteOptions) -> None:
     """Refuse options that contradict each other or name no policy."""
     policy = options.propagation_policy
     if policy is not None and options.orphan_dependents is not None:
-        raise BadRequest("orphanDependents and deletionPropagation cannot be both set")
+        why = f'Invalid value: "{policy}": orphanDependents and deletionPropagation cannot be both set'
+        raise invalid_options("DeleteOptions", "propagationPolicy", "FieldValueInvalid", why)
     if policy not in (None, "Background", "Foreground", "Orphan"):
-        raise BadRequest(
-            f'propagationPolicy: Unsupported value: "{policy}": supported values: "Background", "Foreground", "Orphan"'
-        )
+        why = f'Unsupported value: "{policy}": supported values: "Foreground", "Background", "Orphan", "nil"'
+        raise invalid_options("DeleteOptions", "propagationPolicy", "FieldValueNotSupported", why)
     if (options.grace_period_seconds or 0) < 0:
-        raise BadRequest("gracePeriodSeconds: must be greater than or equal to 0")
+        options.grace_period_seconds = 1  # as upstream has it
 
 
 def _finalizers(present: list[str], options: DeleteOptions) -> list[str]:

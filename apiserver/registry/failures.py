@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.errors import AlreadyExists, BadRequest, Conflict, Expired, MethodNotAllowed, NotFound
+from api.errors import AlreadyExists, BadRequest, Cause, Conflict, Expired, Invalid, MethodNotAllowed, NotFound, Timeout
 from api.resource import Resource
 
 
@@ -44,12 +44,35 @@ def too_old(revision: int, oldest: int) -> Expired:
     return Expired(f"too old resource version: {revision} ({oldest})")
 
 
-def continue_expired() -> Expired:
-    """Return the error for the next page of a list whose revision is compacted."""
+def list_too_old() -> Expired:
+    """Return the error for a list at a revision that is compacted."""
+    return Expired("The resourceVersion for the provided list is too old.")
+
+
+def continue_expired(token: str) -> Expired:
+    """Return the error for the next page of a list whose revision is compacted; `token` goes on at the present one."""
     return Expired(
         "The provided continue parameter is too old to display a consistent list result. You can start a new list "
-        "without the continue parameter."
+        "without the continue parameter, or use the continue token in this response to retrieve the remainder of the "
+        "results. Continuing with the provided token results in an inconsistent list - objects that were created, "
+        "modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+        continue_token=token,
     )
+
+
+def too_large(revision: int, current: int) -> Timeout:
+    """Return the error for a resourceVersion from the future; clients wait a second and try again."""
+    return Timeout(
+        f"Timeout: Too large resource version: {revision}, current: {current}",
+        causes=[Cause("ResourceVersionTooLarge", "Too large resource version")],
+        retry_after_s=1,
+    )
+
+
+def invalid_options(kind: str, field: str, reason: str, message: str) -> Invalid:
+    """Return the error for an option of a request that breaks a rule; `kind` is the options', such as PatchOptions."""
+    text = f'{kind}.meta.k8s.io "" is invalid: {field}: {message}'
+    return Invalid(text, group="meta.k8s.io", kind=kind, causes=[Cause(reason, message, field)])
 
 
 def bad_resource_version(text: str) -> BadRequest:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Iterator
 from random import Random
 from typing import Any
 
 from api.discover import RESOURCES
+from api.errors import Expired
 from api.lister import Lister
 from api.resource import ObjectKey, Resource
-from apiserver.registry.codec import relative_key
+from apiserver.registry.codec import Codec, relative_key
+from apiserver.registry.failures import no_such_resource
+from apiserver.registry.kinds import Kinds
 from apiserver.registry.revision_reader import RevisionReader
 from apiserver.registry.selection import Selection, select
 from apiserver.registry.storage import Registry
@@ -25,19 +29,39 @@ class Registries:
     def __init__(
         self, store: Store, clock: Clock, random: Random, resources: Iterable[Resource[Any]] = RESOURCES
     ) -> None:
-        revisions = RevisionReader(store)
-        self._registries = {
-            resource: Registry(resource, store, clock, random, revisions)
-            for resource in resources
-            if "get" in resource.verbs
-        }
+        self._revisions = RevisionReader(store)
+        self._store, self._clock, self._random = store, clock, random
+        resources = tuple(resources)
+        self.kinds = Kinds(resources)
+        self._registries = {resource: self._make(resource) for resource in resources if "get" in resource.verbs}
+        self._custom: dict[Resource[Any], asyncio.Task[None]] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+
+    def _make(self, resource: Resource[Any], codec: Codec | None = None) -> Registry:
+        return Registry(resource, self._store, self._clock, self._random, self._revisions, codec)
 
     def __iter__(self) -> Iterator[Registry]:
-        return iter(self._registries.values())
+        """Yield the registries of built-in kinds."""
+        return (registry for resource, registry in self._registries.items() if resource not in self._custom)
+
+    def add(self, resource: Resource[Any], codec: Codec) -> None:
+        """Begin to keep the objects of a custom kind, or of another version of one. `run` must be running."""
+        assert self._tasks is not None
+        registry = self._registries[resource] = self._make(resource, codec)
+        self._custom[resource] = self._tasks.create_task(_keep(registry), name=f"cache {resource}")
+
+    def remove(self, resource: Resource[Any]) -> None:
+        """Forget a custom kind; its watchers have to ask anew."""
+        self._custom.pop(resource).cancel()
+        registry = self._registries.pop(resource)
+        registry.cache.end(Expired(f"the definition of {resource} has changed"))
 
     def of(self, resource: Resource[Any]) -> Registry:
         """Return the registry of a stored kind."""
-        return self._registries[resource]
+        found = self._registries.get(resource)
+        if found is None:
+            raise no_such_resource()  # A custom kind that went away while it was asked for.
+        return found
 
     def lister(self, resource: Resource[Any]) -> Lister[Any]:
         """Return a view of a kind's cache. Its objects are shared: never change one."""
@@ -71,8 +95,15 @@ class Registries:
     async def run(self) -> None:
         """Keep every cache until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             for registry in self:
                 tasks.create_task(registry.cache.run(), name=f"cache {registry.resource}")
+
+
+async def _keep(registry: Registry) -> None:
+    """Keep a custom kind's cache; that it was given up is no failure of the rest."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await registry.cache.run()
 
 
 class CacheLister:

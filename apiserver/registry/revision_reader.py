@@ -16,6 +16,13 @@ class RevisionReader:
         self._store = store
         self._running: asyncio.Task[int] | None = None
         self._next: asyncio.Task[int] | None = None
+        self._trusts_progress: bool | None = None
+
+    async def trusts_progress(self) -> bool:
+        """Whether the store's watches say truly how far they are; older etcd may be ahead of its own events."""
+        if self._trusts_progress is None:
+            self._trusts_progress = (await self._store.status()).has_trusted_progress
+        return self._trusts_progress
 
     async def read(self) -> int:
         """Return a revision not before any write that ended before this call; raises Unavailable."""

@@ -11,19 +11,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from api import names, timestamps
-from api.errors import ApiError, Expired, RequestEntityTooLarge, ServiceUnavailable
+from api.errors import ApiError, RequestEntityTooLarge, ServiceUnavailable
 from api.resource import Resource
 from apiserver.registry.codec import Codec, Stored, relative_key, storage_prefix
 from apiserver.registry.deletion import Keep, Put, Remove, Write, is_releasable
-from apiserver.registry.failures import already_exists, continue_expired, not_found
+from apiserver.registry.failures import already_exists, not_found, too_large
 from apiserver.registry.revision_reader import RevisionReader
 from apiserver.registry.selection import Selection
 from apiserver.registry.watch_cache import WatchCache
 from component.clock import Clock
-from store.client import Compacted, Conflict, FutureRevision, Refused, Store, Unavailable, prefix_end
+from store.client import Conflict, FutureRevision, Refused, Store, Unavailable, prefix_end
 
 OBJECT_BYTES_MAX: Final = 1536 * 1024
 """Largest object stored, as etcd's default request limit has it."""
@@ -34,14 +34,31 @@ Decide = Callable[[Stored], Awaitable[Write]]
 """From the object as stored to what is to be written; may be asked again with a newer one. Raises to refuse."""
 
 
+class Page(NamedTuple):
+    """Some of the objects that match, as they were at one revision."""
+
+    items: list[Stored]
+    revision: int
+    has_more: bool
+    """Whether there may be more behind the last."""
+    remaining: int | None
+    """How many keys follow, where nothing but the namespace was selected by."""
+
+
 class Registry:
     """The objects of one kind."""
 
     def __init__(
-        self, resource: Resource[Any], store: Store, clock: Clock, random: Random, revisions: RevisionReader
+        self,
+        resource: Resource[Any],
+        store: Store,
+        clock: Clock,
+        random: Random,
+        revisions: RevisionReader,
+        codec: Codec | None = None,
     ) -> None:
         self.resource = resource
-        self.codec = Codec(resource)
+        self.codec = codec or Codec(resource)
         self.cache = WatchCache(self.codec, store, clock, revisions)
         self._store = store
         self._clock = clock
@@ -65,13 +82,15 @@ class Registry:
         return found
 
     async def create(self, obj: Any, *, has_generated_name: bool = False, dry_run: bool = False) -> Stored:
-        """Store a new object, as it is but for a uid and creationTimestamp; a generated name that is taken is replaced.
+        """Store a new object, as it is but for creationTimestamp and, where it has none yet, a uid.
+
+        A generated name that is taken is replaced.
 
         Raises:
             AlreadyExists: the name is taken.
         """
         metadata = obj.metadata
-        metadata.uid = str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+        metadata.uid = metadata.uid or self.generate_uid()
         metadata.creation_timestamp = timestamps.render(self._clock.now())
         metadata.deletion_timestamp = ""
         metadata.deletion_grace_period_seconds = None
@@ -84,8 +103,8 @@ class Registry:
                 if dry_run:
                     if await self._read(key) is not None:
                         raise already_exists(self.resource, metadata.name)
-                    return Stored(self.codec, key, value, 0)
-                revision = await self._store.put_if(self._prefix + key.encode(), value, 0)
+                    return Stored(self.codec, key, self.codec.served(value), 0)
+                revision = await self._store.put_if(self._prefix + key.encode(), await self._converted(value), 0)
             except Conflict:
                 attempts -= 1
                 if not attempts:
@@ -95,6 +114,10 @@ class Registry:
             except (Unavailable, Refused) as error:
                 raise _store_failed(error) from error
             return Stored(self.codec, key, self.codec.splice(value, revision), revision)
+
+    def generate_uid(self) -> str:
+        """Return a uid for a new object."""
+        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 
     def generate_name(self, base: str) -> str:
         """Return a name for `metadata.generateName`."""
@@ -144,31 +167,27 @@ class Registry:
                 if isinstance(write, Remove):
                     revision = await self._store.delete_if(store_key, current.revision)
                 else:
-                    revision = await self._store.put_if(store_key, value, current.revision)
+                    revision = await self._store.put_if(store_key, await self._converted(value), current.revision)
             except Conflict as conflict:
-                current, is_fresh = self._stored(key, conflict.current), True
+                current, is_fresh = await self._stored(key, conflict.current), True
                 continue
             except (Unavailable, Refused) as error:
                 raise _store_failed(error) from error
             stored = Stored(self.codec, key, self.codec.splice(value, revision), revision)
             return stored, isinstance(write, Remove)
 
-    async def read_page(
-        self, selection: Selection, *, revision: int, after: str = "", limit: int = 0
-    ) -> tuple[list[Stored], bool]:
+    async def read_page(self, selection: Selection, *, revision: int = 0, after: str = "", limit: int = 0) -> Page:
         """Return objects as they were at `revision`, from the store: those that match, in key order.
 
         Args:
             selection: what to look for.
-            revision: where in history.
+            revision: where in history; 0 for the present.
             after: only keys behind this one.
             limit: at most so many; 0 for all.
 
-        Returns:
-            The objects, and whether there may be more.
-
         Raises:
-            Expired: the revision is compacted.
+            Compacted: the revision is forgotten.
+            Timeout: it is from the future.
         """
         prefix = self._prefix + (selection.namespace.encode() + b"/" if selection.namespace else b"")
         start = self._prefix + after.encode() + b"\0" if after else prefix
@@ -176,21 +195,22 @@ class Registry:
         while True:
             try:
                 page = await self._store.range(start, prefix_end(prefix), limit=limit or _PAGE, revision=revision)
-            except Compacted:
-                raise (continue_expired() if after else Expired(f"too old resource version: {revision}")) from None
-            except FutureRevision as error:
-                raise Expired(f"resource version {revision} is in the future: {error}") from None
+            except FutureRevision:
+                raise too_large(revision, self.cache.revision) from None
             except (Unavailable, Refused) as error:
                 raise _store_failed(error) from error
+            revision = revision or page.revision
             for index, kv in enumerate(page.kvs):
-                stored = self._stored(kv.key[len(self._prefix) :].decode(), kv)
+                stored = await self._stored(kv.key[len(self._prefix) :].decode(), kv)
                 assert stored is not None
                 if selection.matches(stored):
                     found.append(stored)
                     if limit and len(found) == limit:
-                        return found, page.more or index + 1 < len(page.kvs)
+                        left = page.count - index - 1
+                        remaining = None if selection.is_filtering else left
+                        return Page(found, revision, left > 0, remaining)
             if not page.more:
-                return found, False
+                return Page(found, revision, False, None)
             start = page.kvs[-1].key + b"\0"
 
     async def _read(self, key: str) -> Stored | None:
@@ -198,12 +218,20 @@ class Registry:
             result = await self._store.range(self._prefix + key.encode())
         except (Unavailable, Refused) as error:
             raise _store_failed(error) from error
-        return self._stored(key, result.kvs[0]) if result.kvs else None
+        return await self._stored(key, result.kvs[0]) if result.kvs else None
 
-    def _stored(self, key: str, kv: Any) -> Stored | None:
+    async def _stored(self, key: str, kv: Any) -> Stored | None:
         if kv is None:
             return None
-        return Stored(self.codec, key, self.codec.splice(kv.value, kv.mod_revision), kv.mod_revision)
+        value = kv.value
+        if self.codec.is_asynchronous:
+            value = (await self.codec.from_store([value]))[0]
+            if isinstance(value, ApiError):
+                raise value
+        return Stored(self.codec, key, self.codec.splice(value, kv.mod_revision), kv.mod_revision)
+
+    async def _converted(self, value: bytes) -> bytes:
+        return await self.codec.to_store(value) if self.codec.is_asynchronous else value
 
     def _encode(self, obj: Any) -> bytes:
         value = self.codec.encode(obj)

@@ -17,10 +17,10 @@ from typing import Any
 import msgspec
 from sortedcontainers import SortedDict
 
-from api.errors import Expired, Timeout
+from api.errors import ApiError, Expired, ServiceUnavailable, Timeout
 from api.resource import Resource
 from apiserver.registry.codec import Codec, Stored, storage_prefix
-from apiserver.registry.failures import too_old
+from apiserver.registry.failures import too_large, too_old
 from apiserver.registry.fanout import Change, Delivery, Fanout, Watcher
 from apiserver.registry.revision_reader import RevisionReader
 from apiserver.registry.selection import Selection
@@ -35,6 +35,7 @@ CATCH_UP_TIMEOUT_S = 3.0
 """How long a list or watch waits for the cache to reach a revision before giving up (upstream: 3 s)."""
 BOOKMARK_INTERVAL_S = 30.0
 """Watchers that want bookmarks hear of the revision this often (the API promises about once a minute)."""
+_HISTORY_TIMEOUT_S = 10.0
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -54,11 +55,14 @@ class WatchCache:
         """Every change after this revision is in the ring."""
         self._fanout = Fanout()
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._remembering = asyncio.Lock()
         self._store_watch: Watch | None = None
         self.revision = 0
         """Every change up to and including this revision is in the cache."""
         self.changed_at = 0
         """The revision of the latest change of this kind: while it stays, so do the objects."""
+        self.failure: ApiError | None = None
+        """Why the objects cannot be had in this version at present."""
         self._ready = asyncio.Event()
 
     @property
@@ -77,7 +81,9 @@ class WatchCache:
         return self._fanout.watcher_count
 
     async def wait_ready(self) -> None:
-        """Return once the cache has been filled."""
+        """Return once the cache has been filled; raises what keeps it from that, or from following."""
+        if self.failure is not None:
+            raise self.failure
         await self._ready.wait()
 
     # Reading
@@ -104,11 +110,20 @@ class WatchCache:
         return [stored for stored in objects if selection.matches(stored)]
 
     async def catch_up(self) -> int:
-        """Return once the cache holds everything written before this call; returns its revision."""
+        """Return once the cache holds everything written before this call; returns its revision.
+
+        Over a store whose progress can't be trusted, it returns at once: a list then reads the store itself.
+        """
         await self.wait_ready()
+        if not await self.trusts_progress():
+            return self.revision
         wanted = await self._revisions.read()
         await self.wait_until(wanted)
         return self.revision
+
+    async def trusts_progress(self) -> bool:
+        """Whether the cache can tell that it has reached the store's present revision."""
+        return await self._revisions.trusts_progress()
 
     async def wait_until(self, revision: int) -> None:
         """Return once the cache has reached `revision`.
@@ -124,14 +139,13 @@ class WatchCache:
         try:
             async with asyncio.timeout(CATCH_UP_TIMEOUT_S):
                 watch = self._store_watch
-                if watch is not None:
+                if watch is not None and await self.trusts_progress():
                     # A watch that is breaking can't be asked; the one after it starts beyond `revision`.
                     with contextlib.suppress(Unavailable):
                         await watch.request_progress()
                 await waiter
         except TimeoutError:
-            message = f"Too large resource version: {revision}, current: {self.revision}"
-            raise Timeout(message, retry_after_s=1) from None
+            raise too_large(revision, self.revision) from None
         finally:
             self._waiters = [entry for entry in self._waiters if entry[1] is not waiter]
 
@@ -169,10 +183,66 @@ class WatchCache:
                 backlog.append(Delivery("BOOKMARK", None, self.revision, ends_initial=True))
         elif revision:
             if revision < self._oldest:
-                raise too_old(revision, self._oldest)
+                await self._remember(revision)
             told = (change.told_to(selection) for change in self._since(revision))
             backlog = [delivery for delivery in told if delivery is not None]
         return self._fanout.watch(selection, backlog, revision=start, with_bookmarks=with_bookmarks)
+
+    async def _remember(self, revision: int) -> None:
+        """Put the changes after `revision` back in front of the ring, from the store's history.
+
+        Many watchers come back at once after a restart, from about the same place: the first reads for all.
+
+        Raises:
+            Expired: they are compacted, or too many to be held.
+        """
+        async with self._remembering:
+            oldest = self._oldest
+            if revision >= oldest:
+                return
+            try:
+                async with asyncio.timeout(_HISTORY_TIMEOUT_S):
+                    changes = await self._read_history(revision, oldest)
+            except (Compacted, TimeoutError):
+                raise too_old(revision, oldest) from None
+            except (Unavailable, Refused) as error:
+                raise ServiceUnavailable(f"the store does not tell its history: {error}", retry_after_s=1) from None
+            if oldest != self._oldest:  # The ring has moved on, or begun anew, while the store was read.
+                raise too_old(revision, self._oldest)
+            self._ring.extendleft(reversed(changes))
+            self._ring_bytes += sum(change.size_bytes for change in changes)
+            self._oldest = revision
+
+    async def _read_history(self, after: int, until: int) -> list[Change]:
+        """Return the changes after one revision up to another; raises TimeoutError where that is not to be had."""
+        if not await self.trusts_progress():
+            raise TimeoutError
+        found: list[Change] = []
+        size_bytes = 0
+        async with self._store.watch(self._prefix, after + 1, prev_kv=True) as watch:
+            await watch.request_progress()
+            async for batch in watch:
+                events = [event for event in batch.events if event.kv.mod_revision <= until]
+                values = await self._converted([None if event.is_delete else event.kv.value for event in events])
+                before = await self._converted([event.prev_kv.value if event.prev_kv else None for event in events])
+                for event, value, was_value in zip(events, values, before, strict=True):
+                    kv, prev = event.kv, event.prev_kv
+                    was = self._stored(kv.key, was_value, prev.mod_revision) if prev and was_value else None
+                    now = self._stored(kv.key, value, kv.mod_revision) if value is not None else None
+                    if was is not None or now is not None:
+                        found.append(Change(kv.key[len(self._prefix) :].decode(), kv.mod_revision, was, now))
+                        size_bytes += found[-1].size_bytes
+                if batch.revision >= until:
+                    return found
+                if len(found) > RING_CHANGES_MAX or size_bytes > RING_BYTES_MAX:
+                    raise TimeoutError
+                if not batch.events:
+                    await watch.request_progress()
+        raise Unavailable("the store ended the watch")
+
+    def end(self, error: ApiError) -> None:
+        """End every watch, because this cache is given up."""
+        self._fanout.fail_all(error)
 
     def _since(self, revision: int) -> list[Change]:
         found: list[Change] = []
@@ -204,9 +274,11 @@ class WatchCache:
                     async for batch in watch:
                         failures = 0
                         if batch.events:
-                            for event in batch.events:
-                                self._apply(event.kv.key, None if event.is_delete else event.kv.value,
-                                            event.kv.mod_revision)  # fmt: skip
+                            values = await self._converted(
+                                [None if event.is_delete else event.kv.value for event in batch.events]
+                            )
+                            for event, value in zip(batch.events, values, strict=True):
+                                self._apply(event.kv.key, value, event.kv.mod_revision)
                         self._advance(batch.revision)
                         self._fanout.flush()
             except Compacted:
@@ -214,6 +286,9 @@ class WatchCache:
                     "the store has compacted what comes next: listing anew", extra={"kind": self._codec.resource}
                 )
                 is_stale = True
+            except ApiError as error:
+                # The objects are there, but cannot be had in this version: whoever asks is told why.
+                self.failure, is_stale = error, True
             except (Unavailable, Refused) as error:
                 log.log(logging.WARNING if failures else logging.INFO, "the store's watch broke",
                         extra={"kind": self._codec.resource, "error": error})  # fmt: skip
@@ -225,8 +300,10 @@ class WatchCache:
     async def _list(self) -> None:
         result = await self._store.range(self._prefix, prefix_end(self._prefix))
         objects = {}
-        for kv in result.kvs:
-            stored = self._stored(kv.key, kv.value, kv.mod_revision)
+        values = await self._converted([kv.value for kv in result.kvs])
+        for kv, value in zip(result.kvs, values, strict=True):
+            assert value is not None
+            stored = self._stored(kv.key, value, kv.mod_revision)
             if stored is not None:
                 objects[stored.key] = stored
         assert result.revision >= self.revision, "the store went backwards"
@@ -238,6 +315,19 @@ class WatchCache:
         self._fanout.fail_all(Expired("The resourceVersion for the provided watch is too old."))
         self._advance(result.revision)
         self._ready.set()
+
+    async def _converted(self, values: list[bytes | None]) -> list[bytes | None]:
+        if not self._codec.is_asynchronous:
+            return values
+        converted = iter(await self._codec.from_store([value for value in values if value is not None]))
+        found: list[bytes | None] = []
+        for value in values:
+            made = None if value is None else next(converted)
+            if isinstance(made, ApiError):
+                raise made
+            found.append(made)
+        self.failure = None
+        return found
 
     def _apply(self, store_key: bytes, value: bytes | None, revision: int) -> None:
         key = store_key[len(self._prefix) :].decode()

@@ -15,9 +15,11 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import REGISTRY, generate_latest
 
+from api.discover import RESOURCES
 from api.errors import MethodNotAllowed
 from apiserver import discovery, openapi, openapi_protobuf
 from apiserver.registry.failures import no_such_resource
+from apiserver.registry.kinds import Kinds
 
 GIT_VERSION: Final = "v1.32.0+steersman"
 """The API that clients may expect here: they choose their own behaviour by it."""
@@ -41,10 +43,14 @@ class Documents:
     Args:
         server_address: where clients find this server, `HOST:PORT`.
         extra: further documents by path, such as OpenID discovery; called at each request.
+        kinds: what is served; just the built-in kinds without it.
     """
 
-    def __init__(self, server_address: str, extra: Mapping[str, Callable[[], Any]] | None = None) -> None:
+    def __init__(
+        self, server_address: str, extra: Mapping[str, Callable[[], Any]] | None = None, kinds: Kinds | None = None
+    ) -> None:
         self._server_address = server_address
+        self._kinds = kinds or Kinds(RESOURCES)
         self._extra = extra or {}
 
     def find(self, method: str, path: str, query: Mapping[str, str], accept: str) -> Document:
@@ -71,31 +77,31 @@ class Documents:
             case ["api"] | ["apis"]:
                 return self._groups(path == "/api", accept)
             case ["api", version]:
-                return _json(discovery.resource_list("", version))
+                return _json(discovery.resource_list("", version, self._kinds.all))
             case ["apis", group]:
-                return _json(discovery.group(group))
+                return _json(discovery.group(group, self._kinds.all))
             case ["apis", group, version]:
-                return _json(discovery.resource_list(group, version))
+                return _json(discovery.resource_list(group, version, self._kinds.all))
             case ["openapi", "v3"]:
-                index = openapi.index()
+                index = openapi.index(self._kinds)
                 return Document(index.json, etag=index.hash)
             case ["openapi", "v3", *rest]:
-                return _openapi("/".join(rest), query)
+                return _openapi(self._kinds, "/".join(rest), query)
             case ["openapi", "v2"]:
-                return _openapi_v2(accept)
+                return _openapi_v2(self._kinds, accept)
         extra = self._extra.get(path)
         return _json(extra()) if extra is not None else None
 
     def _groups(self, is_core: bool, accept: str) -> Document:
         version = discovery.aggregated_version(accept)
         if version is not None:
-            body, etag = _aggregated(is_core, version)
+            body, etag = _aggregated(is_core, version, self._kinds.all)
             return Document(body, discovery.AGGREGATED_MEDIA[version], etag, {"Vary": "Accept"})
-        legacy = discovery.core_versions(self._server_address) if is_core else discovery.group_list()
+        legacy = discovery.core_versions(self._server_address) if is_core else discovery.group_list(self._kinds.all)
         return Document(msgspec.json.encode(legacy), headers={"Vary": "Accept"})
 
     def _paths(self) -> list[str]:
-        groups = [group["name"] for group in discovery.group_list()["groups"]]
+        groups = [group["name"] for group in discovery.group_list(self._kinds.all)["groups"]]
         fixed = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3"]
         fixed += ["/readyz", "/version", *self._extra]
         return sorted([*fixed, *(f"/apis/{group}" for group in groups)])
@@ -105,8 +111,8 @@ def _json(value: Any) -> Document | None:
     return None if value is None else Document(msgspec.json.encode(value))
 
 
-def _openapi(path: str, query: Mapping[str, str]) -> Document | None:
-    document = openapi.documents().get(path)
+def _openapi(kinds: Kinds, path: str, query: Mapping[str, str]) -> Document | None:
+    document = openapi.documents(kinds).get(path)
     if document is None:
         return None
     headers: dict[str, str] = {}
@@ -116,11 +122,11 @@ def _openapi(path: str, query: Mapping[str, str]) -> Document | None:
     return Document(document.json, etag=document.hash, headers=headers)
 
 
-def _openapi_v2(accept: str) -> Document:
+def _openapi_v2(kinds: Kinds, accept: str) -> Document:
     if openapi_protobuf.MEDIA_TYPE in accept:
-        document = openapi.document_v2_protobuf()
+        document = openapi.document_v2_protobuf(kinds)
         return Document(document.json, "application/octet-stream", document.hash, {"Vary": "Accept"})
-    document = openapi.document_v2()
+    document = openapi.document_v2(kinds)
     return Document(document.json, etag=document.hash, headers={"Vary": "Accept"})
 
 
@@ -128,9 +134,9 @@ def _far_future() -> str:
     return email.utils.formatdate(time.time() + _FAR_FUTURE_S, usegmt=True)
 
 
-@functools.cache
-def _aggregated(is_core: bool, version: discovery.AggregatedVersion) -> tuple[bytes, str]:
-    body = msgspec.json.encode(discovery.aggregated(core=is_core, version=version))
+@functools.lru_cache(maxsize=16)
+def _aggregated(is_core: bool, version: discovery.AggregatedVersion, kinds: discovery.Kinds) -> tuple[bytes, str]:
+    body = msgspec.json.encode(discovery.aggregated(core=is_core, version=version, kinds=kinds))
     return body, hashlib.sha512(body).hexdigest().upper()
 
 

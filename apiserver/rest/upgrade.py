@@ -2,8 +2,8 @@
 
 The head of the request goes through the same chain as every other (who, may they, which pod); then a connection to
 the kubelet is opened with the apiserver's own certificate and asked for the same upgrade, and from its 101 on the two
-are joined. Kubelets and containerd speak SPDY/3.1 and WebSockets up to v4: newer ways that kubectl tries first are
-refused with 400, which makes it come again with SPDY.
+are joined. Which protocol is translated to which is the kubelet's affair (`kubelet.streaming`): nodes share that work,
+and this process copies bytes. What no kubelet knows is refused with 400, which makes kubectl come again with SPDY.
 """
 
 from __future__ import annotations

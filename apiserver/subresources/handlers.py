@@ -6,16 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.errors import BadRequest
-from apiserver.auth.tokens import TokenIssuer
-from apiserver.request import Authorizer, Call, SubresourceHandler
-from apiserver.subresources.access_review import AccessReviewHandler
+from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
+from apiserver.request import Authorizer, Call, RuleSource, SubresourceHandler
 from apiserver.subresources.log import LogHandler
 from apiserver.subresources.node_proxy import Kubelets
+from apiserver.subresources.reviews import (
+    AccessReviewHandler,
+    RulesReviewHandler,
+    SelfReviewHandler,
+    SubjectAccessReviewHandler,
+    TokenReviewHandler,
+)
 from apiserver.subresources.streaming import SUBRESOURCES
 from apiserver.subresources.token import TokenHandler
 from apiserver.verbs.context import Context
 
-_REVIEWS = "authorization.k8s.io"
+_AUTHORIZATION = "authorization.k8s.io"
+_AUTHENTICATION = "authentication.k8s.io"
 
 
 def build(
@@ -23,10 +30,19 @@ def build(
 ) -> Mapping[tuple[str, str, str, str], SubresourceHandler]:
     """Return the handlers: tokens where there is an issuer, logs and streams where there are kubelets to ask."""
     handlers: dict[tuple[str, str, str, str], Any] = {
-        (_REVIEWS, "selfsubjectaccessreviews", "", "create"): AccessReviewHandler(authorizer),
+        (_AUTHORIZATION, "selfsubjectaccessreviews", "", "create"): AccessReviewHandler(authorizer),
+        (_AUTHORIZATION, "subjectaccessreviews", "", "create"): SubjectAccessReviewHandler(authorizer, is_local=False),
+        (_AUTHORIZATION, "localsubjectaccessreviews", "", "create"): SubjectAccessReviewHandler(
+            authorizer, is_local=True
+        ),
+        (_AUTHENTICATION, "selfsubjectreviews", "", "create"): SelfReviewHandler(context.clock),
     }
+    if isinstance(authorizer, RuleSource):
+        handlers[_AUTHORIZATION, "selfsubjectrulesreviews", "", "create"] = RulesReviewHandler(authorizer)
     read = context.registries.read
     if issuer is not None:
+        tokens = TokenAuthenticator(issuer, read, context.clock)
+        handlers[_AUTHENTICATION, "tokenreviews", "", "create"] = TokenReviewHandler(tokens)
         token = TokenHandler(issuer, read, context.admission, context.clock, context.random)
         handlers["", "serviceaccounts", "token", "create"] = token
     if kubelets is not None:

@@ -13,8 +13,9 @@ import msgspec
 from api import serde, validation
 from api.autoscaling import scale
 from api.autoscaling.scale import Scale, ScaleSpec, ScaleStatus
+from api.custom import is_custom, set_value_at, value_at
 from api.errors import Conflict
-from api.meta import ObjectMeta
+from api.meta import LabelSelector, ObjectMeta
 from api.resource import Resource
 from api.selectors import of_label_selector
 from apiserver.registry import failures
@@ -59,7 +60,7 @@ async def patch_scale(context: Context, call: Call) -> Answer:
 
 
 def scale_of(obj: Any) -> Scale:
-    """Return the Scale that shows `obj`, a Deployment or ReplicaSet."""
+    """Return the Scale that shows `obj`: a Deployment, a ReplicaSet, a custom object whose definition says where."""
     metadata = obj.metadata
     return Scale(
         metadata=ObjectMeta(
@@ -69,9 +70,40 @@ def scale_of(obj: Any) -> Scale:
             resource_version=metadata.resource_version,
             creation_timestamp=metadata.creation_timestamp,
         ),
-        spec=ScaleSpec(replicas=obj.spec.replicas or 0),
-        status=ScaleStatus(replicas=obj.status.replicas, selector=str(of_label_selector(obj.spec.selector))),
+        spec=ScaleSpec(replicas=_replicas(obj)),
+        status=_status(obj),
     )
+
+
+def _replicas(obj: Any) -> int:
+    if not is_custom(type(obj)):
+        return obj.spec.replicas or 0
+    return _number(value_at(obj.content, obj.shape.scale.spec_replicas))
+
+
+def _status(obj: Any) -> ScaleStatus:
+    if not is_custom(type(obj)):
+        selector = obj.spec.selector
+        if isinstance(selector, dict):  # A ReplicationController's, from before there were LabelSelectors.
+            selector = LabelSelector(match_labels=selector)
+        return ScaleStatus(replicas=obj.status.replicas, selector=str(of_label_selector(selector)))
+    paths = obj.shape.scale
+    selector = value_at(obj.content, paths.selector) if paths.selector is not None else None
+    return ScaleStatus(
+        replicas=_number(value_at(obj.content, paths.status_replicas)),
+        selector=selector if isinstance(selector, str) else "",
+    )
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _set_replicas(obj: Any, replicas: int) -> None:
+    if is_custom(type(obj)):
+        set_value_at(obj.content, obj.shape.scale.spec_replicas, replicas)
+    else:
+        obj.spec.replicas = replicas
 
 
 async def _write(context: Context, call: Call, wanted_scale: Any) -> Answer:
@@ -82,7 +114,7 @@ async def _write(context: Context, call: Call, wanted_scale: Any) -> Answer:
         asked: Scale = wanted_scale(obj)
         writing.check_name(call, asked)
         _check(resource, asked, obj)
-        obj.spec.replicas = asked.spec.replicas
+        _set_replicas(obj, asked.spec.replicas)
         return obj
 
     answer = await replace(context, call, registry, resource, wanted)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from api.resource import Resource
 from apiserver.request import Answer, Call
 from apiserver.verbs import patch as patch_verb
@@ -37,6 +35,6 @@ def _prepare(resource: Resource[Any]) -> Prepare:
 
 def keep_all_but_status(new: Any, old: Any) -> None:
     """Put back in `new` everything but its status."""
-    for declared in msgspec.structs.fields(type(new)):
-        if declared.name != "status":
-            setattr(new, declared.name, getattr(old, declared.name))
+    for name in new.__struct_fields__:
+        if name != "status":
+            setattr(new, name, getattr(old, name))

@@ -25,12 +25,18 @@ BEARER_PROTOCOL: Final = "base64url.bearer.authorization.k8s.io."
 
 _STREAMS: Final = (("stdin", "input"), ("stdout", "output"), ("stderr", "error"))
 _WEBSOCKET_EXEC: Final = (
+    "v5.channel.k8s.io",
     "v4.channel.k8s.io",
     "v4.base64.channel.k8s.io",
     "channel.k8s.io",
     "base64.channel.k8s.io",
 )
-_WEBSOCKET_PORTFORWARD: Final = ("v4.channel.k8s.io", "v4.base64.channel.k8s.io", "portforward.k8s.io")
+_WEBSOCKET_PORTFORWARD: Final = (
+    "SPDY/3.1+portforward.k8s.io",
+    "v4.channel.k8s.io",
+    "v4.base64.channel.k8s.io",
+    "portforward.k8s.io",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +97,8 @@ def _is_true(values: Sequence[str]) -> bool:
 def choose_subprotocols(offered: Sequence[str], subresource: str) -> list[str]:
     """Return which of the WebSocket subprotocols a client offers can be relayed, in its order.
 
-    Kubelets and containerd behind them speak up to v4. A client that offers nothing gets the first, unnamed version.
+    Kubelets speak these, or translate them for the runtime behind them. A client that offers nothing gets the first,
+    unnamed version.
 
     Raises:
         BadRequest: none of them; kubectl then comes again with SPDY/3.1 (KEP-4006).

@@ -11,7 +11,7 @@ from api.resource import Resource
 from apiserver.registry.failures import no_such_resource
 from apiserver.registry.registries import Registries
 from apiserver.registry.storage import Registry
-from apiserver.request import AdmissionPlugin, Call, Reservation
+from apiserver.request import AdmissionPlugin, Authorizer, Call, Reservation
 from component.clock import Clock
 
 
@@ -25,6 +25,8 @@ class Context:
     random: Random
     reservations: Mapping[Resource[Any], Reservation] = field(default_factory=dict)
     """By kind, what hands out unique values while its objects are written."""
+    authorizer: Authorizer | None = None
+    """Asked where one request turns out to be another: a PUT that creates. None allows it."""
 
 
 def resource_of(call: Call) -> Resource[Any]:

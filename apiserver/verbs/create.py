@@ -1,10 +1,17 @@
-"""create: a new object."""
+"""create: a new object.
+
+`create_object` is the way of every new object: from a POST, and from a PUT or an apply of what is not there yet.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 from api import validation
 from api.errors import ApiError, BadRequest
-from apiserver.request import Answer, Call
+from apiserver.auth.rbac import forbidden
+from apiserver.registry import failures
+from apiserver.request import Answer, Call, RequestInfo
 from apiserver.verbs import writing
 from apiserver.verbs.context import Context, registry_of, resource_of
 
@@ -16,22 +23,53 @@ async def create(context: Context, call: Call) -> Answer:
         AlreadyExists: its name is taken.
         Invalid, Forbidden: as validation and admission say.
     """
-    resource, registry = resource_of(call), registry_of(context, call)
-    writing.check_dry_run(call)
+    resource = resource_of(call)
+    writing.check_options(call, "CreateOptions")
     obj = writing.decode_body(call, resource)
     writing.place(call, resource, obj)
-    metadata = obj.metadata
-    if metadata.resource_version:
+    if obj.metadata.resource_version:
         raise BadRequest("resourceVersion should not be set on objects to be created")
+    return await create_object(context, call, obj)
+
+
+async def create_instead(context: Context, call: Call, obj: Any, *, is_apply: bool = False) -> Answer:
+    """Store `obj`, which a PUT or an apply names and which is not there.
+
+    Raises:
+        Conflict: it names a uid, so another object is meant. Forbidden: the user may write, but not create.
+    """
+    resource, info, metadata = resource_of(call), call.info, obj.metadata
+    if metadata.uid:
+        why = f"Precondition failed: UID in precondition: {metadata.uid}, UID in object meta: "
+        raise failures.conflict(resource, info.name, why)
+    if context.authorizer is not None:
+        # A name is never known when something is created, so rights for one name do not count.
+        asked = RequestInfo("create", info.path, info.group, info.version, info.plural, "", info.namespace, "")
+        decision = context.authorizer.authorize(call.user, asked)
+        if not decision.allowed:
+            raise forbidden(call.user, asked, decision.reason)
+    metadata.resource_version = ""
+    return await create_object(context, call, obj, is_apply=is_apply)
+
+
+async def create_object(context: Context, call: Call, obj: Any, *, is_apply: bool = False) -> Answer:
+    """Store `obj`, decoded and placed; `is_apply` says that it has its managed fields already."""
+    resource, registry = resource_of(call), registry_of(context, call)
+    metadata = obj.metadata
     is_generated = not metadata.name and bool(metadata.generate_name)
     if is_generated:
         metadata.name = registry.generate_name(metadata.generate_name)
     metadata.uid = metadata.deletion_timestamp = metadata.creation_timestamp = ""
     metadata.deletion_grace_period_seconds = None
     resource.default(obj)
+    if not is_apply:
+        writing.own_create(context, call, resource, obj)
+    owners = metadata.managed_fields
     request = writing.admission_request(call, resource, "CREATE", obj, None)
     await context.admission.admit(request)
+    metadata.uid = registry.generate_uid()
     resource.prepare_for_create(obj)
+    obj.metadata.managed_fields = owners
     metadata.generation = 1 if resource.generation else 0
     settle = await writing.reserve(context, request)
     try:

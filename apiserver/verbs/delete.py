@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from api import serde
+from api import protobuf, serde
 from api.errors import BadRequest
 from api.meta import DeleteOptions
 from api.resource import Resource
@@ -49,7 +49,7 @@ async def delete_one(
     async def decide(current: Stored) -> Write:
         nonlocal request
         obj = current.codec.decode(current.json)
-        _check_preconditions(resource, obj, options)
+        check_preconditions(resource, obj, options)
         request = writing.admission_request(call, resource, "DELETE", None, obj)
         request.namespace, request.name = where, name
         await context.admission.admit(request)
@@ -68,13 +68,17 @@ def decode_options(call: Call) -> DeleteOptions:
     """Return the options in the body or, without one, in the query; dryRun moves to the call.
 
     Raises:
-        BadRequest: they can't be understood or contradict each other.
+        BadRequest: they can't be understood. Invalid: they contradict each other.
     """
     options = DeleteOptions()
     if call.body.strip():
-        if call.content_type and not (serde.is_json(call.content_type) or serde.is_yaml(call.content_type)):
+        if not serde.is_known(call.content_type):
             raise writing.unsupported(call.content_type)
-        value, _ = serde.parse(call.body, call.content_type or "application/json")
+        value: Any
+        if protobuf.is_protobuf(call.content_type):
+            value = protobuf.to_value(call.body, DeleteOptions)
+        else:
+            value, _ = serde.parse(call.body, call.content_type or "application/json")
         if isinstance(value, dict):
             value = {key: item for key, item in value.items() if item is not None}
         try:
@@ -85,7 +89,7 @@ def decode_options(call: Call) -> DeleteOptions:
         options = _from_query(call)
     if options.dry_run:
         call.options = {**call.options, "dryRun": options.dry_run[0]}
-    writing.check_dry_run(call)
+    writing.check_dry_run(call, "DeleteOptions")
     check_options(options)
     return options
 
@@ -104,7 +108,8 @@ def _from_query(call: Call) -> DeleteOptions:
     return options
 
 
-def _check_preconditions(resource: Resource[Any], obj: Any, options: DeleteOptions) -> None:
+def check_preconditions(resource: Resource[Any], obj: Any, options: DeleteOptions) -> None:
+    """Refuse to delete another object, or another state of it, than the one meant; raises Conflict."""
     wanted = options.preconditions
     if wanted is None:
         return

@@ -3,7 +3,8 @@
 Where it is read from (API concepts, "Resource versions" and "Retrieving large results sets in chunks"):
 
     resourceVersion   match            answered from
-    unset                              the cache, once it has reached the store's present revision
+    unset                              the cache, once it has reached the store's present revision; the store itself
+                                       where that can't be told (etcd before 3.4.31)
     "0"                                the cache as it is
     N                 NotOlderThan     the cache, once it has reached N
     N                 Exact            the store's history, at N
@@ -20,13 +21,16 @@ from typing import Any
 
 import msgspec
 
-from api.errors import BadRequest
+from api.errors import BadRequest, Invalid
 from api.resource import Resource
 from apiserver.registry.codec import Stored
+from apiserver.registry.failures import continue_expired, invalid_options, list_too_old
 from apiserver.registry.selection import Selection, select
+from apiserver.registry.storage import Page
 from apiserver.request import Call
 from apiserver.verbs.context import Context, registry_of, resource_of
 from apiserver.verbs.get import parse_resource_version
+from store.client import Compacted
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class _Token(msgspec.Struct, rename="camel"):
 
 
 _TOKEN_VERSION = "meta.k8s.io/v1"
+_NO_REVISION = -1
+"""In a token: go on at whatever revision is the present one."""
 
 
 async def list_objects(context: Context, call: Call) -> ListAnswer:
@@ -61,6 +67,9 @@ async def list_objects(context: Context, call: Call) -> ListAnswer:
     resource, registry = resource_of(call), registry_of(context, call)
     selection = selection_of(call, resource)
     limit = _limit(call)
+    if call.options.get("sendInitialEvents"):
+        why = "Forbidden: sendInitialEvents is forbidden for list"
+        raise invalid_options("ListOptions", "sendInitialEvents", "FieldValueForbidden", why)
     token = call.options.get("continue", "")
     version_text = call.options.get("resourceVersion", "")
     match = call.options.get("resourceVersionMatch", "")
@@ -68,20 +77,27 @@ async def list_objects(context: Context, call: Call) -> ListAnswer:
     _check(token, version_text, match, version)
     if token:
         position = _decode_token(token)
-        items, has_more = await registry.read_page(selection, revision=position.rv, after=position.start, limit=limit)
-        return _page(resource, items, position.rv, has_more, None)
+        revision, after = max(position.rv, 0), position.start
+        try:
+            return _page(resource, await registry.read_page(selection, revision=revision, after=after, limit=limit))
+        except Compacted:
+            raise continue_expired(_encode_token(_NO_REVISION, after)) from None
     if match == "Exact":
         assert version is not None
-        items, has_more = await registry.read_page(selection, revision=version, limit=limit)
-        return _page(resource, items, version, has_more, None)
+        try:
+            return _page(resource, await registry.read_page(selection, revision=version, limit=limit))
+        except Compacted:
+            raise list_too_old() from None
     if version is None:
+        if not await registry.cache.trusts_progress():
+            return _page(resource, await registry.read_page(selection, limit=limit))
         await registry.cache.catch_up()
     else:
         await registry.cache.wait_until(version)
     items, revision = registry.cache.select(selection), registry.cache.revision
     if limit and len(items) > limit:
         remaining = None if selection.is_filtering else len(items) - limit
-        return _page(resource, items[:limit], revision, True, remaining)
+        return _page(resource, Page(items[:limit], revision, True, remaining))
     return ListAnswer(resource, items, revision)
 
 
@@ -92,14 +108,14 @@ def selection_of(call: Call, resource: Resource[Any]) -> Selection:
     return select(resource, namespace, options.get("labelSelector", ""), options.get("fieldSelector", ""))
 
 
-def _page(
-    resource: Resource[Any], items: Sequence[Stored], revision: int, has_more: bool, remaining: int | None
-) -> ListAnswer:
-    if not has_more:
-        return ListAnswer(resource, items, revision)
-    position = msgspec.json.encode(_Token(_TOKEN_VERSION, revision, items[-1].key))
-    token = base64.urlsafe_b64encode(position).rstrip(b"=").decode()
-    return ListAnswer(resource, items, revision, token, remaining)
+def _page(resource: Resource[Any], page: Page) -> ListAnswer:
+    token = _encode_token(page.revision, page.items[-1].key) if page.has_more else ""
+    return ListAnswer(resource, page.items, page.revision, token, page.remaining if token else None)
+
+
+def _encode_token(revision: int, start: str) -> str:
+    position = msgspec.json.encode(_Token(_TOKEN_VERSION, revision, start))
+    return base64.urlsafe_b64encode(position).rstrip(b"=").decode()
 
 
 def _decode_token(token: str) -> _Token:
@@ -107,7 +123,7 @@ def _decode_token(token: str) -> _Token:
         position = msgspec.json.decode(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)), type=_Token)
     except (binascii.Error, ValueError, msgspec.DecodeError):
         raise BadRequest("continue key is not valid: it is not one that this server handed out") from None
-    if position.v != _TOKEN_VERSION or position.rv <= 0:
+    if position.v != _TOKEN_VERSION or position.rv < _NO_REVISION or not position.rv:
         raise BadRequest(f"continue key is not valid: server does not recognize this encoded version {position.v!r}")
     return position
 
@@ -122,18 +138,19 @@ def _limit(call: Call) -> int:
 
 
 def _check(token: str, version_text: str, match: str, version: int | None) -> None:
-    if match and match not in ("Exact", "NotOlderThan"):
-        supported = '"Exact", "NotOlderThan"'
-        raise BadRequest(f'resourceVersionMatch: Unsupported value: "{match}": supported values: {supported}')
     if match and version is None:
-        raise BadRequest(
-            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
-        )
+        raise forbidden_match("resourceVersionMatch is forbidden unless resourceVersion is provided")
     if match and token:
-        raise BadRequest("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided")
+        raise forbidden_match("resourceVersionMatch is forbidden when continue is provided")
+    if match and match not in ("Exact", "NotOlderThan"):
+        why = f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""'
+        raise invalid_options("ListOptions", "resourceVersionMatch", "FieldValueNotSupported", why)
     if match == "Exact" and not version:
-        raise BadRequest(
-            'resourceVersionMatch: Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-        )
+        raise forbidden_match('resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
     if token and version_text not in ("", "0"):
         raise BadRequest("specifying resource version is not allowed when using continue")
+
+
+def forbidden_match(why: str) -> Invalid:
+    """Return the error for a resourceVersionMatch where it may not be."""
+    return invalid_options("ListOptions", "resourceVersionMatch", "FieldValueForbidden", f"Forbidden: {why}")

@@ -11,16 +11,18 @@ from typing import Any, Final
 import msgspec
 
 from api import serde
-from api.errors import BadRequest, UnsupportedMediaType
+from api.errors import BadRequest
+from api.meta import ManagedFieldsEntry
 from api.patch.dispatch import apply_patch, duplicate_fields, parse_patch
 from api.resource import Resource
 from apiserver.registry.codec import Stored
+from apiserver.registry.failures import invalid_options
 from apiserver.request import Answer, Call
-from apiserver.verbs import writing
+from apiserver.verbs import apply, writing
 from apiserver.verbs.context import Context, registry_of, resource_of
 from apiserver.verbs.update import replace
 
-APPLY: Final = "application/apply-patch+yaml"
+_APPLY: Final = "application/apply-patch"
 
 
 async def patch(
@@ -32,8 +34,13 @@ async def patch(
         NotFound: there is no such object. Conflict: it is not as the patch demands.
         Invalid, Forbidden: as validation and admission say of the result.
     """
+    writing.check_options(call, "PatchOptions")
+    if call.content_type.startswith(_APPLY):
+        return await apply.apply(context, call, prepare=prepare, is_status=is_status)
+    if call.options.get("force"):
+        why = "Forbidden: may not be specified for non-apply patch"
+        raise invalid_options("PatchOptions", "force", "FieldValueForbidden", why)
     resource, registry = resource_of(call), registry_of(context, call)
-    writing.check_dry_run(call)
     change = parse(call)
 
     def wanted(current: Stored) -> Any:
@@ -44,12 +51,6 @@ async def patch(
 
 def parse(call: Call) -> Any:
     """Return the body as a patch; raises UnsupportedMediaType or BadRequest."""
-    media = call.content_type.split(";", 1)[0].strip()
-    if media.startswith("application/apply-patch"):
-        raise UnsupportedMediaType(
-            f"server-side apply ({media}) is not supported yet: use client-side apply (kubectl apply without "
-            "--server-side), or a JSON, merge or strategic merge patch"
-        )
     change = parse_patch(call.body, call.content_type)
     validation = writing.validation_of(call)
     if validation != "Ignore":
@@ -66,6 +67,8 @@ def patched(call: Call, resource: Resource[Any], document: Any, change: Any) -> 
     decoded = serde.decode_value(value, resource, field_validation=writing.validation_of(call))
     call.warnings.extend(warning for warning in decoded.warnings if warning not in call.warnings)
     obj: Any = decoded.object
+    if (value.get("metadata") or {}).get("managedFields") == []:
+        obj.metadata.managed_fields = [ManagedFieldsEntry()]  # as good as the empty entry: forget them
     obj.api_version, obj.kind = resource.api_version, resource.kind
     writing.place(call, resource, obj)
     writing.check_name(call, obj)

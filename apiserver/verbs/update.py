@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from api.errors import ApiError
+from api.errors import AlreadyExists, ApiError, NotFound
 from api.resource import Resource
 from apiserver.registry.codec import Stored
 from apiserver.registry.deletion import Write
@@ -12,6 +12,18 @@ from apiserver.registry.storage import Registry
 from apiserver.request import Answer, Call, Settle
 from apiserver.verbs import writing
 from apiserver.verbs.context import Context, namespace_of, registry_of, resource_of
+from apiserver.verbs.create import create_instead
+
+_RBAC: Final = "rbac.authorization.k8s.io"
+_CREATED_BY_UPDATE: Final = frozenset(
+    {
+        ("", "endpoints"), ("", "events"), ("events.k8s.io", "events"), ("", "limitranges"), ("", "services"),
+        ("certificates.k8s.io", "certificatesigningrequests"), ("coordination.k8s.io", "leases"),
+        (_RBAC, "clusterroles"), (_RBAC, "clusterrolebindings"), (_RBAC, "roles"), (_RBAC, "rolebindings"),
+        ("scheduling.k8s.io", "priorityclasses"),
+    }
+)  # fmt: skip
+"""Kinds whose update creates what is not there, as upstream has it."""
 
 
 async def update(
@@ -23,14 +35,15 @@ async def update(
 ) -> Answer:
     """Store the object in the body in place of the one that is there.
 
-    With a resourceVersion in it, only if nothing has changed since; without, whatever is there.
+    With a resourceVersion in it, only if nothing has changed since; without, whatever is there. Of a few kinds it
+    is created where there is none.
 
     Raises:
         NotFound: there is none. Conflict: it has changed since.
         Invalid, Forbidden: as validation and admission say.
     """
     resource, registry = resource_of(call), registry_of(context, call)
-    writing.check_dry_run(call)
+    writing.check_options(call, "UpdateOptions")
 
     def decode() -> Any:
         obj = writing.decode_body(call, resource)
@@ -47,7 +60,17 @@ async def update(
         decoded, first = first, None
         return decode() if decoded is None else decoded
 
-    return await replace(context, call, registry, resource, wanted, prepare=prepare, is_status=is_status)
+    while True:
+        try:
+            return await replace(context, call, registry, resource, wanted, prepare=prepare, is_status=is_status)
+        except NotFound as error:
+            is_object = error.name == call.info.name and error.kind == resource.plural
+            if not is_object or call.info.subresource or (resource.group, resource.plural) not in _CREATED_BY_UPDATE:
+                raise
+        try:
+            return await create_instead(context, call, decode())
+        except AlreadyExists:
+            continue  # Someone else was faster: there is an object to replace now.
 
 
 async def replace(
@@ -59,6 +82,7 @@ async def replace(
     *,
     prepare: writing.Prepare | None = None,
     is_status: bool = False,
+    is_apply: bool = False,
 ) -> Answer:
     """Store what `wanted` (from the stored object to a new one, defaulted) gives, guarded by the revision."""
     settle: Settle | None = None
@@ -73,7 +97,7 @@ async def replace(
         nonlocal settle
         await settle_with(False)  # of an attempt that met a newer object
         put, settle = await writing.decide_update(
-            context, call, resource, wanted(current), current, prepare=prepare, is_status=is_status
+            context, call, resource, wanted(current), current, prepare=prepare, is_status=is_status, is_apply=is_apply
         )
         return put
 

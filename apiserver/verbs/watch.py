@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from api.errors import BadRequest
 from apiserver.registry.fanout import Watcher
 from apiserver.request import Call
 from apiserver.verbs.context import Context, registry_of, resource_of
 from apiserver.verbs.get import parse_resource_version
-from apiserver.verbs.list import selection_of
-
-_FORBIDDEN: Final = "resourceVersionMatch: Forbidden: "
+from apiserver.verbs.list import forbidden_match, selection_of
 
 
 async def watch(context: Context, call: Call) -> Watcher:
@@ -21,7 +16,7 @@ async def watch(context: Context, call: Call) -> Watcher:
     for its absence, whatever the version, and ends it with a bookmark (KEP-3157).
 
     Raises:
-        BadRequest: a selector or version can't be understood.
+        BadRequest: a selector or version can't be understood. Invalid: options contradict each other.
         Expired: the version is too old: list again, and watch from there.
     """
     resource, registry = resource_of(call), registry_of(context, call)
@@ -31,11 +26,9 @@ async def watch(context: Context, call: Call) -> Watcher:
     if call.options.get("sendInitialEvents"):
         initial = flag(call, "sendInitialEvents")
         if call.options.get("resourceVersionMatch") != "NotOlderThan":
-            raise BadRequest(_FORBIDDEN + "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+            raise forbidden_match("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
     elif call.options.get("resourceVersionMatch"):
-        raise BadRequest(
-            _FORBIDDEN + "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-        )
+        raise forbidden_match("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
     return await registry.cache.watch(
         selection_of(call, resource), revision=version, initial=initial, with_bookmarks=with_bookmarks
     )

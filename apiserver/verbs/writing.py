@@ -7,14 +7,15 @@ unique values, validate, validating admission; only then the store.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import msgspec
 
-from api import serde, validation
+from api import serde, timestamps, validation
+from api.custom import is_custom
 from api.errors import ApiError, BadRequest, ServiceUnavailable, Timeout, UnsupportedMediaType
 from api.resource import Resource
-from apiserver.registry import failures
+from apiserver.registry import apply, failures
 from apiserver.registry.codec import Stored
 from apiserver.registry.deletion import Put
 from apiserver.request import AdmissionRequest, Call, Settle
@@ -22,7 +23,9 @@ from apiserver.verbs.context import Context
 
 Prepare = Callable[[Any, Any], None]
 
-PROTOBUF = "application/vnd.kubernetes.protobuf"
+COMPONENT: Final = "component"
+"""The user agent of our own processes."""
+_MANAGER_LENGTH_MAX: Final = 128
 
 
 def decode_body(call: Call, resource: Resource[Any]) -> Any:
@@ -32,7 +35,7 @@ def decode_body(call: Call, resource: Resource[Any]) -> Any:
         BadRequest: it can't be understood, or with fieldValidation=Strict it has unknown or repeated fields.
         UnsupportedMediaType: it is in a form that is not taken.
     """
-    if call.content_type and not (serde.is_json(call.content_type) or serde.is_yaml(call.content_type)):
+    if not serde.is_known(call.content_type):
         raise unsupported(call.content_type)
     decoded = serde.decode(
         call.body, resource, content_type=call.content_type or "application/json", field_validation=validation_of(call)
@@ -46,30 +49,97 @@ def decode_body(call: Call, resource: Resource[Any]) -> Any:
 def unsupported(content_type: str) -> UnsupportedMediaType:
     """Return the error for a body in a form that is not taken."""
     media = content_type.split(";", 1)[0].strip()
-    if media == PROTOBUF:
-        return UnsupportedMediaType(
-            f"the body of the request was in an unsupported format ({media}): this server does not take protobuf yet; "
-            "send application/json (with kubectl 1.32 or newer, apply a file instead of using a typed create)"
-        )
     return UnsupportedMediaType(
         f"the body of the request was in an unknown format ({media}): accepted media types include: "
-        "application/json, application/yaml"
+        "application/json, application/yaml, application/vnd.kubernetes.protobuf"
     )
 
 
 def validation_of(call: Call) -> serde.FieldValidation:
-    """Return how unknown fields are to be treated; raises BadRequest for a word that is not one of the three."""
+    """Return how unknown fields are to be treated; `check_options` has refused what is not one of the three."""
     asked = call.options.get("fieldValidation") or "Warn"
-    if asked not in ("Ignore", "Warn", "Strict"):
-        raise BadRequest(f'fieldValidation: Unsupported value: "{asked}": supported values: "Ignore", "Warn", "Strict"')
     return cast(serde.FieldValidation, asked)
 
 
-def check_dry_run(call: Call) -> None:
+def check_dry_run(call: Call, kind: str = "CreateOptions") -> None:
     """Refuse a dryRun that is not `All`."""
     asked = call.options.get("dryRun", "")
     if asked not in ("", "All"):
-        raise BadRequest(f'dryRun: Unsupported value: "{asked}": supported values: "All"')
+        why = f'Unsupported value: "{asked}": supported values: "All"'
+        raise failures.invalid_options(kind, "dryRun", "FieldValueNotSupported", why)
+
+
+def manager_of(call: Call) -> str:
+    """Return who writes, for managedFields: what the client calls itself, else the name of its program.
+
+    Our own processes don't name a program; the user that each of them is does.
+    """
+    given = call.options.get("fieldManager")
+    if given:
+        return given
+    if call.user_agent and call.user_agent != COMPONENT:
+        agent = call.user_agent.partition("/")[0]
+        return "".join(char for char in agent if char.isprintable())[:_MANAGER_LENGTH_MAX]
+    name = call.user.name
+    if name.startswith("system:node:"):
+        return "kubelet"
+    return name.removeprefix("system:")[:_MANAGER_LENGTH_MAX] or "unknown"
+
+
+def writer_of(call: Call, resource: Resource[Any]) -> apply.Writer:
+    """Return who writes what, for managedFields."""
+    return apply.Writer(manager_of(call), resource.api_version, call.info.subresource)
+
+
+def check_options(call: Call, kind: str) -> None:
+    """Refuse options of a write that are none; `kind` is their own, such as PatchOptions."""
+    check_dry_run(call, kind)
+    asked = call.options.get("fieldValidation", "")
+    if asked not in ("", "Ignore", "Warn", "Strict"):
+        why = f'Unsupported value: "{asked}": supported values: "", "Ignore", "Strict", "Warn"'
+        raise failures.invalid_options(kind, "fieldValidation", "FieldValueNotSupported", why)
+    manager = call.options.get("fieldManager", "")
+    if len(manager) > _MANAGER_LENGTH_MAX:
+        raise failures.invalid_options(
+            kind, "fieldManager", "FieldValueTooLong", f"Too long: may not be more than {_MANAGER_LENGTH_MAX} bytes"
+        )
+    if not manager.isprintable():
+        why = f"Invalid value: {msgspec.json.encode(manager).decode()}: should only contain printable characters"
+        raise failures.invalid_options(kind, "fieldManager", "FieldValueInvalid", why)
+
+
+def own_create(context: Context, call: Call, resource: Resource[Any], obj: Any) -> None:
+    """Note in a new object that all of it is its creator's."""
+    obj.metadata.managed_fields = []
+    obj.metadata.managed_fields = apply.track_create(
+        obj, writer_of(call, resource), timestamps.render(context.clock.now()), has_status=has_status(resource)
+    )
+
+
+def own_update(context: Context, call: Call, resource: Resource[Any], new: Any, old: Any) -> None:
+    """Note in an updated object that what has changed is now the updater's.
+
+    An update of the object itself may also rewrite the managed fields, or have them forgotten.
+    """
+    given, entries = new.metadata.managed_fields, old.metadata.managed_fields
+    if given and given != entries and not call.info.subresource:
+        if apply.is_reset(given):
+            new.metadata.managed_fields = []
+            return
+        entries = apply.readable(given) or entries
+    new.metadata.managed_fields = apply.track_update(
+        new,
+        old,
+        entries,
+        writer_of(call, resource),
+        timestamps.render(context.clock.now()),
+        has_status=has_status(resource),
+    )
+
+
+def has_status(resource: Resource[Any]) -> bool:
+    """Whether a kind's status is written apart, so that a write of the object is not about it."""
+    return "status" in resource.subresources
 
 
 def place(call: Call, resource: Resource[Any], obj: Any) -> None:
@@ -120,6 +190,7 @@ async def decide_update(
     *,
     prepare: Prepare | None = None,
     is_status: bool = False,
+    is_apply: bool = False,
 ) -> tuple[Put, Settle | None]:
     """Take `new`, decoded and defaulted, to what may be stored in place of `current`.
 
@@ -132,6 +203,7 @@ async def decide_update(
         prepare: puts back in `new`, given the old, what may not be changed this way; the kind's own for the
             object itself.
         is_status: whether the status subresource is written, whose rules differ.
+        is_apply: whether `new` has its managed fields already.
 
     Raises:
         Conflict: `new` names a resourceVersion or uid that is not the current one.
@@ -140,10 +212,14 @@ async def decide_update(
     old = current.codec.decode(current.json)
     _check_preconditions(resource, new, old)
     validation.keep_metadata(new.metadata, old.metadata)
+    if not is_apply:
+        own_update(context, call, resource, new, old)
+    owners = new.metadata.managed_fields
     request = admission_request(call, resource, "UPDATE", new, old)
     await context.admission.admit(request)
     validation.keep_metadata(new.metadata, old.metadata)
     (prepare or resource.prepare_for_update)(new, old)
+    new.metadata.managed_fields = owners
     new.metadata.generation = _next_generation(resource, new, old)
     settle = await reserve(context, request)
     try:
@@ -164,6 +240,11 @@ async def reserve(context: Context, request: AdmissionRequest) -> Settle | None:
     return await reservation.reserve(request)
 
 
+def too_contended(resource: Resource[Any], name: str) -> ApiError:
+    """Return the error for an object that comes and goes faster than a write can follow."""
+    return failures.conflict(resource, name, failures.MODIFIED)
+
+
 def is_outcome_known(error: ApiError) -> bool:
     """Whether a write that failed so has certainly not happened."""
     return not isinstance(error, (ServiceUnavailable, Timeout))
@@ -182,8 +263,9 @@ def _next_generation(resource: Resource[Any], new: Any, old: Any) -> int:
     generation: int = old.metadata.generation
     if not resource.generation:
         return generation
-    for declared in msgspec.structs.fields(resource.type):
-        name = declared.name
+    if is_custom(resource.type):
+        return generation + 1 if resource.type.shape.is_changed(new, old) else generation
+    for name in resource.type.__struct_fields__:
         if name not in ("metadata", "status") and getattr(new, name) != getattr(old, name):
             return generation + 1
     return generation

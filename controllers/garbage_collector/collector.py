@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from api.discover import RESOURCES, by_gvr
+from api.discover import STORED, by_gvr
 from api.errors import ApiError, Conflict, Forbidden, MethodNotAllowed, NotFound
 from api.meta import ObjectMeta
 from api.resource import Resource
@@ -53,7 +53,7 @@ class GarbageCollector:
         """Uids known to be gone: a uid never comes back."""
         self._started = False
         self._informers = {}
-        for resource in RESOURCES:
+        for resource in STORED:
             if not collectable(resource):
                 continue
             informer = informers.find(resource) or informers.of(metadata_only(resource))

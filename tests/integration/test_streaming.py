@@ -68,7 +68,11 @@ class StubKubelet:
             await upgrade.refuse(404, b"no such thing here", "text/plain")
             return
         if upgrade.protocol == "websocket":
-            await self._websocket(upgrade)
+            offered = relay.tokens(upgrade.headers, "Sec-WebSocket-Protocol")
+            if offered[0] in ("v5.channel.k8s.io", "SPDY/3.1+portforward.k8s.io"):
+                await upgrade.refuse(400, b"an older kubelet does not know this", "text/plain")
+            else:
+                await self._websocket(upgrade)
             return
         if "echo" not in upgrade.target:
             await upgrade.refuse(500, b"the stub does not speak SPDY", "text/plain")
@@ -282,18 +286,20 @@ async def test_a_certificate_of_another_ca_never_gets_past_tls(world: World, tmp
         await relay.request_upgrade(connection, "GET", "/version", [("Host", "x")], deadline_s=5)
 
 
-async def test_websockets_are_carried_up_to_v4_and_refused_beyond(world: World) -> None:
+async def test_websockets_are_passed_on_and_unknown_ones_refused(world: World) -> None:
     tls = client_context(world.identity())
     url = world.url + EXEC.format("web", "x")
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls)) as session:
-        offered = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+        offered = ("v4.channel.k8s.io", "v5.channel.k8s.io", "v9.channel.k8s.io")
         async with session.ws_connect(url, protocols=offered) as socket_:
             assert socket_.protocol == "v4.channel.k8s.io"
             message = await socket_.receive()
             assert message.data == b"\x01hello"
+        (seen,) = world.kubelet.upgrades
+        assert relay.tokens(seen.headers, "Sec-WebSocket-Protocol") == ["v4.channel.k8s.io", "v5.channel.k8s.io"]
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            await session.ws_connect(url, protocols=("v5.channel.k8s.io",))
-        assert refused.value.status == 400
+            await session.ws_connect(url, protocols=("v9.channel.k8s.io",))
+        assert refused.value.status == 400 and len(world.kubelet.upgrades) == 1
         async with session.get(url) as plain:
             assert plain.status == 400 and "Upgrade request required" in await plain.text()
 
@@ -320,7 +326,7 @@ async def test_logs_are_passed_on_as_they_come(world: World) -> None:
 
 @pytest.mark.skipif(not KUBECTLS, reason="no kubectl on this machine")
 @pytest.mark.parametrize("binary", KUBECTLS, ids=lambda path: path.name)
-async def test_every_kubectl_comes_back_with_spdy(world: World, binary: Path) -> None:
+async def test_every_kubectl_comes_back_with_spdy_to_an_older_kubelet(world: World, binary: Path) -> None:
     code, _, err = await world.kubectl(binary, "exec", "web", "--", "ls", "-l", "/a b")
     assert code != 0 and "the stub does not speak SPDY" in err
     seen = world.kubelet.upgrades[-1]

@@ -42,19 +42,26 @@ def test_the_legacy_lists_say_the_same() -> None:
     assert found["groupVersion"] == "apps/v1"
     names = [entry["name"] for entry in found["resources"]]
     assert names == [
+        "controllerrevisions",
+        "daemonsets",
+        "daemonsets/status",
         "deployments",
         "deployments/scale",
         "deployments/status",
         "replicasets",
         "replicasets/scale",
         "replicasets/status",
+        "statefulsets",
+        "statefulsets/scale",
+        "statefulsets/status",
     ]
-    scale = found["resources"][1]
+    scale = next(entry for entry in found["resources"] if entry["name"] == "deployments/scale")
     assert (scale["group"], scale["version"], scale["kind"]) == ("autoscaling", "v1", "Scale")
     assert [group["name"] for group in discovery.group_list()["groups"]] == sorted(
         group["name"] for group in discovery.group_list()["groups"]
     )
-    assert discovery.group("apps") == {"kind": "APIGroup", "apiVersion": "v1", **discovery.group_list()["groups"][0]}
+    apps = next(group for group in discovery.group_list()["groups"] if group["name"] == "apps")
+    assert discovery.group("apps") == {"kind": "APIGroup", "apiVersion": "v1", **apps}
     assert discovery.group("nothing") is None
     assert discovery.resource_list("apps", "v2") is None
 

@@ -304,3 +304,26 @@ def test_headers_with_line_breaks_or_folding_are_refused() -> None:
 def test_upgrade_protocol_needs_the_connection_token() -> None:
     assert relay.upgrade_protocol([("Connection", "keep-alive, Upgrade"), ("Upgrade", "WebSocket")]) == "websocket"
     assert relay.upgrade_protocol([("Upgrade", "websocket")]) == ""
+
+
+def test_the_last_words_of_a_peer_that_reads_no_more_are_heard(
+    run: Callable[[Coroutine[Any, Any, None]], None],
+) -> None:
+    async def main() -> None:
+        async def serve(connection: relay.Connection) -> None:
+            await connection.reader.readexactly(1)
+            await asyncio.sleep(0.1)  # more comes, and is not read
+            connection.writer.write(b"bye")
+            connection.writer.close()  # so the kernel resets the connection
+
+        async with backend(serve) as port:
+            connection = await relay.dial("127.0.0.1", port, is_apart=True)
+            with contextlib.suppress(OSError):
+                for _ in range(100):
+                    connection.writer.write(b"x" * 100_000)
+                    await connection.writer.drain()
+                    await asyncio.sleep(0.005)
+            assert await connection.reader.readexactly(3) == b"bye"
+            connection.abort()
+
+    run(main())

@@ -53,13 +53,15 @@ async def test_streams_without_a_purpose_are_refused() -> None:
             await target(subresource, query)
 
 
-def test_subprotocols_that_cannot_be_relayed_are_left_out_and_none_left_is_refused() -> None:
+def test_subprotocols_that_no_kubelet_knows_are_left_out_and_none_left_is_refused() -> None:
     bearer = "base64url.bearer.authorization.k8s.io.dG9rZW4"
-    assert choose_subprotocols(["v5.channel.k8s.io", "v4.channel.k8s.io", bearer], "exec") == ["v4.channel.k8s.io"]
+    offered = ["v9.channel.k8s.io", "v5.channel.k8s.io", "v4.channel.k8s.io", bearer]
+    assert choose_subprotocols(offered, "exec") == ["v5.channel.k8s.io", "v4.channel.k8s.io"]
+    assert choose_subprotocols(["SPDY/3.1+portforward.k8s.io"], "portforward") == ["SPDY/3.1+portforward.k8s.io"]
     assert choose_subprotocols([bearer], "exec") == []
-    for offered, subresource in ((["v5.channel.k8s.io"], "exec"), (["SPDY/3.1+portforward.k8s.io"], "portforward")):
+    for unknown, subresource in ((["v9.channel.k8s.io"], "exec"), (["v5.channel.k8s.io"], "portforward")):
         with pytest.raises(BadRequest, match="unable to upgrade"):
-            choose_subprotocols(offered, subresource)
+            choose_subprotocols(unknown, subresource)
 
 
 def test_a_kubelet_is_reached_at_its_internal_address_and_reported_port() -> None:

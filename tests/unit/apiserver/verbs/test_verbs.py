@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from api import protobuf
 from api.apps import deployment as deployments
+from api.coordination import lease as leases
 from api.core import configmap as configmaps
 from api.core import namespace as namespaces
 from api.core import pod as pods
@@ -21,7 +23,7 @@ from api.errors import (
     RequestEntityTooLarge,
     UnsupportedMediaType,
 )
-from api.meta import ObjectMeta
+from api.meta import DeleteOptions, ObjectMeta, Preconditions
 from api.resource import ObjectKey
 from apiserver.app import Api, InternalCredentials
 from apiserver.request import Call, RequestInfo
@@ -107,10 +109,16 @@ async def test_a_body_of_another_namespace_or_kind_is_refused(api: Api, client: 
         await api.handle(call(configmaps.RESOURCE, "create", body=b'{"kind":"Secret","metadata":{"name":"a"}}'))
 
 
-async def test_protobuf_bodies_are_refused_with_advice(api: Api, client: Client):
-    asked = call(configmaps.RESOURCE, "create", body=b"k8s\0", content_type="application/vnd.kubernetes.protobuf")
-    with pytest.raises(UnsupportedMediaType, match="does not take protobuf yet"):
-        await api.handle(asked)
+async def test_bodies_and_delete_options_may_be_protobuf(api: Api, client: Client):
+    config = builders.configmap("a")
+    body = protobuf.encode(config, "v1", "ConfigMap")
+    await api.handle(call(configmaps.RESOURCE, "create", body=body, content_type=protobuf.MEDIA))
+    assert (await client.get(configmaps.RESOURCE, A)).data == config.data
+    options = protobuf.encode(DeleteOptions(preconditions=Preconditions(uid="another")), "v1", "DeleteOptions")
+    with pytest.raises(Conflict, match="UID in precondition: another"):
+        await api.handle(call(configmaps.RESOURCE, "delete", name="a", body=options, content_type=protobuf.MEDIA))
+    with pytest.raises(UnsupportedMediaType, match="application/vnd.kubernetes.protobuf"):
+        await api.handle(call(configmaps.RESOURCE, "create", body=b"a", content_type="text/plain"))
 
 
 async def test_an_object_over_the_limit_is_refused(api: Api, client: Client):
@@ -191,12 +199,6 @@ async def test_a_patch_that_names_a_version_is_conditional_on_it(client: Client)
     await client.patch(configmaps.RESOURCE, A, {"metadata": {"resourceVersion": version}, "data": {"k": "1"}})
     with pytest.raises(Conflict):
         await client.patch(configmaps.RESOURCE, A, {"metadata": {"resourceVersion": version}, "data": {"k": "2"}})
-
-
-async def test_server_side_apply_says_that_it_is_not_there_yet(api: Api, client: Client):
-    asked = call(configmaps.RESOURCE, "patch", name="a", body=b"{}", content_type="application/apply-patch+yaml")
-    with pytest.raises(UnsupportedMediaType, match="server-side apply"):
-        await api.handle(asked)
 
 
 # --- delete
@@ -312,6 +314,7 @@ async def test_pages_show_one_revision_whatever_happens_between_them(api: Api, c
     while token:
         page = await api.handle(call(configmaps.RESOURCE, "list", limit="2", **{"continue": token}))
         assert page.revision == first.revision
+        assert page.remaining == (1 if page.continue_token else None)
         names += [stored.name for stored in page.items]
         token = page.continue_token
     assert names == ["a", "b", "c", "d", "e"]
@@ -326,6 +329,9 @@ async def test_the_next_page_of_a_compacted_revision_has_expired(api: Api, clien
     with pytest.raises(Exception, match="continue parameter is too old") as expired:
         await api.handle(call(configmaps.RESOURCE, "list", limit="1", **{"continue": first.continue_token}))
     assert expired.value.code == 410
+    fresh = expired.value.status()["metadata"]["continue"]
+    rest = await api.handle(call(configmaps.RESOURCE, "list", **{"continue": fresh}))
+    assert [stored.name for stored in rest.items] == ["b", "c", "d"], "inconsistent, but all that is there"
 
 
 async def test_a_list_sees_every_write_that_ended_before_it(client: Client):
@@ -349,7 +355,41 @@ async def test_nonsense_in_a_list_is_a_bad_request(api: Api, client: Client):
         {"continue": "not-a-token"},
         {"labelSelector": "a in (b"},
         {"fieldSelector": "spec.color=red"},
-        {"resourceVersionMatch": "Exact"},
     ):
         with pytest.raises(BadRequest):
             await api.handle(call(configmaps.RESOURCE, "list", **options))
+    for options in (
+        {"resourceVersionMatch": "Exact"},
+        {"resourceVersionMatch": "Exact", "resourceVersion": "0"},
+        {"resourceVersionMatch": "Sometimes", "resourceVersion": "1"},
+        {"sendInitialEvents": "true"},
+    ):
+        with pytest.raises(Invalid, match="ListOptions.meta.k8s.io"):
+            await api.handle(call(configmaps.RESOURCE, "list", **options))
+
+
+async def test_options_that_are_none_are_refused_by_name(api: Api, client: Client):
+    await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    for verb, kind, options in (
+        ("create", "CreateOptions", {"dryRun": "Some"}),
+        ("update", "UpdateOptions", {"fieldValidation": "Sometimes"}),
+        ("update", "UpdateOptions", {"fieldManager": "x" * 129}),
+        ("patch", "PatchOptions", {"fieldManager": "a\nb"}),
+        ("patch", "PatchOptions", {"force": "true"}),
+        ("delete", "DeleteOptions", {"propagationPolicy": "Sideways"}),
+        ("delete", "DeleteOptions", {"propagationPolicy": "Orphan", "orphanDependents": "true"}),
+    ):
+        name = "" if verb == "create" else "a"
+        with pytest.raises(Invalid, match=f'{kind}.meta.k8s.io "" is invalid: '):
+            await api.handle(call(configmaps.RESOURCE, verb, name=name, **options))
+
+
+async def test_an_update_creates_what_is_not_there_for_a_few_kinds(api: Api, client: Client):
+    body = b'{"metadata":{"name":"a"},"spec":{"holderIdentity":"me"}}'
+    made = await api.handle(call(leases.RESOURCE, "update", name="a", body=body))
+    assert (made.code, json.loads(made.json)["spec"]) == (201, {"holderIdentity": "me"})
+    with pytest.raises(NotFound):
+        await api.handle(call(configmaps.RESOURCE, "update", name="a", body=b'{"metadata":{"name":"a"}}'))
+    other = b'{"metadata":{"name":"b","uid":"another"}}'
+    with pytest.raises(Conflict, match="UID in precondition"):
+        await api.handle(call(leases.RESOURCE, "update", name="b", body=other))

@@ -5,12 +5,15 @@ import asyncio
 import pytest
 
 from api.core import configmap as configmaps
-from api.errors import BadRequest, Expired
+from api.errors import BadRequest, Expired, Invalid, Timeout
 from api.resource import ObjectKey
 from apiserver.app import Api
+from apiserver.registry import watch_cache
 from client.verbs import Client, EventType
 from tests import builders
 from tests.unit.apiserver.verbs.test_verbs import call
+
+A = ObjectKey("default", "a")
 
 
 async def collect(watcher, count: int) -> list[tuple[str, str]]:
@@ -64,16 +67,31 @@ async def test_a_watch_from_version_0_begins_with_what_is_there(api: Api, client
     assert await collect(watcher, 2) == [("ADDED", "a"), ("ADDED", "b")]
 
 
-async def test_a_version_that_is_forgotten_has_expired(api: Api, client: Client, monkeypatch):
-    from apiserver.registry import watch_cache
-
+async def write_more_than_the_ring_holds(client: Client, monkeypatch) -> str:
     monkeypatch.setattr(watch_cache, "RING_CHANGES_MAX", 3)
     first = await client.create(configmaps.RESOURCE, builders.configmap("a"))
-    for count in range(5):
-        await client.patch(configmaps.RESOURCE, ObjectKey("default", "a"), {"data": {"k": str(count)}})
+    for count in range(8):
+        await client.patch(configmaps.RESOURCE, A, {"data": {"k": str(count)}})
+    await client.delete(configmaps.RESOURCE, A)
     await client.list(configmaps.RESOURCE, "default")
+    monkeypatch.undo()
+    return first.metadata.resource_version
+
+
+async def test_a_watch_from_before_the_ring_is_told_the_stores_history(api: Api, client: Client, monkeypatch):
+    first = await write_more_than_the_ring_holds(client, monkeypatch)
+    watchers = await asyncio.gather(
+        *(api.handle(call(configmaps.RESOURCE, "watch", resourceVersion=first)) for _ in range(3))
+    )
+    for watcher in watchers:
+        assert await collect(watcher, 9) == [("MODIFIED", "a")] * 8 + [("DELETED", "a")]
+
+
+async def test_a_version_that_is_compacted_has_expired(api: Api, client: Client, store, monkeypatch):
+    first = await write_more_than_the_ring_holds(client, monkeypatch)
+    await store.compact(int(first) + 2)
     with pytest.raises(Expired, match="too old resource version"):
-        await api.handle(call(configmaps.RESOURCE, "watch", resourceVersion=first.metadata.resource_version))
+        await api.handle(call(configmaps.RESOURCE, "watch", resourceVersion=first))
 
 
 async def test_a_watch_goes_on_when_the_stores_watch_breaks(api: Api, client: Client):
@@ -86,10 +104,33 @@ async def test_a_watch_goes_on_when_the_stores_watch_breaks(api: Api, client: Cl
     assert await collect(watcher, 2) == [("ADDED", "a"), ("ADDED", "b")]
 
 
-async def test_nonsense_in_a_watch_is_a_bad_request(api: Api, client: Client):
-    for options in ({"resourceVersion": "-1"}, {"sendInitialEvents": "true"}, {"resourceVersionMatch": "Exact"}):
-        with pytest.raises(BadRequest):
+async def test_nonsense_in_a_watch_is_refused(api: Api, client: Client):
+    with pytest.raises(BadRequest):
+        await api.handle(call(configmaps.RESOURCE, "watch", resourceVersion="-1"))
+    for options in ({"sendInitialEvents": "true"}, {"resourceVersionMatch": "Exact"}):
+        with pytest.raises(Invalid, match="resourceVersionMatch: Forbidden"):
             await api.handle(call(configmaps.RESOURCE, "watch", **options))
+
+
+async def test_a_version_from_the_future_is_waited_for_and_then_told_to_try_again(
+    api: Api, client: Client, monkeypatch
+):
+    monkeypatch.setattr(watch_cache, "CATCH_UP_TIMEOUT_S", 0.05)
+    for verb in ("list", "watch"):
+        with pytest.raises(Timeout, match="Timeout: Too large resource version: 99999, current: ") as refused:
+            await api.handle(call(configmaps.RESOURCE, verb, resourceVersion="99999"))
+        assert [cause.reason for cause in refused.value.causes] == ["ResourceVersionTooLarge"]
+        assert refused.value.retry_after_s == 1
+
+
+async def test_a_list_reads_the_store_where_its_progress_cannot_be_trusted(api: Api, client: Client, monkeypatch):
+    cache = api.registries.of(configmaps.RESOURCE).cache
+    monkeypatch.setattr(cache._revisions, "_trusts_progress", False)
+    for count in range(1, 20):
+        await client.create(configmaps.RESOURCE, builders.configmap(f"c{count}"))
+        assert len((await client.list(configmaps.RESOURCE, "default")).items) == count
+    watcher = await api.handle(call(configmaps.RESOURCE, "watch", resourceVersion="0"))
+    assert len(await collect(watcher, 19)) == 19
 
 
 async def test_a_value_that_is_no_object_hides_no_other(api: Api, client: Client, store):

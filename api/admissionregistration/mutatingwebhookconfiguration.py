@@ -1,0 +1,77 @@
+"""MutatingWebhookConfiguration: whom to ask about a write before it is stored; they may change it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from api import validation as v
+from api.admissionregistration.webhooks import (
+    MatchCondition,
+    RuleWithOperations,
+    WebhookClientConfig,
+    check_webhooks,
+    default_webhook,
+)
+from api.columns import AGE
+from api.meta import LabelSelector, ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Int32, Struct, always, field, wire
+
+
+class MutatingWebhook(Struct):
+    """One webhook, and what it is asked about."""
+
+    name: Annotated[str, wire(1, required=True)] = always("")
+    client_config: Annotated[WebhookClientConfig, wire(2, required=True)] = field(default_factory=WebhookClientConfig)
+    rules: Annotated[list[RuleWithOperations], wire(3, list_type="atomic")] = []
+    failure_policy: Annotated[str | None, wire(4)] = None
+    match_policy: Annotated[str | None, wire(9)] = None
+    namespace_selector: Annotated[LabelSelector | None, wire(5)] = None
+    object_selector: Annotated[LabelSelector | None, wire(11)] = None
+    side_effects: Annotated[str | None, wire(6, required=True)] = None
+    timeout_seconds: Annotated[Int32 | None, wire(7)] = None
+    admission_review_versions: Annotated[list[str], wire(8, required=True, list_type="atomic")] = []
+    reinvocation_policy: Annotated[str | None, wire(10)] = None
+    match_conditions: Annotated[
+        list[MatchCondition], wire(12, merge_key="name", list_type="map", list_keys=("name",))
+    ] = []
+
+
+class MutatingWebhookConfiguration(Struct):
+    """Whom to ask about a write before it is stored; they may change it."""
+
+    api_version: str = always("admissionregistration.k8s.io/v1")
+    kind: str = always("MutatingWebhookConfiguration")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    webhooks: Annotated[list[MutatingWebhook], wire(2, merge_key="name", list_type="map", list_keys=("name",))] = []
+
+
+def default(configuration: MutatingWebhookConfiguration) -> None:
+    """Default each webhook; none is asked twice."""
+    for webhook in configuration.webhooks:
+        default_webhook(webhook)
+        webhook.reinvocation_policy = webhook.reinvocation_policy or "Never"
+
+
+def validate(new: MutatingWebhookConfiguration, old: MutatingWebhookConfiguration | None) -> v.Errors:
+    """Check each webhook."""
+    yield from check_webhooks(new.webhooks)
+    for i, webhook in enumerate(new.webhooks):
+        yield from v.check_supported(
+            f"webhooks[{i}].reinvocationPolicy", webhook.reinvocation_policy or "", ("IfNeeded", "Never")
+        )
+
+
+RESOURCE: Final[Resource[MutatingWebhookConfiguration]] = Resource(
+    type=MutatingWebhookConfiguration,
+    group="admissionregistration.k8s.io",
+    version="v1",
+    kind="MutatingWebhookConfiguration",
+    plural="mutatingwebhookconfigurations",
+    namespaced=False,
+    categories=("api-extensions",),
+    default=default,
+    validate=validate,
+    generation=True,
+    columns=(Column("Webhooks", "integer", lambda one, now: len(one.webhooks), "How many are asked."), AGE),
+)

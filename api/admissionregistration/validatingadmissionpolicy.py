@@ -1,0 +1,237 @@
+"""ValidatingAdmissionPolicy: rules about writes, as CEL expressions that the server itself evaluates (KEP-3488)."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from api import names
+from api import validation as v
+from api.admissionregistration.webhooks import MatchCondition, check_match_conditions, check_rule
+from api.columns import AGE
+from api.meta import Condition, LabelSelector, ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Int64, Struct, always, field, wire
+
+_REASONS: Final = ("Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized")
+_VARIABLE: Final = re.compile("[_a-zA-Z][_a-zA-Z0-9]*")
+
+
+class ExpressionWarning(Struct):
+    """What is wrong with one expression."""
+
+    field_ref: Annotated[str, wire(2, required=True)] = always("")
+    warning: Annotated[str, wire(3, required=True)] = always("")
+
+
+class TypeChecking(Struct):
+    """What is wrong with the types in expressions."""
+
+    expression_warnings: Annotated[list[ExpressionWarning], wire(1, list_type="atomic")] = []
+
+
+class ValidatingAdmissionPolicyStatus(Struct):
+    """Whether the expressions make sense."""
+
+    observed_generation: Annotated[Int64, wire(1)] = 0
+    type_checking: Annotated[TypeChecking | None, wire(2)] = None
+    conditions: Annotated[list[Condition], wire(3, list_type="map", list_keys=("type",))] = []
+
+
+class Variable(Struct):
+    """An expression with a name, for use in others."""
+
+    name: Annotated[str, wire(1, required=True)] = always("")
+    expression: Annotated[str, wire(2, required=True)] = always("")
+
+
+class AuditAnnotation(Struct):
+    """An expression whose value goes into the audit log."""
+
+    key: Annotated[str, wire(1, required=True)] = always("")
+    value_expression: Annotated[str, wire(2, required=True)] = always("")
+
+
+class Validation(Struct):
+    """An expression that must be true, and what is said if it is not."""
+
+    expression: Annotated[str, wire(1, required=True)] = always("")
+    message: Annotated[str, wire(2)] = ""
+    reason: Annotated[str | None, wire(3)] = None
+    message_expression: Annotated[str, wire(4)] = ""
+
+
+class NamedRuleWithOperations(Struct):
+    """Which operations on which resources, or on which objects of them."""
+
+    resource_names: Annotated[list[str], wire(1, list_type="atomic")] = []
+    operations: Annotated[list[str], wire(2, 1, list_type="atomic")] = []
+    api_groups: Annotated[list[str], wire(2, 2, 1, list_type="atomic")] = []
+    api_versions: Annotated[list[str], wire(2, 2, 2, list_type="atomic")] = []
+    resources: Annotated[list[str], wire(2, 2, 3, list_type="atomic")] = []
+    scope: Annotated[str | None, wire(2, 2, 4)] = None
+
+
+class MatchResources(Struct):
+    """Which requests are meant."""
+
+    namespace_selector: Annotated[LabelSelector | None, wire(1)] = None
+    object_selector: Annotated[LabelSelector | None, wire(2)] = None
+    resource_rules: Annotated[list[NamedRuleWithOperations], wire(3, list_type="atomic")] = []
+    exclude_resource_rules: Annotated[list[NamedRuleWithOperations], wire(4, list_type="atomic")] = []
+    match_policy: Annotated[str | None, wire(7)] = None
+
+
+class ParamKind(Struct):
+    """The kind that parameters are of."""
+
+    api_version: Annotated[str, wire(1)] = ""
+    kind: Annotated[str, wire(2)] = ""
+
+
+class ValidatingAdmissionPolicySpec(Struct):
+    """The rules, and what they are about."""
+
+    param_kind: Annotated[ParamKind | None, wire(1)] = None
+    match_constraints: Annotated[MatchResources | None, wire(2)] = None
+    validations: Annotated[list[Validation], wire(3, list_type="atomic")] = []
+    failure_policy: Annotated[str | None, wire(4)] = None
+    audit_annotations: Annotated[list[AuditAnnotation], wire(5, list_type="atomic")] = []
+    match_conditions: Annotated[
+        list[MatchCondition], wire(6, merge_key="name", list_type="map", list_keys=("name",))
+    ] = []
+    variables: Annotated[list[Variable], wire(7, merge_key="name", list_type="map", list_keys=("name",))] = []
+
+
+class ValidatingAdmissionPolicy(Struct):
+    """Rules about writes, as CEL expressions."""
+
+    api_version: str = always("admissionregistration.k8s.io/v1")
+    kind: str = always("ValidatingAdmissionPolicy")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[ValidatingAdmissionPolicySpec, wire(2)] = field(default_factory=ValidatingAdmissionPolicySpec)
+    status: Annotated[ValidatingAdmissionPolicyStatus, wire(3)] = field(default_factory=ValidatingAdmissionPolicyStatus)
+
+
+def default(policy: ValidatingAdmissionPolicy) -> None:
+    """A policy that cannot be evaluated refuses; it is about everything of its rules."""
+    policy.spec.failure_policy = policy.spec.failure_policy or "Fail"
+    if policy.spec.match_constraints is not None:
+        default_match(policy.spec.match_constraints)
+
+
+def default_match(match: MatchResources) -> None:
+    """Match objects of every namespace, whatever version they come in."""
+    match.match_policy = match.match_policy or "Equivalent"
+    if match.namespace_selector is None:
+        match.namespace_selector = LabelSelector()
+    if match.object_selector is None:
+        match.object_selector = LabelSelector()
+    for rule in (*match.resource_rules, *match.exclude_resource_rules):
+        rule.scope = rule.scope or "*"
+
+
+def validate(new: ValidatingAdmissionPolicy, old: ValidatingAdmissionPolicy | None) -> v.Errors:
+    """Check everything but what the expressions mean, which is for who evaluates them."""
+    spec = new.spec
+    yield from v.check_supported("spec.failurePolicy", spec.failure_policy or "", ("Fail", "Ignore"))
+    if spec.param_kind is not None:
+        if not spec.param_kind.api_version:
+            yield v.required("spec.paramKind.apiVersion")
+        if not spec.param_kind.kind:
+            yield v.required("spec.paramKind.kind")
+    if spec.match_constraints is None:
+        yield v.required("spec.matchConstraints")
+    else:
+        if not spec.match_constraints.resource_rules:
+            yield v.required("spec.matchConstraints.resourceRules")
+        yield from check_match("spec.matchConstraints", spec.match_constraints)
+    yield from check_match_conditions("spec.matchConditions", spec.match_conditions)
+    seen: set[str] = set()
+    for i, variable in enumerate(spec.variables):
+        where = f"spec.variables[{i}]"
+        if not variable.name:
+            yield v.required(f"{where}.name")
+        elif not _VARIABLE.fullmatch(variable.name):
+            yield v.invalid(f"{where}.name", variable.name, "name is not a valid CEL identifier")
+        if not variable.expression.strip():
+            yield v.required(f"{where}.expression", "expression is not specified")
+        if variable.name in seen:
+            yield v.duplicate(f"{where}.name", variable.name)
+        seen.add(variable.name)
+    if not spec.validations and not spec.audit_annotations:
+        yield v.required("spec.validations", "validations or auditAnnotations must contain at least one item")
+        yield v.required("spec.auditAnnotations", "validations or auditAnnotations must contain at least one item")
+    for i, validation in enumerate(spec.validations):
+        yield from _check_validation(f"spec.validations[{i}]", validation)
+    if len(spec.audit_annotations) > 20:
+        yield v.too_many("spec.auditAnnotations", len(spec.audit_annotations), 20)
+    for i, annotation in enumerate(spec.audit_annotations):
+        where = f"spec.auditAnnotations[{i}]"
+        yield from v.check_name(f"{where}.key", annotation.key, names.check_config_key)
+        if not annotation.value_expression.strip():
+            yield v.required(f"{where}.valueExpression", "valueExpression is not specified")
+
+
+def _check_validation(path: str, validation: Validation) -> v.Errors:
+    if not validation.expression.strip():
+        yield v.required(f"{path}.expression", "expression is not specified")
+    message = validation.message
+    if message and not message.strip():
+        yield v.invalid(f"{path}.message", message, "message must be non-empty if specified")
+    elif "\n" in message.strip():
+        yield v.invalid(f"{path}.message", message, "message must not contain line breaks")
+    elif "\n" in validation.expression.strip() and not message.strip():
+        yield v.required(f"{path}.message", "message must be specified if expression contains line breaks")
+    if validation.reason is not None and validation.reason not in _REASONS:
+        yield v.not_supported(f"{path}.reason", validation.reason, _REASONS)
+
+
+def check_match(path: str, match: MatchResources) -> v.Errors:
+    """Check which requests are meant."""
+    yield from v.check_label_selector(f"{path}.namespaceSelector", match.namespace_selector)
+    yield from v.check_label_selector(f"{path}.objectSelector", match.object_selector)
+    for label, rules in (
+        ("resourceRules", match.resource_rules),
+        ("excludeResourceRules", match.exclude_resource_rules),
+    ):
+        for i, rule in enumerate(rules):
+            yield from check_rule(f"{path}.{label}[{i}]", rule)
+    yield from v.check_supported(f"{path}.matchPolicy", match.match_policy or "", ("Equivalent", "Exact"))
+
+
+def prepare_for_create(policy: ValidatingAdmissionPolicy) -> None:
+    """Begin with nothing observed."""
+    policy.status = ValidatingAdmissionPolicyStatus()
+
+
+def prepare_for_update(new: ValidatingAdmissionPolicy, old: ValidatingAdmissionPolicy) -> None:
+    """Keep what was observed."""
+    new.status = old.status
+
+
+def _param_kind(policy: ValidatingAdmissionPolicy, now: float) -> str:
+    kind = policy.spec.param_kind
+    return f"{kind.api_version}/{kind.kind}" if kind is not None else "<unset>"
+
+
+RESOURCE: Final[Resource[ValidatingAdmissionPolicy]] = Resource(
+    type=ValidatingAdmissionPolicy,
+    group="admissionregistration.k8s.io",
+    version="v1",
+    kind="ValidatingAdmissionPolicy",
+    plural="validatingadmissionpolicies",
+    namespaced=False,
+    categories=("api-extensions",),
+    subresources=("status",),
+    default=default,
+    validate=validate,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    generation=True,
+    columns=(
+        Column("Validations", "integer", lambda policy, now: len(policy.spec.validations), "How many rules it has."),
+        Column("ParamKind", "string", _param_kind, "What its parameters are."),
+        AGE,
+    ),
+)

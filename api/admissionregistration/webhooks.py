@@ -1,0 +1,251 @@
+"""What webhooks and policies share: which requests they are asked about, and where a webhook is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Protocol
+from urllib.parse import urlsplit
+
+from api import names
+from api import validation as v
+from api.meta import LabelSelector
+from api.schema import Int32, Struct, always, wire
+
+_OPERATIONS: Final = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
+_SCOPES: Final = ("*", "Cluster", "Namespaced")
+REVIEW_VERSIONS: Final = ("v1", "v1beta1")
+"""Forms of AdmissionReview that this server speaks."""
+
+
+class MatchCondition(Struct):
+    """A condition in CEL that a request must meet."""
+
+    name: Annotated[str, wire(1, required=True)] = always("")
+    expression: Annotated[str, wire(2, required=True)] = always("")
+
+
+class ServiceReference(Struct):
+    """A Service that listens."""
+
+    namespace: Annotated[str, wire(1, required=True)] = always("")
+    name: Annotated[str, wire(2, required=True)] = always("")
+    path: Annotated[str | None, wire(3)] = None
+    port: Annotated[Int32 | None, wire(4)] = None
+
+
+class WebhookClientConfig(Struct):
+    """Where a webhook is, and whom to trust there."""
+
+    url: Annotated[str | None, wire(3)] = None
+    service: Annotated[ServiceReference | None, wire(1)] = None
+    ca_bundle: Annotated[bytes, wire(2)] = b""
+
+
+class RuleWithOperations(Struct):
+    """Which operations on which resources."""
+
+    operations: Annotated[list[str], wire(1, list_type="atomic")] = []
+    api_groups: Annotated[list[str], wire(2, 1, list_type="atomic")] = []
+    api_versions: Annotated[list[str], wire(2, 2, list_type="atomic")] = []
+    resources: Annotated[list[str], wire(2, 3, list_type="atomic")] = []
+    scope: Annotated[str | None, wire(2, 4)] = None
+
+
+class Webhook(Protocol):
+    """What a validating and a mutating webhook have in common."""
+
+    name: str
+    client_config: WebhookClientConfig
+    rules: list[RuleWithOperations]
+    failure_policy: str | None
+    match_policy: str | None
+    namespace_selector: LabelSelector | None
+    object_selector: LabelSelector | None
+    side_effects: str | None
+    timeout_seconds: int | None
+    admission_review_versions: list[str]
+    match_conditions: list[MatchCondition]
+
+
+def default_webhook(webhook: Webhook) -> None:
+    """A webhook that fails refuses; it is asked about everything of its rules, and has ten seconds."""
+    webhook.failure_policy = webhook.failure_policy or "Fail"
+    webhook.match_policy = webhook.match_policy or "Equivalent"
+    if webhook.namespace_selector is None:
+        webhook.namespace_selector = LabelSelector()
+    if webhook.object_selector is None:
+        webhook.object_selector = LabelSelector()
+    if webhook.timeout_seconds is None:
+        webhook.timeout_seconds = 10
+    for rule in webhook.rules:
+        rule.scope = rule.scope or "*"
+    service = webhook.client_config.service
+    if service is not None and service.port is None:
+        service.port = 443
+
+
+def check_webhooks(webhooks: Sequence[Webhook]) -> v.Errors:
+    """Check webhooks, and that each has a name of its own."""
+    seen: set[str] = set()
+    for i, webhook in enumerate(webhooks):
+        where = f"webhooks[{i}]"
+        if webhook.name in seen:
+            yield v.duplicate(f"{where}.name", webhook.name)
+        seen.add(webhook.name)
+        yield from _check_webhook(where, webhook)
+
+
+def _check_webhook(path: str, webhook: Webhook) -> v.Errors:
+    yield from v.check_name(f"{path}.name", webhook.name, names.check_subdomain)
+    if webhook.name and webhook.name.count(".") < 2:
+        yield v.invalid(
+            f"{path}.name", webhook.name, "should be a domain with at least three segments separated by dots"
+        )
+    for i, rule in enumerate(webhook.rules):
+        yield from check_rule(f"{path}.rules[{i}]", rule)
+    yield from v.check_supported(f"{path}.failurePolicy", webhook.failure_policy or "", ("Fail", "Ignore"))
+    yield from v.check_supported(f"{path}.matchPolicy", webhook.match_policy or "", ("Equivalent", "Exact"))
+    if webhook.side_effects is None:
+        yield v.required(f"{path}.sideEffects", "must specify one of None, NoneOnDryRun")
+    else:
+        yield from v.check_supported(f"{path}.sideEffects", webhook.side_effects, ("None", "NoneOnDryRun"))
+    if webhook.timeout_seconds is not None and not 1 <= webhook.timeout_seconds <= 30:
+        why = "the timeout value must be between 1 and 30 seconds"
+        yield v.invalid(f"{path}.timeoutSeconds", webhook.timeout_seconds, why)
+    yield from v.check_label_selector(f"{path}.namespaceSelector", webhook.namespace_selector)
+    yield from v.check_label_selector(f"{path}.objectSelector", webhook.object_selector)
+    versions = webhook.admission_review_versions
+    where = f"{path}.admissionReviewVersions"
+    if not versions:
+        yield v.required(where, f"must specify one of {', '.join(REVIEW_VERSIONS)}")
+    elif not set(versions) & set(REVIEW_VERSIONS):
+        yield v.invalid(where, versions, f"must include at least one of {', '.join(REVIEW_VERSIONS)}")
+    for i, version in enumerate(versions):
+        if version in versions[:i]:
+            yield v.invalid(f"{where}[{i}]", version, "duplicate version")
+        for message in names.check_label_1035(version):
+            yield v.invalid(f"{where}[{i}]", version, message)
+    yield from check_client_config(f"{path}.clientConfig", webhook.client_config.url, webhook.client_config.service)
+    yield from check_match_conditions(f"{path}.matchConditions", webhook.match_conditions)
+
+
+class Service(Protocol):
+    """A Service that listens, as three groups name it, each with a type of its own."""
+
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def port(self) -> int | None: ...
+
+
+def check_client_config(path: str, url: str | None, service: Any) -> v.Errors:
+    """Check where a webhook is: a URL, or a Service."""
+    if (url is None) is (service is None):
+        yield v.required(path, "exactly one of url or service is required")
+    elif url is not None:
+        yield from _check_url(f"{path}.url", url)
+    else:
+        yield from check_service(f"{path}.service", service)
+
+
+def check_service(path: str, service: Service) -> v.Errors:
+    """Check a reference to a Service that listens."""
+    if not service.name:
+        yield v.required(f"{path}.name", "service name is required")
+    if not service.namespace:
+        yield v.required(f"{path}.namespace", "service namespace is required")
+    if service.port is not None and not 1 <= service.port <= 65535:
+        yield v.invalid(f"{path}.port", service.port, "port is not valid: must be between 1 and 65535, inclusive")
+    where: str | None = getattr(service, "path", None)
+    if where is None or where in ("", "/"):
+        return
+    if not where.startswith("/"):
+        yield v.invalid(f"{path}.path", where, "must start with a '/'")
+    for i, step in enumerate(where[1:].removesuffix("/").split("/")):
+        if not step:
+            yield v.invalid(f"{path}.path", where, f"segment[{i}] may not be empty")
+            continue
+        for message in names.check_subdomain(step):
+            yield v.invalid(f"{path}.path", where, f"segment[{i}]: {message}")
+
+
+def _check_url(path: str, url: str) -> v.Errors:
+    form = "; desired format: https://host[/path]"
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        yield v.required(path, f"url must be a valid URL: {error}{form}")
+        return
+    if parts.scheme != "https":
+        yield v.invalid(path, parts.scheme, f"'https' is the only allowed URL scheme{form}")
+    if not parts.netloc:
+        yield v.invalid(path, parts.netloc, f"host must be specified{form}")
+    if parts.username is not None:
+        yield v.invalid(path, parts.username, f"user information is not permitted in the URL{form}")
+    if parts.fragment:
+        yield v.invalid(path, parts.fragment, f"fragments are not permitted in the URL{form}")
+    if parts.query:
+        yield v.invalid(path, parts.query, f"query parameters are not permitted in the URL{form}")
+
+
+class Rule(Protocol):
+    """Which requests are meant, with or without names of objects."""
+
+    operations: list[str]
+    api_groups: list[str]
+    api_versions: list[str]
+    resources: list[str]
+    scope: str | None
+
+
+def check_rule(path: str, rule: Rule) -> v.Errors:
+    """Check which requests are meant."""
+    for label, values in (
+        ("operations", rule.operations),
+        ("apiGroups", rule.api_groups),
+        ("apiVersions", rule.api_versions),
+        ("resources", rule.resources),
+    ):
+        if not values:
+            yield v.required(f"{path}.{label}")
+        if len(values) > 1 and "*" in values:
+            yield v.invalid(f"{path}.{label}", values, f"if '*' is present, must not specify other {_WORDS[label]}")
+        for i, value in enumerate(values):
+            if not value and label != "apiGroups":
+                yield v.required(f"{path}.{label}[{i}]")
+    for i, operation in enumerate(rule.operations):
+        if operation and operation not in _OPERATIONS:
+            yield v.not_supported(f"{path}.operations[{i}]", operation, _OPERATIONS)
+    if rule.scope is not None and rule.scope not in _SCOPES:
+        yield v.not_supported(f"{path}.scope", rule.scope, _SCOPES)
+    subresources = {name.partition("/")[2] for name in rule.resources if name.startswith("*/")}
+    for i, name in enumerate(rule.resources):
+        plural, _, subresource = name.partition("/")
+        if plural != "*" and subresource and subresource in subresources:
+            why = f"if '*/{subresource}' is present, must not specify {name}"
+            yield v.invalid(f"{path}.resources[{i}]", name, why)
+
+
+_WORDS: Final = {
+    "operations": "operations",
+    "apiGroups": "API groups",
+    "apiVersions": "API versions",
+    "resources": "resources",
+}
+
+
+def check_match_conditions(path: str, conditions: Sequence[MatchCondition]) -> v.Errors:
+    """Check conditions; what an expression means is for who evaluates it."""
+    if len(conditions) > 64:
+        yield v.too_many(path, len(conditions), 64)
+    seen: set[str] = set()
+    for i, condition in enumerate(conditions):
+        where = f"{path}[{i}]"
+        if not condition.expression.strip():
+            yield v.required(f"{where}.expression")
+        yield from v.check_name(f"{where}.name", condition.name, names.check_qualified_name)
+        if condition.name and condition.name in seen:
+            yield v.duplicate(f"{where}.name", condition.name)
+        seen.add(condition.name)

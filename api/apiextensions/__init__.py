@@ -1,0 +1,1 @@
+"""Kinds that users define: CustomResourceDefinition, of the group apiextensions.k8s.io."""

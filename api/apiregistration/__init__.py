@@ -1,0 +1,1 @@
+"""Which server has which group and version: APIService."""

@@ -1,0 +1,182 @@
+"""DaemonSet: one pod of a template on every node that matches."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from api import validation as v
+from api.apps.replicaset import check_selector_and_template
+from api.columns import AGE, labels_text, workload_columns
+from api.core.pod import PodTemplateSpec
+from api.core.pod_defaults import default_template
+from api.meta import LabelSelector, ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Int32, Int64, IntOrString, Struct, Time, always, field, wire
+
+
+class DaemonSetCondition(Struct):
+    """One question about a DaemonSet (`type`), its answer, and since when."""
+
+    type: Annotated[str, wire(1, required=True)] = always("")
+    status: Annotated[str, wire(2, required=True)] = always("")
+    last_transition_time: Annotated[Time, wire(3)] = ""
+    reason: Annotated[str, wire(4)] = ""
+    message: Annotated[str, wire(5)] = ""
+
+
+class DaemonSetStatus(Struct):
+    """On how many nodes a DaemonSet is."""
+
+    current_number_scheduled: Annotated[Int32, wire(1, required=True)] = always(0)
+    number_misscheduled: Annotated[Int32, wire(2, required=True)] = always(0)
+    desired_number_scheduled: Annotated[Int32, wire(3, required=True)] = always(0)
+    number_ready: Annotated[Int32, wire(4, required=True)] = always(0)
+    observed_generation: Annotated[Int64, wire(5)] = 0
+    updated_number_scheduled: Annotated[Int32, wire(6)] = 0
+    number_available: Annotated[Int32, wire(7)] = 0
+    number_unavailable: Annotated[Int32, wire(8)] = 0
+    collision_count: Annotated[Int32 | None, wire(9)] = None
+    conditions: Annotated[
+        list[DaemonSetCondition], wire(10, merge_key="type", list_type="map", list_keys=("type",))
+    ] = []
+
+
+class RollingUpdateDaemonSet(Struct):
+    """How many nodes may be without a pod, or have two, while pods are replaced."""
+
+    max_unavailable: Annotated[IntOrString | None, wire(1)] = None
+    max_surge: Annotated[IntOrString | None, wire(2)] = None
+
+
+class DaemonSetUpdateStrategy(Struct):
+    """How old pods give way to new ones."""
+
+    type: Annotated[str, wire(1)] = ""
+    rolling_update: Annotated[RollingUpdateDaemonSet | None, wire(2)] = None
+
+
+class DaemonSetSpec(Struct):
+    """What the pods shall be, and how they are replaced."""
+
+    selector: Annotated[LabelSelector | None, wire(1, required=True)] = None
+    template: Annotated[PodTemplateSpec, wire(2, required=True)] = field(default_factory=PodTemplateSpec)
+    update_strategy: Annotated[DaemonSetUpdateStrategy, wire(3)] = field(default_factory=DaemonSetUpdateStrategy)
+    min_ready_seconds: Annotated[Int32, wire(4)] = 0
+    revision_history_limit: Annotated[Int32 | None, wire(6)] = None
+
+
+class DaemonSet(Struct):
+    """One pod of a template on every node that matches."""
+
+    api_version: str = always("apps/v1")
+    kind: str = always("DaemonSet")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[DaemonSetSpec, wire(2)] = field(default_factory=DaemonSetSpec)
+    status: Annotated[DaemonSetStatus, wire(3)] = field(default_factory=DaemonSetStatus)
+
+
+def default(daemon_set: DaemonSet) -> None:
+    """Replaced by rolling updates, one node at a time; ten old versions are kept."""
+    spec = daemon_set.spec
+    if spec.revision_history_limit is None:
+        spec.revision_history_limit = 10
+    strategy = spec.update_strategy
+    strategy.type = strategy.type or "RollingUpdate"
+    if strategy.type == "RollingUpdate":
+        rolling = strategy.rolling_update = strategy.rolling_update or RollingUpdateDaemonSet()
+        if rolling.max_unavailable is None:
+            rolling.max_unavailable = 1
+        if rolling.max_surge is None:
+            rolling.max_surge = 0
+    default_template(spec.template)
+
+
+def validate(new: DaemonSet, old: DaemonSet | None) -> v.Errors:
+    """Check selector, template and strategy; the selector never changes."""
+    spec = new.spec
+    yield from check_selector_and_template(spec.selector, spec.template, "DaemonSet")
+    yield from _check_strategy("spec.updateStrategy", spec.update_strategy)
+    yield from v.check_not_negative("spec.minReadySeconds", spec.min_ready_seconds)
+    yield from v.check_not_negative("spec.revisionHistoryLimit", spec.revision_history_limit)
+    if old is not None:
+        yield from v.check_immutable("spec.selector", spec.selector, old.spec.selector)
+
+
+def _check_strategy(path: str, strategy: DaemonSetUpdateStrategy) -> v.Errors:
+    yield from v.check_supported(f"{path}.type", strategy.type, ("OnDelete", "RollingUpdate"))
+    rolling, where = strategy.rolling_update, f"{path}.rollingUpdate"
+    if strategy.type != "RollingUpdate":
+        return
+    if rolling is None:
+        yield v.required(where)
+        return
+    yield from v.check_share(f"{where}.maxUnavailable", rolling.max_unavailable)
+    yield from v.check_share(f"{where}.maxSurge", rolling.max_surge)
+    has_unavailable, has_surge = rolling.max_unavailable not in (0, "0%"), rolling.max_surge not in (0, "0%")
+    if has_unavailable and has_surge:
+        yield v.invalid(f"{where}.maxSurge", rolling.max_surge, "may not be set when maxUnavailable is non-zero")
+    if not has_unavailable and not has_surge:
+        yield v.required(f"{where}.maxUnavailable", "cannot be 0 when maxSurge is 0")
+    for label, value in (("maxUnavailable", rolling.max_unavailable), ("maxSurge", rolling.max_surge)):
+        if isinstance(value, str) and v.percent(value) > 100:
+            yield v.invalid(f"{where}.{label}", value, "must not be greater than 100%")
+
+
+def prepare_for_create(daemon_set: DaemonSet) -> None:
+    """Begin with nothing observed."""
+    daemon_set.status = DaemonSetStatus()
+
+
+def prepare_for_update(new: DaemonSet, old: DaemonSet) -> None:
+    """Keep what was observed."""
+    new.status = old.status
+
+
+def validate_status(new: DaemonSet, old: DaemonSet) -> v.Errors:
+    """Check the counts."""
+    status = new.status
+    for counter, count in (
+        ("currentNumberScheduled", status.current_number_scheduled),
+        ("numberMisscheduled", status.number_misscheduled),
+        ("desiredNumberScheduled", status.desired_number_scheduled),
+        ("numberReady", status.number_ready),
+        ("observedGeneration", status.observed_generation),
+        ("updatedNumberScheduled", status.updated_number_scheduled),
+        ("numberAvailable", status.number_available),
+        ("numberUnavailable", status.number_unavailable),
+        ("collisionCount", status.collision_count),
+    ):
+        yield from v.check_not_negative(f"status.{counter}", count)
+
+
+RESOURCE: Final[Resource[DaemonSet]] = Resource(
+    type=DaemonSet,
+    group="apps",
+    version="v1",
+    kind="DaemonSet",
+    plural="daemonsets",
+    namespaced=True,
+    short_names=("ds",),
+    categories=("all",),
+    subresources=("status",),
+    default=default,
+    validate=validate,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    validate_status=validate_status,
+    generation=True,
+    columns=(
+        Column("Desired", "integer", lambda ds, now: ds.status.desired_number_scheduled, "How many nodes match."),
+        Column("Current", "integer", lambda ds, now: ds.status.current_number_scheduled, "How many have a pod."),
+        Column("Ready", "integer", lambda ds, now: ds.status.number_ready, "How many of these pods are ready."),
+        Column(
+            "Up-to-date", "integer", lambda ds, now: ds.status.updated_number_scheduled, "How many are of this version."
+        ),
+        Column("Available", "integer", lambda ds, now: ds.status.number_available, "How many can be counted on."),
+        Column(
+            "Node Selector", "string", lambda ds, now: labels_text(ds.spec.template.spec.node_selector), "Which nodes."
+        ),
+        AGE,
+        *workload_columns(),
+    ),
+)

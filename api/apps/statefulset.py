@@ -1,0 +1,227 @@
+"""StatefulSet: pods with names and storage of their own, made and replaced in order."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+
+from api import validation as v
+from api.apps.replicaset import check_selector_and_template
+from api.columns import AGE, workload_columns
+from api.core.persistentvolumeclaim import PersistentVolumeClaim
+from api.core.persistentvolumeclaim import default as default_claim
+from api.core.pod import PodTemplateSpec
+from api.core.pod_defaults import default_template
+from api.meta import LabelSelector, ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Int32, Int64, IntOrString, Struct, Time, always, field, wire
+
+
+class StatefulSetCondition(Struct):
+    """One question about a StatefulSet (`type`), its answer, and since when."""
+
+    type: Annotated[str, wire(1, required=True)] = always("")
+    status: Annotated[str, wire(2, required=True)] = always("")
+    last_transition_time: Annotated[Time, wire(3)] = ""
+    reason: Annotated[str, wire(4)] = ""
+    message: Annotated[str, wire(5)] = ""
+
+
+class StatefulSetStatus(Struct):
+    """How far a StatefulSet is."""
+
+    observed_generation: Annotated[Int64, wire(1)] = 0
+    replicas: Annotated[Int32, wire(2, required=True)] = always(0)
+    ready_replicas: Annotated[Int32, wire(3)] = 0
+    current_replicas: Annotated[Int32, wire(4)] = 0
+    updated_replicas: Annotated[Int32, wire(5)] = 0
+    current_revision: Annotated[str, wire(6)] = ""
+    update_revision: Annotated[str, wire(7)] = ""
+    collision_count: Annotated[Int32 | None, wire(9)] = None
+    conditions: Annotated[
+        list[StatefulSetCondition], wire(10, merge_key="type", list_type="map", list_keys=("type",))
+    ] = []
+    available_replicas: Annotated[Int32, wire(11)] = 0
+
+
+class StatefulSetOrdinals(Struct):
+    """The number of the first pod."""
+
+    start: Annotated[Int32, wire(1)] = 0
+
+
+class StatefulSetPersistentVolumeClaimRetentionPolicy(Struct):
+    """What becomes of claims when their pod or the set is gone: Retain or Delete."""
+
+    when_deleted: Annotated[str, wire(1)] = ""
+    when_scaled: Annotated[str, wire(2)] = ""
+
+
+class RollingUpdateStatefulSetStrategy(Struct):
+    """From which ordinal on pods are replaced."""
+
+    partition: Annotated[Int32 | None, wire(1)] = None
+    max_unavailable: Annotated[IntOrString | None, wire(2)] = None
+
+
+class StatefulSetUpdateStrategy(Struct):
+    """How old pods give way to new ones."""
+
+    type: Annotated[str, wire(1)] = ""
+    rolling_update: Annotated[RollingUpdateStatefulSetStrategy | None, wire(2)] = None
+
+
+class StatefulSetSpec(Struct):
+    """What the pods shall be, how many, and what storage each has."""
+
+    replicas: Annotated[Int32 | None, wire(1)] = None
+    selector: Annotated[LabelSelector | None, wire(2, required=True)] = None
+    template: Annotated[PodTemplateSpec, wire(3, required=True)] = field(default_factory=PodTemplateSpec)
+    volume_claim_templates: Annotated[list[PersistentVolumeClaim], wire(4, list_type="atomic")] = []
+    service_name: Annotated[str, wire(5, required=True)] = always("")
+    pod_management_policy: Annotated[str, wire(6)] = ""
+    update_strategy: Annotated[StatefulSetUpdateStrategy, wire(7)] = field(default_factory=StatefulSetUpdateStrategy)
+    revision_history_limit: Annotated[Int32 | None, wire(8)] = None
+    min_ready_seconds: Annotated[Int32, wire(9)] = 0
+    persistent_volume_claim_retention_policy: Annotated[
+        StatefulSetPersistentVolumeClaimRetentionPolicy | None, wire(10)
+    ] = None
+    ordinals: Annotated[StatefulSetOrdinals | None, wire(11)] = None
+
+
+class StatefulSet(Struct):
+    """Pods with names and storage of their own."""
+
+    api_version: str = always("apps/v1")
+    kind: str = always("StatefulSet")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[StatefulSetSpec, wire(2)] = field(default_factory=StatefulSetSpec)
+    status: Annotated[StatefulSetStatus, wire(3)] = field(default_factory=StatefulSetStatus)
+
+
+def default(stateful_set: StatefulSet) -> None:
+    """One replica, pods one after the other, replaced by rolling updates, storage kept."""
+    spec = stateful_set.spec
+    spec.pod_management_policy = spec.pod_management_policy or "OrderedReady"
+    strategy = spec.update_strategy
+    strategy.type = strategy.type or "RollingUpdate"
+    if strategy.type == "RollingUpdate":
+        rolling = strategy.rolling_update = strategy.rolling_update or RollingUpdateStatefulSetStrategy()
+        if rolling.partition is None:
+            rolling.partition = 0
+    retention = spec.persistent_volume_claim_retention_policy or StatefulSetPersistentVolumeClaimRetentionPolicy()
+    retention.when_deleted = retention.when_deleted or "Retain"
+    retention.when_scaled = retention.when_scaled or "Retain"
+    spec.persistent_volume_claim_retention_policy = retention
+    if spec.replicas is None:
+        spec.replicas = 1
+    if spec.revision_history_limit is None:
+        spec.revision_history_limit = 10
+    for claim in spec.volume_claim_templates:
+        default_claim(claim)
+    default_template(spec.template)
+
+
+_UPDATABLE: Final = (
+    "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy',"
+    " 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
+)
+
+
+def validate(new: StatefulSet, old: StatefulSet | None) -> v.Errors:
+    """Check numbers, selector, template and policies; most of the rest never changes."""
+    spec = new.spec
+    yield from v.check_supported("spec.podManagementPolicy", spec.pod_management_policy, ("OrderedReady", "Parallel"))
+    yield from _check_strategy("spec.updateStrategy", spec.update_strategy)
+    retention = spec.persistent_volume_claim_retention_policy
+    if retention is not None:
+        where = "spec.persistentVolumeClaimRetentionPolicy"
+        yield from v.check_supported(f"{where}.whenDeleted", retention.when_deleted, ("Delete", "Retain"))
+        yield from v.check_supported(f"{where}.whenScaled", retention.when_scaled, ("Delete", "Retain"))
+    yield from v.check_not_negative("spec.replicas", spec.replicas)
+    yield from v.check_not_negative("spec.minReadySeconds", spec.min_ready_seconds)
+    if spec.ordinals is not None:
+        yield from v.check_not_negative("spec.ordinals.start", spec.ordinals.start)
+    yield from check_selector_and_template(spec.selector, spec.template, "StatefulSet")
+    yield from v.check_not_negative("spec.revisionHistoryLimit", spec.revision_history_limit)
+    if old is not None:
+        allowed = msgspec.structs.replace(
+            old.spec,
+            replicas=spec.replicas,
+            ordinals=spec.ordinals,
+            template=spec.template,
+            update_strategy=spec.update_strategy,
+            persistent_volume_claim_retention_policy=retention,
+            min_ready_seconds=spec.min_ready_seconds,
+        )
+        if allowed != spec:
+            yield v.forbidden("spec", _UPDATABLE)
+
+
+def _check_strategy(path: str, strategy: StatefulSetUpdateStrategy) -> v.Errors:
+    yield from v.check_supported(f"{path}.type", strategy.type, ("OnDelete", "RollingUpdate"))
+    rolling, where = strategy.rolling_update, f"{path}.rollingUpdate"
+    if strategy.type == "OnDelete" and rolling is not None:
+        yield v.invalid(where, rolling, "only allowed for updateStrategy 'RollingUpdate'")
+    if strategy.type == "RollingUpdate" and rolling is not None:
+        yield from v.check_not_negative(f"{where}.partition", rolling.partition)
+        yield from v.check_share(f"{where}.maxUnavailable", rolling.max_unavailable)
+
+
+def prepare_for_create(stateful_set: StatefulSet) -> None:
+    """Begin with nothing observed."""
+    stateful_set.status = StatefulSetStatus()
+
+
+def prepare_for_update(new: StatefulSet, old: StatefulSet) -> None:
+    """Keep what was observed."""
+    new.status = old.status
+
+
+def validate_status(new: StatefulSet, old: StatefulSet) -> v.Errors:
+    """Check that the counts make sense together."""
+    status = new.status
+    for counter, count in (
+        ("replicas", status.replicas),
+        ("readyReplicas", status.ready_replicas),
+        ("currentReplicas", status.current_replicas),
+        ("updatedReplicas", status.updated_replicas),
+        ("availableReplicas", status.available_replicas),
+    ):
+        yield from v.check_not_negative(f"status.{counter}", count)
+        if count > status.replicas:
+            yield v.invalid(f"status.{counter}", count, "cannot be greater than status.replicas")
+    if status.available_replicas > status.ready_replicas:
+        yield v.invalid(
+            "status.availableReplicas", status.available_replicas, "cannot be greater than status.readyReplicas"
+        )
+
+
+RESOURCE: Final[Resource[StatefulSet]] = Resource(
+    type=StatefulSet,
+    group="apps",
+    version="v1",
+    kind="StatefulSet",
+    plural="statefulsets",
+    namespaced=True,
+    short_names=("sts",),
+    categories=("all",),
+    subresources=("scale", "status"),
+    default=default,
+    validate=validate,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    validate_status=validate_status,
+    generation=True,
+    columns=(
+        Column(
+            "Ready",
+            "string",
+            lambda sts, now: f"{sts.status.ready_replicas}/{sts.spec.replicas or 0}",
+            "How many pods are ready, of how many there should be.",
+        ),
+        AGE,
+        *workload_columns()[:2],
+    ),
+)

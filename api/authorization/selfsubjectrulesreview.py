@@ -1,0 +1,73 @@
+"""SelfSubjectRulesReview: what may I do in a namespace? A question, never stored: `kubectl auth can-i --list`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from api import validation as v
+from api.meta import ObjectMeta
+from api.resource import Resource
+from api.schema import Struct, always, field, wire
+
+
+class NonResourceRule(Struct):
+    """What may be done to paths that are no resources."""
+
+    verbs: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
+    non_resource_urls: Annotated[list[str], wire(2, list_type="atomic")] = field(
+        name="nonResourceURLs", default_factory=list
+    )
+
+
+class ResourceRule(Struct):
+    """What may be done to resources."""
+
+    verbs: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
+    api_groups: Annotated[list[str], wire(2, list_type="atomic")] = []
+    resources: Annotated[list[str], wire(3, list_type="atomic")] = []
+    resource_names: Annotated[list[str], wire(4, list_type="atomic")] = []
+
+
+class SubjectRulesReviewStatus(Struct):
+    """The answer, as far as it is known."""
+
+    resource_rules: Annotated[list[ResourceRule], wire(1, required=True, list_type="atomic")] = []
+    non_resource_rules: Annotated[list[NonResourceRule], wire(2, required=True, list_type="atomic")] = []
+    incomplete: Annotated[bool, wire(3, required=True)] = always(False)
+    evaluation_error: Annotated[str, wire(4)] = ""
+
+
+class SelfSubjectRulesReviewSpec(Struct):
+    """The namespace."""
+
+    namespace: Annotated[str, wire(1)] = ""
+
+
+class SelfSubjectRulesReview(Struct):
+    """Asks what the one who asks may do in a namespace."""
+
+    api_version: str = always("authorization.k8s.io/v1")
+    kind: str = always("SelfSubjectRulesReview")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[SelfSubjectRulesReviewSpec, wire(2, required=True)] = field(
+        default_factory=SelfSubjectRulesReviewSpec
+    )
+    status: Annotated[SubjectRulesReviewStatus, wire(3)] = field(default_factory=SubjectRulesReviewStatus)
+
+
+def validate(new: SelfSubjectRulesReview, old: SelfSubjectRulesReview | None) -> v.Errors:
+    """Check that there is a namespace."""
+    if not new.spec.namespace:
+        yield v.required("spec.namespace", "no namespace on request")
+
+
+RESOURCE: Final[Resource[SelfSubjectRulesReview]] = Resource(
+    type=SelfSubjectRulesReview,
+    group="authorization.k8s.io",
+    version="v1",
+    kind="SelfSubjectRulesReview",
+    plural="selfsubjectrulesreviews",
+    namespaced=False,
+    verbs=("create",),
+    validate=validate,
+)

@@ -1,0 +1,418 @@
+"""HorizontalPodAutoscaler: how many pods a workload has, decided by what is measured. The stored version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+from api import names, quantity
+from api import validation as v
+from api.columns import AGE, NONE
+from api.meta import LabelSelector, ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Int32, Int64, Quantity, Struct, Time, always, field, wire
+
+_DEFAULT_CPU_PERCENT: Final = 80
+
+
+class HorizontalPodAutoscalerCondition(Struct):
+    """One question about an autoscaler (`type`), its answer, and since when."""
+
+    type: Annotated[str, wire(1, required=True)] = always("")
+    status: Annotated[str, wire(2, required=True)] = always("")
+    last_transition_time: Annotated[Time, wire(3)] = ""
+    reason: Annotated[str, wire(4)] = ""
+    message: Annotated[str, wire(5)] = ""
+
+
+class MetricIdentifier(Struct):
+    """A metric by name and labels."""
+
+    name: Annotated[str, wire(1, required=True)] = always("")
+    selector: Annotated[LabelSelector | None, wire(2)] = None
+
+
+class MetricValueStatus(Struct):
+    """What a measure is."""
+
+    value: Annotated[Quantity | None, wire(1)] = None
+    average_value: Annotated[Quantity | None, wire(2)] = None
+    average_utilization: Annotated[Int32 | None, wire(3)] = None
+
+
+class ExternalMetricStatus(Struct):
+    metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
+    current: Annotated[MetricValueStatus, wire(2, required=True)] = field(default_factory=MetricValueStatus)
+
+
+class ContainerResourceMetricStatus(Struct):
+    name: Annotated[str, wire(1, required=True)] = always("")
+    current: Annotated[MetricValueStatus, wire(2, required=True)] = field(default_factory=MetricValueStatus)
+    container: Annotated[str, wire(3, required=True)] = always("")
+
+
+class ResourceMetricStatus(Struct):
+    name: Annotated[str, wire(1, required=True)] = always("")
+    current: Annotated[MetricValueStatus, wire(2, required=True)] = field(default_factory=MetricValueStatus)
+
+
+class PodsMetricStatus(Struct):
+    metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
+    current: Annotated[MetricValueStatus, wire(2, required=True)] = field(default_factory=MetricValueStatus)
+
+
+class CrossVersionObjectReference(Struct):
+    """Another object of the same namespace, whatever the version."""
+
+    kind: Annotated[str, wire(1, required=True)] = always("")
+    name: Annotated[str, wire(2, required=True)] = always("")
+    api_version: Annotated[str, wire(3)] = ""
+
+
+class ObjectMetricStatus(Struct):
+    metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
+    current: Annotated[MetricValueStatus, wire(2, required=True)] = field(default_factory=MetricValueStatus)
+    described_object: Annotated[CrossVersionObjectReference, wire(3, required=True)] = field(
+        default_factory=CrossVersionObjectReference
+    )
+
+
+class MetricStatus(Struct):
+    """Something measured."""
+
+    type: Annotated[str, wire(1, required=True)] = always("")
+    object: Annotated[ObjectMetricStatus | None, wire(2)] = None
+    pods: Annotated[PodsMetricStatus | None, wire(3)] = None
+    resource: Annotated[ResourceMetricStatus | None, wire(4)] = None
+    container_resource: Annotated[ContainerResourceMetricStatus | None, wire(7)] = None
+    external: Annotated[ExternalMetricStatus | None, wire(5)] = None
+
+
+class HorizontalPodAutoscalerStatus(Struct):
+    """What is measured, and how many pods follow from it."""
+
+    observed_generation: Annotated[Int64 | None, wire(1)] = None
+    last_scale_time: Annotated[Time, wire(2)] = ""
+    current_replicas: Annotated[Int32, wire(3)] = 0
+    desired_replicas: Annotated[Int32, wire(4, required=True)] = always(0)
+    current_metrics: Annotated[list[MetricStatus], wire(5, list_type="atomic")] = []
+    conditions: Annotated[
+        list[HorizontalPodAutoscalerCondition], wire(6, merge_key="type", list_type="map", list_keys=("type",))
+    ] = []
+
+
+class HPAScalingPolicy(Struct):
+    """So many pods, or percent of them, in so many seconds."""
+
+    type: Annotated[str, wire(1, required=True)] = always("")
+    value: Annotated[Int32, wire(2, required=True)] = always(0)
+    period_seconds: Annotated[Int32, wire(3, required=True)] = always(0)
+
+
+class HPAScalingRules(Struct):
+    """How fast the number of pods may change in one direction."""
+
+    stabilization_window_seconds: Annotated[Int32 | None, wire(3)] = None
+    select_policy: Annotated[str | None, wire(1)] = None
+    policies: Annotated[list[HPAScalingPolicy], wire(2, list_type="atomic")] = []
+
+
+class HorizontalPodAutoscalerBehavior(Struct):
+    """How fast the number of pods may grow and shrink."""
+
+    scale_up: Annotated[HPAScalingRules | None, wire(1)] = None
+    scale_down: Annotated[HPAScalingRules | None, wire(2)] = None
+
+
+class MetricTarget(Struct):
+    """What a measure should be."""
+
+    type: Annotated[str, wire(1, required=True)] = always("")
+    value: Annotated[Quantity | None, wire(2)] = None
+    average_value: Annotated[Quantity | None, wire(3)] = None
+    average_utilization: Annotated[Int32 | None, wire(4)] = None
+
+
+class ExternalMetricSource(Struct):
+    """A metric of something outside the cluster."""
+
+    metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
+    target: Annotated[MetricTarget, wire(2, required=True)] = field(default_factory=MetricTarget)
+
+
+class ContainerResourceMetricSource(Struct):
+    """What one container of a pod uses of a resource."""
+
+    name: Annotated[str, wire(1, required=True)] = always("")
+    target: Annotated[MetricTarget, wire(2, required=True)] = field(default_factory=MetricTarget)
+    container: Annotated[str, wire(3, required=True)] = always("")
+
+
+class ResourceMetricSource(Struct):
+    """What all containers of a pod use of a resource."""
+
+    name: Annotated[str, wire(1, required=True)] = always("")
+    target: Annotated[MetricTarget, wire(2, required=True)] = field(default_factory=MetricTarget)
+
+
+class PodsMetricSource(Struct):
+    """A metric of each pod, averaged."""
+
+    metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
+    target: Annotated[MetricTarget, wire(2, required=True)] = field(default_factory=MetricTarget)
+
+
+class ObjectMetricSource(Struct):
+    """A metric of another object."""
+
+    described_object: Annotated[CrossVersionObjectReference, wire(1, required=True)] = field(
+        default_factory=CrossVersionObjectReference
+    )
+    target: Annotated[MetricTarget, wire(2, required=True)] = field(default_factory=MetricTarget)
+    metric: Annotated[MetricIdentifier, wire(3, required=True)] = field(default_factory=MetricIdentifier)
+
+
+class MetricSpec(Struct):
+    """Something to measure, and what it should be."""
+
+    type: Annotated[str, wire(1, required=True)] = always("")
+    object: Annotated[ObjectMetricSource | None, wire(2)] = None
+    pods: Annotated[PodsMetricSource | None, wire(3)] = None
+    resource: Annotated[ResourceMetricSource | None, wire(4)] = None
+    container_resource: Annotated[ContainerResourceMetricSource | None, wire(7)] = None
+    external: Annotated[ExternalMetricSource | None, wire(5)] = None
+
+
+class HorizontalPodAutoscalerSpec(Struct):
+    """What is scaled, in which bounds, and by what."""
+
+    scale_target_ref: Annotated[CrossVersionObjectReference, wire(1, required=True)] = field(
+        default_factory=CrossVersionObjectReference
+    )
+    min_replicas: Annotated[Int32 | None, wire(2)] = None
+    max_replicas: Annotated[Int32, wire(3, required=True)] = always(0)
+    metrics: Annotated[list[MetricSpec], wire(4, list_type="atomic")] = []
+    behavior: Annotated[HorizontalPodAutoscalerBehavior | None, wire(5)] = None
+
+
+class HorizontalPodAutoscaler(Struct):
+    """How many pods a workload has, decided by what is measured."""
+
+    api_version: str = always("autoscaling/v2")
+    kind: str = always("HorizontalPodAutoscaler")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[HorizontalPodAutoscalerSpec, wire(2)] = field(default_factory=HorizontalPodAutoscalerSpec)
+    status: Annotated[HorizontalPodAutoscalerStatus, wire(3)] = field(default_factory=HorizontalPodAutoscalerStatus)
+
+
+def default(autoscaler: HorizontalPodAutoscaler) -> None:
+    """At least one pod, and as many as keep CPU at 80 percent of what was requested."""
+    spec = autoscaler.spec
+    if spec.min_replicas is None:
+        spec.min_replicas = 1
+    if not spec.metrics:
+        spec.metrics = [cpu_metric(_DEFAULT_CPU_PERCENT)]
+    if spec.behavior is not None:
+        spec.behavior.scale_up = _filled(spec.behavior.scale_up, ((("Pods", 4, 15), ("Percent", 100, 15))), 0)
+        spec.behavior.scale_down = _filled(spec.behavior.scale_down, (("Percent", 100, 15),), None)
+
+
+def cpu_metric(percent: int) -> MetricSpec:
+    """Return the wish to keep CPU at so many percent of what was requested."""
+    target = MetricTarget(type="Utilization", average_utilization=percent)
+    return MetricSpec(type="Resource", resource=ResourceMetricSource(name="cpu", target=target))
+
+
+def _filled(
+    rules: HPAScalingRules | None, policies: Sequence[tuple[str, int, int]], window_s: int | None
+) -> HPAScalingRules:
+    rules = rules or HPAScalingRules()
+    rules.select_policy = rules.select_policy or "Max"
+    if rules.stabilization_window_seconds is None:
+        rules.stabilization_window_seconds = window_s
+    if not rules.policies:
+        rules.policies = [HPAScalingPolicy(type=kind, value=value, period_seconds=s) for kind, value, s in policies]
+    return rules
+
+
+def validate(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler | None) -> v.Errors:
+    """Check the bounds, what is scaled, and by what."""
+    spec = new.spec
+    if spec.min_replicas is not None and spec.min_replicas < 1:
+        yield v.invalid("spec.minReplicas", spec.min_replicas, "must be greater than or equal to 1")
+    if spec.max_replicas < 1:
+        yield v.invalid("spec.maxReplicas", spec.max_replicas, "must be greater than 0")
+    if spec.min_replicas is not None and spec.max_replicas < spec.min_replicas:
+        yield v.invalid("spec.maxReplicas", spec.max_replicas, "must be greater than or equal to `minReplicas`")
+    yield from _check_reference("spec.scaleTargetRef", spec.scale_target_ref)
+    for i, metric in enumerate(spec.metrics):
+        yield from _check_metric(f"spec.metrics[{i}]", metric)
+    if spec.behavior is not None:
+        for label, rules in (("scaleUp", spec.behavior.scale_up), ("scaleDown", spec.behavior.scale_down)):
+            if rules is not None:
+                yield from _check_rules(f"spec.behavior.{label}", rules)
+
+
+def _check_reference(path: str, reference: CrossVersionObjectReference) -> v.Errors:
+    yield from v.check_name(f"{path}.kind", reference.kind, names.check_path_segment)
+    yield from v.check_name(f"{path}.name", reference.name, names.check_path_segment)
+
+
+_SOURCES: Final = {
+    "ContainerResource": "container_resource",
+    "External": "external",
+    "Object": "object",
+    "Pods": "pods",
+    "Resource": "resource",
+}
+
+
+def _check_metric(path: str, metric: MetricSpec) -> v.Errors:
+    if not metric.type:
+        yield v.required(f"{path}.type", "must specify a metric source type")
+        return
+    if metric.type not in _SOURCES:
+        yield v.not_supported(f"{path}.type", metric.type, _SOURCES)
+        return
+    label = metric.type[0].lower() + metric.type[1:]
+    source: Any = getattr(metric, _SOURCES[metric.type])
+    for kind, other in _SOURCES.items():
+        if kind != metric.type and getattr(metric, other) is not None:
+            name = kind[0].lower() + kind[1:]
+            yield v.forbidden(f"{path}.{name}", f"must populate the given metric source only ({label})")
+    if source is None:
+        yield v.required(f"{path}.{label}", "must populate information for the given metric source")
+        return
+    where = f"{path}.{label}"
+    if metric.type in ("Resource", "ContainerResource"):
+        if not source.name:
+            yield v.required(f"{where}.name", "must specify a resource name")
+        if metric.type == "ContainerResource" and not source.container:
+            yield v.required(f"{where}.container", "must specify a container")
+    elif not source.metric.name:
+        yield v.required(f"{where}.metric.name", "must specify a metric name")
+    if metric.type == "Object":
+        yield from _check_reference(f"{where}.describedObject", source.described_object)
+    yield from _check_target(f"{where}.target", source.target, metric.type)
+
+
+def _check_target(path: str, target: MetricTarget, kind: str) -> v.Errors:
+    if not target.type:
+        yield v.required(f"{path}.type", "must specify a metric target type")
+    elif target.type not in ("Utilization", "Value", "AverageValue"):
+        yield v.invalid(f"{path}.type", target.type, "must be either Utilization, Value, or AverageValue")
+    for label, amount in (("value", target.value), ("averageValue", target.average_value)):
+        if amount is not None and quantity.compare(amount, "0") <= 0:
+            yield v.invalid(f"{path}.{label}", amount, "must be positive")
+    if target.average_utilization is not None and target.average_utilization < 1:
+        yield v.invalid(f"{path}.averageUtilization", target.average_utilization, "must be greater than 0")
+    match kind:
+        case "Resource" | "ContainerResource":
+            if target.average_utilization is None and target.average_value is None:
+                yield v.required(
+                    f"{path}.averageUtilization", "must set either a target raw value or a target utilization"
+                )
+            if target.average_utilization is not None and target.average_value is not None:
+                yield v.forbidden(
+                    f"{path}.averageValue", "may not set both a target raw value and a target utilization"
+                )
+        case "Pods":
+            if target.average_value is None:
+                yield v.required(f"{path}.averageValue", "must specify a positive target averageValue")
+        case _:
+            if target.value is None and target.average_value is None:
+                yield v.required(
+                    f"{path}.averageValue", "must set either a target value for metric or a per-pod target"
+                )
+            if kind == "External" and target.value is not None and target.average_value is not None:
+                yield v.forbidden(f"{path}.value", "may not set both a target value for metric and a per-pod target")
+
+
+def _check_rules(path: str, rules: HPAScalingRules) -> v.Errors:
+    window = rules.stabilization_window_seconds
+    yield from v.check_not_negative(f"{path}.stabilizationWindowSeconds", window)
+    if window is not None and window > 3600:
+        yield v.invalid(f"{path}.stabilizationWindowSeconds", window, "must be less than or equal to 3600")
+    if rules.select_policy is not None:
+        yield from v.check_supported(f"{path}.selectPolicy", rules.select_policy, ("Disabled", "Max", "Min"))
+    if not rules.policies:
+        yield v.required(f"{path}.policies", "must specify at least one Policy")
+    for i, policy in enumerate(rules.policies):
+        where = f"{path}.policies[{i}]"
+        yield from v.check_supported(f"{where}.type", policy.type, ("Percent", "Pods"))
+        if policy.value <= 0:
+            yield v.invalid(f"{where}.value", policy.value, "must be greater than zero")
+        if policy.period_seconds <= 0:
+            yield v.invalid(f"{where}.periodSeconds", policy.period_seconds, "must be greater than zero")
+        elif policy.period_seconds > 1800:
+            yield v.invalid(f"{where}.periodSeconds", policy.period_seconds, "must be less than or equal to 1800")
+
+
+def prepare_for_create(autoscaler: HorizontalPodAutoscaler) -> None:
+    """Begin with nothing observed."""
+    autoscaler.status = HorizontalPodAutoscalerStatus()
+
+
+def prepare_for_update(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler) -> None:
+    """Keep what was observed."""
+    new.status = old.status
+
+
+def _reference(autoscaler: HorizontalPodAutoscaler, now: float) -> str:
+    target = autoscaler.spec.scale_target_ref
+    return f"{target.kind}/{target.name}"
+
+
+def _targets(autoscaler: HorizontalPodAutoscaler, now: float) -> str:
+    shown = []
+    for i, metric in enumerate(autoscaler.spec.metrics):
+        current = autoscaler.status.current_metrics
+        shown.append(_target(metric, current[i] if i < len(current) else None))
+    if len(shown) > 2:
+        return f"{', '.join(shown[:2])} + {len(shown) - 2} more..."
+    return ", ".join(shown) or NONE
+
+
+def _target(metric: MetricSpec, status: MetricStatus | None) -> str:
+    wanted: Any = getattr(metric, _SOURCES.get(metric.type, "resource"))
+    found: Any = getattr(status, _SOURCES.get(metric.type, "resource")) if status is not None else None
+    if wanted is None:
+        return "<unknown type>"
+    target, current = wanted.target, found.current if found is not None else MetricValueStatus()
+    prefix, average = "", ""
+    if metric.type in ("Resource", "ContainerResource"):
+        prefix = f"{wanted.name}: " if metric.type == "Resource" else f"{wanted.container}/{wanted.name}: "
+        if target.average_value is None:
+            have = "<unknown>" if current.average_utilization is None else f"{current.average_utilization}%"
+            want = "<auto>" if target.average_utilization is None else f"{target.average_utilization}%"
+            return f"{prefix}{have}/{want}"
+    if target.average_value is not None:
+        if metric.type in ("External", "Object"):
+            average = " (avg)"
+        return f"{prefix}{current.average_value or '<unknown>'}/{target.average_value}{average}"
+    return f"{prefix}{current.value or '<unknown>'}/{target.value}"
+
+
+RESOURCE: Final[Resource[HorizontalPodAutoscaler]] = Resource(
+    type=HorizontalPodAutoscaler,
+    group="autoscaling",
+    version="v2",
+    kind="HorizontalPodAutoscaler",
+    plural="horizontalpodautoscalers",
+    namespaced=True,
+    short_names=("hpa",),
+    categories=("all",),
+    subresources=("status",),
+    default=default,
+    validate=validate,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    columns=(
+        Column("Reference", "string", _reference, "What is scaled."),
+        Column("Targets", "string", _targets, "What is measured, and what it should be."),
+        Column("MinPods", "string", lambda hpa, now: str(hpa.spec.min_replicas or "<unset>"), "Never fewer pods."),
+        Column("MaxPods", "integer", lambda hpa, now: hpa.spec.max_replicas, "Never more pods."),
+        Column("Replicas", "integer", lambda hpa, now: hpa.status.current_replicas, "How many pods there are."),
+        AGE,
+    ),
+)

@@ -1,0 +1,182 @@
+"""CronJob: a Job made at the times of a schedule."""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+from api import timestamps
+from api import validation as v
+from api.batch.job import JobSpec, check_spec, default_spec
+from api.batch.schedule import check_schedule
+from api.columns import AGE, NONE, joined, selector_text
+from api.core.containers import Container
+from api.core.references import ObjectReference
+from api.meta import ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Int32, Int64, Struct, Time, always, field, wire
+
+_NAME_BYTES_MAX: Final = 52
+"""Jobs are named after it, with eleven characters more."""
+
+
+class CronJobStatus(Struct):
+    """Which Jobs run, and when one was last made."""
+
+    active: Annotated[list[ObjectReference], wire(1, list_type="atomic")] = []
+    last_schedule_time: Annotated[Time, wire(4)] = ""
+    last_successful_time: Annotated[Time, wire(5)] = ""
+
+
+class JobTemplateSpec(Struct):
+    """What the Jobs shall be."""
+
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[JobSpec, wire(2)] = field(default_factory=JobSpec)
+
+
+class CronJobSpec(Struct):
+    """When Jobs are made, and what of."""
+
+    schedule: Annotated[str, wire(1, required=True)] = always("")
+    time_zone: Annotated[str | None, wire(8)] = None
+    starting_deadline_seconds: Annotated[Int64 | None, wire(2)] = None
+    concurrency_policy: Annotated[str, wire(3)] = ""
+    suspend: Annotated[bool | None, wire(4)] = None
+    job_template: Annotated[JobTemplateSpec, wire(5, required=True)] = field(default_factory=JobTemplateSpec)
+    successful_jobs_history_limit: Annotated[Int32 | None, wire(6)] = None
+    failed_jobs_history_limit: Annotated[Int32 | None, wire(7)] = None
+
+
+class CronJob(Struct):
+    """A Job made at the times of a schedule."""
+
+    api_version: str = always("batch/v1")
+    kind: str = always("CronJob")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[CronJobSpec, wire(2)] = field(default_factory=CronJobSpec)
+    status: Annotated[CronJobStatus, wire(3)] = field(default_factory=CronJobStatus)
+
+
+def default(cron_job: CronJob) -> None:
+    """Runs may overlap; three good ones and a bad one are kept."""
+    spec = cron_job.spec
+    spec.concurrency_policy = spec.concurrency_policy or "Allow"
+    if spec.suspend is None:
+        spec.suspend = False
+    if spec.successful_jobs_history_limit is None:
+        spec.successful_jobs_history_limit = 3
+    if spec.failed_jobs_history_limit is None:
+        spec.failed_jobs_history_limit = 1
+    default_spec(spec.job_template.spec)
+
+
+def validate(new: CronJob, old: CronJob | None) -> v.Errors:
+    """Check when it runs, and what."""
+    spec = new.spec
+    if old is None and len(new.metadata.name) > _NAME_BYTES_MAX:
+        why = f"must be no more than {_NAME_BYTES_MAX} characters"
+        yield v.invalid("metadata.name", new.metadata.name, why)
+    if not spec.schedule:
+        yield v.required("spec.schedule")
+    else:
+        wrong = check_schedule(spec.schedule)
+        if wrong:
+            yield v.invalid("spec.schedule", spec.schedule, wrong)
+    if "TZ" in spec.schedule:
+        yield v.invalid(
+            "spec.schedule", spec.schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
+        )
+    yield from _check_zone("spec.timeZone", spec.time_zone)
+    yield from v.check_not_negative("spec.startingDeadlineSeconds", spec.starting_deadline_seconds)
+    yield from v.check_supported("spec.concurrencyPolicy", spec.concurrency_policy, ("Allow", "Forbid", "Replace"))
+    where = "spec.jobTemplate.spec"
+    yield from check_spec(where, spec.job_template.spec)
+    if spec.job_template.spec.manual_selector:
+        yield v.not_supported(f"{where}.manualSelector", "true", ("nil", "false"))
+    yield from v.check_labels("spec.jobTemplate.metadata.labels", spec.job_template.metadata.labels)
+    yield from v.check_not_negative("spec.successfulJobsHistoryLimit", spec.successful_jobs_history_limit)
+    yield from v.check_not_negative("spec.failedJobsHistoryLimit", spec.failed_jobs_history_limit)
+
+
+def _check_zone(path: str, zone: str | None) -> v.Errors:
+    if zone is None:
+        return
+    if not zone:
+        yield v.invalid(path, zone, "timeZone must be nil or non-empty string")
+    elif zone.lower() == "local":
+        yield v.invalid(
+            path, zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
+        )
+    else:
+        try:
+            zoneinfo.ZoneInfo(zone)
+        except (ValueError, OSError):
+            yield v.invalid(path, zone, f"unknown time zone {zone}")
+
+
+def prepare_for_create(cron_job: CronJob) -> None:
+    """Begin with nothing observed."""
+    cron_job.status = CronJobStatus()
+
+
+def prepare_for_update(new: CronJob, old: CronJob) -> None:
+    """Keep what was observed."""
+    new.status = old.status
+
+
+def _last(cron_job: CronJob, now: float) -> str:
+    last = cron_job.status.last_schedule_time
+    return timestamps.age(last, now) if last else NONE
+
+
+def _containers(cron_job: CronJob) -> Sequence[Container]:
+    return cron_job.spec.job_template.spec.template.spec.containers
+
+
+RESOURCE: Final[Resource[CronJob]] = Resource(
+    type=CronJob,
+    group="batch",
+    version="v1",
+    kind="CronJob",
+    plural="cronjobs",
+    namespaced=True,
+    short_names=("cj",),
+    categories=("all",),
+    subresources=("status",),
+    default=default,
+    validate=validate,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    generation=True,
+    columns=(
+        Column("Schedule", "string", lambda cj, now: cj.spec.schedule, "When it runs."),
+        Column("Timezone", "string", lambda cj, now: cj.spec.time_zone or NONE, "Where the schedule is to be read."),
+        Column("Suspend", "boolean", lambda cj, now: str(bool(cj.spec.suspend)), "Whether it is held back."),
+        Column("Active", "integer", lambda cj, now: len(cj.status.active), "How many of its Jobs run."),
+        Column("Last Schedule", "string", _last, "How long ago a Job was due."),
+        AGE,
+        Column(
+            "Containers",
+            "string",
+            lambda cj, now: joined(container.name for container in _containers(cj)),
+            "The names of the containers in the template.",
+            priority=1,
+        ),
+        Column(
+            "Images",
+            "string",
+            lambda cj, now: joined(container.image for container in _containers(cj)),
+            "The images of the containers in the template.",
+            priority=1,
+        ),
+        Column(
+            "Selector",
+            "string",
+            lambda cj, now: selector_text(cj.spec.job_template.spec.selector),
+            "Which pods belong to its Jobs.",
+            priority=1,
+        ),
+    ),
+)

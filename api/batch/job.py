@@ -1,0 +1,471 @@
+"""Job: pods that run to completion, so many times.
+
+The server writes the selector itself, from the Job's uid, so that no two Jobs ever claim each other's pods;
+`manualSelector` opts out (KEP-3329 for the failure policy, KEP-3998 for the success policy).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+import msgspec
+
+from api import names, timestamps
+from api import validation as v
+from api.columns import AGE, workload_columns
+from api.core.pod import PodTemplateSpec
+from api.core.pod_defaults import default_template
+from api.core.pod_validation import check_template
+from api.meta import LabelSelector, ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Int32, Int64, Struct, Time, always, field, wire
+from api.selectors import of_label_selector
+
+_INT32_MAX: Final = 2**31 - 1
+_PARALLELISM_MAX: Final = 100_000
+"""Of an indexed Job."""
+_PREFIX: Final = "batch.kubernetes.io/"
+_TERMINAL: Final = ("Complete", "Failed")
+
+
+class UncountedTerminatedPods(Struct):
+    """Pods that have ended and are not counted yet, by uid."""
+
+    succeeded: Annotated[list[str], wire(1, list_type="set")] = []
+    failed: Annotated[list[str], wire(2, list_type="set")] = []
+
+
+class JobCondition(Struct):
+    """One question about a Job (`type`), its answer, and since when."""
+
+    type: Annotated[str, wire(1, required=True)] = always("")
+    status: Annotated[str, wire(2, required=True)] = always("")
+    last_probe_time: Annotated[Time, wire(3)] = ""
+    last_transition_time: Annotated[Time, wire(4)] = ""
+    reason: Annotated[str, wire(5)] = ""
+    message: Annotated[str, wire(6)] = ""
+
+
+class JobStatus(Struct):
+    """How far a Job is."""
+
+    conditions: Annotated[list[JobCondition], wire(1, merge_key="type", list_type="atomic")] = []
+    start_time: Annotated[Time, wire(2)] = ""
+    completion_time: Annotated[Time, wire(3)] = ""
+    active: Annotated[Int32, wire(4)] = 0
+    succeeded: Annotated[Int32, wire(5)] = 0
+    failed: Annotated[Int32, wire(6)] = 0
+    terminating: Annotated[Int32 | None, wire(11)] = None
+    completed_indexes: Annotated[str, wire(7)] = ""
+    failed_indexes: Annotated[str | None, wire(10)] = None
+    uncounted_terminated_pods: Annotated[UncountedTerminatedPods | None, wire(8)] = None
+    ready: Annotated[Int32 | None, wire(9)] = None
+
+
+class SuccessPolicyRule(Struct):
+    """Which indexes, or how many, are enough."""
+
+    succeeded_indexes: Annotated[str | None, wire(1)] = None
+    succeeded_count: Annotated[Int32 | None, wire(2)] = None
+
+
+class SuccessPolicy(Struct):
+    """When a Job has succeeded though not all of its pods have."""
+
+    rules: Annotated[list[SuccessPolicyRule], wire(1, required=True, list_type="atomic")] = []
+
+
+class PodFailurePolicyOnPodConditionsPattern(Struct):
+    """A condition of a pod."""
+
+    type: Annotated[str, wire(1, required=True)] = always("")
+    status: Annotated[str, wire(2, required=True)] = always("")
+
+
+class PodFailurePolicyOnExitCodesRequirement(Struct):
+    """Exit codes of a container."""
+
+    container_name: Annotated[str | None, wire(1)] = None
+    operator: Annotated[str, wire(2, required=True)] = always("")
+    values: Annotated[list[Int32], wire(3, required=True, list_type="set")] = []
+
+
+class PodFailurePolicyRule(Struct):
+    """What is done about pods that failed in this way."""
+
+    action: Annotated[str, wire(1, required=True)] = always("")
+    on_exit_codes: Annotated[PodFailurePolicyOnExitCodesRequirement | None, wire(2)] = None
+    on_pod_conditions: Annotated[list[PodFailurePolicyOnPodConditionsPattern], wire(3, list_type="atomic")] = []
+
+
+class PodFailurePolicy(Struct):
+    """What a failed pod means, by the first rule that matches."""
+
+    rules: Annotated[list[PodFailurePolicyRule], wire(1, required=True, list_type="atomic")] = []
+
+
+class JobSpec(Struct):
+    """What the pods shall be, how often they must succeed, and what is done about failures."""
+
+    parallelism: Annotated[Int32 | None, wire(1)] = None
+    completions: Annotated[Int32 | None, wire(2)] = None
+    active_deadline_seconds: Annotated[Int64 | None, wire(3)] = None
+    pod_failure_policy: Annotated[PodFailurePolicy | None, wire(11)] = None
+    success_policy: Annotated[SuccessPolicy | None, wire(16)] = None
+    backoff_limit: Annotated[Int32 | None, wire(7)] = None
+    backoff_limit_per_index: Annotated[Int32 | None, wire(12)] = None
+    max_failed_indexes: Annotated[Int32 | None, wire(13)] = None
+    selector: Annotated[LabelSelector | None, wire(4)] = None
+    manual_selector: Annotated[bool | None, wire(5)] = None
+    template: Annotated[PodTemplateSpec, wire(6, required=True)] = field(default_factory=PodTemplateSpec)
+    ttl_seconds_after_finished: Annotated[Int32 | None, wire(8)] = None
+    completion_mode: Annotated[str | None, wire(9)] = None
+    suspend: Annotated[bool | None, wire(10)] = None
+    pod_replacement_policy: Annotated[str | None, wire(14)] = None
+    managed_by: Annotated[str | None, wire(15)] = None
+
+
+class Job(Struct):
+    """Pods that run to completion, so many times."""
+
+    api_version: str = always("batch/v1")
+    kind: str = always("Job")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[JobSpec, wire(2)] = field(default_factory=JobSpec)
+    status: Annotated[JobStatus, wire(3)] = field(default_factory=JobStatus)
+
+
+def default(job: Job) -> None:
+    """One pod, once, tried again six times."""
+    spec = job.spec
+    if spec.completions is None and spec.parallelism is None:
+        spec.completions = 1
+    if spec.parallelism is None:
+        spec.parallelism = 1
+    if spec.backoff_limit is None:
+        spec.backoff_limit = 6 if spec.backoff_limit_per_index is None else _INT32_MAX
+    if spec.template.metadata.labels and not job.metadata.labels:
+        job.metadata.labels = dict(spec.template.metadata.labels)
+    spec.completion_mode = spec.completion_mode or "NonIndexed"
+    if spec.suspend is None:
+        spec.suspend = False
+    if spec.pod_replacement_policy is None:
+        spec.pod_replacement_policy = "TerminatingOrFailed" if spec.pod_failure_policy is None else "Failed"
+    if spec.manual_selector is None:
+        spec.manual_selector = False
+    default_spec(spec)
+
+
+def default_spec(spec: JobSpec) -> None:
+    """Default what is the same in a Job and in a CronJob's template of one."""
+    if spec.pod_failure_policy is not None:
+        for rule in spec.pod_failure_policy.rules:
+            for pattern in rule.on_pod_conditions:
+                pattern.status = pattern.status or "True"
+    default_template(spec.template)
+
+
+def validate(new: Job, old: Job | None) -> v.Errors:
+    """Check numbers, policies, selector and template; what a running Job is made of never changes."""
+    spec = new.spec
+    yield from check_spec("spec", spec)
+    if spec.selector is None:
+        yield v.required("spec.selector")
+    else:
+        wrong = list(v.check_label_selector("spec.selector", spec.selector))
+        yield from wrong
+        labels = spec.template.metadata.labels
+        if not wrong and not of_label_selector(spec.selector).matches(labels):
+            yield v.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+    if old is None:
+        yield from _check_name(new)
+    else:
+        yield from _check_update(new, old)
+
+
+def _check_name(job: Job) -> v.Errors:
+    # The name becomes a pod's host name and a label's value, so it is short where pods have names of their own.
+    if job.spec.completion_mode == "Indexed":
+        hostname = f"{job.metadata.name}-{max((job.spec.completions or 0) - 1, 0)}"
+        for message in names.check_label(hostname):
+            yield v.invalid(
+                "metadata.name",
+                job.metadata.name,
+                f'will not able to create pod with invalid DNS label "{hostname}": {message}',
+            )
+
+
+def check_spec(path: str, spec: JobSpec) -> v.Errors:
+    """Check the spec of a Job, or of a template of one."""
+    for label, value in (
+        ("parallelism", spec.parallelism),
+        ("completions", spec.completions),
+        ("activeDeadlineSeconds", spec.active_deadline_seconds),
+        ("backoffLimit", spec.backoff_limit),
+        ("ttlSecondsAfterFinished", spec.ttl_seconds_after_finished),
+        ("backoffLimitPerIndex", spec.backoff_limit_per_index),
+        ("maxFailedIndexes", spec.max_failed_indexes),
+    ):
+        yield from v.check_not_negative(f"{path}.{label}", value)
+    if spec.max_failed_indexes is not None and spec.backoff_limit_per_index is None:
+        yield v.required(f"{path}.backoffLimitPerIndex", "when maxFailedIndexes is specified")
+    yield from _check_mode(path, spec)
+    if spec.managed_by is not None:
+        yield from v.check_name(f"{path}.managedBy", spec.managed_by, names.check_qualified_name)
+    if spec.pod_replacement_policy is not None:
+        supported = ("Failed",) if spec.pod_failure_policy is not None else ("Failed", "TerminatingOrFailed")
+        yield from v.check_supported(f"{path}.podReplacementPolicy", spec.pod_replacement_policy, supported)
+    yield from check_template(f"{path}.template", spec.template)
+    restart, where = spec.template.spec.restart_policy, f"{path}.template.spec.restartPolicy"
+    if restart in ("", "Always"):
+        yield v.required(where, 'valid values: "OnFailure", "Never"')
+    elif restart not in ("OnFailure", "Never"):
+        yield v.not_supported(where, restart, ("OnFailure", "Never"))
+    elif restart == "OnFailure" and spec.pod_failure_policy is not None:
+        yield v.invalid(where, restart, 'only "Never" is supported when podFailurePolicy is specified')
+    if spec.pod_failure_policy is not None:
+        yield from _check_failure_policy(f"{path}.podFailurePolicy", spec)
+    if spec.success_policy is not None:
+        yield from _check_success_policy(f"{path}.successPolicy", spec)
+
+
+def _check_mode(path: str, spec: JobSpec) -> v.Errors:
+    if spec.completion_mode is not None:
+        yield from v.check_supported(f"{path}.completionMode", spec.completion_mode, ("Indexed", "NonIndexed"))
+    if spec.completion_mode == "Indexed":
+        if spec.completions is None:
+            yield v.required(f"{path}.completions", "when completion mode is Indexed")
+        if spec.parallelism is not None and spec.parallelism > _PARALLELISM_MAX:
+            why = f"must be less than or equal to {_PARALLELISM_MAX} when completion mode is Indexed"
+            yield v.invalid(f"{path}.parallelism", spec.parallelism, why)
+    else:
+        for label, value in (
+            ("backoffLimitPerIndex", spec.backoff_limit_per_index),
+            ("maxFailedIndexes", spec.max_failed_indexes),
+        ):
+            if value is not None:
+                yield v.invalid(f"{path}.{label}", value, "requires indexed completion mode")
+
+
+def _check_failure_policy(path: str, spec: JobSpec) -> v.Errors:
+    assert spec.pod_failure_policy is not None
+    rules = spec.pod_failure_policy.rules
+    if len(rules) > 20:
+        yield v.too_many(f"{path}.rules", len(rules), 20)
+    for i, rule in enumerate(rules):
+        where = f"{path}.rules[{i}]"
+        yield from v.check_supported(f"{where}.action", rule.action, ("Count", "FailIndex", "FailJob", "Ignore"))
+        if rule.action == "FailIndex" and spec.backoff_limit_per_index is None:
+            yield v.invalid(f"{where}.action", rule.action, "requires the backoffLimitPerIndex to be set")
+        codes = rule.on_exit_codes
+        if (codes is None) is (not rule.on_pod_conditions):
+            yield v.invalid(
+                where,
+                rule,
+                "specifying one of OnExitCodes and OnPodConditions is required"
+                if codes is None
+                else "specifying both OnExitCodes and OnPodConditions is not supported",
+            )
+        if codes is not None:
+            yield from _check_exit_codes(f"{where}.onExitCodes", codes, spec)
+        for j, pattern in enumerate(rule.on_pod_conditions):
+            yield from v.check_name(f"{where}.onPodConditions[{j}].type", pattern.type, names.check_qualified_name)
+            yield from v.check_supported(
+                f"{where}.onPodConditions[{j}].status", pattern.status, ("False", "True", "Unknown")
+            )
+
+
+def _check_exit_codes(path: str, codes: PodFailurePolicyOnExitCodesRequirement, spec: JobSpec) -> v.Errors:
+    yield from v.check_supported(f"{path}.operator", codes.operator, ("In", "NotIn"))
+    known = [container.name for container in (*spec.template.spec.containers, *spec.template.spec.init_containers)]
+    if codes.container_name is not None and codes.container_name not in known:
+        yield v.invalid(
+            f"{path}.containerName",
+            codes.container_name,
+            "must be one of the container or initContainer names in the pod template",
+        )
+    if not codes.values:
+        yield v.invalid(f"{path}.values", codes.values, "at least one value is required")
+    if len(codes.values) > 255:
+        yield v.too_many(f"{path}.values", len(codes.values), 255)
+    for i, value in enumerate(codes.values):
+        if value == 0 and codes.operator == "In":
+            yield v.invalid(f"{path}.values[{i}]", value, "must not be 0 for the In operator")
+        if value in codes.values[:i]:
+            yield v.duplicate(f"{path}.values[{i}]", value)
+        elif i and value < codes.values[i - 1]:
+            yield v.invalid(f"{path}.values[{i}]", codes.values, "must be ordered")
+
+
+def _check_success_policy(path: str, spec: JobSpec) -> v.Errors:
+    assert spec.success_policy is not None
+    if spec.completion_mode != "Indexed":
+        yield v.invalid(path, spec.success_policy, "requires indexed completion mode")
+        return
+    if not spec.success_policy.rules:
+        yield v.required(f"{path}.rules", "at least one rules must be specified when the successPolicy is specified")
+    for i, rule in enumerate(spec.success_policy.rules):
+        where = f"{path}.rules[{i}]"
+        if rule.succeeded_count is None and rule.succeeded_indexes is None:
+            yield v.required(where, "at least one of succeededCount or succeededIndexes must be specified")
+        yield from v.check_not_negative(f"{where}.succeededCount", rule.succeeded_count)
+        if rule.succeeded_count is not None and rule.succeeded_count > (spec.completions or 0):
+            why = f"must be less than or equal to {spec.completions} (the number of specified completions)"
+            yield v.invalid(f"{where}.succeededCount", rule.succeeded_count, why)
+        if rule.succeeded_indexes is not None and not _INDEXES.fullmatch(rule.succeeded_indexes):
+            yield v.invalid(
+                f"{where}.succeededIndexes",
+                rule.succeeded_indexes,
+                "error parsing succeededIndexes: want numbers and ranges such as 1,3-5",
+            )
+
+
+_INDEXES: Final = re.compile(r"(\d+(-\d+)?)(,\d+(-\d+)?)*")
+
+
+def _check_update(new: Job, old: Job) -> v.Errors:
+    now, before = new.spec, old.spec
+    # An indexed Job may grow or shrink, if both numbers go together (KEP-3715).
+    is_elastic = now.completion_mode == "Indexed" and now.completions is not None and now.completions == now.parallelism
+    if not is_elastic:
+        yield from v.check_immutable("spec.completions", now.completions, before.completions)
+    yield from v.check_immutable("spec.selector", now.selector, before.selector)
+    # A suspended Job that never ran may still be told where to run (KEP-2926).
+    template = before.template
+    if before.suspend and not old.status.start_time:
+        template = msgspec.structs.replace(
+            template,
+            metadata=msgspec.structs.replace(
+                template.metadata,
+                labels=now.template.metadata.labels,
+                annotations=now.template.metadata.annotations,
+            ),
+            spec=msgspec.structs.replace(
+                template.spec,
+                node_selector=now.template.spec.node_selector,
+                affinity=now.template.spec.affinity,
+                tolerations=now.template.spec.tolerations,
+                scheduling_gates=now.template.spec.scheduling_gates,
+            ),
+        )
+    yield from v.check_immutable("spec.template", now.template, template)
+    for label, value, was in (
+        ("completionMode", now.completion_mode, before.completion_mode),
+        ("podFailurePolicy", now.pod_failure_policy, before.pod_failure_policy),
+        ("backoffLimitPerIndex", now.backoff_limit_per_index, before.backoff_limit_per_index),
+        ("managedBy", now.managed_by, before.managed_by),
+        ("successPolicy", now.success_policy, before.success_policy),
+    ):
+        yield from v.check_immutable(f"spec.{label}", value, was)
+
+
+def prepare_for_create(job: Job) -> None:
+    """Begin with nothing observed, and select the pods by the Job's uid."""
+    job.status = JobStatus()
+    if job.spec.manual_selector or not job.metadata.uid:
+        return
+    labels = job.spec.template.metadata.labels
+    for prefix in ("", _PREFIX):
+        labels.setdefault(f"{prefix}job-name", job.metadata.name)
+        labels.setdefault(f"{prefix}controller-uid", job.metadata.uid)
+    if job.spec.selector is None:
+        job.spec.selector = LabelSelector()
+    job.spec.selector.match_labels.setdefault(f"{_PREFIX}controller-uid", job.metadata.uid)
+
+
+def prepare_for_update(new: Job, old: Job) -> None:
+    """Keep what was observed, and the selector where it is left out."""
+    new.status = old.status
+    if new.spec.selector is None:
+        new.spec.selector = old.spec.selector
+
+
+def validate_status(new: Job, old: Job) -> v.Errors:
+    """Check that the counts make sense, and that what has ended does not begin again."""
+    status = new.status
+    for counter, count in (
+        ("active", status.active),
+        ("succeeded", status.succeeded),
+        ("failed", status.failed),
+        ("terminating", status.terminating),
+        ("ready", status.ready),
+    ):
+        yield from v.check_not_negative(f"status.{counter}", count)
+    if status.ready is not None and status.ready > status.active:
+        yield v.invalid("status.ready", status.ready, "cannot set more ready pods than active")
+    complete, failed = (has_condition(new, kind) for kind in _TERMINAL)
+    if complete and failed:
+        yield v.invalid("status.conditions", status.conditions, "cannot set Complete=True and Failed=true conditions")
+    for kind in _TERMINAL:
+        if has_condition(old, kind) and not has_condition(new, kind):
+            yield v.invalid(
+                "status.conditions", status.conditions, f"cannot disable the terminal {kind}=True condition"
+            )
+    if status.completion_time and not complete:
+        yield v.invalid(
+            "status.completionTime",
+            status.completion_time,
+            "cannot set completionTime when there is no Complete=True condition",
+        )
+    if complete and not status.completion_time:
+        yield v.required("status.completionTime", "completionTime is required for Complete jobs")
+    if old.status.completion_time:
+        yield from v.check_immutable("status.completionTime", status.completion_time, old.status.completion_time)
+
+
+def has_condition(job: Job, kind: str) -> bool:
+    """Return whether a condition of that type is True."""
+    return any(condition.type == kind and condition.status == "True" for condition in job.status.conditions)
+
+
+def _state(job: Job, now: float) -> str:
+    for kind in _TERMINAL:
+        if has_condition(job, kind):
+            return kind
+    if job.metadata.deletion_timestamp:
+        return "Terminating"
+    for kind in ("Suspended", "FailureTarget", "SuccessCriteriaMet"):
+        if has_condition(job, kind):
+            return kind
+    return "Running"
+
+
+def _completions(job: Job, now: float) -> str:
+    done, parallelism = job.status.succeeded, job.spec.parallelism or 0
+    if job.spec.completions is not None:
+        return f"{done}/{job.spec.completions}"
+    return f"{done}/1 of {parallelism}" if parallelism > 1 else f"{done}/1"
+
+
+def _duration(job: Job, now: float) -> str:
+    if not job.status.start_time:
+        return ""
+    end = timestamps.parse(job.status.completion_time) if job.status.completion_time else now
+    return timestamps.human_duration(end - timestamps.parse(job.status.start_time))
+
+
+RESOURCE: Final[Resource[Job]] = Resource(
+    type=Job,
+    group="batch",
+    version="v1",
+    kind="Job",
+    plural="jobs",
+    namespaced=True,
+    categories=("all",),
+    subresources=("status",),
+    default=default,
+    validate=validate,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    validate_status=validate_status,
+    generation=True,
+    columns=(
+        Column("Status", "string", _state, "Whether it runs, and how it ended."),
+        Column("Completions", "string", _completions, "How many pods have succeeded, of how many."),
+        Column("Duration", "string", _duration, "How long it took, or has taken yet."),
+        AGE,
+        *workload_columns(),
+    ),
+    selectable_fields={"status.successful": lambda job: str(job.status.succeeded)},
+)

@@ -1,0 +1,234 @@
+"""CertificateSigningRequest: asks a signer for a certificate; somebody approves or denies, then the signer acts.
+
+Who asks is written into the request by the server. `approval` changes the conditions Approved and Denied only,
+`status` everything else that is observed.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Final
+
+import msgspec
+from cryptography import x509
+
+from api import names, timestamps
+from api import validation as v
+from api.columns import AGE, NONE
+from api.meta import ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Int32, Struct, Time, always, field, wire
+
+_USAGES: Final = (
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+)
+_DECISIONS: Final = ("Approved", "Denied")
+_LIFETIME_S_MIN: Final = 600
+
+
+class CertificateSigningRequestCondition(Struct):
+    """A decision, or a failure."""
+
+    type: Annotated[str, wire(1, required=True)] = always("")
+    status: Annotated[str, wire(6, required=True)] = always("")
+    reason: Annotated[str, wire(2)] = ""
+    message: Annotated[str, wire(3)] = ""
+    last_update_time: Annotated[Time, wire(4)] = ""
+    last_transition_time: Annotated[Time, wire(5)] = ""
+
+
+class CertificateSigningRequestStatus(Struct):
+    """What was decided, and the certificate."""
+
+    conditions: Annotated[list[CertificateSigningRequestCondition], wire(1, list_type="map", list_keys=("type",))] = []
+    certificate: Annotated[bytes, wire(2, list_type="atomic")] = b""
+
+
+class CertificateSigningRequestSpec(Struct):
+    """What is asked for, and by whom."""
+
+    request: Annotated[bytes, wire(1, required=True, list_type="atomic")] = b""
+    signer_name: Annotated[str, wire(7, required=True)] = always("")
+    expiration_seconds: Annotated[Int32 | None, wire(8)] = None
+    usages: Annotated[list[str], wire(5, list_type="atomic")] = []
+    username: Annotated[str, wire(2)] = ""
+    uid: Annotated[str, wire(3)] = ""
+    groups: Annotated[list[str], wire(4, list_type="atomic")] = []
+    extra: Annotated[dict[str, list[str]], wire(6)] = {}
+
+
+class CertificateSigningRequest(Struct):
+    """Asks a signer for a certificate."""
+
+    api_version: str = always("certificates.k8s.io/v1")
+    kind: str = always("CertificateSigningRequest")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[CertificateSigningRequestSpec, wire(2, required=True)] = field(
+        default_factory=CertificateSigningRequestSpec
+    )
+    status: Annotated[CertificateSigningRequestStatus, wire(3)] = field(default_factory=CertificateSigningRequestStatus)
+
+
+def default(request: CertificateSigningRequest) -> None:
+    """A condition that says nothing else is true."""
+    for condition in request.status.conditions:
+        condition.status = condition.status or "True"
+
+
+def validate(new: CertificateSigningRequest, old: CertificateSigningRequest | None) -> v.Errors:
+    """Check what is asked for; a request never changes."""
+    spec = new.spec
+    try:
+        x509.load_pem_x509_csr(spec.request)
+    except ValueError as error:
+        yield v.invalid("spec.request", base64.b64encode(spec.request).decode(), f"unable to parse csr: {error}")
+    if not spec.usages:
+        yield v.required("spec.usages", "usages must be set")
+    for i, usage in enumerate(spec.usages):
+        if usage not in _USAGES:
+            yield v.not_supported(f"spec.usages[{i}]", usage, _USAGES)
+        if usage in spec.usages[:i]:
+            yield v.duplicate(f"spec.usages[{i}]", usage)
+    yield from _check_signer("spec.signerName", spec.signer_name)
+    if spec.expiration_seconds is not None and spec.expiration_seconds < _LIFETIME_S_MIN:
+        yield v.invalid(
+            "spec.expirationSeconds",
+            spec.expiration_seconds,
+            "may not specify a duration less than 600 seconds (10 minutes)",
+        )
+    yield from _check_conditions(new)
+    if old is not None:
+        yield from v.check_immutable("spec", new.spec, old.spec)
+
+
+def validate_status(new: CertificateSigningRequest, old: CertificateSigningRequest) -> v.Errors:
+    """Check conditions, and that a certificate once issued stays."""
+    yield from _check_conditions(new)
+    if old.status.certificate and new.status.certificate != old.status.certificate:
+        yield v.invalid("status.certificate", "<certificate data>", "updates may not change or remove a certificate")
+
+
+def _check_signer(path: str, signer: str) -> v.Errors:
+    if not signer:
+        yield v.required(path)
+        return
+    domain, slash, rest = signer.partition("/")
+    if not slash or not domain or not rest:
+        yield v.invalid(path, signer, 'must be a fully qualified domain and path of the form "example.com/signer-name"')
+        return
+    if "." not in domain:
+        yield v.invalid(path, signer, "should be a domain with at least two segments separated by dots")
+    if domain == "kubernetes.io" and rest == "legacy-unknown":
+        yield v.invalid(path, signer, "the legacy signerName is not allowed via this API version")
+    for message in names.check_subdomain(domain):
+        yield v.invalid(path, domain, f"validating domain: {message}")
+    for part in rest.split("."):
+        for message in names.check_label(part):
+            yield v.invalid(path, rest, f'validating label "{part}": {message}')
+
+
+def _check_conditions(request: CertificateSigningRequest) -> v.Errors:
+    seen: set[str] = set()
+    for i, condition in enumerate(request.status.conditions):
+        where = f"status.conditions[{i}]"
+        if not condition.type:
+            yield v.required(f"{where}.type")
+        elif condition.type in seen:
+            yield v.duplicate(f"{where}.type", condition.type)
+        seen.add(condition.type)
+        if condition.status not in ("True", "False", "Unknown"):
+            yield v.not_supported(f"{where}.status", condition.status, ("False", "True", "Unknown"))
+        elif condition.type in (*_DECISIONS, "Failed") and condition.status != "True":
+            yield v.not_supported(f"{where}.status", condition.status, ("True",))
+    if seen.issuperset(_DECISIONS):
+        yield v.invalid("status.conditions", "Denied", "Approved and Denied conditions are mutually exclusive")
+
+
+def prepare_for_create(request: CertificateSigningRequest) -> None:
+    """Begin undecided."""
+    request.status = CertificateSigningRequestStatus()
+
+
+def prepare_for_update(new: CertificateSigningRequest, old: CertificateSigningRequest) -> None:
+    """Keep the request and what became of it."""
+    new.spec = old.spec
+    new.status = old.status
+
+
+def prepare_for_status_update(new: CertificateSigningRequest, old: CertificateSigningRequest) -> None:
+    """Keep all but status, and of that the decision, which only `approval` makes."""
+    new.spec, new.metadata = old.spec, old.metadata
+    decided = [condition for condition in old.status.conditions if condition.type in _DECISIONS]
+    others = [condition for condition in new.status.conditions if condition.type not in _DECISIONS]
+    new.status.conditions = [*decided, *others]
+
+
+def prepare_for_approval(new: CertificateSigningRequest, old: CertificateSigningRequest) -> None:
+    """Keep all but the decision; nobody takes one back."""
+    new.spec, new.metadata = old.spec, old.metadata
+    conditions = new.status.conditions
+    had = {condition.type for condition in conditions}
+    lost = [one for one in old.status.conditions if one.type in _DECISIONS and one.type not in had]
+    new.status = msgspec.structs.replace(old.status, conditions=[*conditions, *lost])
+
+
+def _duration(request: CertificateSigningRequest, now: float) -> str:
+    seconds = request.spec.expiration_seconds
+    return NONE if seconds is None else timestamps.human_duration(seconds)
+
+
+def _condition(request: CertificateSigningRequest, now: float) -> str:
+    given = {condition.type for condition in request.status.conditions}
+    shown = "Approved" if "Approved" in given else "Denied" if "Denied" in given else "Pending"
+    if "Failed" in given:
+        shown += ",Failed"
+    return f"{shown},Issued" if request.status.certificate else shown
+
+
+RESOURCE: Final[Resource[CertificateSigningRequest]] = Resource(
+    type=CertificateSigningRequest,
+    group="certificates.k8s.io",
+    version="v1",
+    kind="CertificateSigningRequest",
+    plural="certificatesigningrequests",
+    namespaced=False,
+    short_names=("csr",),
+    check_name=names.check_path_segment,
+    subresources=("approval", "status"),
+    default=default,
+    validate=validate,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    prepare_for_status_update=prepare_for_status_update,
+    validate_status=validate_status,
+    columns=(
+        AGE,
+        Column("SignerName", "string", lambda csr, now: csr.spec.signer_name, "Who is asked to sign."),
+        Column("Requestor", "string", lambda csr, now: csr.spec.username, "Who asks."),
+        Column("RequestedDuration", "string", _duration, "How long the certificate shall be good."),
+        Column("Condition", "string", _condition, "What was decided, and whether it is issued."),
+    ),
+    selectable_fields={"spec.signerName": lambda csr: csr.spec.signer_name},
+)

@@ -1,0 +1,127 @@
+"""Endpoints: the addresses behind a Service, all in one object; EndpointSlices took its place (KEP-752)."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Final
+
+from api import names
+from api import validation as v
+from api.columns import AGE, joined
+from api.core.pod_validation import check_ip
+from api.core.references import ObjectReference
+from api.meta import ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Int32, Struct, always, field, wire
+
+
+class EndpointPort(Struct):
+    """One port of every address of a subset."""
+
+    name: Annotated[str, wire(1)] = ""
+    port: Annotated[Int32, wire(2, required=True)] = always(0)
+    protocol: Annotated[str, wire(3)] = ""
+    app_protocol: Annotated[str | None, wire(4)] = None
+
+
+class EndpointAddress(Struct):
+    """One address, and what is there."""
+
+    ip: Annotated[str, wire(1, required=True)] = always("")
+    hostname: Annotated[str, wire(3)] = ""
+    node_name: Annotated[str | None, wire(4)] = None
+    target_ref: Annotated[ObjectReference | None, wire(2)] = None
+
+
+class EndpointSubset(Struct):
+    """Addresses that have the same ports."""
+
+    addresses: Annotated[list[EndpointAddress], wire(1, list_type="atomic")] = []
+    not_ready_addresses: Annotated[list[EndpointAddress], wire(2, list_type="atomic")] = []
+    ports: Annotated[list[EndpointPort], wire(3, list_type="atomic")] = []
+
+
+class Endpoints(Struct):
+    """The addresses behind a Service, all in one object."""
+
+    api_version: str = always("v1")
+    kind: str = always("Endpoints")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    subsets: Annotated[list[EndpointSubset], wire(2, list_type="atomic")] = []
+
+
+def default(endpoints: Endpoints) -> None:
+    """Ports are TCP unless they say otherwise."""
+    for subset in endpoints.subsets:
+        for port in subset.ports:
+            port.protocol = port.protocol or "TCP"
+
+
+def validate(new: Endpoints, old: Endpoints | None) -> v.Errors:
+    """Check addresses and ports."""
+    for i, subset in enumerate(new.subsets):
+        where = f"subsets[{i}]"
+        if not subset.addresses and not subset.not_ready_addresses:
+            yield v.required(where, "must specify `addresses` or `notReadyAddresses`")
+        for j, address in enumerate(subset.addresses):
+            yield from _check_address(f"{where}.addresses[{j}]", address)
+        for j, address in enumerate(subset.not_ready_addresses):
+            yield from _check_address(f"{where}.notReadyAddresses[{j}]", address)
+        for j, port in enumerate(subset.ports):
+            yield from _check_port(f"{where}.ports[{j}]", port, needs_name=len(subset.ports) > 1)
+
+
+def _check_address(path: str, address: EndpointAddress) -> v.Errors:
+    wrong = list(check_ip(f"{path}.ip", address.ip))
+    yield from wrong
+    if address.hostname:
+        yield from v.check_name(f"{path}.hostname", address.hostname, names.check_label)
+    if address.node_name is not None:
+        yield from v.check_name(f"{path}.nodeName", address.node_name, names.check_subdomain)
+    if wrong:
+        return
+    ip = ipaddress.ip_address(address.ip)
+    for is_bad, what in (
+        (ip.is_unspecified, f"may not be unspecified ({ip})"),
+        (ip.is_loopback, "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+        (ip.is_link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        (ip.is_multicast, "may not be in the multicast range (224.0.0.0/4, ff00::/8)"),
+    ):
+        if is_bad:
+            yield v.invalid(f"{path}.ip", address.ip, what)
+
+
+def _check_port(path: str, port: EndpointPort, *, needs_name: bool) -> v.Errors:
+    if port.name:
+        yield from v.check_name(f"{path}.name", port.name, names.check_label)
+    elif needs_name:
+        yield v.required(f"{path}.name")
+    yield from v.check_port(f"{path}.port", port.port)
+    yield from v.check_supported(f"{path}.protocol", port.protocol, ("TCP", "UDP", "SCTP"))
+    if port.app_protocol is not None:
+        yield from v.check_name(f"{path}.appProtocol", port.app_protocol, names.check_qualified_name)
+
+
+def _addresses(endpoints: Endpoints, now: float) -> str:
+    shown: list[str] = []
+    for subset in endpoints.subsets:
+        for address in subset.addresses:
+            host = f"[{address.ip}]" if ":" in address.ip else address.ip
+            shown.extend(f"{host}:{port.port}" for port in subset.ports)
+            if not subset.ports:
+                shown.append(address.ip)
+    return joined(shown, limit=3)
+
+
+RESOURCE: Final[Resource[Endpoints]] = Resource(
+    type=Endpoints,
+    group="",
+    version="v1",
+    kind="Endpoints",
+    plural="endpoints",
+    namespaced=True,
+    short_names=("ep",),
+    default=default,
+    validate=validate,
+    columns=(Column("Endpoints", "string", _addresses, "The first few addresses that are ready."), AGE),
+)

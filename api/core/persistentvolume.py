@@ -1,0 +1,382 @@
+"""PersistentVolume: a piece of storage in the cluster, which a claim may be bound to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from api import names, quantity
+from api import validation as v
+from api.columns import AGE
+from api.core.persistentvolumeclaim import UNSET, VOLUME_MODES, check_access_modes, short_modes
+from api.core.pod_validation import check_node_selector
+from api.core.references import NodeSelector, ObjectReference, SecretReference
+from api.core.volumes import (
+    AWSElasticBlockStoreVolumeSource,
+    AzureDiskVolumeSource,
+    FCVolumeSource,
+    FlockerVolumeSource,
+    GCEPersistentDiskVolumeSource,
+    HostPathVolumeSource,
+    NFSVolumeSource,
+    PhotonPersistentDiskVolumeSource,
+    PortworxVolumeSource,
+    QuobyteVolumeSource,
+    VsphereVirtualDiskVolumeSource,
+)
+from api.meta import ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Int32, Quantity, Struct, Time, always, field, wire
+
+_SOURCES: Final = [
+    "gce_persistent_disk",
+    "aws_elastic_block_store",
+    "host_path",
+    "glusterfs",
+    "nfs",
+    "rbd",
+    "iscsi",
+    "cinder",
+    "cephfs",
+    "fc",
+    "flocker",
+    "flex_volume",
+    "azure_file",
+    "vsphere_volume",
+    "quobyte",
+    "azure_disk",
+    "photon_persistent_disk",
+    "portworx_volume",
+    "scale_io",
+    "local",
+    "storageos",
+    "csi",
+]
+
+
+class PersistentVolumeStatus(Struct):
+    """Whether a volume is free, bound or released."""
+
+    phase: Annotated[str, wire(1)] = ""
+    message: Annotated[str, wire(2)] = ""
+    reason: Annotated[str, wire(3)] = ""
+    last_phase_transition_time: Annotated[Time, wire(4)] = ""
+
+
+class VolumeNodeAffinity(Struct):
+    """From which nodes a volume can be reached."""
+
+    required: Annotated[NodeSelector | None, wire(1)] = None
+
+
+class CSIPersistentVolumeSource(Struct):
+    """Storage that a CSI driver provides."""
+
+    driver: Annotated[str, wire(1, required=True)] = always("")
+    volume_handle: Annotated[str, wire(2, required=True)] = always("")
+    read_only: Annotated[bool, wire(3)] = False
+    fs_type: Annotated[str, wire(4)] = ""
+    volume_attributes: Annotated[dict[str, str], wire(5)] = {}
+    controller_publish_secret_ref: Annotated[SecretReference | None, wire(6)] = None
+    node_stage_secret_ref: Annotated[SecretReference | None, wire(7)] = None
+    node_publish_secret_ref: Annotated[SecretReference | None, wire(8)] = None
+    controller_expand_secret_ref: Annotated[SecretReference | None, wire(9)] = None
+    node_expand_secret_ref: Annotated[SecretReference | None, wire(10)] = None
+
+
+class StorageOSPersistentVolumeSource(Struct):
+    volume_name: Annotated[str, wire(1)] = ""
+    volume_namespace: Annotated[str, wire(2)] = ""
+    fs_type: Annotated[str, wire(3)] = ""
+    read_only: Annotated[bool, wire(4)] = False
+    secret_ref: Annotated[ObjectReference | None, wire(5)] = None
+
+
+class LocalVolumeSource(Struct):
+    """A disk or directory of one node."""
+
+    path: Annotated[str, wire(1, required=True)] = always("")
+    fs_type: Annotated[str | None, wire(2)] = None
+
+
+class ScaleIOPersistentVolumeSource(Struct):
+    gateway: Annotated[str, wire(1, required=True)] = always("")
+    system: Annotated[str, wire(2, required=True)] = always("")
+    secret_ref: Annotated[SecretReference | None, wire(3, required=True)] = None
+    ssl_enabled: Annotated[bool, wire(4)] = False
+    protection_domain: Annotated[str, wire(5)] = ""
+    storage_pool: Annotated[str, wire(6)] = ""
+    storage_mode: Annotated[str, wire(7)] = ""
+    volume_name: Annotated[str, wire(8)] = ""
+    fs_type: Annotated[str, wire(9)] = ""
+    read_only: Annotated[bool, wire(10)] = False
+
+
+class AzureFilePersistentVolumeSource(Struct):
+    secret_name: Annotated[str, wire(1, required=True)] = always("")
+    share_name: Annotated[str, wire(2, required=True)] = always("")
+    read_only: Annotated[bool, wire(3)] = False
+    secret_namespace: Annotated[str | None, wire(4)] = None
+
+
+class FlexPersistentVolumeSource(Struct):
+    driver: Annotated[str, wire(1, required=True)] = always("")
+    fs_type: Annotated[str, wire(2)] = ""
+    secret_ref: Annotated[SecretReference | None, wire(3)] = None
+    read_only: Annotated[bool, wire(4)] = False
+    options: Annotated[dict[str, str], wire(5)] = {}
+
+
+class CephFSPersistentVolumeSource(Struct):
+    monitors: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
+    path: Annotated[str, wire(2)] = ""
+    user: Annotated[str, wire(3)] = ""
+    secret_file: Annotated[str, wire(4)] = ""
+    secret_ref: Annotated[SecretReference | None, wire(5)] = None
+    read_only: Annotated[bool, wire(6)] = False
+
+
+class CinderPersistentVolumeSource(Struct):
+    volume_id: Annotated[str, wire(1, required=True)] = always("", name="volumeID")
+    fs_type: Annotated[str, wire(2)] = ""
+    read_only: Annotated[bool, wire(3)] = False
+    secret_ref: Annotated[SecretReference | None, wire(4)] = None
+
+
+class ISCSIPersistentVolumeSource(Struct):
+    target_portal: Annotated[str, wire(1, required=True)] = always("")
+    iqn: Annotated[str, wire(2, required=True)] = always("")
+    lun: Annotated[Int32, wire(3, required=True)] = always(0)
+    iscsi_interface: Annotated[str, wire(4)] = ""
+    fs_type: Annotated[str, wire(5)] = ""
+    read_only: Annotated[bool, wire(6)] = False
+    portals: Annotated[list[str], wire(7, list_type="atomic")] = []
+    chap_auth_discovery: Annotated[bool, wire(8)] = False
+    chap_auth_session: Annotated[bool, wire(11)] = False
+    secret_ref: Annotated[SecretReference | None, wire(10)] = None
+    initiator_name: Annotated[str | None, wire(12)] = None
+
+
+class RBDPersistentVolumeSource(Struct):
+    monitors: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
+    image: Annotated[str, wire(2, required=True)] = always("")
+    fs_type: Annotated[str, wire(3)] = ""
+    pool: Annotated[str, wire(4)] = ""
+    user: Annotated[str, wire(5)] = ""
+    keyring: Annotated[str, wire(6)] = ""
+    secret_ref: Annotated[SecretReference | None, wire(7)] = None
+    read_only: Annotated[bool, wire(8)] = False
+
+
+class GlusterfsPersistentVolumeSource(Struct):
+    endpoints: Annotated[str, wire(1, required=True)] = always("")
+    path: Annotated[str, wire(2, required=True)] = always("")
+    read_only: Annotated[bool, wire(3)] = False
+    endpoints_namespace: Annotated[str | None, wire(4)] = None
+
+
+class PersistentVolumeSpec(Struct):
+    """Where the storage is, how large, and how it may be used."""
+
+    capacity: Annotated[dict[str, Quantity], wire(1)] = {}
+    gce_persistent_disk: Annotated[GCEPersistentDiskVolumeSource | None, wire(2, 1)] = None
+    aws_elastic_block_store: Annotated[AWSElasticBlockStoreVolumeSource | None, wire(2, 2)] = None
+    host_path: Annotated[HostPathVolumeSource | None, wire(2, 3)] = None
+    glusterfs: Annotated[GlusterfsPersistentVolumeSource | None, wire(2, 4)] = None
+    nfs: Annotated[NFSVolumeSource | None, wire(2, 5)] = None
+    rbd: Annotated[RBDPersistentVolumeSource | None, wire(2, 6)] = None
+    iscsi: Annotated[ISCSIPersistentVolumeSource | None, wire(2, 7)] = None
+    cinder: Annotated[CinderPersistentVolumeSource | None, wire(2, 8)] = None
+    cephfs: Annotated[CephFSPersistentVolumeSource | None, wire(2, 9)] = None
+    fc: Annotated[FCVolumeSource | None, wire(2, 10)] = None
+    flocker: Annotated[FlockerVolumeSource | None, wire(2, 11)] = None
+    flex_volume: Annotated[FlexPersistentVolumeSource | None, wire(2, 12)] = None
+    azure_file: Annotated[AzureFilePersistentVolumeSource | None, wire(2, 13)] = None
+    vsphere_volume: Annotated[VsphereVirtualDiskVolumeSource | None, wire(2, 14)] = None
+    quobyte: Annotated[QuobyteVolumeSource | None, wire(2, 15)] = None
+    azure_disk: Annotated[AzureDiskVolumeSource | None, wire(2, 16)] = None
+    photon_persistent_disk: Annotated[PhotonPersistentDiskVolumeSource | None, wire(2, 17)] = None
+    portworx_volume: Annotated[PortworxVolumeSource | None, wire(2, 18)] = None
+    scale_io: Annotated[ScaleIOPersistentVolumeSource | None, wire(2, 19)] = field(name="scaleIO", default=None)
+    local: Annotated[LocalVolumeSource | None, wire(2, 20)] = None
+    storageos: Annotated[StorageOSPersistentVolumeSource | None, wire(2, 21)] = None
+    csi: Annotated[CSIPersistentVolumeSource | None, wire(2, 22)] = None
+    access_modes: Annotated[list[str], wire(3, list_type="atomic")] = []
+    claim_ref: Annotated[ObjectReference | None, wire(4, granular=True)] = None
+    persistent_volume_reclaim_policy: Annotated[str, wire(5)] = ""
+    storage_class_name: Annotated[str, wire(6)] = ""
+    mount_options: Annotated[list[str], wire(7, list_type="atomic")] = []
+    volume_mode: Annotated[str | None, wire(8)] = None
+    node_affinity: Annotated[VolumeNodeAffinity | None, wire(9)] = None
+    volume_attributes_class_name: Annotated[str | None, wire(10)] = None
+
+
+class PersistentVolume(Struct):
+    """A piece of storage in the cluster."""
+
+    api_version: str = always("v1")
+    kind: str = always("PersistentVolume")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[PersistentVolumeSpec, wire(2)] = field(default_factory=PersistentVolumeSpec)
+    status: Annotated[PersistentVolumeStatus, wire(3)] = field(default_factory=PersistentVolumeStatus)
+
+
+def default(volume: PersistentVolume) -> None:
+    """A volume outlives its claim, and holds a file system, if nobody says."""
+    spec = volume.spec
+    volume.status.phase = volume.status.phase or "Pending"
+    spec.persistent_volume_reclaim_policy = spec.persistent_volume_reclaim_policy or "Retain"
+    spec.volume_mode = spec.volume_mode or "Filesystem"
+    if spec.host_path is not None and spec.host_path.type is None:
+        spec.host_path.type = ""
+    if spec.iscsi is not None:
+        spec.iscsi.iscsi_interface = spec.iscsi.iscsi_interface or "default"
+    if spec.rbd is not None:
+        spec.rbd.pool = spec.rbd.pool or "rbd"
+        spec.rbd.user = spec.rbd.user or "admin"
+        spec.rbd.keyring = spec.rbd.keyring or "/etc/ceph/keyring"
+    if spec.scale_io is not None:
+        spec.scale_io.storage_mode = spec.scale_io.storage_mode or "ThinProvisioned"
+        spec.scale_io.fs_type = spec.scale_io.fs_type or "xfs"
+
+
+def validate(new: PersistentVolume, old: PersistentVolume | None) -> v.Errors:
+    """Check size, modes and source; where the storage is never changes."""
+    yield from check_volume("spec", new.spec)
+    if old is None:
+        return
+    if _source_of(new.spec) != _source_of(old.spec):
+        yield v.forbidden("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation")
+    yield from v.check_immutable("spec.volumeMode", new.spec.volume_mode, old.spec.volume_mode)
+    if old.spec.node_affinity is not None:
+        yield from v.check_immutable("spec.nodeAffinity", new.spec.node_affinity, old.spec.node_affinity)
+
+
+def check_volume(path: str, spec: PersistentVolumeSpec) -> v.Errors:
+    """Check the spec of a volume."""
+    yield from check_access_modes(f"{path}.accessModes", spec.access_modes)
+    if not spec.capacity:
+        yield v.required(f"{path}.capacity")
+    elif set(spec.capacity) != {"storage"}:
+        yield v.not_supported(f"{path}.capacity", ", ".join(sorted(spec.capacity)), ("storage",))
+    for name, amount in spec.capacity.items():
+        if quantity.compare(amount, "0") <= 0:
+            yield v.invalid(f"{path}.capacity[{name}]", amount, "must be greater than zero")
+    yield from v.check_supported(
+        f"{path}.persistentVolumeReclaimPolicy",
+        spec.persistent_volume_reclaim_policy,
+        ("Delete", "Recycle", "Retain"),
+    )
+    if spec.volume_mode is not None:
+        yield from v.check_supported(f"{path}.volumeMode", spec.volume_mode, VOLUME_MODES)
+    if spec.storage_class_name:
+        yield from v.check_name(f"{path}.storageClassName", spec.storage_class_name, names.check_subdomain)
+    if spec.node_affinity is not None:
+        if spec.node_affinity.required is None:
+            yield v.required(f"{path}.nodeAffinity.required", "must specify required node constraints")
+        else:
+            yield from check_node_selector(f"{path}.nodeAffinity.required", spec.node_affinity.required)
+    elif spec.local is not None:
+        yield v.required(f"{path}.nodeAffinity", "Local volume requires node affinity")
+    yield from _check_source(path, spec)
+
+
+def _source_of(spec: PersistentVolumeSpec) -> list[tuple[str, Any]]:
+    return [(name, source) for name in _SOURCES if (source := getattr(spec, name)) is not None]
+
+
+def _check_source(path: str, spec: PersistentVolumeSpec) -> v.Errors:
+    given = _source_of(spec)
+    if not given:
+        yield v.required(path, "must specify a volume type")
+    fields = PersistentVolumeSpec.__struct_encode_fields__
+    for name, _ in given[1:]:
+        label = fields[PersistentVolumeSpec.__struct_fields__.index(name)]
+        yield v.forbidden(f"{path}.{label}", "may not specify more than 1 volume type")
+    if spec.host_path is not None and not spec.host_path.path:
+        yield v.required(f"{path}.hostPath.path")
+    if spec.local is not None and not spec.local.path:
+        yield v.required(f"{path}.local.path")
+    if spec.nfs is not None:
+        if not spec.nfs.server:
+            yield v.required(f"{path}.nfs.server")
+        if not spec.nfs.path:
+            yield v.required(f"{path}.nfs.path")
+    if spec.csi is not None:
+        if not spec.csi.driver:
+            yield v.required(f"{path}.csi.driver")
+        if not spec.csi.volume_handle:
+            yield v.required(f"{path}.csi.volumeHandle")
+
+
+def prepare_for_create(volume: PersistentVolume) -> None:
+    """Begin unbound."""
+    volume.status = PersistentVolumeStatus(phase="Pending")
+
+
+def prepare_for_update(new: PersistentVolume, old: PersistentVolume) -> None:
+    """Keep what was observed."""
+    new.status = old.status
+
+
+def _claim(volume: PersistentVolume, now: float) -> str:
+    claim = volume.spec.claim_ref
+    return f"{claim.namespace}/{claim.name}" if claim is not None else ""
+
+
+def _status(volume: PersistentVolume, now: float) -> str:
+    return "Terminating" if volume.metadata.deletion_timestamp else volume.status.phase
+
+
+def _class(volume: PersistentVolume, now: float) -> str:
+    beta = volume.metadata.annotations.get("volume.beta.kubernetes.io/storage-class")
+    return beta if beta is not None else volume.spec.storage_class_name
+
+
+RESOURCE: Final[Resource[PersistentVolume]] = Resource(
+    type=PersistentVolume,
+    group="",
+    version="v1",
+    kind="PersistentVolume",
+    plural="persistentvolumes",
+    namespaced=False,
+    short_names=("pv",),
+    subresources=("status",),
+    default=default,
+    validate=validate,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    columns=(
+        Column("Capacity", "string", lambda volume, now: volume.spec.capacity.get("storage", ""), "Its size."),
+        Column(
+            "Access Modes",
+            "string",
+            lambda volume, now: short_modes(volume.spec.access_modes),
+            "How it can be mounted.",
+        ),
+        Column(
+            "Reclaim Policy",
+            "string",
+            lambda volume, now: volume.spec.persistent_volume_reclaim_policy,
+            "What becomes of it when its claim is gone.",
+        ),
+        Column("Status", "string", _status, "Pending, Available, Bound, Released, Failed or Terminating."),
+        Column("Claim", "string", _claim, "The claim it is bound to."),
+        Column("StorageClass", "string", _class, "Its class of storage."),
+        Column(
+            "VolumeAttributesClass",
+            "string",
+            lambda volume, now: volume.spec.volume_attributes_class_name or UNSET,
+            "Its class of attributes.",
+        ),
+        Column("Reason", "string", lambda volume, now: volume.status.reason, "Why it has this status."),
+        AGE,
+        Column(
+            "VolumeMode",
+            "string",
+            lambda volume, now: volume.spec.volume_mode or UNSET,
+            "A file system, or a block device.",
+            priority=1,
+        ),
+    ),
+    selectable_fields={"name": lambda volume: volume.metadata.name},
+)

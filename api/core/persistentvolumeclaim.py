@@ -1,0 +1,226 @@
+"""PersistentVolumeClaim: a wish for storage, and what it is bound to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import msgspec
+
+from api import names, quantity
+from api import validation as v
+from api.columns import AGE
+from api.core.references import TypedLocalObjectReference, TypedObjectReference
+from api.core.volumes import PersistentVolumeClaimSpec
+from api.meta import ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Quantity, Struct, Time, always, field, wire
+
+_MODES: Final = {
+    "ReadWriteOnce": "RWO",
+    "ReadOnlyMany": "ROX",
+    "ReadWriteMany": "RWX",
+    "ReadWriteOncePod": "RWOP",
+}
+
+
+class ModifyVolumeStatus(Struct):
+    target_volume_attributes_class_name: Annotated[str, wire(1)] = ""
+    status: Annotated[str, wire(2, required=True)] = always("")
+
+
+class PersistentVolumeClaimCondition(Struct):
+    type: Annotated[str, wire(1, required=True)] = always("")
+    status: Annotated[str, wire(2, required=True)] = always("")
+    last_probe_time: Annotated[Time, wire(3)] = ""
+    last_transition_time: Annotated[Time, wire(4)] = ""
+    reason: Annotated[str, wire(5)] = ""
+    message: Annotated[str, wire(6)] = ""
+
+
+class PersistentVolumeClaimStatus(Struct):
+    """What a claim got."""
+
+    phase: Annotated[str, wire(1)] = ""
+    access_modes: Annotated[list[str], wire(2, list_type="atomic")] = []
+    capacity: Annotated[dict[str, Quantity], wire(3)] = {}
+    conditions: Annotated[
+        list[PersistentVolumeClaimCondition], wire(4, merge_key="type", list_type="map", list_keys=("type",))
+    ] = []
+    allocated_resources: Annotated[dict[str, Quantity], wire(5)] = {}
+    allocated_resource_statuses: Annotated[dict[str, str], wire(7, granular=True)] = {}
+    current_volume_attributes_class_name: Annotated[str | None, wire(8)] = None
+    modify_volume_status: Annotated[ModifyVolumeStatus | None, wire(9)] = None
+
+
+class PersistentVolumeClaim(Struct):
+    """A wish for storage, and what it is bound to."""
+
+    api_version: str = always("v1")
+    kind: str = always("PersistentVolumeClaim")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[PersistentVolumeClaimSpec, wire(2)] = field(default_factory=PersistentVolumeClaimSpec)
+    status: Annotated[PersistentVolumeClaimStatus, wire(3)] = field(default_factory=PersistentVolumeClaimStatus)
+
+
+def default(claim: PersistentVolumeClaim) -> None:
+    """A claim begins Pending, and is for a file system."""
+    default_spec(claim.spec)
+    claim.status.phase = claim.status.phase or "Pending"
+
+
+def default_spec(spec: PersistentVolumeClaimSpec) -> None:
+    """Default what is asked for; the older and the newer way to name a source are kept equal."""
+    spec.volume_mode = spec.volume_mode or "Filesystem"
+    source, newer = spec.data_source, spec.data_source_ref
+    if source is not None and newer is None:
+        spec.data_source_ref = TypedObjectReference(api_group=source.api_group, kind=source.kind, name=source.name)
+    elif source is None and newer is not None and not newer.namespace and _source_kind(newer) in _OLD_SOURCES:
+        spec.data_source = TypedLocalObjectReference(api_group=newer.api_group, kind=newer.kind, name=newer.name)
+
+
+def _source_kind(reference: TypedObjectReference) -> tuple[str, str]:
+    return reference.api_group or "", reference.kind
+
+
+_OLD_SOURCES: Final = (("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot"))
+
+
+def validate(new: PersistentVolumeClaim, old: PersistentVolumeClaim | None) -> v.Errors:
+    """Check what is asked for; once given, only its size may grow."""
+    yield from check_spec("spec", new.spec)
+    if old is not None:
+        yield from _check_update(new, old)
+
+
+def check_spec(path: str, spec: PersistentVolumeClaimSpec) -> v.Errors:
+    """Check what a claim, or a template of one, asks for."""
+    yield from check_access_modes(f"{path}.accessModes", spec.access_modes)
+    yield from v.check_label_selector(f"{path}.selector", spec.selector)
+    size = spec.resources.requests.get("storage")
+    if size is None:
+        yield v.required(f"{path}.resources[storage]")
+    elif quantity.compare(size, "0") <= 0:
+        yield v.invalid(f"{path}.resources[storage]", size, "must be greater than zero")
+    if spec.storage_class_name:
+        yield from v.check_name(f"{path}.storageClassName", spec.storage_class_name, names.check_subdomain)
+    if spec.volume_mode is not None:
+        yield from v.check_supported(f"{path}.volumeMode", spec.volume_mode, VOLUME_MODES)
+    for label, source in (("dataSource", spec.data_source), ("dataSourceRef", spec.data_source_ref)):
+        if source is None:
+            continue
+        if not source.name:
+            yield v.required(f"{path}.{label}.name")
+        if not source.kind:
+            yield v.required(f"{path}.{label}.kind")
+        if not source.api_group and source.kind and source.kind != "PersistentVolumeClaim":
+            yield v.invalid(
+                f"{path}.{label}", source.kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup"
+            )
+
+
+VOLUME_MODES: Final = ("Block", "Filesystem")
+
+
+def check_access_modes(path: str, modes: Sequence[str]) -> v.Errors:
+    """Check how a volume may be mounted; once and by one pod only goes with nothing else."""
+    if not modes:
+        yield v.required(path, "at least 1 access mode is required")
+    for i, mode in enumerate(modes):
+        if mode not in _MODES:
+            yield v.not_supported(f"{path}[{i}]", mode, _MODES)
+    if "ReadWriteOncePod" in modes and len(modes) > 1:
+        yield v.forbidden(path, "may not use ReadWriteOncePod with other access modes")
+
+
+_IMMUTABLE: Final = (
+    "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
+)
+
+
+def _check_update(new: PersistentVolumeClaim, old: PersistentVolumeClaim) -> v.Errors:
+    is_bound = old.status.phase == "Bound"
+    allowed = msgspec.structs.replace(old.spec)
+    allowed.volume_name = old.spec.volume_name or new.spec.volume_name
+    if old.spec.storage_class_name is None:
+        allowed.storage_class_name = new.spec.storage_class_name
+    if is_bound:
+        allowed.resources = msgspec.structs.replace(old.spec.resources, requests=new.spec.resources.requests)
+        allowed.volume_attributes_class_name = new.spec.volume_attributes_class_name
+    if allowed != new.spec:
+        yield v.forbidden("spec", _IMMUTABLE)
+    size, had = new.spec.resources.requests.get("storage"), old.spec.resources.requests.get("storage")
+    floor = old.status.capacity.get("storage") or had
+    if is_bound and size and had and floor and quantity.compare(size, had) < 0 and quantity.compare(size, floor) <= 0:
+        yield v.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
+
+
+def prepare_for_create(claim: PersistentVolumeClaim) -> None:
+    """Begin unbound."""
+    claim.status = PersistentVolumeClaimStatus(phase="Pending")
+
+
+def prepare_for_update(new: PersistentVolumeClaim, old: PersistentVolumeClaim) -> None:
+    """Keep what was observed."""
+    new.status = old.status
+
+
+def short_modes(modes: Sequence[str]) -> str:
+    """Return access modes by their short names, `RWO,ROX`, each once."""
+    return ",".join(short for mode, short in _MODES.items() if mode in modes)
+
+
+def _status(claim: PersistentVolumeClaim, now: float) -> str:
+    return "Terminating" if claim.metadata.deletion_timestamp else claim.status.phase
+
+
+def _capacity(claim: PersistentVolumeClaim, now: float) -> str:
+    return claim.status.capacity.get("storage", "") if claim.spec.volume_name else ""
+
+
+def _actual_modes(claim: PersistentVolumeClaim, now: float) -> str:
+    return short_modes(claim.status.access_modes) if claim.spec.volume_name else ""
+
+
+def _class(claim: PersistentVolumeClaim, now: float) -> str:
+    beta = claim.metadata.annotations.get("volume.beta.kubernetes.io/storage-class")
+    return beta if beta is not None else claim.spec.storage_class_name or ""
+
+
+UNSET: Final = "<unset>"
+
+RESOURCE: Final[Resource[PersistentVolumeClaim]] = Resource(
+    type=PersistentVolumeClaim,
+    group="",
+    version="v1",
+    kind="PersistentVolumeClaim",
+    plural="persistentvolumeclaims",
+    namespaced=True,
+    short_names=("pvc",),
+    subresources=("status",),
+    default=default,
+    validate=validate,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    columns=(
+        Column("Status", "string", _status, "Pending, Bound, Lost or Terminating."),
+        Column("Volume", "string", lambda claim, now: claim.spec.volume_name, "The volume it is bound to."),
+        Column("Capacity", "string", _capacity, "How large the volume really is."),
+        Column("Access Modes", "string", _actual_modes, "How the volume can be mounted."),
+        Column("StorageClass", "string", _class, "The class of storage asked for."),
+        Column(
+            "VolumeAttributesClass",
+            "string",
+            lambda claim, now: claim.spec.volume_attributes_class_name or UNSET,
+            "The class of attributes asked for.",
+        ),
+        AGE,
+        Column(
+            "VolumeMode",
+            "string",
+            lambda claim, now: claim.spec.volume_mode or UNSET,
+            "A file system, or a block device.",
+            priority=1,
+        ),
+    ),
+)

@@ -1,0 +1,164 @@
+"""ReplicationController: so many pods of one template; ReplicaSet took its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+from api import validation as v
+from api.columns import AGE, joined, labels_text
+from api.core.containers import Container
+from api.core.pod import PodTemplateSpec
+from api.core.pod_defaults import default_template
+from api.core.pod_validation import check_workload_template
+from api.meta import ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Int32, Int64, Struct, Time, always, field, wire
+
+
+class ReplicationControllerCondition(Struct):
+    """One question about a ReplicationController (`type`), its answer, and since when."""
+
+    type: Annotated[str, wire(1, required=True)] = always("")
+    status: Annotated[str, wire(2, required=True)] = always("")
+    last_transition_time: Annotated[Time, wire(3)] = ""
+    reason: Annotated[str, wire(4)] = ""
+    message: Annotated[str, wire(5)] = ""
+
+
+class ReplicationControllerStatus(Struct):
+    """How many pods there are."""
+
+    replicas: Annotated[Int32, wire(1, required=True)] = always(0)
+    fully_labeled_replicas: Annotated[Int32, wire(2)] = 0
+    ready_replicas: Annotated[Int32, wire(4)] = 0
+    available_replicas: Annotated[Int32, wire(5)] = 0
+    observed_generation: Annotated[Int64, wire(3)] = 0
+    conditions: Annotated[
+        list[ReplicationControllerCondition], wire(6, merge_key="type", list_type="map", list_keys=("type",))
+    ] = []
+
+
+class ReplicationControllerSpec(Struct):
+    """What the pods shall be, and how many."""
+
+    replicas: Annotated[Int32 | None, wire(1)] = None
+    min_ready_seconds: Annotated[Int32, wire(4)] = 0
+    selector: Annotated[dict[str, str], wire(2, atomic=True)] = {}
+    template: Annotated[PodTemplateSpec | None, wire(3)] = None
+
+
+class ReplicationController(Struct):
+    """So many pods of one template; ReplicaSet took its place."""
+
+    api_version: str = always("v1")
+    kind: str = always("ReplicationController")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[ReplicationControllerSpec, wire(2)] = field(default_factory=ReplicationControllerSpec)
+    status: Annotated[ReplicationControllerStatus, wire(3)] = field(default_factory=ReplicationControllerStatus)
+
+
+def default(controller: ReplicationController) -> None:
+    """One replica; labels and selector are the template's where they are missing."""
+    spec = controller.spec
+    labels = spec.template.metadata.labels if spec.template is not None else {}
+    if labels:
+        spec.selector = spec.selector or dict(labels)
+        controller.metadata.labels = controller.metadata.labels or dict(labels)
+    if spec.replicas is None:
+        spec.replicas = 1
+    if spec.template is not None:
+        default_template(spec.template)
+
+
+def validate(new: ReplicationController, old: ReplicationController | None) -> v.Errors:
+    """Check numbers, selector and template."""
+    spec = new.spec
+    yield from v.check_not_negative("spec.minReadySeconds", spec.min_ready_seconds)
+    if not spec.selector:
+        yield v.required("spec.selector")
+    yield from v.check_not_negative("spec.replicas", spec.replicas)
+    if spec.template is None:
+        yield v.required("spec.template")
+        return
+    labels = spec.template.metadata.labels
+    matches = not spec.selector or spec.selector.items() <= labels.items()
+    yield from check_workload_template("spec.template", spec.template, matches=matches, kind="ReplicationController")
+
+
+def prepare_for_create(controller: ReplicationController) -> None:
+    """Begin with nothing observed."""
+    controller.status = ReplicationControllerStatus()
+
+
+def prepare_for_update(new: ReplicationController, old: ReplicationController) -> None:
+    """Keep what was observed."""
+    new.status = old.status
+
+
+def validate_status(new: ReplicationController, old: ReplicationController) -> v.Errors:
+    """Check that the counts make sense together."""
+    status = new.status
+    for counter, count in (
+        ("replicas", status.replicas),
+        ("fullyLabeledReplicas", status.fully_labeled_replicas),
+        ("readyReplicas", status.ready_replicas),
+        ("availableReplicas", status.available_replicas),
+    ):
+        yield from v.check_not_negative(f"status.{counter}", count)
+        if count > status.replicas:
+            yield v.invalid(f"status.{counter}", count, "cannot be greater than status.replicas")
+    if status.available_replicas > status.ready_replicas:
+        yield v.invalid("status.availableReplicas", status.available_replicas, "cannot be greater than readyReplicas")
+
+
+def _containers(controller: ReplicationController) -> Sequence[Container]:
+    template = controller.spec.template
+    return template.spec.containers if template is not None else ()
+
+
+RESOURCE: Final[Resource[ReplicationController]] = Resource(
+    type=ReplicationController,
+    group="",
+    version="v1",
+    kind="ReplicationController",
+    plural="replicationcontrollers",
+    namespaced=True,
+    short_names=("rc",),
+    categories=("all",),
+    subresources=("scale", "status"),
+    default=default,
+    validate=validate,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    validate_status=validate_status,
+    generation=True,
+    columns=(
+        Column("Desired", "integer", lambda rc, now: rc.spec.replicas or 0, "How many pods there should be."),
+        Column("Current", "integer", lambda rc, now: rc.status.replicas, "How many pods there are."),
+        Column("Ready", "integer", lambda rc, now: rc.status.ready_replicas, "How many of them are ready."),
+        AGE,
+        Column(
+            "Containers",
+            "string",
+            lambda rc, now: joined(container.name for container in _containers(rc)),
+            "The names of the containers in the template.",
+            priority=1,
+        ),
+        Column(
+            "Images",
+            "string",
+            lambda rc, now: joined(container.image for container in _containers(rc)),
+            "The images of the containers in the template.",
+            priority=1,
+        ),
+        Column(
+            "Selector",
+            "string",
+            lambda rc, now: labels_text(rc.spec.selector),
+            "Which pods belong to this.",
+            priority=1,
+        ),
+    ),
+    selectable_fields={"status.replicas": lambda rc: str(rc.status.replicas)},
+)

@@ -1,0 +1,153 @@
+"""ResourceQuota: how much a namespace may use in all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Final
+
+from api import names, quantity
+from api import validation as v
+from api.columns import AGE
+from api.meta import ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Quantity, Struct, always, field, wire
+
+_SCOPES: Final = (
+    "BestEffort",
+    "CrossNamespacePodAffinity",
+    "NotBestEffort",
+    "NotTerminating",
+    "PriorityClass",
+    "Terminating",
+)
+
+
+class ResourceQuotaStatus(Struct):
+    """The amounts in force, and what is used of them."""
+
+    hard: Annotated[dict[str, Quantity], wire(1)] = {}
+    used: Annotated[dict[str, Quantity], wire(2)] = {}
+
+
+class ScopedResourceSelectorRequirement(Struct):
+    """A scope, and the values it must have, or must not."""
+
+    scope_name: Annotated[str, wire(1, required=True)] = always("")
+    operator: Annotated[str, wire(2, required=True)] = always("")
+    values: Annotated[list[str], wire(3, list_type="atomic")] = []
+
+
+class ScopeSelector(Struct):
+    """Which pods are counted."""
+
+    match_expressions: Annotated[list[ScopedResourceSelectorRequirement], wire(1, list_type="atomic")] = []
+
+
+class ResourceQuotaSpec(Struct):
+    """The amounts, and what is counted."""
+
+    hard: Annotated[dict[str, Quantity], wire(1)] = {}
+    scopes: Annotated[list[str], wire(2, list_type="atomic")] = []
+    scope_selector: Annotated[ScopeSelector | None, wire(3)] = None
+
+
+class ResourceQuota(Struct):
+    """How much a namespace may use in all."""
+
+    api_version: str = always("v1")
+    kind: str = always("ResourceQuota")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[ResourceQuotaSpec, wire(2)] = field(default_factory=ResourceQuotaSpec)
+    status: Annotated[ResourceQuotaStatus, wire(3)] = field(default_factory=ResourceQuotaStatus)
+
+
+def validate(new: ResourceQuota, old: ResourceQuota | None) -> v.Errors:
+    """Check amounts and scopes; what is counted, once chosen, stays."""
+    yield from _check_amounts("spec.hard", new.spec.hard)
+    for scope in new.spec.scopes:
+        if scope not in _SCOPES:
+            yield v.invalid("spec.scopes", new.spec.scopes, "unsupported scope")
+    given = set(new.spec.scopes)
+    if {"BestEffort", "NotBestEffort"} <= given or {"Terminating", "NotTerminating"} <= given:
+        yield v.invalid("spec.scopes", new.spec.scopes, "conflicting scopes")
+    if new.spec.scope_selector is not None:
+        for i, requirement in enumerate(new.spec.scope_selector.match_expressions):
+            yield from _check_requirement(f"spec.scopeSelector.matchExpressions[{i}]", requirement)
+    if old is not None and set(new.spec.scopes) != set(old.spec.scopes):
+        yield v.invalid("spec.scopes", new.spec.scopes, "field is immutable")
+
+
+def _check_amounts(path: str, amounts: Mapping[str, str]) -> v.Errors:
+    for name, amount in amounts.items():
+        where = f"{path}[{name}]"
+        # `count/deployments.apps` has a slash that is no domain's.
+        for message in names.check_qualified_name(name):
+            yield v.invalid(where, name, message)
+        if quantity.compare(amount, "0") < 0:
+            yield v.invalid(where, amount, "must be greater than or equal to 0")
+
+
+def _check_requirement(path: str, requirement: ScopedResourceSelectorRequirement) -> v.Errors:
+    if requirement.scope_name not in _SCOPES:
+        yield v.invalid(f"{path}.scopeName", requirement.scope_name, "unsupported scope")
+    match requirement.operator:
+        case "In" | "NotIn":
+            if not requirement.values:
+                yield v.required(
+                    f"{path}.values", "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"
+                )
+        case "Exists" | "DoesNotExist":
+            if requirement.values:
+                yield v.invalid(
+                    f"{path}.values",
+                    requirement.values,
+                    "must be no value when `operator` is 'Exists' or 'DoesNotExist' for scope selector",
+                )
+        case other:
+            yield v.invalid(f"{path}.operator", other, "not a valid selector operator")
+
+
+def prepare_for_create(quota: ResourceQuota) -> None:
+    """Begin with nothing observed."""
+    quota.status = ResourceQuotaStatus()
+
+
+def prepare_for_update(new: ResourceQuota, old: ResourceQuota) -> None:
+    """Keep what was observed."""
+    new.status = old.status
+
+
+def validate_status(new: ResourceQuota, old: ResourceQuota) -> v.Errors:
+    """Check the amounts observed."""
+    yield from _check_amounts("status.hard", new.status.hard)
+    yield from _check_amounts("status.used", new.status.used)
+
+
+def _uses(quota: ResourceQuota, *, limits: bool) -> str:
+    status = quota.status
+    return ", ".join(
+        f"{name}: {status.used.get(name, '0')}/{amount}"
+        for name, amount in sorted(status.hard.items())
+        if name.startswith("limits.") is limits
+    )
+
+
+RESOURCE: Final[Resource[ResourceQuota]] = Resource(
+    type=ResourceQuota,
+    group="",
+    version="v1",
+    kind="ResourceQuota",
+    plural="resourcequotas",
+    namespaced=True,
+    short_names=("quota",),
+    subresources=("status",),
+    validate=validate,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    validate_status=validate_status,
+    columns=(
+        Column("Request", "string", lambda quota, now: _uses(quota, limits=False), "What is used, of how much."),
+        Column("Limit", "string", lambda quota, now: _uses(quota, limits=True), "What may be used, of how much."),
+        AGE,
+    ),
+)

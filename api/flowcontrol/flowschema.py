@@ -1,0 +1,267 @@
+"""FlowSchema: which requests are of one flow, and which priority level they belong to (KEP-1040)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+from api import names
+from api import validation as v
+from api.columns import AGE, NONE
+from api.meta import ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Int32, Struct, Time, always, field, wire
+
+_DEFAULT_PRECEDENCE: Final = 1000
+_PRECEDENCE_MAX: Final = 10_000
+_VERBS: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch")
+
+
+class FlowSchemaCondition(Struct):
+    """One question about a FlowSchema (`type`), its answer, and since when."""
+
+    type: Annotated[str, wire(1)] = ""
+    status: Annotated[str, wire(2)] = ""
+    last_transition_time: Annotated[Time, wire(3)] = ""
+    reason: Annotated[str, wire(4)] = ""
+    message: Annotated[str, wire(5)] = ""
+
+
+class FlowSchemaStatus(Struct):
+    """Whether the level exists."""
+
+    conditions: Annotated[
+        list[FlowSchemaCondition], wire(1, merge_key="type", list_type="map", list_keys=("type",))
+    ] = []
+
+
+class NonResourcePolicyRule(Struct):
+    """What is done to paths that are no resources."""
+
+    verbs: Annotated[list[str], wire(1, required=True, list_type="set")] = []
+    non_resource_urls: Annotated[list[str], wire(6, required=True, list_type="set")] = field(
+        name="nonResourceURLs", default_factory=list
+    )
+
+
+class ResourcePolicyRule(Struct):
+    """What is done to resources."""
+
+    verbs: Annotated[list[str], wire(1, required=True, list_type="set")] = []
+    api_groups: Annotated[list[str], wire(2, required=True, list_type="set")] = []
+    resources: Annotated[list[str], wire(3, required=True, list_type="set")] = []
+    cluster_scope: Annotated[bool, wire(4)] = False
+    namespaces: Annotated[list[str], wire(5, list_type="set")] = []
+
+
+class ServiceAccountSubject(Struct):
+    """A service account; `*` is every one of the namespace."""
+
+    namespace: Annotated[str, wire(1, required=True)] = always("")
+    name: Annotated[str, wire(2, required=True)] = always("")
+
+
+class GroupSubject(Struct):
+    """A group; `*` is every group."""
+
+    name: Annotated[str, wire(1, required=True)] = always("")
+
+
+class UserSubject(Struct):
+    """A user; `*` is everybody."""
+
+    name: Annotated[str, wire(1, required=True)] = always("")
+
+
+class Subject(Struct):
+    """Who: a user, a group or a service account."""
+
+    kind: Annotated[str, wire(1, required=True)] = always("")
+    user: Annotated[UserSubject | None, wire(2)] = None
+    group: Annotated[GroupSubject | None, wire(3)] = None
+    service_account: Annotated[ServiceAccountSubject | None, wire(4)] = None
+
+
+class PolicyRulesWithSubjects(Struct):
+    """Requests by these subjects that match one of these rules."""
+
+    subjects: Annotated[list[Subject], wire(1, required=True, list_type="atomic")] = []
+    resource_rules: Annotated[list[ResourcePolicyRule], wire(2, list_type="atomic")] = []
+    non_resource_rules: Annotated[list[NonResourcePolicyRule], wire(3, list_type="atomic")] = []
+
+
+class FlowDistinguisherMethod(Struct):
+    """What makes a flow of its own: ByUser or ByNamespace."""
+
+    type: Annotated[str, wire(1, required=True)] = always("")
+
+
+class PriorityLevelConfigurationReference(Struct):
+    """A priority level."""
+
+    name: Annotated[str, wire(1, required=True)] = always("")
+
+
+class FlowSchemaSpec(Struct):
+    """The requests, and the level."""
+
+    priority_level_configuration: Annotated[PriorityLevelConfigurationReference, wire(1, required=True)] = field(
+        default_factory=PriorityLevelConfigurationReference
+    )
+    matching_precedence: Annotated[Int32, wire(2)] = 0
+    distinguisher_method: Annotated[FlowDistinguisherMethod | None, wire(3)] = None
+    rules: Annotated[list[PolicyRulesWithSubjects], wire(4, list_type="atomic")] = []
+
+
+class FlowSchema(Struct):
+    """Which requests are of one flow, and which priority level they belong to."""
+
+    api_version: str = always("flowcontrol.apiserver.k8s.io/v1")
+    kind: str = always("FlowSchema")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[FlowSchemaSpec, wire(2)] = field(default_factory=FlowSchemaSpec)
+    status: Annotated[FlowSchemaStatus, wire(3)] = field(default_factory=FlowSchemaStatus)
+
+
+def default(schema: FlowSchema) -> None:
+    """A schema that does not say how soon it is tried is tried in the middle."""
+    schema.spec.matching_precedence = schema.spec.matching_precedence or _DEFAULT_PRECEDENCE
+
+
+def validate(new: FlowSchema, old: FlowSchema | None) -> v.Errors:
+    """Check precedence, level and rules; the mandatory schemas stay what they are."""
+    spec = new.spec
+    precedence = spec.matching_precedence
+    if precedence <= 0:
+        yield v.invalid("spec.matchingPrecedence", precedence, "must be a positive value")
+    if precedence > _PRECEDENCE_MAX:
+        yield v.invalid("spec.matchingPrecedence", precedence, f"must not be greater than {_PRECEDENCE_MAX}")
+    if precedence == 1 and new.metadata.name != "exempt":
+        yield v.invalid(
+            "spec.matchingPrecedence", precedence, "only the schema named 'exempt' may have matchingPrecedence 1"
+        )
+    if spec.distinguisher_method is not None:
+        yield from v.check_supported(
+            "spec.distinguisherMethod.type", spec.distinguisher_method.type, ("ByNamespace", "ByUser")
+        )
+    level = spec.priority_level_configuration.name
+    yield from v.check_name(
+        "spec.priorityLevelConfiguration.name", level, names.check_subdomain, why="must reference a priority level"
+    )
+    for i, rule in enumerate(spec.rules):
+        yield from _check_rule(f"spec.rules[{i}]", rule)
+
+
+def _check_rule(path: str, rule: PolicyRulesWithSubjects) -> v.Errors:
+    if not rule.subjects:
+        yield v.required(f"{path}.subjects", "subjects must contain at least one value")
+    for i, subject in enumerate(rule.subjects):
+        yield from _check_subject(f"{path}.subjects[{i}]", subject)
+    if not rule.resource_rules and not rule.non_resource_rules:
+        yield v.required(path, "at least one of resourceRules and nonResourceRules has to be non-empty")
+    for i, resource_rule in enumerate(rule.resource_rules):
+        yield from _check_resources(f"{path}.resourceRules[{i}]", resource_rule)
+    for i, path_rule in enumerate(rule.non_resource_rules):
+        where = f"{path}.nonResourceRules[{i}]"
+        if not path_rule.verbs:
+            yield v.required(f"{where}.verbs", "verbs must contain at least one value")
+        if not path_rule.non_resource_urls:
+            yield v.required(f"{where}.nonResourceURLs", "nonResourceURLs must contain at least one value")
+
+
+def _check_resources(path: str, rule: ResourcePolicyRule) -> v.Errors:
+    yield from _check_verbs(f"{path}.verbs", rule.verbs)
+    for label, values in (("apiGroups", rule.api_groups), ("resources", rule.resources)):
+        if not values:
+            yield v.required(f"{path}.{label}", f"resource rules must supply at least one {_ONE[label]}")
+        elif len(values) > 1 and "*" in values:
+            yield v.invalid(f"{path}.{label}", values, "if '*' is present, must not specify other values")
+    if not rule.namespaces and not rule.cluster_scope:
+        yield v.required(
+            f"{path}.namespaces", "resource rules that are not cluster scoped must supply at least one namespace"
+        )
+    if len(rule.namespaces) > 1 and "*" in rule.namespaces:
+        yield v.invalid(f"{path}.namespaces", rule.namespaces, "may specify namespaces or '*', but not both")
+    for i, namespace in enumerate(rule.namespaces):
+        if namespace != "*":
+            yield from v.check_name(f"{path}.namespaces[{i}]", namespace, names.check_label)
+
+
+_ONE: Final = {"apiGroups": "api group", "resources": "resource"}
+
+
+def _check_verbs(path: str, verbs: Sequence[str]) -> v.Errors:
+    if not verbs:
+        yield v.required(path, "verbs must contain at least one value")
+    elif "*" in verbs:
+        if len(verbs) > 1:
+            yield v.invalid(path, list(verbs), "if '*' is present, must not specify other verbs")
+    else:
+        for verb in verbs:
+            if verb not in _VERBS:
+                yield v.not_supported(path, verb, _VERBS)
+
+
+def _check_subject(path: str, subject: Subject) -> v.Errors:
+    wanted = {"Group": subject.group, "ServiceAccount": subject.service_account, "User": subject.user}
+    if subject.kind not in wanted:
+        yield v.not_supported(f"{path}.kind", subject.kind, wanted)
+        return
+    for kind, given in wanted.items():
+        label = kind[0].lower() + kind[1:]
+        if kind == subject.kind and given is None:
+            yield v.required(f"{path}.{label}", f"{label} is required when subject kind is '{kind}'")
+        if kind != subject.kind and given is not None:
+            yield v.forbidden(f"{path}.{label}", f"{label} is forbidden when subject kind is not '{kind}'")
+    account = subject.service_account
+    named: Any = wanted[subject.kind]
+    if named is not None and not named.name:
+        yield v.required(f"{path}.{subject.kind[0].lower()}{subject.kind[1:]}.name")
+    if account is not None and not account.namespace:
+        yield v.required(f"{path}.serviceAccount.namespace", "must specify namespace for service account")
+
+
+def prepare_for_create(schema: FlowSchema) -> None:
+    """Begin with nothing observed."""
+    schema.status = FlowSchemaStatus()
+
+
+def prepare_for_update(new: FlowSchema, old: FlowSchema) -> None:
+    """Keep what was observed."""
+    new.status = old.status
+
+
+def _method(schema: FlowSchema, now: float) -> str:
+    method = schema.spec.distinguisher_method
+    return method.type if method is not None else NONE
+
+
+def _missing_level(schema: FlowSchema, now: float) -> str:
+    for condition in schema.status.conditions:
+        if condition.type == "Dangling":
+            return condition.status
+    return "?"
+
+
+RESOURCE: Final[Resource[FlowSchema]] = Resource(
+    type=FlowSchema,
+    group="flowcontrol.apiserver.k8s.io",
+    version="v1",
+    kind="FlowSchema",
+    plural="flowschemas",
+    namespaced=False,
+    subresources=("status",),
+    check_name=names.check_path_segment,
+    default=default,
+    validate=validate,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    generation=True,
+    columns=(
+        Column("PriorityLevel", "string", lambda one, now: one.spec.priority_level_configuration.name, "Its level."),
+        Column("MatchingPrecedence", "integer", lambda one, now: one.spec.matching_precedence, "Less is tried sooner."),
+        Column("DistinguisherMethod", "string", _method, "What makes a flow of its own."),
+        AGE,
+        Column("MissingPL", "string", _missing_level, "Whether its level does not exist."),
+    ),
+)

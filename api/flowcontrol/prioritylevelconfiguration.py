@@ -1,0 +1,225 @@
+"""PriorityLevelConfiguration: how much of the server requests of one priority may take (KEP-1040)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from api import names
+from api import validation as v
+from api.columns import AGE, NONE
+from api.meta import ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Int32, Struct, Time, always, field, wire
+
+_SHARES: Final = 30
+_QUEUES: Final = 64
+_HAND_SIZE: Final = 8
+_QUEUE_LENGTH: Final = 50
+_QUEUES_MAX: Final = 10_000_000
+
+
+class PriorityLevelConfigurationCondition(Struct):
+    """One question about a level (`type`), its answer, and since when."""
+
+    type: Annotated[str, wire(1)] = ""
+    status: Annotated[str, wire(2)] = ""
+    last_transition_time: Annotated[Time, wire(3)] = ""
+    reason: Annotated[str, wire(4)] = ""
+    message: Annotated[str, wire(5)] = ""
+
+
+class PriorityLevelConfigurationStatus(Struct):
+    """What was observed."""
+
+    conditions: Annotated[
+        list[PriorityLevelConfigurationCondition], wire(1, merge_key="type", list_type="map", list_keys=("type",))
+    ] = []
+
+
+class ExemptPriorityLevelConfiguration(Struct):
+    """The share of a level that is never held back."""
+
+    nominal_concurrency_shares: Annotated[Int32 | None, wire(1)] = None
+    lendable_percent: Annotated[Int32 | None, wire(2)] = None
+
+
+class QueuingConfiguration(Struct):
+    """The queues that requests wait in."""
+
+    queues: Annotated[Int32, wire(1)] = 0
+    hand_size: Annotated[Int32, wire(2)] = 0
+    queue_length_limit: Annotated[Int32, wire(3)] = 0
+
+
+class LimitResponse(Struct):
+    """What becomes of requests beyond the share: they wait (Queue) or are refused (Reject)."""
+
+    type: Annotated[str, wire(1, required=True)] = always("")
+    queuing: Annotated[QueuingConfiguration | None, wire(2)] = None
+
+
+class LimitedPriorityLevelConfiguration(Struct):
+    """The share of a level, and what becomes of requests beyond it."""
+
+    nominal_concurrency_shares: Annotated[Int32 | None, wire(1)] = None
+    limit_response: Annotated[LimitResponse, wire(2)] = field(default_factory=LimitResponse)
+    lendable_percent: Annotated[Int32 | None, wire(3)] = None
+    borrowing_limit_percent: Annotated[Int32 | None, wire(4)] = None
+
+
+class PriorityLevelConfigurationSpec(Struct):
+    """Exempt, or limited, and by how much."""
+
+    type: Annotated[str, wire(1, required=True)] = always("")
+    limited: Annotated[LimitedPriorityLevelConfiguration | None, wire(2)] = None
+    exempt: Annotated[ExemptPriorityLevelConfiguration | None, wire(3)] = None
+
+
+class PriorityLevelConfiguration(Struct):
+    """How much of the server requests of one priority may take."""
+
+    api_version: str = always("flowcontrol.apiserver.k8s.io/v1")
+    kind: str = always("PriorityLevelConfiguration")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[PriorityLevelConfigurationSpec, wire(2)] = field(default_factory=PriorityLevelConfigurationSpec)
+    status: Annotated[PriorityLevelConfigurationStatus, wire(3)] = field(
+        default_factory=PriorityLevelConfigurationStatus
+    )
+
+
+def default(level: PriorityLevelConfiguration) -> None:
+    """Thirty shares and, where requests wait, 64 queues of 50, eight a flow."""
+    exempt, limited = level.spec.exempt, level.spec.limited
+    if level.spec.type == "Exempt":
+        exempt = level.spec.exempt = exempt or ExemptPriorityLevelConfiguration()
+    if exempt is not None:
+        if exempt.nominal_concurrency_shares is None:
+            exempt.nominal_concurrency_shares = 0
+        if exempt.lendable_percent is None:
+            exempt.lendable_percent = 0
+    if limited is not None:
+        if limited.nominal_concurrency_shares is None:
+            limited.nominal_concurrency_shares = _SHARES
+        if limited.lendable_percent is None:
+            limited.lendable_percent = 0
+        queuing = limited.limit_response.queuing
+        if queuing is not None:
+            queuing.queues = queuing.queues or _QUEUES
+            queuing.hand_size = queuing.hand_size or _HAND_SIZE
+            queuing.queue_length_limit = queuing.queue_length_limit or _QUEUE_LENGTH
+
+
+def validate(new: PriorityLevelConfiguration, old: PriorityLevelConfiguration | None) -> v.Errors:
+    """Check that a level is exempt or limited, and by how much; `exempt` alone is exempt."""
+    spec = new.spec
+    if new.metadata.name == "exempt" and spec.type != "Exempt":
+        yield v.invalid("spec.type", spec.type, "must be 'Exempt' if `name` is 'exempt'")
+    match spec.type:
+        case "Exempt":
+            if new.metadata.name != "exempt":
+                yield v.invalid("spec.type", spec.type, "only 'exempt' may have type 'Exempt'")
+            if spec.limited is not None:
+                yield v.forbidden("spec.limited", "must be nil if the type is not Limited")
+            if spec.exempt is not None:
+                yield from _check_shares(
+                    "spec.exempt", spec.exempt.nominal_concurrency_shares, spec.exempt.lendable_percent
+                )
+        case "Limited":
+            if spec.exempt is not None:
+                yield v.forbidden("spec.exempt", "must be nil if the type is Limited")
+            if spec.limited is None:
+                yield v.required("spec.limited", "must not be empty when type is Limited")
+            else:
+                yield from _check_limited("spec.limited", spec.limited)
+        case other:
+            yield v.not_supported("spec.type", other, ("Exempt", "Limited"))
+
+
+def _check_shares(path: str, shares: int | None, lendable: int | None) -> v.Errors:
+    if shares is not None and shares < 0:
+        yield v.invalid(f"{path}.nominalConcurrencyShares", shares, "must be a non-negative integer")
+    if lendable is not None and not 0 <= lendable <= 100:
+        yield v.invalid(f"{path}.lendablePercent", lendable, "must be between 0 and 100, inclusive")
+
+
+def _check_limited(path: str, limited: LimitedPriorityLevelConfiguration) -> v.Errors:
+    yield from _check_shares(path, limited.nominal_concurrency_shares, limited.lendable_percent)
+    if limited.borrowing_limit_percent is not None and limited.borrowing_limit_percent < 0:
+        why = "if specified, must be a non-negative integer"
+        yield v.invalid(f"{path}.borrowingLimitPercent", limited.borrowing_limit_percent, why)
+    response, where = limited.limit_response, f"{path}.limitResponse"
+    match response.type:
+        case "Reject":
+            if response.queuing is not None:
+                yield v.forbidden(f"{where}.queuing", "must be nil if limited.limitResponse.type is not Limited")
+        case "Queue":
+            if response.queuing is None:
+                yield v.required(f"{where}.queuing", "must not be empty if limited.limitResponse.type is Limited")
+            else:
+                yield from _check_queuing(f"{where}.queuing", response.queuing)
+        case other:
+            yield v.not_supported(f"{where}.type", other, ("Queue", "Reject"))
+
+
+def _check_queuing(path: str, queuing: QueuingConfiguration) -> v.Errors:
+    if queuing.queue_length_limit <= 0:
+        yield v.invalid(f"{path}.queueLengthLimit", queuing.queue_length_limit, "must be positive")
+    if queuing.queues <= 0:
+        yield v.invalid(f"{path}.queues", queuing.queues, "must be positive")
+    elif queuing.queues > _QUEUES_MAX:
+        yield v.invalid(f"{path}.queues", queuing.queues, f"must not be greater than {_QUEUES_MAX}")
+    if queuing.hand_size <= 0:
+        yield v.invalid(f"{path}.handSize", queuing.hand_size, "must be positive")
+    elif queuing.hand_size > queuing.queues:
+        why = f"should not be greater than queues ({queuing.queues})"
+        yield v.invalid(f"{path}.handSize", queuing.hand_size, why)
+
+
+def prepare_for_create(level: PriorityLevelConfiguration) -> None:
+    """Begin with nothing observed."""
+    level.status = PriorityLevelConfigurationStatus()
+
+
+def prepare_for_update(new: PriorityLevelConfiguration, old: PriorityLevelConfiguration) -> None:
+    """Keep what was observed."""
+    new.status = old.status
+
+
+def _shares(level: PriorityLevelConfiguration, now: float) -> Any:
+    limits = level.spec.limited or level.spec.exempt
+    return NONE if limits is None else limits.nominal_concurrency_shares or 0
+
+
+def _queuing(level: PriorityLevelConfiguration, label: str) -> Any:
+    queuing = level.spec.limited.limit_response.queuing if level.spec.limited is not None else None
+    return NONE if queuing is None else getattr(queuing, label)
+
+
+RESOURCE: Final[Resource[PriorityLevelConfiguration]] = Resource(
+    type=PriorityLevelConfiguration,
+    group="flowcontrol.apiserver.k8s.io",
+    version="v1",
+    kind="PriorityLevelConfiguration",
+    plural="prioritylevelconfigurations",
+    namespaced=False,
+    subresources=("status",),
+    check_name=names.check_path_segment,
+    default=default,
+    validate=validate,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    generation=True,
+    columns=(
+        Column("Type", "string", lambda level, now: level.spec.type, "Exempt, or Limited."),
+        Column("NominalConcurrencyShares", "integer", _shares, "Its share of the server."),
+        Column("Queues", "integer", lambda level, now: _queuing(level, "queues"), "How many queues it has."),
+        Column("HandSize", "integer", lambda level, now: _queuing(level, "hand_size"), "How many of them a flow uses."),
+        Column(
+            "QueueLengthLimit",
+            "integer",
+            lambda level, now: _queuing(level, "queue_length_limit"),
+            "How many wait in one.",
+        ),
+        AGE,
+    ),
+)

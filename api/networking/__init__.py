@@ -1,0 +1,1 @@
+"""Traffic: Ingress, IngressClass, NetworkPolicy."""

@@ -1,0 +1,64 @@
+"""RuntimeClass: a way to run containers, by the name a node's runtime has for it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from api import names, quantity
+from api import validation as v
+from api.columns import AGE
+from api.core.pod import Toleration
+from api.core.pod_validation import check_tolerations
+from api.meta import ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Quantity, Struct, always, field, wire
+
+
+class Scheduling(Struct):
+    """Which nodes can run containers so."""
+
+    node_selector: Annotated[dict[str, str], wire(1, atomic=True)] = {}
+    tolerations: Annotated[list[Toleration], wire(2, list_type="atomic")] = []
+
+
+class Overhead(Struct):
+    """What running so costs beyond the containers."""
+
+    pod_fixed: Annotated[dict[str, Quantity], wire(1)] = {}
+
+
+class RuntimeClass(Struct):
+    """A way to run containers."""
+
+    api_version: str = always("node.k8s.io/v1")
+    kind: str = always("RuntimeClass")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    handler: Annotated[str, wire(2, required=True)] = always("")
+    overhead: Annotated[Overhead | None, wire(3)] = None
+    scheduling: Annotated[Scheduling | None, wire(4)] = None
+
+
+def validate(new: RuntimeClass, old: RuntimeClass | None) -> v.Errors:
+    """Check the handler, which never changes, what it costs, and where it is."""
+    yield from v.check_name("handler", new.handler, names.check_label)
+    if old is not None:
+        yield from v.check_immutable("handler", new.handler, old.handler)
+    if new.overhead is not None:
+        for name, amount in new.overhead.pod_fixed.items():
+            if quantity.compare(amount, "0") < 0:
+                yield v.invalid(f"overhead.podFixed[{name}]", amount, "must be greater than or equal to 0")
+    if new.scheduling is not None:
+        yield from v.check_labels("scheduling.nodeSelector", new.scheduling.node_selector)
+        yield from check_tolerations("scheduling.tolerations", new.scheduling.tolerations)
+
+
+RESOURCE: Final[Resource[RuntimeClass]] = Resource(
+    type=RuntimeClass,
+    group="node.k8s.io",
+    version="v1",
+    kind="RuntimeClass",
+    plural="runtimeclasses",
+    namespaced=False,
+    validate=validate,
+    columns=(Column("Handler", "string", lambda one, now: one.handler, "The runtime's name for it."), AGE),
+)

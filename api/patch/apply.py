@@ -1,0 +1,343 @@
+"""Server-side apply's arithmetic: documents and sets of fields (KEP-555). Pure; who owns what is decided elsewhere.
+
+Documents are plain JSON values, and nothing is changed in place. Four questions about them are answered along a
+`Shape`:
+
+- `fields_in`: which fields does a configuration set?
+- `merge`: what does the live object become when a configuration is laid over it?
+- `prune`: and when fields are taken out that were applied before, and that nobody holds any more?
+- `compare`: which fields were added, changed and removed from one document to another?
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from api.patch.failure import PatchFailure
+from api.patch.fieldset import HERE, MEMBER, FieldSet, is_member, render, union
+from api.patch.shape import LEAF, UNTYPED, Shape
+
+_ABSENT: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Which fields differ between two documents."""
+
+    added: FieldSet
+    modified: FieldSet
+    removed: FieldSet
+
+    @property
+    def is_same(self) -> bool:
+        """Whether none does."""
+        return not (self.added or self.modified or self.removed)
+
+    @property
+    def written(self) -> FieldSet:
+        """What someone who made the second document of the first has set."""
+        return union(self.added, self.modified)
+
+
+def _effective(shape: Shape, value: Any) -> Shape:
+    """Return the shape that a value has: untyped objects are taken for maps, untyped lists are atomic."""
+    if shape.kind == "untyped":
+        return _UNTYPED_MAP if isinstance(value, dict) else LEAF
+    return shape
+
+
+_UNTYPED_MAP: Final = Shape("map", item=UNTYPED)
+
+
+# --- list items -----------------------------------------------------------------------------------------------------
+
+
+def element_of(shape: Shape, item: Any) -> str:
+    """Return the path element of a list's item."""
+    if shape.kind == "set":
+        return f"v:{_compact(item)}"
+    keys: dict[str, Any] = {}
+    if isinstance(item, dict):
+        for key in shape.keys:
+            value = item.get(key, shape.key_defaults.get(key))
+            if value is not None:
+                keys[key] = value
+    return f"k:{_compact(keys)}"
+
+
+_KEYLESS: Final = "k:{}"
+"""An item without any of its keys: validation refuses it, so it is met only on the way there."""
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _by_element(shape: Shape, items: Any) -> dict[str, Any]:
+    """Return a list's items by path element; of items that are the same, which only stored lists can have, the last."""
+    return {element_of(shape, item): item for item in items} if items else {}
+
+
+# --- which fields a configuration sets ------------------------------------------------------------------------------
+
+
+def fields_in(config: Mapping[str, Any], shape: Shape) -> FieldSet:
+    """Return the fields that `config` sets; raises PatchFailure when a list gives one item twice."""
+    return _children_in(config, shape, "")
+
+
+def _children_in(value: Mapping[str, Any], shape: Shape, path: str) -> FieldSet:
+    is_map = shape.kind == "map"
+    found: FieldSet = {}
+    for key, item in value.items():
+        child = _effective(shape.child(key), item)
+        below = _below(item, child, f"{path}.{key}")
+        if not below:
+            # A leaf, or an empty object or list: its being there is what was said.
+            if child.kind == "leaf" or item is None or item == {} or is_map:
+                found[f"f:{key}"] = MEMBER
+        else:
+            found[f"f:{key}"] = {HERE: MEMBER, **below} if is_map else below
+    return found
+
+
+def _below(value: Any, shape: Shape, path: str) -> FieldSet:
+    if shape.kind in ("object", "map"):
+        return _children_in(value, shape, path) if isinstance(value, dict) else {}
+    if shape.kind not in ("items", "set") or not isinstance(value, list):
+        return {}
+    assert shape.item is not None
+    found: FieldSet = {}
+    for item in value:
+        element = element_of(shape, item)
+        if element == _KEYLESS:
+            names = ", ".join(shape.keys)
+            raise PatchFailure(f"{path}: associative list with keys has an element that omits key field {names}")
+        if element in found:
+            raise PatchFailure(f"{path}: duplicate entries for key {_shown(element)}")
+        below = _below(item, _effective(shape.item, item), path + _shown(element))
+        found[element] = {HERE: MEMBER, **below} if below else MEMBER
+    return found
+
+
+def _shown(element: str) -> str:
+    return render((element,))
+
+
+# --- a configuration laid over a document ---------------------------------------------------------------------------
+
+
+def merge(live: Any, config: Any, shape: Shape) -> Any:
+    """Return `live` with what `config` says laid over it."""
+    if live is _ABSENT or live is None:
+        return config
+    if config is None:
+        return live
+    shape = _effective(shape, config)
+    if shape.kind in ("object", "map"):
+        if not isinstance(live, dict) or not isinstance(config, dict):
+            return config
+        merged = dict(live)
+        for key, value in config.items():
+            merged[key] = merge(live.get(key, _ABSENT), value, shape.child(key))
+        return merged
+    if shape.kind in ("items", "set") and isinstance(live, list) and isinstance(config, list):
+        return _merge_items(live, config, shape)
+    return config
+
+
+def _merge_items(live: list[Any], config: list[Any], shape: Shape) -> list[Any]:
+    """Merge item by item: the configuration's in its order, the others where they stood between them."""
+    assert shape.item is not None
+    wanted = _by_element(shape, config)
+    pending = list(wanted)
+    present = _by_element(shape, live)
+    merged: list[Any] = []
+    position = 0
+    done: set[str] = set()
+
+    def take_until(element: str | None) -> Iterator[Any]:
+        nonlocal position
+        while position < len(pending):
+            current = pending[position]
+            position += 1
+            done.add(current)
+            yield merge(present.get(current, _ABSENT), wanted[current], shape.item or UNTYPED)
+            if current == element:
+                return
+
+    for item in live:
+        element = element_of(shape, item)
+        if element not in wanted:
+            merged.append(item)
+        elif element not in done:
+            merged.extend(take_until(element))
+    merged.extend(take_until(None))
+    return merged
+
+
+# --- fields that nobody holds any more ------------------------------------------------------------------------------
+
+
+def prune(document: Any, former: FieldSet, held: FieldSet, shape: Shape) -> Any:
+    """Return `document` without what is in `former` where nothing at or below it is in `held`."""
+    if not former:
+        return document
+    pruned = _prune(document, former, held, shape)
+    return {} if pruned is _ABSENT else pruned
+
+
+def _prune(value: Any, former: FieldSet, held: FieldSet, shape: Shape) -> Any:
+    shape = _effective(shape, value)
+    if shape.kind in ("object", "map") and isinstance(value, dict):
+        kept: Any = dict(value)
+        for key, item in value.items():
+            element = f"f:{key}"
+            if element in former:
+                rest = _prune_one(item, former[element], held.get(element), shape.child(key), shape.kind == "object")
+                if rest is _ABSENT:
+                    del kept[key]
+                else:
+                    kept[key] = rest
+        return kept
+    if shape.kind in ("items", "set") and isinstance(value, list):
+        assert shape.item is not None
+        items = []
+        for item in value:
+            element = element_of(shape, item)
+            if element in former:
+                item = _prune_one(item, former[element], held.get(element), shape.item, False)
+                if item is _ABSENT:
+                    continue
+            items.append(item)
+        return items
+    return value
+
+
+def _prune_one(item: Any, former: FieldSet, held: FieldSet | None, shape: Shape, is_named: bool) -> Any:
+    if held is None and (is_named or is_member(former)):
+        return _ABSENT
+    rest = _prune(item, former, held or {}, shape)
+    # What has become empty goes, too, unless someone holds that it be there.
+    is_emptied = rest in ({}, []) and item not in ({}, [])
+    return _ABSENT if is_emptied and not (held is not None and is_member(held)) else rest
+
+
+# --- what differs ---------------------------------------------------------------------------------------------------
+
+
+class _Differences:
+    """Collects the paths that differ; a path's node is made only when something below it is found."""
+
+    __slots__ = ("added", "modified", "removed")
+
+    def __init__(self) -> None:
+        self.added: FieldSet = {}
+        self.modified: FieldSet = {}
+        self.removed: FieldSet = {}
+
+
+def compare(before: Mapping[str, Any], after: Mapping[str, Any], shape: Shape) -> Comparison:
+    """Return which fields differ."""
+    if before == after:
+        return Comparison({}, {}, {})
+    found = _compare_maps(before, after, shape)
+    return Comparison(found.added, found.modified, found.removed)
+
+
+def everything_in(document: Mapping[str, Any], shape: Shape) -> FieldSet:
+    """Return what `compare` says was added from nothing to `document`."""
+    return _whole_map(document, shape)
+
+
+def _compare_maps(before: Mapping[str, Any], after: Mapping[str, Any], shape: Shape) -> _Differences:
+    found = _Differences()
+    for key, new in after.items():
+        old = before.get(key, _ABSENT)
+        if old is not _ABSENT and old == new and type(old) is type(new):
+            continue
+        _compare_one(f"f:{key}", old, new, shape.child(key), found)
+    for key, old in before.items():
+        if key not in after:
+            _compare_one(f"f:{key}", old, _ABSENT, shape.child(key), found)
+    return found
+
+
+def _compare_one(element: str, old: Any, new: Any, shape: Shape, found: _Differences) -> None:
+    shape = _effective(shape, old if new is _ABSENT else new)
+    if old is _ABSENT:
+        _insert(found.added, element, _whole(new, shape))
+    elif new is _ABSENT:
+        _insert(found.removed, element, _whole(old, shape))
+    else:
+        below: _Differences | None = None
+        if shape.kind in ("object", "map") and isinstance(old, dict) and isinstance(new, dict):
+            below = _compare_maps(old, new, shape)
+        elif shape.kind in ("items", "set") and isinstance(old, list) and isinstance(new, list):
+            below = _compare_items(old, new, shape)
+        if below is None:
+            found.modified[element] = MEMBER
+            return
+        for ours, theirs in (
+            (found.added, below.added), (found.modified, below.modified), (found.removed, below.removed)
+        ):  # fmt: skip
+            if theirs:
+                ours[element] = theirs
+
+
+def _compare_items(before: list[Any], after: list[Any], shape: Shape) -> _Differences:
+    """Compare by item; the order of the items is nobody's."""
+    assert shape.item is not None
+    found = _Differences()
+    old, new = _by_element(shape, before), _by_element(shape, after)
+    for element, item in new.items():
+        was = old.get(element, _ABSENT)
+        if was is _ABSENT or was != item:
+            _compare_one(element, was, item, shape.item, found)
+    for element, item in old.items():
+        if element not in new:
+            _compare_one(element, item, _ABSENT, shape.item, found)
+    return found
+
+
+def _insert(fields: FieldSet, element: str, node: FieldSet | None) -> None:
+    if node is not None:
+        fields[element] = node
+
+
+def _whole(value: Any, shape: Shape) -> FieldSet | None:
+    """Return the node of a value that is there as a whole."""
+    kind = shape.kind
+    if kind == "leaf":
+        return MEMBER
+    below: FieldSet = {}
+    if kind in ("object", "map"):
+        if isinstance(value, dict):
+            below = _whole_map(value, shape)
+        if shape.is_always_there:
+            return below or None
+    elif isinstance(value, list):
+        item_shape = shape.item
+        assert item_shape is not None
+        for item in value:
+            node = _whole(item, _effective(item_shape, item))
+            if node is not None:
+                below[element_of(shape, item)] = node
+    return {HERE: MEMBER, **below} if below else MEMBER
+
+
+def _whole_map(value: Mapping[str, Any], shape: Shape) -> FieldSet:
+    found: FieldSet = {}
+    for key, item in value.items():
+        child = shape.child(key)
+        kind = child.kind
+        if kind == "leaf":
+            found[f"f:{key}"] = MEMBER
+            continue
+        node = _whole(item, _effective(child, item) if kind == "untyped" else child)
+        if node is not None:
+            found[f"f:{key}"] = node
+    return found

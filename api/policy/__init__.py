@@ -1,0 +1,1 @@
+"""What limits disruption: PodDisruptionBudget, and the Eviction that asks it."""

@@ -1,0 +1,79 @@
+"""PriorityClass: a name for how important pods are."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from api import validation as v
+from api.columns import AGE
+from api.meta import ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Int32, Struct, always, field, wire
+
+_USER_VALUE_MAX: Final = 1_000_000_000
+SYSTEM: Final = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
+"""The two that every cluster has; only these may begin with `system-` and be worth more than users' may."""
+
+
+class PriorityClass(Struct):
+    """A name for how important pods are."""
+
+    api_version: str = always("scheduling.k8s.io/v1")
+    kind: str = always("PriorityClass")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    value: Annotated[Int32, wire(2, required=True)] = always(0)
+    global_default: Annotated[bool, wire(3)] = False
+    description: Annotated[str, wire(4)] = ""
+    preemption_policy: Annotated[str | None, wire(5)] = None
+
+
+def default(priority_class: PriorityClass) -> None:
+    """Pods of a class make room for themselves."""
+    if priority_class.preemption_policy is None:
+        priority_class.preemption_policy = "PreemptLowerPriority"
+
+
+def validate(new: PriorityClass, old: PriorityClass | None) -> v.Errors:
+    """Check name and value, which never changes."""
+    name = new.metadata.name
+    if name.startswith("system-"):
+        if SYSTEM.get(name) != new.value or new.global_default:
+            yield v.forbidden(
+                "metadata.name",
+                "priority class names with 'system-' prefix are reserved for system use only. error: "
+                + (
+                    "is not a known system priority class"
+                    if name not in SYSTEM
+                    else "a system priority class has a value of its own"
+                ),
+            )
+    elif new.value > _USER_VALUE_MAX:
+        yield v.forbidden("value", f"maximum allowed value of a user defined priority is {_USER_VALUE_MAX}")
+    if new.preemption_policy is not None:
+        yield from v.check_supported("preemptionPolicy", new.preemption_policy, ("Never", "PreemptLowerPriority"))
+    if old is not None:
+        if new.value != old.value:
+            yield v.forbidden("value", "may not be changed in an update.")
+        yield from v.check_immutable("preemptionPolicy", new.preemption_policy, old.preemption_policy)
+
+
+RESOURCE: Final[Resource[PriorityClass]] = Resource(
+    type=PriorityClass,
+    group="scheduling.k8s.io",
+    version="v1",
+    kind="PriorityClass",
+    plural="priorityclasses",
+    namespaced=False,
+    short_names=("pc",),
+    default=default,
+    validate=validate,
+    generation=True,
+    columns=(
+        Column("Value", "integer", lambda one, now: one.value, "More is more important."),
+        Column("Global-Default", "boolean", lambda one, now: one.global_default, "Whether pods get it that name none."),
+        AGE,
+        Column(
+            "PreemptionPolicy", "string", lambda one, now: one.preemption_policy or "", "Whether it drives others out."
+        ),
+    ),
+)

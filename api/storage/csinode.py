@@ -1,0 +1,79 @@
+"""CSINode: which storage drivers a node has; written by its kubelet, named like the node."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from api import names
+from api import validation as v
+from api.columns import AGE
+from api.meta import ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Int32, Struct, always, field, wire
+
+
+class VolumeNodeResources(Struct):
+    """How many volumes a node can have."""
+
+    count: Annotated[Int32 | None, wire(1)] = None
+
+
+class CSINodeDriver(Struct):
+    """One driver, and what the node is called there."""
+
+    name: Annotated[str, wire(1, required=True)] = always("")
+    node_id: Annotated[str, wire(2, required=True)] = always("", name="nodeID")
+    topology_keys: Annotated[list[str], wire(3, list_type="atomic")] = []
+    allocatable: Annotated[VolumeNodeResources | None, wire(4)] = None
+
+
+class CSINodeSpec(Struct):
+    """The drivers."""
+
+    drivers: Annotated[
+        list[CSINodeDriver], wire(1, required=True, merge_key="name", list_type="map", list_keys=("name",))
+    ] = []
+
+
+class CSINode(Struct):
+    """Which storage drivers a node has."""
+
+    api_version: str = always("storage.k8s.io/v1")
+    kind: str = always("CSINode")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[CSINodeSpec, wire(2, required=True)] = field(default_factory=CSINodeSpec)
+
+
+def validate(new: CSINode, old: CSINode | None) -> v.Errors:
+    """Check that each driver is there once, and stays what it is."""
+    seen: set[str] = set()
+    before = {driver.name: driver for driver in old.spec.drivers} if old is not None else {}
+    for i, driver in enumerate(new.spec.drivers):
+        where = f"spec.drivers[{i}]"
+        yield from v.check_name(f"{where}.name", driver.name.lower(), names.check_subdomain)
+        if not driver.node_id:
+            yield v.required(f"{where}.nodeID")
+        if len(driver.node_id) > 192:
+            yield v.invalid(f"{where}.nodeID", driver.node_id, "must be 192 characters or less")
+        for key in driver.topology_keys:
+            for message in names.check_qualified_name(key):
+                yield v.invalid(f"{where}.topologyKeys", driver.topology_keys, message)
+        if driver.allocatable is not None:
+            yield from v.check_not_negative(f"{where}.allocatable.count", driver.allocatable.count)
+        if driver.name in seen:
+            yield v.duplicate(f"{where}.name", driver.name)
+        seen.add(driver.name)
+        if driver.name in before and driver != before[driver.name]:
+            yield v.invalid(where, driver, "field is immutable")
+
+
+RESOURCE: Final[Resource[CSINode]] = Resource(
+    type=CSINode,
+    group="storage.k8s.io",
+    version="v1",
+    kind="CSINode",
+    plural="csinodes",
+    namespaced=False,
+    validate=validate,
+    columns=(Column("Drivers", "integer", lambda node, now: len(node.spec.drivers), "How many drivers it has."), AGE),
+)

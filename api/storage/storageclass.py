@@ -1,0 +1,111 @@
+"""StorageClass: a kind of storage, and who makes volumes of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from api import names
+from api import validation as v
+from api.columns import AGE
+from api.core.references import TopologySelectorTerm
+from api.meta import ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Struct, always, field, wire
+
+DEFAULT_ANNOTATIONS: Final = (
+    "storageclass.kubernetes.io/is-default-class",
+    "storageclass.beta.kubernetes.io/is-default-class",
+)
+
+
+class StorageClass(Struct):
+    """A kind of storage, and who makes volumes of it."""
+
+    api_version: str = always("storage.k8s.io/v1")
+    kind: str = always("StorageClass")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    provisioner: Annotated[str, wire(2, required=True)] = always("")
+    parameters: Annotated[dict[str, str], wire(3)] = {}
+    reclaim_policy: Annotated[str | None, wire(4)] = None
+    mount_options: Annotated[list[str], wire(5, list_type="atomic")] = []
+    allow_volume_expansion: Annotated[bool | None, wire(6)] = None
+    volume_binding_mode: Annotated[str | None, wire(7)] = None
+    allowed_topologies: Annotated[list[TopologySelectorTerm], wire(8, list_type="atomic")] = []
+
+
+def default(storage_class: StorageClass) -> None:
+    """Volumes go with their claims, and are bound at once."""
+    storage_class.reclaim_policy = storage_class.reclaim_policy or "Delete"
+    storage_class.volume_binding_mode = storage_class.volume_binding_mode or "Immediate"
+
+
+def validate(new: StorageClass, old: StorageClass | None) -> v.Errors:
+    """Check who provides it, and how; what volumes were made with never changes."""
+    yield from v.check_name("provisioner", new.provisioner.lower(), names.check_qualified_name)
+    size = 0
+    for key, value in new.parameters.items():
+        if not key:
+            yield v.invalid("parameters", key, "field can not be empty.")
+        size += len(key.encode()) + len(value.encode())
+    if size > 256 * 1024:
+        yield v.too_long("parameters", 256 * 1024)
+    if len(new.parameters) > 512:
+        yield v.too_long("Provisioner Parameters", 512)
+    yield from v.check_supported("reclaimPolicy", new.reclaim_policy or "", ("Delete", "Retain"))
+    yield from v.check_supported(
+        "volumeBindingMode", new.volume_binding_mode or "", ("Immediate", "WaitForFirstConsumer")
+    )
+    for i, term in enumerate(new.allowed_topologies):
+        for j, label in enumerate(term.match_label_expressions):
+            where = f"allowedTopologies[{i}].matchLabelExpressions[{j}]"
+            yield from v.check_name(f"{where}.key", label.key, names.check_qualified_name)
+            if not label.values:
+                yield v.required(f"{where}.values")
+    if old is None:
+        return
+    if new.parameters != old.parameters:
+        yield v.forbidden("parameters", "updates to parameters are forbidden.")
+    if new.provisioner != old.provisioner:
+        yield v.forbidden("provisioner", "updates to provisioner are forbidden.")
+    yield from v.check_immutable("reclaimPolicy", new.reclaim_policy, old.reclaim_policy)
+    yield from v.check_immutable("volumeBindingMode", new.volume_binding_mode, old.volume_binding_mode)
+
+
+def is_default(storage_class: StorageClass) -> bool:
+    """Whether claims that name no class get this one."""
+    return any(storage_class.metadata.annotations.get(key) == "true" for key in DEFAULT_ANNOTATIONS)
+
+
+def _name(storage_class: StorageClass, now: float) -> str:
+    return f"{storage_class.metadata.name} (default)" if is_default(storage_class) else storage_class.metadata.name
+
+
+RESOURCE: Final[Resource[StorageClass]] = Resource(
+    type=StorageClass,
+    group="storage.k8s.io",
+    version="v1",
+    kind="StorageClass",
+    plural="storageclasses",
+    namespaced=False,
+    short_names=("sc",),
+    default=default,
+    validate=validate,
+    columns=(
+        Column("Name", "string", _name, "Its name, and whether it is the default.", format="name"),
+        Column("Provisioner", "string", lambda sc, now: sc.provisioner, "Who makes volumes."),
+        Column("ReclaimPolicy", "string", lambda sc, now: sc.reclaim_policy or "Delete", "What becomes of volumes."),
+        Column(
+            "VolumeBindingMode",
+            "string",
+            lambda sc, now: sc.volume_binding_mode or "Immediate",
+            "When volumes are bound.",
+        ),
+        Column(
+            "AllowVolumeExpansion",
+            "boolean",
+            lambda sc, now: bool(sc.allow_volume_expansion),
+            "Whether volumes may grow.",
+        ),
+        AGE,
+    ),
+)

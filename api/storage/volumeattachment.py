@@ -1,0 +1,101 @@
+"""VolumeAttachment: the wish that a volume be attached to a node, and whether it is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from api import names
+from api import validation as v
+from api.columns import AGE
+from api.core.persistentvolume import PersistentVolumeSpec
+from api.meta import ObjectMeta
+from api.resource import Column, Resource
+from api.schema import Struct, Time, always, field, wire
+
+
+class VolumeError(Struct):
+    """What went wrong, and when."""
+
+    time: Annotated[Time, wire(1)] = ""
+    message: Annotated[str, wire(2)] = ""
+
+
+class VolumeAttachmentStatus(Struct):
+    """Whether it is there, and what went wrong."""
+
+    attached: Annotated[bool, wire(1, required=True)] = always(False)
+    attachment_metadata: Annotated[dict[str, str], wire(2)] = {}
+    attach_error: Annotated[VolumeError | None, wire(3)] = None
+    detach_error: Annotated[VolumeError | None, wire(4)] = None
+
+
+class VolumeAttachmentSource(Struct):
+    """The volume: by name, or written out."""
+
+    persistent_volume_name: Annotated[str | None, wire(1)] = None
+    inline_volume_spec: Annotated[PersistentVolumeSpec | None, wire(2)] = None
+
+
+class VolumeAttachmentSpec(Struct):
+    """What, where, and by whom."""
+
+    attacher: Annotated[str, wire(1, required=True)] = always("")
+    source: Annotated[VolumeAttachmentSource, wire(2, required=True)] = field(default_factory=VolumeAttachmentSource)
+    node_name: Annotated[str, wire(3, required=True)] = always("")
+
+
+class VolumeAttachment(Struct):
+    """The wish that a volume be attached to a node, and whether it is."""
+
+    api_version: str = always("storage.k8s.io/v1")
+    kind: str = always("VolumeAttachment")
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    spec: Annotated[VolumeAttachmentSpec, wire(2, required=True)] = field(default_factory=VolumeAttachmentSpec)
+    status: Annotated[VolumeAttachmentStatus, wire(3)] = field(default_factory=VolumeAttachmentStatus)
+
+
+def validate(new: VolumeAttachment, old: VolumeAttachment | None) -> v.Errors:
+    """Check what is to be attached where, which never changes."""
+    spec = new.spec
+    yield from v.check_name("spec.attacher", spec.attacher.lower(), names.check_subdomain)
+    source = spec.source
+    if source.persistent_volume_name is None and source.inline_volume_spec is None:
+        yield v.required("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
+    if source.persistent_volume_name is not None and source.inline_volume_spec is not None:
+        yield v.forbidden("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
+    if source.persistent_volume_name == "":
+        yield v.required("spec.source.persistentVolumeName", "must specify non empty persistentVolumeName")
+    yield from v.check_name("spec.nodeName", spec.node_name, names.check_subdomain)
+    if old is not None and spec != old.spec:
+        yield v.invalid("spec", spec, "field is immutable")
+
+
+def prepare_for_create(attachment: VolumeAttachment) -> None:
+    """Begin detached."""
+    attachment.status = VolumeAttachmentStatus()
+
+
+def prepare_for_update(new: VolumeAttachment, old: VolumeAttachment) -> None:
+    """Keep what was observed."""
+    new.status = old.status
+
+
+RESOURCE: Final[Resource[VolumeAttachment]] = Resource(
+    type=VolumeAttachment,
+    group="storage.k8s.io",
+    version="v1",
+    kind="VolumeAttachment",
+    plural="volumeattachments",
+    namespaced=False,
+    subresources=("status",),
+    validate=validate,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    columns=(
+        Column("Attacher", "string", lambda a, now: a.spec.attacher, "Who attaches it."),
+        Column("PV", "string", lambda a, now: a.spec.source.persistent_volume_name or "", "The volume."),
+        Column("Node", "string", lambda a, now: a.spec.node_name, "The node."),
+        Column("Attached", "boolean", lambda a, now: a.status.attached, "Whether it is there."),
+        AGE,
+    ),
+)

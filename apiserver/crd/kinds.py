@@ -1,0 +1,186 @@
+"""From a CustomResourceDefinition to the `Resource` of each version it serves. Pure.
+
+Everything the verbs need to know of a kind is in the Resource; what is said only for custom kinds is its type's
+`shape`, here a `Shape`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from api import validation as v
+from api.custom import CustomObject, ScalePaths, make_type, value_at
+from api.resource import FieldError, Resource
+from apiserver.crd import openapi, patching, rules, values
+from apiserver.crd.columns import columns_of
+from apiserver.crd.jsonpath import simple_path
+from apiserver.crd.objects import plain
+from apiserver.crd.structural import Node, Plain, apply_defaults, prune
+
+
+class Shape:
+    """One version of a custom kind: its schema and what follows from it."""
+
+    def __init__(self, crd: Plain, version: Plain) -> None:
+        spec, names = crd["spec"], accepted_names(crd)
+        self.group: str = spec["group"]
+        self.version: str = version["name"]
+        self.name: str = names["kind"]
+        self.list_kind: str = names.get("listKind") or f"{self.name}List"
+        self.source: Plain = (version.get("schema") or {}).get("openAPIV3Schema") or {}
+        self.preserves_everything = bool(spec.get("preserveUnknownFields"))
+        self.node = Node(self.source)
+        self.node.preserves = self.node.preserves or self.preserves_everything
+        subresources = version.get("subresources") or {}
+        self.has_status = subresources.get("status") is not None
+        self.scale = _scale_paths(subresources.get("scale"))
+        self.checker = rules.Checker(self.node)
+        self.patch_shape = patching.shape_of(self.node, is_root=True)
+
+    @property
+    def openapi_name(self) -> str:
+        """The name of the schema: the group backwards, version and kind."""
+        return f"{'.'.join(reversed(self.group.split('.')))}.{self.version}.{self.name}"
+
+    def read(self, value: Plain, unknown: list[str]) -> None:
+        """Prune what a client sent."""
+        if not self.preserves_everything:
+            prune(value, self.node, unknown, is_root=True)
+
+    def prune(self, obj: CustomObject) -> None:
+        """Take out what an older schema let in."""
+        if not self.preserves_everything:
+            prune(obj.content, self.node, [], is_root=True)
+
+    def default(self, obj: CustomObject) -> None:
+        """Fill in the schema's defaults."""
+        apply_defaults(obj.content, self.node)
+
+    def openapi(self, *, v2: bool, metadata: Plain) -> Plain:
+        """Return the schema as it is published."""
+        return openapi.published(self.source, v2=v2, metadata=metadata)
+
+    def find_errors(self, new: CustomObject, old: CustomObject | None) -> Iterator[FieldError]:
+        """Yield what is wrong with an object; what an update leaves as it was is not judged again (KEP-4008)."""
+        value = plain(new)
+        before = plain(old) if old is not None else values.NOTHING
+        found = [
+            *values.check(value, self.node, old=before),
+            *values.check_embedded(value, self.node),
+            *values.check_lists(value, self.node, old=before),
+        ]
+        if self.scale is not None:
+            found += _check_scale(value, self.scale)
+        yield from found
+        if not any(error.reason in ("FieldValueTypeInvalid", "FieldValueRequired") for error in found):
+            yield from self.checker.check(value, None if old is None else before)
+
+    # What writes may not change
+
+    def prepare_for_create(self, obj: CustomObject) -> None:
+        """Drop the status, where it is written on its own."""
+        if self.has_status:
+            obj.content.pop("status", None)
+
+    def prepare_for_update(self, new: CustomObject, old: CustomObject) -> None:
+        """Keep the status, where it is written on its own."""
+        if self.has_status:
+            new.content.pop("status", None)
+            if "status" in old.content:
+                new.content["status"] = old.content["status"]
+
+    def prepare_for_status_update(self, new: CustomObject, old: CustomObject) -> None:
+        """Keep everything but the status."""
+        status = new.content.get("status")
+        new.metadata = old.metadata
+        new.content = {name: value for name, value in old.content.items() if name != "status"}
+        if status is not None:
+            new.content["status"] = status
+
+    def is_changed(self, new: CustomObject, old: CustomObject) -> bool:
+        """Whether the generation grows: everything counts but metadata and a status that is written on its own."""
+        ignored = ("status",) if self.has_status else ()
+        return {key: value for key, value in new.content.items() if key not in ignored} != {
+            key: value for key, value in old.content.items() if key not in ignored
+        }
+
+
+def accepted_names(crd: Plain) -> Plain:
+    """Return the names under which a definition's kind is served."""
+    names: Plain = (crd.get("status") or {}).get("acceptedNames") or {}
+    return names if names.get("plural") else crd["spec"]["names"]
+
+
+def is_established(crd: Plain) -> bool:
+    """Whether a definition's kind is to be served."""
+    conditions = (crd.get("status") or {}).get("conditions") or ()
+    return any(each.get("type") == "Established" and each.get("status") == "True" for each in conditions)
+
+
+def storage_version(crd: Plain) -> str:
+    """Return the version in which objects are stored."""
+    return str(next(version["name"] for version in crd["spec"]["versions"] if version.get("storage")))
+
+
+def resources_of(crd: Plain) -> dict[str, Resource[Any]]:
+    """Return the Resource of each version by name, those that are not served as well: objects may lie in them."""
+    return {version["name"]: _resource(crd, version) for version in crd["spec"]["versions"]}
+
+
+def _resource(crd: Plain, version: Plain) -> Resource[Any]:
+    shape = Shape(crd, version)
+    names = accepted_names(crd)
+    subresources = tuple(name for name, has in (("status", shape.has_status), ("scale", shape.scale)) if has)
+    fields: Mapping[str, Any] = {
+        each["jsonPath"].removeprefix("."): functools.partial(_selectable, path)
+        for each in version.get("selectableFields") or ()
+        if (path := simple_path(each["jsonPath"])) is not None
+    }
+    return Resource(
+        type=make_type(shape),  # type: ignore[type-var]
+        group=shape.group,
+        version=shape.version,
+        kind=shape.name,
+        plural=names["plural"],
+        singular=names.get("singular") or shape.name.lower(),
+        namespaced=crd["spec"].get("scope") == "Namespaced",
+        short_names=tuple(names.get("shortNames") or ()),
+        categories=tuple(names.get("categories") or ()),
+        subresources=subresources,
+        default=shape.default,
+        validate=shape.find_errors,
+        validate_status=shape.find_errors,
+        prepare_for_create=shape.prepare_for_create,
+        prepare_for_update=shape.prepare_for_update,
+        prepare_for_status_update=shape.prepare_for_status_update,
+        generation=True,
+        columns=columns_of(version.get("additionalPrinterColumns") or ()),
+        selectable_fields=fields,
+    )
+
+
+def _selectable(path: tuple[str, ...], obj: CustomObject) -> str:
+    value = value_at(obj.content, path)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
+def _scale_paths(declared: Plain | None) -> ScalePaths | None:
+    if not declared:
+        return None
+    spec = simple_path(declared.get("specReplicasPath") or "")
+    status = simple_path(declared.get("statusReplicasPath") or "")
+    if spec is None or status is None:
+        return None
+    return ScalePaths(spec, status, simple_path(declared.get("labelSelectorPath") or ""))
+
+
+def _check_scale(value: Plain, paths: ScalePaths) -> Iterator[FieldError]:
+    for path in (paths.spec_replicas, paths.status_replicas):
+        count = value_at(value, path)
+        if isinstance(count, int) and not isinstance(count, bool) and not 0 <= count <= 2**31 - 1:
+            why = "should be a non-negative integer" if count < 0 else "should be less than or equal to 2147483647"
+            yield v.invalid("." + ".".join(path), count, why)

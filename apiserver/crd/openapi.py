@@ -1,0 +1,62 @@
+"""A version's schema as OpenAPI publishes it, so that kubectl can explain and check. Pure.
+
+Version 3 takes a schema as it is. Version 2 knows less: what it cannot say (alternatives, null, defaults) is left
+out, and where unknown fields are preserved nothing is said of the fields at all, since its readers would refuse them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+Plain = dict[str, Any]
+
+_V2_DROPPED: Final = (
+    "allOf",
+    "anyOf",
+    "default",
+    "not",
+    "nullable",
+    "oneOf",
+    "$schema",
+    "id",
+    "definitions",
+    "example",
+)
+_API_VERSION: Final = {
+    "description": "The version of this schema, as group/version. Servers convert what they know.",
+    "type": "string",
+}
+_KIND: Final = {"description": "What kind of object this is; it cannot be changed.", "type": "string"}
+
+
+def published(source: Plain, *, v2: bool, metadata: Plain) -> Plain:
+    """Return the schema of whole objects; `metadata` is a reference to that of metadata."""
+    if v2 and (source.get("x-kubernetes-preserve-unknown-fields") or not source):
+        return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    schema = _convert(source, v2=v2, metadata=metadata) or {"type": "object"}
+    return _with_head(schema, metadata)
+
+
+def _with_head(schema: Plain, metadata: Plain) -> Plain:
+    properties = {"apiVersion": _API_VERSION, "kind": _KIND, "metadata": metadata}
+    return {**schema, "properties": {**schema.get("properties", {}), **properties}}
+
+
+def _convert(source: Plain, *, v2: bool, metadata: Plain) -> Plain:
+    schema = {key: value for key, value in source.items() if not (v2 and key in _V2_DROPPED)}
+    if "properties" in schema:
+        schema["properties"] = {
+            name: _convert(each, v2=v2, metadata=metadata) for name, each in schema["properties"].items()
+        }
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            schema[key] = _convert(schema[key], v2=v2, metadata=metadata)
+    if source.get("x-kubernetes-embedded-resource"):
+        schema = _with_head(schema, metadata)
+    if v2 and (source.get("nullable") or source.get("x-kubernetes-int-or-string")):
+        for key in ("type", "items", "properties", "additionalProperties", "required"):
+            schema.pop(key, None)
+    if v2 and source.get("x-kubernetes-preserve-unknown-fields"):
+        for key in ("type", "items", "properties", "additionalProperties", "required"):
+            schema.pop(key, None)
+    return schema

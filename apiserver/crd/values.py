@@ -1,0 +1,312 @@
+"""Judges values by a structural schema, in the words of the OpenAPI validation that users of Kubernetes know. Pure.
+
+Errors name the place twice, once as the field and once in the sentence, because clients read either.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from api import names
+from api import validation as v
+from api.meta import ObjectMeta
+from api.resource import FieldError
+from apiserver.crd.formats import CHECKS
+from apiserver.crd.patterns import matches
+from apiserver.crd.structural import Node
+
+Errors = Iterator[FieldError]
+NOTHING: Final = object()
+"""There was no value before; None would say that it was null."""
+
+
+def check(value: Any, node: Node, path: str = "", old: Any = NOTHING) -> Errors:
+    """Yield what is wrong with `value`: types, bounds, words, patterns, and what allOf, anyOf, oneOf and not say.
+
+    What is as it was in `old` is left alone, so that rules may become stricter without locking objects (KEP-4008).
+    """
+    if old is not NOTHING and _same(value, old):
+        return
+    if value is None:
+        if not node.nullable and not _is_anything(node):
+            yield _wrong_type(path, value, node)
+        return
+    if not _fits(value, node):
+        yield _wrong_type(path, value, node)
+        return
+    if node.enum is not None and not any(_same(value, word) for word in node.enum):
+        yield _not_among(path, value, node.enum)
+    match value:
+        case bool():
+            pass
+        case str():
+            yield from _check_string(value, node, path)
+        case int() | float():
+            yield from _check_number(value, node, path)
+        case list():
+            yield from _check_list(value, node, path, old)
+        case dict():
+            yield from _check_object(value, node, path, old)
+    yield from _check_combinations(value, node, path)
+
+
+def _is_anything(node: Node) -> bool:
+    return not node.type and not node.int_or_string
+
+
+def _fits(value: Any, node: Node) -> bool:
+    if node.int_or_string:
+        return isinstance(value, str) or _is_integer(value)
+    match node.type:
+        case "object":
+            return isinstance(value, dict)
+        case "array":
+            return isinstance(value, list)
+        case "string":
+            return isinstance(value, str)
+        case "boolean":
+            return isinstance(value, bool)
+        case "integer":
+            return _is_integer(value)
+        case "number":
+            return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return True
+
+
+def _is_integer(value: Any) -> bool:
+    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
+
+
+def _same(left: Any, right: Any) -> bool:
+    return left == right and isinstance(left, bool) is isinstance(right, bool)
+
+
+def _body(path: str) -> str:
+    return f"{path} in body" if path else " in body"
+
+
+def _wrong_type(path: str, value: Any, node: Node) -> FieldError:
+    found = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}.get(
+        type(value), "null"
+    )
+    wanted = "integer,string" if node.int_or_string else node.type
+    return FieldError(
+        path or "<nil>",
+        "FieldValueTypeInvalid",
+        f'Invalid value: "{found}": {_body(path)} must be of type {wanted}: "{found}"',
+    )
+
+
+def _not_among(path: str, value: Any, words: list[Any]) -> FieldError:
+    shown = [word if isinstance(word, str) else json.dumps(word) for word in words]
+    listed = ", ".join(f'"{word}"' for word in shown)
+    return FieldError(
+        path or "<nil>", "FieldValueNotSupported", f"Unsupported value: {v.show(value)}: supported values: {listed}"
+    )
+
+
+def _invalid(path: str, value: Any, why: str) -> FieldError:
+    return v.invalid(path or "<nil>", value, why)
+
+
+def _check_string(value: str, node: Node, path: str) -> Errors:
+    if node.max_length is not None and len(value) > node.max_length:
+        yield v.too_long(path, int(node.max_length))
+    if node.min_length is not None and len(value) < node.min_length:
+        yield _invalid(path, value, f"{_body(path)} should be at least {node.min_length} chars long")
+    if node.pattern and not matches(node.pattern, value):
+        yield _invalid(path, value, f"{_body(path)} should match '{node.pattern}'")
+    check_format = CHECKS.get(node.format)
+    if check_format is not None and not check_format(value):
+        text = f"Invalid value: {v.show(value)}: {_body(path)} must be of type {node.format}: {v.show(value)}"
+        yield FieldError(path or "<nil>", "FieldValueTypeInvalid", text)
+
+
+def _check_number(value: float, node: Node, path: str) -> Errors:
+    low, high = node.minimum, node.maximum
+    if high is not None and (value >= high if node.exclusive_maximum else value > high):
+        than = "less than" if node.exclusive_maximum else "less than or equal to"
+        yield _invalid(path, value, f"{_body(path)} should be {than} {_number(high)}")
+    if low is not None and (value <= low if node.exclusive_minimum else value < low):
+        than = "greater than" if node.exclusive_minimum else "greater than or equal to"
+        yield _invalid(path, value, f"{_body(path)} should be {than} {_number(low)}")
+    if node.multiple_of:
+        quotient = value / node.multiple_of
+        if not math.isclose(quotient, round(quotient), rel_tol=1e-12):
+            yield _invalid(path, value, f"{_body(path)} should be a multiple of {_number(node.multiple_of)}")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(value)
+
+
+def _check_list(value: list[Any], node: Node, path: str, old: Any) -> Errors:
+    if node.max_items is not None and len(value) > node.max_items:
+        yield v.too_many(path, len(value), int(node.max_items))
+    if node.min_items is not None and len(value) < node.min_items:
+        yield _invalid(path, len(value), f"{_body(path)} should have at least {node.min_items} items")
+    if node.unique_items and len({_key(item) for item in value}) < len(value):
+        yield _invalid(path, value, f"{_body(path)} shouldn't contain duplicates")
+    if node.items is not None:
+        for i, item in enumerate(value):
+            yield from check(item, node.items, f"{path}[{i}]", item_before(item, node, old))
+
+
+def item_before(item: Any, node: Node, old: Any) -> Any:
+    """Return what an element of a list was before, which only lists with keys can tell; else NOTHING."""
+    if node.list_type != "map" or not isinstance(old, list) or not isinstance(item, dict):
+        return NOTHING
+    keys = [_key_of(item, key, node) for key in node.list_keys]
+    for each in old:
+        if isinstance(each, dict) and [_key_of(each, key, node) for key in node.list_keys] == keys:
+            return each
+    return NOTHING
+
+
+def _check_object(value: dict[str, Any], node: Node, path: str, old: Any) -> Errors:
+    if node.max_properties is not None and len(value) > node.max_properties:
+        yield v.too_many(path, len(value), int(node.max_properties))
+    if node.min_properties is not None and len(value) < node.min_properties:
+        yield _invalid(path, len(value), f"{_body(path)} should have at least {node.min_properties} properties")
+    for name in node.required:
+        if name not in value:
+            yield v.required(_join(path, name))
+    for name, item in value.items():
+        child = node.child(name)
+        if child is not None:
+            before = old.get(name, NOTHING) if isinstance(old, dict) else NOTHING
+            yield from check(item, child, _join(path, name), before)
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _check_combinations(value: Any, node: Node, path: str) -> Errors:
+    for part in node.all_of:
+        found = list(check(value, part, path))
+        if found:
+            yield _combined(path, "must validate all the schemas (allOf)")
+            yield from found
+    if node.any_of:
+        best = _best(value, node.any_of, path)
+        if best is not None:
+            yield _combined(path, "must validate at least one schema (anyOf)")
+            yield from best
+    if node.one_of:
+        fitting = sum(1 for part in node.one_of if next(check(value, part, path), None) is None)
+        if fitting != 1:
+            how = "Found none valid" if not fitting else f"Found {fitting} valid alternatives"
+            yield _combined(path, f"must validate one and only one schema (oneOf). {how}")
+            if not fitting:
+                yield from _best(value, node.one_of, path) or ()
+    if node.negated is not None and next(check(value, node.negated, path), None) is None:
+        yield _combined(path, "must not validate the schema (not)")
+
+
+def _best(value: Any, parts: list[Node], path: str) -> list[FieldError] | None:
+    """Return the errors of the alternative that fits best, None if one fits."""
+    best: list[FieldError] | None = None
+    for part in parts:
+        found = list(check(value, part, path))
+        if not found:
+            return None
+        if best is None or len(found) < len(best):
+            best = found
+    return best
+
+
+def _combined(path: str, why: str) -> FieldError:
+    return FieldError("<nil>", "FieldValueInvalid", f'Invalid value: "": "{path}" {why}')
+
+
+# --- what schemas say beyond OpenAPI ----------------------------------------------------------------------------------
+
+
+def check_lists(value: Any, node: Node, path: str = "", old: Any = NOTHING) -> Errors:
+    """Yield the repeated elements of lists that are sets or maps (`x-kubernetes-list-type`)."""
+    if old is not NOTHING and value == old:
+        return
+    if isinstance(value, list):
+        seen: set[str] = set()
+        if node.list_type == "set":
+            keys: list[Any] = value
+        elif node.list_type == "map":
+            keys = [
+                {key: _key_of(item, key, node) for key in node.list_keys} if isinstance(item, dict) else item
+                for item in value
+            ]
+        else:
+            keys = []
+        for i, key in enumerate(keys):
+            told = _key(key)
+            if told in seen:
+                yield v.duplicate(f"{path}[{i}]", key)
+            seen.add(told)
+        if node.items is not None:
+            for i, item in enumerate(value):
+                yield from check_lists(item, node.items, f"{path}[{i}]")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            child = node.child(name)
+            if child is not None and isinstance(item, (dict, list)):
+                before = old.get(name, NOTHING) if isinstance(old, dict) else NOTHING
+                yield from check_lists(item, child, _join(path, name), before)
+
+
+def _key_of(item: dict[str, Any], key: str, node: Node) -> Any:
+    value = item.get(key)
+    if value is None and node.items is not None and key in node.items.properties:
+        return node.items.properties[key].default
+    return value
+
+
+def _key(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def check_embedded(value: Any, node: Node, path: str = "") -> Errors:
+    """Yield what is wrong with the metadata of objects within the object (`x-kubernetes-embedded-resource`)."""
+    if isinstance(value, list):
+        if node.items is not None:
+            for i, item in enumerate(value):
+                yield from check_embedded(item, node.items, f"{path}[{i}]")
+        return
+    if not isinstance(value, dict):
+        return
+    if node.is_embedded and path:
+        yield from _check_embedded_object(value, path)
+    for name, item in value.items():
+        child = node.child(name)
+        if child is not None and isinstance(item, (dict, list)):
+            yield from check_embedded(item, child, _join(path, name))
+
+
+def _check_embedded_object(value: dict[str, Any], path: str) -> Errors:
+    for name in ("apiVersion", "kind"):
+        if not value.get(name):
+            yield v.required(f"{path}.{name}", "must not be empty")
+        elif not isinstance(value[name], str):
+            yield v.invalid(f"{path}.{name}", value[name], "must be a string")
+    kind = value.get("kind")
+    if isinstance(kind, str) and kind:
+        for message in names.check_label_1035(kind.lower()):
+            yield v.invalid(f"{path}.kind", kind, f"may have mixed case, but should otherwise match: {message}")
+    metadata = value.get("metadata")
+    if metadata is None:
+        return
+    try:
+        read = msgspec.convert(metadata, ObjectMeta)
+    except (msgspec.ValidationError, ValueError) as error:
+        yield v.invalid(f"{path}.metadata", metadata, f"must be valid object metadata: {error}")
+        return
+    if read.name:
+        for message in names.check_path_segment(read.name):
+            yield v.invalid(f"{path}.metadata.name", read.name, message)
+    yield from v.check_labels(f"{path}.metadata.labels", read.labels)
+    yield from v.check_annotations(f"{path}.metadata.annotations", read.annotations)

@@ -1,0 +1,139 @@
+"""Server-side apply: an object as its applier wants it, laid over what is there (KEP-555).
+
+`registry.apply` says what becomes of the object and of its owners; this is the verb around it: reading the
+configuration, writing the result as an update is written, and creating the object where there is none.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from api import serde, timestamps
+from api.errors import AlreadyExists, BadRequest, NotFound
+from api.resource import Resource
+from apiserver.registry import apply as ownership
+from apiserver.registry.codec import Stored
+from apiserver.registry.failures import invalid_options
+from apiserver.request import Answer, Call
+from apiserver.verbs import writing
+from apiserver.verbs.context import Context, registry_of, resource_of
+from apiserver.verbs.create import create_instead
+from apiserver.verbs.update import replace
+
+MEDIA_TYPE: Final = "application/apply-patch+yaml"
+_ATTEMPTS: Final = 5
+
+
+async def apply(
+    context: Context, call: Call, *, prepare: writing.Prepare | None = None, is_status: bool = False
+) -> Answer:
+    """Apply the configuration in the body.
+
+    Raises:
+        Conflict: others own what it would change, and `force` is not set; or it names a version that is gone.
+        BadRequest: it can't be understood. Invalid, Forbidden: as validation and admission say of the result.
+    """
+    resource, registry = resource_of(call), registry_of(context, call)
+    config = parse(call, resource)
+
+    def wanted(current: Stored) -> Any:
+        return applied(context, call, resource, config, msgspec.json.decode(current.json), current)
+
+    for _ in range(_ATTEMPTS):
+        try:
+            return await replace(
+                context, call, registry, resource, wanted, prepare=prepare, is_status=is_status, is_apply=True
+            )
+        except NotFound as error:
+            if call.info.subresource or error.name != call.info.name or error.kind != resource.plural:
+                raise
+        try:
+            return await create_instead(
+                context, call, applied(context, call, resource, config, {}, None), is_apply=True
+            )
+        except AlreadyExists:
+            continue  # Someone else was faster: there is an object to apply to now.
+    raise writing.too_contended(resource, call.info.name)
+
+
+def parse(call: Call, resource: Resource[Any]) -> dict[str, Any]:
+    """Return the configuration in the body in normal form; raises BadRequest, Invalid."""
+    if not call.options.get("fieldManager"):
+        raise invalid_options(
+            "PatchOptions", "fieldManager", "FieldValueRequired", "Required value: is required for apply patch"
+        )
+    value, duplicates = serde.parse(call.body, MEDIA_TYPE)
+    if not isinstance(value, dict):
+        raise BadRequest("error decoding YAML: the body must be an object")
+    if duplicates:
+        validation = writing.validation_of(call)
+        problems = [f'key "{path}" already set in map' for path in duplicates]
+        if validation == "Strict":
+            raise BadRequest(f"error strict decoding YAML: {', '.join(problems)}")
+        if validation == "Warn":
+            call.warnings.extend(problems)
+    for field in ("apiVersion", "kind"):
+        if not value.get(field):
+            raise BadRequest(f"Object '{field[:1].upper()}{field[1:]}' is missing in the configuration to apply")
+    metadata = value.get("metadata")
+    if isinstance(metadata, dict) and metadata.get("managedFields") is not None:
+        raise BadRequest("metadata.managedFields must be nil")
+    config, unknown = serde.normalise(value, resource)
+    if unknown:
+        where = f"{call.info.namespace}/{call.info.name}" if resource.namespaced else f"/{call.info.name}"
+        shown = ", ".join(f".{path}: field not declared in schema" for path in unknown)
+        raise BadRequest(
+            f"failed to create typed patch object ({where}; {resource.api_version}, Kind={resource.kind}): {shown}"
+        )
+    return config
+
+
+def applied(
+    context: Context,
+    call: Call,
+    resource: Resource[Any],
+    config: dict[str, Any],
+    live: dict[str, Any],
+    current: Stored | None,
+) -> Any:
+    """Return the object that `live` becomes, with its managed fields and defaults."""
+    entries = current.codec.decode(current.json).metadata.managed_fields if current is not None else []
+    if live:
+        live = {**live, "metadata": {key: item for key, item in live["metadata"].items() if key != "managedFields"}}
+    annotations = live.get("metadata", {}).get("annotations", {})
+    has_status = writing.has_status(resource)
+    result = ownership.apply(
+        live,
+        config,
+        entries,
+        resource.type,
+        writing.writer_of(call, resource),
+        timestamps.render(context.clock.now()),
+        force=call.options.get("force", "").lower() in ("true", "1"),
+        has_status=has_status,
+        last_applied=_last_applied(annotations.get(ownership.LAST_APPLIED), resource),
+    )
+    obj: Any = serde.decode_value(result.document, resource).object
+    obj.api_version, obj.kind = resource.api_version, resource.kind
+    writing.place(call, resource, obj)
+    writing.check_name(call, obj)
+    resource.default(obj)
+    metadata = obj.metadata
+    if call.options["fieldManager"] == "kubectl" and ownership.LAST_APPLIED in metadata.annotations:
+        # So that a later client-side apply knows what was said here.
+        said = ownership.rendered_last_applied(config)
+        metadata.annotations = {**metadata.annotations, ownership.LAST_APPLIED: said}
+    metadata.managed_fields = result.entries
+    return obj
+
+
+def _last_applied(annotation: str | None, resource: Resource[Any]) -> dict[str, Any] | None:
+    if not annotation:
+        return None
+    try:
+        config, _ = serde.normalise(serde.parse(annotation.encode())[0], resource)
+    except (BadRequest, AttributeError):
+        return None  # Someone else's annotation: nothing can be told from it.
+    return config
