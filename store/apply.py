@@ -10,16 +10,17 @@ with what it was answered then, and not applied again.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Sequence
 
 from proto.etcd import rpc_pb2
 from proto.steersman.v1 import store_pb2
+from store.alarms import Alarms, Corrupt, NoSpace, adds_data
 from store.backend import Backend
 from store.consensus.consensus import LogIndex, Term
 from store.lease import Expiry, LeaseExists, Leases, LeaseTooLong
-from store.mvcc.index import FROM_KEY
-from store.mvcc.kv import DeleteRange, KeyNotFound, LeaseNotFound, Mvcc, Range, Txn
+from store.mvcc.kv import DeleteRange, KeyNotFound, LeaseNotFound, Mvcc, Txn
 from store.mvcc.revision import Change, Compacted, FutureRevision
 from store.mvcc.watch import Watchers
 from store.wire import txn_from, txn_result_to
@@ -29,8 +30,9 @@ REQUESTS_MAX = 4096
 RESPONSE_BYTES_MAX = 4096
 """Longer answers are not remembered: a repeat is told only that it was done."""
 
-_EXPECTED = (Compacted, FutureRevision, KeyNotFound, LeaseNotFound, LeaseExists, LeaseTooLong)
+_EXPECTED = (Compacted, FutureRevision, KeyNotFound, LeaseNotFound, LeaseExists, LeaseTooLong, NoSpace, Corrupt)
 """Errors that are answers."""
+_REFUSED_WHEN_CORRUPT = frozenset({"txn", "compact", "lease_grant", "lease_revoke"})
 
 
 class AlreadyApplied(Exception):
@@ -70,6 +72,28 @@ class Remembered:
             self._backend.put_request(self._answers.pop(oldest)[0], None)
 
 
+class HashReports:
+    """What members answered to the newest hash check. Nothing applied depends on it, so it is not kept on disk."""
+
+    def __init__(self) -> None:
+        self.check = 0
+        """The newest check's id; 0 before the first."""
+        self.begun = asyncio.Event()
+        """Set when a check is applied; whoever answers it clears it."""
+        self.by_member: dict[int, store_pb2.HashReport] = {}
+
+    def begin(self, check: int) -> None:
+        """Note a new check: reports to earlier ones no longer matter."""
+        self.check = check
+        self.by_member = {}
+        self.begun.set()
+
+    def add(self, report: store_pb2.HashReport) -> None:
+        """Note a report, if it is to the newest check."""
+        if report.id == self.check:
+            self.by_member[report.member] = report
+
+
 class State:
     """The replicated state of one member: a `StateMachine` (see `store.consensus.consensus`)."""
 
@@ -84,9 +108,10 @@ class State:
             revision=meta.revision,
             compact_revision=meta.compact_revision,
         )
-        for kv in self.mvcc.range(Range(b"\x00", FROM_KEY, keys_only=True)).kvs:
-            if kv.lease:
-                self.leases.attach(kv.lease, kv.key)
+        for lease, key in self.mvcc.leased():
+            self.leases.attach(lease, key)
+        self.alarms = Alarms(backend.alarms())
+        self.reports = HashReports()
         self.watchers = Watchers(self.mvcc)
         self.remembered = Remembered(backend)
         self.expiry = Expiry()
@@ -127,8 +152,11 @@ class State:
     # -- commands
 
     def _apply(self, command: store_pb2.Command) -> object:
+        change = command.WhichOneof("change")
         try:
-            match command.WhichOneof("change"):
+            if self.alarms and change in _REFUSED_WHEN_CORRUPT:
+                self._refuse_under_alarm(command)
+            match change:
                 case "txn":
                     return self._txn(command)
                 case "compact":
@@ -144,6 +172,14 @@ class State:
                     for lease in command.lease_expiry.leases:
                         if lease in self.leases:
                             self._revoke(lease)
+                    return None
+                case "alarm":
+                    return self._alarm(command.alarm)
+                case "hash_check":
+                    self.reports.begin(command.hash_check.id)
+                    return None
+                case "hash_report":
+                    self.reports.add(command.hash_report)
                     return None
                 case unknown:
                     raise AssertionError(f"command of a kind this program does not know: {unknown}")
@@ -163,6 +199,27 @@ class State:
         if id.client and changes:
             self.remembered.add(id, response)
         return response
+
+    def _refuse_under_alarm(self, command: store_pb2.Command) -> None:
+        """Raise Corrupt or NoSpace where an alarm stands against the command.
+
+        The log decides, not this member's disk: so every member refuses the same.
+        """
+        if self.alarms.is_corrupt:
+            raise Corrupt
+        grows = command.HasField("lease_grant") or (command.HasField("txn") and adds_data(command.txn))
+        if grows and self.alarms.is_out_of_space:
+            raise NoSpace
+
+    def _alarm(self, request: rpc_pb2.AlarmRequest) -> list[tuple[int, int]]:
+        """Raise or lower alarms; return those meant, as (type, member)."""
+        if request.action == rpc_pb2.AlarmRequest.ACTIVATE:
+            meant, is_raised = self.alarms.activate(request.alarm, request.memberID), True
+        else:
+            meant, is_raised = self.alarms.deactivate(request.alarm, request.memberID), False
+        for kind, member in meant:
+            self._backend.put_alarm(kind, member, is_raised)
+        return meant
 
     def _compact(self, revision: int) -> None:
         if self._changes:

@@ -178,6 +178,10 @@ class Records(Protocol):
         """Yield (main, sub, record) in order, from `revision` on; not valid across a write."""
         ...
 
+    def stamps(self) -> Iterator[tuple[bytes, int, int, int, int, int]]:
+        """Yield (key, main, sub, create_revision, version, lease) of every record, in order; before any write."""
+        ...
+
 
 class MemoryRecords:
     """Records in a sorted dict, for tests and simulations."""
@@ -204,6 +208,11 @@ class MemoryRecords:
         for main, sub in self._records.irange(minimum=(revision, 0)):
             yield main, sub, self._records[main, sub]
 
+    def stamps(self) -> Iterator[tuple[bytes, int, int, int, int, int]]:
+        """Yield every record's key and numbers."""
+        for (main, sub), kv in self._records.items():
+            yield kv.key, main, sub, kv.create_revision, kv.version, kv.lease
+
 
 class Mvcc:
     """The key space through time."""
@@ -229,12 +238,21 @@ class Mvcc:
         self.compact_revision = Revision(compact_revision)
         self._has_lease = has_lease
         self._index = KeyIndex()
-        for main, sub, kv in self.records.scan(0):
-            assert main <= revision, f"record of revision {main} in a store at {revision}"
-            self._index.add(kv.key, Stamp(main, sub, kv.create_revision, kv.version, kv.lease))
+        self._index.load(self.records.stamps())
+        newest = self._index.newest_revision
+        assert newest <= revision, f"record of revision {newest} in a store at {revision}"
         self.records.drop(list(self._index.compact(compact_revision)))
 
     # -- reading
+
+    @property
+    def keys(self) -> int:
+        """How many keys the index has, those deleted and not yet forgotten among them."""
+        return len(self._index)
+
+    def leased(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (lease, key) of every living key on a lease."""
+        return self._index.leased()
 
     def range(self, query: Range) -> RangeResult:
         """Answer `query`.
@@ -262,7 +280,7 @@ class Mvcc:
         filtered = bool(
             query.min_mod_revision or query.max_mod_revision or query.min_create_revision or query.max_create_revision
         )
-        limit = query.limit
+        limit = max(0, query.limit)
         if not filtered and not limit and sort_order == SortOrder.NONE:
             everything = tuple(self._load(key, stamp, query.keys_only) for key, stamp in alive)
             return RangeResult(everything, len(everything), False, self.revision)

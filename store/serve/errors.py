@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import grpc
 
+from store.alarms import Corrupt, NoSpace
 from store.apply import AlreadyApplied
+from store.backend import DefragmentFailed
 from store.consensus.consensus import MembershipRefused, NotLeader, OutcomeUnknown
 from store.lease import LeaseExists, LeaseTooLong
 from store.mvcc.check import InvalidRequest
@@ -21,6 +23,9 @@ _TABLE: dict[type[Exception], tuple[grpc.StatusCode, str]] = {
     LeaseNotFound: (Code.NOT_FOUND, "requested lease not found"),
     LeaseExists: (Code.FAILED_PRECONDITION, "lease already exists"),
     LeaseTooLong: (Code.OUT_OF_RANGE, "too large lease TTL"),
+    NoSpace: (Code.RESOURCE_EXHAUSTED, "mvcc: database space exceeded"),
+    Corrupt: (Code.DATA_LOSS, "corrupt cluster"),
+    DefragmentFailed: (Code.RESOURCE_EXHAUSTED, "the state file can't be written anew: no room for a second one?"),
     RequestTooLarge: (Code.INVALID_ARGUMENT, "request is too large"),
     NotLeader: (Code.UNAVAILABLE, "no leader"),
     OutcomeUnknown: (Code.UNAVAILABLE, "request timed out, possibly due to previous leader failure"),
