@@ -419,7 +419,9 @@ class Backend:
         kv, lease, request = (self._tables[name] for name in (b"kv", b"lease", b"request"))
         with self._env.begin(write=True) as txn:
             records = [(_KEY.pack(*where), encode_record(record)) for where, record in dirty.records.items()]
-            txn.cursor(db=kv).putmulti(records, append=False)
+            # Appended, since revisions only grow: pages are filled to the brim instead of split in halves.
+            added = txn.cursor(db=kv).putmulti(records, append=True)[1]
+            assert added == len(records), "a record older than one on disk"
             for where in dirty.dropped:
                 txn.delete(_KEY.pack(*where), db=kv)
             for lease_id, ttl_s in dirty.leases.items():
