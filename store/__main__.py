@@ -45,6 +45,8 @@ class Settings:
     allowed_clients: tuple[str, ...] = setting("common names of client certificates admitted", ("steer-apiserver",))
     health: str = setting("host:port for plain HTTP health and metrics; empty for none", "")
     history: float = setting("seconds of history kept before compaction; 0 leaves compaction to clients", 300.0)
+    quota_bytes: int = setting("how large the state may get before writes are refused; 0 for no limit", 8 << 30)
+    hash_check_interval: float = setting("seconds between checks that members hold the same; 0 for none", 600.0)
     progress_interval: float = setting("seconds between progress notices to idle watches that ask for them", 5.0)
     log_level: Literal["debug", "info", "warning", "error"] = setting("least severe message logged", "info")
     log_format: Literal["text", "json"] = setting("form of the log", "text")
@@ -138,6 +140,8 @@ async def _run(settings: Settings) -> None:
             client_urls=(f"https://{settings.listen_client}",),
             peer_urls=(f"https://{settings.listen_peer}",),
             history_s=settings.history,
+            quota_bytes=settings.quota_bytes,
+            hash_check_s=settings.hash_check_interval,
         )
 
         async def put_away() -> None:
@@ -166,7 +170,7 @@ async def _run(settings: Settings) -> None:
                 "applied": replica.status.applied,
             },
         )
-        await _unless(fatal, replica.run_duties())
+        await _unless(fatal, _all(replica.run_duties(), replica.upkeep.run()))
 
 
 async def _unless(fatal: asyncio.Future[None], work: Coroutine[Any, Any, None]) -> None:
@@ -179,6 +183,17 @@ async def _unless(fatal: asyncio.Future[None], work: Coroutine[Any, Any, None]) 
         task.result()
     finally:
         task.cancel()
+
+
+async def _all(*works: Coroutine[Any, Any, None]) -> None:
+    """Do all of it; the first error ends the rest and is raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        for done in asyncio.as_completed(tasks):
+            await done
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 @contextlib.contextmanager

@@ -78,13 +78,17 @@ class HashReports:
     def __init__(self) -> None:
         self.check = 0
         """The newest check's id; 0 before the first."""
+        self.revision = 0
+        self.compact_revision = 0
         self.begun = asyncio.Event()
         """Set when a check is applied; whoever answers it clears it."""
         self.by_member: dict[int, store_pb2.HashReport] = {}
 
-    def begin(self, check: int) -> None:
-        """Note a new check: reports to earlier ones no longer matter."""
+    def begin(self, check: int, revision: int, compact_revision: int) -> None:
+        """Note a new check, and what there was to hash at its entry: reports to earlier ones no longer matter."""
         self.check = check
+        self.revision = revision
+        self.compact_revision = compact_revision
         self.by_member = {}
         self.begun.set()
 
@@ -176,7 +180,7 @@ class State:
                 case "alarm":
                     return self._alarm(command.alarm)
                 case "hash_check":
-                    self.reports.begin(command.hash_check.id)
+                    self.reports.begin(command.hash_check.id, self.mvcc.revision, self.mvcc.compact_revision)
                     return None
                 case "hash_report":
                     self.reports.add(command.hash_report)

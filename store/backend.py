@@ -110,7 +110,7 @@ class Reading:
         self._path = path
         self._txn: lmdb.Transaction | None = env.begin()
         raw = self._txn.get(b"state", db=tables[b"meta"])
-        self.meta = Meta() if raw is None else _decode_meta(path, raw)
+        self.meta = Meta() if raw is None else decode_meta(path, raw)
         self._dropped = frozenset(backend.dropped())
 
     @property
@@ -435,7 +435,7 @@ class Backend:
                 txn.put(key, b"", db=self._tables[b"alarm"]) if is_raised else txn.delete(
                     key, db=self._tables[b"alarm"]
                 )
-            txn.put(b"state", _encode_meta(meta), db=self._tables[b"meta"])
+            txn.put(b"state", encode_meta(meta), db=self._tables[b"meta"])
 
     def begin_cluster(self, cluster_id: int) -> None:
         """Give a state that is nobody's yet its cluster, on disk before this returns."""
@@ -529,11 +529,17 @@ class Backend:
 
     def _read_meta(self) -> Meta:
         raw = self._reader.get(b"state", db=self._tables[b"meta"])
-        return Meta() if raw is None else _decode_meta(self._path, raw)
+        return Meta() if raw is None else decode_meta(self._path, raw)
 
 
-def install(directory: Path, chunks: Iterable[bytes]) -> tuple[LogIndex, Term]:
+def install(
+    directory: Path,
+    chunks: Iterable[bytes],
+    keep: Callable[[bytes, bytes, bytes], bytes | None] | None = None,
+) -> tuple[LogIndex, Term]:
     """Make the state file in `directory` from a snapshot; return the index and term it is of.
+
+    `keep`, given each table, key and value, returns the value to write or None to leave it out.
 
     Raises:
         SnapshotDamaged: nothing was made.
@@ -543,23 +549,16 @@ def install(directory: Path, chunks: Iterable[bytes]) -> tuple[LogIndex, Term]:
     if path.exists():
         raise FileExistsError(f"{path} exists: a snapshot is installed into an empty directory")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = directory / "state.mdb.partial"
+    partial = _beside(path, "partial")
     partial.unlink(missing_ok=True)
     env, tables = _open(partial)
     unframer = Unframer()
     try:
         with env.begin(write=True) as txn:
-            for chunk in chunks:
-                payload, offset = unframer.take(chunk), 0
-                while offset < len(payload):
-                    number, key_length, value_length = _ITEM.unpack_from(payload, offset)
-                    offset += _ITEM.size
-                    key = payload[offset : offset + key_length]
-                    offset += key_length
-                    txn.put(key, payload[offset : offset + value_length], db=tables[_TABLES[number]])
-                    offset += value_length
-            if unframer.end is None:
-                raise SnapshotDamaged("the snapshot is cut short")
+            for table, key, value in items(chunks, unframer):
+                kept = value if keep is None else keep(table, key, value)
+                if kept is not None:
+                    txn.put(key, kept, db=tables[table])
     except BaseException:
         env.close()
         partial.unlink(missing_ok=True)
@@ -567,7 +566,31 @@ def install(directory: Path, chunks: Iterable[bytes]) -> tuple[LogIndex, Term]:
     env.sync(True)
     env.close()
     partial.rename(path)
+    _beside(path, "partial-lock").unlink(missing_ok=True)
+    _sync_directory(directory)
+    assert unframer.end is not None
     return LogIndex(unframer.end[0]), Term(unframer.end[1])
+
+
+def items(chunks: Iterable[bytes], unframer: Unframer) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Yield (table, key, value) of everything in a snapshot; `unframer.end` is set after the last.
+
+    Raises:
+        SnapshotDamaged: what was yielded so far may not be used either.
+    """
+    for chunk in chunks:
+        payload, offset = unframer.take(chunk), 0
+        while offset < len(payload):
+            number, key_length, value_length = _ITEM.unpack_from(payload, offset)
+            if number >= len(_TABLES):
+                raise SnapshotDamaged(f"it has a table, number {number}, that this program does not know")
+            offset += _ITEM.size
+            key = payload[offset : offset + key_length]
+            offset += key_length
+            yield _TABLES[number], key, payload[offset : offset + value_length]
+            offset += value_length
+    if unframer.end is None:
+        raise SnapshotDamaged("the snapshot is cut short")
 
 
 def encode_record(kv: KeyValue) -> bytes:
@@ -587,13 +610,15 @@ def decode_record(main: int, raw: bytes) -> KeyValue:
     return KeyValue(raw[_RECORD.size : middle], raw[middle:], create_revision, main, version, lease)
 
 
-def _encode_meta(meta: Meta) -> bytes:
+def encode_meta(meta: Meta) -> bytes:
+    """Return the description's bytes on disk."""
     fields = (_FORMAT, meta.applied, meta.term, meta.revision, meta.compact_revision, meta.cluster_id)
     covered = _META.pack(0, *fields)[4:]
     return struct.pack("<I", google_crc32c.value(covered)) + covered
 
 
-def _decode_meta(path: Path, raw: bytes) -> Meta:
+def decode_meta(path: Path, raw: bytes) -> Meta:
+    """Return the description in `raw`; raises BackendDamaged, naming `path`, where it is altered."""
     if len(raw) != _META.size or google_crc32c.value(raw[4:]) != struct.unpack_from("<I", raw)[0]:
         raise BackendDamaged(path, "its description is altered")
     _, version, *fields = _META.unpack(raw)

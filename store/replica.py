@@ -15,12 +15,15 @@ from collections import deque
 from component.clock import Clock
 from proto.etcd import rpc_pb2
 from proto.steersman.v1 import store_pb2
+from store.alarms import QUOTA_BYTES
 from store.apply import State
 from store.backend import Backend
 from store.consensus.consensus import Consensus, ConsensusStatus, NotLeader, OutcomeUnknown
+from store.counts import Counts
 from store.mvcc.check import REQUEST_BYTES_MAX, InvalidRequest, check_range, check_txn
 from store.mvcc.kv import LeaseNotFound, Range, RangeResult
 from store.mvcc.revision import Compacted
+from store.upkeep import Upkeep
 from store.wire import range_from, txn_from, txn_result_to
 
 log = logging.getLogger(__name__)
@@ -50,6 +53,8 @@ class Replica:
         client_urls: tuple[str, ...] = (),
         peer_urls: tuple[str, ...] = (),
         history_s: float = 300.0,
+        quota_bytes: int = QUOTA_BYTES,
+        hash_check_s: float = 0.0,
     ) -> None:
         self.state = state
         self.backend = backend
@@ -62,6 +67,19 @@ class Replica:
         self._clock = clock
         self._rng = rng
         self._history_s = history_s
+        self.counts = Counts(clock.now())
+        self.upkeep = Upkeep(
+            state,
+            backend,
+            self._propose,
+            clock,
+            rng,
+            own_id=lambda: self.member_id,
+            is_leader=lambda: self.status.role == "leader",
+            member_ids=lambda: (self.member_id,),
+            quota_bytes=quota_bytes,
+            hash_check_s=hash_check_s,
+        )
 
     # -- keys
 
@@ -95,6 +113,7 @@ class Replica:
             # Nothing to agree on: a read of local state that is known to be recent will do.
             await self.consensus.read_index()
             return self._read(request)
+        await self.upkeep.require_room(request)
         answer = await self._propose(store_pb2.Command(id=id, txn=request))
         assert isinstance(answer, bytes)
         return answer
@@ -104,13 +123,15 @@ class Replica:
         assert not changes, "a read changed something"
         return txn_result_to(result).SerializeToString()
 
-    async def compact(self, revision: int) -> None:
-        """Forget history before `revision`.
+    async def compact(self, revision: int, *, physical: bool = False) -> None:
+        """Forget history before `revision`; with `physical`, return when it is gone from this member's disk.
 
         Raises:
             Compacted, FutureRevision: see `Mvcc.compact`.
         """
         await self._propose(store_pb2.Command(compact=rpc_pb2.CompactionRequest(revision=revision)))
+        if physical:
+            await self.backend.settle(drops=True)
 
     # -- leases
 
@@ -120,6 +141,7 @@ class Replica:
         Raises:
             LeaseExists, LeaseTooLong.
         """
+        await self.upkeep.require_room()
         lease = id or self._rng.getrandbits(62) + 1
         request = rpc_pb2.LeaseGrantRequest(TTL=ttl_s, ID=lease)
         granted = await self._propose(store_pb2.Command(lease_grant=request))
@@ -163,6 +185,16 @@ class Replica:
         """How the member stands in its cluster."""
         return self.consensus.status()
 
+    @property
+    def leader_id(self) -> int:
+        """The leader's id; 0 while none is known."""
+        return self.member_id if self.status.leader == self.name else 0
+
+    @property
+    def is_learner(self) -> bool:
+        """Whether this member has no vote."""
+        return False
+
     def header(self, revision: int | None = None) -> rpc_pb2.ResponseHeader:
         """Return a response's header at `revision` (None: the present one)."""
         return rpc_pb2.ResponseHeader(
@@ -180,6 +212,7 @@ class Replica:
         while True:
             now = self._clock.monotonic()
             status = self.status
+            self.counts.see_leader(status.leader)
             if status.role != "leader":
                 led_term = -1
                 samples.clear()

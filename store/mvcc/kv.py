@@ -237,6 +237,8 @@ class Mvcc:
         self.revision = Revision(revision)
         self.compact_revision = Revision(compact_revision)
         self._has_lease = has_lease
+        self.puts = self.deletes = self.txns = self.ranges = 0
+        """Counted since the start, of transactions and ranges done here."""
         self._index = KeyIndex()
         self._index.load(self.records.stamps())
         newest = self._index.newest_revision
@@ -261,6 +263,7 @@ class Mvcc:
             Compacted, FutureRevision: `query.revision` can't be read.
         """
         self.check_revision(query.revision)
+        self.ranges += 1
         return self._range(query)
 
     def check_revision(self, revision: int) -> None:
@@ -317,6 +320,7 @@ class Mvcc:
         path = self._choose(txn)
         self._check(path)
         changes: list[Change] = []
+        self.txns += 1
         result = self._run(path, Revision(self.revision + 1), changes)
         return result, changes
 
@@ -448,6 +452,10 @@ class Mvcc:
 
     def _change(self, kv: KeyValue, before: Stamp | None, revision: Revision, changes: list[Change]) -> None:
         sub = len(changes)
+        if kv.version:
+            self.puts += 1
+        else:
+            self.deletes += 1
         self.records.put(revision, sub, kv)
         self._index.add(kv.key, Stamp(revision, sub, kv.create_revision, kv.version, kv.lease))
         changes.append(Change(kv, before))

@@ -6,13 +6,14 @@ import grpc
 
 from store.alarms import Corrupt, NoSpace
 from store.apply import AlreadyApplied
-from store.backend import DefragmentFailed
+from store.backend import BackendDamaged, DefragmentFailed
 from store.consensus.consensus import MembershipRefused, NotLeader, OutcomeUnknown
 from store.lease import LeaseExists, LeaseTooLong
 from store.mvcc.check import InvalidRequest
 from store.mvcc.kv import KeyNotFound, LeaseNotFound
 from store.mvcc.revision import Compacted, FutureRevision
 from store.replica import RequestTooLarge
+from store.serve.turns import NoLeaderElected, NotElected, TurnLost
 
 Code = grpc.StatusCode
 
@@ -29,8 +30,17 @@ _TABLE: dict[type[Exception], tuple[grpc.StatusCode, str]] = {
     RequestTooLarge: (Code.INVALID_ARGUMENT, "request is too large"),
     NotLeader: (Code.UNAVAILABLE, "no leader"),
     OutcomeUnknown: (Code.UNAVAILABLE, "request timed out, possibly due to previous leader failure"),
+    BackendDamaged: (Code.DATA_LOSS, "corrupt state: see this member's log"),
     AlreadyApplied: (Code.ABORTED, "request was applied before, and its answer is not kept"),
 }
+
+
+_TURNS: dict[type[Exception], str] = {
+    TurnLost: "mutex: session is expired",
+    NoLeaderElected: "election: no leader",
+    NotElected: "election: not leader",
+}
+"""Of locks and elections, which etcd answers without a code of their own."""
 
 
 class NotServed(Exception):
@@ -42,8 +52,10 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, str] | None:
     if isinstance(error, InvalidRequest):
         return Code.INVALID_ARGUMENT, f"etcdserver: {error}"
     if isinstance(error, MembershipRefused):
-        return Code.FAILED_PRECONDITION, f"etcdserver: {error}"
+        return getattr(Code, getattr(error, "code", "FAILED_PRECONDITION")), f"etcdserver: {error}"
     if isinstance(error, NotServed):
         return Code.UNIMPLEMENTED, str(error)
+    if type(error) in _TURNS:
+        return Code.UNKNOWN, _TURNS[type(error)]
     found = _TABLE.get(type(error))
     return None if found is None else (found[0], f"etcdserver: {found[1]}")

@@ -198,7 +198,6 @@ def test_etcdctl_leases_end_with_their_keys(store: StoreProcess):
         (["compaction", "999999999"], "etcdserver: mvcc: required revision is a future revision"),
         (["member", "remove", "1234"], "membership can't be changed"),
         (["user", "list"], "authentication is by certificates here"),
-        (["defrag"], "does not serve it yet"),
     ],
 )
 def test_etcdctl_gets_clear_errors(store: StoreProcess, arguments, message):
