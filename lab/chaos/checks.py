@@ -106,7 +106,7 @@ def check_watches(watched: Sequence[Watched], calls: Iterable[Call], fence: int)
     for number, watcher in enumerate(watched):
         name = f"watcher {number} via {watcher.member}"
         findings += [f"{name}: {problem}" for problem in watcher.problems]
-        findings += [f"{name}: {problem}" for problem in _order_problems(watcher.events)]
+        findings += [f"{name}: {problem}" for problem in _order_problems(watcher)]
         if watcher.covered < fence:
             findings.append(f"{name}: it never got past revision {watcher.covered} of {fence}")
     # What any of them saw, all must have seen, where they were looking.
@@ -114,7 +114,8 @@ def check_watches(watched: Sequence[Watched], calls: Iterable[Call], fence: int)
     for watcher in watched:
         for event in watcher.events:
             other = union.setdefault((event.revision, event.key), event)
-            if (other.value, other.version, other.previous) != (event.value, event.version, event.previous):
+            is_same = (other.value, other.version) == (event.value, event.version)
+            if not is_same or (None not in (other.previous, event.previous) and other.previous != event.previous):
                 findings.append(f"told differently to two watchers: {_show(other)}; {_show(event)}")
     everything = sorted(union)
     for number, watcher in enumerate(watched):
@@ -168,12 +169,17 @@ def check_members_agree(stored: Mapping[str, Stored], hashes: Mapping[str, tuple
     return _shortened(findings)
 
 
-def _order_problems(events: Sequence[Event]) -> list[str]:
+def _order_problems(watcher: Watched) -> list[str]:
     problems: list[str] = []
     last_revision = 0
     at_revision: set[str] = set()
     latest: dict[str, Event] = {}
-    for event in events:
+    gaps = iter(sorted(watcher.gaps))
+    gap = next(gaps, None)
+    for event in watcher.events:
+        while gap is not None and event.revision > gap[1]:
+            latest.clear()
+            gap = next(gaps, None)
         if event.revision < last_revision:
             problems.append(f"out of order: revision {last_revision}, then {_show(event)}")
         elif event.revision > last_revision:
@@ -185,7 +191,8 @@ def _order_problems(events: Sequence[Event]) -> list[str]:
         before = latest.get(event.key)
         # Where versions count up there was nothing in between, and the previous value is the one before.
         follows = before is not None and event.value is not None and event.version == before.version + 1
-        if before is not None and follows and event.previous != before.value:
+        is_excused = event.previous is None and any(a <= event.revision <= b for a, b in watcher.catch_ups)
+        if before is not None and follows and event.previous != before.value and not is_excused:
             problems.append(f"previous value is not the one before it: {_show(before)}, then {_show(event)}")
         latest[event.key] = event
     return problems

@@ -62,7 +62,7 @@ def store(
     except ValueError as error:
         print(f"steer chaos store: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
-    what: Server = Etcd() if server == "etcd" else SteerStore(module=server_module)
+    what: Server = Etcd("--snapshot-count", "500") if server == "etcd" else SteerStore(module=server_module)
     directory = keep or Path(tempfile.mkdtemp(prefix="steer-chaos-"))
     directory.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + seconds if seconds else None

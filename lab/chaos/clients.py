@@ -281,6 +281,8 @@ class Load:
                         )
                         return
                     return
+                if response.created:
+                    watched.catch_ups.append((watched.covered + 1, response.header.revision))
                 now = time.monotonic()
                 for event in response.events:
                     watched.events.append(_event(event, now))

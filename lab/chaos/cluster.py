@@ -112,6 +112,10 @@ class Etcd:
 
     name = "etcd"
 
+    def __init__(self, *flags: str) -> None:
+        """Run it with further flags."""
+        self._flags = flags
+
     def command(self, member: Member, members: list[Member], identity: Identity, directory: Path) -> list[str]:
         files = (str(identity.cert), str(identity.key), str(identity.ca))
         return [
@@ -128,12 +132,13 @@ class Etcd:
                 "--initial-advertise-peer-urls",
                 f"https://{member.peer}",
             ),
-            *("--listen-metrics-urls", f"http://{member.metrics}", "--log-level", "warn", "--snapshot-count", "500"),
+            *("--listen-metrics-urls", f"http://{member.metrics}", "--log-level", "warn"),
             *("--initial-cluster", ",".join(f"{each.name}=https://{each.peer}" for each in members)),
             *("--initial-cluster-state", "existing" if member.is_joining else "new"),
             *("--cert-file", files[0], "--key-file", files[1], "--trusted-ca-file", files[2], "--client-cert-auth"),
             *("--peer-cert-file", files[0], "--peer-key-file", files[1], "--peer-trusted-ca-file", files[2]),
             *("--peer-client-cert-auth", "--pre-vote", "--experimental-watch-progress-notify-interval", "1s"),
+            *self._flags,
         ]
 
     def log_files(self, directory: Path) -> list[Path]:

@@ -119,6 +119,9 @@ class Watched:
     resumptions: int = 0
     gaps: list[tuple[int, int]] = field(default_factory=list)
     """Revisions (first, last) that were compacted before the watcher came back for them."""
+    catch_ups: list[tuple[int, int]] = field(default_factory=list)
+    """Revisions (first, last) that were there already when it (re)connected: the store may have compacted what was
+    before one of those, and then tells no previous value."""
     problems: list[str] = field(default_factory=list)
 
 

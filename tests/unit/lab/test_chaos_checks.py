@@ -154,3 +154,13 @@ def test_registers_are_judged_key_by_key():
 def test_the_longest_silence_is_between_acknowledged_writes():
     calls = [put("a", str(n), n, n + 0.1, n + 2) for n in (1, 2, 5)]
     assert round(longest_silence(calls, 0, 6), 3) == 3.0
+
+
+def test_a_wrong_previous_value_is_caught_unless_it_was_compacted_before_the_watcher_came():
+    calls = [put("a", "1", 0, 1, 2), put("a", "2", 2, 3, 3)]
+    first = event(2, "a", "1")
+    assert "previous value" in check_watches([seen(first, event(3, "a", "2", 2, "9"))], calls, 9)[0]
+    assert "previous value" in check_watches([seen(first, event(3, "a", "2", 2, None))], calls, 9)[0]
+    late = seen(first, event(3, "a", "2", 2, None))
+    late.catch_ups.append((1, 3))
+    assert check_watches([late], calls, 9) == []
