@@ -26,8 +26,12 @@ from store.mvcc.watch import Watchers
 from store.recovery import Incoming
 from store.wire import txn_from, txn_result_to
 
-REQUESTS_MAX = 4096
-"""Requests remembered, the newest ones; about a megabyte."""
+REQUESTS_MAX = 8192
+"""Requests remembered, the newest ones; about two megabytes."""
+CLIENTS_MAX = 256
+"""Clients of which it is remembered which of their requests are forgotten."""
+_FORGOTTEN = 1 << 63
+"""Orders from here on are not requests: they say, by client, which is the newest one forgotten."""
 RESPONSE_BYTES_MAX = 4096
 """Longer answers are not remembered: a repeat is told only that it was done."""
 
@@ -40,17 +44,29 @@ class AlreadyApplied(Exception):
     """The request was applied before, and its answer was too long to be remembered."""
 
 
+class Forgotten(Exception):
+    """The request may have been applied before: so much came after it that this is not known any more."""
+
+
 class Remembered:
-    """The newest requests by id, with their answers."""
+    """The newest requests by id, with their answers; and of older ones, up to where they are forgotten."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._answers: dict[tuple[int, int], tuple[int, bytes]] = {}
+        self._forgotten: dict[int, int] = {}
         self._next_order = 0
+        forgotten: list[tuple[bytes, store_pb2.RequestId]] = []
         for order, encoded in backend.requests():
             message = store_pb2.RequestId.FromString(encoded[1 : 1 + encoded[0]])
+            if order >= _FORGOTTEN:
+                forgotten.append((encoded[1 + encoded[0] :], message))
+                continue
             self._answers[message.client, message.sequence] = (order, encoded[1 + encoded[0] :])
             self._next_order = order + 1
+        # In the order in which they were last added to: the same on every member, restarted or not.
+        for _, message in sorted(forgotten, key=lambda each: each[0]):
+            self._forgotten[message.client] = message.sequence
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -60,17 +76,36 @@ class Remembered:
         found = self._answers.get((client, sequence))
         return None if found is None else found[1]
 
+    def may_be_forgotten(self, client: int, sequence: int) -> bool:
+        """Whether a request that is not remembered may have been applied all the same."""
+        return sequence <= self._forgotten.get(client, 0)
+
     def add(self, id: store_pb2.RequestId, answer: bytes) -> None:
         """Remember a request, and forget the oldest beyond REQUESTS_MAX."""
         if len(answer) > RESPONSE_BYTES_MAX:
             answer = b""
         order, self._next_order = self._next_order, self._next_order + 1
         self._answers[id.client, id.sequence] = (order, answer)
-        raw = id.SerializeToString()
-        self._backend.put_request(order, bytes([len(raw)]) + raw + answer)
+        self._backend.put_request(order, _encode_id(id.client, id.sequence) + answer)
         while len(self._answers) > REQUESTS_MAX:
-            oldest = next(iter(self._answers))
-            self._backend.put_request(self._answers.pop(oldest)[0], None)
+            client, sequence = next(iter(self._answers))
+            self._backend.put_request(self._answers.pop((client, sequence))[0], None)
+            self._forget(client, sequence)
+
+    def _forget(self, client: int, sequence: int) -> None:
+        newest = max(sequence, self._forgotten.pop(client, 0))
+        self._forgotten[client] = newest  # and so the last in order
+        last = self._next_order.to_bytes(8, "big")
+        self._backend.put_request(_FORGOTTEN | client, _encode_id(client, newest) + last)
+        if len(self._forgotten) > CLIENTS_MAX:
+            gone = next(iter(self._forgotten))
+            del self._forgotten[gone]
+            self._backend.put_request(_FORGOTTEN | gone, None)
+
+
+def _encode_id(client: int, sequence: int) -> bytes:
+    raw = store_pb2.RequestId(client=client, sequence=sequence).SerializeToString()
+    return bytes([len(raw)]) + raw
 
 
 class HashReports:
@@ -220,6 +255,8 @@ class State:
             remembered = self.remembered.get(id.client, id.sequence)
             if remembered is not None:
                 return remembered or AlreadyApplied()
+            if id.again and self.remembered.may_be_forgotten(id.client, id.sequence):
+                return Forgotten()
         result, changes = self.mvcc.txn(txn_from(command.txn))
         self._follow(changes)
         response = txn_result_to(result).SerializeToString()

@@ -372,7 +372,7 @@ class Replica:
         What was not proposed is proposed again while a leader may be found. What has an unknown outcome is proposed
         again only if it carries a request's id, which makes it happen once however often it is in the log.
         """
-        encoded, id = command.SerializeToString(), command.id
+        encoded = command.SerializeToString()
         began = self._clock.monotonic()
         while True:
             try:
@@ -384,8 +384,10 @@ class Replica:
                 if self._clock.monotonic() >= began + WAIT_FOR_LEADER_S:
                     raise
             except OutcomeUnknown:
-                if not id.client or self._clock.monotonic() >= began + WAIT_FOR_LEADER_S:
+                if not command.id.client or self._clock.monotonic() >= began + WAIT_FOR_LEADER_S:
                     raise
+                command.id.again = True
+                encoded = command.SerializeToString()
             except TimeoutError:
                 raise OutcomeUnknown(f"it was not agreed on in {ANSWER_WITHIN_S:g} s") from None
             await self._clock.sleep(LEADER_POLL_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 
 from store.alarms import Corrupt, NoSpace
-from store.apply import AlreadyApplied
+from store.apply import AlreadyApplied, Forgotten
 from store.backend import BackendDamaged, DefragmentFailed
 from store.consensus.consensus import NotLeader, OutcomeUnknown
 from store.consensus.membership import MembershipRefused
@@ -32,6 +32,7 @@ _TABLE: dict[type[Exception], tuple[grpc.StatusCode, str]] = {
     NotLeader: (Code.UNAVAILABLE, "no leader"),
     OutcomeUnknown: (Code.UNAVAILABLE, "request timed out, possibly due to previous leader failure"),
     BackendDamaged: (Code.DATA_LOSS, "corrupt state: see this member's log"),
+    Forgotten: (Code.ABORTED, "it is not known any more whether the request was applied before"),
     AlreadyApplied: (Code.ABORTED, "request was applied before, and its answer is not kept"),
 }
 
