@@ -83,30 +83,37 @@ def check_ledger(calls: Iterable[Call], stored: Stored) -> list[str]:
         value, version, revision = found
         if version != 1:
             findings.append(f"applied {version} times: {tries[0].describe()}")
+        for call in tries:
+            if call.outcome is Outcome.OK and not call.is_done and call.argument == value:
+                findings.append(f"done, and its writer told that it was not: {call.describe()}")
         for call in acknowledged:
             if value != call.argument or (call.revision and revision != call.revision):
-                findings.append(f"there as {value!r} at revision {revision}: {call.describe()}")
+                findings.append(f"there as {value[:24]!r} at revision {revision}: {call.describe()}")
         possible = {call.argument for call in tries if call.outcome is not Outcome.FAILED}
         if value not in possible:
-            findings.append(f"there as {value!r}, though it was refused: {tries[0].describe()}")
+            findings.append(f"there though it was refused: {tries[0].describe()}")
     findings += [f"there, and nobody wrote it: {key}" for key in sorted(set(stored) - set(attempts))]
     return _shortened(findings)
 
 
-def check_watches(watched: Sequence[Watched], calls: Iterable[Call], fence: int) -> list[str]:
+def check_watches(
+    watched: Sequence[Watched], calls: Iterable[Call], fence: int, compactions: Sequence[tuple[float, int]] = ()
+) -> list[str]:
     """Hold what watchers saw against each other and against the writes.
 
     Args:
         watched: watchers of the same keys.
         calls: every call on those keys.
         fence: the last revision of the round; each watcher was waited for until it had covered it.
+        compactions: when each was asked for, and its revision. An event that is handed over after the revision before
+            it was compacted may come without its previous value, as in etcd.
     """
     findings: list[str] = []
     calls = list(calls)
     for number, watcher in enumerate(watched):
         name = f"watcher {number} via {watcher.member}"
         findings += [f"{name}: {problem}" for problem in watcher.problems]
-        findings += [f"{name}: {problem}" for problem in _order_problems(watcher)]
+        findings += [f"{name}: {problem}" for problem in _order_problems(watcher, compactions)]
         if watcher.covered < fence:
             findings.append(f"{name}: it never got past revision {watcher.covered} of {fence}")
     # What any of them saw, all must have seen, where they were looking.
@@ -169,7 +176,7 @@ def check_members_agree(stored: Mapping[str, Stored], hashes: Mapping[str, tuple
     return _shortened(findings)
 
 
-def _order_problems(watcher: Watched) -> list[str]:
+def _order_problems(watcher: Watched, compactions: Sequence[tuple[float, int]]) -> list[str]:
     problems: list[str] = []
     last_revision = 0
     at_revision: set[str] = set()
@@ -191,7 +198,9 @@ def _order_problems(watcher: Watched) -> list[str]:
         before = latest.get(event.key)
         # Where versions count up there was nothing in between, and the previous value is the one before.
         follows = before is not None and event.value is not None and event.version == before.version + 1
-        is_excused = event.previous is None and any(a <= event.revision <= b for a, b in watcher.catch_ups)
+        is_excused = event.previous is None and any(
+            asked <= event.received and event.revision <= revision + 1 for asked, revision in compactions
+        )
         if before is not None and follows and event.previous != before.value and not is_excused:
             problems.append(f"previous value is not the one before it: {_show(before)}, then {_show(event)}")
         latest[event.key] = event
@@ -203,7 +212,7 @@ def _wrote(call: Call) -> bool:
 
 
 def _show(event: Event) -> str:
-    what = "deleted" if event.value is None else f"{event.value!r} version {event.version}"
+    what = "deleted" if event.value is None else f"{event.value[:24]!r} version {event.version}"
     return f"{event.key} {what} at revision {event.revision}"
 
 

@@ -95,12 +95,11 @@ class SteerStore:
             *("--listen-client", member.client, "--health", member.metrics, "--log-format", "json"),
             *("--allowed-clients", "steer-apiserver", "--history", "0", "--progress-interval", "0.5"),
         ]
-        if len(members) > 1:
-            initial = ",".join(f"{each.name}=https://{each.peer}" for each in members)
-            command += ["--listen-peer", member.peer, "--initial-cluster", initial]
-            command += ["--initial-cluster-state", "existing" if member.is_joining else "new"]
-            command += ["--peer-cert", str(identity.cert), "--peer-key", str(identity.key)]
-            command += ["--peer-ca", str(identity.ca)]
+        if member.is_joining:
+            command += ["--listen-peer", member.peer, "--join"]
+        elif len(members) > 1:
+            initial = ",".join(f"{each.name}={each.peer}" for each in members)
+            command += ["--listen-peer", member.peer, "--initial-members", initial]
         return [*command, *self._flags]
 
     def log_files(self, directory: Path) -> list[Path]:

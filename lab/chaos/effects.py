@@ -44,7 +44,7 @@ Effects = Counter[Effect]
 _SAID: dict[str, Effect] = {
     "dropped the torn end of the log": Effect.TAILS_DROPPED,
     "dropping entries that were never committed": Effect.ENTRIES_DROPPED,
-    "snapshot taken over": Effect.SNAPSHOTS_TAKEN_IN,
+    "took over another member's state": Effect.SNAPSHOTS_TAKEN_IN,
 }
 """How members put it in their logs, from the beginning of the message."""
 

@@ -7,6 +7,7 @@ What members and clients tell about it is added elsewhere. It leaves every membe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import signal
 import time
@@ -14,14 +15,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc.aio
+
 from lab.chaos.arena import is_paused, is_waiting_for_disk
 from lab.chaos.cluster import Cluster, ClusterFailed, Member
 from lab.chaos.effects import Effect, Effects
 from lab.chaos.schedule import Round
+from proto.etcd import rpc_pb2
 
 STOPS_WITHIN_S = 15.0
 CLOCK_OFFSETS_S = (-3600, 86_400, 10 * 365 * 86_400)
 FORCE_SNAPSHOT_TIMEOUT_S = 20.0
+FAT_VALUE_BYTES = 512 << 10
+FAT_BYTES = 40 << 20
+"""More than members keep of their logs for those who are behind."""
 
 
 @dataclass(slots=True)
@@ -119,7 +126,7 @@ async def _pause(scene: Scene, member: Member) -> None:
 async def _rolling_restart(scene: Scene) -> None:
     for member in scene.rng.sample(scene.members, len(scene.members)):
         code = await scene.cluster.stop(member)
-        if code == 0:
+        if code in (0, -signal.SIGTERM):
             scene.effects[Effect.MEMBERS_RESTARTED] += 1
         await scene.start(member)
         await scene.hold()
@@ -322,19 +329,29 @@ async def _replace(scene: Scene, member: Member) -> None:
 
 
 async def _force_snapshot(scene: Scene) -> None:
-    """Keep a follower down until the others have let go of what it lacks; it can only come back by a snapshot."""
+    """Keep a follower down until the others have let go of what it lacks; it can only come back by a snapshot.
+
+    What members let go of is measured in bytes by ours, in entries by etcd; few large values are the quickest for both
+    that this can be, and for etcd not quick enough to be sure of it.
+    """
     _, others = await scene.leader_and_others()
     member = others[0]
     before = await scene.snapshots_taken_in()
+    scene.kill(member)
+    rest = [each for each in scene.members if each is not member]
+    put = rpc_pb2.PutRequest(key=b"/chaos/fat", value=bytes(FAT_VALUE_BYTES))
     deadline = time.monotonic() + FORCE_SNAPSHOT_TIMEOUT_S
-    while time.monotonic() < deadline:
-        scene.kill(member)
-        await asyncio.sleep(scene.round.hold_s * 4)
-        await scene.start(member)
-        for _ in range(20):
-            if await scene.snapshots_taken_in() > before:
-                return
-            await asyncio.sleep(0.1)
+    written_bytes = 0
+    while written_bytes < FAT_BYTES and time.monotonic() < deadline:
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await scene.cluster.ask(scene.rng.choice(rest), "KV/Put", put, rpc_pb2.PutResponse)
+            written_bytes += FAT_VALUE_BYTES
+    await scene.hold()
+    await scene.start(member)
+    for _ in range(50):
+        if await scene.snapshots_taken_in() > before:
+            return
+        await asyncio.sleep(0.1)
 
 
 INJECTIONS: dict[str, Injection] = {

@@ -18,6 +18,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+SHOWN_MAX = 24
+"""Characters of a value that are shown."""
+
+
 class Kind(enum.StrEnum):
     """What a call does to its key."""
 
@@ -66,13 +70,13 @@ class Call:
         """Return the call as a line for people."""
         what = f"{self.kind} {self.key}"
         if self.kind is Kind.CAS:
-            what += f" {self.expected!r} -> {self.argument!r}"
+            what += f" {_short(self.expected)} -> {_short(self.argument)}"
         elif self.argument is not None:
-            what += f" {self.argument!r}"
+            what += f" {_short(self.argument)}"
         if self.outcome is not Outcome.OK:
             came = f"{self.outcome} ({self.error})" if self.error else str(self.outcome)
         elif self.kind is Kind.GET or (self.kind is Kind.CAS and not self.is_done):
-            came = f"read {self.value!r}" + (f" at version {self.version}" if self.version is not None else "")
+            came = f"read {_short(self.value)}" + (f" at version {self.version}" if self.version is not None else "")
         else:
             came = f"{'done' if self.is_done else 'nothing to do'} at revision {self.revision}"
         until = "never" if math.isinf(self.returned) else f"{self.returned:.4f}"
@@ -119,9 +123,6 @@ class Watched:
     resumptions: int = 0
     gaps: list[tuple[int, int]] = field(default_factory=list)
     """Revisions (first, last) that were compacted before the watcher came back for them."""
-    catch_ups: list[tuple[int, int]] = field(default_factory=list)
-    """Revisions (first, last) that were there already when it (re)connected: the store may have compacted what was
-    before one of those, and then tells no previous value."""
     problems: list[str] = field(default_factory=list)
 
 
@@ -146,6 +147,8 @@ class History:
     calls: list[Call] = field(default_factory=list)
     watched: list[Watched] = field(default_factory=list)
     leases: list[LeaseLife] = field(default_factory=list)
+    compactions: list[tuple[float, int]] = field(default_factory=list)
+    """When each compaction was asked for, and up to which revision."""
 
     def by_key(self) -> Iterator[tuple[str, list[Call]]]:
         """Yield each key with its calls."""
@@ -153,6 +156,11 @@ class History:
         for call in self.calls:
             partition.setdefault(call.key, []).append(call)
         yield from sorted(partition.items())
+
+
+def _short(value: str | None) -> str:
+    """Return a value as it is shown; its beginning tells it from all others."""
+    return repr(value if value is None or len(value) <= SHOWN_MAX else value[: SHOWN_MAX - 3] + "...")
 
 
 def count_outcomes(calls: Iterable[Call]) -> dict[str, int]:

@@ -169,7 +169,7 @@ class Rounds:
             Call(-1, "lease", Kind.DELETE, life.key, life.alive_until, outcome=Outcome.UNKNOWN)
             for life in history.leases
         ]
-        findings += checks.check_watches(history.watched, [*calls, *expiries], fence)
+        findings += checks.check_watches(history.watched, [*calls, *expiries], fence, history.compactions)
         findings += checks.check_leases(history.leases)
         return findings
 

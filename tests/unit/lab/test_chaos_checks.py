@@ -156,11 +156,17 @@ def test_the_longest_silence_is_between_acknowledged_writes():
     assert round(longest_silence(calls, 0, 6), 3) == 3.0
 
 
-def test_a_wrong_previous_value_is_caught_unless_it_was_compacted_before_the_watcher_came():
+def test_a_wrong_previous_value_is_caught_unless_what_was_before_it_had_been_compacted():
     calls = [put("a", "1", 0, 1, 2), put("a", "2", 2, 3, 3)]
     first = event(2, "a", "1")
     assert "previous value" in check_watches([seen(first, event(3, "a", "2", 2, "9"))], calls, 9)[0]
-    assert "previous value" in check_watches([seen(first, event(3, "a", "2", 2, None))], calls, 9)[0]
     late = seen(first, event(3, "a", "2", 2, None))
-    late.catch_ups.append((1, 3))
-    assert check_watches([late], calls, 9) == []
+    assert "previous value" in check_watches([late], calls, 9)[0]
+    assert "previous value" in check_watches([late], calls, 9, [(3.5, 2), (2.5, 1)])[0]
+    assert check_watches([late], calls, 9, [(2.5, 2)]) == []
+
+
+def test_a_writer_told_of_a_conflict_with_its_own_write_is_caught():
+    call = put("a", "1", 0, 1, 0)
+    call.is_done = False
+    assert "told that it was not" in check_ledger([call], {"a": ("1", 1, 2)})[0]
