@@ -74,6 +74,13 @@ class Status(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class Restored(msgspec.Struct, frozen=True):
+    """What a backup was restored to."""
+
+    revision: int
+    cluster_id: int
+
+
 def pack(description: Description, chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the file's bytes, piece by piece; the last piece has the hash."""
     digest, size_bytes = hashlib.sha256(), 0
@@ -140,7 +147,7 @@ def status(path: Path) -> Status:
     )
 
 
-def restore(path: Path, directory: Path, *, cluster_id: int, now_s: float) -> Meta:
+def restore(path: Path, directory: Path, *, cluster_id: int, now_s: float) -> Restored:
     """Make `directory` the data directory of a cluster of one that holds what the backup does.
 
     Args:
@@ -181,7 +188,7 @@ def restore(path: Path, directory: Path, *, cluster_id: int, now_s: float) -> Me
     if not made:
         (directory / "state" / "state.mdb").unlink()
         raise BackupDamaged(f"{path}: it has no description of the state")
-    return made[0]
+    return Restored(made[0].revision, cluster_id)
 
 
 def _check_digest(path: Path) -> str:
