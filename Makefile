@@ -26,8 +26,11 @@ integration: setup  ## Real processes and sockets on this machine.
 e2e: setup  ## A whole cluster and stock kubectl; needs root.
 	@$(SUDO) $(BIN)/pytest tests/e2e
 
-bench: setup  ## Measure: the start, memory, and how fast a pod runs.
-	@$(SUDO) $(BIN)/steer bench
+bench: setup  ## Measure: how fast a pod runs, memory, and the start (on a cluster of its own).
+	@$(SUDO) $(BIN)/steer up
+	@$(SUDO) $(BIN)/steer bench pods
+	@$(SUDO) $(BIN)/steer bench memory
+	@$(SUDO) $(BIN)/steer bench up
 
 proto: setup  ## Make the gRPC stubs again after a change in proto/.
 	@$(BIN)/python -m deploy.stubs

@@ -44,6 +44,12 @@ _Path = tuple[Any, str | int] | None
 """Where a value stands: its parent's path and its key or index. Rendered only where there is something to say."""
 
 
+class _MapKey(str):
+    """A key of a map, which is no field: it is left out where only fields are named."""
+
+    __slots__ = ()
+
+
 class _WrongType(Exception):
     """A value does not fit its field."""
 
@@ -69,10 +75,10 @@ def _render(path: _Path, *, indexes: bool = True) -> str:
     parts: list[str] = []
     while path is not None:
         path, key = path
-        if isinstance(key, str):
+        if isinstance(key, int):
+            parts.append(f"[{key}]" if indexes else "")
+        elif indexes or not isinstance(key, _MapKey):
             parts.append(f".{key}")
-        elif indexes:
-            parts.append(f"[{key}]")
     return "".join(reversed(parts)).removeprefix(".")
 
 
@@ -499,7 +505,9 @@ def _map_reader(schema: TypeSchema) -> _Reader:
     def read_map(value: Any, path: _Path, unknown: list[str]) -> Any:
         if not isinstance(value, dict):
             raise _mismatch(value, path, type_name)
-        return {key: zero() if item is None else read(item, (path, key), unknown) for key, item in value.items()}
+        return {
+            key: zero() if item is None else read(item, (path, _MapKey(key)), unknown) for key, item in value.items()
+        }
 
     return read_map
 

@@ -131,7 +131,7 @@ def _versions(group_name: str) -> list[str]:
 
 
 def version_rank(version: str) -> tuple[int, int, int]:
-    """Order versions by preference, as KEP-conventions have it: v2 before v1, those before v1beta2, v1beta1, v1alpha1."""
+    """Order versions by preference, v2 before v1 before v1beta2 before v1alpha1."""
     for rank, stage in enumerate(("alpha", "beta")):
         major, found, minor = version.removeprefix("v").partition(stage)
         if found:

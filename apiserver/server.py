@@ -51,6 +51,8 @@ from store.client import Store, StoreClient
 log = logging.getLogger(__name__)
 
 BOOTSTRAP_RETRY_S: Final = 0.5
+STOP_GRACE_S: Final = 0.5
+"""How long requests under way may take when the process stops; watches are cut off then, and resume elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -246,4 +248,5 @@ async def _rest_listener(settings: Settings, server: Server) -> AsyncIterator[No
     finally:
         listener.close()
         await switchboard.close()
-        await http.shutdown(timeout=2.0)
+        http.pre_shutdown()
+        await http.shutdown(timeout=STOP_GRACE_S)

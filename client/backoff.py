@@ -33,8 +33,8 @@ class Backoff:
         return delay
 
 
-QUEUE = Backoff(0.005, 1000.0)
-"""A work queue's: upstream's sequence of 5 ms, 10 ms ... 1000 s for each key."""
+QUEUE = Backoff(0.005, 60.0)
+"""A work queue's: 5 ms, 10 ms ... for each key, as upstream's; its 1000 s would be long after the cause is gone."""
 
 RECONNECT = Backoff(0.2, 5.0, jitter=0.5)
 """A reflector's: quick at first, since most failures are one server restarting."""

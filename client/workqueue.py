@@ -28,6 +28,8 @@ from component.clock import Clock
 
 K = TypeVar("K", bound=Hashable)
 
+ROUNDING_S = 1e-4
+
 
 class WorkQueue(Generic[K]):
     """Keys, in the order they came, now or later."""
@@ -85,10 +87,10 @@ class WorkQueue(Generic[K]):
         if due < self._timer_due:
             self._start_timer(due)
 
-    def add_rate_limited(self, key: K) -> None:
+    def add_rate_limited(self, key: K, delay_s_max: float = float("inf")) -> None:
         """Ask for `key` again after it failed: later with every failure since `forget`."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        self.add_after(key, self._backoff.delay_s(failures, self._rng))
+        self.add_after(key, min(delay_s_max, self._backoff.delay_s(failures, self._rng)))
 
     def forget(self, key: K) -> None:
         """Note that `key` succeeded: its next failure counts as the first."""
@@ -150,7 +152,8 @@ class WorkQueue(Generic[K]):
     async def _wait_and_add(self, due: float) -> None:
         while True:
             await self._clock.sleep(due - self._clock.monotonic())
-            now = self._clock.monotonic()
+            # A clock may stop a rounding error short of what was asked for: waiting again for that could be for ever.
+            now = self._clock.monotonic() + ROUNDING_S
             while self._later and self._later[0][0] <= now:
                 moment, _, key = heapq.heappop(self._later)
                 if self._due.get(key) == moment:

@@ -76,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for file in (settings.cert, settings.key, settings.ca):
             file.read_bytes()
         node_ipam.controller(settings.cluster_cidr, settings.node_cidr_mask)
+        if not settings.health.rpartition(":")[2].isdigit():
+            raise ValueError(f"--health {settings.health}: expected host:port, such as 127.0.0.1:10257")
     except (OSError, ValueError) as error:
         print(f"steer-controllers: {error}", file=sys.stderr)
         return 2

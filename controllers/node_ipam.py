@@ -76,7 +76,10 @@ def controller(cluster_cidr: str, prefix_length: int) -> Controller[Node, Observ
     Raises:
         ValueError: the range is none, or too small for one subnet; the message says so.
     """
-    cluster = ipaddress.IPv4Network(cluster_cidr)
+    try:
+        cluster = ipaddress.IPv4Network(cluster_cidr)
+    except ValueError as error:
+        raise ValueError(f"the cluster's range {error}: expected one such as 10.244.0.0/16") from None
     if not cluster.prefixlen <= prefix_length <= 30:
         raise ValueError(f"a node's /{prefix_length} does not fit into {cluster}: take {cluster.prefixlen} to 30")
 

@@ -12,6 +12,7 @@ a controller that was cut off cannot say who was silent. Upstream: nodelifecycle
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -47,6 +48,10 @@ _WATCHED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 UNHEALTHY_FRACTION_MAX = 0.55
 """With this many nodes not ready, and more than two of them, no pod is evicted."""
 STARTUP_GRACE_S = 60.0
+GAPS_REMEMBERED = 4
+HABIT_S_MAX = 20.0
+HABIT_FACTOR = 1.5
+"""A short grace must not lose a node that speaks every ten seconds when one word of it comes late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,23 +284,40 @@ def _set_condition(pod: Pod, condition: PodCondition) -> Patch:
 
 
 @dataclass(slots=True)
+class _Pulse:
+    sign: str
+    at: float
+    gaps_s: deque[float]
+    """Between the last few signs."""
+
+
+@dataclass(slots=True)
 class Heartbeats:
-    """When each node was last heard from, by our own monotonic clock."""
+    """When each node was last heard from, and how often it speaks, by our own monotonic clock."""
 
     clock: Clock
-    _signs: dict[str, tuple[str, float]] = field(default_factory=dict)
+    _pulses: dict[str, _Pulse] = field(default_factory=dict)
 
     def silent_s(self, name: str, sign: str, listening_since: float) -> float:
         """Return for how long `sign`, which changes with every heartbeat, has been the same while we listened."""
         now = self.clock.monotonic()
-        known = self._signs.get(name)
-        if known is None or known[0] != sign:
-            known = self._signs[name] = (sign, now)
-        return now - max(known[1], listening_since)
+        pulse = self._pulses.get(name)
+        if pulse is None:
+            pulse = self._pulses[name] = _Pulse(sign, now, deque(maxlen=GAPS_REMEMBERED))
+        elif pulse.sign != sign:
+            pulse.gaps_s.append(now - pulse.at)
+            pulse.sign, pulse.at = sign, now
+        return now - max(pulse.at, listening_since)
+
+    def grace_s(self, name: str, wanted_s: float) -> float:
+        """Return how long a node may be silent: at least `wanted_s`, and longer than it is silent as a habit."""
+        pulse = self._pulses.get(name)
+        habit_s = min(HABIT_S_MAX, max(pulse.gaps_s, default=0.0)) if pulse else 0.0
+        return max(wanted_s, HABIT_FACTOR * habit_s)
 
     def forget(self, name: str) -> None:
         """Forget a node that is gone."""
-        self._signs.pop(name, None)
+        self._pulses.pop(name, None)
 
 
 def enough_are_well(everything: Sequence[Node]) -> bool:
@@ -322,12 +344,13 @@ def controller(clock: Clock, grace_s: float, eviction_after_s: float) -> Control
         listening_since = max(listers.connected_since(leases.RESOURCE), listers.connected_since(nodes.RESOURCE))
         wanted = ready is None or ready.status != "True" or any(t.effect == "NoExecute" for t in node.spec.taints)
         silent_s = heartbeats.silent_s(key.name, sign, listening_since)
-        wanted = wanted or silent_s >= grace_s
+        allowed_s = heartbeats.grace_s(key.name, grace_s)
+        wanted = wanted or silent_s >= allowed_s
         return Observed(
             node,
             listers[pods.RESOURCE].by_index(BY_NODE, key.name) if wanted else (),
             silent_s,
-            grace_s,
+            allowed_s,
             eviction_after_s,
             enough_are_well(listers[nodes.RESOURCE].list()) if wanted else True,
         )

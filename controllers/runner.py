@@ -37,6 +37,7 @@ Observed = TypeVar("Observed")
 FRESHNESS_S_MAX = 30.0
 """A cache that has not shown our own write for so long is listed again."""
 TURN_S_MAX = 120.0
+OUTAGE_RETRY_S_MAX = 2.0
 CONCURRENT_STEPS_MAX = 64
 
 log = logging.getLogger(__name__)
@@ -222,7 +223,9 @@ class Runner:
                 cause = error.error if isinstance(error, _StepFailed) else error
                 level = logging.DEBUG if isinstance(cause, Conflict) else logging.WARNING
                 log.log(level, "will try again", extra={"controller": self.name, "key": key, "error": repr(cause)})
-                self.queue.add_rate_limited(key)
+                # What is not the key's fault passes soon.
+                passing = isinstance(cause, Conflict | ServiceUnavailable | Timeout | TimeoutError)
+                self.queue.add_rate_limited(key, OUTAGE_RETRY_S_MAX if passing else float("inf"))
             except Exception:
                 log.exception("broken", extra={"controller": self.name, "key": key})
                 self.queue.add_rate_limited(key)

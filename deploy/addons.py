@@ -9,7 +9,7 @@ import msgspec
 import yaml
 
 from api import discover
-from api.errors import AlreadyExists
+from api.errors import NotFound
 from client.verbs import Client, key_of
 
 MANIFESTS = Path(__file__).parent / "manifests"
@@ -27,6 +27,6 @@ async def _apply(client: Client, document: dict[str, Any]) -> None:
     assert resource is not None, f"the manifest names a kind that is not served: {document['kind']}"
     decoded = msgspec.convert(document, resource.type)
     try:
-        await client.create(resource, decoded)
-    except AlreadyExists:
         await client.patch(resource, key_of(decoded), document)
+    except NotFound:
+        await client.create(resource, decoded)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deploy.cluster_network import ClusterNetwork, NetworkError, run
 from deploy.containerd import ContainerdMissing
+from deploy.images.archive import ImageUnavailable
 from deploy.images.build import archives
 from deploy.node_host import NodeError, NodeHost
 from deploy.plan import CLUSTER_CIDR, SERVICE_CIDR, Addresses, Cluster, Paths
@@ -62,7 +63,10 @@ def remove(cluster: Cluster) -> None:
 
 def load_own_images(cluster: Cluster, report: Report) -> None:
     """Give every node that is on the pause image and the example's, building them where they are missing."""
-    built = archives(cluster.directory / "images")
+    try:
+        built = archives(cluster.directory / "images")
+    except ImageUnavailable as error:
+        raise CannotDo(str(error)) from error
     for node, names in _load(cluster, built):
         if names:
             report(f"{node}: loaded {', '.join(names)}")

@@ -7,10 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from client.transport import GrpcTransport
-
 from api.core import node, pod
 from api.errors import ApiError
+from client.transport import GrpcTransport
 from client.verbs import Client
 from component.serve import Identity
 from deploy.local import admin_identity

@@ -106,6 +106,7 @@ def up(wanted: Cluster, report: Report) -> Cluster:
     if not cluster.is_hollow:
         _load_own_images(cluster, report)
     asyncio.run(_finish(cluster, addresses, report))
+    _await_processes(cluster, wanted_plan, paths)
     return cluster
 
 
@@ -113,13 +114,12 @@ def down(cluster: Cluster, report: Report, *, purge: bool) -> None:
     """Stop everything `up` started; with `purge` delete the data as well. Safe to call twice."""
     paths = Paths(cluster.directory)
     if paths.plan.exists():
-        if not is_up(cluster):
-            # A supervisor knows best how to stop what a dead one left running.
-            _start_supervisor(paths)
         report("stopping containers and processes")
-        with contextlib.suppress(ConnectionError):
+        try:
             supervisor.order(paths, "shutdown", timeout_s=180)
-        _await_supervisor_end(paths)
+            _await_supervisor_end(paths)
+        except ConnectionError:
+            _stop_without_supervisor(paths)
     if not cluster.is_hollow:
         report("removing nodes and their network")
         _remove_hosts(cluster)
@@ -167,7 +167,7 @@ def status(cluster: Cluster) -> list[ProcessStatus]:
         ready: bool | None = None
         if not running:
             off = process.node in cluster.powered_off
-            problem = "its node is switched off" if off else "not running"
+            problem = "node off" if off else "not running"
         elif process.health:
             problem = _problem_of(cluster, process) or ""
             ready = not problem
@@ -288,6 +288,18 @@ def _start_supervisor(paths: Paths) -> None:
     raise CannotDo(f"the supervisor did not start: see {log}")
 
 
+def _stop_without_supervisor(paths: Paths) -> None:
+    """Stop what a dead supervisor left behind; nobody but its state file knows what that is."""
+    with contextlib.suppress(FileNotFoundError):
+        (paths.run / "keep").unlink()
+    program = str(Path(sys.executable).parent / "steer-supervisor")
+    done = subprocess.run(
+        [program, "--data-dir", str(paths.data), "--stop"], capture_output=True, text=True, timeout=180, check=False
+    )
+    if done.returncode != 0 or "another one runs" in done.stderr:
+        raise CannotDo(f"could not stop everything: {done.stderr.strip().splitlines()[-1:]}; run it again")
+
+
 def _await_supervisor_end(paths: Paths) -> None:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
@@ -310,6 +322,13 @@ def _wait_for(problem: Callable[[], str | None], what: str, paths: Paths) -> Non
             return
         time.sleep(POLL_S)
     raise CannotDo(f"{what} did not get ready in {READY_WITHIN_S:.0f} s: {last}; its log is in {paths.logs}")
+
+
+def _await_processes(cluster: Cluster, wanted: Plan, paths: Paths) -> None:
+    """Wait until every process says that it is ready, but for those of nodes that are switched off."""
+    for process in wanted.processes:
+        if process.health and process.node not in cluster.powered_off:
+            _wait_for(lambda process=process: _problem_of(cluster, process), process.name, paths)  # type: ignore[misc]
 
 
 async def _finish(cluster: Cluster, addresses: Addresses, report: Report) -> None:
@@ -345,6 +364,8 @@ async def _await_nodes(client: Any, cluster: Cluster, report: Report) -> None:
                 waiting[name] = ready.message if ready else "it has not registered"
         if not waiting:
             return
+        for name, problem in supervisor.read_state(Paths(cluster.directory)).node_problems.items():
+            raise CannotDo(f"node {name} does not boot: {problem}")
         await asyncio.sleep(POLL_S)
     name, why = next(iter(waiting.items()))
     logs = Paths(cluster.directory).logs
@@ -382,8 +403,8 @@ def _problem_of(cluster: Cluster, process: Process) -> str | None:
     except urllib.error.HTTPError as error:
         lines = [line for line in error.read(4096).decode(errors="replace").splitlines() if line.startswith("[-]")]
         return "; ".join(lines) or f"answers {error.code}"
-    except (OSError, urllib.error.URLError) as error:
-        return f"does not answer ({getattr(error, 'reason', error)})"
+    except OSError:
+        return "does not answer"
 
 
 def _supervisor_status(paths: Paths, state: supervisor.State) -> ProcessStatus:

@@ -250,6 +250,7 @@ class _Builder:
             "--port", str(port),
             "--cluster-dns", CLUSTER_DNS,
             "--cluster-domain", CLUSTER_DOMAIN,
+            *(["--node-lease-duration-s", "8"] if self.cluster.failover == "fast" else []),
         ]  # fmt: skip
 
     def hollow_kubelets(self) -> Process:
@@ -271,11 +272,13 @@ class _Builder:
             "--runtime-endpoint", f"unix://{directory}/containerd.sock",
             "--root-dir", f"{directory}/kubelet",
         ]  # fmt: skip
-        return self._process(f"kubelet-{node}", "steer-kubelet", arguments, node=node)
+        health = f"https://{self.addresses.nodes[node]}:10250/readyz"
+        return self._process(f"kubelet-{node}", "steer-kubelet", arguments, node=node, health=health)
 
     def kubeproxy(self, node: str) -> Process:
         directory = self.paths.nodes / node
-        arguments = self._client("kubeproxy", self.addresses.gateway, "127.0.0.1:10256")
+        health = f"{self.addresses.nodes[node]}:10256"
+        arguments = self._client("kubeproxy", self.addresses.gateway, health)
         arguments += [
             "--node-name", node,
             "--node-ip", self.addresses.nodes[node],
@@ -284,4 +287,6 @@ class _Builder:
             "--cni-conf-dir", f"{directory}/cni",
             "--cni-state-dir", f"{directory}/ipam",
         ]  # fmt: skip
-        return self._process(f"kubeproxy-{node}", "steer-kubeproxy", arguments, node=node)
+        return self._process(
+            f"kubeproxy-{node}", "steer-kubeproxy", arguments, node=node, health=f"http://{health}/readyz"
+        )

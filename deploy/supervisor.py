@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -35,11 +35,15 @@ from deploy.plan import Paths, Plan, Process
 
 log = logging.getLogger("supervisor")
 
+T = TypeVar("T")
+
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MAX_S = 10.0
 HEALTHY_AFTER_S = 10.0
 """A process that ran this long starts again at the first back-off."""
 STOP_GRACE_S = 5.0
+NODE_POLL_S = 1.0
+"""How often a node is looked at; one that lost its power by itself is switched on again."""
 LOG_BYTES_MAX = 32 * 1024 * 1024
 ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2", "GRPC_ENABLE_FORK_SUPPORT": "0"}
 
@@ -81,7 +85,8 @@ class State(msgspec.Struct, kw_only=True, rename="camel"):
 
     supervisor: int = 0
     processes: dict[str, Record] = {}
-    powered_on: list[str] = []
+    node_problems: dict[str, str] = {}
+    """Why a node that should be on is not, by name."""
 
 
 def start_time(pid: int) -> int:
@@ -175,7 +180,10 @@ class Supervisor:
         self._state = read_state(paths)
         self._keepers: dict[str, _Keeper] = {}
         self._nodes: dict[str, Node] = {}
+        self._node_keepers: dict[str, asyncio.Task[None]] = {}
         self._node_is_on: dict[str, asyncio.Event] = {}
+        self._first_try: dict[str, asyncio.Event] = {}
+        """Set once an attempt to power a node on has ended, well or not."""
         self._children: list[subprocess.Popen[bytes]] = []
         self._finished = asyncio.Event()
         self._changing = asyncio.Lock()
@@ -192,12 +200,18 @@ class Supervisor:
         guard = asyncio.create_task(self._keep_guard())
         trimmer = asyncio.create_task(self._trim_logs())
         try:
-            await self._reload()
+            async with self._changing:
+                await self._reload()
             await self._finished.wait()
         finally:
             guard.cancel()
             trimmer.cancel()
             server.close()
+
+    async def stop_all(self) -> None:
+        """Stop what a supervisor that is no more left running; starts nothing."""
+        self._nodes = await asyncio.to_thread(self._make_nodes, read_plan(self._paths))
+        await self._shutdown()
 
     # -- orders ----------------------------------------------------------------------------------------------
 
@@ -253,24 +267,62 @@ class Supervisor:
                 self._node_is_on.setdefault(process.node, asyncio.Event())
             self._keepers[name] = _Keeper(process, asyncio.create_task(self._keep(process), name=name))
         off = set(plan.cluster.powered_off)
-        await asyncio.gather(*(self._power_on(name) for name in self._nodes if name not in off))
+        for name in off & self._nodes.keys():
+            await self._power_off(name)
+        for name in self._nodes.keys() - off:
+            self._wish_on(name)
+        # A node that was just wished on is waited for, so that whoever ordered it learns how it went.
+        await asyncio.gather(*(self._first_try[name].wait() for name in self._nodes.keys() - off))
+
+    def _wish_on(self, name: str) -> None:
+        self._node_is_on.setdefault(name, asyncio.Event())
+        self._first_try.setdefault(name, asyncio.Event())
+        task = self._node_keepers.get(name)
+        if task is None or task.done():
+            self._node_keepers[name] = asyncio.create_task(self._keep_node(name), name=name)
+
+    async def _keep_node(self, name: str) -> None:
+        """Power the node on, and again should it ever be found off, until cancelled."""
+        backoff_s = NODE_POLL_S
+        while True:
+            node = self._nodes[name]
+            try:
+                if not await _to_the_end(node.is_on) or not self._node_is_on[name].is_set():
+                    self._node_is_on[name].clear()
+                    await _to_the_end(node.power_on)  # also completes a boot that was cut short
+                    log.info("node is on", extra={"node": name})
+                    self._node_is_on[name].set()
+                    self._note_problem(name, "")
+                backoff_s = NODE_POLL_S
+            except Exception as error:  # whatever keeps a node from booting, the others go on
+                log.exception("node does not boot", extra={"node": name})
+                self._note_problem(name, str(error))
+                backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+            self._first_try[name].set()
+            await asyncio.sleep(backoff_s)
+
+    def _note_problem(self, name: str, problem: str) -> None:
+        if self._state.node_problems.get(name, "") != problem:
+            self._state.node_problems.pop(name, None)
+            if problem:
+                self._state.node_problems[name] = problem
+            self._write_state()
 
     async def _power_on(self, name: str) -> None:
-        node = self._nodes[name]
-        await asyncio.to_thread(node.power_on)
-        self._node_is_on.setdefault(name, asyncio.Event()).set()
-        if name not in self._state.powered_on:
-            self._state.powered_on.append(name)
-        self._write_state()
-        log.info("node is on", extra={"node": name})
+        self._wish_on(name)
+        await self._first_try[name].wait()
+        if problem := self._state.node_problems.get(name):
+            raise RuntimeError(f"{name}: {problem}")
 
     async def _power_off(self, name: str) -> None:
-        node = self._nodes[name]
+        task = self._node_keepers.pop(name, None)
+        if task:
+            task.cancel()
+            await asyncio.wait([task])
+        self._first_try.pop(name, None)
         self._node_is_on.setdefault(name, asyncio.Event()).clear()
-        await asyncio.to_thread(node.power_off)
-        if name in self._state.powered_on:
-            self._state.powered_on.remove(name)
-        self._write_state()
+        await asyncio.to_thread(self._nodes[name].power_off)
+        self._note_problem(name, "")
         log.info("node is off", extra={"node": name})
 
     async def _shutdown(self) -> None:
@@ -288,7 +340,10 @@ class Supervisor:
             await self._stop(name)
         for name in [name for name in self._state.processes if name != "guard"]:
             await self._stop(name)
-        self._state.processes.pop("guard", None)
+        guard = self._state.processes.pop("guard", None)
+        if guard and is_running(guard):
+            _kill(guard.pid, signal.SIGKILL)
+        self._state.supervisor = 0
         self._write_state()
 
     async def _stop(self, name: str) -> None:
@@ -338,7 +393,7 @@ class Supervisor:
             if record is None:
                 try:
                     record = await self._start(process)
-                except (OSError, RuntimeError) as error:
+                except Exception as error:  # a missing program, a node that just lost its power
                     log.error("cannot start", extra={"program": process.name, "error": error})
                     await asyncio.sleep(backoff_s)
                     backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
@@ -436,6 +491,16 @@ class Supervisor:
             await asyncio.sleep(30)
 
 
+async def _to_the_end(work: Callable[[], T]) -> T:
+    """Run blocking `work` in a thread; a cancellation waits for its end, since a thread cannot be stopped."""
+    future = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait([future])
+        raise
+
+
 def _program(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
@@ -513,7 +578,9 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(prog="steer-supervisor", description="Keep a cluster's processes running.")
     parser.add_argument("--data-dir", type=Path, required=True)
-    paths = Paths(parser.parse_args().data_dir)
+    parser.add_argument("--stop", action="store_true", help="stop what a dead supervisor left running, and end")
+    arguments = parser.parse_args()
+    paths = Paths(arguments.data_dir)
     logs.configure()
     if not paths.plan.exists():
         print(f"steer-supervisor: {paths.plan} is not there: `steer up` makes it", file=sys.stderr)
@@ -525,7 +592,8 @@ def main() -> int:
         # Orders come over the socket; a stray signal must not stop a cluster. A handler that does nothing, because
         # children would inherit SIG_IGN.
         signal.signal(number, lambda *_: None)
-    asyncio.run(Supervisor(paths, make_nodes).run())
+    supervisor = Supervisor(paths, make_nodes)
+    asyncio.run(supervisor.stop_all() if arguments.stop else supervisor.run())
     return 0
 
 

@@ -53,6 +53,7 @@ class Settings:
     serving_key: str = setting("its private key; {node} likewise")
     client_ca: Path = setting("CA of those who may call the HTTPS server")
     node_status_update_s: float = setting("seconds between looks at the node's own state", 10.0)
+    node_lease_duration_s: int = setting("seconds the node's Lease lasts; it is renewed four times as often", 40)
     health: str = setting("host:port of plain HTTP health and metrics; empty for none", "")
     log_level: str = setting("debug, info, warning or error", "info")
     log_format: Literal["text", "json"] = setting("text or json", "text")
@@ -168,6 +169,7 @@ def build(
             machine=machine.hollow(name),
             service_informer=shared_services,
             status_period_s=settings.node_status_update_s,
+            lease_duration_s=settings.node_lease_duration_s,
         )
     root = Path(_of(settings.root_dir, name))
     root.mkdir(parents=True, exist_ok=True)
@@ -181,6 +183,7 @@ def build(
         root=root,
         cgroup_root=settings.cgroup_root,
         status_period_s=settings.node_status_update_s,
+        lease_duration_s=settings.node_lease_duration_s,
     )
 
 

@@ -34,7 +34,7 @@ from kubelet.log_rotation import LogRotation
 from kubelet.machine import Machine
 from kubelet.naming import Resolver, parse_resolv_conf
 from kubelet.node import STARTS_AT_ONCE, Files, Node, PodCgroups, Volumes
-from kubelet.node_lease import NodeLease
+from kubelet.node_lease import DURATION_S, NodeLease
 from kubelet.node_status import NodeReporter
 from kubelet.paths import Paths
 from kubelet.pod_files import PodFiles
@@ -85,6 +85,7 @@ class Kubelet:
         cgroup_root: str = "/kubepods",
         service_informer: Informer[Service] | None = None,
         status_period_s: float = 10.0,
+        lease_duration_s: int = DURATION_S,
         on_node: Callable[[nodes.Node], None] = lambda node: None,
     ) -> None:
         """Build it; nothing runs yet.
@@ -100,6 +101,7 @@ class Kubelet:
             cgroup_root: above all pods' control groups.
             service_informer: shared between nodes of one process; somebody else runs it. None: one of our own.
             status_period_s: how often the node's status is looked at.
+            lease_duration_s: of the node's Lease, which is renewed four times as often.
             on_node: told of the Node object as it is at the API server, again and again.
         """
         self.identity = identity
@@ -140,7 +142,7 @@ class Kubelet:
             on_node=self._note_node,
         )
         self._on_node = on_node
-        self._lease = NodeLease(client, clock, identity.name)
+        self._lease = NodeLease(client, clock, identity.name, lease_duration_s)
         self._cri = cri
         self._is_hollow = is_hollow
         self.node = Node(

@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 REPORT_S = 300.0
 """An unchanged status is written again after this long."""
+EAGER_S = 0.5
+EAGER_LOOKS = 120
 IMAGES_MAX = 50
 MEMORY_PRESSURE_BYTES = 100 << 20
 DISK_PRESSURE_FRACTION = 0.05
@@ -152,6 +154,7 @@ class NodeReporter:
     async def run(self) -> None:
         """Register, then report until cancelled."""
         failures = 0
+        not_ready = 0
         announced = False
         while True:
             try:
@@ -165,9 +168,10 @@ class NodeReporter:
                 failures += 1
                 level = logging.WARNING if failures in (1, 10, 100) else logging.DEBUG
                 log.log(level, "node status not written", extra={"node": self._name, "error": error.message})
-            # A node that is not ready is looked at often, so that it becomes so as soon as it can.
-            waiting = failures or self.runtime_problem
-            await self._clock.sleep(min(self._period_s, 0.5) if waiting else self._period_s)
+            not_ready = not_ready + 1 if failures or self.runtime_problem else 0
+            # A node that is not ready yet is looked at often at first, so that it becomes so as soon as it can.
+            is_eager = 0 < not_ready <= EAGER_LOOKS
+            await self._clock.sleep(min(self._period_s, EAGER_S) if is_eager else self._period_s)
 
     async def _get_or_register(self) -> Node:
         try:

@@ -28,7 +28,7 @@ from kubeproxy import chains, conntrack
 from kubeproxy.changes import State, key_of_slice
 from kubeproxy.network import NetworkError, PodNetwork
 from kubeproxy.restore import Iptables, RestoreError
-from kubeproxy.rules import Ruleset, diff, render, replace_all
+from kubeproxy.rules import Ruleset, changed_chains, render, replace_all, split
 from kubeproxy.topology import NodeView, ServedPort
 
 log = logging.getLogger(__name__)
@@ -159,10 +159,13 @@ class Proxy:
             self._state.update(dirty, self._look_up)
             wanted, served = self._state.ruleset(), self._state.ports()
             if self._applied is None:
-                text = render(replace_all(*await self._iptables.read(), wanted))
+                changes = replace_all(*await self._iptables.read(), wanted)
             else:
-                text = diff(self._applied, wanted)
-            await self._iptables.apply(text)
+                changes = changed_chains(self._applied, wanted)
+            # Should one portion fail, we no longer know what is there.
+            self._applied = None
+            for portion in split(changes, self._iptables.chains_per_call):
+                await self._iptables.apply(render(portion))
         except BaseException:
             self._dirty |= dirty
             raise
@@ -176,10 +179,10 @@ class Proxy:
         SYNC_SECONDS.observe(took_s)
         SERVED_PORTS.set(len(served))
         LAST_SYNC.set(self._clock.now())
-        if text:
-            log.info(
-                "rules changed", extra={"ports": len(served), "lines": text.count("\n"), "ms": round(took_s * 1e3)}
-            )
+        if changes:
+            touched = sum(len(change.write) + len(change.edit) + len(change.remove) for change in changes)
+            took_ms = round(took_s * 1e3)
+            log.info("rules changed", extra={"ports": len(served), "chains": touched, "ms": took_ms})
 
     async def _check(self) -> None:
         """See that nobody took our chains or the network away; if so, the next sync replaces all."""

@@ -7,11 +7,12 @@ CNI's portmap plugin uses: rules in two variants at once would fight.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 
 from kubeproxy import commands
 from kubeproxy.chains import OURS
-from kubeproxy.rules import JUMPS, TABLES, Jump
+from kubeproxy.rules import CHAINS_PER_CALL, JUMPS, TABLES, Jump
 
 LOCK_WAIT_S = 5
 TIMEOUT_S = 60.0
@@ -45,6 +46,8 @@ class Iptables:
         """Use a `variant` (nft or legacy; empty for the system's choice); `prefix` starts commands elsewhere."""
         self._name = f"iptables-{variant}" if variant else "iptables"
         self._prefix = tuple(prefix)
+        self.chains_per_call = CHAINS_PER_CALL
+        """How many chains to change in one call at most; known once `read` was called."""
 
     async def read(self) -> tuple[dict[str, list[str]], list[Jump]]:
         """Return our chains by table, and which of our jumps are there.
@@ -52,6 +55,9 @@ class Iptables:
         Raises:
             RestoreError: it cannot be read.
         """
+        if "legacy" in await self._run([self._name, "--version"]):
+            # The whole table is read and written back by every call, so the fewer the better.
+            self.chains_per_call = sys.maxsize
         parts = [await self._run([f"{self._name}-save", "-t", table]) for table in TABLES]
         return parse_save("\n".join(parts))
 

@@ -17,12 +17,13 @@ from collections.abc import Sequence
 from proto.etcd import rpc_pb2
 from proto.steersman.v1 import store_pb2
 from store.alarms import Alarms, Corrupt, NoSpace, adds_data
-from store.backend import Backend
+from store.backend import Backend, Reading
 from store.consensus.consensus import LogIndex, Term
 from store.lease import Expiry, LeaseExists, Leases, LeaseTooLong
 from store.mvcc.kv import DeleteRange, KeyNotFound, LeaseNotFound, Mvcc, Txn
 from store.mvcc.revision import Change, Compacted, FutureRevision
 from store.mvcc.watch import Watchers
+from store.recovery import Incoming
 from store.wire import txn_from, txn_result_to
 
 REQUESTS_MAX = 4096
@@ -105,6 +106,7 @@ class State:
         """Read the state at which `backend` is."""
         meta = backend.meta
         self._backend = backend
+        self._members = backend.members()
         self.leases = Leases(backend.leases())
         self.mvcc = Mvcc(
             backend,
@@ -118,6 +120,8 @@ class State:
         self.reports = HashReports()
         self.watchers = Watchers(self.mvcc)
         self.remembered = Remembered(backend)
+        self.granted: list[int] = []
+        """Leases granted lately, for the leader to begin to count their time; whoever does clears it."""
         self.expiry = Expiry()
         """The leader's deadlines. Not replicated state: applying only tells it which leases are gone."""
 
@@ -132,6 +136,25 @@ class State:
     def persisted(self) -> LogIndex:
         """Index up to which the state is on disk."""
         return self._backend.persisted
+
+    @property
+    def members(self) -> bytes:
+        """The membership as of `applied`."""
+        return self._members
+
+    def apply_members(self, index: LogIndex, term: Term, members: bytes) -> None:
+        """Apply an entry that changes the membership."""
+        self._members = members
+        self._backend.put_members(members)
+        self._backend.meta = dataclasses.replace(self._backend.meta, applied=index, term=term)
+
+    def snapshot(self) -> Reading:
+        """Return the state on disk, for another member."""
+        return self._backend.read()
+
+    def installer(self) -> Incoming:
+        """Begin to take in another member's state."""
+        return Incoming(self._backend.directory)
 
     def schedule_flush(self, durable: LogIndex) -> None:
         """Let the backend flush, now or soon."""
@@ -234,6 +257,7 @@ class State:
 
     def _grant(self, request: rpc_pb2.LeaseGrantRequest) -> int:
         ttl_s = self.leases.grant(request.ID, request.TTL)
+        self.granted.append(request.ID)
         self._backend.put_lease(request.ID, ttl_s)
         return ttl_s
 

@@ -20,7 +20,7 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,7 @@ class _Dirty:
     leases: dict[int, int | None] = field(default_factory=dict)
     requests: dict[int, bytes | None] = field(default_factory=dict)
     alarms: dict[tuple[int, int], bool] = field(default_factory=dict)
+    members: bytes | None = None
 
 
 class Reading:
@@ -203,11 +204,12 @@ class Backend:
         """
         self._clock = clock
         self._on_fatal = on_fatal
+        self.directory = directory
         self._path = directory / "state.mdb"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for leftover in (_beside(self._path, "partial"), _beside(self._path, "partial-lock")):
+        for leftover in (beside(self._path, "partial"), beside(self._path, "partial-lock")):
             leftover.unlink(missing_ok=True)
-        self._env, self._tables = _open(self._path)
+        self._env, self._tables = open_environment(self._path)
         self._reader = self._env.begin()
         self._readings = 0
         self._changed = asyncio.Event()
@@ -231,7 +233,7 @@ class Backend:
         """Map the file anew: after the whole of it was read at start, its pages need not stay resident."""
         self._reader.abort()
         self._env.close()
-        self._env, self._tables = _open(self._path)
+        self._env, self._tables = open_environment(self._path)
         self._reader = self._env.begin()
 
     # -- store.mvcc.kv.Records
@@ -316,6 +318,14 @@ class Backend:
     def put_alarm(self, kind: int, member: int, is_raised: bool) -> None:
         """Keep an alarm, or forget it."""
         self._dirty.alarms[kind, member] = is_raised
+
+    def members(self) -> bytes:
+        """Return the membership on disk (`store.consensus.membership`), empty where none was put."""
+        return bytes(self._reader.get(b"members", db=self._tables[b"meta"]) or b"")
+
+    def put_members(self, encoded: bytes) -> None:
+        """Keep a membership."""
+        self._dirty.members = encoded
 
     # -- to disk
 
@@ -435,13 +445,17 @@ class Backend:
                 txn.put(key, b"", db=self._tables[b"alarm"]) if is_raised else txn.delete(
                     key, db=self._tables[b"alarm"]
                 )
+            if dirty.members is not None:
+                txn.put(b"members", dirty.members, db=self._tables[b"meta"])
             txn.put(b"state", encode_meta(meta), db=self._tables[b"meta"])
 
-    def begin_cluster(self, cluster_id: int) -> None:
-        """Give a state that is nobody's yet its cluster, on disk before this returns."""
-        assert self.meta == Meta(), "the state belongs to a cluster already"
-        self.meta = self._on_disk = Meta(cluster_id=cluster_id)
-        self._write(_Dirty(), self.meta)
+    def begin_cluster(self, cluster_id: int, members: bytes | None = None) -> None:
+        """Give a state without a membership its cluster and first members, on disk before this returns."""
+        assert self.meta.cluster_id in (0, cluster_id), "the state belongs to a cluster already"
+        self.meta = self._on_disk = replace(self.meta, cluster_id=cluster_id)
+        self._write(_Dirty(members=members), self.meta)
+        self._reader.abort()
+        self._reader = self._env.begin()
 
     async def close(self) -> None:
         """Flush what is applied, then let go of the file."""
@@ -487,7 +501,7 @@ class Backend:
                 return
             await self._clock.sleep(FLUSH_INTERVAL_S / 10)
         self._is_flushing = True  # which keeps flushes, and so all writing, away
-        partial = _beside(self._path, "partial")
+        partial = beside(self._path, "partial")
         try:
             await asyncio.get_running_loop().run_in_executor(self._disk, self._copy, partial)
             while self._readings and not self._is_closed:
@@ -498,8 +512,8 @@ class Backend:
             self._reader.abort()
             self._env.close()
             partial.rename(self._path)
-            _sync_directory(self._path.parent)
-            self._env, self._tables = _open(self._path)
+            sync_directory(self._path.parent)
+            self._env, self._tables = open_environment(self._path)
             self._reader = self._env.begin()
             self.in_use_bytes = self._measure()
         finally:
@@ -549,9 +563,9 @@ def install(
     if path.exists():
         raise FileExistsError(f"{path} exists: a snapshot is installed into an empty directory")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = _beside(path, "partial")
+    partial = beside(path, "partial")
     partial.unlink(missing_ok=True)
-    env, tables = _open(partial)
+    env, tables = open_environment(partial)
     unframer = Unframer()
     try:
         with env.begin(write=True) as txn:
@@ -566,8 +580,8 @@ def install(
     env.sync(True)
     env.close()
     partial.rename(path)
-    _beside(path, "partial-lock").unlink(missing_ok=True)
-    _sync_directory(directory)
+    beside(path, "partial-lock").unlink(missing_ok=True)
+    sync_directory(directory)
     assert unframer.end is not None
     return LogIndex(unframer.end[0]), Term(unframer.end[1])
 
@@ -579,18 +593,27 @@ def items(chunks: Iterable[bytes], unframer: Unframer) -> Iterator[tuple[bytes, 
         SnapshotDamaged: what was yielded so far may not be used either.
     """
     for chunk in chunks:
-        payload, offset = unframer.take(chunk), 0
-        while offset < len(payload):
-            number, key_length, value_length = _ITEM.unpack_from(payload, offset)
-            if number >= len(_TABLES):
-                raise SnapshotDamaged(f"it has a table, number {number}, that this program does not know")
-            offset += _ITEM.size
-            key = payload[offset : offset + key_length]
-            offset += key_length
-            yield _TABLES[number], key, payload[offset : offset + value_length]
-            offset += value_length
+        yield from items_of(unframer.take(chunk))
     if unframer.end is None:
         raise SnapshotDamaged("the snapshot is cut short")
+
+
+def items_of(payload: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Yield (table, key, value) of everything in one chunk's payload.
+
+    Raises:
+        SnapshotDamaged: there is a table in it that this program does not know.
+    """
+    offset = 0
+    while offset < len(payload):
+        number, key_length, value_length = _ITEM.unpack_from(payload, offset)
+        if number >= len(_TABLES):
+            raise SnapshotDamaged(f"it has a table, number {number}, that this program does not know")
+        offset += _ITEM.size
+        key = payload[offset : offset + key_length]
+        offset += key_length
+        yield _TABLES[number], key, payload[offset : offset + value_length]
+        offset += value_length
 
 
 def encode_record(kv: KeyValue) -> bytes:
@@ -627,19 +650,26 @@ def decode_meta(path: Path, raw: bytes) -> Meta:
     return Meta(*fields)
 
 
-def _open(path: Path) -> tuple[lmdb.Environment, dict[bytes, Any]]:
+def open_environment(path: Path, *, sync: bool = True) -> tuple[lmdb.Environment, dict[bytes, Any]]:
+    """Open a state file, creating it if need be; return it and its tables.
+
+    Raises:
+        BackendDamaged: it can't be opened.
+    """
     try:
-        env = lmdb.open(str(path), subdir=False, map_size=MAP_BYTES, max_dbs=len(_TABLES), max_readers=16)
+        env = lmdb.open(str(path), subdir=False, map_size=MAP_BYTES, max_dbs=len(_TABLES), max_readers=16, sync=sync)
         return env, {name: env.open_db(name) for name in _TABLES}
     except lmdb.Error as error:
         raise BackendDamaged(path, str(error)) from None
 
 
-def _beside(path: Path, suffix: str) -> Path:
+def beside(path: Path, suffix: str) -> Path:
+    """Return the path of a companion of `path`."""
     return path.with_name(f"{path.name}.{suffix}")
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make what was created, renamed or deleted in `directory` durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from api.discover import by_gvr
 from apiserver.app import Api, InternalCredentials
+from apiserver.filters.request_info import selected_name
 from apiserver.request import Call, RequestInfo, User
 from client.verbs import Address, EventType, RawEvent, RawList, RawObject
 
@@ -28,7 +29,8 @@ class LocalTransport:
             plural=address.plural,
             subresource=address.subresource,
             namespace=address.namespace,
-            name=address.name,
+            # As both front doors do: selecting one object by its name is asking for that object.
+            name=address.name or selected_name(options.get("fieldSelector", "")),
         )
         return Call(
             info,

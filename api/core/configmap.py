@@ -42,7 +42,7 @@ def validate(new: ConfigMap, old: ConfigMap | None) -> v.Errors:
         yield from v.check_name(f"binaryData[{key}]", key, names.check_config_key)
         size += len(content)
     if size > _BYTES_MAX:
-        yield v.too_long("", _BYTES_MAX)
+        yield v.too_long("[]", _BYTES_MAX)
     if old is not None and old.immutable:
         why = "field is immutable when `immutable` is set"
         if not new.immutable:

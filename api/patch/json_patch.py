@@ -16,6 +16,7 @@ from api.patch.failure import PatchFailure
 OPERATIONS_MAX: Final = 10_000
 COPIED_BYTES_MAX: Final = 3 * 2**20
 
+_OPERATIONS: Final = ("add", "remove", "replace", "move", "copy", "test")
 _INDEX: Final = re.compile(r"0|[1-9][0-9]*", re.ASCII)
 
 
@@ -40,8 +41,13 @@ def apply(document: Any, operations: Sequence[Any]) -> Any:
 
 
 def _apply_one(document: Any, operation: dict[str, Any]) -> Any:
+    name = operation.get("op")
+    if name not in _OPERATIONS:
+        raise PatchFailure(
+            f"unknown operation {json.dumps(name)}: there are {', '.join(_OPERATIONS)}", is_malformed=True
+        )
     path = _pointer(operation, "path")
-    match operation.get("op"):
+    match name:
         case "add":
             return _add(document, path, _value(operation))
         case "remove":
@@ -62,11 +68,7 @@ def _apply_one(document: Any, operation: dict[str, Any]) -> Any:
             if not _equal(_get(document, path), _value(operation)):
                 raise PatchFailure("the test failed: the value there is another")
             return document
-        case unknown:
-            raise PatchFailure(
-                f"unknown operation {json.dumps(unknown)}: there are add, remove, replace, move, copy and test",
-                is_malformed=True,
-            )
+    raise AssertionError(f"{name} is one of {_OPERATIONS}")
 
 
 def _pointer(operation: dict[str, Any], member: str) -> tuple[str, ...]:

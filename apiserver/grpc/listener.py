@@ -9,7 +9,7 @@ from apiserver.app import Api
 from apiserver.grpc.service import Service
 from component.serve import Identity, grpc_server
 
-_GRACE_S: Final = 1.0
+_GRACE_S: Final = 0.5
 
 
 class GrpcListener:

@@ -24,8 +24,8 @@ async def run(store: Store, clock: Clock) -> None:
         await clock.sleep(INTERVAL_S)
         try:
             turn_revision, key_revision = await compact_once(store, turn_revision, key_revision)
-        except Unavailable as error:
-            log.warning("compaction put off: the store does not answer", extra={"error": error})
+        except (Unavailable, Refused) as error:
+            log.warning("compaction put off: the store does not do it now", extra={"error": error})
 
 
 async def compact_once(store: Store, seen_revision: int, seen_key_revision: int) -> tuple[int, int]:

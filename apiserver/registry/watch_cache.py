@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from sortedcontainers import SortedDict
 
-from api.errors import Expired, ServiceUnavailable, Timeout
+from api.errors import Expired, Timeout
 from api.resource import Resource
 from apiserver.registry.codec import Codec, Stored, storage_prefix
 from apiserver.registry.failures import too_old
@@ -24,7 +25,7 @@ from apiserver.registry.fanout import Change, Delivery, Fanout, Watcher
 from apiserver.registry.revision_reader import RevisionReader
 from apiserver.registry.selection import Selection
 from component.clock import Clock
-from store.client import Compacted, Store, Unavailable, Watch, prefix_end
+from store.client import Compacted, Refused, Store, Unavailable, Watch, prefix_end
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +214,7 @@ class WatchCache:
                     "the store has compacted what comes next: listing anew", extra={"kind": self._codec.resource}
                 )
                 is_stale = True
-            except Unavailable as error:
+            except (Unavailable, Refused) as error:
                 log.log(logging.WARNING if failures else logging.INFO, "the store's watch broke",
                         extra={"kind": self._codec.resource, "error": error})  # fmt: skip
             finally:
@@ -225,8 +226,9 @@ class WatchCache:
         result = await self._store.range(self._prefix, prefix_end(self._prefix))
         objects = {}
         for kv in result.kvs:
-            key = kv.key[len(self._prefix) :].decode()
-            objects[key] = Stored(self._codec, key, self._codec.splice(kv.value, kv.mod_revision), kv.mod_revision)
+            stored = self._stored(kv.key, kv.value, kv.mod_revision)
+            if stored is not None:
+                objects[stored.key] = stored
         assert result.revision >= self.revision, "the store went backwards"
         self._objects = SortedDict(objects)
         self.changed_at = result.revision
@@ -240,14 +242,13 @@ class WatchCache:
     def _apply(self, store_key: bytes, value: bytes | None, revision: int) -> None:
         key = store_key[len(self._prefix) :].decode()
         before: Stored | None = self._objects.get(key)
-        if value is None:
-            if before is None:
-                return
-            after = None
+        after = None if value is None else self._stored(store_key, value, revision)
+        if after is not None:
+            self._objects[key] = after
+        elif before is not None:
             del self._objects[key]
         else:
-            after = Stored(self._codec, key, self._codec.splice(value, revision), revision)
-            self._objects[key] = after
+            return
         self.changed_at = revision
         change = Change(key, revision, before, after)
         self._ring.append(change)
@@ -257,6 +258,17 @@ class WatchCache:
             self._ring_bytes -= dropped.size_bytes
             self._oldest = dropped.revision
         self._fanout.publish(change)
+
+    def _stored(self, store_key: bytes, value: bytes, revision: int) -> Stored | None:
+        key = store_key[len(self._prefix) :].decode()
+        try:
+            return Stored(self._codec, key, self._codec.splice(value, revision), revision)
+        except msgspec.MsgspecError as error:
+            # Written by another program. One bad value must not hide all the others, nor stop the server.
+            log.error(
+                "not an object, left out", extra={"key": store_key.decode(), "revision": revision, "error": error}
+            )
+            return None
 
     def _advance(self, revision: int) -> None:
         if revision <= self.revision:
@@ -272,7 +284,7 @@ class WatchCache:
             await self._clock.sleep(BOOKMARK_INTERVAL_S)
             if not self._fanout.watcher_count:
                 continue
-            with contextlib.suppress(Timeout, Unavailable, ServiceUnavailable):
+            with contextlib.suppress(Timeout, Unavailable, Refused):
                 await self.catch_up()
             self._fanout.publish_bookmark(self.revision)
             self._fanout.flush()

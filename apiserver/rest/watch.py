@@ -44,7 +44,8 @@ class HttpWatch:
         loop = asyncio.get_running_loop()
         response = self._response
         response.enable_chunked_encoding()
-        await response.prepare(request)
+        writer = await response.prepare(request)
+        assert writer is not None
         await response.write(b"")  # sends the headers now, before there is an event
         transport = cast(asyncio.Transport, request.transport)
         _cap_send_buffer(transport)
@@ -56,7 +57,7 @@ class HttpWatch:
             while not self._is_over:
                 self._wake.clear()
                 if self._is_blocked:
-                    await response.drain()
+                    await writer.drain()
                     if transport.get_write_buffer_size() > TRANSPORT_BYTES_MAX:
                         # TLS may hold bytes that the connection's own flow control does not count.
                         await asyncio.sleep(_POLL_S)

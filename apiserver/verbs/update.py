@@ -32,12 +32,20 @@ async def update(
     resource, registry = resource_of(call), registry_of(context, call)
     writing.check_dry_run(call)
 
-    def wanted(current: Stored) -> Any:
+    def decode() -> Any:
         obj = writing.decode_body(call, resource)
         writing.place(call, resource, obj)
         writing.check_name(call, obj)
         resource.default(obj)
         return obj
+
+    # What is wrong with the body is said before it is looked whether there is anything to replace.
+    first = decode()
+
+    def wanted(current: Stored) -> Any:
+        nonlocal first
+        decoded, first = first, None
+        return decode() if decoded is None else decoded
 
     return await replace(context, call, registry, resource, wanted, prepare=prepare, is_status=is_status)
 

@@ -8,13 +8,9 @@ steer=.venv/bin/steer
 "$steer" up "$@"
 KUBECONFIG=$("$steer" kubeconfig)
 export KUBECONFIG
-validate=""
-case "$(kubectl version --client 2>/dev/null)" in
-*'"v1.20'*) validate="--validate=false" ;; # it checks manifests only against an older form of the API's description
-esac
 echo
 echo "kubectl apply -f deploy/examples/web.yaml"
-kubectl apply $validate -f deploy/examples/web.yaml
+kubectl apply -f deploy/examples/web.yaml
 kubectl rollout status deployment/web --timeout=120s
 kubectl get pods,services -o wide
 address=$(kubectl get nodes -o jsonpath='{.items[0].status.addresses[?(@.type=="InternalIP")].address}')

@@ -7,7 +7,8 @@ import grpc
 from store.alarms import Corrupt, NoSpace
 from store.apply import AlreadyApplied
 from store.backend import BackendDamaged, DefragmentFailed
-from store.consensus.consensus import MembershipRefused, NotLeader, OutcomeUnknown
+from store.consensus.consensus import NotLeader, OutcomeUnknown
+from store.consensus.membership import MembershipRefused
 from store.lease import LeaseExists, LeaseTooLong
 from store.mvcc.check import InvalidRequest
 from store.mvcc.kv import KeyNotFound, LeaseNotFound
@@ -52,7 +53,7 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, str] | None:
     if isinstance(error, InvalidRequest):
         return Code.INVALID_ARGUMENT, f"etcdserver: {error}"
     if isinstance(error, MembershipRefused):
-        return getattr(Code, getattr(error, "code", "FAILED_PRECONDITION")), f"etcdserver: {error}"
+        return grpc.StatusCode[error.code], f"etcdserver: {error}"
     if isinstance(error, NotServed):
         return Code.UNIMPLEMENTED, str(error)
     if type(error) in _TURNS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -76,6 +77,21 @@ def test_pods_of_a_node_that_lost_power_run_elsewhere_within_a_minute(cluster: R
     finally:
         cluster.steer("node", "power-on", victim)
     eventually(lambda: " Ready" in cluster.kubectl("get", "node", victim).stdout, 60, f"{victim} is back")
+
+
+def test_a_node_that_crashes_boots_again_and_its_pods_with_it(cluster: RunningCluster, namespace: str) -> None:
+    deploy(cluster, namespace, replicas=1)
+    pod = cluster.get("-n", namespace, "pods")["items"][0]
+    node = pod["spec"]["nodeName"]
+    before = json.loads(Path(f"{cluster.data_dir}/nodes/{node}/boot.json").read_text())["pid"]
+    os.kill(before, signal.SIGKILL)
+
+    def back() -> bool:
+        found = cluster.get("-n", namespace, "pods")["items"]
+        return any(is_ready(p) and (p["metadata"]["uid"] != pod["metadata"]["uid"] or restarts(p) > 0) for p in found)
+
+    eventually(back, 45, "the pod runs again")
+    assert json.loads(Path(f"{cluster.data_dir}/nodes/{node}/boot.json").read_text())["pid"] != before
 
 
 @pytest.mark.timeout(300)

@@ -114,3 +114,16 @@ def test_a_second_supervisor_gives_way(running: Paths) -> None:
         [program, "--data-dir", str(running.data)], capture_output=True, text=True, timeout=30, check=False
     )
     assert second.returncode == 0 and "another one runs" in second.stderr
+
+
+def test_what_a_dead_supervisor_left_running_can_be_stopped_without_starting_anything(running: Paths) -> None:
+    state = supervisor.read_state(running)
+    pids = [record.pid for record in state.processes.values()]
+    (running.run / "keep").unlink()
+    os.kill(state.processes["guard"].pid, signal.SIGKILL)
+    os.kill(state.supervisor, signal.SIGKILL)
+    program = str(Path(sys.executable).parent / "steer-supervisor")
+    until(lambda: not supervisor.start_time(state.supervisor))
+    subprocess.run([program, "--data-dir", str(running.data), "--stop"], capture_output=True, timeout=30, check=True)
+    until(lambda: not any(supervisor.start_time(pid) for pid in pids))
+    assert supervisor.read_state(running).processes == {}

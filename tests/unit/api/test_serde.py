@@ -82,7 +82,7 @@ def in_container(fields: Any) -> Any:
         ({"spec": {"replicas": 3.5}}, "number 3.5", "DeploymentSpec.spec.replicas", "int32"),
         ({"spec": {"replicas": 2**31}}, "number 2147483648", "DeploymentSpec.spec.replicas", "int32"),
         ({"spec": {"paused": "yes"}}, "string", "DeploymentSpec.spec.paused", "bool"),
-        ({"metadata": {"labels": {"a": 1}}}, "number", "ObjectMeta.metadata.labels.a", "string"),
+        ({"metadata": {"labels": {"a": 1}}}, "number", "ObjectMeta.metadata.labels", "string"),
         (in_container([{"env": [{"value": 1}]}]), "number", f"EnvVar.{CONTAINERS}.env.value", "string"),
         (in_container({}), "object", f"PodSpec.{CONTAINERS}", "[]v1.Container"),
         (in_container([3]), "number", f"PodSpec.{CONTAINERS}", "v1.Container"),

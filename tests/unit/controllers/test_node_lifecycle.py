@@ -124,19 +124,33 @@ def test_pods_of_a_silent_node_are_marked_not_ready_once():
     assert mark.patch["status"]["conditions"][0]["status"] == "False"
 
 
+class Hand:
+    """A clock moved by hand."""
+
+    at = 0.0
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError
+
+
+def test_a_node_that_speaks_seldom_is_given_time_even_when_grace_is_short():
+    clock = Hand()
+    heartbeats = Heartbeats(clock)
+    for number in range(4):
+        clock.at = 10.0 * number
+        heartbeats.silent_s("n1", str(number), 0.0)
+    assert heartbeats.grace_s("n1", 10.0) == 15
+    assert heartbeats.grace_s("n1", 50.0) == 50
+    assert heartbeats.grace_s("n2", 10.0) == 10
+
+
 def test_silence_counts_only_while_we_listen():
-    class Hand:
-        at = 0.0
-
-        def now(self) -> float:
-            return self.at
-
-        def monotonic(self) -> float:
-            return self.at
-
-        async def sleep(self, seconds: float) -> None:
-            raise AssertionError
-
     clock = Hand()
     heartbeats = Heartbeats(clock)
     assert heartbeats.silent_s("n1", "one", 0.0) == 0

@@ -45,6 +45,7 @@ def test_fast_failover_reaches_everyone_it_concerns() -> None:
     processes = {process.name: process.arguments for process in plan(fast, ADDRESSES).processes}
     assert flag(processes["controllers"], "--node-monitor-grace-s") == "10"
     assert flag(processes["apiserver"], "--default-toleration-s") == "10"
+    assert flag(processes["kubelet-node-1"], "--node-lease-duration-s") == "8"
 
 
 def test_no_port_is_given_twice_and_clusters_do_not_overlap() -> None:

@@ -124,6 +124,11 @@ def is_running(pod: Pod) -> bool:
     return pod.status.phase == "Running" and all(s.ready for s in pod.status.container_statuses)
 
 
+def waits_for(pod: Pod) -> str:
+    waiting = [s.state.waiting for s in pod.status.container_statuses]
+    return waiting[0].reason if waiting and waiting[0] is not None else ""
+
+
 async def test_a_node_registers_and_becomes_ready():
     async with world() as w:
         node = await w.admin.get(nodes.RESOURCE, ObjectKey("", "n1"))
@@ -225,8 +230,6 @@ async def test_a_missing_config_map_is_shown_and_waited_for():
     async with world() as w:
         env = [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "a"}}}]
         await w.create(containers=[{"name": "main", "image": "i:1", "env": env}])
-        pod = await w.until(lambda p: bool(p.status.container_statuses) and
-                            p.status.container_statuses[0].state.waiting is not None and
-                            p.status.container_statuses[0].state.waiting.reason == "CreateContainerConfigError")  # fmt: skip
+        pod = await w.until(lambda p: waits_for(p) == "CreateContainerConfigError")
         waiting = pod.status.container_statuses[0].state.waiting
         assert waiting is not None and waiting.message == 'configmap "settings" not found'

@@ -20,10 +20,12 @@ from kubeproxy.rules import (
     Ruleset,
     changed_chains,
     compile_rules,
+    compute_edit,
     diff,
     render,
     render_removal,
     replace_all,
+    split,
 )
 from tests.unit.kubeproxy.builders import NODE, endpoint, endpoint_slice, service
 from tests.unit.kubeproxy.tracer import Packet, Tracer
@@ -227,7 +229,13 @@ class Kernel:
                     case "-A":
                         table[chain].append(rest[0])
                     case "-I":
-                        table[chain].insert(0, rest[0])
+                        number, _, rule = rest[0].partition(" ")
+                        if number.isdigit():
+                            table[chain].insert(int(number) - 1, rule)
+                        else:
+                            table[chain].insert(0, rest[0])
+                    case "-D" if rest[0].isdigit():
+                        del table[chain][int(rest[0]) - 1]
                     case "-D":
                         table[chain].remove(rest[0])
                     case "-X":
@@ -304,6 +312,48 @@ def test_compiling_only_what_changed_gives_the_same_as_compiling_all(history):
             objects[ObjectKey("default", svc.metadata.name)] = (svc, [slice])
         state.update([ObjectKey("default", name) for name in "abcd"], lambda key: objects.get(key, (None, ())))
         assert state.ruleset() == compile_rules(services, slices, NODE)
+
+
+RULE_LISTS = st.lists(st.sampled_from("abcdef"), max_size=8).map(tuple)
+
+
+@given(RULE_LISTS, RULE_LISTS)
+def test_an_edit_turns_one_list_of_rules_into_the_other(before, after):
+    edit, rules = compute_edit(before, after), list(before)
+    rules[edit.first - 1 : edit.first - 1 + edit.removed] = edit.added
+    assert tuple(rules) == after
+
+
+def many(count: int, extra: str = "") -> Ruleset:
+    names = [f"s{n:03}" for n in range(count)] + ([extra] if extra else [])
+    services = [service(name, f"10.96.{n // 250}.{n % 250}") for n, name in enumerate(names)]
+    return compile_rules(services, [endpoint_slice(endpoint("10.244.0.2"), service=name) for name in names], NODE)
+
+
+def test_one_more_service_among_many_is_put_in_between():
+    before, after = many(300), many(300, "s100b")
+    text = diff(before, after)
+    assert ":KUBE-SERVICES" not in text
+    assert text.count("\n") < 12
+    kernel = Kernel()
+    kernel.restore(diff(Ruleset(), before))
+    kernel.restore(text)
+    kernel.restore(diff(after, before))
+    assert kernel.ours() == {"filter": dict(before.filter), "nat": dict(before.nat)}
+
+
+def test_many_changes_go_in_portions_that_each_stand_alone():
+    kernel, applied = Kernel(), Ruleset()
+    for wanted in (many(20), many(3), many(12)):
+        portions = split(changed_chains(applied, wanted), 7)
+        assert len(portions) > 3
+        for portion in portions:
+            kernel.restore(render(portion))
+            known = set(kernel.tables["nat"]) | {"MARK", "DNAT", "RETURN", "MASQUERADE"}
+            for rules in kernel.tables["nat"].values():
+                assert {rule.partition("-j ")[2].split()[0] for rule in rules} <= known
+        applied = wanted
+        assert kernel.ours() == {"filter": dict(wanted.filter), "nat": dict(wanted.nat)}
 
 
 def test_chain_names_are_upstreams():

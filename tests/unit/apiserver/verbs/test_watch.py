@@ -90,3 +90,10 @@ async def test_nonsense_in_a_watch_is_a_bad_request(api: Api, client: Client):
     for options in ({"resourceVersion": "-1"}, {"sendInitialEvents": "true"}, {"resourceVersionMatch": "Exact"}):
         with pytest.raises(BadRequest):
             await api.handle(call(configmaps.RESOURCE, "watch", **options))
+
+
+async def test_a_value_that_is_no_object_hides_no_other(api: Api, client: Client, store):
+    await store.put_if(b"/registry/core/configmaps/default/bad", b"not json", 0)
+    await client.create(configmaps.RESOURCE, builders.configmap("good"))
+    listed = await client.list(configmaps.RESOURCE, "default")
+    assert [one.metadata.name for one in listed.items] == ["good"]

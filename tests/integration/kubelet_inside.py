@@ -1,0 +1,347 @@
+"""Scenarios of a kubelet over real containerd: `python -m tests.integration.kubelet_inside NAME DIR`, inside a node.
+
+The API server is the real one over a store in memory, in the same process: what is tested here is the node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from api.core import configmap, serviceaccount
+from api.core import event as events
+from api.core import node as nodes
+from api.core import pod as pods
+from api.core.configmap import ConfigMap
+from api.core.pod import Pod
+from api.core.serviceaccount import ServiceAccount
+from api.errors import NotFound
+from api.meta import ObjectMeta
+from api.resource import ObjectKey
+from apiserver.app import build
+from apiserver.bootstrap import bootstrap
+from apiserver.request import User
+from client.verbs import Client
+from component import logs
+from component.clock import RealClock
+from kubelet import machine
+from kubelet.kubelet import Kubelet, NodeIdentity
+from kubelet.runtime.cri import GrpcCri
+from kubelet.server import Server
+from store.local import LocalStore
+from tests.certificates import Authority
+from tests.local_transport import LocalTransport
+
+IMAGE = "steersman.local/web:1"
+WAIT = "trap 'exit 0' TERM; while true; do sleep 0.1; done"
+PORT = 10250
+
+
+class World:
+    """An API server and this node's kubelet."""
+
+    def __init__(self, directory: Path, group: asyncio.TaskGroup) -> None:
+        self.directory = directory
+        self.root = directory / "kubelet"
+        self._group = group
+        self._clock = RealClock()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        api = self._api = build(LocalStore(), self._clock, random.Random())  # UIDs must differ between scenarios
+        self._group.create_task(api.run())
+        await api.wait_ready()
+        await bootstrap(api.registries)
+        self.admin = Client(LocalTransport(api))
+        account = ServiceAccount(metadata=ObjectMeta(name="default", namespace="default"))
+        await self.admin.create(serviceaccount.RESOURCE, account)
+        self.start_kubelet()
+        await self.until_ready()
+
+    def start_kubelet(self) -> None:
+        user = User("system:node:n1", groups=("system:nodes", "system:authenticated"))
+        self.kubelet = Kubelet(
+            NodeIdentity(name="n1", ips=("127.0.0.1",), port=PORT, cluster_dns=("10.96.0.10",)),
+            client=Client(LocalTransport(self._api, user)),
+            cri=GrpcCri(f"unix://{self.directory}/containerd.sock"),
+            clock=self._clock,
+            rng=random.Random(),
+            machine=machine.read(self.directory),
+            root=self.root,
+            cgroup_root="/kubepods",
+            status_period_s=0.5,
+        )
+        self._task = self._group.create_task(self.kubelet.run())
+
+    async def stop_kubelet(self) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def until_ready(self, status: str = "True", within_s: float = 10) -> None:
+        deadline = time.monotonic() + within_s
+        while True:
+            try:
+                node = await self.admin.get(nodes.RESOURCE, ObjectKey("", "n1"))
+                if any(c.type == "Ready" and c.status == status for c in node.status.conditions):
+                    return
+            except NotFound:
+                pass
+            assert time.monotonic() < deadline, "the node does not become ready"
+            await asyncio.sleep(0.05)
+
+    async def create(
+        self, name: str, command: str = WAIT, *, container: dict[str, Any] | None = None, **spec: Any
+    ) -> None:
+        main = {"name": "main", "image": IMAGE, "command": ["sh", "-c", command]} | (container or {})
+        body = {"nodeName": "n1", "containers": [main], "automountServiceAccountToken": False} | spec
+        made = {"metadata": {"name": name, "namespace": "default"}, "spec": body}
+        await self.admin.create(pods.RESOURCE, msgspec.convert(made, Pod))
+
+    async def until(self, name: str, claim: Callable[[Pod], bool], within_s: float = 15) -> Pod:
+        deadline = time.monotonic() + within_s
+        while True:
+            pod = await self.admin.get(pods.RESOURCE, ObjectKey("default", name))
+            if claim(pod):
+                return pod
+            assert time.monotonic() < deadline, msgspec.json.encode(pod.status).decode()
+            await asyncio.sleep(0.02)
+
+    async def delete(self, name: str, within_s: float = 15) -> None:
+        await self.admin.delete(pods.RESOURCE, ObjectKey("default", name))
+        deadline = time.monotonic() + within_s
+        while True:
+            try:
+                await self.admin.get(pods.RESOURCE, ObjectKey("default", name))
+            except NotFound:
+                return
+            assert time.monotonic() < deadline, f"{name} is still there"
+            await asyncio.sleep(0.02)
+
+    def log(self, name: str, attempt: int = 0) -> str:
+        (path,) = self.root.glob(f"logs/default_{name}_*/main/{attempt}.log")
+        return "\n".join(line.split(" ", 3)[3] for line in path.read_text().splitlines())
+
+
+def runs(pod: Pod) -> bool:
+    return pod.status.phase == "Running" and all(s.ready for s in pod.status.container_statuses)
+
+
+def terminated(pod: Pod, *, last: bool = False) -> Any:
+    status = pod.status.container_statuses[0]
+    return (status.last_state if last else status.state).terminated
+
+
+async def environment_and_volumes(w: World) -> None:
+    """A pod sees its variables, its volumes, its names, and a ConfigMap's change."""
+    made = ConfigMap(metadata=ObjectMeta(name="settings", namespace="default"), data={"color": "red"})
+    await w.admin.create(configmap.RESOURCE, made)
+    await w.create(
+        "all",
+        f"cat /cm/color; echo; echo $COLOR $WHO $LIMIT; id -u; touch /mem/a /sub/b && echo written; hostname; "
+        f"grep -c 10.96.0.10 /etc/resolv.conf; tail -n 1 /etc/hosts; {WAIT}",
+        container={
+            "env": [
+                {"name": "COLOR", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "color"}}},
+                {"name": "WHO", "value": "i-am-$(COLOR)"},
+                {"name": "LIMIT", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}},
+            ],
+            "resources": {"limits": {"cpu": "200m", "memory": "64Mi"}},
+            "volumeMounts": [
+                {"name": "cm", "mountPath": "/cm"},
+                {"name": "mem", "mountPath": "/mem"},
+                {"name": "disk", "mountPath": "/sub", "subPath": "below"},
+            ],
+        },
+        volumes=[
+            {"name": "cm", "configMap": {"name": "settings"}},
+            {"name": "mem", "emptyDir": {"medium": "Memory"}},
+            {"name": "disk", "emptyDir": {}},
+        ],
+    )
+    pod = await w.until("all", runs)
+    await asyncio.sleep(0.3)
+    lines = w.log("all").splitlines()
+    assert lines[:7] == ["red", "red i-am-red 67108864", "0", "written", "all", "1", f"{pod.status.pod_ip}\tall"], lines
+    assert pod.status.qos_class == "Guaranteed"
+    assert limits_of(pod) in ([], ["67108864"])
+    await w.admin.patch(configmap.RESOURCE, ObjectKey("default", "settings"), {"data": {"color": "blue"}})
+    (shown,) = found(w, "pods/*/volumes/*/cm/color")
+    deadline = time.monotonic() + 5
+    while read(shown) != "blue":
+        assert time.monotonic() < deadline, "the change did not arrive"
+        await asyncio.sleep(0.02)
+    await w.delete("all")
+    left = leftovers(w)
+    assert not left, left
+
+
+def leftovers(w: World) -> list[str]:
+    """Return what is left of pods on the disk, among mounts and among control groups."""
+    found = [str(path) for path in [*w.root.glob("pods/*"), *w.root.glob("logs/*")]]
+    found += [line for line in read(Path("/proc/self/mountinfo")).splitlines() if f"{w.root}/pods" in line]
+    return found + [str(path) for path in Path("/sys/fs/cgroup").glob("**/kubepods/**/pod*")]
+
+
+def limits_of(pod: Pod) -> list[str]:
+    """Return the memory limits of the pod's own control group, where there is cgroup v1."""
+    paths = Path("/sys/fs/cgroup").glob(f"memory/kubepods/pod{pod.metadata.uid}/memory.limit_in_bytes")
+    return [read(path).strip() for path in paths]
+
+
+def found(w: World, pattern: str) -> list[Path]:
+    return list(w.root.glob(pattern))
+
+
+def read(path: Path) -> str:
+    return path.read_text()
+
+
+async def healing(w: World) -> None:
+    """A killed container is back in two seconds; one that keeps failing backs off; messages and reasons are shown."""
+    await w.create("steady")
+    pod = await w.until("steady", runs)
+    container = pod.status.container_statuses[0].container_id.removeprefix("containerd://")
+    command = ["ctr", "-a", f"{w.directory}/containerd.sock", "-n", "k8s.io", "task", "kill", "-s", "KILL", container]
+    began = time.monotonic()
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+    pod = await w.until("steady", lambda p: runs(p) and p.status.container_statuses[0].restart_count == 1)
+    assert time.monotonic() - began < 2
+    assert terminated(pod, last=True).exit_code == 137
+    await w.create("crash", "echo out of luck >/dev/termination-log; exit 3")
+    pod = await w.until(
+        "crash",
+        lambda p: bool(
+            (s := p.status.container_statuses) and (x := s[0].state.waiting) and x.reason == "CrashLoopBackOff"
+        ),
+    )
+    assert terminated(pod, last=True).message == "out of luck\n"
+    assert terminated(pod, last=True).reason == "Error"
+    limits = {"resources": {"limits": {"memory": "16Mi"}}}
+    await w.create("hungry", "tail /dev/zero", container=limits, restartPolicy="Never")
+    pod = await w.until("hungry", lambda p: p.status.phase == "Failed")
+    assert terminated(pod).reason == "OOMKilled"
+    for name in ("steady", "crash", "hungry"):
+        await w.delete(name)
+
+
+async def restart_of_the_kubelet(w: World) -> None:
+    """A kubelet that begins anew finds everything as it is, and restarts nothing."""
+    await w.create("steady")
+    before = await w.until("steady", runs)
+    await w.stop_kubelet()
+    w.start_kubelet()
+    await asyncio.sleep(3)
+    after = await w.until("steady", runs)
+    assert after.status == before.status
+    await w.stop_kubelet()
+    await w.admin.delete(pods.RESOURCE, ObjectKey("default", "steady"), grace_period_s=0)
+    w.start_kubelet()
+    deadline = time.monotonic() + 10
+    while list(w.root.glob("pods/*")) or list(w.root.glob("logs/*")):
+        assert time.monotonic() < deadline, "a pod that the API has no more is still there"
+        await asyncio.sleep(0.05)
+
+
+async def probes_and_hooks(w: World) -> None:
+    """Readiness by HTTP, liveness by command, a preStop hook, and init containers in order."""
+    await w.create(
+        "probed",
+        f"touch /tmp/alive; mkdir -p /tmp/www; echo ok >/tmp/www/ready; sleep 0.5; httpd -p 8080 -h /tmp/www; {WAIT}",
+        container={
+            "ports": [{"name": "web", "containerPort": 8080}],
+            "readinessProbe": {"httpGet": {"path": "/ready", "port": "web"}, "periodSeconds": 10},
+            "livenessProbe": {
+                "exec": {"command": ["test", "-f", "/tmp/alive"]},
+                "periodSeconds": 1,
+                "failureThreshold": 2,
+            },
+            "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", "echo stopping >/proc/1/fd/1"]}}},
+        },
+        initContainers=[
+            {"name": "one", "image": IMAGE, "command": ["sh", "-c", "exit 0"]},
+            {"name": "side", "image": IMAGE, "command": ["sh", "-c", WAIT], "restartPolicy": "Always"},
+        ],
+        terminationGracePeriodSeconds=5,
+    )
+    pod = await w.until("probed", runs, within_s=8)
+    assert [s.ready for s in pod.status.init_container_statuses] == [True, True]
+    container = pod.status.container_statuses[0].container_id.removeprefix("containerd://")
+    await w.kubelet.node.cri.exec_sync(container, ["rm", "/tmp/alive"], 5)
+    await w.until("probed", lambda p: runs(p) and p.status.container_statuses[0].restart_count == 1, within_s=15)
+    assert "stopping" in w.log("probed")
+    seen = {e.reason: e.message for e in (await w.admin.list(events.RESOURCE, "default")).items}
+    assert seen["Unhealthy"].startswith("Liveness probe failed")
+    await w.delete("probed")
+
+
+async def images(w: World) -> None:
+    """An image that cannot be pulled is waited for with back-off, and never stands in the way of a deletion."""
+    await w.create("absent", container={"image": "registry.invalid/none:1"})
+    await w.create("never", container={"image": "registry.invalid/none:1", "imagePullPolicy": "Never"})
+
+    def waits(pod: Pod) -> str:
+        waiting = pod.status.container_statuses[0].state.waiting if pod.status.container_statuses else None
+        return waiting.reason if waiting is not None else ""
+
+    await w.until("never", lambda p: waits(p) == "ErrImageNeverPull")
+    await w.delete("never", within_s=3)
+    await w.delete("absent", within_s=3)
+
+
+async def server(w: World) -> None:
+    """Logs over HTTPS for those who may read them, and nothing for anybody else."""
+    authority = Authority(w.directory / "pki")
+    identity = authority.issue("system:node:n1", "system:nodes")
+    reader = authority.issue("reader", "system:kubelet-api-admins")
+    listener = Server(w.kubelet.served())
+    await listener.start("127.0.0.1", PORT, identity)
+    await w.create("talker", f"for i in 1 2 3; do echo line $i; done; {WAIT}")
+    await w.until("talker", runs)
+    await asyncio.sleep(0.3)
+
+    async def get(path: str, who: Any) -> tuple[int, str]:
+        context = ssl.create_default_context(cafile=str(who.ca))
+        context.load_cert_chain(who.cert, who.key)
+        async with aiohttp.ClientSession() as session, session.get(f"https://127.0.0.1:{PORT}{path}", ssl=context) as a:
+            return a.status, await a.text()
+
+    logs_path = "/containerLogs/default/talker/main"
+    assert await get(logs_path, reader) == (200, "line 1\nline 2\nline 3\n")
+    assert await get(f"{logs_path}?tailLines=1", reader) == (200, "line 3\n")
+    assert (await get(f"{logs_path}?previous=true", reader))[0] == 400
+    assert (await get("/containerLogs/default/talker/other", reader))[0] == 404
+    assert (await get(logs_path, identity))[0] == 403
+    status, body = await get("/stats/summary", reader)
+    assert status == 200 and '"name":"talker"' in body
+    assert (await get("/healthz", reader)) == (200, "ok")
+    await listener.close()
+    await w.delete("talker")
+
+
+SCENARIOS = [environment_and_volumes, healing, restart_of_the_kubelet, probes_and_hooks, images, server]
+
+
+async def main(name: str, directory: Path) -> None:
+    logs.configure("warning")
+    scenario = next(s for s in SCENARIOS if s.__name__ == name)
+    async with asyncio.TaskGroup() as group:
+        world = World(directory, group)
+        await world.start()
+        await scenario(world)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2])))
