@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-
 SHOWN_MAX = 24
 """Characters of a value that are shown."""
 
