@@ -237,7 +237,8 @@ class Peers:
                 problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             if problem != link.last_problem:
                 link.last_problem = problem
-                log.info("not connected", extra={"peer": link.name or peer, "address": link.address, "why": problem})
+                level = logging.WARNING if problem.startswith("Refused") else logging.INFO
+                log.log(level, "not connected", extra={"peer": link.name or peer, "address": link.address, "why": problem})
             lasted_s = asyncio.get_running_loop().time() - began
             wait_s = REDIAL_MIN_S if lasted_s > REDIAL_MAX_S else min(2 * wait_s, REDIAL_MAX_S)
             with contextlib.suppress(TimeoutError):

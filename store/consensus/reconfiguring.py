@@ -28,6 +28,10 @@ IN_SYNC_ENTRIES = 1000
 """A learner this close to the leader's log may be promoted."""
 
 
+TRANSFER_ELECTIONS_MAX = 3
+"""Handing over is given up after this many election timeouts; no proposal is taken meanwhile."""
+
+
 class SyncObj(durability.SyncObj):
     """The membership of one member."""
 
@@ -56,7 +60,11 @@ class SyncObj(durability.SyncObj):
             self.__connectedNodes.discard(peer)
             self._probing.discard(peer)
             self._pins.pop(peer.number, None)
-            self.peers.drop_peer(peer.id)
+            if peer.number not in members.removed:
+                self.peers.drop_peer(peer.id)  # it was added by an entry that was cut off
+        for id in members.removed:
+            if id not in self._leaving:
+                self.peers.drop_peer(f"{id:x}")
         self.__otherNodes, self.__readonlyNodes = voters, others
 
     @property
@@ -167,7 +175,7 @@ class SyncObj(durability.SyncObj):
             raise MembershipRefused("leadership is being handed over already", "UNAVAILABLE")
         term = self.__raftCurrentTerm
         self._transferring_to = f"{to:x}"
-        self._transfer_ends_at = self._clock.monotonic() + self._timing.election_max_s
+        self._transfer_ends_at = self._clock.monotonic() + TRANSFER_ELECTIONS_MAX * self._timing.election_max_s
         self._has_told_transferee = False
         log.info("handing leadership over", extra={"to": self._transferring_to, "term": term})
         self._kick()
