@@ -245,6 +245,7 @@ def main() -> None:
     click_exception: type[Exception] = typer.BadParameter.__mro__[2]
     try:
         _add_bench()
+        _add_snapshot()
         code = app(standalone_mode=False)
     except click_exception as error:
         said = error.format_message()  # type: ignore[attr-defined]
@@ -266,6 +267,14 @@ def _add_bench() -> None:
         from lab.bench.cli import app as bench_app
 
         app.add_typer(bench_app, name="bench", help="Measure a cluster.")
+
+
+def _add_snapshot() -> None:
+    """Add `steer snapshot`, as `_add_bench`: its imports are slow too."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("snapshot", "--help"):
+        from deploy.snapshot import app as snapshot_app
+
+        app.add_typer(snapshot_app, name="snapshot")
 
 
 if __name__ == "__main__":

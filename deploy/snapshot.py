@@ -1,8 +1,8 @@
 """`steer snapshot`: the store in one file, and back.
 
 `save` asks a running member for a backup (Maintenance.Snapshot) and keeps the file only once its hash agrees; the store
-goes on meanwhile. `status` says what is in a file. `restore` makes a new cluster of one member of it; see
-`store.backup` for what that means for revisions. `app` is the commands, for `deploy.cli` to hang in.
+goes on meanwhile. `status` says what is in a file. `restore` makes a new cluster of it, with as many members as there
+were; see `store.backup` for what that means for revisions. `app` is the commands, for `deploy.cli` to hang in.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,7 +25,7 @@ from rich.console import Console
 
 from component.serve import Identity, grpc_channel
 from deploy import local
-from deploy.plan import STORE_CLIENT, Cluster, Paths, Plan
+from deploy.plan import Cluster, Paths, store_endpoint
 from deploy.report import CannotDo
 from proto.etcd import rpc_pb2, rpc_pb2_grpc
 from store import backup
@@ -117,15 +117,9 @@ def restore_command(file: File, data_dir: DataDir = None) -> None:
 def access(cluster: Cluster) -> tuple[list[str], Identity]:
     """Return where this machine's members listen, and who may talk to them."""
     paths = Paths(cluster.directory)
-    endpoints: list[str] = []
-    if paths.plan.exists():
-        plan = msgspec.json.decode(paths.plan.read_bytes(), type=Plan)
-        for process in plan.processes:
-            if process.program == "steer-store" and "--listen-client" in process.arguments:
-                endpoints.append(process.arguments[process.arguments.index("--listen-client") + 1])
     store = paths.pki / "store"
     identity = Identity(store / "apiserver.crt", store / "apiserver.key", store / "ca.crt")
-    return endpoints or [f"127.0.0.1:{cluster.port + STORE_CLIENT}"], identity
+    return [store_endpoint(cluster, member) for member in cluster.member_names], identity
 
 
 def save(file: Path, endpoints: list[str], identity: Identity) -> backup.Description:
@@ -183,34 +177,47 @@ def restore(file: Path, directory: Path) -> tuple[backup.Restored, list[Path]]:
     Raises:
         CannotDo: the file is damaged, or the cluster runs; nothing was changed.
     """
+    cluster: Cluster | None = None
+    targets = [directory]
     if Paths(directory).cluster.exists():
         cluster = local.read_cluster(directory)
         if local.is_up(cluster):
             raise CannotDo(f"the cluster in {directory} runs: `steer down` first")
-        root = Paths(directory).data / "store"
-        members = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-        first, others = (members[0], members[1:]) if members else (root / "s1", [])
-    else:
-        first, others = directory, []
-    suffix = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        targets = [directory / "store" / member for member in cluster.member_names]
+    now = datetime.now(UTC)
+    suffix = now.strftime("%Y%m%dT%H%M%S.%f")
+    # Members restored alike, to the same revision of the same new cluster, need no state from each other.
+    cluster_id = random.SystemRandom().getrandbits(63) | 1
     aside: list[Path] = []
     try:
         backup.verify(file)
-        first.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _own(first):
-            made = first / f"restoring-{suffix}"
-            restored = backup.restore(
-                file, made, cluster_id=random.SystemRandom().getrandbits(63) | 1, now_s=time.time()
-            )
-            for member in (first, *others):
-                moved = backup.set_aside(member, suffix)
+        with ExitStack() as held:
+            for target in targets:
+                target.mkdir(mode=0o700, parents=True, exist_ok=True)
+                held.enter_context(_own(target))
+            for target in targets:
+                made = target / f"restoring-{suffix}"
+                restored = backup.restore(file, made, cluster_id=cluster_id, now_s=now.timestamp())
+            for target in targets:
+                moved = backup.set_aside(target, suffix)
                 if moved is not None:
                     aside.append(moved)
-            os.rename(made / "state", first / "state")
-            made.rmdir()
+                made = target / f"restoring-{suffix}"
+                os.rename(made / "state", target / "state")
+                made.rmdir()
+            if cluster is not None:
+                # All of them begin the new cluster together, also those that had joined the old one later.
+                cluster.store_initial = cluster.store_members = cluster.member_names
+                _write_whole(Paths(directory).cluster, msgspec.json.format(msgspec.json.encode(cluster)))
     except (backup.BackupDamaged, backup.RestoreRefused, OSError) as error:
         raise CannotDo(_reason(file, error)) from None
     return restored, aside
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
 
 
 @contextmanager

@@ -4,9 +4,9 @@ The file is what Maintenance.Snapshot streams, so `etcdctl snapshot save` makes 
 chunks of `consensus.snapshot` each with its length, zeros up to a multiple of 512 bytes, and the SHA-256 of all of
 that. The last two are etcd's convention, by which its clients see that nothing is missing; what is inside is ours.
 
-Restoring makes a new cluster of one member. Its revision jumps ahead of any that a client can have seen, whatever was
-written after the backup, and all before it counts as compacted: so a watcher from before starts over instead of
-waiting for a revision that now means something else.
+Restoring makes a new cluster, of one member or of several restored alike. Its revision jumps ahead of any that a client
+can have seen, whatever was written after the backup, and all before it counts as compacted: so a watcher from before
+starts over instead of waiting for a revision that now means something else.
 """
 
 from __future__ import annotations
@@ -153,9 +153,10 @@ def restore(path: Path, directory: Path, *, cluster_id: int, now_s: float) -> Re
     Args:
         path: the backup.
         directory: a data directory that has neither state nor log.
-        cluster_id: the new cluster's id, never used before.
-        now_s: the time, in seconds since the epoch. In microseconds it is the new revision, unless the backup's is
-            larger: so restoring one backup twice gives revisions apart, at any rate of writes in between.
+        cluster_id: the new cluster's id, never used before; the same for all of its members.
+        now_s: the time, in seconds since the epoch; the same for all members. In microseconds it is the new revision,
+            unless the backup's is larger: so restoring one backup twice gives revisions apart, whatever was written
+            in between.
 
     Raises:
         BackupDamaged, OSError: nothing was made.
@@ -238,11 +239,11 @@ def _chunks(path: Path, file: BinaryIO) -> Iterator[bytes]:
 
 
 def set_aside(directory: Path, suffix: str) -> Path | None:
-    """Move a data directory's state and log to `before-restore-<suffix>` in it; return that, or None if there are none.
+    """Move what a member keeps in its data directory to `before-restore-<suffix>` in it; return that, or None.
 
     Call with the directory's lock held.
     """
-    found = [name for name in ("state", "log") if (directory / name).exists()]
+    found = [name for name in ("state", "log", "member.json") if (directory / name).exists()]
     if not found:
         return None
     aside = directory / f"before-restore-{suffix}"

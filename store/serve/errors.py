@@ -18,6 +18,11 @@ from store.serve.turns import NoLeaderElected, NotElected, TurnLost
 
 Code = grpc.StatusCode
 
+
+class NotLeading(Exception):
+    """Only the leader can be asked this, and it is another member."""
+
+
 _TABLE: dict[type[Exception], tuple[grpc.StatusCode, str]] = {
     Compacted: (Code.OUT_OF_RANGE, "mvcc: required revision has been compacted"),
     FutureRevision: (Code.OUT_OF_RANGE, "mvcc: required revision is a future revision"),
@@ -29,6 +34,7 @@ _TABLE: dict[type[Exception], tuple[grpc.StatusCode, str]] = {
     Corrupt: (Code.DATA_LOSS, "corrupt cluster"),
     DefragmentFailed: (Code.RESOURCE_EXHAUSTED, "the state file can't be written anew: no room for a second one?"),
     RequestTooLarge: (Code.INVALID_ARGUMENT, "request is too large"),
+    NotLeading: (Code.FAILED_PRECONDITION, "not leader"),
     NotLeader: (Code.UNAVAILABLE, "no leader"),
     OutcomeUnknown: (Code.UNAVAILABLE, "request timed out, possibly due to previous leader failure"),
     BackendDamaged: (Code.DATA_LOSS, "corrupt state: see this member's log"),

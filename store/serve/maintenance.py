@@ -8,6 +8,7 @@ import time
 from proto.etcd import rpc_pb2
 from store import backup
 from store.replica import Replica
+from store.serve.errors import NotLeading
 from store.serve.server import Context, Services
 
 ETCD_VERSION = "3.4.34"
@@ -93,6 +94,8 @@ class Maintenance:
                 piece = following
 
     async def move_leader(self, request: rpc_pb2.MoveLeaderRequest) -> rpc_pb2.MoveLeaderResponse:
+        if self._replica.leader_id != self._replica.member_id:
+            raise NotLeading
         await self._replica.consensus.transfer_leadership(request.targetID)
         return rpc_pb2.MoveLeaderResponse(header=self._replica.header())
 

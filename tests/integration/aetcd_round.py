@@ -67,7 +67,7 @@ async def watches(client: aetcd.Client) -> None:
     await client.delete(b"w/a")
     heard = []
     async for event in watch:
-        heard.append((str(event.kind).rpartition(".")[2].upper(), event.kv.value, event.prev_kv.value if event.prev_kv else b""))
+        heard.append((event.kind, event.kv.value, event.prev_kv.value if event.prev_kv else b""))
         if len(heard) == 3:
             break
     await watch.cancel()

@@ -89,9 +89,7 @@ async def test_a_killed_leader_costs_no_write_and_at_most_a_moment(cluster):
             await asyncio.sleep(0.7)
     await cluster.leader()
     await check(cluster, writers)
-    assert not any(writer.unknown for writer in writers), (
-        "a retry by id settles it"
-    )
+    assert not any(writer.unknown for writer in writers), "a retry by id settles it"
     assert max(writer.gap_s_max for writer in writers) < 3.0  # 0.3 s to elect on a calm machine
     assert min(len(writer.acknowledged) for writer in writers) > 50
 
