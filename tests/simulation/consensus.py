@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from component.clock import LoopClock
-from store.consensus.consensus import LogIndex, SnapshotInstalled, Term, Unsettled
+from store.consensus.consensus import LogIndex, MemberRemoved, SnapshotInstalled, Term
 from store.consensus.journal import _HEADER, Journal, Staged, _Segment
 from store.consensus.member import Member
 from store.consensus.membership import MemberRecord, Members
@@ -284,7 +284,9 @@ class World:
         def on_fatal(error: BaseException) -> None:
             if isinstance(error, SnapshotInstalled):
                 self.installed += 1
-            elif not isinstance(error, Unsettled):
+            elif isinstance(error, MemberRemoved):
+                self.disks.pop(id, None)
+            else:
                 self.fatal.append(error)
             self.crash(id)
             if isinstance(error, SnapshotInstalled):
@@ -375,14 +377,17 @@ class World:
             for id in list(self.disks):
                 if id not in self.members:
                     await self.start(id)
-            ends = {machine.state.applied for id, machine in self.machines.items() if id in self.members}
             leader = self.leader()
+            members = {record.id for record in leader.members.records} if leader is not None else set()
+            ends = {machine.state.applied for id, machine in self.machines.items() if id in members}
             if len(ends) == 1 and leader is not None and leader.status().last == next(iter(ends))[0]:
                 break
             assert not self.fatal, self.fatal
             assert self.clock.monotonic() < until, [member.status() for member in self.members.values()]
             await asyncio.sleep(0.05)
-        for machine in self.machines.values():
+        for id, machine in self.machines.items():
+            if id not in members:
+                continue
             commands = machine.state.commands
             assert len(set(commands)) == len(commands), "something was applied twice"
             missing = set(self.acknowledged) - set(commands)

@@ -10,8 +10,8 @@ import pytest
 
 from store.consensus import durability
 from store.consensus.consensus import NotLeader, OutcomeUnknown
-from store.consensus.membership import MembershipRefused
-from tests.simulation.consensus import World
+from store.consensus.membership import MembershipChange, MembershipRefused
+from tests.simulation.consensus import Disk, World
 from tests.simulation.loop import run
 
 
@@ -94,6 +94,53 @@ def test_nothing_acknowledged_is_lost_and_nobody_disagrees_whatever_fails(seed):
         until = world.clock.monotonic() + 20
         busy = [clients(world, random.Random(rng.getrandbits(64)), until, number) for number in range(3)]
         await asyncio.gather(*busy, faults(world, rng, until))
+        assert not world.fatal, world.fatal
+        await world.converge()
+        assert world.acknowledged
+
+    run(seed, main)
+
+
+async def churn(world: World, rng: random.Random, until: float) -> None:
+    """Add members, remove members, hand leadership around; the cluster is never smaller than three."""
+    newest = max(world.disks)
+    while world.clock.monotonic() < until:
+        await asyncio.sleep(rng.uniform(0.1, 1.5))
+        leader = world.leader()
+        if leader is None:
+            continue
+        voters = leader.members.voters
+        with contextlib.suppress(MembershipRefused, NotLeader, OutcomeUnknown, TimeoutError):
+            async with asyncio.timeout(4):
+                match rng.randrange(4):
+                    case 0 if len(leader.members.records) < 6:
+                        newest += 1
+                        urls = (f"https://10.0.0.{newest}:2380",)
+                        change = MembershipChange("add", newest, f"s{newest}", urls, wants_vote=rng.random() < 0.8)
+                        world.disks[newest] = Disk()
+                        await world.start(newest)
+                        await leader.change_membership(change)
+                    case 1 if len(voters) > 3:
+                        away = rng.choice(voters)
+                        if away == leader.status().id:
+                            await leader.hand_over()
+                        else:
+                            await leader.change_membership(MembershipChange("remove", away))
+                    case 2 if leader.members.learners:
+                        id = rng.choice(leader.members.learners)
+                        await leader.change_membership(MembershipChange(rng.choice(["remove", "promote"]), id))
+                    case _:
+                        await leader.transfer_leadership(rng.choice(voters))
+
+
+@pytest.mark.parametrize("seed", range(100, 116))
+def test_members_come_and_go_and_nothing_acknowledged_is_lost(seed):
+    async def main(rng: random.Random) -> None:
+        world = await started(rng)
+        until = world.clock.monotonic() + 25
+        busy = [clients(world, random.Random(rng.getrandbits(64)), until, number) for number in range(3)]
+        changes = churn(world, random.Random(rng.getrandbits(64)), until)
+        await asyncio.gather(*busy, changes, faults(world, rng, until))
         assert not world.fatal, world.fatal
         await world.converge()
         assert world.acknowledged
