@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 from proto.etcd import rpc_pb2
 from store import backup
+from store.consensus.consensus import NotLeader
 from store.replica import Replica
 from store.serve.errors import NotLeading
 from store.serve.server import Context, Services
 
+log = logging.getLogger(__name__)
+
 ETCD_VERSION = "3.4.34"
 """The etcd whose API this is; from 3.4.31 on clients may trust progress notices."""
+CATCH_UP_S = 5.0
+"""How long a member that lags may take to catch up before a snapshot of it begins."""
 STALLED_S = 60.0
 """A snapshot's reader that takes nothing for so long is given up: it keeps pages of the state from being reused."""
 
@@ -64,10 +70,14 @@ class Maintenance:
         )
 
     async def snapshot(self, request: rpc_pb2.SnapshotRequest, context: Context) -> None:
-        """Stream a backup (see `store.backup`) of everything acknowledged before the call."""
+        """Stream a backup (see `store.backup`): of everything acknowledged before the call, if there is a leader."""
         replica = self._replica
-        if replica.status.leader:
-            await replica.consensus.read_index()  # a member that lags catches up first, if it can
+        try:
+            async with asyncio.timeout(CATCH_UP_S):
+                await replica.consensus.read_index()
+        except (NotLeader, TimeoutError):
+            # Without a majority a backup of what this member has is what its operator needs most.
+            log.warning("a snapshot is taken without a leader: it may lack the newest writes")
         await replica.backend.settle()
         with replica.backend.read() as reading:
             meta = reading.meta

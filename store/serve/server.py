@@ -99,7 +99,8 @@ class Services:
         Raises:
             OSError: the port is taken.
         """
-        server, credentials = grpc_server(identity)
+        # etcd's clients take, and expect, a range of any size in one message.
+        server, credentials = grpc_server(identity, send_bytes_max=-1)
         for name, handlers in self._handlers.items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
         try:

@@ -413,6 +413,19 @@ def test_make_mirror_carries_a_store_to_etcd_and_back(etcd: Etcd, own_store: Sto
             mirror.kill()
 
 
+# -- size
+
+
+def test_a_range_of_any_size_comes_in_one_answer(own_store: StoreProcess):
+    own_store.start()
+    for number in range(20):
+        own_store.etcdctl("put", f"large/{number}", stdin="x" * 1_000_000)
+    assert len(own_store.etcdctl("get", "large/", "--prefix", "--print-value-only")) > 20_000_000
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        own_store.etcdctl("put", "too-large", stdin="x" * 1_600_000)
+    assert "etcdserver: request is too large" in caught.value.stderr
+
+
 # -- backups
 
 
