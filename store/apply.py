@@ -37,7 +37,8 @@ RESPONSE_BYTES_MAX = 4096
 
 _EXPECTED = (Compacted, FutureRevision, KeyNotFound, LeaseNotFound, LeaseExists, LeaseTooLong, NoSpace, Corrupt)
 """Errors that are answers."""
-_REFUSED_WHEN_CORRUPT = frozenset({"txn", "compact", "lease_grant", "lease_revoke"})
+_REFUSED_WHEN_CORRUPT = frozenset({"compact", "lease_grant", "lease_revoke"})
+"""Transactions as well, unless they were done before."""
 
 
 class AlreadyApplied(Exception):
@@ -257,6 +258,8 @@ class State:
                 return remembered or AlreadyApplied()
             if id.again and self.remembered.may_be_forgotten(id.client, id.sequence):
                 return Forgotten()
+        if self.alarms:
+            self._refuse_under_alarm(command)
         result, changes = self.mvcc.txn(txn_from(command.txn))
         self._follow(changes)
         response = txn_result_to(result).SerializeToString()

@@ -124,7 +124,7 @@ class Replica:
             # Nothing to agree on: a read of local state that is known to be recent will do.
             await self.read_index()
             return self._read(request)
-        await self.upkeep.require_room(request)
+        await self.upkeep.require_room(request, is_repeatable=id is not None and bool(id.client))
         answer = await self._propose(store_pb2.Command(id=id, txn=request))
         assert isinstance(answer, bytes)
         return answer

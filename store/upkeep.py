@@ -74,19 +74,23 @@ class Upkeep:
 
     # -- quota and alarms
 
-    async def require_room(self, txn: rpc_pb2.TxnRequest | None = None) -> None:
+    async def require_room(self, txn: rpc_pb2.TxnRequest | None = None, *, is_repeatable: bool = False) -> None:
         """Refuse what adds data (None: a lease) under an alarm or over the quota; the first to be over raises NOSPACE.
 
-        Applying refuses too, deterministically; this saves the way there, and is what notices.
+        Applying refuses too, deterministically; this saves the way there, and is what notices. A request that may be
+        a repeat (`is_repeatable`) is left to that: it may have been done before the alarm, and only the log knows.
 
         Raises:
             NoSpace, Corrupt: it was not proposed.
         """
-        if self._state.alarms.is_corrupt:
+        alarms = self._state.alarms
+        if alarms.is_corrupt and not is_repeatable:
             raise Corrupt
         if txn is not None and not adds_data(txn):
             return
-        if self._state.alarms.is_out_of_space:
+        if alarms.is_out_of_space:
+            if is_repeatable:
+                return
             raise NoSpace
         if self.quota_bytes > 0 and self._backend.in_use_bytes >= self.quota_bytes:
             log.warning(
@@ -94,7 +98,8 @@ class Upkeep:
                 extra={"in_use_bytes": self._backend.in_use_bytes, "quota_bytes": self.quota_bytes},
             )
             await self.alarm(rpc_pb2.AlarmRequest.ACTIVATE, rpc_pb2.NOSPACE, self._own_id())
-            raise NoSpace
+            if not is_repeatable:
+                raise NoSpace
 
     async def alarm(self, action: int, kind: int, member: int) -> list[tuple[int, int]]:
         """List (GET), raise or lower alarms; return those meant as (type, member)."""

@@ -98,6 +98,20 @@ async def test_over_the_quota_puts_are_refused_until_room_was_made_and_the_alarm
     await world.close()
 
 
+async def test_a_repeat_of_what_was_done_before_the_alarm_is_answered_as_then(tmp_path):
+    world = World(tmp_path, quota_bytes=1)
+    id = store_pb2.RequestId(client=1, sequence=1)
+    first = world.apply(store_pb2.Command(id=id, txn=put(b"k")))
+    await world.backends[0].settle()
+    await world.upkeeps[0].require_room(put(b"k"), is_repeatable=True)
+    assert world.states[0].alarms.is_out_of_space
+    await world.upkeeps[0].require_room(put(b"k"), is_repeatable=True)
+    assert world.apply(store_pb2.Command(id=id, txn=put(b"k"))) == first
+    with pytest.raises(NoSpace):
+        world.apply(store_pb2.Command(id=store_pb2.RequestId(client=1, sequence=2), txn=put(b"k")))
+    await world.close()
+
+
 async def test_alarms_outlive_a_restart(tmp_path):
     world = World(tmp_path)
     await world.upkeeps[0].alarm(rpc_pb2.AlarmRequest.ACTIVATE, rpc_pb2.CORRUPT, 9)
