@@ -211,16 +211,20 @@ async def _slow_disk(scene: Scene) -> None:
 
 
 async def _full_disk(scene: Scene) -> None:
-    await _break_disk(scene, scene.cluster.arena.fill)
+    member = scene.rng.choice(scene.members)
+    await _break_disk(scene, member, scene.cluster.arena.fill)
+    await scene.start(member)
 
 
 async def _failing_disk(scene: Scene) -> None:
-    await _break_disk(scene, scene.cluster.arena.fail)
-
-
-async def _break_disk(scene: Scene, break_it: Callable[[int], None]) -> None:
-    """Break a disk, see the member stop by itself and say why, mend the disk, and start the member again."""
     member = scene.rng.choice(scene.members)
+    await scene.cluster.sample(member)  # its id is asked for while it lives
+    await _break_disk(scene, member, scene.cluster.arena.fail)
+    await _replace(scene, member)
+
+
+async def _break_disk(scene: Scene, member: Member, break_it: Callable[[int], None]) -> None:
+    """Break a member's disk, see the member stop by itself and say why, and mend the disk."""
     await asyncio.to_thread(break_it, member.slot)
     try:
         code = await scene.cluster.wait_exit(member, STOPS_WITHIN_S)
@@ -233,7 +237,6 @@ async def _break_disk(scene: Scene, break_it: Callable[[int], None]) -> None:
         if member.is_running:
             scene.kill(member)  # it did not stop by itself: the effect is missing, and the run says so
         await asyncio.to_thread(scene.cluster.arena.mend_disk, member.slot)
-    await scene.start(member)
 
 
 # -- logs

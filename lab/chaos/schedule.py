@@ -100,9 +100,9 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "failing-disk",
-        "the device under a member's filesystem takes no more writes: fsync fails",
-        (Effect.MEMBERS_STOPPED,),
-        _needs("disk"),
+        "the device under a member's filesystem takes no more writes, fsync fails: the member stops, and is replaced",
+        (Effect.MEMBERS_STOPPED, Effect.MEMBERS_REPLACED),
+        _needs("cluster", "disk"),
         (1.0, 2.0),
     ),
     Fault("torn-tail", "a member killed, its log ending in half a record", (Effect.MEMBERS_DIED, Effect.TAILS_DROPPED)),
