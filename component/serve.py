@@ -68,14 +68,21 @@ def client_context(identity: Identity) -> ssl.SSLContext:
     return context
 
 
-def grpc_server(identity: Identity) -> tuple[grpc.aio.Server, grpc.ServerCredentials]:
-    """Return a gRPC server and credentials that demand a client certificate signed by `identity.ca`."""
+def grpc_server(
+    identity: Identity, *, send_bytes_max: int = MESSAGE_BYTES_MAX
+) -> tuple[grpc.aio.Server, grpc.ServerCredentials]:
+    """Return a gRPC server and credentials that demand a client certificate signed by `identity.ca`.
+
+    `send_bytes_max` is the largest message sent; -1 is no limit, for protocols that have answers of any size.
+    """
     credentials = grpc.ssl_server_credentials(
         [(identity.key.read_bytes(), identity.cert.read_bytes())],
         identity.ca.read_bytes(),
         require_client_auth=True,
     )
-    return grpc.aio.server(options=_SERVER_OPTIONS), credentials
+    options = [option for option in _SERVER_OPTIONS if option[0] != "grpc.max_send_message_length"]
+    options.append(("grpc.max_send_message_length", send_bytes_max))
+    return grpc.aio.server(options=options), credentials
 
 
 def grpc_channel(endpoints: Sequence[str], identity: Identity, *, server_name: str | None = None) -> grpc.aio.Channel:

@@ -71,6 +71,9 @@ def up(
         Literal["containerd", "hollow"] | None,
         typer.Option(help="containerd, or hollow: containers exist only in memory, no root needed."),
     ] = None,
+    store_replicas: Annotated[
+        int | None, typer.Option(help="Members of the store: 1, 3 or 5; another number grows or shrinks a cluster.")
+    ] = None,
     port: Annotated[int | None, typer.Option(min=1024, max=65000, help="First of the ports taken (6443).")] = None,
     failover: Annotated[
         Literal["default", "fast"] | None,
@@ -82,7 +85,15 @@ def up(
     wanted = Cluster(data_dir=str(_directory(data_dir)))
     if Paths(wanted.directory).cluster.exists():
         wanted = local.read_cluster(wanted.directory)
-    for name, value in (("nodes", nodes), ("runtime", runtime), ("port", port), ("failover", failover)):
+    if store_replicas not in (None, 1, 3, 5):
+        raise typer.BadParameter(f"{store_replicas} is not 1, 3 or 5", param_hint="'--store-replicas'")
+    for name, value in (
+        ("nodes", nodes),
+        ("store_replicas", store_replicas),
+        ("runtime", runtime),
+        ("port", port),
+        ("failover", failover),
+    ):
         if value is not None:
             setattr(wanted, name, value)
     started = time.monotonic()
@@ -234,6 +245,7 @@ def main() -> None:
     click_exception: type[Exception] = typer.BadParameter.__mro__[2]
     try:
         _add_bench()
+        _add_snapshot()
         code = app(standalone_mode=False)
     except click_exception as error:
         said = error.format_message()  # type: ignore[attr-defined]
@@ -255,6 +267,14 @@ def _add_bench() -> None:
         from lab.bench.cli import app as bench_app
 
         app.add_typer(bench_app, name="bench", help="Measure a cluster.")
+
+
+def _add_snapshot() -> None:
+    """Add `steer snapshot`, as `_add_bench`: its imports are slow too."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("snapshot", "--help"):
+        from deploy.snapshot import app as snapshot_app
+
+        app.add_typer(snapshot_app, name="snapshot")
 
 
 if __name__ == "__main__":

@@ -206,8 +206,10 @@ def admin_identity(cluster: Cluster) -> Identity:
 def _settle(wanted: Cluster, paths: Paths) -> Cluster:
     """Return `wanted`, seen against the cluster that the data dir already holds."""
     if not paths.cluster.exists():
+        wanted.store_initial = wanted.store_members = wanted.member_names
         return wanted
     existing = read_cluster(wanted.directory)
+    wanted.store_initial, wanted.store_members = existing.store_initial, existing.store_members
     for name in ("port", "runtime"):
         if getattr(existing, name) != getattr(wanted, name):
             raise CannotDo(
@@ -247,7 +249,7 @@ def _load_own_images(cluster: Cluster, report: Report) -> None:
 def _issue_certificates(cluster: Cluster, paths: Paths, addresses: Addresses, report: Report) -> bool:
     pki = Pki(paths.pki)
     reachable = [addresses.gateway, addresses.advertise, first_service_address(SERVICE_CIDR), socket.gethostname()]
-    issued = bool(pki.ensure_control_plane(reachable, ["s1"]))
+    issued = bool(pki.ensure_control_plane(reachable, cluster.member_names))
     for name in cluster.node_names:
         issued = pki.ensure_node(name, [addresses.nodes[name]]) or issued
     if issued:

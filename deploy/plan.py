@@ -34,6 +34,12 @@ class Cluster(msgspec.Struct, kw_only=True, rename="camel"):
     runtime: str = "containerd"
     """containerd, or hollow for nodes whose containers exist only in memory."""
     nodes: int = 1
+    store_replicas: int = 1
+    """How many members the store should have: 1, 3 or 5."""
+    store_members: list[str] = []
+    """The members it has, by name; empty before the first start."""
+    store_initial: list[str] = []
+    """The members it began with; all others were taken into a running store."""
     failover: str = "default"
     """default: upstream's 50 s and 300 s; fast: 10 s and 10 s."""
     user_kubeconfig: str = ""
@@ -50,6 +56,11 @@ class Cluster(msgspec.Struct, kw_only=True, rename="camel"):
     def node_names(self) -> list[str]:
         """node-1, node-2, ... in order."""
         return [f"node-{number}" for number in range(1, self.nodes + 1)]
+
+    @property
+    def member_names(self) -> list[str]:
+        """The store's members: those it has, or those a new store begins with."""
+        return self.store_members or [member_name(number) for number in range(1, self.store_replicas + 1)]
 
     @property
     def is_hollow(self) -> bool:
@@ -145,11 +156,32 @@ def first_service_address(service_cidr: str) -> str:
     return str(ipaddress.ip_network(service_cidr)[1])
 
 
+def member_name(number: int) -> str:
+    """Return the name of store member `number`, which counts from 1."""
+    return f"s{number}"
+
+
+def member_number(name: str) -> int:
+    """Return the number of the store member called `name`."""
+    return int(name.removeprefix("s"))
+
+
+def store_endpoint(cluster: Cluster, member: str) -> str:
+    """Return where a member's clients reach it."""
+    return f"127.0.0.1:{cluster.port + STORE_CLIENT + member_number(member) - 1}"
+
+
+def store_peer_address(cluster: Cluster, member: str) -> str:
+    """Return where the other members reach a member."""
+    return f"127.0.0.1:{cluster.port + STORE_PEER + member_number(member) - 1}"
+
+
 def plan(cluster: Cluster, addresses: Addresses) -> Plan:
     """Return what to run for `cluster`, in start order."""
     paths = Paths(cluster.directory)
     builder = _Builder(cluster, paths, addresses)
-    processes = [builder.store(), builder.apiserver(), builder.controllers(), builder.scheduler()]
+    processes = [builder.store(member) for member in cluster.member_names]
+    processes += [builder.apiserver(), builder.controllers(), builder.scheduler()]
     if cluster.is_hollow:
         if cluster.nodes:
             processes.append(builder.hollow_kubelets())
@@ -180,25 +212,35 @@ class _Builder:
     def _local(self, offset: int) -> str:
         return f"127.0.0.1:{self.cluster.port + offset}"
 
-    def store(self) -> Process:
+    def store(self, member: str) -> Process:
         directory = self.paths.pki / "store"
+        health = self._local(STORE_HEALTH + member_number(member) - 1)
         arguments = [
-            "--name", "s1",
-            "--data-dir", str(self.paths.data / "store" / "s1"),
-            "--listen-client", self._local(STORE_CLIENT),
-            "--listen-peer", self._local(STORE_PEER),
-            "--cert", f"{directory}/s1.crt",
-            "--key", f"{directory}/s1.key",
+            "--name", member,
+            "--data-dir", str(self.paths.data / "store" / member),
+            "--listen-client", store_endpoint(self.cluster, member),
+            "--listen-peer", store_peer_address(self.cluster, member),
+            "--cert", f"{directory}/{member}.crt",
+            "--key", f"{directory}/{member}.key",
             "--ca", f"{directory}/ca.crt",
+            "--peer-cert", f"{directory}/{member}.crt",
+            "--peer-key", f"{directory}/{member}.key",
+            "--peer-ca", f"{directory}/ca.crt",
             "--allowed-clients", "steer-apiserver",
-            "--health", self._local(STORE_HEALTH),
+            "--health", health,
         ]  # fmt: skip
-        return self._process("store-s1", "steer-store", arguments, health=f"http://{self._local(STORE_HEALTH)}/readyz")
+        initial = self.cluster.store_initial or self.cluster.member_names
+        if member in initial:
+            known = [f"{name}={store_peer_address(self.cluster, name)}" for name in initial]
+            arguments += ["--initial-members", ",".join(known)]
+        else:
+            arguments += ["--join"]
+        return self._process(f"store-{member}", "steer-store", arguments, health=f"http://{health}/readyz")
 
     def apiserver(self) -> Process:
         cluster, store = self.paths.pki / "cluster", self.paths.pki / "store"
         arguments = [
-            "--store-endpoints", self._local(STORE_CLIENT),
+            "--store-endpoints", ",".join(store_endpoint(self.cluster, name) for name in self.cluster.member_names),
             "--store-cert", f"{store}/apiserver.crt",
             "--store-key", f"{store}/apiserver.key",
             "--store-ca", f"{store}/ca.crt",

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import hashlib
+import json
 import logging
 import os
 import random
@@ -17,15 +18,21 @@ import sys
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from component import flags, logs
 from component.clock import RealClock
 from component.flags import setting
 
+if TYPE_CHECKING:
+    from store.backend import Backend
+    from store.consensus.peers import Peers
+
 log = logging.getLogger("store")
 
 STOP_GRACE_S = 0.2
+SERVE_WITHOUT_LEADER_S = 10.0
+"""How long a start waits for a leader; then it serves what needs none, such as status and snapshots."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,25 @@ class Settings:
     name: str = setting("this member's name, the same for ever", "store-1")
     listen_client: str = setting("host:port for clients, gRPC over mTLS", "127.0.0.1:2379")
     listen_peer: str = setting("host:port for other members, mTLS; not opened by a cluster of one", "127.0.0.1:2380")
+    advertise_client: str = setting("host:port by which clients reach this member (default: --listen-client)", "")
+    advertise_peer: str = setting("host:port by which other members reach this one (default: --listen-peer)", "")
+    initial_members: tuple[str, ...] = setting(
+        "the members of a new cluster, as name=host:port (peer addresses), the same on each; only heeded at the first "
+        "start (default: this member alone)",
+        (),
+    )
+    cluster_token: str = setting("tells new clusters with the same members apart", "steersman")
+    join: bool = setting("at the first start, wait to be taken into a running cluster (see member add)", False)
+    heartbeat: float = setting("seconds between the leader's heartbeats", 0.1)
+    election_timeout: float = setting("seconds without a leader, at least, before an election; at most twice that", 0.5)
     peer_cert: Path | None = setting("certificate shown to other members (PEM)", None)
     peer_key: Path | None = setting("its key (PEM)", None)
     peer_ca: Path | None = setting("CA that signs members' certificates (PEM)", None)
     allowed_clients: tuple[str, ...] = setting("common names of client certificates admitted", ("steer-apiserver",))
     health: str = setting("host:port for plain HTTP health and metrics; empty for none", "")
     history: float = setting("seconds of history kept before compaction; 0 leaves compaction to clients", 300.0)
+    quota_bytes: int = setting("how large the state may get before writes are refused; 0 for no limit", 8 << 30)
+    hash_check_interval: float = setting("seconds between checks that members hold the same; 0 for none", 600.0)
     progress_interval: float = setting("seconds between progress notices to idle watches that ask for them", 5.0)
     log_level: Literal["debug", "info", "warning", "error"] = setting("least severe message logged", "info")
     log_format: Literal["text", "json"] = setting("form of the log", "text")
@@ -70,14 +90,21 @@ async def run(settings: Settings) -> None:
         SystemExit: 2 for a setting that can't be used, 1 for state that can't be trusted; the reason is on stderr.
     """
     from store.backend import BackendDamaged
+    from store.consensus.consensus import MemberRemoved, SnapshotInstalled
     from store.consensus.journal import JournalDamaged
 
     try:
-        await _run(settings)
+        while True:
+            try:
+                await _run(settings)
+            except SnapshotInstalled as news:
+                log.info("starting again from the state that was taken over", extra={"why": str(news)})
+                continue
+            return
     except (BadSetting, OSError) as error:
         print(f"steer-store: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except (JournalDamaged, BackendDamaged) as error:
+    except (JournalDamaged, BackendDamaged, MemberRemoved) as error:
         print(f"steer-store: {error}", file=sys.stderr)
         raise SystemExit(1) from None
 
@@ -87,17 +114,26 @@ async def _run(settings: Settings) -> None:
     from component.serve import Identity
     from store.apply import State
     from store.backend import Backend
+    from store.consensus.consensus import MemberRemoved, SnapshotInstalled
     from store.consensus.journal import Journal
-    from store.consensus.member import Member
-    from store.consensus.transport import Alone
+    from store.consensus.member import Member, Timing
+    from store.consensus.membership import Members
+    from store.consensus.peers import Peers
+    from store.recovery import take_over
     from store.replica import Replica, decode_entry, encode_entry
     from store.serve import health
     from store.serve.server import client_services
 
-    for path in (settings.cert, settings.key, settings.ca):
+    peer_identity = Identity(
+        settings.peer_cert or settings.cert, settings.peer_key or settings.key, settings.peer_ca or settings.ca
+    )
+    for path in (settings.cert, settings.key, settings.ca, *(getattr(peer_identity, n) for n in ("cert", "key", "ca"))):
         if not path.is_file():
             raise BadSetting(f"{path} is not there: --cert, --key and --ca name PEM files")
-    _, _ = _host_port("--listen-client", settings.listen_client)
+    for flag, address in (("--listen-client", settings.listen_client), ("--listen-peer", settings.listen_peer)):
+        _host_port(flag, address)
+    if not 0 < settings.heartbeat <= settings.election_timeout / 3:
+        raise BadSetting("--heartbeat must be at most a third of --election-timeout")
     clock, rng = RealClock(), random.Random()
     loop = asyncio.get_running_loop()
     fatal: asyncio.Future[None] = loop.create_future()
@@ -108,24 +144,35 @@ async def _run(settings: Settings) -> None:
 
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_own(settings.data_dir))
-        backend = Backend(settings.data_dir / "state", clock, on_fatal)
-        if not backend.meta.cluster_id:
-            backend.begin_cluster(rng.getrandbits(63) | 1)
         journal = Journal(settings.data_dir / "log")
+        (settings.data_dir / "state").mkdir(mode=0o700, exist_ok=True)
+        take_over(settings.data_dir / "state", journal)
+        backend = Backend(settings.data_dir / "state", clock, on_fatal)
+        peers = Peers(settings.listen_peer, peer_identity, rng, name=settings.name, advertise=settings.advertise_peer)
+        stack.push_async_callback(peers.stop)
+        member_id = await _identify(settings, backend, peers, rng)
+        if member_id in Members.decode(backend.members()).removed:
+            raise MemberRemoved(
+                f"this member ({member_id:x}) was removed from its cluster: delete {settings.data_dir}, add the member "
+                "again, and start it with --join"
+            )
         state = State(backend)
         backend.release_pages()
         member = Member(
+            member_id,
             settings.name,
             journal,
             state,
-            Alone(),
+            peers,
             clock,
             rng,
             on_fatal,
             encode_entry=encode_entry,
             decode_entry=decode_entry,
+            timing=Timing(settings.heartbeat, settings.election_timeout, 2 * settings.election_timeout),
         )
-        await member.start()
+        if len(member.members.records) > 1:
+            await peers.listen()
         replica = Replica(
             state,
             backend,
@@ -133,16 +180,20 @@ async def _run(settings: Settings) -> None:
             clock,
             rng,
             name=settings.name,
-            member_id=_member_id(settings.name),
+            member_id=member_id,
             cluster_id=backend.meta.cluster_id,
-            client_urls=(f"https://{settings.listen_client}",),
-            peer_urls=(f"https://{settings.listen_peer}",),
+            client_urls=(f"https://{settings.advertise_client or settings.listen_client}",),
+            peer_urls=(f"https://{settings.advertise_peer or settings.listen_peer}",),
             history_s=settings.history,
+            quota_bytes=settings.quota_bytes,
+            hash_check_s=settings.hash_check_interval,
         )
+        member.on_call = replica.answer_call
 
         async def put_away() -> None:
             await member.stop()
-            if not fatal.done():
+            # After anything else fatal the state on disk stays as it is: it may be ahead of what the log has.
+            if not fatal.done() or isinstance(fatal.exception(), SnapshotInstalled | MemberRemoved):
                 await backend.close()
 
         stack.push_async_callback(put_away)
@@ -153,10 +204,18 @@ async def _run(settings: Settings) -> None:
                 metrics=lambda: health.metrics(replica),
             )
             stack.push_async_callback(http.cleanup)
-        await _unless(fatal, member.wait_leader())
+        await member.start()
+        try:
+            async with asyncio.timeout(SERVE_WITHOUT_LEADER_S):
+                await _unless(fatal, member.wait_leader())
+        except TimeoutError:
+            log.warning(
+                "no leader yet: a majority of the members must be up", extra={"members": len(member.members.voters)}
+            )
         services = client_services(replica, frozenset(settings.allowed_clients), settings.progress_interval)
         server = await services.start(settings.listen_client, Identity(settings.cert, settings.key, settings.ca))
         stack.push_async_callback(server.stop, STOP_GRACE_S)
+        stack.push_async_callback(member.hand_over)
         log.info(
             "serving",
             extra={
@@ -166,7 +225,7 @@ async def _run(settings: Settings) -> None:
                 "applied": replica.status.applied,
             },
         )
-        await _unless(fatal, replica.run_duties())
+        await _unless(fatal, _all(replica.run_duties(), replica.upkeep.run()))
 
 
 async def _unless(fatal: asyncio.Future[None], work: Coroutine[Any, Any, None]) -> None:
@@ -179,6 +238,17 @@ async def _unless(fatal: asyncio.Future[None], work: Coroutine[Any, Any, None]) 
         task.result()
     finally:
         task.cancel()
+
+
+async def _all(*works: Coroutine[Any, Any, None]) -> None:
+    """Do all of it; the first error ends the rest and is raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        for done in asyncio.as_completed(tasks):
+            await done
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 @contextlib.contextmanager
@@ -206,8 +276,84 @@ def _host_port(flag: str, address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _member_id(name: str) -> int:
+async def _identify(settings: Settings, backend: Backend, peers: Peers, rng: random.Random) -> int:
+    """Find out which member of which cluster this is, and keep that; return the member's id.
+
+    A data directory says so itself. Without one, the member founds a cluster with those of --initial-members, or with
+    --join waits until a cluster that it was added to calls.
+    """
+    path = settings.data_dir / "member.json"
+    try:
+        known = json.loads(path.read_text())
+    except FileNotFoundError:
+        known = {}
+    except ValueError:
+        raise BadSetting(f"{path} is not JSON: it says which member this directory is of") from None
+    if known and known.get("name") != settings.name:
+        raise BadSetting(f"--name {settings.name}: {settings.data_dir} belongs to member {known.get('name')}")
+    cluster_id = backend.meta.cluster_id
+    if known and known["cluster"] == f"{cluster_id:x}":
+        member_id = int(known["member"], 16)
+    elif settings.join and not cluster_id:
+        await peers.listen()
+        log.info(
+            "waiting to be called by the cluster that this member was added to", extra={"at": settings.listen_peer}
+        )
+        cluster_id, member_id = await peers.wait_adopted()
+        backend.begin_cluster(cluster_id)
+    else:
+        cluster_id, member_id = _found_cluster(settings, backend, rng)
+    identity = {"name": settings.name, "cluster": f"{cluster_id:x}", "member": f"{member_id:x}"}
+    if known != identity:
+        write_whole(path, json.dumps(identity).encode())
+    peers.identify(cluster_id, member_id)
+    return member_id
+
+
+def _found_cluster(settings: Settings, backend: Backend, rng: random.Random) -> tuple[int, int]:
+    """Make the first membership from the settings; return the ids of the cluster and of this member."""
+    from store.consensus.membership import MemberRecord, Members
+
+    addresses: dict[str, str] = {}
+    for entry in settings.initial_members:
+        name, _, address = entry.partition("=")
+        _host_port("--initial-members", address)
+        if not name or name in addresses:
+            raise BadSetting(f"--initial-members {entry}: expected name=host:port, each name once")
+        addresses[name] = address
+    if not addresses:
+        addresses = {settings.name: settings.advertise_peer or settings.listen_peer}
+    if settings.name not in addresses:
+        raise BadSetting(f"--initial-members does not name this member, {settings.name}")
+    drawn = rng.getrandbits(63) | 1
+    if len(addresses) > 1:
+        # All of them must come to the same id without having met.
+        text = json.dumps([settings.cluster_token, sorted(addresses.items())])
+        drawn = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1 | 1
+    cluster_id = backend.meta.cluster_id or drawn
+    if not backend.members():
+        records = (MemberRecord(member_id_of(name), (f"https://{at}",), name) for name, at in addresses.items())
+        members = Members(tuple(sorted(records, key=lambda record: record.id)))
+        backend.begin_cluster(cluster_id, members.encode())
+    return cluster_id, member_id_of(settings.name)
+
+
+def member_id_of(name: str) -> int:
+    """Return the id of a founding member; those added later are given one."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1 | 1
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that after a crash it has either all of the old content or all of the new."""
+    from store.backend import sync_directory
+
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+    sync_directory(path.parent)
 
 
 if __name__ == "__main__":

@@ -5,18 +5,22 @@ What is applied collects in memory, is read from there, and goes to disk in one 
 index of the last entry applied: so the state on disk is always that of one log index, and start is "open, then replay
 the rest".
 
-Tables: `kv` (main, sub) → record; `lease` id → TTL; `request` order → remembered request; `meta`. Each record carries a
-CRC32C, checked whenever it is read. Record numbers are big-endian, so that LMDB's order is revision order.
+Tables: `kv` (main, sub) → record; `lease` id → TTL; `request` order → remembered request; `alarm` (type, member);
+`meta`. Each record carries a CRC32C, checked whenever it is read. Record numbers are big-endian, so LMDB's order is
+revision order. `Reading` is the state at one moment, for whoever needs all of it: a new member, a backup, a hash.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import struct
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +44,9 @@ _FORMAT = 1
 _KEY = struct.Struct(">QI")  # main, sub
 _RECORD = struct.Struct("<IqqqI")  # crc of all after it, create_revision, version, lease, key length
 _META = struct.Struct("<IIQQQQQ")  # crc, format, applied index, its term, revision, compact_revision, cluster id
-_TABLES = (b"kv", b"lease", b"request", b"meta")
+_TABLES = (b"kv", b"lease", b"request", b"meta", b"alarm")
+"""Their numbers are in snapshots: new ones go last."""
+_ALARM = struct.Struct(">IQ")  # type, member
 _ITEM = struct.Struct("<BII")  # table, key length, value length
 
 
@@ -51,6 +57,21 @@ class BackendDamaged(Exception):
         super().__init__(
             f"state file {path}: {why}. If the other members are healthy: remove this member, delete its data "
             "directory, and add it again. If it is the only one: restore its data directory from a snapshot."
+        )
+
+
+class DefragmentFailed(Exception):
+    """The file could not be written anew, for want of room perhaps; it is as it was."""
+
+
+class BackendFailed(BackendDamaged):
+    """The state can't be written; the member must stop, and loses nothing by it."""
+
+    def __init__(self, path: Path, error: Exception) -> None:
+        Exception.__init__(
+            self,
+            f"state file {path} can't be written: {error}. Nothing acknowledged is lost: the log has it. "
+            "Make room or mend the disk, and start the member again.",
         )
 
 
@@ -73,6 +94,103 @@ class _Dirty:
     dropped: list[tuple[int, int]] = field(default_factory=list)
     leases: dict[int, int | None] = field(default_factory=dict)
     requests: dict[int, bytes | None] = field(default_factory=dict)
+    alarms: dict[tuple[int, int], bool] = field(default_factory=dict)
+    members: bytes | None = None
+
+
+class Reading:
+    """The state on disk at one moment, readable in any thread while the store goes on; close it.
+
+    A `store.consensus.consensus.SnapshotSource`. While one is open, LMDB reuses no page freed since, and the file is
+    not defragmented.
+    """
+
+    def __init__(self, backend: Backend, env: lmdb.Environment, tables: dict[bytes, Any], path: Path) -> None:
+        self._backend = backend
+        self._tables = tables
+        self._path = path
+        self._txn: lmdb.Transaction | None = env.begin()
+        raw = self._txn.get(b"state", db=tables[b"meta"])
+        self.meta = Meta() if raw is None else decode_meta(path, raw)
+        self._dropped = frozenset(backend.dropped())
+
+    @property
+    def index(self) -> LogIndex:
+        """The last log entry contained."""
+        return LogIndex(self.meta.applied)
+
+    @property
+    def term(self) -> Term:
+        """That entry's term."""
+        return Term(self.meta.term)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the state, framed; each step is short."""
+        return frame(self._items(), self.meta.applied, self.meta.term)
+
+    def hash_kv(self, revision: int) -> int:
+        """Return a hash of every record up to `revision` that no compaction has freed; equal on members that agree.
+
+        Every record's checksum is verified on the way. Takes about a second for a million records.
+
+        Raises:
+            BackendDamaged: a record is altered.
+        """
+        assert self._txn is not None
+        running, hashed_bytes, digest = 0, 0, bytearray()
+        dropped, unpack = self._dropped, _KEY.unpack
+        for raw_key, raw in self._txn.cursor(db=self._tables[b"kv"]):
+            where = unpack(raw_key)
+            if where[0] > revision:
+                break
+            if where in dropped:
+                continue
+            if google_crc32c.value(raw[4:]) != int.from_bytes(raw[:4], "little"):
+                raise BackendDamaged(self._path, f"record of revision {where[0]}.{where[1]}: checksum mismatch")
+            digest += raw_key
+            digest += raw[:4]
+            hashed_bytes += len(raw) + 200  # of time: a short record costs more than its bytes
+            if hashed_bytes >= CHUNK_BYTES:
+                running, hashed_bytes = google_crc32c.extend(running, bytes(digest)), 0
+                digest.clear()
+                time.sleep(0)  # other threads have requests to answer
+        return int(google_crc32c.extend(running, bytes(digest)))
+
+    def hash_all(self) -> int:
+        """Return a hash of every table but the description of the state."""
+        running = 0
+        for number, payload in enumerate(self._items()):
+            running = google_crc32c.extend(running, payload)
+            if number % 8 == 0:
+                time.sleep(0)
+        return int(running)
+
+    def _items(self) -> Iterator[bytes]:
+        assert self._txn is not None
+        chunk = bytearray()
+        for number, name in enumerate(_TABLES):
+            for key, value in self._txn.cursor(db=self._tables[name]):
+                chunk += _ITEM.pack(number, len(key), len(value)) + key + value
+                if len(chunk) >= CHUNK_BYTES:
+                    yield bytes(chunk)
+                    chunk.clear()
+        if chunk:
+            yield bytes(chunk)
+
+    def close(self) -> None:
+        """Let go of the state; safe to call twice."""
+        if self._txn is not None:
+            self._txn.abort()
+            self._txn = None
+            self._backend.reading_closed()
+
+    def __enter__(self) -> Reading:
+        """Return self."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
 
 
 class Backend:
@@ -86,10 +204,19 @@ class Backend:
         """
         self._clock = clock
         self._on_fatal = on_fatal
+        self.directory = directory
         self._path = directory / "state.mdb"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._env, self._tables = _open(self._path)
+        for leftover in (beside(self._path, "partial"), beside(self._path, "partial-lock")):
+            leftover.unlink(missing_ok=True)
+        self._env, self._tables = open_environment(self._path)
         self._reader = self._env.begin()
+        self._readings = 0
+        self._changed = asyncio.Event()
+        self.in_use_bytes = self._measure()
+        """What is not free for reuse of the file on disk, as of the last flush."""
+        self.commit_seconds: list[float] = []
+        """How long the flushes since last asked took; whoever shows them clears them."""
         self._dirty = _Dirty()
         self._flushing = _Dirty()
         self._flushed_at = clock.monotonic()
@@ -106,7 +233,7 @@ class Backend:
         """Map the file anew: after the whole of it was read at start, its pages need not stay resident."""
         self._reader.abort()
         self._env.close()
-        self._env, self._tables = _open(self._path)
+        self._env, self._tables = open_environment(self._path)
         self._reader = self._env.begin()
 
     # -- store.mvcc.kv.Records
@@ -132,6 +259,21 @@ class Backend:
             if self._dirty.records.pop(where, None) is None:
                 self._dirty.dropped.append(where)
 
+    def stamps(self) -> Iterator[tuple[bytes, int, int, int, int, int]]:
+        """Yield (key, main, sub, create_revision, version, lease) of every record on disk, in revision order.
+
+        For start: nothing is in memory only, and a value is looked at for its checksum alone.
+        """
+        checksum, unpack_key, unpack, header = google_crc32c.value, _KEY.unpack, _RECORD.unpack_from, _RECORD.size
+        for raw_key, raw in self._reader.cursor(db=self._tables[b"kv"]):
+            main, sub = unpack_key(raw_key)
+            if len(raw) < header:
+                raise BackendDamaged(self._path, f"record of revision {main}.{sub}: cut short")
+            crc, create_revision, version, lease, key_length = unpack(raw)
+            if checksum(raw[4:]) != crc:
+                raise BackendDamaged(self._path, f"record of revision {main}.{sub}: checksum mismatch")
+            yield raw[header : header + key_length], main, sub, create_revision, version, lease
+
     def scan(self, revision: int) -> Iterator[tuple[int, int, KeyValue]]:
         """Yield records in revision order; newer ones are always in memory."""
         cursor = self._reader.cursor(db=self._tables[b"kv"])
@@ -147,7 +289,7 @@ class Backend:
                 if main >= revision:
                     yield main, sub, kv
 
-    # -- leases and requests: read once at start, then only written
+    # -- leases, requests and alarms: read once at start, then only written
 
     def leases(self) -> Iterator[tuple[int, int]]:
         """Yield (id, TTL in seconds) of every lease on disk."""
@@ -167,6 +309,24 @@ class Backend:
         """Keep a remembered request, or with None forget it."""
         self._dirty.requests[order] = encoded
 
+    def alarms(self) -> Iterator[tuple[int, int]]:
+        """Yield (type, member) of every alarm on disk, in order."""
+        for key, _ in self._reader.cursor(db=self._tables[b"alarm"]):
+            kind, member = _ALARM.unpack(key)
+            yield kind, member
+
+    def put_alarm(self, kind: int, member: int, is_raised: bool) -> None:
+        """Keep an alarm, or forget it."""
+        self._dirty.alarms[kind, member] = is_raised
+
+    def members(self) -> bytes:
+        """Return the membership on disk (`store.consensus.membership`), empty where none was put."""
+        return bytes(self._reader.get(b"members", db=self._tables[b"meta"]) or b"")
+
+    def put_members(self, encoded: bytes) -> None:
+        """Keep a membership."""
+        self._dirty.members = encoded
+
     # -- to disk
 
     @property
@@ -178,6 +338,25 @@ class Backend:
     def size_bytes(self) -> int:
         """Size of the file on disk."""
         return self._path.stat().st_size
+
+    def dropped(self) -> Iterator[tuple[int, int]]:
+        """Yield (main, sub) of records that are forgotten, and still on disk."""
+        yield from self._flushing.dropped
+        yield from self._dirty.dropped
+
+    async def settle(self, *, drops: bool = False) -> None:
+        """Return when all that is applied now is on disk, and with `drops`, all that is forgotten is gone from it."""
+        target = self.meta.applied
+        while not self._is_closed:
+            is_clean = not (drops and any(True for _ in self.dropped()))
+            if self._on_disk.applied >= target and is_clean:
+                return
+            self._changed.clear()
+            if not self._is_flushing:
+                self._begin_flush()
+            # Woken by a flush; and again now and then, for what waits on a sync of the log.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), FLUSH_INTERVAL_S)
 
     def schedule_flush(self, durable: LogIndex) -> None:
         """Flush soon if the last flush is a while ago; call whenever the log was synced up to `durable`."""
@@ -208,7 +387,7 @@ class Backend:
                 self._on_fatal(error)
                 return
             self._finish(meta)
-            if self._dirty.dropped and self._timer is None:
+            if self._dirty.dropped and self._timer is None and not self._is_closed:
                 self._timer = loop.call_later(FLUSH_INTERVAL_S, self._flush_from_timer)
 
         loop.run_in_executor(self._disk, self._write, dirty, meta).add_done_callback(flushed)
@@ -225,13 +404,34 @@ class Backend:
         self._flushing = _Dirty()
         self._reader.abort()
         self._reader = self._env.begin()
+        self.in_use_bytes = self._measure()
         self._is_flushing = False
+        self._changed.set()
+
+    def _measure(self) -> int:
+        """Return the bytes of the pages that the tables are made of."""
+        page_bytes = 0
+        for table in self._tables.values():
+            stat = self._reader.stat(table)
+            page_bytes += stat["psize"] * (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
+        return page_bytes
 
     def _write(self, dirty: _Dirty, meta: Meta) -> None:
+        began = time.perf_counter()
+        try:
+            self._commit(dirty, meta)
+        except (lmdb.Error, OSError) as error:
+            raise BackendFailed(self._path, error) from error
+        self.commit_seconds.append(time.perf_counter() - began)
+        del self.commit_seconds[:-1024]
+
+    def _commit(self, dirty: _Dirty, meta: Meta) -> None:
         kv, lease, request = (self._tables[name] for name in (b"kv", b"lease", b"request"))
         with self._env.begin(write=True) as txn:
             records = [(_KEY.pack(*where), encode_record(record)) for where, record in dirty.records.items()]
-            txn.cursor(db=kv).putmulti(records, append=False)
+            # Appended, since revisions only grow: pages are filled to the brim instead of split in halves.
+            added = txn.cursor(db=kv).putmulti(records, append=True)[1]
+            assert added == len(records), "a record older than one on disk"
             for where in dirty.dropped:
                 txn.delete(_KEY.pack(*where), db=kv)
             for lease_id, ttl_s in dirty.leases.items():
@@ -240,13 +440,22 @@ class Backend:
             for order, encoded in dirty.requests.items():
                 key = struct.pack(">Q", order)
                 txn.delete(key, db=request) if encoded is None else txn.put(key, encoded, db=request)
-            txn.put(b"state", _encode_meta(meta), db=self._tables[b"meta"])
+            for alarm, is_raised in dirty.alarms.items():
+                key = _ALARM.pack(*alarm)
+                txn.put(key, b"", db=self._tables[b"alarm"]) if is_raised else txn.delete(
+                    key, db=self._tables[b"alarm"]
+                )
+            if dirty.members is not None:
+                txn.put(b"members", dirty.members, db=self._tables[b"meta"])
+            txn.put(b"state", encode_meta(meta), db=self._tables[b"meta"])
 
-    def begin_cluster(self, cluster_id: int) -> None:
-        """Give a state that is nobody's yet its cluster, on disk before this returns."""
-        assert self.meta == Meta(), "the state belongs to a cluster already"
-        self.meta = self._on_disk = Meta(cluster_id=cluster_id)
-        self._write(_Dirty(), self.meta)
+    def begin_cluster(self, cluster_id: int, members: bytes | None = None) -> None:
+        """Give a state without a membership its cluster and first members, on disk before this returns."""
+        assert self.meta.cluster_id in (0, cluster_id), "the state belongs to a cluster already"
+        self.meta = self._on_disk = replace(self.meta, cluster_id=cluster_id)
+        self._write(_Dirty(members=members), self.meta)
+        self._reader.abort()
+        self._reader = self._env.begin()
 
     async def close(self) -> None:
         """Flush what is applied, then let go of the file."""
@@ -257,6 +466,8 @@ class Backend:
             self._timer.cancel()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._disk, int)  # whatever is being written has been now
+        await asyncio.sleep(0)
+        self._changed.set()
         dirty, meta = self._take()
         await loop.run_in_executor(self._disk, self._write, dirty, meta)
         self._on_disk = meta
@@ -264,24 +475,63 @@ class Backend:
         self._reader.abort()
         self._env.close()
 
-    # -- snapshots
+    # -- the whole of it
+
+    def read(self) -> Reading:
+        """Return the state on disk as it is now; close it soon, in whatever thread."""
+        self._readings += 1
+        return Reading(self, self._env, self._tables, self._path)
+
+    def reading_closed(self) -> None:
+        """Called by a `Reading` when it is done."""
+        self._readings -= 1
 
     def snapshot(self) -> Iterator[bytes]:
         """Yield the state on disk, framed; the store goes on meanwhile (an LMDB read transaction)."""
-        with self._env.begin() as txn:
-            meta = _decode_meta(self._path, txn.get(b"state", db=self._tables[b"meta"]) or b"")
-            yield from frame(self._items(txn), meta.applied, meta.term)
+        with self.read() as reading:
+            yield from reading.chunks()
 
-    def _items(self, txn: lmdb.Transaction) -> Iterator[bytes]:
-        chunk = bytearray()
-        for number, name in enumerate(_TABLES):
-            for key, value in txn.cursor(db=self._tables[name]):
-                chunk += _ITEM.pack(number, len(key), len(value)) + key + value
-                if len(chunk) >= CHUNK_BYTES:
-                    yield bytes(chunk)
-                    chunk.clear()
-        if chunk:
-            yield bytes(chunk)
+    async def defragment(self) -> None:
+        """Write the file anew without its free pages; requests go on meanwhile, and wait for it in memory.
+
+        Waits for readings that are open, and keeps the old file until the new one is whole and synced.
+        """
+        while self._is_flushing or self._readings:
+            if self._is_closed:
+                return
+            await self._clock.sleep(FLUSH_INTERVAL_S / 10)
+        self._is_flushing = True  # which keeps flushes, and so all writing, away
+        partial = beside(self._path, "partial")
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._disk, self._copy, partial)
+            while self._readings and not self._is_closed:
+                await self._clock.sleep(FLUSH_INTERVAL_S / 10)
+            if self._is_closed:
+                partial.unlink()
+                return
+            self._reader.abort()
+            self._env.close()
+            partial.rename(self._path)
+            sync_directory(self._path.parent)
+            self._env, self._tables = open_environment(self._path)
+            self._reader = self._env.begin()
+            self.in_use_bytes = self._measure()
+        finally:
+            self._is_flushing = False
+            self._changed.set()
+
+    def _copy(self, partial: Path) -> None:
+        partial.unlink(missing_ok=True)
+        try:
+            self._env.copy(str(partial), compact=True)
+            descriptor = os.open(partial, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except (lmdb.Error, OSError) as error:
+            partial.unlink(missing_ok=True)
+            raise DefragmentFailed(f"the state file can't be written anew: {error}") from error
 
     # -- encoding
 
@@ -293,11 +543,17 @@ class Backend:
 
     def _read_meta(self) -> Meta:
         raw = self._reader.get(b"state", db=self._tables[b"meta"])
-        return Meta() if raw is None else _decode_meta(self._path, raw)
+        return Meta() if raw is None else decode_meta(self._path, raw)
 
 
-def install(directory: Path, chunks: Iterable[bytes]) -> tuple[LogIndex, Term]:
+def install(
+    directory: Path,
+    chunks: Iterable[bytes],
+    keep: Callable[[bytes, bytes, bytes], bytes | None] | None = None,
+) -> tuple[LogIndex, Term]:
     """Make the state file in `directory` from a snapshot; return the index and term it is of.
+
+    `keep`, given each table, key and value, returns the value to write or None to leave it out.
 
     Raises:
         SnapshotDamaged: nothing was made.
@@ -307,23 +563,16 @@ def install(directory: Path, chunks: Iterable[bytes]) -> tuple[LogIndex, Term]:
     if path.exists():
         raise FileExistsError(f"{path} exists: a snapshot is installed into an empty directory")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = directory / "state.mdb.partial"
+    partial = beside(path, "partial")
     partial.unlink(missing_ok=True)
-    env, tables = _open(partial)
+    env, tables = open_environment(partial)
     unframer = Unframer()
     try:
         with env.begin(write=True) as txn:
-            for chunk in chunks:
-                payload, offset = unframer.take(chunk), 0
-                while offset < len(payload):
-                    number, key_length, value_length = _ITEM.unpack_from(payload, offset)
-                    offset += _ITEM.size
-                    key = payload[offset : offset + key_length]
-                    offset += key_length
-                    txn.put(key, payload[offset : offset + value_length], db=tables[_TABLES[number]])
-                    offset += value_length
-            if unframer.end is None:
-                raise SnapshotDamaged("the snapshot is cut short")
+            for table, key, value in items(chunks, unframer):
+                kept = value if keep is None else keep(table, key, value)
+                if kept is not None:
+                    txn.put(key, kept, db=tables[table])
     except BaseException:
         env.close()
         partial.unlink(missing_ok=True)
@@ -331,7 +580,40 @@ def install(directory: Path, chunks: Iterable[bytes]) -> tuple[LogIndex, Term]:
     env.sync(True)
     env.close()
     partial.rename(path)
+    beside(path, "partial-lock").unlink(missing_ok=True)
+    sync_directory(directory)
+    assert unframer.end is not None
     return LogIndex(unframer.end[0]), Term(unframer.end[1])
+
+
+def items(chunks: Iterable[bytes], unframer: Unframer) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Yield (table, key, value) of everything in a snapshot; `unframer.end` is set after the last.
+
+    Raises:
+        SnapshotDamaged: what was yielded so far may not be used either.
+    """
+    for chunk in chunks:
+        yield from items_of(unframer.take(chunk))
+    if unframer.end is None:
+        raise SnapshotDamaged("the snapshot is cut short")
+
+
+def items_of(payload: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Yield (table, key, value) of everything in one chunk's payload.
+
+    Raises:
+        SnapshotDamaged: there is a table in it that this program does not know.
+    """
+    offset = 0
+    while offset < len(payload):
+        number, key_length, value_length = _ITEM.unpack_from(payload, offset)
+        if number >= len(_TABLES):
+            raise SnapshotDamaged(f"it has a table, number {number}, that this program does not know")
+        offset += _ITEM.size
+        key = payload[offset : offset + key_length]
+        offset += key_length
+        yield _TABLES[number], key, payload[offset : offset + value_length]
+        offset += value_length
 
 
 def encode_record(kv: KeyValue) -> bytes:
@@ -351,13 +633,15 @@ def decode_record(main: int, raw: bytes) -> KeyValue:
     return KeyValue(raw[_RECORD.size : middle], raw[middle:], create_revision, main, version, lease)
 
 
-def _encode_meta(meta: Meta) -> bytes:
+def encode_meta(meta: Meta) -> bytes:
+    """Return the description's bytes on disk."""
     fields = (_FORMAT, meta.applied, meta.term, meta.revision, meta.compact_revision, meta.cluster_id)
     covered = _META.pack(0, *fields)[4:]
     return struct.pack("<I", google_crc32c.value(covered)) + covered
 
 
-def _decode_meta(path: Path, raw: bytes) -> Meta:
+def decode_meta(path: Path, raw: bytes) -> Meta:
+    """Return the description in `raw`; raises BackendDamaged, naming `path`, where it is altered."""
     if len(raw) != _META.size or google_crc32c.value(raw[4:]) != struct.unpack_from("<I", raw)[0]:
         raise BackendDamaged(path, "its description is altered")
     _, version, *fields = _META.unpack(raw)
@@ -366,9 +650,28 @@ def _decode_meta(path: Path, raw: bytes) -> Meta:
     return Meta(*fields)
 
 
-def _open(path: Path) -> tuple[lmdb.Environment, dict[bytes, Any]]:
+def open_environment(path: Path, *, sync: bool = True) -> tuple[lmdb.Environment, dict[bytes, Any]]:
+    """Open a state file, creating it if need be; return it and its tables.
+
+    Raises:
+        BackendDamaged: it can't be opened.
+    """
     try:
-        env = lmdb.open(str(path), subdir=False, map_size=MAP_BYTES, max_dbs=len(_TABLES), max_readers=16)
+        env = lmdb.open(str(path), subdir=False, map_size=MAP_BYTES, max_dbs=len(_TABLES), max_readers=16, sync=sync)
         return env, {name: env.open_db(name) for name in _TABLES}
     except lmdb.Error as error:
         raise BackendDamaged(path, str(error)) from None
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Return the path of a companion of `path`."""
+    return path.with_name(f"{path.name}.{suffix}")
+
+
+def sync_directory(directory: Path) -> None:
+    """Make what was created, renamed or deleted in `directory` durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -4,8 +4,12 @@
 etcd's plain KV where it doesn't, so a real etcd cluster can stand in the store's place. Watches are etcd's either way.
 `store.local.LocalStore` is the same face over MVCC in memory.
 
+Of several members it talks to one, and moves to another within a second when that one is gone, silent or has no leader.
+What was unanswered then is asked again there: reads, which do no harm, and writes through `Pipeline`, whose ids make
+them happen once however often they are asked for. Nothing else is ever retried behind the caller's back.
+
 What callers must know of failures: `Unavailable` means that the outcome is *not known* (or that there is no quorum).
-A write may have happened; read before trying again. Nothing here retries behind the caller's back.
+A write may have happened; read before trying again.
 """
 
 from __future__ import annotations
@@ -14,17 +18,18 @@ import asyncio
 import contextlib
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 import grpc
 import grpc.aio
 import msgspec
 
-from component.serve import Identity, grpc_channel
+from component.serve import Identity
 from proto.etcd import kv_pb2, rpc_pb2
 from proto.steersman.v1 import store_pb2
 from store import wire
+from store.endpoints import Endpoint, Endpoints
 from store.mvcc.kv import (
     Compare,
     CompareResult,
@@ -54,6 +59,7 @@ __all__ = [
     "FutureRevision",
     "KeyValue",
     "Op",
+    "OutcomeLost",
     "Put",
     "PutResult",
     "Range",
@@ -85,6 +91,10 @@ class Conflict(Exception):
 
 class Unavailable(Exception):
     """No answer: the store can't be reached, has no quorum, or went away. A write may or may not have happened."""
+
+
+class OutcomeLost(Unavailable):
+    """The store can't tell any more whether the write happened; asking again would not help."""
 
 
 class Refused(Exception):
@@ -255,6 +265,11 @@ BATCH_BYTES = 1 << 20
 """About how large one message of requests may get."""
 IN_FLIGHT_MAX = 4096
 """Requests unanswered; more wait their turn."""
+PING_AFTER_S = 0.4
+"""A member that owes answers and sends nothing for so long is asked whether it is there (if there are others)."""
+SILENCE_MAX_S = 0.8
+"""One that sends nothing for so long is left for another."""
+RETRY_WAIT_S = 0.05
 
 
 class StoreClient:
@@ -276,17 +291,13 @@ class StoreClient:
             server_name: the name their certificates carry, where it differs from the host dialled.
             timeout_s: how long a request may take before it is Unavailable.
         """
-        self._channel = grpc_channel(endpoints, identity, server_name=server_name)
+        self._endpoints = Endpoints(endpoints, identity, server_name)
         self._timeout_s = timeout_s
         self._pipe: _Pipe | None = None
         self._client = secrets.randbits(63) | 1
         self._ids = itertools.count(1)
         self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._has_pipeline = True
-        self._kv = {
-            name: self._channel.unary_unary(f"/etcdserverpb.KV/{name}", _serialize, response.FromString)
-            for name, response in _KV_RESPONSES.items()
-        }
 
     async def range(
         self,
@@ -340,7 +351,7 @@ class StoreClient:
             progress_notify=progress,
             fragment=True,
         )
-        return ClientWatch(self._channel, create)
+        return ClientWatch(self._endpoints, create)
 
     async def compact(self, revision: int) -> None:
         """Forget history before `revision`."""
@@ -350,10 +361,9 @@ class StoreClient:
 
     async def status(self) -> StoreStatus:
         """Ask a member how it is doing."""
-        ask = self._channel.unary_unary(
-            "/etcdserverpb.Maintenance/Status", _serialize, rpc_pb2.StatusResponse.FromString
+        status = await self._call(
+            "/etcdserverpb.Maintenance/Status", rpc_pb2.StatusRequest(), rpc_pb2.StatusResponse, is_read=True
         )
-        status = await self._call(ask, rpc_pb2.StatusRequest())
         return StoreStatus(
             status.version,
             Revision(status.header.revision),
@@ -368,7 +378,7 @@ class StoreClient:
         """Close the connection; what is unanswered ends in Unavailable."""
         if self._pipe is not None:
             await self._pipe.close()
-        await self._channel.close()
+        await self._endpoints.close()
 
     # -- one way or the other
 
@@ -385,31 +395,61 @@ class StoreClient:
         if not self._has_pipeline:
             return None
         request.id = next(self._ids)
+        problem: Exception | None = None
         try:
             async with asyncio.timeout(self._timeout_s), self._slots:
-                if self._pipe is None or self._pipe.is_broken:
-                    self._pipe = _Pipe(self._channel, self._client)
-                replies = await self._pipe.ask(request)
+                while True:
+                    pipe = self._open_pipe()
+                    try:
+                        return _checked(await pipe.ask(request))
+                    except OutcomeLost:
+                        raise
+                    except (Unavailable, _NotDone) as error:
+                        problem = error
+                        # Ranges and compactions may be repeated; transactions carry an id that makes it safe.
+                        request.again = request.again or not isinstance(error, _NotDone)
+                        self._endpoints.leave(pipe.endpoint)
+                    await asyncio.sleep(RETRY_WAIT_S)
         except TimeoutError:
-            message = f"the store did not answer in {self._timeout_s:g} s: whether it happened is not known"
+            why = f" ({problem})" if problem else ""
+            message = f"the store did not answer in {self._timeout_s:g} s: whether it happened is not known{why}"
             raise Unavailable(message) from None
         except _NoPipeline:
+            if problem is not None and request.HasField("txn"):
+                # Asked of one member that has it, and then of one that has not: there is no telling.
+                raise Unavailable(f"{problem}: whether it happened is not known") from None
             self._has_pipeline = False
             return None
-        last = replies[-1]
-        if last.HasField("failure"):
-            failure = last.failure
-            raise _error_of(_CODES[failure.code], failure.message, failure.compact_revision)
-        return replies
+
+    def _open_pipe(self) -> _Pipe:
+        endpoint = self._endpoints.current
+        if self._pipe is None or self._pipe.is_broken or self._pipe.endpoint is not endpoint:
+            if self._pipe is not None:
+                self._pipe.abandon()
+            self._pipe = _Pipe(endpoint, self._client, self._endpoints.are_several)
+        return self._pipe
 
     async def _plain(self, method: str, request: Any) -> Any:
-        return await self._call(self._kv[method], request)
+        return await self._call(f"/etcdserverpb.KV/{method}", request, _KV_RESPONSES[method], is_read=method == "Range")
 
-    async def _call(self, method: Callable[..., Any], request: Any) -> Any:
-        try:
-            return await method(request, timeout=self._timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise _error_of(error.code(), error.details() or "") from None
+    async def _call(self, path: str, request: Any, response: Any, *, is_read: bool) -> Any:
+        """Ask one member; a read, of the next one where that one is gone."""
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        while True:
+            endpoint = self._endpoints.current
+            left_s = deadline - asyncio.get_running_loop().time()
+            patience_s = min(left_s, self._timeout_s / 3) if is_read and self._endpoints.are_several else left_s
+            try:
+                ask = endpoint.channel.unary_unary(path, _serialize, response.FromString)
+                return await ask(request, timeout=max(0.05, patience_s))
+            except grpc.aio.AioRpcError as error:
+                problem = _error_of(error.code(), error.details() or "")
+                if isinstance(problem, Unavailable):
+                    self._endpoints.leave(endpoint)
+                    if is_read and self._endpoints.are_several and asyncio.get_running_loop().time() < deadline:
+                        await asyncio.sleep(RETRY_WAIT_S)
+                        continue
+                raise problem from None
 
     async def _range_in_pages(self, request: rpc_pb2.RangeRequest) -> RangeResult:
         """Read a range from plain KV, in pages of one revision where no limit was asked for."""
@@ -435,18 +475,49 @@ class _NoPipeline(Exception):
     """The server does not have Pipeline."""
 
 
+class _NotDone(Exception):
+    """The member could not take the request, and did nothing: it has no leader."""
+
+
+def _checked(replies: list[store_pb2.Reply]) -> list[store_pb2.Reply]:
+    """Return the replies to a request, or raise what they say went wrong."""
+    last = replies[-1]
+    if not last.HasField("failure"):
+        return replies
+    failure = last.failure
+    code = _CODES[failure.code]
+    if code == grpc.StatusCode.UNAVAILABLE and failure.message.endswith("no leader"):
+        raise _NotDone(failure.message)
+    if code == grpc.StatusCode.ABORTED:
+        raise OutcomeLost(failure.message)
+    raise _error_of(code, failure.message, failure.compact_revision)
+
+
 class _Pipe:
     """One Pipeline stream: what is asked in one turn of the loop goes in one message."""
 
-    def __init__(self, channel: grpc.aio.Channel, client: int) -> None:
-        open_stream = channel.stream_stream("/steersman.v1.Pipeline/Exchange", _serialize, store_pb2.Replies.FromString)
+    def __init__(self, endpoint: Endpoint, client: int, is_watched: bool) -> None:
+        """Open the stream.
+
+        Args:
+            endpoint: the member to ask.
+            client: this client's number.
+            is_watched: whether to give up on the member when it falls silent.
+        """
+        self.endpoint = endpoint
+        open_stream = endpoint.channel.stream_stream(
+            "/steersman.v1.Pipeline/Exchange", _serialize, store_pb2.Replies.FromString
+        )
         self._call: Any = open_stream()
+        self._heard_at = asyncio.get_running_loop().time()
         self._client = client
         self._queue: list[store_pb2.Request] = []
         self._waiting: dict[int, tuple[asyncio.Future[list[store_pb2.Reply]], list[store_pb2.Reply]]] = {}
         self._has_more = asyncio.Event()
         self._broken: Exception | None = None
         self._tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._read())]
+        if is_watched:
+            self._tasks.append(asyncio.create_task(self._watch_over()))
 
     @property
     def is_broken(self) -> bool:
@@ -455,7 +526,12 @@ class _Pipe:
 
     async def ask(self, request: store_pb2.Request) -> list[store_pb2.Reply]:
         """Send a request; return its replies, in order."""
-        future: asyncio.Future[list[store_pb2.Reply]] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if self._broken is not None:
+            raise self._broken
+        if not self._waiting:
+            self._heard_at = loop.time()  # silence counts from when there is something to say
+        future: asyncio.Future[list[store_pb2.Reply]] = loop.create_future()
         self._waiting[request.id] = (future, [])
         self._queue.append(request)
         self._has_more.set()
@@ -463,6 +539,28 @@ class _Pipe:
             return await future
         finally:
             self._waiting.pop(request.id, None)
+
+    def abandon(self) -> None:
+        """End the stream without waiting; what is unanswered ends in Unavailable."""
+        self._break(Unavailable("the store's member was left for another: whether it happened is not known"))
+        for task in self._tasks:
+            task.cancel()
+
+    async def _watch_over(self) -> None:
+        """Give up on a member that owes answers and says nothing, not even to what it need not think about."""
+        loop = asyncio.get_running_loop()
+        has_asked = False
+        while self._broken is None:
+            await asyncio.sleep(PING_AFTER_S / 4)
+            silent_s = loop.time() - self._heard_at
+            if not self._waiting or silent_s < PING_AFTER_S:
+                has_asked = False
+            elif silent_s >= SILENCE_MAX_S:
+                self._break(Unavailable(f"{self.endpoint.address} is silent: whether it happened is not known"))
+            elif not has_asked:
+                has_asked = True
+                self._queue.append(store_pb2.Request())
+                self._has_more.set()
 
     async def close(self) -> None:
         """End the stream."""
@@ -496,6 +594,7 @@ class _Pipe:
         error: Exception = Unavailable("the store closed the stream: whether it happened is not known")
         try:
             async for batch in self._call:
+                self._heard_at = asyncio.get_running_loop().time()
                 for reply in batch.replies:
                     waiting = self._waiting.get(reply.id)
                     if waiting is None:
@@ -524,8 +623,9 @@ class _Pipe:
 class ClientWatch:
     """A watch over gRPC; see `Watch`."""
 
-    def __init__(self, channel: grpc.aio.Channel, create: rpc_pb2.WatchCreateRequest) -> None:
-        self._channel = channel
+    def __init__(self, endpoints: Endpoints, create: rpc_pb2.WatchCreateRequest) -> None:
+        self._endpoints = endpoints
+        self._endpoint: Endpoint | None = None
         self._create = create
         self._call: Any = None
         self._writing = asyncio.Lock()
@@ -555,7 +655,12 @@ class ClientWatch:
         except asyncio.CancelledError:
             if self._is_closed:
                 return  # cancelled by `close`, not from outside
+            if self._endpoint is not self._endpoints.current and self._call is not None and self._call.cancelled():
+                raise Unavailable("the store's member was left for another") from None
             raise
+        finally:
+            if self._endpoint is not None:
+                self._endpoint.streams.discard(self._call)
         if not self._is_closed:
             raise Unavailable("the store ended the watch")
 
@@ -580,10 +685,12 @@ class ClientWatch:
     async def _send(self, request: rpc_pb2.WatchRequest) -> None:
         async with self._writing:
             if self._call is None:
-                open_stream = self._channel.stream_stream(
+                self._endpoint = self._endpoints.current
+                open_stream = self._endpoint.channel.stream_stream(
                     "/etcdserverpb.Watch/Watch", _serialize, rpc_pb2.WatchResponse.FromString
                 )
                 self._call = open_stream()
+                self._endpoint.streams.add(self._call)
             try:
                 await self._call.write(request)
             except grpc.aio.AioRpcError as error:

@@ -87,6 +87,18 @@ class Expiry:
         self._heap: list[tuple[float, int]] = []
         self._expiring: set[int] = set()
 
+    def begin(self, leases: Iterable[tuple[int, int]], now: float) -> None:
+        """Forget everything, and count afresh for these leases (id, TTL): a new leader's first act."""
+        self._deadline.clear()
+        self._heap.clear()
+        self._expiring.clear()
+        for lease, ttl_s in leases:
+            self.renew(lease, ttl_s, now)
+
+    def counts(self, lease: int) -> bool:
+        """Whether the lease's time is counted."""
+        return lease in self._deadline
+
     def renew(self, lease: int, ttl_s: int, now: float) -> bool:
         """Start the lease's time afresh; False when its end is already being agreed on."""
         if lease in self._expiring:

@@ -11,22 +11,36 @@ import contextlib
 import logging
 import random
 from collections import deque
+from typing import Any, assert_never
+
+import msgspec
 
 from component.clock import Clock
 from proto.etcd import rpc_pb2
 from proto.steersman.v1 import store_pb2
+from store import calls
+from store.alarms import QUOTA_BYTES
 from store.apply import State
 from store.backend import Backend
-from store.consensus.consensus import Consensus, ConsensusStatus, NotLeader, OutcomeUnknown
+from store.consensus.consensus import CallFailed, Consensus, ConsensusStatus, NotLeader, OutcomeUnknown
+from store.consensus.membership import ChangeUnderWay, Members, MembershipChange, MembershipRefused
+from store.counts import Counts
 from store.mvcc.check import REQUEST_BYTES_MAX, InvalidRequest, check_range, check_txn
 from store.mvcc.kv import LeaseNotFound, Range, RangeResult
 from store.mvcc.revision import Compacted
+from store.upkeep import Upkeep
 from store.wire import range_from, txn_from, txn_result_to
 
 log = logging.getLogger(__name__)
 
 LEASE_CHECK_S = 0.5
 HISTORY_CHECK_S = 30.0
+PUBLISH_S = 2.0
+WAIT_FOR_LEADER_S = 4.0
+"""How long a request waits for a leader to be elected."""
+ANSWER_WITHIN_S = 7.0
+"""How long a proposal may take before its outcome is called unknown (etcd's default, an election more than 5 s)."""
+LEADER_POLL_S = 0.02
 
 
 class RequestTooLarge(Exception):
@@ -50,6 +64,8 @@ class Replica:
         client_urls: tuple[str, ...] = (),
         peer_urls: tuple[str, ...] = (),
         history_s: float = 300.0,
+        quota_bytes: int = QUOTA_BYTES,
+        hash_check_s: float = 0.0,
     ) -> None:
         self.state = state
         self.backend = backend
@@ -62,6 +78,19 @@ class Replica:
         self._clock = clock
         self._rng = rng
         self._history_s = history_s
+        self.counts = Counts(clock.now())
+        self.upkeep = Upkeep(
+            state,
+            backend,
+            self._propose,
+            clock,
+            rng,
+            own_id=lambda: self.member_id,
+            is_leader=lambda: self.status.role == "leader",
+            member_ids=lambda: tuple(record.id for record in self.consensus.members.records) or (self.member_id,),
+            quota_bytes=quota_bytes,
+            hash_check_s=hash_check_s,
+        )
 
     # -- keys
 
@@ -73,7 +102,7 @@ class Replica:
         """
         check_range(query)
         if not serializable:
-            await self.consensus.read_index()
+            await self.read_index()
         return self.state.mvcc.range(query)
 
     async def range_request(self, request: rpc_pb2.RangeRequest) -> RangeResult:
@@ -93,8 +122,9 @@ class Replica:
             raise RequestTooLarge
         if _is_read_only(request):
             # Nothing to agree on: a read of local state that is known to be recent will do.
-            await self.consensus.read_index()
+            await self.read_index()
             return self._read(request)
+        await self.upkeep.require_room(request, is_repeatable=id is not None and bool(id.client))
         answer = await self._propose(store_pb2.Command(id=id, txn=request))
         assert isinstance(answer, bytes)
         return answer
@@ -104,13 +134,15 @@ class Replica:
         assert not changes, "a read changed something"
         return txn_result_to(result).SerializeToString()
 
-    async def compact(self, revision: int) -> None:
-        """Forget history before `revision`.
+    async def compact(self, revision: int, *, physical: bool = False) -> None:
+        """Forget history before `revision`; with `physical`, return when it is gone from this member's disk.
 
         Raises:
             Compacted, FutureRevision: see `Mvcc.compact`.
         """
         await self._propose(store_pb2.Command(compact=rpc_pb2.CompactionRequest(revision=revision)))
+        if physical:
+            await self.backend.settle(drops=True)
 
     # -- leases
 
@@ -120,11 +152,13 @@ class Replica:
         Raises:
             LeaseExists, LeaseTooLong.
         """
+        await self.upkeep.require_room()
         lease = id or self._rng.getrandbits(62) + 1
         request = rpc_pb2.LeaseGrantRequest(TTL=ttl_s, ID=lease)
         granted = await self._propose(store_pb2.Command(lease_grant=request))
         assert isinstance(granted, int)
-        self.state.expiry.renew(lease, granted, self._clock.monotonic())
+        if self.status.role == "leader":
+            self._count_granted()
         return lease, granted
 
     async def lease_revoke(self, lease: int) -> None:
@@ -137,10 +171,7 @@ class Replica:
 
     async def lease_keep_alive(self, lease: int) -> int:
         """Start a lease's time afresh; return its TTL, or 0 where it is gone or going."""
-        await self.consensus.read_index()
-        ttl_s = self.state.leases.ttl_s(lease)
-        if ttl_s is None or not self.state.expiry.renew(lease, ttl_s, self._clock.monotonic()):
-            return 0
+        ttl_s: int = await self._ask_leader(calls.KeepAlive(lease), int)
         return ttl_s
 
     async def lease_time_to_live(self, lease: int) -> tuple[int, int, list[bytes]]:
@@ -149,12 +180,86 @@ class Replica:
         Raises:
             LeaseNotFound.
         """
-        await self.consensus.read_index()
+        await self.read_index()
+        remaining_s: int = await self._ask_leader(calls.TimeToLive(lease), int)
         ttl_s = self.state.leases.ttl_s(lease)
-        if ttl_s is None:
+        if ttl_s is None or remaining_s < 0:
             raise LeaseNotFound
-        remaining_s = self.state.expiry.remaining_s(lease, self._clock.monotonic())
-        return max(0, int(remaining_s)), ttl_s, self.state.leases.keys(lease)
+        return remaining_s, ttl_s, self.state.leases.keys(lease)
+
+    # -- members
+
+    async def change_membership(self, change: MembershipChange) -> Members:
+        """Change one member; return the membership after it.
+
+        Raises:
+            MembershipRefused: it was not made. NotLeader, OutcomeUnknown.
+        """
+        if change.kind == "add" and not change.id:
+            change = msgspec.structs.replace(change, id=self._rng.getrandbits(62) + 1)
+        members: Members = await self._ask_leader(calls.Change(change), Members)
+        return members
+
+    async def _ask_leader(self, call: calls.Call, answer: Any) -> Any:
+        """Have the leader answer a call, waiting for one to be elected if need be."""
+        deadline = self._clock.monotonic() + WAIT_FOR_LEADER_S
+        while True:
+            try:
+                raw = await self.consensus.call_leader(calls.encode(call))
+                return msgspec.msgpack.decode(raw, type=answer)
+            except CallFailed as error:
+                kind, _, code = error.kind.partition("/")
+                if kind == "membership":
+                    raise MembershipRefused(error.message, code) from None
+                raise
+            except NotLeader:
+                if self._clock.monotonic() >= deadline:
+                    raise
+                await self._clock.sleep(LEADER_POLL_S)
+
+    async def answer_call(self, request: bytes) -> bytes:
+        """Answer another member's call, or our own, as the leader: see `calls`."""
+        match calls.decode(request):
+            case calls.KeepAlive(lease):
+                await self.consensus.read_index()
+                self._count_granted()
+                ttl_s = self.state.leases.ttl_s(lease)
+                if ttl_s is None or not self.state.expiry.renew(lease, ttl_s, self._clock.monotonic()):
+                    ttl_s = 0
+                return calls.encode(ttl_s)
+            case calls.TimeToLive(lease):
+                await self.consensus.read_index()
+                self._count_granted()
+                if lease not in self.state.leases:
+                    return calls.encode(-1)
+                return calls.encode(max(0, int(self.state.expiry.remaining_s(lease, self._clock.monotonic()))))
+            case calls.Change(change):
+                if change.kind == "remove" and change.id == self.member_id and len(self.consensus.members.voters) > 1:
+                    await self.consensus.hand_over()
+                    raise NotLeader(None)  # whoever asks finds the new one
+                return calls.encode(await self._change_as_leader(change))
+            case unknown:
+                assert_never(unknown)
+
+    async def _change_as_leader(self, change: MembershipChange) -> Members:
+        deadline = self._clock.monotonic() + WAIT_FOR_LEADER_S
+        while True:
+            try:
+                return await self.consensus.change_membership(change)
+            except ChangeUnderWay:
+                if self._clock.monotonic() >= deadline:
+                    raise
+                await self._clock.sleep(LEADER_POLL_S)
+
+    async def _publish(self) -> None:
+        """Tell the others our name and where our clients connect, where the membership does not say so."""
+        record = self.consensus.members.get(self.member_id)
+        if record is not None and (record.name, record.client_urls) != (self.name, self.client_urls):
+            change = MembershipChange("publish", self.member_id, self.name, client_urls=self.client_urls)
+            try:
+                await self.change_membership(change)
+            except (MembershipRefused, NotLeader, OutcomeUnknown, CallFailed) as error:
+                log.info("could not make ourselves known yet", extra={"why": str(error)})
 
     # -- all else
 
@@ -162,6 +267,16 @@ class Replica:
     def status(self) -> ConsensusStatus:
         """How the member stands in its cluster."""
         return self.consensus.status()
+
+    @property
+    def leader_id(self) -> int:
+        """The leader's id; 0 while none is known."""
+        return self.status.leader_id
+
+    @property
+    def is_learner(self) -> bool:
+        """Whether this member has no vote."""
+        return self.status.is_learner
 
     def header(self, revision: int | None = None) -> rpc_pb2.ResponseHeader:
         """Return a response's header at `revision` (None: the present one)."""
@@ -176,24 +291,41 @@ class Replica:
         """End leases that ran out, and forget history older than it must be kept, while this member leads."""
         led_term = -1
         samples: deque[tuple[float, int]] = deque()
-        next_history_check = self._clock.monotonic()
+        next_history_check = next_publish = self._clock.monotonic()
         while True:
             now = self._clock.monotonic()
             status = self.status
+            self.counts.see_leader(status.leader)
             if status.role != "leader":
                 led_term = -1
                 samples.clear()
+                self.state.granted.clear()
             else:
                 if led_term != status.term:
+                    # Nobody knows how much of its time a lease had used up under the last leader: it gets all of it.
                     led_term = status.term
-                    for lease in self.state.leases:
-                        self.state.expiry.renew(lease, self.state.leases.ttl_s(lease) or 0, now)
+                    self.state.expiry.begin(
+                        ((lease, self.state.leases.ttl_s(lease) or 0) for lease in self.state.leases), now
+                    )
+                self._count_granted()
                 with contextlib.suppress(NotLeader, OutcomeUnknown):
                     await self._expire_leases(now)
                     if now >= next_history_check:
                         next_history_check = now + HISTORY_CHECK_S
                         await self._forget_history(samples, now)
+            if now >= next_publish:
+                next_publish = now + PUBLISH_S
+                await self._publish()
             await self._clock.sleep(LEASE_CHECK_S)
+
+    def _count_granted(self) -> None:
+        """Begin to count the time of leases granted since the last call."""
+        granted, self.state.granted = self.state.granted, []
+        now = self._clock.monotonic()
+        for lease in granted:
+            ttl_s = self.state.leases.ttl_s(lease)
+            if ttl_s is not None and not self.state.expiry.counts(lease):
+                self.state.expiry.renew(lease, ttl_s, now)
 
     async def _expire_leases(self, now: float) -> None:
         expired = self.state.expiry.take_expired(now)
@@ -218,9 +350,47 @@ class Replica:
                 await self.compact(revision)
                 log.debug("history forgotten", extra={"before_revision": revision})
 
+    async def read_index(self) -> None:
+        """Return once a read of the local state is linearizable; waits for a leader to be elected if need be.
+
+        Raises:
+            NotLeader: there was none for too long.
+        """
+        deadline = self._clock.monotonic() + WAIT_FOR_LEADER_S
+        while True:
+            try:
+                await self.consensus.read_index()
+                return
+            except NotLeader:
+                if self._clock.monotonic() >= deadline:
+                    raise
+                await self._clock.sleep(LEADER_POLL_S)
+
     async def _propose(self, command: store_pb2.Command) -> object:
-        # Shielded: a caller that goes away must not cancel what may be in the log already.
-        answer = await asyncio.shield(self.consensus.propose(command.SerializeToString()))
+        """Have a command agreed on; return what applying it gave, or raise it.
+
+        What was not proposed is proposed again while a leader may be found. What has an unknown outcome is proposed
+        again only if it carries a request's id, which makes it happen once however often it is in the log.
+        """
+        encoded = command.SerializeToString()
+        began = self._clock.monotonic()
+        while True:
+            try:
+                async with asyncio.timeout(ANSWER_WITHIN_S):
+                    # Shielded: a caller that goes away must not cancel what may be in the log already.
+                    answer = await asyncio.shield(self.consensus.propose(encoded))
+                break
+            except NotLeader:
+                if self._clock.monotonic() >= began + WAIT_FOR_LEADER_S:
+                    raise
+            except OutcomeUnknown:
+                if not command.id.client or self._clock.monotonic() >= began + WAIT_FOR_LEADER_S:
+                    raise
+                command.id.again = True
+                encoded = command.SerializeToString()
+            except TimeoutError:
+                raise OutcomeUnknown(f"it was not agreed on in {ANSWER_WITHIN_S:g} s") from None
+            await self._clock.sleep(LEADER_POLL_S)
         if isinstance(answer, Exception):
             raise answer
         return answer

@@ -68,6 +68,34 @@ def pods(
     )
 
 
+@app.command()
+def store(
+    rounds: Annotated[int, typer.Option(min=1, help="How often each case is run on each.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long each time.")] = 3.0,
+    members: Annotated[int, typer.Option(min=1, max=5, help="Members of each cluster.")] = 3,
+    processes: Annotated[int, typer.Option(min=1, help="Processes of clients, from 32 clients on.")] = 2,
+    case: Annotated[list[str] | None, typer.Option(help="Only these, such as put or 'put x32' (repeat it).")] = None,
+    output: Output = "text",
+) -> None:
+    """Measure our store beside etcd, on clusters of their own that are removed again."""
+    from lab.bench import store as measurement
+
+    on = machine()
+    try:
+        cases, results = measurement.measure(
+            rounds=rounds, seconds=seconds, members=members, processes=processes, only=case or (), say=_progress
+        )
+    except BenchFailed as error:
+        print(f"steer bench: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    facts = {**on, "members": members, "rounds": rounds, "seconds": seconds, "processes": processes}
+    measurement.show(measurement.compare(cases, results), facts, as_json=output == "json")
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def _default_data_dir() -> Path:
     """Return where `steer up` puts a cluster unless told otherwise."""
     if os.geteuid() == 0:

@@ -873,6 +873,11 @@ class MaintenanceStub:
                 request_serializer=proto_dot_etcd_dot_rpc__pb2.MoveLeaderRequest.SerializeToString,
                 response_deserializer=proto_dot_etcd_dot_rpc__pb2.MoveLeaderResponse.FromString,
                 _registered_method=True)
+        self.Downgrade = channel.unary_unary(
+                '/etcdserverpb.Maintenance/Downgrade',
+                request_serializer=proto_dot_etcd_dot_rpc__pb2.DowngradeRequest.SerializeToString,
+                response_deserializer=proto_dot_etcd_dot_rpc__pb2.DowngradeResponse.FromString,
+                _registered_method=True)
 
 
 class MaintenanceServicer:
@@ -920,6 +925,12 @@ class MaintenanceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Downgrade(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MaintenanceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -957,6 +968,11 @@ def add_MaintenanceServicer_to_server(servicer, server):
                     servicer.MoveLeader,
                     request_deserializer=proto_dot_etcd_dot_rpc__pb2.MoveLeaderRequest.FromString,
                     response_serializer=proto_dot_etcd_dot_rpc__pb2.MoveLeaderResponse.SerializeToString,
+            ),
+            'Downgrade': grpc.unary_unary_rpc_method_handler(
+                    servicer.Downgrade,
+                    request_deserializer=proto_dot_etcd_dot_rpc__pb2.DowngradeRequest.FromString,
+                    response_serializer=proto_dot_etcd_dot_rpc__pb2.DowngradeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1158,6 +1174,33 @@ class Maintenance:
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def Downgrade(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/etcdserverpb.Maintenance/Downgrade',
+            proto_dot_etcd_dot_rpc__pb2.DowngradeRequest.SerializeToString,
+            proto_dot_etcd_dot_rpc__pb2.DowngradeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class AuthStub:
     """Missing associated documentation comment in .proto file."""
@@ -1177,6 +1220,11 @@ class AuthStub:
                 '/etcdserverpb.Auth/AuthDisable',
                 request_serializer=proto_dot_etcd_dot_rpc__pb2.AuthDisableRequest.SerializeToString,
                 response_deserializer=proto_dot_etcd_dot_rpc__pb2.AuthDisableResponse.FromString,
+                _registered_method=True)
+        self.AuthStatus = channel.unary_unary(
+                '/etcdserverpb.Auth/AuthStatus',
+                request_serializer=proto_dot_etcd_dot_rpc__pb2.AuthStatusRequest.SerializeToString,
+                response_deserializer=proto_dot_etcd_dot_rpc__pb2.AuthStatusResponse.FromString,
                 _registered_method=True)
         self.Authenticate = channel.unary_unary(
                 '/etcdserverpb.Auth/Authenticate',
@@ -1260,6 +1308,12 @@ class AuthServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AuthDisable(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AuthStatus(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -1361,6 +1415,11 @@ def add_AuthServicer_to_server(servicer, server):
                     servicer.AuthDisable,
                     request_deserializer=proto_dot_etcd_dot_rpc__pb2.AuthDisableRequest.FromString,
                     response_serializer=proto_dot_etcd_dot_rpc__pb2.AuthDisableResponse.SerializeToString,
+            ),
+            'AuthStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.AuthStatus,
+                    request_deserializer=proto_dot_etcd_dot_rpc__pb2.AuthStatusRequest.FromString,
+                    response_serializer=proto_dot_etcd_dot_rpc__pb2.AuthStatusResponse.SerializeToString,
             ),
             'Authenticate': grpc.unary_unary_rpc_method_handler(
                     servicer.Authenticate,
@@ -1487,6 +1546,33 @@ class Auth:
             '/etcdserverpb.Auth/AuthDisable',
             proto_dot_etcd_dot_rpc__pb2.AuthDisableRequest.SerializeToString,
             proto_dot_etcd_dot_rpc__pb2.AuthDisableResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AuthStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/etcdserverpb.Auth/AuthStatus',
+            proto_dot_etcd_dot_rpc__pb2.AuthStatusRequest.SerializeToString,
+            proto_dot_etcd_dot_rpc__pb2.AuthStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NewType, Protocol
 
+from store.consensus.membership import Members, MembershipChange
+
 Term = NewType("Term", int)
 LogIndex = NewType("LogIndex", int)
 
@@ -26,8 +28,25 @@ class OutcomeUnknown(Exception):
     """The proposal was under way when leadership or the member was lost: it may be applied, or never be."""
 
 
-class MembershipRefused(Exception):
-    """The change of members can't be made now; the message says why."""
+class CallFailed(Exception):
+    """The leader answered a call with an error: `kind` is what the two stores agreed on, `message` is for people."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+class Unsettled(Exception):
+    """Ends a member on purpose: whoever runs it must start it again, or let it be, as the subclass says."""
+
+
+class SnapshotInstalled(Unsettled):
+    """The leader's state was taken over and lies ready on disk: start again from it."""
+
+
+class MemberRemoved(Unsettled):
+    """The cluster removed this member: it must not come back with this data directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +54,61 @@ class ConsensusStatus:
     """How the member stands. Always applied <= commit, and durable <= last."""
 
     name: str
+    """This member's name."""
     role: Literal["follower", "candidate", "leader"]
     leader: str | None
+    """The leader's name (its id in hex where the name is not known); None where no leader is known."""
     term: Term
     commit: LogIndex
     applied: LogIndex
     durable: LogIndex
     last: LogIndex
+    id: int = 0
+    """This member's id."""
+    leader_id: int = 0
+    """The leader's id; 0 where no leader is known."""
+    is_learner: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class MembershipChange:
-    """One step of membership; `member` is its name, `address` its peer address (for add and update)."""
+class SnapshotSource(Protocol):
+    """A state at one index, read in chunks, by any thread, while the store goes on."""
 
-    kind: Literal["add-learner", "promote", "remove", "update"]
-    member: str
-    address: str = ""
+    @property
+    def index(self) -> LogIndex:
+        """The last entry contained."""
+        ...
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the state; each chunk is checksummed and numbered."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what keeps the state readable; safe to call twice."""
+        ...
+
+
+class Installer(Protocol):
+    """Takes a state in, chunk by chunk; all of it may run in a thread of its own."""
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next chunk.
+
+        Raises:
+            SnapshotDamaged: nothing of it may be used.
+        """
+        ...
+
+    def finish(self) -> tuple[LogIndex, Term]:
+        """Lay the state ready on disk, synced; the next start takes it over.
+
+        Raises:
+            SnapshotDamaged: it is not whole.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Throw away what came; safe to call twice, and after `finish` without effect."""
+        ...
 
 
 class StateMachine(Protocol):
@@ -73,30 +131,25 @@ class StateMachine(Protocol):
         """
         ...
 
+    @property
+    def members(self) -> bytes:
+        """The membership as of `applied` (`Members.encode`); empty where none was ever applied."""
+        ...
+
+    def apply_members(self, index: LogIndex, term: Term, members: bytes) -> None:
+        """Apply an entry that changes the membership: keep it with the state."""
+        ...
+
+    def snapshot(self) -> SnapshotSource:
+        """Return the state on disk, to be read while the store goes on."""
+        ...
+
+    def installer(self) -> Installer:
+        """Begin to take in another member's state, beside our own."""
+        ...
+
     def schedule_flush(self, durable: LogIndex) -> None:
         """Called whenever the log is synced up to `durable`; the state on disk must never be ahead of that."""
-        ...
-
-
-class SnapshotSource(Protocol):
-    """A state at one index, read in chunks while the store goes on."""
-
-    @property
-    def index(self) -> LogIndex:
-        """The last entry contained."""
-        ...
-
-    @property
-    def term(self) -> Term:
-        """That entry's term."""
-        ...
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the state; each chunk is checksummed and self-contained."""
-        ...
-
-    def close(self) -> None:
-        """Let go of what keeps the state readable; safe to call twice."""
         ...
 
 
@@ -114,14 +167,15 @@ class Consensus(Protocol):
     def propose(self, command: bytes) -> asyncio.Future[object]:
         """Propose a command; the future has what `StateMachine.apply` returned for it here.
 
-        The future raises NotLeader (it was not proposed) or OutcomeUnknown.
+        Any member can be asked; followers pass it on to the leader. The future raises NotLeader (it was not proposed)
+        or OutcomeUnknown.
         """
         ...
 
     def read_index(self) -> asyncio.Future[LogIndex]:
         """Return a future done once a read of the local state is linearizable (Raft thesis section 6.4).
 
-        It raises NotLeader when this member is not, or no longer, the leader.
+        Any member can be asked; followers ask the leader. It raises NotLeader when there is none, or it changed.
         """
         ...
 
@@ -129,12 +183,37 @@ class Consensus(Protocol):
         """Return when some leader is known and this member has applied its first entry."""
         ...
 
-    async def change_membership(self, change: MembershipChange) -> None:
-        """Change one member, through the log; one at a time.
+    async def change_membership(self, change: MembershipChange) -> Members:
+        """Change one member, through the log; one at a time. Return the membership after it, once that is committed.
 
         Raises:
             MembershipRefused: another change is under way, or this one makes no sense.
-            NotLeader: ask the leader.
+            NotLeader: it was not made. OutcomeUnknown: it may have been.
+        """
+        ...
+
+    async def transfer_leadership(self, to: int) -> None:
+        """Hand leadership to the voter of that id; returns when it leads. Only the leader can.
+
+        Raises:
+            MembershipRefused: it is not a voter, or did not take over in time.
+            NotLeader: this member does not lead.
+        """
+        ...
+
+    async def hand_over(self) -> None:
+        """Let the best of the others lead, if this member leads and there is one; returns when that is over."""
+        ...
+
+    @property
+    def members(self) -> Members:
+        """The membership as this member has it in its log, committed or not."""
+        ...
+
+    def call_leader(self, request: bytes) -> asyncio.Future[bytes]:
+        """Have the leader's store answer a question that is not for the log (see `on_call`).
+
+        The future raises NotLeader (it was not asked), OutcomeUnknown, or CallFailed.
         """
         ...
 

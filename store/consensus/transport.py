@@ -1,8 +1,7 @@
-"""The wire between members: who the peers are, and how raft's messages reach them.
+"""What raft needs of the wire between members; `peers.py` has the real one, and tests one that loses and delays.
 
-Messages are mappings of names to ints, bytes, bools and lists of entries, as PySyncObj makes them; a transport carries
-them as msgpack frames of bounded size over mutual TLS, and never as pickle. A peer is its name, and its certificate
-must say so. `Alone` is the transport of a cluster of one.
+Messages are mappings of names to ints, bytes, bools, strings and lists of them. A peer is its member id in hex.
+Raft copes with any message being lost, late, or never sent; what it can't cope with is a forged one.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ class Receiver(Protocol):
 
 
 class PeerTransport(Protocol):
-    """Carries messages to the other members, in order, each at most once."""
+    """Carries messages to the other members: in order while connected, each at most once."""
 
     async def start(self, receiver: Receiver) -> None:
-        """Listen and keep dialling the peers."""
+        """Begin to hand over what comes, and to keep the peers connected."""
         ...
 
     async def stop(self) -> None:
@@ -41,15 +40,19 @@ class PeerTransport(Protocol):
         ...
 
     def send(self, peer: str, message: Message) -> bool:
-        """Queue a message; False when the peer is out of reach. Raft copes with any message being lost."""
+        """Queue a message; False when the peer is out of reach."""
         ...
 
-    def add_peer(self, name: str, address: str) -> None:
-        """Begin to talk to a new member at `address` (host:port)."""
+    def has_room(self, peer: str) -> bool:
+        """Whether the peer keeps up: entries and snapshots wait while it does not."""
         ...
 
-    def drop_peer(self, name: str) -> None:
-        """Stop talking to a member; its connections are refused from now on."""
+    def add_peer(self, peer: str, name: str, address: str) -> None:
+        """Talk to a member at `address` (host:port); again with other values where they changed."""
+        ...
+
+    def drop_peer(self, peer: str) -> None:
+        """Stop talking to a member, and refuse it from now on."""
         ...
 
 
@@ -66,9 +69,12 @@ class Alone:
         """Refuse: there are no peers."""
         return False
 
-    def add_peer(self, name: str, address: str) -> None:
-        """Refuse: see `Member.change_membership`."""
-        raise NotImplementedError("a transport of one has no peers")
+    def has_room(self, peer: str) -> bool:
+        """Refuse: there are no peers."""
+        return False
 
-    def drop_peer(self, name: str) -> None:
+    def add_peer(self, peer: str, name: str, address: str) -> None:
+        """Do nothing: it will be out of reach."""
+
+    def drop_peer(self, peer: str) -> None:
         """Do nothing: there is no such peer."""

@@ -6,7 +6,7 @@ has dropped its last stamp.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sortedcontainers import SortedDict
 
@@ -23,6 +23,8 @@ class KeyIndex:
     def __init__(self) -> None:
         self._histories: SortedDict = SortedDict()
         self._garbage = Garbage()
+        self.newest_revision = 0
+        """Of what was loaded."""
 
     def __len__(self) -> int:
         return len(self._histories)
@@ -39,6 +41,36 @@ class KeyIndex:
             history.append(stamp)
         if stamp.is_tombstone:
             self._garbage.covered(stamp.main, key, stamp)
+
+    def load(self, records: Iterable[tuple[bytes, int, int, int, int, int]]) -> None:
+        """Fill an empty index from (key, main, sub, create_revision, version, lease), in revision order.
+
+        The same as `add` for each, several times faster: keys are sorted once, at the end.
+        """
+        assert not self._histories, "only an empty index is loaded"
+        histories: dict[bytes, list[Stamp]] = {}
+        covered, find, main = self._garbage.covered, histories.get, 0
+        for key, main, sub, create_revision, version, lease in records:
+            stamp = Stamp(main, sub, create_revision, version, lease)
+            history = find(key)
+            if history is None:
+                histories[key] = [stamp]
+            else:
+                last = history[-1]
+                if last.version:
+                    covered(main, key, last)
+                history.append(stamp)
+            if not version:
+                covered(main, key, stamp)
+        self._histories = SortedDict(histories)
+        self.newest_revision = main
+
+    def leased(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (lease, key) of every living key on a lease."""
+        for key, history in self._histories.items():
+            last = history[-1]
+            if last.lease and last.version:
+                yield last.lease, key
 
     def latest(self, key: bytes) -> Stamp | None:
         """Return the living stamp of `key`, or None where it does not exist now."""

@@ -178,6 +178,10 @@ class Records(Protocol):
         """Yield (main, sub, record) in order, from `revision` on; not valid across a write."""
         ...
 
+    def stamps(self) -> Iterator[tuple[bytes, int, int, int, int, int]]:
+        """Yield (key, main, sub, create_revision, version, lease) of every record, in order; before any write."""
+        ...
+
 
 class MemoryRecords:
     """Records in a sorted dict, for tests and simulations."""
@@ -204,6 +208,11 @@ class MemoryRecords:
         for main, sub in self._records.irange(minimum=(revision, 0)):
             yield main, sub, self._records[main, sub]
 
+    def stamps(self) -> Iterator[tuple[bytes, int, int, int, int, int]]:
+        """Yield every record's key and numbers."""
+        for (main, sub), kv in self._records.items():
+            yield kv.key, main, sub, kv.create_revision, kv.version, kv.lease
+
 
 class Mvcc:
     """The key space through time."""
@@ -228,13 +237,24 @@ class Mvcc:
         self.revision = Revision(revision)
         self.compact_revision = Revision(compact_revision)
         self._has_lease = has_lease
+        self.puts = self.deletes = self.txns = self.ranges = 0
+        """Counted since the start, of transactions and ranges done here."""
         self._index = KeyIndex()
-        for main, sub, kv in self.records.scan(0):
-            assert main <= revision, f"record of revision {main} in a store at {revision}"
-            self._index.add(kv.key, Stamp(main, sub, kv.create_revision, kv.version, kv.lease))
+        self._index.load(self.records.stamps())
+        newest = self._index.newest_revision
+        assert newest <= revision, f"record of revision {newest} in a store at {revision}"
         self.records.drop(list(self._index.compact(compact_revision)))
 
     # -- reading
+
+    @property
+    def keys(self) -> int:
+        """How many keys the index has, those deleted and not yet forgotten among them."""
+        return len(self._index)
+
+    def leased(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (lease, key) of every living key on a lease."""
+        return self._index.leased()
 
     def range(self, query: Range) -> RangeResult:
         """Answer `query`.
@@ -243,6 +263,7 @@ class Mvcc:
             Compacted, FutureRevision: `query.revision` can't be read.
         """
         self.check_revision(query.revision)
+        self.ranges += 1
         return self._range(query)
 
     def check_revision(self, revision: int) -> None:
@@ -262,7 +283,7 @@ class Mvcc:
         filtered = bool(
             query.min_mod_revision or query.max_mod_revision or query.min_create_revision or query.max_create_revision
         )
-        limit = query.limit
+        limit = max(0, query.limit)
         if not filtered and not limit and sort_order == SortOrder.NONE:
             everything = tuple(self._load(key, stamp, query.keys_only) for key, stamp in alive)
             return RangeResult(everything, len(everything), False, self.revision)
@@ -299,6 +320,7 @@ class Mvcc:
         path = self._choose(txn)
         self._check(path)
         changes: list[Change] = []
+        self.txns += 1
         result = self._run(path, Revision(self.revision + 1), changes)
         return result, changes
 
@@ -430,6 +452,10 @@ class Mvcc:
 
     def _change(self, kv: KeyValue, before: Stamp | None, revision: Revision, changes: list[Change]) -> None:
         sub = len(changes)
+        if kv.version:
+            self.puts += 1
+        else:
+            self.deletes += 1
         self.records.put(revision, sub, kv)
         self._index.add(kv.key, Stamp(revision, sub, kv.create_revision, kv.version, kv.lease))
         changes.append(Change(kv, before))

@@ -98,6 +98,16 @@ class Watchers:
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
 
+    @property
+    def behind(self) -> int:
+        """How many catch up from history."""
+        return sum(watcher.is_behind for group in self._groups.values() for watcher in group)
+
+    @property
+    def pending_events(self) -> int:
+        """How many events wait to be read by those in step."""
+        return sum(watcher.pending_events for group in self._groups.values() for watcher in group)
+
     def add(self, interest: Interest, start_revision: int, wake: Callable[[], None]) -> Watcher:
         """Start a watch from `start_revision` on; 0 means from the next revision, one ahead of the store waits.
 

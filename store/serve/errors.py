@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import grpc
 
-from store.apply import AlreadyApplied
-from store.consensus.consensus import MembershipRefused, NotLeader, OutcomeUnknown
+from store.alarms import Corrupt, NoSpace
+from store.apply import AlreadyApplied, Forgotten
+from store.backend import BackendDamaged, DefragmentFailed
+from store.consensus.consensus import NotLeader, OutcomeUnknown
+from store.consensus.membership import MembershipRefused
 from store.lease import LeaseExists, LeaseTooLong
 from store.mvcc.check import InvalidRequest
 from store.mvcc.kv import KeyNotFound, LeaseNotFound
 from store.mvcc.revision import Compacted, FutureRevision
 from store.replica import RequestTooLarge
+from store.serve.turns import NoLeaderElected, NotElected, TurnLost
 
 Code = grpc.StatusCode
+
+
+class NotLeading(Exception):
+    """Only the leader can be asked this, and it is another member."""
+
 
 _TABLE: dict[type[Exception], tuple[grpc.StatusCode, str]] = {
     Compacted: (Code.OUT_OF_RANGE, "mvcc: required revision has been compacted"),
@@ -21,11 +30,25 @@ _TABLE: dict[type[Exception], tuple[grpc.StatusCode, str]] = {
     LeaseNotFound: (Code.NOT_FOUND, "requested lease not found"),
     LeaseExists: (Code.FAILED_PRECONDITION, "lease already exists"),
     LeaseTooLong: (Code.OUT_OF_RANGE, "too large lease TTL"),
+    NoSpace: (Code.RESOURCE_EXHAUSTED, "mvcc: database space exceeded"),
+    Corrupt: (Code.DATA_LOSS, "corrupt cluster"),
+    DefragmentFailed: (Code.RESOURCE_EXHAUSTED, "the state file can't be written anew: no room for a second one?"),
     RequestTooLarge: (Code.INVALID_ARGUMENT, "request is too large"),
+    NotLeading: (Code.FAILED_PRECONDITION, "not leader"),
     NotLeader: (Code.UNAVAILABLE, "no leader"),
     OutcomeUnknown: (Code.UNAVAILABLE, "request timed out, possibly due to previous leader failure"),
+    BackendDamaged: (Code.DATA_LOSS, "corrupt state: see this member's log"),
+    Forgotten: (Code.ABORTED, "it is not known any more whether the request was applied before"),
     AlreadyApplied: (Code.ABORTED, "request was applied before, and its answer is not kept"),
 }
+
+
+_TURNS: dict[type[Exception], str] = {
+    TurnLost: "mutex: session is expired",
+    NoLeaderElected: "election: no leader",
+    NotElected: "election: not leader",
+}
+"""Of locks and elections, which etcd answers without a code of their own."""
 
 
 class NotServed(Exception):
@@ -37,8 +60,10 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, str] | None:
     if isinstance(error, InvalidRequest):
         return Code.INVALID_ARGUMENT, f"etcdserver: {error}"
     if isinstance(error, MembershipRefused):
-        return Code.FAILED_PRECONDITION, f"etcdserver: {error}"
+        return grpc.StatusCode[error.code], f"etcdserver: {error}"
     if isinstance(error, NotServed):
         return Code.UNIMPLEMENTED, str(error)
+    if type(error) in _TURNS:
+        return Code.UNKNOWN, _TURNS[type(error)]
     found = _TABLE.get(type(error))
     return None if found is None else (found[0], f"etcdserver: {found[1]}")

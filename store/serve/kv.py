@@ -45,7 +45,7 @@ class KV:
         return answer + rpc_pb2.TxnResponse(header=header).SerializeToString()
 
     async def compact(self, request: rpc_pb2.CompactionRequest) -> rpc_pb2.CompactionResponse:
-        await self._replica.compact(request.revision)
+        await self._replica.compact(request.revision, physical=request.physical)
         return rpc_pb2.CompactionResponse(header=self._replica.header())
 
 

@@ -76,7 +76,7 @@ class Exchange:
         try:
             match request.WhichOneof("request"):
                 case "txn":
-                    id = store_pb2.RequestId(client=client, sequence=request.id)
+                    id = store_pb2.RequestId(client=client, sequence=request.id, again=request.again)
                     reply = store_pb2.Reply(id=request.id)
                     reply.txn.MergeFromString(await self._replica.txn(request.txn, id))
                     self._replies.append(reply)

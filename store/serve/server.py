@@ -8,6 +8,7 @@ served answer UNIMPLEMENTED with a sentence, never silence.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[Any, Any]
 Unary = Callable[[Any], Awaitable[Any]]
 Stream = Callable[[AsyncIterator[Any], Context], Awaitable[None]]
+ServerStream = Callable[[Any, Context], Awaitable[None]]
 
 
 def _serialize(response: Any) -> bytes:
@@ -49,8 +51,10 @@ class Door:
 class Services:
     """Collects method handlers, then binds them all to a port."""
 
-    def __init__(self, allowed_clients: frozenset[str]) -> None:
+    def __init__(self, allowed_clients: frozenset[str], calls: Counter[tuple[str, str, str]]) -> None:
+        """Admit the clients named; count in `calls` what was answered, by service, method and code."""
         self._door = Door(allowed_clients)
+        self._calls = calls
         self._handlers: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
 
     def add(
@@ -58,16 +62,25 @@ class Services:
         service: str,
         unary: Mapping[str, tuple[Unary, Any]],
         streams: Mapping[str, tuple[Stream, Any]] | None = None,
+        server_streams: Mapping[str, tuple[ServerStream, Any]] | None = None,
     ) -> None:
-        """Add methods of `service`, each with the class of its request."""
+        """Add methods of `service`, each with the class of its request.
+
+        A `unary` method takes a request and returns the response; a `streams` method takes the stream of requests and
+        writes responses to its context; a `server_streams` one takes a request and writes to its context.
+        """
         handlers = self._handlers.setdefault(service, {})
         for name, (method, request_class) in unary.items():
             handlers[name] = grpc.unary_unary_rpc_method_handler(
-                self._unary(method), request_class.FromString, _serialize
+                self._unary(method, service, name), request_class.FromString, _serialize
             )
         for name, (stream, request_class) in (streams or {}).items():
             handlers[name] = grpc.stream_stream_rpc_method_handler(
-                self._stream(stream), request_class.FromString, _serialize
+                self._stream(stream, service, name), request_class.FromString, _serialize
+            )
+        for name, (server_stream, request_class) in (server_streams or {}).items():
+            handlers[name] = grpc.unary_stream_rpc_method_handler(
+                self._stream(server_stream, service, name), request_class.FromString, _serialize
             )
 
     def add_unserved(self, reasons: Mapping[str, str]) -> None:
@@ -77,7 +90,7 @@ class Services:
             for method in descriptor.methods:
                 if method.name not in handlers:
                     reason = reasons.get(descriptor.name, "this store does not serve it yet")
-                    message = f"{descriptor.name}.{method.name}: {reason}"
+                    message = f"etcdserver: {reason} ({descriptor.name}.{method.name})"
                     handlers[method.name] = _unserved(message, streams_back=method.server_streaming)
 
     async def start(self, address: str, identity: Identity) -> grpc.aio.Server:
@@ -86,7 +99,8 @@ class Services:
         Raises:
             OSError: the port is taken.
         """
-        server, credentials = grpc_server(identity)
+        # etcd's clients take, and expect, a range of any size in one message.
+        server, credentials = grpc_server(identity, send_bytes_max=-1)
         for name, handlers in self._handlers.items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
         try:
@@ -96,26 +110,44 @@ class Services:
         await server.start()
         return server
 
-    def _unary(self, method: Unary) -> Callable[[Any, Context], Awaitable[Any]]:
+    def _unary(self, method: Unary, service: str, name: str) -> Callable[[Any, Context], Awaitable[Any]]:
+        calls, answered = self._calls, (service, name, "OK")
+
         async def call(request: Any, context: Context) -> Any:
             await self._door.admit(context)
             try:
-                return await method(request)
+                response = await method(request)
             except Exception as error:
+                calls[service, name, _code_name(error)] += 1
                 await _abort(context, error)
                 return None
+            calls[answered] += 1
+            return response
 
         return call
 
-    def _stream(self, stream: Stream) -> Callable[[AsyncIterator[Any], Context], Awaitable[None]]:
-        async def call(requests: AsyncIterator[Any], context: Context) -> None:
+    def _stream(
+        self, stream: Stream | ServerStream, service: str, name: str
+    ) -> Callable[[Any, Context], Awaitable[None]]:
+        calls, answered = self._calls, (service, name, "OK")
+
+        async def call(requests: Any, context: Context) -> None:
             await self._door.admit(context)
             try:
                 await stream(requests, context)
             except Exception as error:
+                calls[service, name, _code_name(error)] += 1
                 await _abort(context, error)
+            else:
+                calls[answered] += 1
 
         return call
+
+
+def _code_name(error: Exception) -> str:
+    """Return the code that `error` is answered with, as Prometheus' users of gRPC spell it: OutOfRange."""
+    known = status_of(error)
+    return "Internal" if known is None else "".join(word.capitalize() for word in known[0].name.split("_"))
 
 
 async def _abort(context: Context, error: Exception) -> None:
@@ -139,15 +171,22 @@ def _unserved(message: str, *, streams_back: bool) -> grpc.RpcMethodHandler[Any,
 
 def client_services(replica: Replica, allowed_clients: frozenset[str], progress_s: float) -> Services:
     """Return every service of the client port."""
-    from store.serve import cluster, health, kv, lease, maintenance, pipeline, watch
+    from store.serve import cluster, election, health, kv, lease, lock, maintenance, pipeline, watch
 
-    services = Services(allowed_clients)
+    services = Services(allowed_clients, replica.counts.calls)
     kv.add_to(services, replica)
     watch.add_to(services, replica, progress_s)
     lease.add_to(services, replica)
     cluster.add_to(services, replica)
     maintenance.add_to(services, replica)
+    lock.add_to(services, replica)
+    election.add_to(services, replica)
     pipeline.add_to(services, replica)
     health.add_to(services, replica)
-    services.add_unserved({"Auth": "authentication is by certificates here"})
+    services.add_unserved(
+        {
+            "Auth": "authentication is by certificates here",
+            "Maintenance": "there is no older version of this store to downgrade to",
+        }
+    )
     return services

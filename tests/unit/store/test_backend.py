@@ -140,3 +140,72 @@ async def test_a_file_that_is_no_state_is_refused_with_what_to_do(tmp_path):
     (tmp_path / "state.mdb").write_bytes(b"not a database" * 1000)
     with pytest.raises(BackendDamaged, match="restore its data directory"):
         opened(tmp_path)
+
+
+async def test_settling_waits_until_what_is_applied_is_on_disk_and_what_is_forgotten_is_gone(tmp_path):
+    backend = opened(tmp_path)
+    mvcc = fill(backend, 30)
+    backend.schedule_flush(30)
+    await backend.settle()
+    assert backend.persisted == 30
+    mvcc.compact(25)
+    backend.meta = dataclasses.replace(backend.meta, applied=31, compact_revision=25)
+    backend.schedule_flush(31)
+    assert list(backend.dropped())
+    await backend.settle(drops=True)
+    assert not list(backend.dropped())
+    assert backend.in_use_bytes > 0
+    await backend.close()
+
+
+async def test_defragmentation_shrinks_the_file_and_loses_nothing_written_meanwhile(tmp_path):
+    backend = opened(tmp_path)
+    mvcc = Mvcc(backend)
+    for number in range(60):
+        mvcc.txn(Txn(success=(Put(b"k", b"x" * 20_000),)))
+        backend.meta = dataclasses.replace(backend.meta, applied=number + 2, revision=mvcc.revision)
+        backend.schedule_flush(number + 2)
+        if number % 20 == 19:
+            await backend.settle()
+    mvcc.compact(mvcc.revision)
+    backend.meta = dataclasses.replace(backend.meta, applied=62, compact_revision=mvcc.revision)
+    backend.schedule_flush(62)
+    await backend.settle(drops=True)
+    before = backend.size_bytes
+    reading = backend.read()
+    defragmenting = asyncio.create_task(backend.defragment())
+    await asyncio.sleep(0.05)
+    assert not defragmenting.done(), "it waits for whoever reads the old file"
+    mvcc.txn(Txn(success=(Put(b"meanwhile", b"v"),)))
+    backend.meta = dataclasses.replace(backend.meta, applied=63, revision=mvcc.revision)
+    reading.close()
+    await defragmenting
+    assert backend.size_bytes < before / 4
+    backend.schedule_flush(63)
+    await backend.settle()
+    expected = everything(mvcc)
+    await backend.close()
+    again = opened(tmp_path)
+    assert (
+        everything(Mvcc(again, revision=again.meta.revision, compact_revision=again.meta.compact_revision)) == expected
+    )
+    await again.close()
+
+
+async def test_a_snapshot_shows_one_moment_whatever_is_written_while_it_is_read(tmp_path):
+    backend = opened(tmp_path / "a")
+    mvcc = fill(backend, 10)
+    backend.schedule_flush(10)
+    await backend.settle()
+    before = everything(mvcc)
+    with backend.read() as reading:
+        chunks = reading.chunks()
+        mvcc.txn(Txn(success=(Put(b"later", b"v"),)))
+        backend.meta = dataclasses.replace(backend.meta, applied=11, revision=mvcc.revision)
+        backend.schedule_flush(11)
+        await backend.settle()
+        assert install(tmp_path / "b", chunks) == (10, 1)
+    other = opened(tmp_path / "b")
+    assert everything(Mvcc(other, revision=other.meta.revision)) == before
+    await other.close()
+    await backend.close()

@@ -12,6 +12,7 @@ from proto.etcd import rpc_pb2
 from store.apply import State
 from store.backend import Backend
 from store.consensus.consensus import ConsensusStatus, NotLeader
+from store.consensus.membership import Members
 from store.mvcc.check import InvalidRequest
 from store.mvcc.kv import Range
 from store.mvcc.revision import Compacted
@@ -52,6 +53,11 @@ class AtOnce:
         self.state = state
         self.role = "leader"
         self.index = 1
+        self.members = Members()
+        self.on_call = None
+
+    def call_leader(self, request: bytes) -> asyncio.Future:
+        return asyncio.ensure_future(self.on_call(request))
 
     def propose(self, command: bytes) -> asyncio.Future:
         future = asyncio.get_running_loop().create_future()
@@ -86,6 +92,7 @@ async def replica(tmp_path):
         cluster_id=2,
         history_s=300.0,
     )
+    replica.consensus.on_call = replica.answer_call
     duties = asyncio.create_task(replica.run_duties())
     await asyncio.sleep(0)
     yield replica

@@ -9,10 +9,11 @@ import threading
 import pytest
 
 from component.clock import RealClock
-from store.consensus import member as member_module
-from store.consensus.consensus import MembershipChange, MembershipRefused, NotLeader, OutcomeUnknown
+from store.consensus import durability, library
+from store.consensus.consensus import NotLeader, OutcomeUnknown
 from store.consensus.journal import Journal, JournalDamaged
 from store.consensus.member import Member
+from store.consensus.membership import MemberRecord, Members
 from store.consensus.transport import Alone
 
 
@@ -22,6 +23,7 @@ class Machine:
         self.persisted = applied[0]
         self.commands: list[bytes] = []
         self.entries = 0
+        self.members = Members((MemberRecord(1, ("https://127.0.0.1:1",), "store-1"),)).encode()
 
     def apply(self, index, term, commands):
         self.applied = (index, term)
@@ -37,6 +39,7 @@ class Machine:
 
 def make(directory, machine, on_fatal=None) -> Member:
     return Member(
+        1,
         "store-1",
         Journal(directory),
         machine,
@@ -154,15 +157,8 @@ async def test_a_read_is_answered_at_what_is_applied(tmp_path):
         await member.read_index()
 
 
-async def test_a_cluster_of_one_refuses_to_change_its_members(tmp_path):
-    member = await started(tmp_path, Machine())
-    with pytest.raises(MembershipRefused):
-        await member.change_membership(MembershipChange("add-learner", "store-2", "127.0.0.1:1"))
-    await member.stop()
-
-
 async def test_the_log_in_memory_is_trimmed_to_what_is_not_on_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr(member_module, "TRIM_BYTES", 20)
+    monkeypatch.setattr(durability, "TRIM_BYTES", 20)
     machine = Machine()
     member = await started(tmp_path, machine)
     for n in range(60):
@@ -174,11 +170,11 @@ async def test_the_log_in_memory_is_trimmed_to_what_is_not_on_disk(tmp_path, mon
 
 
 def test_another_version_of_the_library_is_refused(monkeypatch):
-    monkeypatch.setattr(member_module.syncobj, "VERSION", "0.3.18")
+    monkeypatch.setattr(library.syncobj, "VERSION", "0.3.18")
     with pytest.raises(RuntimeError, match=r"pip install pysyncobj==0\.3\.17"):
-        member_module._install_seams()
+        library.install_seams()
 
 
 def test_the_library_never_pickles():
     with pytest.raises(AssertionError):
-        member_module.syncobj.pickle.loads(b"")
+        library.syncobj.pickle.loads(b"")

@@ -1,0 +1,125 @@
+"""`steer chaos`: break a store of its own, and say whether it held."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from lab.chaos.arena import INSIDE, PYTHON, Arena, ArenaFailed, Isolated, Loopback, enter, may_isolate
+from lab.chaos.cluster import Cluster, ClusterFailed, Etcd, Server, SteerStore
+from lab.chaos.rounds import Rounds
+from lab.chaos.schedule import Fault, draw, possible
+from lab.chaos.verdict import Run, judge, progress_line, show
+
+app = typer.Typer(help="Break things on purpose, and check that what was promised holds.", no_args_is_help=True)
+
+
+@app.callback()
+def chaos() -> None:
+    """Keep `store` a verb of its own, though it is the only one."""
+
+
+@app.command()
+def store(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of this sitting.")] = 20,
+    seconds: Annotated[float | None, typer.Option(help="Begin no round after so long.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeats a run's schedule; drawn if not given.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="File of a run: its rounds add up over sittings.")] = None,
+    members: Annotated[int, typer.Option(min=1, max=5)] = 3,
+    fault: Annotated[list[str] | None, typer.Option(help="Only these faults (repeat it).")] = None,
+    server: Annotated[Literal["steer-store", "etcd"], typer.Option(help="What to test.")] = "steer-store",
+    server_module: Annotated[str, typer.Option(help="Python module run as steer-store.", hidden=True)] = "store",
+    keep: Annotated[Path | None, typer.Option(help="Directory for logs and histories, kept.")] = None,
+    output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How to print.")] = "text",
+) -> None:
+    """Start a store, break it round after round, and check every promise against what its clients saw.
+
+    As root all faults are possible, in namespaces that vanish with the run; otherwise members are only killed, paused,
+    restarted and replaced. Exit code 0: clean; 1: something was found, or a fault had no effect; 2: it could not run.
+    """
+    why_not = may_isolate()
+    if why_not is None and not os.environ.get(INSIDE):
+        raise typer.Exit(enter([PYTHON, "-c", "from lab.chaos.cli import app; app()", *sys.argv[_store_at() :]]))
+    if why_not is not None:
+        print(f"fewer faults: {why_not}", file=sys.stderr)
+    offers = set(Isolated.offers if why_not is None else Loopback.offers) | ({"cluster"} if members > 2 else set())
+    run = Run(server, members, seed if seed is not None else random.SystemRandom().getrandbits(32))
+    try:
+        faults = possible(offers, fault or ())
+        if resume is not None and resume.exists():
+            run = Run.load(resume)
+            if (run.server, run.members) != (server, members) or seed not in (None, run.seed):
+                raise ValueError(f"{resume} is of {run.members} members of {run.server}, seed {run.seed}")
+    except ValueError as error:
+        print(f"steer chaos store: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    what: Server = Etcd("--snapshot-count", "500") if server == "etcd" else SteerStore(module=server_module)
+    directory = keep or Path(tempfile.mkdtemp(prefix="steer-chaos-"))
+    directory.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + seconds if seconds else None
+    try:
+        arena: Arena = (Isolated if why_not is None else Loopback)(directory, members)
+        asyncio.run(_sit(run, faults, what, arena, directory, rounds, deadline, resume))
+    except ArenaFailed as error:
+        print(f"steer chaos store: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        print("stopped: the verdict is on the rounds that came to an end", file=sys.stderr)
+    verdict = judge(run.rounds, faults)
+    show(run, verdict, as_json=output == "json")
+    if verdict.is_clean and keep is None:
+        shutil.rmtree(directory, ignore_errors=True)
+    else:
+        print(f"logs and histories: {directory}", file=sys.stderr)
+    raise typer.Exit(0 if verdict.is_clean else 1)
+
+
+async def _sit(
+    run: Run,
+    faults: tuple[Fault, ...],
+    server: Server,
+    arena: Arena,
+    directory: Path,
+    count: int,
+    deadline: float | None,
+    resume: Path | None,
+) -> None:
+    """Add `count` rounds to the run."""
+    cluster = Cluster.found(server, arena, directory, run.members)
+    rounds = Rounds(cluster, directory, _say)
+    _say(f"{run.members} members of {server.name}, seed {run.seed}, {len(faults)} faults: {directory}")
+    last = len(run.rounds) + count
+    try:
+        await rounds.begin()
+        while len(run.rounds) < last and (deadline is None or time.monotonic() < deadline):
+            report = await rounds.run(draw(run.seed, len(run.rounds), faults))
+            run.rounds.append(report)
+            _say(progress_line(report, last))
+            for finding in report.findings:
+                _say(f"    {finding}")
+            if resume is not None:
+                run.save(resume)
+            if any("did not come to its end" in finding for finding in report.findings):
+                return  # what the cluster is in now proves nothing more
+    except ClusterFailed as error:
+        _say(f"the cluster does not start: {error}")
+    finally:
+        await cluster.close()
+
+
+def _store_at() -> int:
+    """Return where in our command line the verb stands, so that it can be run again as it is."""
+    return next((place for place, word in enumerate(sys.argv) if word == "store"), 1)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

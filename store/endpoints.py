@@ -1,0 +1,74 @@
+"""Which member a client talks to: one at a time, the next when that one is gone, silent, or has no leader.
+
+All requests of a client go to one member, so that they share messages and see one member's order. Moving on is quick
+and cheap: the other members are as good. What was unanswered there is the caller's to settle (see `client`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import grpc.aio
+
+from component.serve import Identity, grpc_channel
+
+
+class Endpoint:
+    """One member, and the channel to it once there is one."""
+
+    def __init__(self, address: str, channel: grpc.aio.Channel) -> None:
+        self.address = address
+        self.channel = channel
+        self.streams: set[Any] = set()
+        """Calls to be cancelled when the client moves on: watches, which would otherwise wait for a dead member."""
+
+
+class Endpoints:
+    """The members a client knows, one of them current."""
+
+    def __init__(self, addresses: Sequence[str], identity: Identity, server_name: str | None) -> None:
+        self._addresses = tuple(addresses)
+        self._identity = identity
+        self._server_name = server_name
+        self._position = 0
+        self._current: Endpoint | None = None
+        self._left: list[Endpoint] = []
+        self.moves = 0
+
+    @property
+    def are_several(self) -> bool:
+        """Whether there is anywhere to go."""
+        return len(self._addresses) > 1
+
+    @property
+    def current(self) -> Endpoint:
+        """The member to talk to now."""
+        if self._current is None:
+            address = self._addresses[self._position]
+            channel = grpc_channel([address], self._identity, server_name=self._server_name)
+            self._current = Endpoint(address, channel)
+        return self._current
+
+    def leave(self, endpoint: Endpoint) -> None:
+        """Move on, unless that was done already; what runs on the old channel ends."""
+        if endpoint is not self._current or not self.are_several:
+            return
+        self._position = (self._position + 1) % len(self._addresses)
+        self._current = None
+        self.moves += 1
+        for stream in tuple(endpoint.streams):
+            stream.cancel()
+        self._left.append(endpoint)
+
+    async def close_left(self) -> None:
+        """Close the channels of members that were left."""
+        left, self._left = self._left, []
+        for endpoint in left:
+            await endpoint.channel.close()
+
+    async def close(self) -> None:
+        """Close every channel."""
+        await self.close_left()
+        if self._current is not None:
+            await self._current.channel.close()

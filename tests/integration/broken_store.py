@@ -1,0 +1,76 @@
+"""`steer-store` with one promise broken on purpose, to show that `lab.chaos` notices. Run as a module.
+
+STEER_BROKEN in the environment says which: `stale-reads` answers from what the member happens to have; `unsynced`
+acknowledges what is only in memory, as a machine does whose page cache is lost;
+`applied-twice` applies some entries twice.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+from proto.steersman.v1 import store_pb2
+from store import __main__ as store_main
+from store.apply import State
+from store.consensus.journal import Journal, Staged
+from store.replica import Replica
+
+LOST_S = 1.0
+"""How long what was "synced" stays in memory."""
+
+
+def read_stale() -> None:
+    async def read_index(self: Replica, *_: object) -> None:
+        return None
+
+    Replica.read_index = read_index
+
+
+def skip_syncs() -> None:
+    write = Journal.write_and_sync
+    waiting: list[tuple[float, Staged]] = []
+
+    def write_late(self: Journal, staged: Staged) -> None:
+        waiting.append((time.monotonic(), staged))
+        while waiting and waiting[0][0] < time.monotonic() - LOST_S:
+            write(self, waiting.pop(0)[1])
+
+    Journal.write_and_sync = write_late
+    # The state would otherwise be ahead of the log, and the member refuse to start: caught, but not what is meant.
+    State.schedule_flush = lambda self, durable: None
+
+
+def apply_twice() -> None:
+    apply = State.apply
+
+    def apply_again(self: State, index: int, term: int, commands: Sequence[bytes]) -> Sequence[object]:
+        if index % 10:
+            return apply(self, index, term, commands)
+        doubled = []
+        for raw in commands:
+            again = store_pb2.Command.FromString(raw)
+            again.ClearField("id")
+            doubled += [raw, again.SerializeToString() if again.HasField("txn") else b""]
+        answers = apply(self, index, term, [each for each in doubled if each])
+        return [answer for answer, _ in zip(_firsts(answers, doubled), commands, strict=True)]
+
+    State.apply = apply_again
+
+
+def _firsts(answers: Sequence[object], doubled: Sequence[bytes]) -> list[object]:
+    """Return the answers to every first of two, where a second may be missing."""
+    rest = iter(answers)
+    firsts = []
+    for position, raw in enumerate(doubled):
+        if raw:
+            answer = next(rest)
+            if position % 2 == 0:
+                firsts.append(answer)
+    return firsts
+
+
+if __name__ == "__main__":
+    {"stale-reads": read_stale, "unsynced": skip_syncs, "applied-twice": apply_twice}[os.environ["STEER_BROKEN"]]()
+    store_main.main()
