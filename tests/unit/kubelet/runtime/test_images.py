@@ -18,7 +18,7 @@ DIGEST = "sha256:" + "0" * 64
         "localhost:5000/web:v1.2_3",
         "r.example/a/b-c__d.e:T",
         f"web@{DIGEST}",
-        "[::1]:5/w",,
+        "[::1]:5/w",
     ],
 )
 def test_references_of_every_form_are_known(image: str):
