@@ -194,8 +194,9 @@ def node_power_on(name: str, data_dir: DataDir = None) -> None:
 
 def _print_processes(processes: list[ProcessStatus]) -> None:
     table = Table(box=None, header_style="", pad_edge=False)
-    for heading in ("PROCESS", "PID", "STATE", "RESTARTS", "UP", "MEMORY", "CERTIFICATE ENDS"):
-        table.add_column(heading, justify="right" if heading in ("PID", "RESTARTS", "UP", "MEMORY") else "left")
+    for heading in ("PROCESS", "PID", "RESTARTS", "UP", "MEMORY", "CERTIFICATE", "STATE"):
+        numeric = heading in ("PID", "RESTARTS", "UP", "MEMORY")
+        table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
     for process in processes:
         if process.problem:
             state = f"[red]{process.problem}[/]"
@@ -204,13 +205,13 @@ def _print_processes(processes: list[ProcessStatus]) -> None:
         table.add_row(
             process.name,
             str(process.pid or "-"),
-            state,
             str(process.restarts),
             _duration(process.uptime_s) if process.is_running else "-",
             f"{process.rss_bytes / 2**20:.0f} MiB" if process.is_running else "-",
             process.certificate_ends,
+            state,
         )
-    out.print(table)
+    out.print(table, soft_wrap=True)  # cut nothing: a narrow terminal wraps the long lines itself
 
 
 def _print_view(view: object) -> None:

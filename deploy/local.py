@@ -315,6 +315,16 @@ def _process(wanted: Plan, name: str) -> Process:
     return next(process for process in wanted.processes if process.name == name)
 
 
+def _check_not_stopped(paths: Paths) -> None:
+    """Raise if somebody brings the cluster down while we wait for it to come up: there is nothing to wait for.
+
+    Raises:
+        CannotDo: the supervisor was told to stop.
+    """
+    if not (paths.run / "keep").exists():
+        raise CannotDo("the cluster was brought down meanwhile: run `steer up` again to have it back")
+
+
 def _wait_for(problem: Callable[[], str | None], what: str, paths: Paths) -> None:
     deadline = time.monotonic() + READY_WITHIN_S
     last: str | None = "it did not answer"
@@ -322,6 +332,7 @@ def _wait_for(problem: Callable[[], str | None], what: str, paths: Paths) -> Non
         last = problem()
         if last is None:
             return
+        _check_not_stopped(paths)
         time.sleep(POLL_S)
     raise CannotDo(f"{what} did not get ready in {READY_WITHIN_S:.0f} s: {last}; its log is in {paths.logs}")
 
@@ -368,6 +379,7 @@ async def _await_nodes(client: Any, cluster: Cluster, report: Report) -> None:
             return
         for name, problem in supervisor.read_state(Paths(cluster.directory)).node_problems.items():
             raise CannotDo(f"node {name} does not boot: {problem}")
+        _check_not_stopped(Paths(cluster.directory))
         await asyncio.sleep(POLL_S)
     name, why = next(iter(waiting.items()))
     logs = Paths(cluster.directory).logs

@@ -194,6 +194,8 @@ class Supervisor:
         self._write_state()
         with contextlib.suppress(FileNotFoundError):
             (self._paths.run / "supervisor.sock").unlink()
+        # Before anybody can be answered: who waits for the cluster takes its absence for an order to stop.
+        (self._paths.run / "keep").touch()
         with _socket_path(self._paths) as path:
             server = await asyncio.start_unix_server(self._serve, path)
         (self._paths.run / "supervisor.sock").chmod(0o600)
@@ -449,7 +451,6 @@ class Supervisor:
         return record
 
     async def _keep_guard(self) -> None:
-        (self._paths.run / "keep").touch()
         while True:
             record = self._state.processes.get("guard")
             if record is None or not is_running(record):

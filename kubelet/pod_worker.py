@@ -37,6 +37,7 @@ from kubelet.lifecycle import (
     Start,
     decide,
     grace_period_s,
+    has_finished,
     stop_order,
     to_forget,
 )
@@ -212,6 +213,8 @@ class PodWorker:
             wake_at_s = actions.wake_at_s
             if actions.finish is not None:
                 self._finish = actions.finish
+                if actions.finish.reason == "DeadlineExceeded" and not has_finished(pod):
+                    node.recorder.event(pod, "Normal", actions.finish.reason, actions.finish.message)
                 return None
             if actions.changes_nothing:
                 break
@@ -325,6 +328,8 @@ class PodWorker:
             elif error.reason == "ErrImagePull":
                 message = f'Failed to pull image "{container.image}": {error.message}'
                 recorder.event(pod, "Warning", "Failed", message, field_path=path)
+            elif error.reason == "InvalidImageName":
+                recorder.event(pod, "Warning", "InspectFailed", error.message, field_path=path)
             recorder.event(pod, "Warning", "Failed", f"Error: {error.reason}", field_path=path)
             delay_s = max(0.0, error.retry_at - node.clock.monotonic())
             # The back-off is shown as soon as it begins, like upstream's second look does.

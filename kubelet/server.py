@@ -303,10 +303,16 @@ class Server:
                 raise _Refused(400, f'previous terminated container "{name}" in pod "{pod.metadata.name}" not found')
             return attempts[1]
         if not attempts:
-            waiting = next(
-                (s.state.waiting.reason for s in pod.status.container_statuses if s.name == name and s.state.waiting),
-                "ContainerCreating",
-            )
+            status = pod.status
+            known = [
+                *status.container_statuses,
+                *status.init_container_statuses,
+                *status.ephemeral_container_statuses,
+            ]
+            waiting = next((s.state.waiting.reason for s in known if s.name == name and s.state.waiting), "")
+            if waiting in ("ErrImagePull", "ImagePullBackOff"):
+                waiting = "trying and failing to pull image"
+            waiting = waiting or "ContainerCreating"
             raise _Refused(400, f'container "{name}" in pod "{pod.metadata.name}" is waiting to start: {waiting}')
         return attempts[0]
 

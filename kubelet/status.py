@@ -241,7 +241,8 @@ def _terminated(record: ContainerRecord) -> ContainerStateTerminated:
         exit_code=record.exit_code,
         reason=reason or ("Completed" if record.exit_code == 0 else "Error"),
         message=record.message,
-        started_at=render(record.started_at_s) if record.started_at_s else "",
+        # One that never got going is said to have started when time began, as upstream has it.
+        started_at=render(record.started_at_s),
         finished_at=render(record.finished_at_s) if record.finished_at_s else "",
         container_id=_container_id(record),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from dataclasses import dataclass
 
 from component.clock import Clock
@@ -15,6 +16,15 @@ log = logging.getLogger(__name__)
 BACKOFF_FIRST_S = 10.0
 BACKOFF_MAX_S = 300.0
 PULLS_AT_ONCE = 4
+
+_REFERENCE = re.compile(
+    r"(?:(?:[a-zA-Z0-9.-]+|\[[a-fA-F0-9:]+\])(?::[0-9]+)?/)?"  # registry
+    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"  # repository
+    r"(?::[\w][\w.-]{0,127})?"  # tag
+    r"(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?",  # digest
+    re.ASCII,
+)
+"""The grammar of image references (OCI Distribution Specification, "Pulling manifests", and its registries' usage)."""
 
 
 class ImageError(Exception):
@@ -49,6 +59,11 @@ class _Failure:
     message: str
 
 
+def is_reference(image: str) -> bool:
+    """Whether `image` can name an image at all."""
+    return _REFERENCE.fullmatch(image) is not None
+
+
 def normalize(image: str) -> str:
     """Return the full name of an image: `web` is `docker.io/library/web:latest`."""
     name, at, digest = image.partition("@")
@@ -81,6 +96,9 @@ class Images:
             ImageError: it is not to be had; ask again no sooner than it says.
             CriError: the runtime does not answer.
         """
+        if not is_reference(image):
+            message = f'Failed to apply default image tag "{image}": couldn\'t parse image name'
+            raise ImageError("InvalidImageName", message, retry_at=self._clock.monotonic() + BACKOFF_FIRST_S)
         name = normalize(image)
         present = await self._cri.image_status(name)
         if present is not None and policy != "Always":

@@ -233,3 +233,19 @@ async def test_a_missing_config_map_is_shown_and_waited_for():
         pod = await w.until(lambda p: waits_for(p) == "CreateContainerConfigError")
         waiting = pod.status.container_statuses[0].state.waiting
         assert waiting is not None and waiting.message == 'configmap "settings" not found'
+
+
+async def test_an_image_that_cannot_be_named_is_told_apart_from_one_that_cannot_be_had():
+    async with world() as w:
+        await w.create(containers=[{"name": "main", "image": "registry.example/BAD::x"}])
+        await w.until(lambda p: waits_for(p) == "InvalidImageName")
+
+
+async def test_a_pod_over_its_deadline_says_so_in_an_event():
+    async with world() as w:
+        await w.create(activeDeadlineSeconds=5)
+        pod = await w.until(lambda p: p.status.phase == "Failed")
+        assert pod.status.reason == "DeadlineExceeded"
+        await asyncio.sleep(5)
+        told = await w.admin.list(events.RESOURCE, namespace="default")
+        assert [e.reason for e in told.items].count("DeadlineExceeded") == 1
