@@ -19,6 +19,7 @@ from api.core import namespace, pod, service, serviceaccount
 from api.discover import RESOURCES
 from api.rbac import clusterrole, clusterrolebinding, role, rolebinding
 from api.resource import ObjectKey, Resource
+from api.scheduling import priorityclass
 from apiserver.admission import chain as admission_chain
 from apiserver.auth.certificates import CertificateAuthenticator
 from apiserver.auth.chain import AuthenticationChain
@@ -160,6 +161,7 @@ def build(
     admission = admission_chain.build(
         namespaces=registries.lister(namespace.RESOURCE),
         service_accounts=registries.lister(serviceaccount.RESOURCE),
+        priority_classes=registries.lister(priorityclass.RESOURCE),
         read=registries.read,
         authorizer=rbac,
         random=random,

@@ -8,6 +8,7 @@ from random import Random
 from api.core.namespace import Namespace
 from api.core.serviceaccount import ServiceAccount
 from api.lister import Lister
+from api.scheduling.priorityclass import PriorityClass
 from apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
 from apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from apiserver.admission.node_restriction import NodeRestriction
@@ -40,6 +41,7 @@ def build(
     *,
     namespaces: Lister[Namespace],
     service_accounts: Lister[ServiceAccount],
+    priority_classes: Lister[PriorityClass],
     read: Read,
     authorizer: RbacAuthorizer,
     random: Random,
@@ -50,6 +52,7 @@ def build(
     Args:
         namespaces: a cache; what is not in it is looked up with `read`.
         service_accounts: likewise.
+        priority_classes: a cache, for the class of pods that name none.
         read: any object as stored; raises NotFound.
         authorizer: says what somebody who writes roles and bindings holds.
         random: makes volume names unique within a pod.
@@ -60,7 +63,7 @@ def build(
             NamespaceLifecycle(namespaces, read),
             NodeRestriction(read),
             ServiceAccountAdmission(service_accounts, read, random),
-            Priority(),
+            Priority(priority_classes, read),
             DefaultTolerationSeconds(toleration_s),
             RbacEscalation(authorizer),
         ]
