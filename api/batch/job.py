@@ -375,10 +375,8 @@ def prepare_for_create(job: Job) -> None:
 
 
 def prepare_for_update(new: Job, old: Job) -> None:
-    """Keep what was observed, and the selector where it is left out."""
+    """Keep what was observed."""
     new.status = old.status
-    if new.spec.selector is None:
-        new.spec.selector = old.spec.selector
 
 
 def validate_status(new: Job, old: Job) -> v.Errors:

@@ -9,6 +9,7 @@ from api.core.namespace import Namespace
 from api.core.serviceaccount import ServiceAccount
 from api.lister import Lister
 from api.scheduling.priorityclass import PriorityClass
+from apiserver.admission.certificates import Certificates
 from apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
 from apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from apiserver.admission.node_restriction import NodeRestriction
@@ -66,5 +67,6 @@ def build(
             Priority(priority_classes, read),
             DefaultTolerationSeconds(toleration_s),
             RbacEscalation(authorizer),
+            Certificates(authorizer),
         ]
     )
