@@ -18,6 +18,7 @@ from apiserver.admission.rbac_escalation import RbacEscalation
 from apiserver.admission.service_account import ServiceAccountAdmission
 from apiserver.auth.rbac import RbacAuthorizer
 from apiserver.auth.tokens import Read
+from apiserver.crd.definition import DefinitionRules
 from apiserver.request import AdmissionPlugin, AdmissionRequest
 
 
@@ -67,6 +68,7 @@ def build(
             Priority(priority_classes, read),
             DefaultTolerationSeconds(toleration_s),
             RbacEscalation(authorizer),
+            DefinitionRules(),
             Certificates(authorizer),
         ]
     )

@@ -7,7 +7,6 @@ asked for, fails the request, and so does one that cannot be reached.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import uuid
 from collections.abc import Sequence
@@ -101,7 +100,7 @@ class Converter:
                 if response.status != 200:
                     raise _Failed(f"Post {url!r}: it answered {response.status} {response.reason}")
                 return answer
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise _Failed(f"Post {url!r}: {error or 'it does not answer'}") from None
 
     def _target(self) -> tuple[str, ssl.SSLContext, str, tuple[str, int] | None]:
