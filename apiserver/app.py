@@ -26,6 +26,7 @@ from apiserver.auth.chain import AuthenticationChain
 from apiserver.auth.node import NodeAuthorizer
 from apiserver.auth.rbac import RbacAuthorizer, RbacListers
 from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
+from apiserver.crd.caretaker import CaretakerAuthorizer
 from apiserver.crd.controller import Definitions
 from apiserver.crd.conversion import Locate
 from apiserver.dispatch import Address, Dispatcher
@@ -157,7 +158,7 @@ def build(
         RbacListers(roles, role_bindings, cluster_roles, cluster_role_bindings),
         lambda: registries.changed_at(*rbac_kinds),
     )
-    authorizer = NodeAuthorizer(registries.lister(pod.RESOURCE), rbac)
+    authorizer = NodeAuthorizer(registries.lister(pod.RESOURCE), CaretakerAuthorizer(registries.kinds, rbac))
     admission = admission_chain.build(
         namespaces=registries.lister(namespace.RESOURCE),
         service_accounts=registries.lister(serviceaccount.RESOURCE),

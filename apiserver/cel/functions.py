@@ -415,14 +415,14 @@ def _index_of(value: Any, item: Any, start: int = 0) -> int:
     _texts("indexOf", value, item)
     if not 0 <= start <= len(value):
         raise Failure(f"index out of range: {start}")
-    return value.find(item, start)
+    return int(value.find(item, start))
 
 
 def _last_index_of(value: Any, item: Any, end: int | None = None) -> int:
     if isinstance(value, list):
         return next((i for i in range(len(value) - 1, -1, -1) if equal(value[i], item)), -1)
     _texts("lastIndexOf", value, item)
-    return value.rfind(item) if end is None else value.rfind(item, 0, end + len(item))
+    return int(value.rfind(item) if end is None else value.rfind(item, 0, end + len(item)))
 
 
 def _join(items: Any, separator: str = "") -> str:
@@ -560,7 +560,8 @@ def _lists(name: str, function: Callable[..., Any]) -> Function:
 
 
 def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
-    compiled, found, at = _pattern(pattern), [], 0
+    compiled, at = _pattern(pattern), 0
+    found: list[str] = []
     while at <= len(text) and len(found) != limit:
         match = compiled.search(text, at)
         if match is None:

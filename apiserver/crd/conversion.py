@@ -1,4 +1,4 @@
-"""Objects of a custom kind from one version to another, by asking a webhook (ConversionReview, apiextensions.k8s.io/v1).
+"""Objects of a custom kind from one version to another, by asking a webhook (ConversionReview).
 
 Without a webhook (strategy None) only apiVersion changes, which needs nothing from here. A webhook may change all of
 an object but its name, namespace, uid and kind; a converter that changes those, or answers anything but what it was
@@ -7,6 +7,7 @@ asked for, fails the request, and so does one that cannot be reached.
 
 from __future__ import annotations
 
+import socket
 import ssl
 import uuid
 from collections.abc import Sequence
@@ -130,8 +131,6 @@ class _Fixed(aiohttp.abc.AbstractResolver):
         self._address = address
 
     async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[Any]:
-        import socket
-
         family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
         return [{"hostname": host, "host": self._address[0], "port": port, "family": family, "proto": 0, "flags": 0}]
 

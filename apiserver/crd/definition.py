@@ -238,7 +238,7 @@ def _check_selectable(version: crds.CustomResourceDefinitionVersion, where: str)
         if found is None:
             yield v.invalid(path, value, "is an invalid path: does not refer to a valid field")
         elif found.type not in ("string", "boolean", "integer"):
-            why = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed."
+            why = "must point to a field of type string, boolean or integer"
             yield v.invalid(path, value, why)
 
 
@@ -412,7 +412,8 @@ def _check_extensions(schema: Plain, path: str, type_: str) -> Errors:
         if not schema.get("properties") and not schema.get("x-kubernetes-preserve-unknown-fields"):
             yield v.required(
                 f"{path}.properties",
-                "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields",
+                "must not be empty if x-kubernetes-embedded-resource is true without "
+                "x-kubernetes-preserve-unknown-fields",
             )
     if schema.get("x-kubernetes-int-or-string") and type_:
         yield v.forbidden(f"{path}.type", "must be empty if x-kubernetes-int-or-string is true")

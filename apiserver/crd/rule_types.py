@@ -111,7 +111,7 @@ class _Walk:
         else:
             first = item if node is not None and node.type == "array" else key
         inner = {**names, tree.variable: first} | ({tree.second: item} if tree.second else {})
-        result, body = self.of(tree.body, inner)
+        _, body = self.of(tree.body, inner)
         if tree.transform is not None:
             _, more = self.of(tree.transform, inner)
             body += more
