@@ -123,7 +123,7 @@ def _check_zone(path: str, zone: str | None) -> v.Errors:
     else:
         try:
             zoneinfo.ZoneInfo(zone)
-        except (ValueError, OSError):
+        except (KeyError, ValueError, OSError):
             yield v.invalid(path, zone, f"unknown time zone {zone}")
 
 
