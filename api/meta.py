@@ -46,7 +46,16 @@ class CreateOptions(Struct):
 
 
 class Condition(Struct):
-    """One question about an object (`type`), its answer (True, False or Unknown), and since when."""
+    """One question about an object (`type`), its answer (True, False or Unknown), and since when.
+
+    Attributes:
+        type: What is asked.
+        status: The answer: True, False or Unknown.
+        observed_generation: The generation that was looked at.
+        last_transition_time: When the answer last changed.
+        reason: Why, in one word for programs.
+        message: Why, in a sentence for people.
+    """
 
     type: Annotated[str, wire(1, required=True)] = always("")
     status: Annotated[str, wire(2, required=True)] = always("")
@@ -57,7 +66,13 @@ class Condition(Struct):
 
 
 class LabelSelectorRequirement(Struct):
-    """A label, and the values it must have, or must not."""
+    """A label, and the values it must have, or must not.
+
+    Attributes:
+        key: The label.
+        operator: In, NotIn, Exists or DoesNotExist.
+        values: For In and NotIn: the values.
+    """
 
     key: Annotated[str, wire(1, required=True)] = always("")
     operator: Annotated[str, wire(2, required=True)] = always("")
@@ -65,7 +80,12 @@ class LabelSelectorRequirement(Struct):
 
 
 class LabelSelector(Struct):
-    """Objects, by labels. All of it must hold; an empty one matches everything."""
+    """Objects, by labels. All of it must hold; an empty one matches everything.
+
+    Attributes:
+        match_labels: Labels that must be there, with these values.
+        match_expressions: What else must be true of the labels.
+    """
 
     match_labels: Annotated[dict[str, str], wire(1)] = {}
     match_expressions: Annotated[list[LabelSelectorRequirement], wire(2, list_type="atomic")] = []
@@ -154,7 +174,17 @@ class ManagedFieldsEntry(Struct):
 
 
 class OwnerReference(Struct):
-    """An object on which this one depends: it is deleted when its last owner is."""
+    """An object on which this one depends: it is deleted when its last owner is.
+
+    Attributes:
+        api_version: The owner's group and version.
+        kind: The owner's kind.
+        name: The owner's name.
+        uid: The owner's uid.
+        controller: Whether the owner is the one that controls this object; at most one does.
+        block_owner_deletion: Whether the owner stays until this object is gone, when it is deleted in the
+            foreground.
+    """
 
     api_version: Annotated[str, wire(5, required=True)] = always("")
     kind: Annotated[str, wire(1, required=True)] = always("")
@@ -165,7 +195,27 @@ class OwnerReference(Struct):
 
 
 class ObjectMeta(Struct):
-    """What every stored object has."""
+    """What every stored object has.
+
+    Attributes:
+        name: Unique among objects of the kind, within the namespace; never changes.
+        generate_name: Where there is no name: the beginning of one, which the server completes.
+        namespace: The room in which the name is unique; empty for kinds without. Never changes.
+        self_link: Not used any more.
+        uid: Unique over time and space, set by the server: tells an object from a later one of the same name.
+        resource_version: Changes with every write, set by the server. Compare for equality, watch from it;
+            nothing else.
+        generation: Grows when what is wanted changes, set by the server.
+        creation_timestamp: When the object was created, set by the server.
+        deletion_timestamp: When the object is to be gone, set by the server once it is being deleted.
+        deletion_grace_period_seconds: How long the object may take to end, once it is being deleted. It can
+            only shrink.
+        labels: Short words to find and to select objects by.
+        annotations: Notes of people and programs, by which nothing is selected.
+        owner_references: Objects that this one depends on: it is deleted when all of them are gone.
+        finalizers: Who must still do something before the object can go; each takes its own entry away.
+        managed_fields: Who set which fields, kept by the server.
+    """
 
     name: Annotated[str, wire(1)] = ""
     generate_name: Annotated[str, wire(2)] = ""

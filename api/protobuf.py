@@ -307,6 +307,8 @@ def _converter(schema: TypeSchema, name: str) -> _Convert:
             return lambda value, wire_type, reading: base64.b64encode(_message(value, name)).decode()
         case "any" if schema.form == "int-or-string":
             return lambda value, wire_type, reading: _int_or_string(_message(value, name), name)
+        case "any" if schema.item is not None:
+            return _struct_or_other_converter(schema, name)
         case "any":
             return lambda value, wire_type, reading: _raw_json(_message(value, name), name)
     if schema.form == "quantity":
@@ -327,6 +329,31 @@ def _struct_converter(schema: TypeSchema, name: str) -> _Convert:
         made: dict[str, Any] = {}
         _slots_of(type).read(_message(value, name), made, reading)
         return made
+
+    return convert
+
+
+def _struct_or_other_converter(schema: TypeSchema, name: str) -> _Convert:
+    """What JSON tells apart by its looks has a field for each look: a schema, or a boolean, schemas, or strings."""
+    assert schema.item is not None
+    of_struct = _struct_converter(schema.item, name)
+
+    def convert(value: _Wire, wire_type: int, reading: _Reading) -> Any:
+        found: Any = None
+        several: list[Any] = []
+        allows = False
+        for number, inner_type, inner in _fields(_message(value, name), name):
+            reading.values_left -= 1
+            if schema.form == "schema-or-bool" and number == 1:
+                allows = _integer(inner, name) != 0
+            elif number == (2 if schema.form == "schema-or-bool" else 1):
+                found = of_struct(inner, inner_type, reading)
+            elif number == 2:
+                is_text = schema.form == "schema-or-strings"
+                several.append(_string(inner, name) if is_text else of_struct(inner, inner_type, reading))
+        if found is not None:
+            return found
+        return allows if schema.form == "schema-or-bool" else several
 
     return convert
 
@@ -511,6 +538,8 @@ def _write_value(number: int, schema: TypeSchema, value: Any) -> bytes:
             is_text = isinstance(value, str)
             number_part, text = (0, value.encode()) if is_text else (value, b"")
             return _tagged(number, _numbered(1, int(is_text)) + _numbered(2, number_part) + _tagged(3, text))
+        case "any" if schema.item is not None:
+            return _tagged(number, _write_struct_or_other(schema, value))
         case "any":
             return _tagged(number, _tagged(1, msgspec.json.encode(value)))
     match schema.form:
@@ -521,6 +550,15 @@ def _write_value(number: int, schema: TypeSchema, value: Any) -> bytes:
         case "duration":
             return _tagged(number, _numbered(1, round(float(value.removesuffix("s")) * 10**9)))
     return _tagged(number, value.encode())
+
+
+def _write_struct_or_other(schema: TypeSchema, value: Any) -> bytes:
+    is_boolean = schema.form == "schema-or-bool"
+    if isinstance(value, Struct):
+        return (_numbered(1, 1) if is_boolean else b"") + _tagged(2 if is_boolean else 1, _write_struct(value))
+    if is_boolean:
+        return _numbered(1, int(value))
+    return b"".join(_tagged(2, _write_struct(each) if isinstance(each, Struct) else each.encode()) for each in value)
 
 
 def _write_time(text: str) -> bytes:

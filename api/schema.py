@@ -7,6 +7,8 @@ A type is a `Struct`; its fields are annotated with what cannot be derived from 
         ports: Annotated[list[ContainerPort], wire(6, merge_key="containerPort")] = []
         image_pull_policy: Annotated[str, wire(14)] = ""
 
+A field is described, where that helps, in the `Attributes:` section of the docstring: `kubectl explain` shows it.
+
 JSON names are camelCase unless written out (`field(name="clusterIP", default="")`). Empty values are left out of
 the JSON, as Go's omitempty does, but for fields declared with `always`. A nullable scalar (`int | None`)
 is a Go pointer: its explicit zero is kept. `fields_of` gives decoding, strict validation, OpenAPI, strategic merge
@@ -16,8 +18,11 @@ and protobuf one common view of all this.
 from __future__ import annotations
 
 import functools
+import inspect
+import re
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -148,6 +153,35 @@ def fields_of(struct: type[Struct]) -> dict[str, FieldSchema]:
         inner, nullable = _split_optional(hint)
         found[info.encode_name] = FieldSchema(info.name, info.encode_name, declared, _type_schema(inner), nullable)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a struct's docstring says."""
+
+    summary: str
+    """Everything before `Attributes:`, as one line."""
+    fields: Mapping[str, str]
+    """What `Attributes:` says of a field, by its Python name."""
+
+
+_ATTRIBUTE = re.compile(r"    (\w+): (.+)")
+
+
+@functools.cache
+def words_of(struct: type[Struct]) -> Words:
+    """Return what `kubectl explain` shows of a struct and its fields, from its docstring in Google form."""
+    text, _, attributes = inspect.cleandoc(struct.__doc__ or "").partition("\nAttributes:\n")
+    found: dict[str, str] = {}
+    name = ""
+    for line in attributes.splitlines():
+        begun = _ATTRIBUTE.fullmatch(line)
+        if begun is not None:
+            name = begun[1]
+            found[name] = begun[2]
+        elif line.strip():
+            found[name] += f" {line.strip()}"
+    return Words(" ".join(text.split()), found)
 
 
 def _split_optional(hint: Any) -> tuple[Any, bool]:

@@ -19,12 +19,14 @@ from api.core import namespace, pod, service, serviceaccount
 from api.discover import RESOURCES
 from api.rbac import clusterrole, clusterrolebinding, role, rolebinding
 from api.resource import ObjectKey, Resource
+from api.scheduling import priorityclass
 from apiserver.admission import chain as admission_chain
 from apiserver.auth.certificates import CertificateAuthenticator
 from apiserver.auth.chain import AuthenticationChain
 from apiserver.auth.node import NodeAuthorizer
 from apiserver.auth.rbac import RbacAuthorizer, RbacListers
 from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
+from apiserver.crd.caretaker import CaretakerAuthorizer
 from apiserver.crd.controller import Definitions
 from apiserver.crd.conversion import Locate
 from apiserver.dispatch import Address, Dispatcher
@@ -156,10 +158,11 @@ def build(
         RbacListers(roles, role_bindings, cluster_roles, cluster_role_bindings),
         lambda: registries.changed_at(*rbac_kinds),
     )
-    authorizer = NodeAuthorizer(registries.lister(pod.RESOURCE), rbac)
+    authorizer = NodeAuthorizer(registries.lister(pod.RESOURCE), CaretakerAuthorizer(registries.kinds, rbac))
     admission = admission_chain.build(
         namespaces=registries.lister(namespace.RESOURCE),
         service_accounts=registries.lister(serviceaccount.RESOURCE),
+        priority_classes=registries.lister(priorityclass.RESOURCE),
         read=registries.read,
         authorizer=rbac,
         random=random,

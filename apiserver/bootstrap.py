@@ -1,4 +1,4 @@
-"""What every cluster has before anybody asks for it: namespaces, default roles and bindings.
+"""What every cluster has before anybody asks for it: namespaces, priority classes, default roles and bindings.
 
 Run at every start, by every apiserver, at once if need be: it makes what is missing, adds what was taken away from
 the default roles, and changes nothing else. It writes through the registries, past authentication and admission, for
@@ -19,6 +19,8 @@ from api.rbac import clusterrole, clusterrolebinding, role, rolebinding
 from api.rbac.clusterrole import ClusterRole
 from api.rbac.rules import PolicyRule
 from api.resource import Resource
+from api.scheduling import priorityclass
+from api.scheduling.priorityclass import SYSTEM, PriorityClass
 from apiserver.auth import policy
 from apiserver.auth.rbac import resolve_rules, uncovered
 from apiserver.registry.codec import Stored
@@ -38,6 +40,8 @@ async def bootstrap(registries: Registries) -> None:
     """
     for name in NAMESPACES:
         await create_if_missing(registries, namespace.RESOURCE, Namespace(metadata=ObjectMeta(name=name)))
+    for made in priority_classes():
+        await create_if_missing(registries, priorityclass.RESOURCE, made)
     cluster_roles = policy.cluster_roles()
     for cluster_role in cluster_roles:
         if cluster_role.aggregation_rule is not None:
@@ -50,6 +54,18 @@ async def bootstrap(registries: Registries) -> None:
         *((rolebinding.RESOURCE, one) for one in policy.role_bindings()),
     ]
     await asyncio.gather(*(_reconcile(registries, resource, one) for resource, one in wanted))
+
+
+def priority_classes() -> list[PriorityClass]:
+    """Return the classes of pods that a cluster cannot do without."""
+    told = {
+        "system-cluster-critical": "For pods that the cluster cannot do without, on whichever node they are.",
+        "system-node-critical": "For pods that their node cannot do without.",
+    }
+    return [
+        PriorityClass(metadata=ObjectMeta(name=name), value=value, description=told[name])
+        for name, value in SYSTEM.items()
+    ]
 
 
 async def create_if_missing(registries: Registries, resource: Resource[Any], obj: Any) -> bool:

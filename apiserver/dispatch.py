@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from apiserver.registry.failures import no_such_resource, no_such_verb
 from apiserver.request import Call, SubresourceHandler
-from apiserver.subresources import binding, ephemeral_containers, eviction, finalize, scale, status
+from apiserver.subresources import approval, binding, ephemeral_containers, eviction, finalize, scale, status
 from apiserver.verbs.context import Context
 from apiserver.verbs.create import create
 from apiserver.verbs.delete import delete
@@ -46,6 +46,9 @@ _SUBRESOURCES: Final[Mapping[Address, Verb]] = {
     ("", "pods", "ephemeralcontainers", "patch"): ephemeral_containers.patch_ephemeral_containers,
     ("", "pods", "eviction", "create"): eviction.create_eviction,
     ("", "bindings", "", "create"): binding.create_binding,
+    ("certificates.k8s.io", "certificatesigningrequests", "approval", "get"): approval.get_approval,
+    ("certificates.k8s.io", "certificatesigningrequests", "approval", "update"): approval.update_approval,
+    ("certificates.k8s.io", "certificatesigningrequests", "approval", "patch"): approval.patch_approval,
 }
 
 

@@ -23,7 +23,7 @@ from api.meta import DeleteOptions, ListMeta, ObjectMeta, Status
 from api.patch.dispatch import JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH
 from api.patch.shape import is_atomic
 from api.resource import Resource
-from api.schema import FieldSchema, Struct, TypeSchema, fields_of
+from api.schema import FieldSchema, Struct, TypeSchema, fields_of, words_of
 from apiserver import openapi_protobuf
 from apiserver.discovery import subresource_of
 from apiserver.registry.kinds import Kinds
@@ -213,6 +213,16 @@ _is_version: Final = re.compile("v[0-9]+((alpha|beta)[0-9]+)?").fullmatch
 """A version other than v1 is a folder below its group's: `api/autoscaling/v2/`."""
 
 
+_KIND_FIELDS: Final = {
+    "apiVersion": "The group and version of this form of the object, such as apps/v1.",
+    "kind": "What sort of object this is.",
+    "metadata": "Name, labels and whatever else every object has.",
+    "spec": "What is wanted.",
+    "status": "What is so, as far as the system has seen; clients only read it.",
+}
+"""What these mean on every kind that says nothing else of them."""
+
+
 class _Definitions:
     """The schemas one document needs, found by following references."""
 
@@ -263,10 +273,14 @@ class _Definitions:
         return {"allOf": [ref]} | ({"default": {}} if with_default else {})
 
     def _struct(self, struct: type[Struct]) -> Schema:
-        properties = {name: self._field(field) for name, field in sorted(fields_of(struct).items())}
+        words, is_kind = words_of(struct), struct in _kinds()
+        properties = {
+            name: self._field(field, words.fields.get(field.name) or (_KIND_FIELDS.get(name, "") if is_kind else ""))
+            for name, field in sorted(fields_of(struct).items())
+        }
         schema: Schema = {"type": "object"}
-        if struct.__doc__:
-            schema["description"] = " ".join(struct.__doc__.split())
+        if words.summary:
+            schema["description"] = words.summary
         required = sorted(
             name for name, field in fields_of(struct).items() if field.wire is not None and field.wire.required
         )
@@ -285,8 +299,13 @@ class _Definitions:
             schema["x-kubernetes-group-version-kind"] = [_gvk("", "v1", "Status")]
         return schema
 
-    def _field(self, field: FieldSchema) -> Schema:
+    def _field(self, field: FieldSchema, description: str) -> Schema:
         schema = dict(self._type(field.type, with_default=not field.nullable))
+        if not description:
+            inner = field.type.item or field.type
+            description = words_of(inner.struct).summary if inner.struct is not None else ""
+        if description:
+            schema["description"] = description
         wire = field.wire
         if wire is None:
             return schema

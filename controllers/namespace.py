@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from api import timestamps
+from api.apiextensions import customresourcedefinition as crds
 from api.core import namespace as namespaces
 from api.core.namespace import Namespace, NamespaceCondition
 from api.discover import STORED
@@ -22,6 +23,7 @@ from api.errors import ApiError, Conflict, Forbidden, MethodNotAllowed, NotFound
 from api.resource import ObjectKey, Resource
 from client.verbs import Client
 from controllers.actions import update_status
+from controllers.custom_kinds import handles_of
 from controllers.metadata import metadata_only
 from controllers.runner import Context, Dialogue
 
@@ -54,6 +56,8 @@ async def reconcile(key: ObjectKey, context: Context) -> float | None:
     if not namespace.metadata.deletion_timestamp or FINALIZER not in namespace.spec.finalizers:
         return None
     kinds = [kind for kind in STORED if kind.namespaced and {"list", "delete"} <= set(kind.verbs)]
+    for crd in (await client.list(crds.RESOURCE)).items:
+        kinds += [kind for kind in handles_of(crd)[:1] if kind.namespaced]
     found = await asyncio.gather(*(_empty(client, kind, key.name) for kind in kinds))
     left = [remainder for remainder in found if remainder.count or remainder.error]
     await _tell(client, namespace, left, context.clock.now())

@@ -56,7 +56,15 @@ class DaemonSetUpdateStrategy(Struct):
 
 
 class DaemonSetSpec(Struct):
-    """What the pods shall be, and how they are replaced."""
+    """What the pods shall be, and how they are replaced.
+
+    Attributes:
+        selector: Which pods are its own; never changes.
+        template: What the pods shall be; its node selector and affinity say on which nodes.
+        update_strategy: How old pods give way to new ones.
+        min_ready_seconds: How long a pod must be ready to be counted on.
+        revision_history_limit: How many old versions are kept; 10 by default.
+    """
 
     selector: Annotated[LabelSelector | None, wire(1, required=True)] = None
     template: Annotated[PodTemplateSpec, wire(2, required=True)] = field(default_factory=PodTemplateSpec)

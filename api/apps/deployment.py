@@ -29,7 +29,18 @@ class DeploymentCondition(Struct):
 
 
 class DeploymentStatus(Struct):
-    """How far a Deployment is."""
+    """How far a Deployment is.
+
+    Attributes:
+        observed_generation: The generation that was looked at.
+        replicas: How many pods there are.
+        updated_replicas: How many are of the present template.
+        ready_replicas: How many are ready.
+        available_replicas: How many have been ready long enough.
+        unavailable_replicas: How many are still missing.
+        conditions: Available, Progressing, ReplicaFailure, and since when.
+        collision_count: How often a name for a ReplicaSet was taken.
+    """
 
     observed_generation: Annotated[Int64, wire(1)] = 0
     replicas: Annotated[Int32, wire(2)] = 0
@@ -44,21 +55,44 @@ class DeploymentStatus(Struct):
 
 
 class RollingUpdateDeployment(Struct):
-    """How many pods may be missing, and how many too many, while old ones are replaced."""
+    """How many pods may be missing, and how many too many, while old ones are replaced.
+
+    Attributes:
+        max_unavailable: How many may be missing: a number, or a share such as 25% (the default), rounded
+            down.
+        max_surge: How many there may be beyond replicas: a number, or a share such as 25% (the default),
+            rounded up.
+    """
 
     max_unavailable: Annotated[IntOrString | None, wire(1)] = None
     max_surge: Annotated[IntOrString | None, wire(2)] = None
 
 
 class DeploymentStrategy(Struct):
-    """How old pods give way to new ones."""
+    """How old pods give way to new ones.
+
+    Attributes:
+        type: RollingUpdate (the default), or Recreate: first all old ones go.
+        rolling_update: For RollingUpdate: how fast.
+    """
 
     type: Annotated[str, wire(1)] = ""
     rolling_update: Annotated[RollingUpdateDeployment | None, wire(2)] = None
 
 
 class DeploymentSpec(Struct):
-    """What a Deployment's pods shall be, how many, and how they are replaced."""
+    """What a Deployment's pods shall be, how many, and how they are replaced.
+
+    Attributes:
+        replicas: How many pods there shall be; 1 by default.
+        selector: Which pods are its own; must match the template's labels and never changes.
+        template: What the pods shall be.
+        strategy: How old pods give way to new ones.
+        min_ready_seconds: How long a pod must be ready to be counted on.
+        revision_history_limit: How many old versions are kept for going back; 10 by default.
+        paused: Whether changes of the template wait.
+        progress_deadline_seconds: After how long without progress it counts as failed; 600 by default.
+    """
 
     replicas: Annotated[Int32 | None, wire(1)] = None
     selector: Annotated[LabelSelector | None, wire(2, required=True)] = None

@@ -37,7 +37,14 @@ class ReplicaSetStatus(Struct):
 
 
 class ReplicaSetSpec(Struct):
-    """What a ReplicaSet's pods shall be, and how many."""
+    """What a ReplicaSet's pods shall be, and how many.
+
+    Attributes:
+        replicas: How many pods there shall be; 1 by default.
+        min_ready_seconds: How long a pod must be ready to be counted on.
+        selector: Which pods are its own; never changes.
+        template: What the pods shall be.
+    """
 
     replicas: Annotated[Int32 | None, wire(1)] = None
     min_ready_seconds: Annotated[Int32, wire(4)] = 0

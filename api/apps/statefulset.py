@@ -73,7 +73,21 @@ class StatefulSetUpdateStrategy(Struct):
 
 
 class StatefulSetSpec(Struct):
-    """What the pods shall be, how many, and what storage each has."""
+    """What the pods shall be, how many, and what storage each has.
+
+    Attributes:
+        replicas: How many pods there shall be; 1 by default.
+        selector: Which pods are its own; never changes.
+        template: What the pods shall be.
+        volume_claim_templates: A claim for each pod is made of each of these, and stays with the pod's name.
+        service_name: The headless Service that gives the pods their names.
+        pod_management_policy: OrderedReady (the default): one after the other; Parallel: all at once.
+        update_strategy: How old pods give way to new ones.
+        revision_history_limit: How many old versions are kept; 10 by default.
+        min_ready_seconds: How long a pod must be ready to be counted on.
+        persistent_volume_claim_retention_policy: What becomes of the claims.
+        ordinals: The number of the first pod.
+    """
 
     replicas: Annotated[Int32 | None, wire(1)] = None
     selector: Annotated[LabelSelector | None, wire(2, required=True)] = None

@@ -37,7 +37,18 @@ class JobTemplateSpec(Struct):
 
 
 class CronJobSpec(Struct):
-    """When Jobs are made, and what of."""
+    """When Jobs are made, and what of.
+
+    Attributes:
+        schedule: Minute, hour, day of month, month, day of week, as in crontab(5), or @daily and the like.
+        time_zone: Where the schedule is to be read, such as Europe/Berlin.
+        starting_deadline_seconds: How late a Job may still be made.
+        concurrency_policy: Allow (the default), Forbid, or Replace a Job that still runs.
+        suspend: Whether it is held back.
+        job_template: What the Jobs shall be.
+        successful_jobs_history_limit: How many Jobs that succeeded are kept; 3 by default.
+        failed_jobs_history_limit: How many Jobs that failed are kept; 1 by default.
+    """
 
     schedule: Annotated[str, wire(1, required=True)] = always("")
     time_zone: Annotated[str | None, wire(8)] = None
@@ -112,7 +123,7 @@ def _check_zone(path: str, zone: str | None) -> v.Errors:
     else:
         try:
             zoneinfo.ZoneInfo(zone)
-        except (ValueError, OSError):
+        except (KeyError, ValueError, OSError):
             yield v.invalid(path, zone, f"unknown time zone {zone}")
 
 

@@ -106,7 +106,26 @@ class PodFailurePolicy(Struct):
 
 
 class JobSpec(Struct):
-    """What the pods shall be, how often they must succeed, and what is done about failures."""
+    """What the pods shall be, how often they must succeed, and what is done about failures.
+
+    Attributes:
+        parallelism: How many pods may run at once; 1 by default.
+        completions: How many must succeed; without, one that does is enough.
+        active_deadline_seconds: How long the Job may take.
+        pod_failure_policy: What a failed pod means.
+        success_policy: When it is enough, for indexed Jobs.
+        backoff_limit: How many failures make the Job fail; 6 by default.
+        backoff_limit_per_index: The same for each index.
+        max_failed_indexes: How many failed indexes make the Job fail.
+        selector: Which pods are its own; the server writes it.
+        manual_selector: Whether you wrote the selector yourself.
+        template: What the pods shall be; restartPolicy is OnFailure or Never.
+        ttl_seconds_after_finished: How long after its end the Job is deleted; without, never.
+        completion_mode: NonIndexed (the default), or Indexed: each pod has a number, and all must succeed.
+        suspend: Whether it is held back: no pods run.
+        pod_replacement_policy: When a pod is replaced: TerminatingOrFailed, or Failed.
+        managed_by: Who acts on it, where that is not the cluster's own controller.
+    """
 
     parallelism: Annotated[Int32 | None, wire(1)] = None
     completions: Annotated[Int32 | None, wire(2)] = None
@@ -375,10 +394,8 @@ def prepare_for_create(job: Job) -> None:
 
 
 def prepare_for_update(new: Job, old: Job) -> None:
-    """Keep what was observed, and the selector where it is left out."""
+    """Keep what was observed."""
     new.status = old.status
-    if new.spec.selector is None:
-        new.spec.selector = old.spec.selector
 
 
 def validate_status(new: Job, old: Job) -> v.Errors:

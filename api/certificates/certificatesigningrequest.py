@@ -172,7 +172,7 @@ def prepare_for_create(request: CertificateSigningRequest) -> None:
 
 
 def prepare_for_update(new: CertificateSigningRequest, old: CertificateSigningRequest) -> None:
-    """Keep the request and what became of it."""
+    """Keep the request, which never changes, and what became of it."""
     new.spec = old.spec
     new.status = old.status
 

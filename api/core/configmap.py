@@ -17,7 +17,13 @@ from api.schema import Struct, always, field, wire
 
 
 class ConfigMap(Struct):
-    """Settings by name, as text or as bytes."""
+    """Settings by name, as text or as bytes.
+
+    Attributes:
+        immutable: Whether it can never be changed again.
+        data: Text by key.
+        binary_data: Bytes by key, in base64.
+    """
 
     api_version: str = always("v1")
     kind: str = always("ConfigMap")

@@ -39,7 +39,13 @@ class PodSecurityContext(Struct):
 
 
 class ResourceRequirements(Struct):
-    """How much a container needs (`requests`, for scheduling) and may use (`limits`, enforced)."""
+    """How much a container needs (`requests`, for scheduling) and may use (`limits`, enforced).
+
+    Attributes:
+        limits: What may be used at most.
+        requests: What is set aside; the limits by default.
+        claims: Devices, by the names of the pod's resourceClaims.
+    """
 
     limits: Annotated[dict[str, Quantity], wire(1)] = {}
     requests: Annotated[dict[str, Quantity], wire(2)] = {}
@@ -126,7 +132,18 @@ class Capabilities(Struct):
 
 
 class SecurityContext(Struct):
-    """The rights a container's processes have; wins over the pod's."""
+    """The rights a container's processes have; wins over the pod's.
+
+    Attributes:
+        capabilities: Rights of root to add or to drop.
+        privileged: Whether it may do what root of the node may.
+        run_as_user: The user id.
+        run_as_group: The group id.
+        run_as_non_root: Refuse to start as root.
+        read_only_root_filesystem: Whether the image's files cannot be changed.
+        allow_privilege_escalation: Whether a program may get more rights than its parent.
+        proc_mount: How /proc is mounted.
+    """
 
     capabilities: Annotated[Capabilities | None, wire(1)] = None
     privileged: Annotated[bool | None, wire(2)] = None
@@ -182,7 +199,15 @@ class HTTPHeader(Struct):
 
 
 class HTTPGetAction(Struct):
-    """A GET that succeeds with any status from 200 to 399."""
+    """A GET that succeeds with any status from 200 to 399.
+
+    Attributes:
+        path: The path.
+        port: The port, by number or name.
+        host: The host, if not the pod.
+        scheme: HTTP or HTTPS.
+        http_headers: Headers to send.
+    """
 
     path: Annotated[str, wire(1)] = ""
     port: Annotated[IntOrString, wire(2, required=True)] = always(0)
@@ -198,7 +223,16 @@ class ExecAction(Struct):
 
 
 class Probe(Struct):
-    """A check that a kubelet repeats on a container."""
+    """A check that a kubelet repeats on a container.
+
+    Attributes:
+        initial_delay_seconds: How long after the start the first attempt is.
+        timeout_seconds: How long an attempt may take; 1 by default.
+        period_seconds: How long between attempts; 10 by default.
+        success_threshold: How many in a row must succeed after a failure; 1 by default.
+        failure_threshold: How many in a row must fail; 3 by default.
+        termination_grace_period_seconds: How long the container may take to stop when this probe ends it.
+    """
 
     exec: Annotated[ExecAction | None, wire(1, 1)] = None
     http_get: Annotated[HTTPGetAction | None, wire(1, 2)] = None
@@ -232,7 +266,13 @@ class EnvVarSource(Struct):
 
 
 class EnvVar(Struct):
-    """An environment variable: a value, in which `$(NAME)` stands for earlier ones, or where to take it from."""
+    """A variable of a container's environment.
+
+    Attributes:
+        name: Its name.
+        value: Its value; $(NAME) stands for an earlier variable.
+        value_from: Where its value is found.
+    """
 
     name: Annotated[str, wire(1, required=True)] = always("")
     value: Annotated[str, wire(2)] = ""
@@ -253,7 +293,15 @@ class EnvFromSource(Struct):
 
 
 class ContainerPort(Struct):
-    """A port the container listens on. Leaving one out does not close it."""
+    """A port that a program in a container listens on.
+
+    Attributes:
+        name: By which Services can name it.
+        container_port: The number, 1 to 65535.
+        host_port: A port of the node that leads to it.
+        protocol: TCP (the default), UDP or SCTP.
+        host_ip: Which of the node's addresses.
+    """
 
     name: Annotated[str, wire(1)] = ""
     host_port: Annotated[Int32, wire(2)] = 0
@@ -263,7 +311,36 @@ class ContainerPort(Struct):
 
 
 class Container(Struct):
-    """One container of a pod."""
+    """One container of a pod.
+
+    Attributes:
+        name: Unique in the pod; a DNS label.
+        image: What to run, such as docker.io/library/nginx:1.27.
+        command: The program and its first arguments, in place of the image's entrypoint. $(NAME) stands for a
+            variable.
+        args: The arguments, in place of the image's. $(NAME) stands for a variable.
+        working_dir: Where the program starts, if not where the image says.
+        ports: Ports that programs listen on; only told, nothing is opened or closed by it.
+        env_from: Whole ConfigMaps and Secrets as variables.
+        env: Variables of the program's environment.
+        resources: What the container needs, and may use at most.
+        resize_policy: Whether changing a resource restarts the container.
+        restart_policy: Only for init containers: Always makes it go on beside the others.
+        volume_mounts: Where volumes appear.
+        volume_devices: Where block devices appear.
+        liveness_probe: When this fails, the container is restarted.
+        readiness_probe: While this fails, Services send nothing here.
+        startup_probe: Until this succeeds, the other probes wait.
+        lifecycle: What to do after the start and before the end.
+        termination_message_path: The file in which a program leaves its last words.
+        termination_message_policy: File, or FallbackToLogsOnError: the end of the log where the file is
+            empty.
+        image_pull_policy: Always, IfNotPresent or Never; Always by default for the tag latest.
+        security_context: With which rights it runs.
+        stdin: Whether standard input is kept open.
+        stdin_once: Whether standard input ends with the first who was attached.
+        tty: Whether it has a terminal.
+    """
 
     name: Annotated[str, wire(1, required=True)] = always("")
     image: Annotated[str, wire(2)] = ""

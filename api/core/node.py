@@ -127,7 +127,15 @@ class Taint(Struct):
 
 
 class NodeSpec(Struct):
-    """What others decided about a node."""
+    """What others decided about a node.
+
+    Attributes:
+        pod_cidr: The addresses of its pods.
+        pod_cidrs: The addresses of its pods, of each family.
+        provider_id: What the cloud calls the machine.
+        unschedulable: Whether no new pods go there (`kubectl cordon`).
+        taints: What keeps pods away that do not tolerate it.
+    """
 
     pod_cidr: Annotated[str, wire(1)] = field(name="podCIDR", default="")
     pod_cidrs: Annotated[list[str], wire(7, patch="merge", list_type="set")] = field(

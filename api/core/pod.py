@@ -22,7 +22,50 @@ from api.schema import Int32, Int64, Quantity, Struct, Time, always, field, wire
 
 
 class PodSpec(Struct):
-    """What a pod shall be."""
+    """What a pod shall be.
+
+    Attributes:
+        volumes: Storage that containers can mount.
+        init_containers: Containers that run one after the other, each to its end, before the others start.
+            One whose restartPolicy is Always starts then and goes on beside them.
+        containers: The containers; at least one. They cannot be added or taken away later.
+        ephemeral_containers: Containers put into a running pod to look at it (`kubectl debug`).
+        restart_policy: What happens to containers that end: Always (the default), OnFailure or Never.
+        termination_grace_period_seconds: How long containers may take to stop before they are killed; 30 by
+            default.
+        active_deadline_seconds: How long the pod may run at all.
+        dns_policy: Where names are looked up: ClusterFirst (the default), ClusterFirstWithHostNet, Default
+            (as the node does) or None.
+        node_selector: Labels a node must have for the pod to run there.
+        service_account_name: Whose rights the pod's programs have at the API server.
+        service_account: The older name of serviceAccountName.
+        automount_service_account_token: Whether containers get a token of the service account.
+        node_name: The node; set by the scheduler, unless it is given at once.
+        host_network: Whether the pod has the node's network rather than its own.
+        host_pid: Whether the pod sees the node's processes.
+        host_ipc: Whether the pod shares the node's IPC namespace.
+        share_process_namespace: Whether the containers see each other's processes.
+        image_pull_secrets: Secrets with passwords of registries.
+        hostname: The pod's host name, where that is not its name.
+        subdomain: With it the pod's full name is HOSTNAME.SUBDOMAIN.NAMESPACE.svc and the cluster's domain.
+        scheduler_name: Which scheduler finds a node.
+        tolerations: Taints of nodes that the pod bears.
+        host_aliases: Lines for /etc/hosts.
+        priority_class_name: How important the pod is, by the name of a PriorityClass.
+        priority: How important the pod is, as a number; set by the server.
+        readiness_gates: Conditions that must hold, beside the containers', for the pod to be ready.
+        runtime_class_name: How containers are run, by the name of a RuntimeClass.
+        enable_service_links: Whether containers find Services in their environment; true by default.
+        preemption_policy: PreemptLowerPriority or Never: whether others may be driven out for this pod.
+        overhead: What running the pod costs beyond its containers; set from the RuntimeClass.
+        topology_spread_constraints: How evenly pods like this one spread over nodes and zones.
+        set_hostname_as_fqdn: Whether the kernel's host name is the full one.
+        os: The operating system the containers need.
+        host_users: Whether the pod shares the node's user ids; true by default.
+        scheduling_gates: While there are any, the pod is not scheduled.
+        resource_claims: Devices that must be there before the pod can start.
+        resources: What the containers may use together.
+    """
 
     volumes: Annotated[
         list[Volume],
@@ -92,7 +135,12 @@ class PodSpec(Struct):
 
 
 class PodTemplateSpec(Struct):
-    """What the pods that something makes shall be."""
+    """What the pods that something makes shall be.
+
+    Attributes:
+        metadata: Labels and annotations of the pods.
+        spec: What the pods shall be.
+    """
 
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
     spec: Annotated[PodSpec, wire(2)] = field(default_factory=PodSpec)
@@ -206,7 +254,25 @@ class PodCondition(Struct):
 
 
 class PodStatus(Struct):
-    """What became of a pod, as its kubelet last saw it; may lag behind."""
+    """What became of a pod, as its kubelet last saw it; may lag behind.
+
+    Attributes:
+        phase: Pending, Running, Succeeded, Failed or Unknown: where in its life the pod is.
+        conditions: PodScheduled, Initialized, ContainersReady, Ready and others, and since when.
+        message: Why the pod is in this phase, in a sentence.
+        reason: Why the pod is in this phase, in one word.
+        nominated_node_name: Where room is being made for the pod.
+        host_ip: The node's address.
+        host_ips: The node's addresses.
+        pod_ip: The pod's address.
+        pod_ips: The pod's addresses, at most one of each family.
+        start_time: When the kubelet took the pod on.
+        init_container_statuses: What became of each init container.
+        container_statuses: What became of each container.
+        ephemeral_container_statuses: What became of each ephemeral container.
+        qos_class: Guaranteed, Burstable or BestEffort, from requests and limits: who goes last when memory
+            runs out.
+    """
 
     phase: Annotated[str, wire(1)] = ""
     conditions: Annotated[list[PodCondition], wire(2, merge_key="type", list_type="map", list_keys=("type",))] = []
@@ -250,7 +316,18 @@ class PodOS(Struct):
 
 
 class TopologySpreadConstraint(Struct):
-    """How evenly matching pods must spread over zones, nodes or other domains."""
+    """How evenly matching pods must spread over zones, nodes or other domains.
+
+    Attributes:
+        max_skew: By how many pods two domains may differ.
+        topology_key: The node label whose values are the domains.
+        when_unsatisfiable: DoNotSchedule, or ScheduleAnyway: only a preference.
+        label_selector: Which pods are counted.
+        min_domains: With fewer domains than this, an empty one is assumed.
+        node_affinity_policy: Honor (the default) or Ignore nodes that the pod cannot go to.
+        node_taints_policy: Honor or Ignore (the default) taints.
+        match_label_keys: Labels whose values are taken from the pod itself.
+    """
 
     max_skew: Annotated[Int32, wire(1, required=True)] = always(0)
     topology_key: Annotated[str, wire(2, required=True)] = always("")
@@ -289,7 +366,15 @@ class HostAlias(Struct):
 
 
 class Toleration(Struct):
-    """Which taints of nodes a pod bears, and for how long."""
+    """Which taints of nodes a pod bears, and for how long.
+
+    Attributes:
+        key: The taint's key; empty with Exists: every taint.
+        operator: Equal (the default), or Exists: whatever the value.
+        value: The taint's value.
+        effect: NoSchedule, PreferNoSchedule or NoExecute; empty: any.
+        toleration_seconds: For NoExecute: how long; without, for ever.
+    """
 
     key: Annotated[str, wire(1)] = ""
     operator: Annotated[str, wire(2)] = ""

@@ -18,7 +18,14 @@ from api.schema import Struct, always, field, wire
 
 
 class Secret(Struct):
-    """Something only some may read; values travel in base64."""
+    """Something only some may read; values travel in base64.
+
+    Attributes:
+        immutable: Whether it can never be changed again.
+        data: Bytes by key, in base64.
+        string_data: Text by key; put into data when written, never read back.
+        type: What programs expect in it; Opaque by default.
+    """
 
     api_version: str = always("v1")
     kind: str = always("Secret")

@@ -51,7 +51,16 @@ class SessionAffinityConfig(Struct):
 
 
 class ServicePort(Struct):
-    """A port of a Service, and the port of the pods that it leads to."""
+    """A port of a Service, and the port of the pods that it leads to.
+
+    Attributes:
+        name: Needed where there are several.
+        protocol: TCP (the default), UDP or SCTP.
+        app_protocol: What is spoken, such as kubernetes.io/h2c.
+        port: The Service's port.
+        target_port: The pods' port, by number or name; the same as port by default.
+        node_port: The port of every node, for NodePort and LoadBalancer.
+    """
 
     name: Annotated[str, wire(1)] = ""
     protocol: Annotated[str, wire(2)] = ""
@@ -62,7 +71,31 @@ class ServicePort(Struct):
 
 
 class ServiceSpec(Struct):
-    """How a Service can be reached, and which pods are behind it."""
+    """How a Service can be reached, and which pods are behind it.
+
+    Attributes:
+        ports: The ports.
+        selector: Labels of the pods behind it; without, its endpoints are made by somebody else.
+        cluster_ip: Its address inside the cluster; None: no address, names lead to the pods.
+        cluster_ips: Its addresses, at most one of each family.
+        type: ClusterIP (the default), NodePort, LoadBalancer or ExternalName; each has what those before it
+            have, but for the last.
+        external_ips: Addresses of nodes that lead here, too.
+        session_affinity: ClientIP sends a client to the same pod again; None is the default.
+        load_balancer_ip: An address asked of the load balancer; deprecated.
+        load_balancer_source_ranges: From which addresses the load balancer may be used.
+        external_name: For ExternalName: the name that this one stands for.
+        external_traffic_policy: Cluster, or Local: from outside only to pods of the same node, which then see
+            who calls.
+        health_check_node_port: Where a load balancer asks whether a node has pods, for Local.
+        publish_not_ready_addresses: Whether names lead to pods that are not ready, too.
+        ip_families: IPv4 or IPv6, in this order.
+        ip_family_policy: SingleStack, PreferDualStack or RequireDualStack.
+        allocate_load_balancer_node_ports: Whether a LoadBalancer has node ports; true by default.
+        load_balancer_class: Which implementation makes the load balancer.
+        internal_traffic_policy: Cluster, or Local: from inside only to pods of the same node.
+        traffic_distribution: PreferClose: rather to pods near by.
+    """
 
     ports: Annotated[
         list[ServicePort],

@@ -21,7 +21,16 @@ class VolumeDevice(Struct):
 
 
 class VolumeMount(Struct):
-    """Where a container sees a volume."""
+    """Where a container sees a volume.
+
+    Attributes:
+        name: The volume.
+        read_only: Whether nothing can be written there.
+        mount_path: Where it appears.
+        sub_path: Which part of the volume.
+        sub_path_expr: The same, with $(NAME) for variables.
+        mount_propagation: Whether mounts made later are seen on the other side.
+    """
 
     name: Annotated[str, wire(1, required=True)] = always("")
     read_only: Annotated[bool, wire(2)] = False
@@ -43,6 +52,20 @@ class VolumeResourceRequirements(Struct):
 
 
 class PersistentVolumeClaimSpec(Struct):
+    """What storage is asked for.
+
+    Attributes:
+        access_modes: How it can be mounted: ReadWriteOnce, ReadOnlyMany, ReadWriteMany or ReadWriteOncePod.
+        selector: Which volumes will do.
+        resources: How large it must be.
+        volume_name: The volume it is bound to.
+        storage_class_name: The class of storage; empty: none; unset: the default.
+        volume_mode: Filesystem (the default) or Block.
+        data_source: What to fill it from: a claim or a snapshot.
+        data_source_ref: What to fill it from, whatever that is.
+        volume_attributes_class_name: How the volume behaves, by the name of a class.
+    """
+
     access_modes: Annotated[list[str], wire(1, list_type="atomic")] = []
     selector: Annotated[LabelSelector | None, wire(4)] = None
     resources: Annotated[VolumeResourceRequirements, wire(2)] = field(default_factory=VolumeResourceRequirements)

@@ -91,7 +91,14 @@ class IngressServiceBackend(Struct):
 
 
 class IngressSpec(Struct):
-    """The rules, and who acts on them."""
+    """The rules, and who acts on them.
+
+    Attributes:
+        ingress_class_name: The IngressClass, and by it the controller.
+        default_backend: Where requests go that no rule matches.
+        tls: Certificates, by host.
+        rules: What happens to requests, by host and path.
+    """
 
     ingress_class_name: Annotated[str | None, wire(4)] = None
     default_backend: Annotated[IngressBackend | None, wire(1)] = None

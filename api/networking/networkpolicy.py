@@ -51,7 +51,14 @@ class NetworkPolicyIngressRule(Struct):
 
 
 class NetworkPolicySpec(Struct):
-    """Which pods, and what they may receive and send."""
+    """Which pods, and what they may receive and send.
+
+    Attributes:
+        pod_selector: Which pods; an empty one: all of the namespace.
+        ingress: What they may receive; nothing without a rule.
+        egress: What they may send; nothing without a rule, if policyTypes has Egress.
+        policy_types: Ingress, Egress, or both: what this is about.
+    """
 
     pod_selector: Annotated[LabelSelector, wire(1, required=True)] = field(default_factory=LabelSelector)
     ingress: Annotated[list[NetworkPolicyIngressRule], wire(2, list_type="atomic")] = []

@@ -24,7 +24,15 @@ class PodDisruptionBudgetStatus(Struct):
 
 
 class PodDisruptionBudgetSpec(Struct):
-    """Which pods, and how many must stay or may go."""
+    """Which pods, and how many must stay or may go.
+
+    Attributes:
+        min_available: How many must stay: a number or a share.
+        selector: Which pods.
+        max_unavailable: How many may be away: a number or a share.
+        unhealthy_pod_eviction_policy: IfHealthyBudget (the default), or AlwaysAllow: pods that are not ready
+            may always go.
+    """
 
     min_available: Annotated[IntOrString | None, wire(1)] = None
     selector: Annotated[LabelSelector | None, wire(2, patch="replace")] = None

@@ -8,6 +8,8 @@ from random import Random
 from api.core.namespace import Namespace
 from api.core.serviceaccount import ServiceAccount
 from api.lister import Lister
+from api.scheduling.priorityclass import PriorityClass
+from apiserver.admission.certificates import Certificates
 from apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
 from apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from apiserver.admission.node_restriction import NodeRestriction
@@ -16,6 +18,7 @@ from apiserver.admission.rbac_escalation import RbacEscalation
 from apiserver.admission.service_account import ServiceAccountAdmission
 from apiserver.auth.rbac import RbacAuthorizer
 from apiserver.auth.tokens import Read
+from apiserver.crd.definition import DefinitionRules
 from apiserver.request import AdmissionPlugin, AdmissionRequest
 
 
@@ -40,6 +43,7 @@ def build(
     *,
     namespaces: Lister[Namespace],
     service_accounts: Lister[ServiceAccount],
+    priority_classes: Lister[PriorityClass],
     read: Read,
     authorizer: RbacAuthorizer,
     random: Random,
@@ -50,6 +54,7 @@ def build(
     Args:
         namespaces: a cache; what is not in it is looked up with `read`.
         service_accounts: likewise.
+        priority_classes: a cache, for the class of pods that name none.
         read: any object as stored; raises NotFound.
         authorizer: says what somebody who writes roles and bindings holds.
         random: makes volume names unique within a pod.
@@ -60,8 +65,10 @@ def build(
             NamespaceLifecycle(namespaces, read),
             NodeRestriction(read),
             ServiceAccountAdmission(service_accounts, read, random),
-            Priority(),
+            Priority(priority_classes, read),
             DefaultTolerationSeconds(toleration_s),
             RbacEscalation(authorizer),
+            DefinitionRules(),
+            Certificates(authorizer),
         ]
     )

@@ -1,23 +1,35 @@
 """Priority: the number behind a pod's priorityClassName.
 
-PriorityClasses are not served yet; the two that every cluster has are known here by name, and any other
-name is refused as not found, as it would be on a cluster without such a class.
+A pod that names no class gets the class that is the default for all, if there is one, else zero. What a class is worth
+never changes, so a pod keeps the number it was given.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from api.core import pod
+from api.errors import NotFound
+from api.lister import Lister
+from api.resource import ObjectKey
+from api.scheduling import priorityclass
+from api.scheduling.priorityclass import PriorityClass
 from apiserver.admission.namespace_lifecycle import refusal
+from apiserver.auth.tokens import Read
 from apiserver.request import AdmissionRequest
-
-SYSTEM_CLASSES: Final = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
-_PREEMPTS: Final = "PreemptLowerPriority"
 
 
 class Priority:
-    """Fills in `spec.priority` and `spec.preemptionPolicy`, which clients may not choose themselves."""
+    """Fills in `spec.priority` and `spec.preemptionPolicy`, which clients may not choose themselves.
+
+    Args:
+        classes: a cache, for the class that is the default.
+        read: any object as stored; raises NotFound.
+    """
+
+    def __init__(self, classes: Lister[PriorityClass], read: Read) -> None:
+        self._classes = classes
+        self._read = read
 
     async def admit(self, request: AdmissionRequest) -> None:
         """Compute at create; keep at update.
@@ -36,10 +48,9 @@ class Priority:
                 spec.preemption_policy = old.preemption_policy
         elif request.operation == "CREATE":
             spec = request.object.spec  # type: ignore[union-attr]
-            name = spec.priority_class_name
-            if name and name not in SYSTEM_CLASSES:
-                raise refusal(request, f"no PriorityClass with name {name} was found")
-            computed = SYSTEM_CLASSES.get(name, 0)
+            found = await self._class_of(request, spec.priority_class_name)
+            spec.priority_class_name = found.metadata.name
+            computed = found.value
             if spec.priority is not None and spec.priority != computed:
                 why = (
                     f"the integer value of priority ({spec.priority}) must not be provided in pod spec; priority "
@@ -48,7 +59,17 @@ class Priority:
                 raise refusal(request, why)
             spec.priority = computed
             if spec.preemption_policy is None:
-                spec.preemption_policy = _PREEMPTS
+                spec.preemption_policy = found.preemption_policy or "PreemptLowerPriority"
+
+    async def _class_of(self, request: AdmissionRequest, name: str) -> PriorityClass:
+        if name:
+            try:
+                named: PriorityClass = await self._read(priorityclass.RESOURCE, ObjectKey("", name))
+            except NotFound:
+                raise refusal(request, f"no PriorityClass with name {name} was found") from None
+            return named
+        defaults = [one for one in self._classes.list() if one.global_default]
+        return min(defaults, key=lambda one: one.value, default=PriorityClass())
 
     async def validate(self, request: AdmissionRequest) -> None:
         """Judge nothing more."""

@@ -83,8 +83,14 @@ def every_kind() -> list[PolicyRule]:
     return [rule(group or "core", " ".join(sorted(plurals)), verbs) for group, plurals in sorted(by_group.items())]
 
 
-# What people are given: view < edit < admin < cluster-admin. Kinds that are not served yet are named too, as a
-# role may name what does not exist, and they will be.
+# What people are given: view < edit < admin < cluster-admin.
+
+_EXTENSIONS: Final = (
+    "daemonsets deployments deployments/scale ingresses networkpolicies replicasets replicasets/scale "
+    "replicationcontrollers/scale"
+)
+"""What the group was that these came from; nothing is served there any more, and roles still name it."""
+_EXTENSIONS_STATUS: Final = "daemonsets/status deployments/status ingresses/status replicasets/status"
 
 _VIEW: Final = (
     rule(
@@ -111,6 +117,7 @@ _VIEW: Final = (
     rule("batch", "cronjobs cronjobs/status jobs jobs/status", _READ),
     rule("policy", "poddisruptionbudgets poddisruptionbudgets/status", _READ),
     rule("networking.k8s.io", "ingresses ingresses/status networkpolicies", _READ),
+    rule("extensions", f"{_EXTENSIONS} {_EXTENSIONS_STATUS}", _READ),
 )
 _EDIT: Final = (
     rule("core", "pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy", _READ),
@@ -134,6 +141,7 @@ _EDIT: Final = (
     rule("batch", "cronjobs jobs", _WRITE),
     rule("policy", "poddisruptionbudgets", _WRITE),
     rule("networking.k8s.io", "ingresses networkpolicies", _WRITE),
+    rule("extensions", f"{_EXTENSIONS} deployments/rollback", _WRITE),
     rule("coordination.k8s.io", "leases", f"{_READ} {_WRITE}"),
 )
 _ADMIN: Final = (
@@ -158,6 +166,11 @@ _NODE: Final = (
     rule("coordination.k8s.io", "leases", "create delete get patch update"),
     rule("authentication.k8s.io", "tokenreviews", "create"),
     rule("authorization.k8s.io", "localsubjectaccessreviews subjectaccessreviews", "create"),
+    rule("certificates.k8s.io", "certificatesigningrequests", f"create {_READ}"),
+    rule("node.k8s.io", "runtimeclasses", _READ),
+    rule("storage.k8s.io", "csidrivers", _READ),
+    rule("storage.k8s.io", "csinodes", "create delete get patch update"),
+    rule("storage.k8s.io", "volumeattachments", "get"),
 )
 _SCHEDULER: Final = (
     rule(*_EVENTS),
@@ -184,6 +197,25 @@ _CLUSTER_DNS: Final = (
 )
 
 
+_CLIENT_SIGNERS: Final = ("kubernetes.io/kube-apiserver-client-kubelet",)
+_SIGNERS: Final = (
+    "kubernetes.io/kube-apiserver-client",
+    "kubernetes.io/kube-apiserver-client-kubelet",
+    "kubernetes.io/kubelet-serving",
+    "kubernetes.io/legacy-unknown",
+)
+
+
+def _approver(signer: str) -> ClusterRole:
+    name = f"system:certificates.k8s.io:{signer}-approver"
+    return _cluster_role(name, rule("certificates.k8s.io", "signers", "approve", [f"kubernetes.io/{signer}"]))
+
+
+def _node_client(kind: str) -> ClusterRole:
+    name = f"system:certificates.k8s.io:certificatesigningrequests:{kind}"
+    return _cluster_role(name, rule("certificates.k8s.io", f"certificatesigningrequests/{kind}", "create"))
+
+
 def _controllers() -> list[PolicyRule]:
     return [
         *every_kind(),
@@ -192,8 +224,35 @@ def _controllers() -> list[PolicyRule]:
         rule("core", "pods/status nodes/status namespaces/status namespaces/finalize", "patch update"),
         rule("core", "pods/eviction", "create"),
         rule("core", "serviceaccounts/token", "create"),
-        rule("apps", "replicasets", "create"),
-        rule("apps", "deployments/status replicasets/status deployments/finalizers", "patch update"),
+        rule("core", "endpoints persistentvolumeclaims persistentvolumes secrets", "create"),
+        rule(
+            "core",
+            "persistentvolumeclaims/status persistentvolumes/status replicationcontrollers/finalizers "
+            "replicationcontrollers/status resourcequotas/status services/status",
+            "patch update",
+        ),
+        rule("apps", "controllerrevisions replicasets", "create"),
+        rule(
+            "apps",
+            "daemonsets/finalizers daemonsets/status deployments/finalizers deployments/status replicasets/finalizers "
+            "replicasets/status statefulsets/finalizers statefulsets/status",
+            "patch update",
+        ),
+        rule("autoscaling", "horizontalpodautoscalers/status", "patch update"),
+        rule("batch", "jobs", "create"),
+        rule("batch", "cronjobs/finalizers cronjobs/status jobs/finalizers jobs/status", "patch update"),
+        rule("policy", "poddisruptionbudgets/status", "patch update"),
+        rule("*", "*/scale", "get update"),
+        rule("metrics.k8s.io", "pods", "list"),
+        rule(
+            "certificates.k8s.io",
+            "certificatesigningrequests/approval certificatesigningrequests/status",
+            "patch update",
+        ),
+        rule("certificates.k8s.io", "signers", "approve", _CLIENT_SIGNERS),
+        rule("certificates.k8s.io", "signers", "sign", _SIGNERS),
+        rule("authorization.k8s.io", "subjectaccessreviews", "create"),
+        rule("storage.k8s.io", "volumeattachments", "create"),
         rule("discovery.k8s.io", "endpointslices", "create"),
         rule("coordination.k8s.io", "leases", "create"),
     ]
@@ -236,6 +295,34 @@ def cluster_roles() -> list[ClusterRole]:
             rule("authentication.k8s.io", "tokenreviews", "create"),
             rule("authorization.k8s.io", "subjectaccessreviews", "create"),
         ),
+        *(_approver(signer.removeprefix("kubernetes.io/")) for signer in _SIGNERS),
+        _node_client("nodeclient"),
+        _node_client("selfnodeclient"),
+        _cluster_role(
+            "system:node-bootstrapper",
+            rule("certificates.k8s.io", "certificatesigningrequests", f"create {_READ}"),
+        ),
+        _cluster_role(
+            "system:node-problem-detector",
+            rule("core", "nodes", "get"),
+            rule("core", "nodes/status", "patch"),
+            rule(*_EVENTS),
+        ),
+        _cluster_role(
+            "system:persistent-volume-provisioner",
+            rule("core", "persistentvolumes", f"create delete {_READ}"),
+            rule("core", "persistentvolumeclaims", f"{_READ} update"),
+            rule("storage.k8s.io", "storageclasses", _READ),
+            rule("core", "events", "watch"),
+            rule(*_EVENTS),
+        ),
+        _cluster_role(
+            "system:volume-scheduler",
+            rule("core", "persistentvolumes", f"{_READ} patch update"),
+            rule("storage.k8s.io", "storageclasses", _READ),
+            rule("core", "persistentvolumeclaims", f"{_READ} patch update"),
+        ),
+        _cluster_role("system:kube-dns", rule("core", "endpoints services", "list watch")),
         _cluster_role("system:node", *_NODE),
         _cluster_role("system:node-proxier", *_NODE_PROXIER),
         _cluster_role("system:kube-scheduler", *_SCHEDULER),
@@ -252,6 +339,10 @@ def _user(name: str) -> Subject:
     return Subject(kind="User", api_group=_GROUP, name=name)
 
 
+def _account(namespace: str, name: str) -> Subject:
+    return Subject(kind="ServiceAccount", namespace=namespace, name=name)
+
+
 def _bind(role: str, *subjects: Subject) -> ClusterRoleBinding:
     ref = RoleRef(api_group=_GROUP, kind="ClusterRole", name=role)
     return ClusterRoleBinding(metadata=_metadata(role), subjects=list(subjects), role_ref=ref)
@@ -266,11 +357,13 @@ def cluster_role_bindings() -> list[ClusterRoleBinding]:
         _bind("system:cluster-dns", _user("system:cluster-dns")),
         _bind("system:discovery", authenticated),
         _bind("system:kube-controller-manager", _user("system:kube-controller-manager")),
+        _bind("system:kube-dns", _account("kube-system", "kube-dns")),
         _bind("system:kube-scheduler", _user("system:kube-scheduler")),
         _bind("system:monitoring", _group("system:monitoring")),
         _bind("system:node", _group("system:nodes")),
         _bind("system:node-proxier", _user("system:kube-proxy")),
         _bind("system:public-info-viewer", authenticated, anonymous),
+        _bind("system:volume-scheduler", _user("system:kube-scheduler")),
         _bind("system:service-account-issuer-discovery", _group("system:serviceaccounts")),
     ]
 
@@ -284,10 +377,16 @@ _ELECTED: Final = {"kube-controller-manager": "steer-controllers", "kube-schedul
 
 
 def roles() -> list[Role]:
-    """Return the default Roles: who may hold which leader's Lease."""
+    """Return the default Roles: who may hold which leader's Lease, and who may learn what the front proxy is."""
     return [
-        Role(metadata=_metadata(_leader_role(process), "kube-system"), rules=list(_leader_election(lease)))
-        for process, lease in _ELECTED.items()
+        *(
+            Role(metadata=_metadata(_leader_role(process), "kube-system"), rules=list(_leader_election(lease)))
+            for process, lease in _ELECTED.items()
+        ),
+        Role(
+            metadata=_metadata("extension-apiserver-authentication-reader", "kube-system"),
+            rules=[rule("core", "configmaps", _READ, ["extension-apiserver-authentication"])],
+        ),
     ]
 
 

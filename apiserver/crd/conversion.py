@@ -1,4 +1,4 @@
-"""Objects of a custom kind from one version to another, by asking a webhook (ConversionReview, apiextensions.k8s.io/v1).
+"""Objects of a custom kind from one version to another, by asking a webhook (ConversionReview).
 
 Without a webhook (strategy None) only apiVersion changes, which needs nothing from here. A webhook may change all of
 an object but its name, namespace, uid and kind; a converter that changes those, or answers anything but what it was
@@ -7,7 +7,7 @@ asked for, fails the request, and so does one that cannot be reached.
 
 from __future__ import annotations
 
-import asyncio
+import socket
 import ssl
 import uuid
 from collections.abc import Sequence
@@ -101,7 +101,7 @@ class Converter:
                 if response.status != 200:
                     raise _Failed(f"Post {url!r}: it answered {response.status} {response.reason}")
                 return answer
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise _Failed(f"Post {url!r}: {error or 'it does not answer'}") from None
 
     def _target(self) -> tuple[str, ssl.SSLContext, str, tuple[str, int] | None]:
@@ -131,8 +131,6 @@ class _Fixed(aiohttp.abc.AbstractResolver):
         self._address = address
 
     async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[Any]:
-        import socket
-
         family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
         return [{"hostname": host, "host": self._address[0], "port": port, "family": family, "proto": 0, "flags": 0}]
 

@@ -1,6 +1,6 @@
-"""JSONPath as definitions use it: for printer columns, the scale subresource and selectable fields. Pure.
+r"""JSONPath as definitions use it: for printer columns, the scale subresource and selectable fields. Pure.
 
-`.spec.replicas`, `.status.conditions[?(@.type=="Ready")].status`, `.spec.ports[*].port`, `.metadata.labels.a\\.b`,
+`.spec.replicas`, `.status.conditions[?(@.type=="Ready")].status`, `.spec.ports[*].port`, `.metadata.labels.a\.b`,
 `['key']`, `[-1]`, `[1:3]`, `..name`. A path is compiled once; applied to a value it yields what it finds, in order.
 """
 

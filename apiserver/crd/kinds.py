@@ -139,7 +139,7 @@ def _resource(crd: Plain, version: Plain) -> Resource[Any]:
         if (path := simple_path(each["jsonPath"])) is not None
     }
     return Resource(
-        type=make_type(shape),  # type: ignore[type-var]
+        type=make_type(shape),
         group=shape.group,
         version=shape.version,
         kind=shape.name,

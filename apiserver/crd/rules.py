@@ -1,17 +1,203 @@
-"""Rules in CEL (`x-kubernetes-validations`)."""
+"""Rules in CEL that a schema sets (`x-kubernetes-validations`, KEP-2876), evaluated on objects. Pure.
+
+A rule stands at a place of the schema and sees the value there as `self`. One that also names `oldSelf` judges changes:
+it is evaluated only where the value can be found in the old object too, which elements of plain lists cannot. All
+rules together may cost `COST_MAX`; when that is spent the object is refused, since it cannot be told to be good.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
+from api import validation as v
 from api.resource import FieldError
-from apiserver.crd.structural import Node
+from apiserver.cel import functions
+from apiserver.cel.program import COST_MAX as CALL_COST_MAX
+from apiserver.cel.program import BadProgram, CostExceeded, Program, compile_
+from apiserver.cel.values import Failure, Optional, Timestamp, Unordered
+from apiserver.crd.structural import Node, Plain
+from apiserver.crd.values import NOTHING, item_before
+
+COST_MAX: Final = 10_000_000
+"""What all rules of one object may cost."""
+VARIABLES: Final = frozenset({"self", "oldSelf"})
+_REASONS: Final = {
+    "FieldValueRequired": v.required,
+    "FieldValueForbidden": v.forbidden,
+}
+
+
+class _Rule:
+    """One rule, compiled."""
+
+    def __init__(self, declared: Plain) -> None:
+        self.text: str = declared.get("rule") or ""
+        self.program: Program = compile_(self.text, VARIABLES)
+        expression = declared.get("messageExpression") or ""
+        self._message_program = compile_(expression, VARIABLES) if expression else None
+        self._message: str = (declared.get("message") or "").strip()
+        self.reason: str = declared.get("reason") or "FieldValueInvalid"
+        self.field_path: str = declared.get("fieldPath") or ""
+        self.is_transition = "oldSelf" in self.program.names
+        self.takes_optional = bool(declared.get("optionalOldSelf"))
+
+    @property
+    def default_message(self) -> str:
+        """What is said where the rule has nothing better to say."""
+        return self._message or f"failed rule: {' '.join(self.text.split())}"
+
+    def message(self, variables: Plain) -> str:
+        """Return what to say of values that break the rule."""
+        if self._message_program is None:
+            return self.default_message
+        try:
+            text, _ = self._message_program.evaluate(variables)
+        except (Failure, CostExceeded):
+            return self.default_message
+        if not isinstance(text, str) or not text.strip() or "\n" in text or len(text) > 5 * 1024:
+            return self.default_message
+        return text.strip()
 
 
 class Checker:
+    """All rules of one schema. Rules that cannot be compiled are passed over: the definition was refused for them."""
+
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._rules: dict[int, list[_Rule]] = {}
+        self._converted: set[int] = set()
+        """Nodes below which some value is another thing in CEL than in JSON."""
+        self._ruled: set[int] = set()
+        """Nodes at or below which there are rules."""
+        self._prepare(node)
+
+    def _prepare(self, node: Node) -> None:
+        for declared in node.rules:
+            try:
+                self._rules.setdefault(id(node), []).append(_Rule(declared))
+            except BadProgram:
+                continue
+        below = [*node.properties.values(), *(one for one in (node.items, node.additional) if isinstance(one, Node))]
+        for child in below:
+            self._prepare(child)
+        if id(node) in self._rules or any(id(child) in self._ruled for child in below):
+            self._ruled.add(id(node))
+        is_special = node.type == "number" or node.list_type in ("set", "map") or node.format in _SPECIAL
+        if is_special or any(id(child) in self._converted for child in below):
+            self._converted.add(id(node))
 
     def check(self, value: Any, old: Any) -> Iterator[FieldError]:
-        yield from ()
+        """Yield the rules that a whole object breaks; `old` is what it was before, None when it is new."""
+        if id(self._node) not in self._ruled:
+            return
+        budget = [COST_MAX]
+        try:
+            yield from self._walk(value, NOTHING if old is None else old, self._node, "", budget)
+        except CostExceeded:
+            text = "validation failed due to running out of cost budget, no further validation rules will be run"
+            yield v.invalid("<nil>", self._node.type or "object", text)
+
+    def _walk(self, value: Any, old: Any, node: Node, path: str, budget: list[int]) -> Iterator[FieldError]:
+        if id(node) not in self._ruled or value is None:
+            return
+        for rule in self._rules.get(id(node), ()):
+            if old is not NOTHING and value == old and not rule.is_transition:
+                continue  # It was so before (KEP-4008).
+            yield from self._apply(rule, value, old, node, path, budget)
+        if isinstance(value, dict):
+            for name, item in value.items():
+                child = node.child(name)
+                if child is not None:
+                    before = old.get(name, NOTHING) if isinstance(old, dict) else NOTHING
+                    declared = name in node.properties
+                    where = (f"{path}.{name}" if path else name) if declared else f"{path}[{name}]"
+                    yield from self._walk(item, before, child, where, budget)
+        elif isinstance(value, list) and node.items is not None:
+            for i, item in enumerate(value):
+                yield from self._walk(item, item_before(item, node, old), node.items, f"{path}[{i}]", budget)
+
+    def _apply(
+        self, rule: _Rule, value: Any, old: Any, node: Node, path: str, budget: list[int]
+    ) -> Iterator[FieldError]:
+        variables: Plain = {"self": self._to_cel(value, node)}
+        if rule.is_transition:
+            if old is NOTHING and not rule.takes_optional:
+                return
+            before = None if old is NOTHING else self._to_cel(old, node)
+            variables["oldSelf"] = Optional(before, old is not NOTHING) if rule.takes_optional else before
+        where = (path + rule.field_path).removeprefix(".") if rule.field_path else path
+        where = where or "<nil>"
+        shown = node.type or "object"
+        limit = min(budget[0], CALL_COST_MAX)
+        try:
+            result, cost = rule.program.evaluate(variables, limit)
+        except CostExceeded:
+            if limit < CALL_COST_MAX:
+                raise
+            budget[0] -= limit
+            text = f"call cost exceeds limit for rule: {rule.text}, no further validation rules will be run"
+            yield v.invalid(where, shown, text)
+            return
+        except Failure as failure:
+            yield v.invalid(where, shown, f"{failure} evaluating rule: {rule.default_message}")
+            return
+        budget[0] -= cost
+        if result is not True:
+            yield _error(rule.reason, where, shown, rule.message(variables))
+
+    def _to_cel(self, value: Any, node: Node) -> Any:
+        """Return a value as rules see it: moments and lengths of time, doubles, lists whose order says nothing."""
+        if id(node) not in self._converted or value is None:
+            return value
+        if isinstance(value, dict):
+            return {
+                name: self._to_cel(item, child) if (child := node.child(name)) is not None else item
+                for name, item in value.items()
+            }
+        if isinstance(value, list):
+            items = [self._to_cel(item, node.items) for item in value] if node.items is not None else value
+            if node.list_type not in ("set", "map"):
+                return items
+            made = Unordered(items)
+            made.keys = node.list_keys
+            return made
+        if node.type == "number" and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(value, str) and node.format in _SPECIAL:
+            try:
+                return _SPECIAL[node.format](value)
+            except Failure:
+                return value
+        return value
+
+
+def _error(reason: str, path: str, shown: str, message: str) -> FieldError:
+    make = _REASONS.get(reason)
+    if make is not None:
+        return make(path, message)
+    if reason == "FieldValueDuplicate":
+        return v.duplicate(path, shown)
+    return v.invalid(path, shown, message)
+
+
+def _date(text: str) -> Timestamp:
+    return functions.timestamp(f"{text}T00:00:00Z")
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Failure("not base64") from None
+
+
+_SPECIAL: Final = {
+    "date": _date,
+    "date-time": functions.timestamp,
+    "datetime": functions.timestamp,
+    "duration": functions.duration,
+    "byte": _bytes,
+}

@@ -65,7 +65,7 @@ class Node:
         below = [*self.properties.values(), *([self.items] if self.items else [])]
         if isinstance(self.additional, Node):
             below.append(self.additional)
-        self.has_defaults = self.has_default or any(node.has_defaults for node in below)
+        self.has_defaults: bool = self.has_default or any(node.has_defaults for node in below)
         """Whether there is a default here or below: where not, defaulting need not look."""
 
     def child(self, name: str) -> Node | None:

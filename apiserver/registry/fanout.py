@@ -222,8 +222,10 @@ class Watcher:
 
     def poke(self) -> None:
         """Tell the owner, or end the watch if its owner has let it fall too far behind."""
-        if self.on_ready is not None and self.error is None:
+        if self.error is None and self.on_ready is not None:
             self.on_ready()
+            if self.cursor == self._channel.end:
+                return
         if self._channel.total_bytes - self._taken_bytes > PENDING_BYTES_MAX and self.error is None:
             EVICTED.inc()
             self.fail(Expired("The watch fell too far behind and was ended: list again, then watch from there."))

@@ -36,6 +36,7 @@ CATCH_UP_TIMEOUT_S = 3.0
 BOOKMARK_INTERVAL_S = 30.0
 """Watchers that want bookmarks hear of the revision this often (the API promises about once a minute)."""
 _HISTORY_TIMEOUT_S = 10.0
+_REST_MAX_S = 0.05
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -55,6 +56,8 @@ class WatchCache:
         """Every change after this revision is in the ring."""
         self._fanout = Fanout()
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._rest_until = 0.0
         self._remembering = asyncio.Lock()
         self._store_watch: Watch | None = None
         self.revision = 0
@@ -280,7 +283,7 @@ class WatchCache:
                             for event, value in zip(batch.events, values, strict=True):
                                 self._apply(event.kv.key, value, event.kv.mod_revision)
                         self._advance(batch.revision)
-                        self._fanout.flush()
+                        self._flush()
             except Compacted:
                 log.warning(
                     "the store has compacted what comes next: listing anew", extra={"kind": self._codec.resource}
@@ -296,6 +299,28 @@ class WatchCache:
                 self._store_watch = None
             await self._clock.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
             failures += 1
+
+    def _flush(self) -> None:
+        """Tell the watchers, unless they were told just now: then soon.
+
+        Telling a thousand takes a while, most of it in the kernel and the same for one event as for ten. So between
+        two rounds there is as much rest as the last one took: events that come faster coalesce, and whatever else the
+        server has to do gets its turn.
+        """
+        if self._flush_timer is not None:
+            return
+        rest_s = self._rest_until - self._clock.monotonic()
+        if rest_s > 0:
+            self._flush_timer = asyncio.get_running_loop().call_later(rest_s, self._flush_now)
+        else:
+            self._flush_now()
+
+    def _flush_now(self) -> None:
+        self._flush_timer = None
+        began = self._clock.monotonic()
+        self._fanout.flush()
+        ended = self._clock.monotonic()
+        self._rest_until = ended + min(ended - began, _REST_MAX_S)
 
     async def _list(self) -> None:
         result = await self._store.range(self._prefix, prefix_end(self._prefix))
@@ -377,4 +402,4 @@ class WatchCache:
             with contextlib.suppress(Timeout, Unavailable, Refused):
                 await self.catch_up()
             self._fanout.publish_bookmark(self.revision)
-            self._fanout.flush()
+            self._flush()

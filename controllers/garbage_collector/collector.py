@@ -12,18 +12,22 @@ import asyncio
 import logging
 import random
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from api.discover import STORED, by_gvr
+from api.apiextensions import customresourcedefinition as crds
+from api.apiextensions.customresourcedefinition import CustomResourceDefinition
+from api.discover import STORED
 from api.errors import ApiError, Conflict, Forbidden, MethodNotAllowed, NotFound
-from api.meta import ObjectMeta
+from api.meta import ObjectMeta, OwnerReference
 from api.resource import Resource
-from client.informer import Change, Informers
+from client.informer import Change, Informer, Informers
 from client.verbs import Client
 from client.workqueue import WorkQueue
 from component.clock import Clock
+from controllers.custom_kinds import CustomKinds
 from controllers.garbage_collector.graph import BY_OWNER, Graph, Item, index_by_owner, item_of, owner_item
 from controllers.garbage_collector.verdict import FOREGROUND, ORPHAN, OwnerState, blocks, judge, phase
 from controllers.metadata import metadata_only
@@ -41,6 +45,14 @@ def collectable(resource: Resource[Any]) -> bool:
     return {"list", "watch", "delete"} <= set(resource.verbs) and resource.plural != "events"
 
 
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """A custom kind whose objects are followed."""
+
+    resource: Resource[Any]
+    task: asyncio.Task[None]
+
+
 class GarbageCollector:
     """Build after all other controllers, so that it shares their caches of whole objects."""
 
@@ -52,6 +64,7 @@ class GarbageCollector:
         self._absent: OrderedDict[str, None] = OrderedDict()
         """Uids known to be gone: a uid never comes back."""
         self._started = False
+        informers.of(crds.RESOURCE)  # Whole, not by metadata alone: definitions say which kinds there are.
         self._informers = {}
         for resource in STORED:
             if not collectable(resource):
@@ -60,6 +73,12 @@ class GarbageCollector:
             informer.add_index(BY_OWNER, index_by_owner)
             informer.add_handler(self._handler(resource))
             self._informers[resource] = informer
+        self._clock, self._rng = clock, rng
+        self._kinds = CustomKinds()
+        self._custom: dict[str, _Followed] = {}
+        """By definition."""
+        self._group: asyncio.TaskGroup | None = None
+        self._definitions = informers.of(crds.RESOURCE)
         self._graph = Graph({resource: informer.store for resource, informer in self._informers.items()})
 
     @property
@@ -77,6 +96,8 @@ class GarbageCollector:
                 self._queue.add(item)
         try:
             async with asyncio.TaskGroup() as group:
+                self._group = group
+                self._definitions.add_handler(self._definition_changed)
                 for number in range(WORKERS):
                     group.create_task(self._work(), name=f"{self.name} worker {number}")
         finally:
@@ -94,7 +115,7 @@ class GarbageCollector:
                 for dependent, _ in self._graph.dependents(item.uid):
                     self._queue.add(dependent)
                 for owner in metadata.owner_references:
-                    above = owner_item(owner, metadata)
+                    above = self._owner_item(owner, metadata)
                     shown = self._graph.find(above) if above is not None else None
                     if above is not None and shown is not None and phase(shown) == FOREGROUND:
                         self._queue.add(above)
@@ -110,7 +131,7 @@ class GarbageCollector:
 
     def _must_look(self, metadata: ObjectMeta) -> bool:
         for owner in metadata.owner_references:
-            above = owner_item(owner, metadata)
+            above = self._owner_item(owner, metadata)
             shown = self._graph.find(above) if above is not None else None
             if shown is None or phase(shown):
                 return True
@@ -154,7 +175,7 @@ class GarbageCollector:
     async def _collect(self, item: Item, metadata: ObjectMeta) -> None:
         states = {}
         for owner in metadata.owner_references:
-            states[owner.uid] = await self._state_of(owner_item(owner, metadata))
+            states[owner.uid] = await self._state_of(self._owner_item(owner, metadata))
         has_dependents = any(True for _ in self._graph.dependents(item.uid))
         verdict = judge(metadata, states, has_dependents=has_dependents)
         if verdict.owners_removed:
@@ -163,7 +184,7 @@ class GarbageCollector:
             log.debug("deleting: its owners are gone", extra={"item": item, "propagation": verdict.delete})
             try:
                 await self._client.delete(
-                    _resource(item),
+                    self._resource(item),
                     item.key,
                     propagation=verdict.delete,
                     uid=item.uid,
@@ -215,14 +236,14 @@ class GarbageCollector:
     async def _patch_metadata(self, item: Item, metadata: ObjectMeta, change: dict[str, Any]) -> None:
         checked = {"uid": item.uid, "resourceVersion": metadata.resource_version}
         try:
-            await self._client.patch(metadata_only(_resource(item)), item.key, {"metadata": checked | change})
+            await self._client.patch(metadata_only(self._resource(item)), item.key, {"metadata": checked | change})
         except NotFound:
             return
 
     async def _fetch(self, item: Item) -> ObjectMeta | None:
         """Return the object's metadata from the server; None if it is gone, or another one has its name."""
         try:
-            obj = await self._client.get(metadata_only(_resource(item)), item.key)
+            obj = await self._client.get(metadata_only(self._resource(item)), item.key)
         except NotFound:
             return None
         return obj.metadata if obj.metadata.uid == item.uid else None
@@ -232,8 +253,46 @@ class GarbageCollector:
         if len(self._absent) > ABSENT_REMEMBERED_MAX:
             self._absent.popitem(last=False)
 
+    def _owner_item(self, owner: OwnerReference, dependent: ObjectMeta) -> Item | None:
+        return owner_item(owner, dependent, self._kinds.by_kind)
 
-def _resource(item: Item) -> Resource[Any]:
-    found = by_gvr(item.group, item.version, item.plural)
-    assert found is not None, "items are made from kinds in the table"
-    return found
+    def _resource(self, item: Item) -> Resource[Any]:
+        """Return the kind of an item; raises NotFound for a custom one that is defined no more."""
+        found = self._kinds.by_gvr(item.group, item.version, item.plural)
+        if found is None:
+            raise NotFound(f"{item.plural}.{item.group} is served no more")
+        return found
+
+    # Kinds that users define
+
+    def _definition_changed(self, change: Change[CustomResourceDefinition]) -> None:
+        crd = change.object
+        name = crd.metadata.name
+        handle = self._kinds.tell(crd, is_gone=change.new is None)
+        followed = self._custom.get(name)
+        is_same = followed is not None and handle is not None and followed.resource.api_version == handle.api_version
+        if is_same or (followed is None and handle is None):
+            return
+        if followed is not None:
+            followed.task.cancel()
+            self._graph.remove(followed.resource)
+            del self._custom[name]
+        if handle is not None and self._group is not None:
+            informer: Informer[Any] = Informer(self._client, handle, clock=self._clock, rng=self._rng)
+            informer.add_index(BY_OWNER, index_by_owner)
+            informer.add_handler(self._handler(handle))
+            self._graph.add(handle, informer.store)
+            task = self._group.create_task(self._follow(informer), name=f"{self.name} {handle}")
+            self._custom[name] = _Followed(handle, task)
+
+    async def _follow(self, informer: Informer[Any]) -> None:
+        """Follow one custom kind. Once it is known, what named owners of it can be judged."""
+        running = asyncio.create_task(informer.run())
+        try:
+            await informer.wait_synced()
+            for item, metadata in list(self._graph.owned()):
+                if phase(metadata) or self._has_unseen_owner(metadata):
+                    self._queue.add(item)
+            await running
+        finally:
+            running.cancel()

@@ -6,7 +6,7 @@ collector asks the server about it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,13 +45,17 @@ def item_of(resource: Resource[Any], metadata: ObjectMeta) -> Item:
     return Item(resource.group, resource.version, resource.plural, key, metadata.uid)
 
 
-def owner_item(owner: OwnerReference, dependent: ObjectMeta) -> Item | None:
+def owner_item(
+    owner: OwnerReference,
+    dependent: ObjectMeta,
+    find: Callable[[str, str], Resource[Any] | None] = by_kind,
+) -> Item | None:
     """Return the item that an owner reference means: in the dependent's namespace, or of the cluster.
 
     None if the kind is not served, or if an object of the cluster names an owner in a namespace: nobody can tell
     which one.
     """
-    resource = by_kind(owner.api_version, owner.kind)
+    resource = find(owner.api_version, owner.kind)
     if resource is None or not resource.plural or (resource.namespaced and not dependent.namespace):
         return None
     key = ObjectKey(dependent.namespace if resource.namespaced else "", owner.name)
@@ -62,8 +66,18 @@ class Graph:
     """Dependents and owners, looked up in the caches of all kinds."""
 
     def __init__(self, stores: Mapping[Resource[Any], Store[Any]]) -> None:
-        self._stores = stores
+        self._stores = dict(stores)
         self._by_name = {(kind.group, kind.plural): store for kind, store in stores.items()}
+
+    def add(self, resource: Resource[Any], store: Store[Any]) -> None:
+        """Look at one more kind."""
+        self._stores[resource] = store
+        self._by_name[resource.group, resource.plural] = store
+
+    def remove(self, resource: Resource[Any]) -> None:
+        """Look at a kind no more."""
+        self._stores.pop(resource, None)
+        self._by_name.pop((resource.group, resource.plural), None)
 
     def find(self, item: Item) -> ObjectMeta | None:
         """Return the metadata of an item if a cache shows it."""

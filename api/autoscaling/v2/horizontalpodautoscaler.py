@@ -184,7 +184,15 @@ class MetricSpec(Struct):
 
 
 class HorizontalPodAutoscalerSpec(Struct):
-    """What is scaled, in which bounds, and by what."""
+    """What is scaled, in which bounds, and by what.
+
+    Attributes:
+        scale_target_ref: What is scaled.
+        min_replicas: Never fewer pods; 1 by default.
+        max_replicas: Never more pods.
+        metrics: What is measured, and what it should be; the one that wants most pods decides.
+        behavior: How fast the number of pods may change.
+    """
 
     scale_target_ref: Annotated[CrossVersionObjectReference, wire(1, required=True)] = field(
         default_factory=CrossVersionObjectReference

@@ -40,6 +40,11 @@ def draw(schema: TypeSchema, random: Random, depth: int) -> Any:
         if schema.kind == "list":
             return [draw(item, random, depth) for _ in range(count)]
         return {draw_text(random): draw(item, random, depth) for _ in range(count)}
+    if schema.form.startswith("schema-or"):
+        assert schema.item is not None
+        made = draw(schema.item, random, depth - 1)
+        others = {"schema-or-bool": random.random() < 0.5, "schema-or-array": [made, made], "schema-or-strings": ["a"]}
+        return random.choice([made, others[schema.form]])
     moment = random.randrange(-(10**9), 7 * 10**9)
     match schema.form or schema.kind:
         case "int-or-string":
@@ -74,7 +79,7 @@ def draw_text(random: Random) -> str:
 def draw_object(struct: type[Struct], random: Random, depth: int) -> Any:
     made = struct()
     for field in fields_of(struct).values():
-        is_deeper = field.type.kind == "struct" and depth <= 0
+        is_deeper = depth <= 0 and (field.type.kind == "struct" or field.type.form.startswith("schema-or"))
         if field.wire is not None and not is_deeper and random.random() < 0.6:
             setattr(made, field.name, draw(field.type, random, depth))
     return made

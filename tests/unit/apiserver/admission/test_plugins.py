@@ -20,9 +20,12 @@ from api.meta import ObjectMeta
 from api.rbac import clusterrole, role, rolebinding
 from api.rbac.rules import RoleRef, Subject
 from api.resource import ObjectKey
+from api.scheduling import priorityclass
+from api.scheduling.priorityclass import PriorityClass
 from apiserver.admission import chain
 from apiserver.auth.policy import rule
 from apiserver.auth.rbac import RbacAuthorizer
+from apiserver.bootstrap import priority_classes
 from apiserver.request import AdmissionRequest, User
 from tests.unit.apiserver.auth.test_rbac import JANE, TO_JANE, authorizer, bind, cluster_role
 
@@ -43,6 +46,9 @@ class Objects:
             def get(self, key):
                 return objects.items.get((kind, key))
 
+            def list(self):
+                return [obj for (of, _), obj in objects.items.items() if of is kind]
+
         return View()
 
     async def read(self, kind, key):
@@ -59,6 +65,7 @@ def world(*more: tuple[Any, Any]) -> Objects:
     return Objects(
         (namespace.RESOURCE, Namespace(metadata=meta("a"))),
         (serviceaccount.RESOURCE, ServiceAccount(metadata=meta("default", "a"))),
+        *((priorityclass.RESOURCE, made) for made in priority_classes()),
         *more,
     )
 
@@ -80,6 +87,7 @@ async def run(
     plugins = chain.build(
         namespaces=stored.lister(namespace.RESOURCE),
         service_accounts=stored.lister(serviceaccount.RESOURCE),
+        priority_classes=stored.lister(priorityclass.RESOURCE),
         read=stored.read,
         authorizer=rbac or authorizer(),
         random=Random(1),
@@ -188,6 +196,9 @@ async def test_priority_comes_from_the_class_alone() -> None:
     assert (await run(a_pod(priority_class_name="system-node-critical"))).spec.priority == 2_000_001_000
     assert "no PriorityClass with name x was found" in await refused(a_pod(priority_class_name="x"))
     assert "the integer value of priority (7) must not be provided" in await refused(a_pod(priority=7))
+    shy = PriorityClass(metadata=meta("shy"), value=3, global_default=True, preemption_policy="Never")
+    made = await run(a_pod(), objects=world((priorityclass.RESOURCE, shy)))
+    assert (made.spec.priority_class_name, made.spec.priority, made.spec.preemption_policy) == ("shy", 3, "Never")
     kept = await run(a_pod(), operation="UPDATE", old=a_pod(priority=5, preemption_policy="Never"))
     assert (kept.spec.priority, kept.spec.preemption_policy) == (5, "Never")
 

@@ -1,0 +1,129 @@
+"""Volumes and claims, limits and quotas, and the other kinds of the core group that only hold words."""
+
+import copy
+
+from tests.unit.api.builders import cells, kind_of, made, wrong
+
+CLAIM = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+"""
+VOLUME = """
+apiVersion: v1
+kind: PersistentVolume
+spec: {accessModes: [ReadWriteOnce, ReadOnlyMany], capacity: {storage: 1Gi}, hostPath: {path: /data}}
+"""
+
+
+def test_a_claim_begins_pending() -> None:
+    claim = made(CLAIM)
+    assert (claim.spec.volume_mode, claim.status.phase) == ("Filesystem", "Pending")
+    assert wrong(claim) == []
+    assert cells(claim)["Status"] == "Pending"
+
+
+def test_a_claim_asks_for_some_storage_in_some_way() -> None:
+    claim = made(CLAIM.replace("1Gi", "0").replace("ReadWriteOnce", "ReadWriteOncePod, ReadOnlyMany"))
+    assert wrong(claim) == [
+        "spec.accessModes: Forbidden: may not use ReadWriteOncePod with other access modes",
+        'spec.resources[storage]: Invalid value: "0": must be greater than zero',
+    ]
+
+
+def test_a_claim_is_bound_once_and_may_only_grow_then() -> None:
+    old = made(CLAIM)
+    bound = copy.deepcopy(old)
+    bound.spec.volume_name = "v"
+    assert wrong(bound, old) == []
+    larger = copy.deepcopy(bound)
+    larger.spec.resources.requests["storage"] = "2Gi"
+    assert len(wrong(larger, bound)) == 1
+    bound.status.phase = larger.status.phase = "Bound"
+    assert wrong(larger, bound) == []
+    assert wrong(bound, larger) == [
+        "spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"
+    ]
+
+
+def test_both_ways_to_name_a_claims_source_are_kept_equal() -> None:
+    claim = made(CLAIM.replace("spec: {", "spec: {dataSource: {kind: PersistentVolumeClaim, name: b}, "))
+    assert (claim.spec.data_source_ref.kind, claim.spec.data_source_ref.name) == ("PersistentVolumeClaim", "b")
+    assert wrong(claim) == []
+
+
+def test_a_volume_outlives_its_claim_and_stays_where_it_is() -> None:
+    old = made(VOLUME)
+    assert (old.spec.persistent_volume_reclaim_policy, old.spec.volume_mode) == ("Retain", "Filesystem")
+    assert wrong(old) == []
+    assert cells(old)["Access Modes"] == "RWO,ROX"
+    new = copy.deepcopy(old)
+    new.spec.host_path.path = "/other"
+    assert wrong(new, old) == [
+        "spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation"
+    ]
+
+
+def test_a_volume_has_one_source_and_a_local_one_a_node() -> None:
+    volume = made(VOLUME.replace("hostPath", "local: {path: /d}, hostPath"))
+    assert wrong(volume) == [
+        "spec.nodeAffinity: Required value: Local volume requires node affinity",
+        "spec.local: Forbidden: may not specify more than 1 volume type",
+    ]
+    volume = made(VOLUME.replace(", hostPath: {path: /data}", ""))
+    assert wrong(volume) == ["spec: Required value: must specify a volume type"]
+
+
+def test_what_a_container_gets_follows_from_what_it_may_have() -> None:
+    limits = made(
+        """
+apiVersion: v1
+kind: LimitRange
+spec: {limits: [{type: Container, max: {cpu: "2"}, min: {memory: 1Mi}}]}
+"""
+    )
+    [item] = limits.spec.limits
+    assert (item.default, item.default_request) == ({"cpu": "2"}, {"cpu": "2", "memory": "1Mi"})
+    assert wrong(limits) == []
+    item.min["cpu"] = "3"
+    assert 'spec.limits[0].min[cpu]: Invalid value: "3": min value 3 is greater than max value 2' in wrong(limits)
+
+
+def test_a_quota_says_what_it_counts_once() -> None:
+    old = made("{apiVersion: v1, kind: ResourceQuota, spec: {hard: {pods: 1, limits.cpu: 2}, scopes: [BestEffort]}}")
+    assert wrong(old) == []
+    new = copy.deepcopy(old)
+    new.spec.scopes = ["BestEffort", "NotBestEffort"]
+    assert [error.rpartition(": ")[2] for error in wrong(new, old)] == ["conflicting scopes", "field is immutable"]
+    old.status.hard, old.status.used = {"pods": "1", "limits.cpu": "2"}, {"pods": "1"}
+    assert (cells(old)["Request"], cells(old)["Limit"]) == ("pods: 1/1", "limits.cpu: 0/2")
+
+
+def test_endpoints_are_addresses_that_can_be_reached_from_elsewhere() -> None:
+    ends = made(
+        """
+apiVersion: v1
+kind: Endpoints
+subsets: [{addresses: [{ip: 127.0.0.1}, {ip: fd00::1}], ports: [{port: 80}]}]
+"""
+    )
+    assert ends.subsets[0].ports[0].protocol == "TCP"
+    [error] = wrong(ends)
+    assert error.startswith('subsets[0].addresses[0].ip: Invalid value: "127.0.0.1": may not be in the loopback range')
+    assert cells(ends)["Endpoints"] == "127.0.0.1:80,[fd00::1]:80"
+
+
+def test_a_replication_controller_selects_by_its_templates_labels() -> None:
+    controller = made(
+        """
+apiVersion: v1
+kind: ReplicationController
+spec: {template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x}]}}}
+"""
+    )
+    assert (controller.spec.replicas, controller.spec.selector) == (1, {"a": "b"})
+    assert controller.metadata.labels == {"a": "b"}
+    assert wrong(controller) == []
+    controller.spec.selector = {"a": "c"}
+    assert len(wrong(controller)) == 1
+    assert kind_of(controller).short_names == ("rc",)

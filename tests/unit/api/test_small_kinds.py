@@ -1,0 +1,214 @@
+"""Kinds of the smaller groups: defaults, rules and cells, a few facts each."""
+
+import copy
+
+import pytest
+
+from tests.unit.api.builders import cells, made, wrong
+
+TEMPLATE = "{metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x}]}}"
+
+
+def test_a_daemon_set_replaces_one_node_at_a_time() -> None:
+    text = (
+        f"{{apiVersion: apps/v1, kind: DaemonSet, spec: {{selector: {{matchLabels: {{a: b}}}}, template: {TEMPLATE}}}}}"
+    )
+    made_set = made(text)
+    rolling = made_set.spec.update_strategy.rolling_update
+    assert (rolling.max_unavailable, rolling.max_surge) == (1, 0)
+    assert wrong(made_set) == []
+    rolling.max_unavailable = 0
+    assert wrong(made_set) == [
+        "spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0"
+    ]
+    rolling.max_unavailable = rolling.max_surge = "50%"
+    assert len(wrong(made_set)) == 1
+
+
+def test_a_stateful_set_keeps_its_identity() -> None:
+    old = made(
+        f"""
+apiVersion: apps/v1
+kind: StatefulSet
+spec:
+  serviceName: s
+  selector: {{matchLabels: {{a: b}}}}
+  template: {TEMPLATE}
+  volumeClaimTemplates:
+  - {{metadata: {{name: v}}, spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}}}
+"""
+    )
+    assert (old.spec.replicas, old.spec.pod_management_policy) == (1, "OrderedReady")
+    assert old.spec.persistent_volume_claim_retention_policy.when_deleted == "Retain"
+    assert old.spec.volume_claim_templates[0].status.phase == "Pending"
+    assert wrong(old) == []
+    new = copy.deepcopy(old)
+    new.spec.replicas, new.spec.template.spec.containers[0].image = 3, "y"
+    assert wrong(new, old) == []
+    new.spec.service_name = "t"
+    [error] = wrong(new, old)
+    assert error.startswith("spec: Forbidden: updates to statefulset spec for fields other than 'replicas'")
+
+
+def test_a_revision_is_written_once() -> None:
+    old = made("{apiVersion: apps/v1, kind: ControllerRevision, revision: 1, data: {spec: {a: 1}}}")
+    new = copy.deepcopy(old)
+    new.revision = 2
+    assert wrong(new, old) == []
+    new.data = {"spec": {}}
+    assert len(wrong(new, old)) == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "first"),
+    [
+        ("{minAvailable: 1, maxUnavailable: 1}", "spec"),
+        ("{minAvailable: 101%}", "spec.minAvailable"),
+        ("{maxUnavailable: -1}", "spec.maxUnavailable"),
+        ("{unhealthyPodEvictionPolicy: Never}", "spec.unhealthyPodEvictionPolicy"),
+    ],
+)
+def test_a_budget_is_said_in_one_way(spec: str, first: str) -> None:
+    errors = wrong(made(f"{{apiVersion: policy/v1, kind: PodDisruptionBudget, spec: {spec}}}"))
+    assert [error.partition(":")[0] for error in errors] == [first]
+
+
+def test_an_ingress_leads_somewhere() -> None:
+    text = """
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+spec: {rules: [{host: a.com, http: {paths: [{path: x, pathType: Prefix, backend: {service: {name: s}}}]}}]}
+"""
+    assert wrong(made(text)) == [
+        'spec.rules[0].http.paths[0].path: Invalid value: "x": must be an absolute path',
+        "spec.rules[0].http.paths[0].backend.service.port: Required value: port name or number is required",
+    ]
+    assert wrong(made("{apiVersion: networking.k8s.io/v1, kind: Ingress, spec: {}}")) == [
+        "spec: Invalid value: []: either `defaultBackend` or `rules` must be specified"
+    ]
+    assert cells(made(text))["Hosts"] == "a.com"
+
+
+def test_a_network_policy_is_about_what_it_has_rules_for() -> None:
+    policy = made(
+        """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+spec: {podSelector: {}, egress: [{ports: [{port: 53}], to: [{ipBlock: {cidr: 10.0.0.0/8, except: [11.0.0.0/16]}}]}]}
+"""
+    )
+    assert policy.spec.policy_types == ["Ingress", "Egress"]
+    assert policy.spec.egress[0].ports[0].protocol == "TCP"
+    [error] = wrong(policy)
+    assert error.endswith("must be a strict subset of `cidr`")
+
+
+def test_the_default_storage_class_is_shown_as_such() -> None:
+    one = made(
+        "{apiVersion: storage.k8s.io/v1, kind: StorageClass, provisioner: x/y}",
+        annotations={"storageclass.kubernetes.io/is-default-class": "true"},
+    )
+    assert (one.reclaim_policy, one.volume_binding_mode) == ("Delete", "Immediate")
+    assert cells(one)["Name"] == "a (default)"
+    new = copy.deepcopy(one)
+    new.parameters = {"a": "b"}
+    assert wrong(new, one) == ["parameters: Forbidden: updates to parameters are forbidden."]
+
+
+def test_users_classes_stay_below_the_systems() -> None:
+    one = made("{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, value: 1000000001}")
+    assert [error.partition(":")[0] for error in wrong(one)] == ["value"]
+    one = made("{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, value: 5}", name="system-mine")
+    assert [error.partition(":")[0] for error in wrong(one)] == ["metadata.name"]
+    old = made("{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, value: 5}")
+    new = copy.deepcopy(old)
+    new.value = 6
+    assert wrong(new, old) == ["value: Forbidden: may not be changed in an update."]
+
+
+def test_a_webhook_refuses_when_it_fails_and_has_ten_seconds() -> None:
+    text = """
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingWebhookConfiguration
+webhooks:
+- name: a.b.example.com
+  sideEffects: None
+  admissionReviewVersions: [v1]
+  clientConfig: {service: {namespace: n, name: s}}
+  rules: [{operations: [CREATE], apiGroups: ["*"], apiVersions: [v1], resources: [pods]}]
+"""
+    configuration = made(text)
+    [webhook] = configuration.webhooks
+    assert (webhook.failure_policy, webhook.timeout_seconds, webhook.reinvocation_policy) == ("Fail", 10, "Never")
+    assert (webhook.rules[0].scope, webhook.client_config.service.port) == ("*", 443)
+    assert wrong(configuration) == []
+    webhook.client_config.url = "http://x"
+    webhook.name = "short"
+    assert [error.partition(":")[0] for error in wrong(configuration)] == [
+        "webhooks[0].name",
+        "webhooks[0].clientConfig",
+    ]
+
+
+def test_a_policy_has_rules_and_says_what_they_are_about() -> None:
+    policy = made(
+        "{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicy, spec: {matchConstraints: {}}}"
+    )
+    assert policy.spec.failure_policy == "Fail"
+    assert policy.spec.match_constraints.match_policy == "Equivalent"
+    assert [error.partition(":")[0] for error in wrong(policy)] == [
+        "spec.matchConstraints.resourceRules",
+        "spec.validations",
+        "spec.auditAnnotations",
+    ]
+
+
+def test_an_api_service_is_named_after_what_it_serves() -> None:
+    text = """
+apiVersion: apiregistration.k8s.io/v1
+kind: APIService
+spec: {group: g.example.com, version: v1, groupPriorityMinimum: 1, versionPriority: 1, service: {namespace: n, name: s}}
+"""
+    assert wrong(made(text, name="v1.g.example.com")) == []
+    assert [error.partition(":")[0] for error in wrong(made(text))] == ["metadata.name"]
+
+
+def test_a_limited_level_queues_in_64_queues() -> None:
+    level = made(
+        """
+apiVersion: flowcontrol.apiserver.k8s.io/v1
+kind: PriorityLevelConfiguration
+spec: {type: Limited, limited: {limitResponse: {type: Queue, queuing: {}}}}
+"""
+    )
+    assert wrong(level) == []
+    shown = cells(level)
+    assert (shown["NominalConcurrencyShares"], shown["Queues"], shown["HandSize"]) == (30, 64, 8)
+
+
+def test_a_flow_schema_says_whose_requests() -> None:
+    schema = made(
+        """
+apiVersion: flowcontrol.apiserver.k8s.io/v1
+kind: FlowSchema
+spec:
+  priorityLevelConfiguration: {name: l}
+  rules: [{subjects: [{kind: User}], nonResourceRules: [{verbs: [get], nonResourceURLs: [/x]}]}]
+"""
+    )
+    assert schema.spec.matching_precedence == 1000
+    assert wrong(schema) == [
+        "spec.rules[0].subjects[0].user: Required value: user is required when subject kind is 'User'"
+    ]
+
+
+def test_a_certificate_is_asked_for_by_somebody_known_to_the_server_alone() -> None:
+    request = made(
+        "{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, spec: {signerName: x, usages: [fly]}}"
+    )
+    assert [error.partition(":")[0] for error in wrong(request)] == [
+        "spec.request",
+        "spec.usages[0]",
+        "spec.signerName",
+    ]
+    assert cells(request)["Condition"] == "Pending"
