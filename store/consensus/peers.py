@@ -238,7 +238,8 @@ class Peers:
             if problem != link.last_problem:
                 link.last_problem = problem
                 level = logging.WARNING if problem.startswith("Refused") else logging.INFO
-                log.log(level, "not connected", extra={"peer": link.name or peer, "address": link.address, "why": problem})
+                where = {"peer": link.name or peer, "address": link.address, "why": problem}
+                log.log(level, "not connected", extra=where)
             lasted_s = asyncio.get_running_loop().time() - began
             wait_s = REDIAL_MIN_S if lasted_s > REDIAL_MAX_S else min(2 * wait_s, REDIAL_MAX_S)
             with contextlib.suppress(TimeoutError):

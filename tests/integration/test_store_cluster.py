@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from deploy.store_members import carry_out, plan_steps
 from store.client import Conflict, StoreClient, Unavailable
 from store.consensus.peers import FRAME_BYTES_MAX
 from tests.integration.store_cluster import StoreCluster
@@ -179,6 +180,39 @@ async def test_a_member_is_replaced_while_writes_go_on(cluster):
     while "you were removed from this cluster" not in lost.log.read_text():
         assert time.monotonic() < until, cluster.logs()
         await asyncio.sleep(0.1)
+
+
+async def test_a_store_grows_and_shrinks_while_writes_go_on(tmp_path):
+    cluster = StoreCluster(tmp_path, 1)
+    cluster.start()
+    await cluster.leader()
+    for name in ("s2", "s3"):
+        cluster.add(name)
+    client = cluster.store_client()
+    wanted = [(member.name, member.peer) for member in cluster.members.values()]
+    stopped: list[str] = []
+
+    async def start(name: str) -> None:
+        if not cluster.members[name].is_up:
+            cluster.members[name].start("--join")
+
+    async def stop(name: str) -> None:
+        stopped.append(name)
+        cluster.members[name].process.wait(10)
+
+    try:
+        async with writing(cluster, 2) as writers:
+            steps = plan_steps(await client.members(), wanted)
+            await carry_out(steps, client, print, start=start, stop=stop)
+            assert [member.is_learner for member in await client.members()] == [False] * 3
+            steps = plan_steps(await client.members(), wanted[2:])
+            await carry_out(steps, client, print, start=start, stop=stop)
+            assert [member.name for member in await client.members()] == ["s3"]
+            assert stopped == ["s2", "s1"]
+        await check(cluster, writers)
+    finally:
+        await client.close()
+        cluster.close()
 
 
 async def test_leadership_moves_when_asked_to_and_when_the_leader_stops(cluster):
