@@ -91,13 +91,13 @@ class Load:
             for _ in range(2):
                 self._tasks.append(self._task(self._use_registers, member))
             self._tasks.append(self._task(self._hold_leases, member))
-        for number in range(2):
+        for _ in range(2):
             store = StoreClient(
                 self.cluster.endpoints, self.cluster.identity, server_name="localhost", timeout_s=CALL_TIMEOUT_S
             )
             self._stores.append(store)
             for _ in range(4):
-                self._tasks.append(self._task(self._write_ledger, store, number))
+                self._tasks.append(self._task(self._write_ledger, store))
         self._tasks.append(self._task(self._compact))
 
     def _task(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> asyncio.Task[None]:
@@ -205,7 +205,7 @@ class Load:
 
     # -- the ledger
 
-    async def _write_ledger(self, client: int, store: StoreClient, _: int) -> None:
+    async def _write_ledger(self, client: int, store: StoreClient) -> None:
         rng = random.Random(self.rng.getrandbits(48))
         while not self._is_stopping:
             number = self._fresh(client)
@@ -372,9 +372,14 @@ class Load:
                 self.effects[Effect.COMPACTIONS] += 1
 
 
+def _text(raw: bytes) -> str:
+    """Return what was stored, also where it is damaged."""
+    return raw.decode(errors="backslashreplace")
+
+
 def _note_read(call: Call, answer: rpc_pb2.RangeResponse) -> None:
     if answer.kvs:
-        call.value, call.version = answer.kvs[0].value.decode(), answer.kvs[0].version
+        call.value, call.version = _text(answer.kvs[0].value), answer.kvs[0].version
     else:
         call.value, call.version = None, 0
 
@@ -382,11 +387,11 @@ def _note_read(call: Call, answer: rpc_pb2.RangeResponse) -> None:
 def _event(event: kv_pb2.Event, now: float) -> Event:
     kv = event.kv
     is_delete = event.type == kv_pb2.Event.DELETE
-    previous = event.prev_kv.value.decode() if event.HasField("prev_kv") else None
+    previous = _text(event.prev_kv.value) if event.HasField("prev_kv") else None
     return Event(
         kv.mod_revision,
-        kv.key.decode(),
-        None if is_delete else kv.value.decode(),
+        _text(kv.key),
+        None if is_delete else _text(kv.value),
         0 if is_delete else kv.version,
         previous,
         now,
