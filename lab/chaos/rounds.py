@@ -189,6 +189,7 @@ class Rounds:
                 hashes[member.name] = (answer.hash, answer.header.revision)
                 compacted.add(answer.compact_revision)
         comparable = hashes if len(compacted) == 1 else {}  # history is hashed too, and is forgotten at its own time
+        load.effects[Effect.HASHES_COMPARED] += len(comparable) > 1
         stored_by_member = {
             member.name: await self._stored(member.name, load.prefix.encode()) for member in self._cluster.members
         }
