@@ -238,8 +238,6 @@ class Load:
         is_first = True
         while True:
             if not is_first:
-                watched.resumptions += 1
-                self.effects[Effect.WATCHES_RESUMED] += 1
                 await asyncio.sleep(0.1)
             is_first = False
             with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
@@ -280,6 +278,9 @@ class Load:
                         )
                         return
                     return
+                if response.created and watched.events:
+                    watched.resumptions += 1
+                    self.effects[Effect.WATCHES_RESUMED] += 1
                 now = time.monotonic()
                 for event in response.events:
                     watched.events.append(_event(event, now))
