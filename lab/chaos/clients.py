@@ -25,7 +25,7 @@ from lab.chaos.cluster import Cluster, Member
 from lab.chaos.effects import Effect, Effects
 from lab.chaos.history import Call, Event, History, Kind, LeaseLife, Outcome, Watched
 from proto.etcd import kv_pb2, rpc_pb2
-from store.client import Conflict, Refused, StoreClient, Unavailable, prefix_end
+from store.client import Conflict, Put, Refused, StoreClient, Unavailable, prefix_end
 
 CALL_TIMEOUT_S = 3.0
 REGISTERS = 6
@@ -211,10 +211,15 @@ class Load:
             number = self._fresh(client)
             key = f"{self.ledger_prefix}{number}"
             value = f"{number} " + rng.randbytes(LEDGER_BYTES // 2).hex()
-            call = Call(client, "pipeline", Kind.CAS, key, time.monotonic(), value)
+            # Half of them on no condition: applied twice, such a write has version 2.
+            kind = rng.choice((Kind.CAS, Kind.PUT))
+            call = Call(client, "pipeline", kind, key, time.monotonic(), value)
             self.ledger.append(call)
             try:
-                call.revision = await store.put_if(key.encode(), value.encode(), 0)
+                if kind is Kind.CAS:
+                    call.revision = await store.put_if(key.encode(), value.encode(), 0)
+                else:
+                    call.revision = (await store.txn((), (Put(key.encode(), value.encode()),))).revision
                 call.returned, call.outcome = time.monotonic(), Outcome.OK
                 await asyncio.sleep(rng.uniform(0.002, 0.01))
             except Unavailable as error:
