@@ -278,7 +278,8 @@ def may_isolate() -> str | None:
 
 def enter(command: Sequence[str]) -> int:
     """Run `command` inside namespaces of its own, which end all that it started; return its exit code."""
-    process = subprocess.Popen([*_UNSHARE, *command], env={**os.environ, INSIDE: "1"})
+    # Should this process be killed, unshare is too, and with it everything inside.
+    process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *_UNSHARE, *command], env={**os.environ, INSIDE: "1"})
     while True:
         try:
             return process.wait()
