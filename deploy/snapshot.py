@@ -103,6 +103,8 @@ def restore_command(file: File, data_dir: DataDir = None) -> None:
     directory of one steer-store.
     """
     directory = _directory(data_dir)
+    if data_dir is None and not Paths(directory).cluster.exists():
+        raise CannotDo(f"there is no cluster in {directory}: `steer up` makes one; or name a directory by --data-dir")
     began = time.monotonic()
     restored, aside = restore(file, directory)
     out.print(

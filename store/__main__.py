@@ -15,7 +15,7 @@ import logging
 import os
 import random
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -148,7 +148,18 @@ async def _run(settings: Settings) -> None:
         (settings.data_dir / "state").mkdir(mode=0o700, exist_ok=True)
         take_over(settings.data_dir / "state", journal)
         backend = Backend(settings.data_dir / "state", clock, on_fatal)
-        peers = Peers(settings.listen_peer, peer_identity, rng, name=settings.name, advertise=settings.advertise_peer)
+        incarnation = _incarnation(settings, rng)
+        acquaintances = _Acquaintances(settings.data_dir / "peers.json", incarnation)
+        peers = Peers(
+            settings.listen_peer,
+            peer_identity,
+            rng,
+            name=settings.name,
+            advertise=settings.advertise_peer,
+            incarnation=incarnation,
+            known=acquaintances.read(),
+            remember=acquaintances.write,
+        )
         stack.push_async_callback(peers.stop)
         member_id = await _identify(settings, backend, peers, rng)
         if member_id in Members.decode(backend.members()).removed:
@@ -282,17 +293,9 @@ async def _identify(settings: Settings, backend: Backend, peers: Peers, rng: ran
     A data directory says so itself. Without one, the member founds a cluster with those of --initial-members, or with
     --join waits until a cluster that it was added to calls.
     """
-    path = settings.data_dir / "member.json"
-    try:
-        known = json.loads(path.read_text())
-    except FileNotFoundError:
-        known = {}
-    except ValueError:
-        raise BadSetting(f"{path} is not JSON: it says which member this directory is of") from None
-    if known and known.get("name") != settings.name:
-        raise BadSetting(f"--name {settings.name}: {settings.data_dir} belongs to member {known.get('name')}")
+    known = _read_identity(settings)
     cluster_id = backend.meta.cluster_id
-    if known and known["cluster"] == f"{cluster_id:x}":
+    if known.get("cluster") == f"{cluster_id:x}":
         member_id = int(known["member"], 16)
     elif settings.join and not cluster_id:
         await peers.listen()
@@ -303,11 +306,53 @@ async def _identify(settings: Settings, backend: Backend, peers: Peers, rng: ran
         backend.begin_cluster(cluster_id)
     else:
         cluster_id, member_id = _found_cluster(settings, backend, rng)
-    identity = {"name": settings.name, "cluster": f"{cluster_id:x}", "member": f"{member_id:x}"}
+    identity = known | {"name": settings.name, "cluster": f"{cluster_id:x}", "member": f"{member_id:x}"}
     if known != identity:
-        write_whole(path, json.dumps(identity).encode())
+        write_whole(settings.data_dir / "member.json", json.dumps(identity).encode())
     peers.identify(cluster_id, member_id)
     return member_id
+
+
+def _read_identity(settings: Settings) -> dict[str, str]:
+    path = settings.data_dir / "member.json"
+    try:
+        known: dict[str, str] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise BadSetting(f"{path} is not JSON: it says which member this directory is of") from None
+    if known.get("name") != settings.name:
+        raise BadSetting(f"--name {settings.name}: {settings.data_dir} belongs to member {known.get('name')}")
+    return known
+
+
+def _incarnation(settings: Settings, rng: random.Random) -> str:
+    """Return the number by which others know this data directory, drawn and kept before it is first told anybody."""
+    known = _read_identity(settings)
+    if "incarnation" not in known:
+        known |= {"name": settings.name, "incarnation": f"{rng.getrandbits(64):016x}"}
+        write_whole(settings.data_dir / "member.json", json.dumps(known).encode())
+    return known["incarnation"]
+
+
+class _Acquaintances:
+    """The other members' incarnations, in a file of this member's own incarnation."""
+
+    def __init__(self, path: Path, incarnation: str) -> None:
+        self._path = path
+        self._incarnation = incarnation
+
+    def read(self) -> dict[str, str]:
+        """Return them by peer; none where the file is not there or of another time."""
+        try:
+            found = json.loads(self._path.read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return dict(found["peers"]) if found.get("incarnation") == self._incarnation else {}
+
+    def write(self, known: Mapping[str, str]) -> None:
+        """Keep them."""
+        write_whole(self._path, json.dumps({"incarnation": self._incarnation, "peers": dict(known)}).encode())
 
 
 def _found_cluster(settings: Settings, backend: Backend, rng: random.Random) -> tuple[int, int]:

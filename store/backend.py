@@ -40,6 +40,9 @@ MAP_BYTES = 64 << 30
 DROPS_MAX = 20_000
 """Records deleted in one flush: a large compaction is spread out, so that no flush takes long."""
 CHUNK_BYTES = 256 << 10
+BREATHER_S = 0.0005
+"""Slept by a thread that reads everything, after each chunk, so that requests are answered meanwhile. A mere yield would
+not do: a thread that lets the interpreter go without sleeping mostly has it back before another has woken up."""
 _FORMAT = 1
 _KEY = struct.Struct(">QI")  # main, sub
 _RECORD = struct.Struct("<IqqqI")  # crc of all after it, create_revision, version, lease, key length
@@ -153,7 +156,7 @@ class Reading:
             if hashed_bytes >= CHUNK_BYTES:
                 running, hashed_bytes = google_crc32c.extend(running, bytes(digest)), 0
                 digest.clear()
-                time.sleep(0)  # other threads have requests to answer
+                time.sleep(BREATHER_S)
         return int(google_crc32c.extend(running, bytes(digest)))
 
     def hash_all(self) -> int:
@@ -162,7 +165,7 @@ class Reading:
         for number, payload in enumerate(self._items()):
             running = google_crc32c.extend(running, payload)
             if number % 8 == 0:
-                time.sleep(0)
+                time.sleep(BREATHER_S)
         return int(running)
 
     def _items(self) -> Iterator[bytes]:
@@ -244,7 +247,10 @@ class Backend:
         found = self._dirty.records.get(where) or self._flushing.records.get(where)
         if found is not None:
             return found
-        raw = self._reader.get(_KEY.pack(main, sub), db=self._tables[b"kv"])
+        try:
+            raw = self._reader.get(_KEY.pack(main, sub), db=self._tables[b"kv"])
+        except lmdb.Error as error:
+            raise BackendDamaged(self._path, str(error)) from None
         assert raw is not None, f"no record of revision {main}.{sub}"
         return self._decode(main, sub, raw)
 
@@ -265,14 +271,17 @@ class Backend:
         For start: nothing is in memory only, and a value is looked at for its checksum alone.
         """
         checksum, unpack_key, unpack, header = google_crc32c.value, _KEY.unpack, _RECORD.unpack_from, _RECORD.size
-        for raw_key, raw in self._reader.cursor(db=self._tables[b"kv"]):
-            main, sub = unpack_key(raw_key)
-            if len(raw) < header:
-                raise BackendDamaged(self._path, f"record of revision {main}.{sub}: cut short")
-            crc, create_revision, version, lease, key_length = unpack(raw)
-            if checksum(raw[4:]) != crc:
-                raise BackendDamaged(self._path, f"record of revision {main}.{sub}: checksum mismatch")
-            yield raw[header : header + key_length], main, sub, create_revision, version, lease
+        try:
+            for raw_key, raw in self._reader.cursor(db=self._tables[b"kv"]):
+                main, sub = unpack_key(raw_key)
+                if len(raw) < header:
+                    raise BackendDamaged(self._path, f"record of revision {main}.{sub}: cut short")
+                crc, create_revision, version, lease, key_length = unpack(raw)
+                if checksum(raw[4:]) != crc:
+                    raise BackendDamaged(self._path, f"record of revision {main}.{sub}: checksum mismatch")
+                yield raw[header : header + key_length], main, sub, create_revision, version, lease
+        except lmdb.Error as error:
+            raise BackendDamaged(self._path, str(error)) from None
 
     def scan(self, revision: int) -> Iterator[tuple[int, int, KeyValue]]:
         """Yield records in revision order; newer ones are always in memory."""

@@ -68,6 +68,7 @@ __all__ = [
     "Revision",
     "Store",
     "StoreClient",
+    "StoreMember",
     "StoreStatus",
     "Txn",
     "TxnResult",
@@ -126,6 +127,17 @@ class StoreStatus(msgspec.Struct, frozen=True):
     raft_index: int
     has_trusted_progress: bool
     """Whether a progress notice is never ahead of events still to come (etcd: from 3.4.31 and 3.5.13 on)."""
+
+
+class StoreMember(msgspec.Struct, frozen=True):
+    """A member as the cluster lists it."""
+
+    id: int
+    name: str
+    """Empty until it has started."""
+    peer_urls: tuple[str, ...]
+    client_urls: tuple[str, ...]
+    is_learner: bool
 
 
 class Watch(Protocol):
@@ -373,6 +385,34 @@ class StoreClient:
             status.raftIndex,
             _trusts_progress(status.version),
         )
+
+    # -- members, for whoever operates the store
+
+    async def members(self) -> list[StoreMember]:
+        """Return the members, as the one that answers knows them."""
+        path = "/etcdserverpb.Cluster/MemberList"
+        answer = await self._call(path, rpc_pb2.MemberListRequest(), rpc_pb2.MemberListResponse, is_read=True)
+        return [_member_from(member) for member in answer.members]
+
+    async def add_member(self, peer_url: str, *, as_learner: bool = False) -> StoreMember:
+        """Add the member that will listen at `peer_url`; not as a learner, it is promoted once it is in sync.
+
+        Raises:
+            Refused: it can't be now, and why. Unavailable: look at `members` before asking again.
+        """
+        request = rpc_pb2.MemberAddRequest(peerURLs=[peer_url], isLearner=as_learner)
+        path = "/etcdserverpb.Cluster/MemberAdd"
+        answer = await self._call(path, request, rpc_pb2.MemberAddResponse, is_read=False)
+        return _member_from(answer.member)
+
+    async def remove_member(self, id: int) -> None:
+        """Remove a member; a leader hands over first.
+
+        Raises:
+            Refused: there is none of that id, or too few would be left. Unavailable: look before asking again.
+        """
+        path = "/etcdserverpb.Cluster/MemberRemove"
+        await self._call(path, rpc_pb2.MemberRemoveRequest(ID=id), rpc_pb2.MemberRemoveResponse, is_read=False)
 
     async def close(self) -> None:
         """Close the connection; what is unanswered ends in Unavailable."""
@@ -724,6 +764,10 @@ def _error_of(code: grpc.StatusCode, message: str, compact_revision: int = 0) ->
     if code in _UNKNOWN_OUTCOME:
         return Unavailable(f"{code.name}: {message}")
     return Refused(code.name, message)
+
+
+def _member_from(member: rpc_pb2.Member) -> StoreMember:
+    return StoreMember(member.ID, member.name, tuple(member.peerURLs), tuple(member.clientURLs), member.isLearner)
 
 
 def _trusts_progress(version: str) -> bool:

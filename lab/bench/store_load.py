@@ -23,8 +23,7 @@ import uvloop
 
 from component.serve import Identity
 from proto.etcd import rpc_pb2
-from store import wire
-from store.client import Compare, CompareResult, CompareTarget, Put, StoreClient, Txn, prefix_end
+from store.client import Put, StoreClient, prefix_end
 
 CONNECTIONS_MAX = 8
 """More clients than that share connections, as those of one program do."""
@@ -125,8 +124,11 @@ def requests_of(case: str, order: Order, client: int) -> tuple[str, list[bytes]]
             txns = []
             for key in own:
                 txn = rpc_pb2.TxnRequest()
-                is_there = Compare(key, CompareTarget.VERSION, CompareResult.GREATER, -1)
-                wire.txn_to(Txn((is_there,), (Put(key, value),)), txn)
+                txn.compare.add(
+                    key=key, target=rpc_pb2.Compare.VERSION, result=rpc_pb2.Compare.GREATER, version=-1
+                )  # always holds
+                put = txn.success.add().request_put
+                put.key, put.value = key, value
                 txns.append(txn.SerializeToString())
             return "Txn", txns
     raise ValueError(f"no unary case is called {case}")

@@ -28,6 +28,7 @@ INSIDE = "STEER_CHAOS_INSIDE"
 MEMBERS_MAX = 9
 DEVICE_BYTES = 512 << 20
 BACKING_BYTES = 640 << 20
+_UNSHARE = ("unshare", "--fork", "--kill-child", "--pid", "--net", "--mount", "--mount-proc", "--")
 _FIFREEZE, _FITHAW = 0xC0045877, 0xC0045878  # _IOWR('X', 119, int), _IOWR('X', 120, int)
 
 
@@ -268,13 +269,17 @@ def may_isolate() -> str | None:
     for tool in ("unshare", "nsenter", "setpriv", "ip", "iptables", "mount", "mkfs.ext4"):
         if shutil.which(tool) is None:
             return f"{tool} is not installed"
+    if not os.environ.get(INSIDE):
+        tried = subprocess.run([*_UNSHARE, "true"], capture_output=True, text=True, check=False)
+        if tried.returncode:
+            return f"this machine does not let even root make namespaces ({tried.stderr.strip()})"
     return None
 
 
 def enter(command: Sequence[str]) -> int:
     """Run `command` inside namespaces of its own, which end all that it started; return its exit code."""
-    wrapped = ["unshare", "--fork", "--kill-child", "--pid", "--net", "--mount", "--mount-proc", "--", *command]
-    process = subprocess.Popen(wrapped, env={**os.environ, INSIDE: "1"})
+    # Should this process be killed, unshare is too, and with it everything inside.
+    process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *_UNSHARE, *command], env={**os.environ, INSIDE: "1"})
     while True:
         try:
             return process.wait()

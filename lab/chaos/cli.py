@@ -38,6 +38,7 @@ def store(
     fault: Annotated[list[str] | None, typer.Option(help="Only these faults (repeat it).")] = None,
     server: Annotated[Literal["steer-store", "etcd"], typer.Option(help="What to test.")] = "steer-store",
     server_module: Annotated[str, typer.Option(help="Python module run as steer-store.", hidden=True)] = "store",
+    loopback: Annotated[bool, typer.Option("--loopback", help="Stay on loopback, with fewer faults.")] = False,
     keep: Annotated[Path | None, typer.Option(help="Directory for logs and histories, kept.")] = None,
     output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How to print.")] = "text",
 ) -> None:
@@ -46,7 +47,7 @@ def store(
     As root all faults are possible, in namespaces that vanish with the run; otherwise members are only killed, paused,
     restarted and replaced. Exit code 0: clean; 1: something was found, or a fault had no effect; 2: it could not run.
     """
-    why_not = may_isolate()
+    why_not = "--loopback was given" if loopback else may_isolate()
     if why_not is None and not os.environ.get(INSIDE):
         raise typer.Exit(enter([PYTHON, "-c", "from lab.chaos.cli import app; app()", *sys.argv[_store_at() :]]))
     if why_not is not None:

@@ -25,7 +25,7 @@ from lab.chaos.cluster import Cluster, Member
 from lab.chaos.effects import Effect, Effects
 from lab.chaos.history import Call, Event, History, Kind, LeaseLife, Outcome, Watched
 from proto.etcd import kv_pb2, rpc_pb2
-from store.client import Conflict, Refused, StoreClient, Unavailable, prefix_end
+from store.client import Conflict, Put, Refused, StoreClient, Unavailable, prefix_end
 
 CALL_TIMEOUT_S = 3.0
 REGISTERS = 6
@@ -91,13 +91,13 @@ class Load:
             for _ in range(2):
                 self._tasks.append(self._task(self._use_registers, member))
             self._tasks.append(self._task(self._hold_leases, member))
-        for number in range(2):
+        for _ in range(2):
             store = StoreClient(
                 self.cluster.endpoints, self.cluster.identity, server_name="localhost", timeout_s=CALL_TIMEOUT_S
             )
             self._stores.append(store)
             for _ in range(4):
-                self._tasks.append(self._task(self._write_ledger, store, number))
+                self._tasks.append(self._task(self._write_ledger, store))
         self._tasks.append(self._task(self._compact))
 
     def _task(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> asyncio.Task[None]:
@@ -205,16 +205,21 @@ class Load:
 
     # -- the ledger
 
-    async def _write_ledger(self, client: int, store: StoreClient, _: int) -> None:
+    async def _write_ledger(self, client: int, store: StoreClient) -> None:
         rng = random.Random(self.rng.getrandbits(48))
         while not self._is_stopping:
             number = self._fresh(client)
             key = f"{self.ledger_prefix}{number}"
             value = f"{number} " + rng.randbytes(LEDGER_BYTES // 2).hex()
-            call = Call(client, "pipeline", Kind.CAS, key, time.monotonic(), value)
+            # Half of them on no condition: applied twice, such a write has version 2.
+            kind = rng.choice((Kind.CAS, Kind.PUT))
+            call = Call(client, "pipeline", kind, key, time.monotonic(), value)
             self.ledger.append(call)
             try:
-                call.revision = await store.put_if(key.encode(), value.encode(), 0)
+                if kind is Kind.CAS:
+                    call.revision = await store.put_if(key.encode(), value.encode(), 0)
+                else:
+                    call.revision = (await store.txn((), (Put(key.encode(), value.encode()),))).revision
                 call.returned, call.outcome = time.monotonic(), Outcome.OK
                 await asyncio.sleep(rng.uniform(0.002, 0.01))
             except Unavailable as error:
@@ -238,8 +243,6 @@ class Load:
         is_first = True
         while True:
             if not is_first:
-                watched.resumptions += 1
-                self.effects[Effect.WATCHES_RESUMED] += 1
                 await asyncio.sleep(0.1)
             is_first = False
             with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
@@ -280,6 +283,9 @@ class Load:
                         )
                         return
                     return
+                if response.created and watched.events:
+                    watched.resumptions += 1
+                    self.effects[Effect.WATCHES_RESUMED] += 1
                 now = time.monotonic()
                 for event in response.events:
                     watched.events.append(_event(event, now))
@@ -372,9 +378,14 @@ class Load:
                 self.effects[Effect.COMPACTIONS] += 1
 
 
+def _text(raw: bytes) -> str:
+    """Return what was stored, also where it is damaged."""
+    return raw.decode(errors="backslashreplace")
+
+
 def _note_read(call: Call, answer: rpc_pb2.RangeResponse) -> None:
     if answer.kvs:
-        call.value, call.version = answer.kvs[0].value.decode(), answer.kvs[0].version
+        call.value, call.version = _text(answer.kvs[0].value), answer.kvs[0].version
     else:
         call.value, call.version = None, 0
 
@@ -382,11 +393,11 @@ def _note_read(call: Call, answer: rpc_pb2.RangeResponse) -> None:
 def _event(event: kv_pb2.Event, now: float) -> Event:
     kv = event.kv
     is_delete = event.type == kv_pb2.Event.DELETE
-    previous = event.prev_kv.value.decode() if event.HasField("prev_kv") else None
+    previous = _text(event.prev_kv.value) if event.HasField("prev_kv") else None
     return Event(
         kv.mod_revision,
-        kv.key.decode(),
-        None if is_delete else kv.value.decode(),
+        _text(kv.key),
+        None if is_delete else _text(kv.value),
         0 if is_delete else kv.version,
         previous,
         now,

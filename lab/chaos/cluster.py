@@ -154,8 +154,6 @@ class Cluster:
     members: list[Member] = field(default_factory=list)
     samples: dict[str, Sample] = field(default_factory=dict)
     """Each member as it was last heard of."""
-    exits: list[tuple[str, int, str]] = field(default_factory=list)
-    """Members that ended without being told to: name, exit code, last words."""
     _channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
     _generation: int = 0
 

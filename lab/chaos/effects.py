@@ -37,6 +37,7 @@ class Effect(enum.StrEnum):
     COMPACTIONS = "compactions"
     WATCHES_RESUMED = "watches resumed"
     LEASES_EXPIRED = "leases expired"
+    HASHES_COMPARED = "rounds in which members' hashes were compared"
 
 
 Effects = Counter[Effect]

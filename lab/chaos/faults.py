@@ -231,7 +231,6 @@ async def _break_disk(scene: Scene, member: Member, break_it: Callable[[int], No
         words = scene.cluster.last_words(member)
         if code > 0 and words:
             scene.effects[Effect.MEMBERS_STOPPED] += 1
-        scene.cluster.exits.append((member.name, code, words))
         await scene.hold()
     finally:
         if member.is_running:
@@ -272,7 +271,6 @@ async def _flipped_bit(scene: Scene) -> None:
         scene.kill(member)
         code = 0
     words = scene.cluster.last_words(member)
-    scene.cluster.exits.append((member.name, code, words))
     if code > 0 and words:
         scene.effects[Effect.MEMBERS_REFUSED_TO_START] += 1
     await scene.hold()

@@ -164,10 +164,11 @@ class Rounds:
         findings = checks.check_registers(type(history)(calls=registers))
         calls = [*history.calls, *load.ledger]
         findings += checks.check_revisions(calls)
-        # Deletes by leases are nobody's calls.
+        # What leases delete nobody asked to be deleted; also what was put on one by a call whose outcome is not known.
         expiries = [
-            Call(-1, "lease", Kind.DELETE, life.key, life.alive_until, outcome=Outcome.UNKNOWN)
-            for life in history.leases
+            Call(-1, "lease", Kind.DELETE, call.key, call.invoked)
+            for call in history.calls
+            if call.key.startswith(f"{load.prefix}e/")
         ]
         findings += checks.check_watches(history.watched, [*calls, *expiries], fence, history.compactions)
         findings += checks.check_leases(history.leases)
@@ -188,6 +189,7 @@ class Rounds:
                 hashes[member.name] = (answer.hash, answer.header.revision)
                 compacted.add(answer.compact_revision)
         comparable = hashes if len(compacted) == 1 else {}  # history is hashed too, and is forgotten at its own time
+        load.effects[Effect.HASHES_COMPARED] += len(comparable) > 1
         stored_by_member = {
             member.name: await self._stored(member.name, load.prefix.encode()) for member in self._cluster.members
         }
@@ -216,7 +218,8 @@ class Rounds:
             request = rpc_pb2.RangeRequest(key=key, range_end=prefix_end(prefix), limit=PAGE_KEYS, serializable=True)
             answer = await self._cluster.ask(member, "KV/Range", request, rpc_pb2.RangeResponse, 20.0)
             for kv in answer.kvs:
-                stored[kv.key.decode()] = (kv.value.decode(), kv.version, kv.mod_revision)
+                value = kv.value.decode(errors="backslashreplace")
+                stored[kv.key.decode(errors="backslashreplace")] = (value, kv.version, kv.mod_revision)
             if not answer.more:
                 return stored
             key = answer.kvs[-1].key + b"\0"

@@ -7,6 +7,7 @@ to have, at least once. Faults that did not come up yet are named: a short run i
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,7 +119,7 @@ def show(run: Run, verdict: Verdict, *, as_json: bool) -> None:
         plain["verdict"] = msgspec.to_builtins(verdict)
         print(json.dumps(plain, indent=2))
         return
-    out = Console(highlight=False, soft_wrap=True)
+    out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 150)
     table = Table(box=None, header_style="", pad_edge=False)
     table.add_column("FAULT")
     for heading in ("ROUNDS", "CALLS", "UNKNOWN", "SILENT S"):

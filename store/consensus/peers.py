@@ -3,7 +3,9 @@
 A member dials every other and sends on the connection it dialled, so each connection has one sender, and there is never
 a tie to break. Both ends show certificates of the store's CA whose common name is `steer-store-<member's name>`. The
 dialler begins with a greeting: the cluster's id, its own id, and the id it takes the other for. All must be right, so
-neither another cluster nor a machine that lost its disk and came back under an old id is ever mistaken for a member.
+another cluster is never mistaken for this one. Both ends also say which data directory they have, by a number drawn
+when it was made: a member that lost its disk and was started anew under its old name has forgotten whom it voted for
+and what it acknowledged, and is refused by whoever knew it before.
 
 What comes before the greeting is accepted is bounded in size and time; what comes after is read as fast as raft takes
 it, which is at once. A peer that does not drain what it is sent is cut off, and one that says nothing is dropped.
@@ -18,7 +20,7 @@ import random
 import socket
 import ssl
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +79,9 @@ class Peers:
         *,
         name: str,
         advertise: str = "",
+        incarnation: str = "",
+        known: Mapping[str, str] | None = None,
+        remember: Callable[[Mapping[str, str]], None] = lambda known: None,
     ) -> None:
         """Prepare; `listen` begins to take connections.
 
@@ -86,11 +91,17 @@ class Peers:
             rng: spreads redialling.
             name: this member's name, which its certificate must carry.
             advertise: host:port at which others reach this member; `listen` where empty.
+            incarnation: names this member's data directory.
+            known: the incarnations of other members, by peer.
+            remember: keeps `known` when one was learnt, on disk before it returns.
         """
         self._listen = listen
         self._advertise = advertise or listen
         self._rng = rng
         self._name = name
+        self._incarnation = incarnation
+        self._known = dict(known or {})
+        self._remember = remember
         self._server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(identity.ca))
         self._server_context.verify_mode = ssl.CERT_REQUIRED
         self._client_context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(identity.ca))
@@ -238,7 +249,8 @@ class Peers:
             if problem != link.last_problem:
                 link.last_problem = problem
                 level = logging.WARNING if problem.startswith("Refused") else logging.INFO
-                log.log(level, "not connected", extra={"peer": link.name or peer, "address": link.address, "why": problem})
+                where = {"peer": link.name or peer, "address": link.address, "why": problem}
+                log.log(level, "not connected", extra=where)
             lasted_s = asyncio.get_running_loop().time() - began
             wait_s = REDIAL_MIN_S if lasted_s > REDIAL_MAX_S else min(2 * wait_s, REDIAL_MAX_S)
             with contextlib.suppress(TimeoutError):
@@ -256,12 +268,19 @@ class Peers:
             name = _name_of(writer)
             if link.name and name != link.name:
                 raise Refused(f"the member at {link.address} is {name}, not {link.name}")
-            greeting = {"v": _VERSION, "cluster": self.cluster_id, "from": self.member_id, "to": int(peer, 16)}
-            _write(writer, greeting | {"name": self._name, "address": self._advertise})
+            greeting: dict[str, Any] = {
+                "v": _VERSION,
+                "cluster": self.cluster_id,
+                "from": self.member_id,
+                "to": int(peer, 16),
+            }
+            greeting |= {"name": self._name, "address": self._advertise, "incarnation": self._incarnation}
+            _write(writer, greeting)
             async with asyncio.timeout(GREETING_TIMEOUT_S):
                 answer = await _read(reader, GREETING_BYTES_MAX)
             if answer.get("error"):
                 raise Refused(str(answer["error"]))
+            self._check_incarnation(peer, name, str(answer.get("incarnation", "")))
             link.writer, link.last_problem = writer, ""
             log.info("connected", extra={"peer": name, "address": link.address})
             assert self._receiver is not None
@@ -349,13 +368,25 @@ class Peers:
             raise Refused(f"member {peer} is {link.name}, and your certificate says {name}")
         if link is None and any(other.name == name for other in self._links.values()):
             raise Refused(f"{name} is a member already, under another id than {peer}")
-        _write(writer, {"v": _VERSION, "name": self._name})
+        self._check_incarnation(peer, name, str(greeting.get("incarnation", "")))
+        _write(writer, {"v": _VERSION, "name": self._name, "incarnation": self._incarnation})
         if link is None:
             # Somebody added since our log ended; what it sends will say so.
             self.add_peer(peer, name, str(greeting.get("address", "")))
         else:
             link.wanted.set()
         return peer
+
+    def _check_incarnation(self, peer: str, name: str, incarnation: str) -> None:
+        known = self._known.get(peer)
+        if known is None:
+            self._known[peer] = incarnation
+            self._remember(self._known)
+        elif known != incarnation:
+            raise Refused(
+                f"{name} has another data directory than the one known as member {peer}: what it voted for and "
+                "acknowledged is lost. Remove it from the cluster, and add it again"
+            )
 
 
 async def _ping(writer: asyncio.StreamWriter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from pathlib import Path
 
 from proto.etcd import rpc_pb2
 from store.replica import Replica
@@ -40,6 +41,7 @@ def text(replica: Replica, version: str) -> bytes:
         ("steersman_store_log_durable_index", "gauge", "Entries on this disk.", status.durable),
         ("process_start_time_seconds", "gauge", "When it started.", round(counts.started_s, 3)),
         ("process_cpu_seconds_total", "counter", "CPU used.", round(usage.ru_utime + usage.ru_stime, 3)),
+        ("process_resident_memory_bytes", "gauge", "Memory used.", resident_bytes()),
         ("process_max_resident_memory_bytes", "gauge", "Most memory used.", usage.ru_maxrss * 1024),
     ]
     lines = [f"# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n" for name, kind, help, value in values]
@@ -57,3 +59,8 @@ def text(replica: Replica, version: str) -> bytes:
         labels = f'grpc_service="{service}",grpc_method="{method}",grpc_code="{code}"'
         lines.append(f"grpc_server_handled_total{{{labels}}} {count}\n")
     return "".join(lines).encode()
+
+
+def resident_bytes() -> int:
+    """Return how much memory this process has now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

@@ -2,7 +2,7 @@
 
 STEER_BROKEN in the environment says which: `stale-reads` answers from what the member happens to have; `unsynced`
 acknowledges what is only in memory, as a machine does whose page cache is lost;
-`applied-twice` applies some entries twice.
+`applied-twice` applies some entries twice; `stock-journal` keeps the log in PySyncObj's own journal, as shipped.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import os
 import time
 from collections.abc import Sequence
 
+from pysyncobj.journal import createJournal
+
+import store.consensus.journal
 from proto.steersman.v1 import store_pb2
 from store import __main__ as store_main
 from store.apply import State
-from store.consensus.journal import Journal, Staged
+from store.consensus.journal import _BASE, _ENTRY, _HEADER, _VOTE, EMPTY, Journal, Staged
 from store.replica import Replica
 
 LOST_S = 1.0
@@ -59,6 +62,39 @@ def apply_twice() -> None:
     State.apply = apply_again
 
 
+def use_stock_journal() -> None:
+    class StockJournal(Journal):
+        """Our log's face over the library's file: no checksums, no syncs."""
+
+        def __post_init__(self) -> None:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._stock = createJournal(str(self.directory / "0000000000000000.log"))
+            for command, index, term in self._stock[:]:
+                self._place((command, index, term))
+            self.term, self.vote = self._stock.getCurrentTerm(), self._stock.getVotedForNodeId() or None
+
+        def write_and_sync(self, staged: Staged) -> None:
+            stock = self._stock
+            for record in staged.records:
+                _, length, kind, index, term = _HEADER.unpack_from(record)
+                payload = record[_HEADER.size : _HEADER.size + length]
+                if kind == _VOTE:
+                    stock.setCurrentTerm(term, payload.decode())
+                elif kind == _BASE:
+                    stock.clear()
+                    stock.add(EMPTY, index, term)
+                elif kind == _ENTRY:
+                    if len(stock) and index <= stock[-1][1]:
+                        stock.deleteEntriesFrom(index - stock[0][1])
+                    stock.add(payload, index, term)
+
+        def close(self) -> None:
+            return
+
+    store.consensus.journal.Journal = StockJournal
+    State.schedule_flush = lambda self, durable: None  # the library has no state on disk but its dumps
+
+
 def _firsts(answers: Sequence[object], doubled: Sequence[bytes]) -> list[object]:
     """Return the answers to every first of two, where a second may be missing."""
     rest = iter(answers)
@@ -71,6 +107,13 @@ def _firsts(answers: Sequence[object], doubled: Sequence[bytes]) -> list[object]
     return firsts
 
 
+BREAKS = {
+    "stale-reads": read_stale,
+    "unsynced": skip_syncs,
+    "applied-twice": apply_twice,
+    "stock-journal": use_stock_journal,
+}
+
 if __name__ == "__main__":
-    {"stale-reads": read_stale, "unsynced": skip_syncs, "applied-twice": apply_twice}[os.environ["STEER_BROKEN"]]()
+    BREAKS[os.environ["STEER_BROKEN"]]()
     store_main.main()

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from lab.chaos import faults
 from lab.chaos.arena import Loopback
 from lab.chaos.cluster import Cluster, SteerStore
 from lab.chaos.rounds import Rounds
-from lab.chaos.schedule import BY_NAME, Round
-from lab.chaos.verdict import RoundReport
+from lab.chaos.schedule import BY_NAME, FAULTS, Round
+from lab.chaos.verdict import RoundReport, judge
 
 pytestmark = pytest.mark.integration
 
@@ -56,3 +57,12 @@ async def test_acknowledging_before_the_sync_is_caught(tmp_path: Path, broken):
 async def test_applying_twice_is_caught(tmp_path: Path, broken):
     report = await one_round(tmp_path, "kill-follower", broken("applied-twice"))
     assert any("not linearizable" in finding for finding in report.findings)
+
+
+async def test_the_librarys_own_journal_is_caught_by_a_flipped_bit(
+    tmp_path: Path, broken, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(faults, "STOPS_WITHIN_S", 4.0)
+    report = await one_round(tmp_path, "flipped-bit", broken("stock-journal"))
+    verdict = judge([report], FAULTS)
+    assert "flipped-bit: no members refused to start seen" in verdict.missing or verdict.findings

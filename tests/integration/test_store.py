@@ -260,7 +260,7 @@ async def test_every_acknowledged_write_survives_kill_9(own_store: StoreProcess)
     unknown = 0
     for life in range(10):
         own_store.start()
-        client = StoreClient([own_store.endpoint], own_store.client, timeout_s=5)
+        client = StoreClient([own_store.endpoint], own_store.client, timeout_s=1.5)
         for key, (value, revision) in acknowledged.items():
             (kv,) = (await client.range(key)).kvs
             assert kv.mod_revision >= revision, f"{key} went back"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import ssl
 import subprocess
@@ -11,6 +12,7 @@ import time
 
 import pytest
 
+from deploy.store_members import carry_out, plan_steps
 from store.client import Conflict, StoreClient, Unavailable
 from store.consensus.peers import FRAME_BYTES_MAX
 from tests.integration.store_cluster import StoreCluster
@@ -179,6 +181,82 @@ async def test_a_member_is_replaced_while_writes_go_on(cluster):
     while "you were removed from this cluster" not in lost.log.read_text():
         assert time.monotonic() < until, cluster.logs()
         await asyncio.sleep(0.1)
+
+
+async def test_a_member_far_behind_takes_a_snapshot_over_and_goes_on(cluster):
+    leader = await cluster.leader()
+    behind = next(member for member in cluster.members.values() if member is not leader)
+    behind.kill()
+    client = cluster.store_client(*(name for name in cluster.members if name != behind.name))
+    revisions = {}
+    for n in range(250):
+        key = b"/w/big/%d" % n
+        revisions[key] = await client.put_if(key, bytes([n % 256]) * 100_000, 0)
+    cluster.start()
+    async with writing(cluster, 2) as writers:
+        until = time.monotonic() + 30
+        while "took over another member's state" not in behind.log.read_text():
+            assert time.monotonic() < until, cluster.logs()
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(1.0)
+    await client.close()
+    own = cluster.store_client(behind.name)
+    found = {kv.key: kv for kv in (await own.range(b"/w/big/", b"/w/big0")).kvs}
+    await own.close()
+    assert {key: kv.mod_revision for key, kv in found.items()} == revisions
+    assert all(kv.value == bytes([int(key.rpartition(b"/")[2]) % 256]) * 100_000 for key, kv in found.items())
+    await check(cluster, writers)
+    behind.kill()
+    cluster.start()
+    await cluster.leader()
+    await check(cluster, writers)
+
+
+async def test_a_member_that_lost_its_disk_is_refused_under_its_old_id(cluster):
+    leader = await cluster.leader()
+    lost = next(member for member in cluster.members.values() if member is not leader)
+    lost.kill()
+    shutil.rmtree(lost.directory)
+    cluster.start()
+    until = time.monotonic() + 15
+    while "has another data directory" not in leader.log.read_text():
+        assert time.monotonic() < until, cluster.logs()
+        await asyncio.sleep(0.1)
+    cluster.etcdctl("put", "/on", "two", endpoints=f"https://{leader.endpoint}")
+    assert "following" not in lost.log.read_text().rpartition("has another data directory")[2]
+
+
+async def test_a_store_grows_and_shrinks_while_writes_go_on(tmp_path):
+    cluster = StoreCluster(tmp_path, 1)
+    cluster.start()
+    await cluster.leader()
+    for name in ("s2", "s3"):
+        cluster.add(name)
+    client = cluster.store_client()
+    wanted = [(member.name, member.peer) for member in cluster.members.values()]
+    stopped: list[str] = []
+
+    async def start(name: str) -> None:
+        if not cluster.members[name].is_up:
+            cluster.members[name].start("--join")
+
+    async def stop(name: str) -> None:
+        stopped.append(name)
+        cluster.members[name].process.wait(10)
+
+    try:
+        async with writing(cluster, 2) as writers:
+            steps = plan_steps(await client.members(), wanted)
+            await carry_out(steps, client, print, start=start, stop=stop)
+            assert [member.is_learner for member in await client.members()] == [False] * 3
+            steps = plan_steps(await client.members(), wanted[2:])
+            await carry_out(steps, client, print, start=start, stop=stop)
+            assert [member.name for member in await client.members()] == ["s3"]
+            assert stopped == ["s2", "s1"]
+        await check(cluster, writers)
+    finally:
+        await client.close()
+        cluster.close()
 
 
 async def test_leadership_moves_when_asked_to_and_when_the_leader_stops(cluster):

@@ -163,3 +163,25 @@ async def test_a_backup_is_restored_on_all_members_at_once(cluster: StoreCluster
     found = statuses(cluster)
     assert {status["header"]["cluster_id"] for status in found.values()} == {restored.cluster_id}
     assert {status["header"]["revision"] for status in found.values()} == {restored.revision + 1}
+
+
+async def test_a_survivor_without_a_majority_still_gives_a_backup_that_a_new_cluster_begins_with(cluster: StoreCluster):
+    cluster.start()
+    leader = await cluster.leader()
+    for number in range(5):
+        etcdctl(cluster, "put", f"k{number}", "v")
+    survivor = next(member for member in cluster.members.values() if member is not leader)
+    lost = [member for member in cluster.members.values() if member is not survivor]
+    await asyncio.sleep(0.5)
+    for member in lost:
+        member.kill()
+    file = cluster.directory / "last-copy"
+    await asyncio.to_thread(snapshot.save, file, [survivor.endpoint], cluster.client)
+    assert json.loads(etcdctl(cluster, "endpoint", "status", "-w", "json", member=survivor))
+    survivor.stop()
+    snapshot.restore(file, survivor.directory)
+    survivor.start()  # alone
+    await until(lambda: survivor.log.read_text().count(": serving") == 2)
+    assert etcdctl(cluster, "get", "", "--prefix", "--print-value-only", member=survivor).split() == ["v"] * 5
+    etcdctl(cluster, "put", "k0", "anew", member=survivor)
+    assert "without a leader" in survivor.log.read_text()
