@@ -276,8 +276,8 @@ async def test_another_schema_takes_effect_on_what_is_stored(client: Client) -> 
     del changed["metadata"]["resourceVersion"]
     await client.ask("update", changed, name=crd["metadata"]["name"], **CRDS)
     async with asyncio.timeout(5):
-        while "image" not in (found := await client.ask("get", name="a"))["spec"]:
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - nobody tells
+        while "image" not in (found := await client.ask("get", name="a"))["spec"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     assert found["spec"] == {"cronSpec": "x", "image": "busybox"}
 
 

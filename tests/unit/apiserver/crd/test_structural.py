@@ -97,7 +97,7 @@ def test_defaults_fill_what_is_absent_or_null_where_null_is_not_allowed() -> Non
         (
             3,
             {"type": "integer", "oneOf": [{"minimum": 1}, {"minimum": 2}]},
-            '<nil>: Invalid value: "": "spec" must validate one and only one schema (oneOf). Found 2 valid alternatives',
+            '<nil>: Invalid value: "": "spec" must validate one and only one schema (oneOf). Found 2 valid alternatives',  # noqa: E501
         ),
     ],
 )
