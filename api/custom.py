@@ -32,6 +32,10 @@ class CustomShape(Protocol):
     version: str
     name: str
     """The kind."""
+    is_terminating: bool
+    """Whether its definition is being deleted: nothing new is made then."""
+    deprecation: str
+    """What everyone is told who uses this version; usually empty."""
 
     def read(self, value: dict[str, Any], unknown: list[str]) -> None:
         """Take out of an object, in place, what its schema does not know, and note the paths of that."""

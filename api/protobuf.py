@@ -36,7 +36,9 @@ MAGIC: Final = b"k8s\x00"
 
 DEPTH_MAX: Final = 100
 VALUES_MAX: Final = 250_000
-"""An empty message costs two bytes on the wire and hundreds as an object; a whole etcd value has fewer than this."""
+"""How many values a body may unfold to; no object that fits into the store has as many."""
+STRUCT_VALUES: Final = 10
+"""How many of those an object within an object counts for: two bytes on the wire, and a kilobyte as a Container."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _Wire = int | memoryview
@@ -133,6 +135,7 @@ class _Slots:
         if reading.depth_left == 0:
             raise _Malformed(f"it nests deeper than {DEPTH_MAX} levels")
         reading.depth_left -= 1
+        reading.values_left -= STRUCT_VALUES
         by_number = self.by_number
         for number, wire_type, value in _fields(data, self.name):
             reading.values_left -= 1

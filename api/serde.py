@@ -480,7 +480,7 @@ def _type_name(schema: TypeSchema) -> str:
     return "string"
 
 
-def _reader_of(struct: type[Any]) -> _Reader:
+def _reader_of(struct: type[Struct]) -> _Reader:
     return _custom_reader(struct) if custom.is_custom(struct) else _struct_reader(struct)
 
 

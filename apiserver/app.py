@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 
 from api.core import namespace, pod, service, serviceaccount
+from api.custom import is_custom
 from api.discover import RESOURCES
 from api.rbac import clusterrole, clusterrolebinding, role, rolebinding
 from api.resource import ObjectKey, Resource
@@ -94,6 +95,8 @@ class Api:
             # The doors know only the kinds that are built in.
             info = call.info
             call.resource = self.registries.kinds.by_gvr(info.group, info.version, info.plural)
+        if call.resource is not None and is_custom(call.resource.type) and call.resource.type.shape.deprecation:
+            call.warnings.append(call.resource.type.shape.deprecation)
         return await self._handler(call)
 
     async def run(self) -> None:

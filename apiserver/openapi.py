@@ -275,7 +275,7 @@ class _Definitions:
     def _struct(self, struct: type[Struct]) -> Schema:
         words, is_kind = words_of(struct), struct in _kinds()
         properties = {
-            name: self._field(field, words.fields.get(field.name) or (_KIND_FIELDS.get(name, "") if is_kind else ""))
+            name: self._field(field, words.fields.get(field.name, ""), _KIND_FIELDS.get(name, "") if is_kind else "")
             for name, field in sorted(fields_of(struct).items())
         }
         schema: Schema = {"type": "object"}
@@ -299,11 +299,13 @@ class _Definitions:
             schema["x-kubernetes-group-version-kind"] = [_gvk("", "v1", "Status")]
         return schema
 
-    def _field(self, field: FieldSchema, description: str) -> Schema:
+    def _field(self, field: FieldSchema, description: str, otherwise: str) -> Schema:
         schema = dict(self._type(field.type, with_default=not field.nullable))
-        if not description:
-            inner = field.type.item or field.type
-            description = words_of(inner.struct).summary if inner.struct is not None else ""
+        inner = field.type.item or field.type
+        if not description and inner.struct is not None:
+            # Clients list a field with these words only; they look into its type no sooner than when asked for it.
+            description = words_of(inner.struct).summary
+        description = description or otherwise
         if description:
             schema["description"] = description
         wire = field.wire

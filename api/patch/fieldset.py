@@ -98,8 +98,8 @@ def without_trees(fields: FieldSet, doomed: FieldSet) -> FieldSet:
         if found is None:
             kept[element] = node
         elif not is_member(found):
-            rest = without_trees(node, found)
-            if rest:
+            rest = _node(is_member(node), without_trees(_below(node), found))
+            if rest is not None:
                 kept[element] = rest
     return kept
 

@@ -1,10 +1,9 @@
 """The Common Expression Language, as Kubernetes speaks it: rules of custom kinds, and of admission policies.
 
 `program.compile_` takes a text to a `Program`, which is evaluated with variables and a cost it may not exceed. The
-parts, in the order in which a text goes through them: `syntax.py` (text to tree, macros expanded), `types.py` (what
-is there to be seen, from schemas: finds misspelt fields before a rule is stored), `program.py` (tree to closures),
-`values.py` (what values are and how they compare) and `functions.py` (the library).
+parts, in the order in which a text goes through them: `syntax.py` (text to tree, macros recognised), `program.py`
+(tree to closures), `values.py` (what values are and how they compare) and `functions.py` (the library).
 
 Why it is written here, though there are packages: none counts what an evaluation costs, which is what keeps a rule
-that users wrote from stopping the server, and none checks types (docs/decisions/0020-cel.md).
+that users wrote from stopping the server, and none checks types (docs/decisions/0021-cel.md).
 """

@@ -112,6 +112,8 @@ class Definitions:
         current = msgspec.structs.replace(crd, status=status)
         if is_condition(current, "Established"):
             self._serve(current)
+            if crd.metadata.deletion_timestamp:
+                self._close(crd)
         if status != crd.status:
             await self._write_status(crd, status)
         if crd.metadata.deletion_timestamp and CLEANUP_FINALIZER in crd.metadata.finalizers:
@@ -141,6 +143,11 @@ class Definitions:
         self._served[name] = _Served(made_from, crd.metadata.uid, resources)
         self._publish()
         log.info("serving", extra={"definition": name, "versions": sorted(is_served)})
+
+    def _close(self, crd: CustomResourceDefinition) -> None:
+        """Let nothing new be made of a kind that is going."""
+        for resource in self._served[crd.metadata.name].resources:
+            resource.type.shape.is_terminating = True
 
     def _forget(self, name: str) -> None:
         self._drop(name)

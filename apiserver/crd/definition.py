@@ -17,6 +17,8 @@ from api import names, serde
 from api import validation as v
 from api.apiextensions import customresourcedefinition as crds
 from api.apiextensions.customresourcedefinition import CustomResourceDefinition
+from api.custom import is_custom
+from api.errors import MethodNotAllowed
 from api.resource import FieldError
 from apiserver.cel.program import BadProgram, compile_
 from apiserver.crd import jsonpath, naming, patterns, rule_types, values
@@ -38,10 +40,19 @@ _DEPTH_MAX: Final = 128
 
 
 class DefinitionRules:
-    """Admission plugin: refuses definitions that could not be served."""
+    """Admission plugin: refuses definitions that could not be served, and objects of those that are going."""
 
     async def admit(self, request: AdmissionRequest) -> None:
-        """Change nothing."""
+        """Let nothing be made of a kind that is going, or deleting it would never end; raises MethodNotAllowed."""
+        if request.operation != "CREATE" or not is_custom(request.resource.type):
+            return
+        if request.resource.type.shape.is_terminating:
+            raise MethodNotAllowed(
+                "create not allowed while custom resource definition is terminating is not supported on resources of "
+                f'kind "{request.resource}"',
+                group=request.resource.group,
+                kind=request.resource.plural,
+            )
 
     async def validate(self, request: AdmissionRequest) -> None:
         """Check the definition; raises Invalid."""

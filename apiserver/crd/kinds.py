@@ -36,6 +36,13 @@ class Shape:
         subresources = version.get("subresources") or {}
         self.has_status = subresources.get("status") is not None
         self.scale = _scale_paths(subresources.get("scale"))
+        self.is_terminating = False
+        """Whether the definition is being deleted: nothing new is made then."""
+        self.deprecation: str = ""
+        """What everyone is told who uses this version."""
+        if version.get("deprecated"):
+            told = f"{self.group}/{self.version} {self.name} is deprecated"
+            self.deprecation = version.get("deprecationWarning") or told
         self.checker = rules.Checker(self.node)
         self.patch_shape = patching.shape_of(self.node, is_root=True)
 

@@ -11,6 +11,7 @@ from api.discover import by_gvr
 from apiserver.auth.certificates import der_of_grpc_peer
 from apiserver.filters.request_info import selected_name
 from apiserver.request import Call, Credentials, RequestInfo
+from apiserver.verbs.writing import COMPONENT
 from proto.steersman.v1 import resources_pb2 as pb
 
 
@@ -61,7 +62,7 @@ def call_of(
         content_type=content_type,
         options=given,
         remote=remote,
-        user_agent="component",
+        user_agent=COMPONENT,
     )
 
 

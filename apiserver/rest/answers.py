@@ -15,6 +15,7 @@ from aiohttp import web
 from api import serde
 from api.errors import NotAcceptable
 from api.resource import Resource
+from api.schema import Struct
 from apiserver import table
 from apiserver.registry.codec import Stored
 from apiserver.request import Answer
@@ -70,7 +71,8 @@ def object_body(resource: Resource[Any] | None, answer: Answer, form: Form, now:
     rendering = form.rendering
     if rendering.form in ("", "PartialObjectMetadataList") or resource is None or answer.json.startswith(_STATUS):
         return styled(answer.json, form), PLAIN.content_type if not form.is_yaml else _YAML
-    obj = serde.decoder_of(resource.type).decode(answer.json)
+    type_: type[Struct] = resource.type
+    obj = serde.decoder_of(type_).decode(answer.json)
     if rendering.form == "PartialObjectMetadata":
         return styled(table.partial_metadata(obj, rendering.version), form), form.content_type
     row = table.row(resource, obj, answer.json, now, form.include, rendering.version)

@@ -20,7 +20,7 @@ from apiserver.app import Api
 from apiserver.filters.request_info import request_info
 from apiserver.registry.fanout import Watcher
 from apiserver.request import Answer, Call, Credentials, RequestInfo
-from apiserver.rest import answers
+from apiserver.rest import answers, websocket
 from apiserver.rest.documents import Document, Documents
 from apiserver.rest.frames import encoding_of
 from apiserver.rest.watch import HttpWatch
@@ -118,10 +118,12 @@ class Door:
             form = answers.form_of(request)
             assert call.resource is not None
             encoding = encoding_of(call.resource, form, self._now)
+            timeout_s, wants_bookmarks = self._watch_timeout_s(call), flag(call, "allowWatchBookmarks")
+            if websocket.is_asked_for(request):
+                return await websocket.WebSocketWatch(watcher, encoding, wants_bookmarks).run(request, timeout_s)
             headers = {hdrs.CONTENT_TYPE: form.content_type, hdrs.CACHE_CONTROL: "no-cache, private"}
             response = _with_warnings(web.StreamResponse(headers=headers), call)
-            timeout_s = self._watch_timeout_s(call)
-            carried = HttpWatch(response, watcher, encoding, flag(call, "allowWatchBookmarks"))
+            carried = HttpWatch(response, watcher, encoding, wants_bookmarks)
             return await carried.run(request, timeout_s)
         finally:
             watcher.close()

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from api import serde, timestamps, validation
+from api import protobuf, serde, timestamps, validation
 from api.custom import is_custom
 from api.errors import ApiError, BadRequest, ServiceUnavailable, Timeout, UnsupportedMediaType
 from api.resource import Resource
@@ -37,6 +37,11 @@ def decode_body(call: Call, resource: Resource[Any]) -> Any:
     """
     if not serde.is_known(call.content_type):
         raise unsupported(call.content_type)
+    if is_custom(resource.type) and protobuf.is_protobuf(call.content_type):
+        raise UnsupportedMediaType(
+            f"the body of the request was in an unknown format ({protobuf.MEDIA}): {resource.kind} is a custom kind, "
+            "whose fields have no numbers; accepted media types include: application/json, application/yaml"
+        )
     decoded = serde.decode(
         call.body, resource, content_type=call.content_type or "application/json", field_validation=validation_of(call)
     )

@@ -510,3 +510,11 @@ async def test_kubectl_applies_reads_and_deletes(server: Running, tmp_path: Path
     assert "+  replicas: 2" in await run("diff", "-f", str(manifest), code=1)
     assert 'pods "nope" not found' in await run("get", "pod", "nope", code=1)
     assert "deleted" in await run("delete", "-f", str(manifest))
+
+
+async def test_a_watch_goes_over_a_websocket_too(server: Running):
+    await server.http.post(f"{server.url}{CORE}/configmaps", json={"metadata": {"name": "w"}})
+    watch = f"{server.url}{CORE}/configmaps?watch=1&resourceVersion=0&timeoutSeconds=1&allowWatchBookmarks=true"
+    async with server.http.ws_connect(watch + "&fieldSelector=metadata.name%3Dw") as watching:
+        assert [json.loads((await watching.receive()).data)["type"] for _ in range(2)] == ["ADDED", "BOOKMARK"]
+        assert (await watching.receive()).type is aiohttp.WSMsgType.CLOSE

@@ -135,3 +135,12 @@ def test_the_protobuf_form_names_the_same_paths_and_definitions() -> None:
     assert encoded[1] == b"2.0"
     assert _names(encoded[8], 2) == list(document["paths"])
     assert _names(encoded[9], 1) == list(document["definitions"])
+
+
+def test_every_field_of_a_kind_that_is_a_struct_says_what_it_is() -> None:
+    schemas = document("apis/apps/v1")["components"]["schemas"]
+    deployment = schemas["io.k8s.api.apps.v1.Deployment"]["properties"]
+    assert deployment["spec"]["description"] == schemas["io.k8s.api.apps.v1.DeploymentSpec"]["description"]
+    assert deployment["kind"]["description"] == "What sort of object this is."
+    spec = schemas["io.k8s.api.apps.v1.DeploymentSpec"]["properties"]
+    assert spec["replicas"]["description"] == "How many pods there shall be; 1 by default."

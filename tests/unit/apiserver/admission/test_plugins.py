@@ -4,8 +4,13 @@ from random import Random
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from api.authentication.tokenrequest import BoundObjectReference, TokenRequest, TokenRequestSpec
+from api.certificates import certificatesigningrequest
+from api.certificates.certificatesigningrequest import CertificateSigningRequest, CertificateSigningRequestSpec
 from api.coordination import lease
 from api.core import configmap, namespace, node, pod, serviceaccount
 from api.core.containers import Container
@@ -312,3 +317,35 @@ async def test_who_may_escalate_or_bind_may_grant_more() -> None:
     assert "not currently held" in await refused(binding, rolebinding.RESOURCE, user=JANE, rbac=may_not)
     binding.role_ref.name = "nothing"
     assert "not found" in await refused(binding, rolebinding.RESOURCE, user=JANE, rbac=may_not)
+
+
+CSR_PEM = (
+    x509.CertificateSigningRequestBuilder()
+    .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "system:masters")]))
+    .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    .public_bytes(serialization.Encoding.PEM)
+)
+
+
+def a_request(signer: str = "example.com/x") -> CertificateSigningRequest:
+    spec = CertificateSigningRequestSpec(request=CSR_PEM, signer_name=signer, usages=["client auth"], username="liar")
+    return CertificateSigningRequest(metadata=meta("r"), spec=spec)
+
+
+async def test_the_server_writes_down_who_asks_for_a_certificate() -> None:
+    asker = User("ann", uid="7", groups=("dev",))
+    made = await run(a_request(), certificatesigningrequest.RESOURCE, user=asker)
+    assert (made.spec.username, made.spec.uid, made.spec.groups) == ("ann", "7", ["dev"])
+
+
+async def test_nobody_gets_a_certificate_of_those_who_may_do_anything() -> None:
+    asked = a_request("kubernetes.io/kube-apiserver-client")
+    assert 'organization "system:masters" is not allowed' in await refused(asked, certificatesigningrequest.RESOURCE)
+
+
+async def test_approving_takes_a_right_to_the_signer() -> None:
+    kind = certificatesigningrequest.RESOURCE
+    ann = User("ann")
+    asked = {"operation": "UPDATE", "subresource": "approval", "user": ann}
+    assert "not permitted to approve" in await refused(a_request(), kind, old=a_request(), **asked)
+    await run(a_request(), kind, old=a_request(), operation="UPDATE", subresource="approval")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from api.core import namespace as namespaces
 from api.core import pod as pods
 from api.core.binding import Binding
 from api.core.references import ObjectReference
+from api.custom import CustomObject
 from api.errors import (
     AlreadyExists,
     BadRequest,
@@ -27,6 +29,7 @@ from api.meta import DeleteOptions, ObjectMeta, Preconditions
 from api.resource import ObjectKey
 from apiserver.app import Api, InternalCredentials
 from apiserver.request import Call, RequestInfo
+from apiserver.verbs.writing import decode_body
 from client.verbs import Client, PatchType
 from tests import builders
 from tests.local_transport import SUPERUSER
@@ -119,6 +122,15 @@ async def test_bodies_and_delete_options_may_be_protobuf(api: Api, client: Clien
         await api.handle(call(configmaps.RESOURCE, "delete", name="a", body=options, content_type=protobuf.MEDIA))
     with pytest.raises(UnsupportedMediaType, match="application/vnd.kubernetes.protobuf"):
         await api.handle(call(configmaps.RESOURCE, "create", body=b"a", content_type="text/plain"))
+
+
+def test_custom_kinds_have_no_protobuf_and_say_so():
+    class Thing(CustomObject):
+        pass
+
+    things = replace(configmaps.RESOURCE, type=Thing, group="example.com", kind="Thing", plural="things")
+    with pytest.raises(UnsupportedMediaType, match="Thing is a custom kind"):
+        decode_body(call(things, "create", body=b"k8s\0", content_type=protobuf.MEDIA), things)
 
 
 async def test_an_object_over_the_limit_is_refused(api: Api, client: Client):

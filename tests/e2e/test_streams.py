@@ -1,0 +1,211 @@
+"""exec, attach, cp, port-forward, drain and typed commands, with every kubectl that is at hand.
+
+1.27 to 1.29 stream over SPDY, 1.30 over WebSocket v5, 1.31 on forward ports through SPDY in a WebSocket; from 1.32 on
+typed commands send protobuf.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import RunningCluster, eventually
+
+IMAGE = "steersman.local/web:1"
+MIB = 1 << 20
+
+
+def binaries() -> dict[str, str]:
+    found = shutil.which("kubectl")
+    if found is None:
+        return {}
+    beside = Path(found).resolve().parent
+    named = {path.name.removeprefix("kubectl."): str(path) for path in sorted(beside.glob("kubectl.1.*"))}
+    return named or {"path": found}
+
+
+BINARIES = binaries()
+
+
+class Kubectl:
+    """One version's kubectl, in a namespace of its own."""
+
+    def __init__(self, cluster: RunningCluster, binary: str, namespace: str) -> None:
+        self.cluster = cluster
+        self.command = [binary, "-n", namespace]
+
+    def __call__(self, *arguments: str, check: bool = True, stdin: str = "", timeout: float = 90) -> str:
+        command = [*self.command[1:], *arguments]
+        done = self.cluster.kubectl(*command, check=check, stdin=stdin, timeout=timeout, binary=self.command[0])
+        return done.stdout + done.stderr
+
+    def raw(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        command = [*self.command, *arguments]
+        return subprocess.run(
+            command, input=stdin, capture_output=True, timeout=90, check=False, env=self.cluster.environment
+        )
+
+
+@pytest.fixture(params=list(BINARIES))
+def k(request: pytest.FixtureRequest, cluster: RunningCluster, namespace: str) -> Kubectl:
+    return Kubectl(cluster, BINARIES[request.param], namespace)
+
+
+@pytest.fixture
+def web(k: Kubectl) -> Kubectl:
+    eventually(lambda: "default" in k("get", "serviceaccounts"), 15, "the namespace's service account")
+    k("run", "web", f"--image={IMAGE}", "--port=8080", "--expose")
+    k("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
+    return k
+
+
+def test_exec_keeps_streams_apart_and_tells_the_exit_code(web: Kubectl) -> None:
+    done = web.raw("exec", "web", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout) == (7, b"out\n")
+    assert b"err\n" in done.stderr
+
+
+def test_stdin_ends_when_it_ends(web: Kubectl) -> None:
+    data = os.urandom(8 * MIB)
+    done = web.raw("exec", "-i", "web", "--", "md5sum", stdin=data)
+    assert done.stdout.split()[0].decode() == hashlib.md5(data, usedforsecurity=False).hexdigest()
+    echoed = web.raw("exec", "-i", "web", "--", "cat", stdin=data)
+    assert echoed.stdout == data
+
+
+def test_much_passes_and_memory_stays(web: Kubectl) -> None:
+    def resident_kib() -> dict[str, int]:
+        shown = {}
+        for process in web.cluster.status()["processes"]:
+            if process["name"].startswith(("apiserver", "kubelet")) and process.get("pid"):
+                found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process['pid']}/status").read_text())
+                shown[process["name"]] = int(found[1]) if found else 0
+        return shown
+
+    web.raw("exec", "web", "--", "head", "-c", str(MIB), "/dev/zero")
+    before = resident_kib()
+    assert len(web.raw("exec", "web", "--", "head", "-c", str(200 * MIB), "/dev/zero").stdout) == 200 * MIB
+    grown = {name: kib - before[name] for name, kib in resident_kib().items() if name in before}
+    assert all(kib < 32 * 1024 for kib in grown.values()), grown
+
+
+def test_a_file_is_copied_there_and_back(web: Kubectl, tmp_path: Path) -> None:
+    (tmp_path / "there").write_bytes(os.urandom(3 * MIB))
+    web("cp", str(tmp_path / "there"), "web:/tmp/file")
+    web("cp", "web:/tmp/file", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "there").read_bytes()
+
+
+def test_attach_follows_a_container_to_its_end(web: Kubectl) -> None:
+    done = web.raw("run", "-i", "--rm", "--restart=Never", "ask", f"--image={IMAGE}", "--command", "--", "sh", "-c",
+                   "read word; echo heard $word; exit 6", stdin=b"hello\n")  # fmt: skip
+    assert done.returncode == 6
+    assert b"heard hello" in done.stdout
+
+
+def test_thirty_at_once(web: Kubectl) -> None:
+    def one(number: int) -> tuple[int, bytes]:
+        done = web.raw("exec", "-i", "web", "--", "sh", "-c", "cat; exit 3", stdin=str(number).encode())
+        return done.returncode, done.stdout
+
+    with ThreadPoolExecutor(30) as pool:
+        assert list(pool.map(one, range(30))) == [(3, str(number).encode()) for number in range(30)]
+
+
+@contextlib.contextmanager
+def forwarded(k: Kubectl, what: str, port: int) -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        local: int = probe.getsockname()[1]
+    command = [*k.command, "port-forward", what, f"{local}:{port}", "--address=127.0.0.1"]
+    process = subprocess.Popen(command, env=k.cluster.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert b"Forwarding from" in line, line
+        yield local
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def fetch(port: int) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\nHost: web\r\n\r\n")
+        chunks = []
+        while chunk := connection.recv(65536):
+            chunks.append(chunk)
+    return b"".join(chunks)
+
+
+@pytest.mark.parametrize(("what", "port"), [("pod/web", 8080), ("service/web", 8080)])
+def test_ports_are_forwarded_again_and_again(web: Kubectl, what: str, port: int) -> None:
+    with forwarded(web, what, port) as local, ThreadPoolExecutor(5) as pool:
+        for answer in pool.map(fetch, [local] * 10):
+            assert answer.startswith((b"HTTP/1.0 200", b"HTTP/1.1 200"))
+            assert b"Hello from pod web" in answer
+
+
+TYPED: tuple[tuple[str, ...], ...] = (
+    ("configmap", "c", "--from-literal=a=b"),
+    ("secret", "generic", "s", "--from-literal=p=q"),
+    ("serviceaccount", "sa"),
+    ("role", "r", "--verb=get", "--resource=pods"),
+    ("rolebinding", "rb", "--role=r", "--serviceaccount=x:sa"),
+    ("deployment", "d", f"--image={IMAGE}", "--replicas=0"),
+    ("service", "clusterip", "svc", "--tcp=80:8080"),
+    ("job", "j", f"--image={IMAGE}", "--", "true"),
+    ("cronjob", "cj", f"--image={IMAGE}", "--schedule=* * * * *", "--", "true"),
+    ("ingress", "ing", "--rule=a.b/*=svc:80"),
+    ("pdb", "b", "--selector=app=d", "--min-available=1"),
+    ("quota", "q", "--hard=pods=10"),
+)
+
+
+def test_typed_commands_of_every_version_are_understood(k: Kubectl) -> None:
+    for command in TYPED:
+        assert "created" in k("create", *command)
+    assert json.loads(k("get", "deployment", "d", "-o", "json"))["spec"]["replicas"] == 0, "an explicit zero is kept"
+    k("expose", "deployment", "d", "--port=80", "--target-port=8080", "--name=dx")
+    k("autoscale", "deployment", "d", "--min=1", "--max=3")
+    assert k("create", "token", "sa").count(".") == 2
+    assert k("auth", "can-i", "create", "pods").strip() == "yes"
+    assert k("auth", "can-i", "create", "pods", "--as=nobody", check=False).strip().startswith("no")
+    assert "Resources" in k("auth", "can-i", "--list")
+
+
+def test_drain_evicts(k: Kubectl, cluster: RunningCluster) -> None:
+    k("create", "deployment", "d", f"--image={IMAGE}", "--replicas=3")
+    k("rollout", "status", "deployment/d", "--timeout=60s")
+
+    def on(node: str) -> list[str]:
+        pods = json.loads(k("get", "pods", "-l", "app=d", "-o", "json"))["items"]
+        return [pod["metadata"]["name"] for pod in pods if pod["spec"].get("nodeName") == node]
+
+    node = "node-2"
+    try:
+        k("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=60s")
+        eventually(lambda: not on(node), 20, "no pod of ours on the drained node")
+    finally:
+        k("uncordon", node)
+
+
+def test_debug_adds_a_container(web: Kubectl) -> None:
+    web("debug", "web", f"--image={IMAGE}", "--image-pull-policy=IfNotPresent", "-c", "look", "--", "sleep", "60")
+
+    def is_running() -> bool:
+        status = json.loads(web("get", "pod", "web", "-o", "json"))["status"]
+        return any("running" in shown["state"] for shown in status.get("ephemeralContainerStatuses", []))
+
+    eventually(is_running, 30, "the ephemeral container runs")

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.core.pod import Pod
+from api.patch import apply
+from api.patch.failure import PatchFailure
+from api.patch.fieldset import difference, union
+from api.patch.shape import shape_of
+
+POD = shape_of(Pod)
+
+VALUES = st.sampled_from(["1", "2", "3"])
+CONTAINERS = st.lists(
+    st.fixed_dictionaries({"name": st.sampled_from("abc")}, optional={"image": VALUES, "command": st.lists(VALUES)}),
+    unique_by=lambda one: one["name"],
+    min_size=1,
+    max_size=3,
+)
+PODS = st.fixed_dictionaries(
+    {},
+    optional={
+        "metadata": st.fixed_dictionaries(
+            {},
+            optional={
+                "labels": st.dictionaries(st.sampled_from("xy"), VALUES, min_size=1),
+                "finalizers": st.lists(VALUES, unique=True, min_size=1),
+            },
+        ).filter(bool),
+        "spec": st.fixed_dictionaries({}, optional={"containers": CONTAINERS, "nodeName": VALUES}).filter(bool),
+    },
+)
+
+
+def containers(*items: dict[str, Any]) -> dict[str, Any]:
+    return {"spec": {"containers": list(items)}}
+
+
+@given(PODS, PODS)
+def test_a_merged_document_has_every_field_of_the_configuration(live: Any, config: Any):
+    merged = apply.merge(live, config, POD)
+    after = apply.compare(merged, apply.merge(merged, config, POD), POD)
+    assert after.is_same, "applying twice is applying once"
+    assert not difference(apply.fields_in(config, POD), apply.fields_in(merged, POD))
+
+
+@given(PODS, PODS)
+def test_a_comparison_says_what_became_of_every_field(before: Any, after: Any):
+    found = apply.compare(before, after, POD)
+    back = apply.compare(after, before, POD)
+    assert (found.added, found.modified) == (back.removed, back.modified)
+    assert found.is_same or before != after
+
+
+@given(PODS)
+def test_all_of_a_new_document_is_added(document: Any):
+    assert apply.compare({}, document, POD).added == apply.everything_in(document, POD)
+
+
+@given(PODS, PODS)
+def test_what_is_dropped_goes_and_what_is_held_stays(first: Any, second: Any):
+    was, now = apply.fields_in(first, POD), apply.fields_in(second, POD)
+    pruned = apply.prune(apply.merge(first, second, POD), difference(was, now), now, POD)
+    left = apply.fields_in(pruned, POD)
+    assert not difference(now, left)
+    assert not difference(left, union(now, was))
+
+
+def test_items_keep_their_places_and_the_configurations_keep_their_order():
+    live = containers({"name": "a"}, {"name": "b"}, {"name": "c"})
+    config = containers({"name": "c"}, {"name": "a"}, {"name": "new"})
+    merged = apply.merge(live, config, POD)
+    assert [one["name"] for one in merged["spec"]["containers"]] == ["c", "a", "b", "new"]
+
+
+def test_an_item_without_its_key_is_refused_in_a_configuration():
+    with pytest.raises(PatchFailure, match=r"\.spec\.containers: associative list .* omits key field name"):
+        apply.fields_in(containers({"image": "x"}), POD)
+
+
+def test_an_empty_object_that_is_held_survives_the_loss_of_its_fields():
+    live = {"spec": {"volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}]}}
+    held = {"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}}
+    was, now = apply.fields_in(live, POD), apply.fields_in(held, POD)
+    assert apply.prune(live, difference(was, now), now, POD) == held

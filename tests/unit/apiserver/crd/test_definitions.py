@@ -1,0 +1,404 @@
+"""Kinds that users define, through the whole API: from a definition to its objects, and to their end."""
+
+import asyncio
+import base64
+import copy
+import datetime
+import ipaddress
+import json
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from api.errors import ApiError, Invalid, MethodNotAllowed, NotFound, UnsupportedMediaType
+from apiserver import discovery, openapi
+from apiserver.app import Api, InternalCredentials
+from apiserver.request import Call, RequestInfo, User
+
+ADMIN = InternalCredentials(user=User("admin", groups=("system:masters",)))
+GROUP = "stable.example.com"
+CRDS = {"group": "apiextensions.k8s.io", "plural": "customresourcedefinitions", "namespace": ""}
+MERGE = "application/merge-patch+json"
+
+SPEC = {
+    "type": "object",
+    "required": ["cronSpec"],
+    "properties": {
+        "cronSpec": {"type": "string", "pattern": "^x"},
+        "replicas": {"type": "integer", "default": 1, "minimum": 0},
+        "tags": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
+    },
+}
+
+
+def definition(spec: dict[str, Any] | None = None, **names: Any) -> dict[str, Any]:
+    plural = names.get("plural", "crontabs")
+    schema = {
+        "type": "object",
+        "properties": {
+            "spec": spec or SPEC,
+            "status": {"type": "object", "properties": {"replicas": {"type": "integer"}}},
+        },
+    }
+    scale = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+        "subresources": {"status": {}, "scale": scale},
+        "additionalPrinterColumns": [{"name": "Cron", "type": "string", "jsonPath": ".spec.cronSpec"}],
+        "selectableFields": [{"jsonPath": ".spec.cronSpec"}] if spec is None else [],
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {"plural": plural, "kind": "CronTab", "shortNames": ["ct"], **names},
+            "versions": [version],
+        },
+    }
+
+
+def cron_tab(name: str = "a", **spec: Any) -> dict[str, Any]:
+    return {"apiVersion": f"{GROUP}/v1", "kind": "CronTab", "metadata": {"name": name}, "spec": spec}
+
+
+class Client:
+    """Asks the API in plain JSON."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self.warnings: list[str] = []
+
+    async def ask(
+        self,
+        verb: str,
+        body: Any = None,
+        *,
+        name: str = "",
+        group: str = GROUP,
+        version: str = "v1",
+        plural: str = "crontabs",
+        namespace: str = "default",
+        subresource: str = "",
+        content_type: str = "application/json",
+        **options: str,
+    ) -> Any:
+        info = RequestInfo(verb, "", group, version, plural, subresource, namespace, name)
+        raw = json.dumps(body).encode() if body is not None else b""
+        call = Call(info, credentials=ADMIN, body=raw, content_type=content_type, options=options)
+        answer = await self.api.handle(call)
+        self.warnings = call.warnings
+        if hasattr(answer, "json"):
+            return json.loads(answer.json)
+        return [json.loads(stored.json) for stored in answer.items]
+
+    async def define(self, crd: dict[str, Any]) -> dict[str, Any]:
+        await self.ask("create", crd, **CRDS)
+        return await self.settled(crd)
+
+    async def settled(self, crd: dict[str, Any], is_established: bool = True) -> dict[str, Any]:
+        async with asyncio.timeout(5):
+            while True:
+                found: dict[str, Any] = await self.ask("get", name=crd["metadata"]["name"], **CRDS)
+                conditions = {each["type"]: each["status"] for each in found["status"].get("conditions", ())}
+                if conditions.get("Established") == str(is_established):
+                    return found
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def client(api: Api) -> Client:
+    return Client(api)
+
+
+async def test_a_kind_is_served_as_soon_as_it_is_established(client: Client) -> None:
+    crd = await client.define(definition())
+    assert crd["status"]["acceptedNames"]["listKind"] == "CronTabList"
+    assert crd["status"]["storedVersions"] == ["v1"]
+    made = await client.ask("create", cron_tab(cronSpec="x", unknown=1))
+    assert made["spec"] == {"cronSpec": "x", "replicas": 1}
+    assert made["metadata"]["generation"] == 1
+    assert client.warnings == ['unknown field "spec.unknown"']
+    assert [each["metadata"]["name"] for each in await client.ask("list")] == ["a"]
+    assert await client.ask("list", fieldSelector="spec.cronSpec=y") == []
+
+
+async def test_unknown_fields_are_refused_when_asked_to(client: Client) -> None:
+    await client.define(definition())
+    with pytest.raises(ApiError, match='strict decoding error: unknown field "spec.unknown"'):
+        await client.ask("create", cron_tab(cronSpec="x", unknown=1), fieldValidation="Strict")
+
+
+async def test_an_object_that_breaks_its_schema_is_refused_with_every_cause(client: Client) -> None:
+    await client.define(definition())
+    with pytest.raises(Invalid) as caught:
+        await client.ask("create", cron_tab(replicas=-1, tags=["a", "a"]))
+    assert {cause.field for cause in caught.value.causes} >= {"spec.cronSpec", "spec.replicas", "spec.tags[1]"}
+    assert caught.value.message.startswith('CronTab.stable.example.com "a" is invalid: [')
+
+
+async def test_status_and_scale_are_written_apart(client: Client) -> None:
+    await client.define(definition())
+    await client.ask("create", {**cron_tab(cronSpec="x"), "status": {"replicas": 9}})
+    changed = await client.ask(
+        "patch",
+        {"spec": {"replicas": 5}, "status": {"replicas": 2}},
+        name="a",
+        subresource="status",
+        content_type=MERGE,
+    )
+    assert (changed["spec"]["replicas"], changed["status"], changed["metadata"]["generation"]) == (
+        1,
+        {"replicas": 2},
+        1,
+    )
+    scaled = await client.ask("patch", {"spec": {"replicas": 3}}, name="a", subresource="scale", content_type=MERGE)
+    assert (scaled["spec"], scaled["status"]["replicas"]) == ({"replicas": 3}, 2)
+    assert (await client.ask("get", name="a"))["metadata"]["generation"] == 2
+
+
+async def test_a_strategic_merge_patch_is_not_taken(client: Client) -> None:
+    await client.define(definition())
+    await client.ask("create", cron_tab(cronSpec="x"))
+    with pytest.raises(UnsupportedMediaType):
+        await client.ask("patch", {}, name="a", content_type="application/strategic-merge-patch+json")
+
+
+async def test_rules_judge_objects_and_changes(client: Client) -> None:
+    spec = copy.deepcopy(SPEC)
+    spec["x-kubernetes-validations"] = [
+        {"rule": "self.replicas < 10", "messageExpression": "'%d are too many'.format([self.replicas])"},
+        {
+            "rule": "self.cronSpec == oldSelf.cronSpec",
+            "message": "is immutable",
+            "reason": "FieldValueForbidden",
+            "fieldPath": ".cronSpec",
+        },
+    ]
+    await client.define(definition(spec))
+    with pytest.raises(Invalid, match='spec: Invalid value: "object": 10 are too many'):
+        await client.ask("create", cron_tab(cronSpec="x", replicas=10))
+    await client.ask("create", cron_tab(cronSpec="x"))
+    with pytest.raises(Invalid, match="spec.cronSpec: Forbidden: is immutable"):
+        await client.ask("patch", {"spec": {"cronSpec": "xy"}}, name="a", content_type=MERGE)
+
+
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [
+        ("self.nope == 1", "undefined field 'nope'"),
+        ("self.replicas ==", "Syntax error"),
+        ("slf.replicas == 1", "undeclared reference to 'slf'"),
+        ("self.tags.all(a, self.tags.all(b, a != b))", "estimated rule cost exceeds budget"),
+    ],
+)
+async def test_a_rule_that_cannot_work_is_refused(client: Client, rule: str, why: str) -> None:
+    spec = {**SPEC, "x-kubernetes-validations": [{"rule": rule}]}
+    with pytest.raises(Invalid, match=why):
+        await client.ask("create", definition(spec), **CRDS)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"properties": {"a": {}}}, r"properties\[a\].type: Required value"),
+        ({"properties": {"a": {"type": "string", "default": 1}}}, r"properties\[a\].default: Invalid value"),
+        ({"properties": {"a": {"type": "string", "pattern": "(?=x)"}}}, "must be a valid regular expression"),
+        ({"properties": {"a": {"type": "array"}}}, r"properties\[a\].items: Required value"),
+        ({"anyOf": [{"properties": {"b": {"minimum": 1}}}]}, "because it is defined in"),
+        ({"anyOf": [{"type": "object"}]}, r"anyOf\[0\].type: Forbidden: must be empty to be structural"),
+    ],
+)
+async def test_a_schema_that_is_not_structural_is_refused(client: Client, change: dict[str, Any], why: str) -> None:
+    with pytest.raises(Invalid, match=why):
+        await client.ask("create", definition({"type": "object", **change}), **CRDS)
+
+
+async def test_a_taken_name_is_not_accepted(client: Client) -> None:
+    await client.define(definition())
+    other = definition(plural="others", kind="Other", shortNames=["ct"])
+    await client.ask("create", other, **CRDS)
+    status = (await client.settled(other, is_established=False))["status"]
+    assert status["conditions"][0]["reason"] == "ShortNamesConflict"
+    with pytest.raises(NotFound):
+        await client.ask("list", plural="others")
+
+
+async def test_a_deleted_definition_takes_its_objects_along(client: Client) -> None:
+    crd = await client.define(definition())
+    await client.ask("create", cron_tab(cronSpec="x"))
+    marked = await client.ask("delete", name=crd["metadata"]["name"], **CRDS)
+    assert marked["metadata"]["finalizers"] == ["customresourcecleanup.apiextensions.k8s.io"]
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                await client.ask("get", name=crd["metadata"]["name"], **CRDS)
+            except NotFound:
+                break
+            await asyncio.sleep(0.01)
+    with pytest.raises(NotFound):
+        await client.ask("list")
+    await client.define(definition())
+    assert await client.ask("list") == []
+
+
+async def test_while_a_definition_goes_nothing_new_is_made(client: Client) -> None:
+    crd = await client.define(definition())
+    held = cron_tab(cronSpec="x")
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    await client.ask("create", held)
+    await client.ask("delete", name=crd["metadata"]["name"], **CRDS)
+    await asyncio.sleep(0.05)
+    with pytest.raises(MethodNotAllowed, match="terminating"):
+        await client.ask("create", cron_tab("b", cronSpec="x"))
+    await client.ask("patch", {"metadata": {"finalizers": None}}, name="a", content_type=MERGE)
+
+
+async def test_another_schema_takes_effect_on_what_is_stored(client: Client) -> None:
+    crd = await client.define(definition())
+    await client.ask("create", cron_tab(cronSpec="x"))
+    spec = copy.deepcopy(SPEC)
+    spec["properties"]["image"] = {"type": "string", "default": "busybox"}
+    del spec["properties"]["replicas"]
+    changed = {**crd, "spec": definition(spec)["spec"]}
+    del changed["metadata"]["resourceVersion"]
+    await client.ask("update", changed, name=crd["metadata"]["name"], **CRDS)
+    async with asyncio.timeout(5):
+        while "image" not in (found := await client.ask("get", name="a"))["spec"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert found["spec"] == {"cronSpec": "x", "image": "busybox"}
+
+
+async def test_discovery_and_openapi_tell_of_a_custom_kind(client: Client) -> None:
+    kinds = client.api.registries.kinds
+    before = openapi.index(kinds).hash
+    await client.define(definition())
+    listed = discovery.resource_list(GROUP, "v1", kinds.all)
+    assert listed is not None
+    assert [each["name"] for each in listed["resources"]] == ["crontabs", "crontabs/scale", "crontabs/status"]
+    assert openapi.index(kinds).hash != before
+    document = json.loads(openapi.documents(kinds)[f"apis/{GROUP}/v1"].json)
+    schema = document["components"]["schemas"]["com.example.stable.v1.CronTab"]
+    assert schema["properties"]["spec"]["required"] == ["cronSpec"]
+    patch = document["paths"][f"/apis/{GROUP}/v1/namespaces/{{namespace}}/crontabs/{{name}}"]["patch"]
+    assert "application/strategic-merge-patch+json" not in patch["requestBody"]["content"]
+    assert "com.example.stable.v1.CronTab" in json.loads(openapi.document_v2(kinds).json)["definitions"]
+
+
+# --- versions -------------------------------------------------------------------------------------------------------
+
+
+def two_versions(conversion: dict[str, Any]) -> dict[str, Any]:
+    crd = definition()
+    anything = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    crd["spec"]["versions"].append({"name": "v2", "served": True, "storage": False, "schema": anything})
+    crd["spec"]["conversion"] = conversion
+    return crd
+
+
+async def test_a_deprecated_version_warns_whoever_uses_it(client: Client) -> None:
+    crd = two_versions({"strategy": "None"})
+    crd["spec"]["versions"][1]["deprecated"] = True
+    await client.define(crd)
+    await client.ask("list", version="v2")
+    assert client.warnings == ["stable.example.com/v2 CronTab is deprecated"]
+
+
+async def test_without_a_converter_versions_differ_in_name_alone(client: Client) -> None:
+    await client.define(two_versions({"strategy": "None"}))
+    await client.ask("create", {**cron_tab(cronSpec="x"), "apiVersion": f"{GROUP}/v2"}, version="v2")
+    assert (await client.ask("get", name="a"))["apiVersion"] == f"{GROUP}/v1"
+    assert [each["apiVersion"] for each in await client.ask("list", version="v2")] == [f"{GROUP}/v2"]
+
+
+@pytest.fixture
+async def webhook(tmp_path: Path) -> AsyncIterator[tuple[str, str, list[Any]]]:
+    """A converter that moves spec.cronSpec to spec.schedule and back: its URL, its CA, and what it was asked."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "converter")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(address, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    (tmp_path / "cert").write_bytes(pem)
+    plain = serialization.NoEncryption()
+    encoded = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    (tmp_path / "key").write_bytes(encoded)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    asked: list[Any] = []
+
+    async def convert(request: web.Request) -> web.Response:
+        review = await request.json()
+        asked.append(review)
+        wanted = review["request"]["desiredAPIVersion"]
+        converted = []
+        for obj in review["request"]["objects"]:
+            old, new = ("cronSpec", "schedule") if wanted.endswith("v2") else ("schedule", "cronSpec")
+            spec = {new if key == old else key: value for key, value in obj["spec"].items()}
+            converted.append({**obj, "apiVersion": wanted, "spec": spec})
+        answer = {"uid": review["request"]["uid"], "result": {"status": "Success"}, "convertedObjects": converted}
+        return web.json_response({**review, "request": None, "response": answer})
+
+    app = web.Application()
+    app.router.add_post("/convert", convert)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+    await site.start()
+    port = runner.addresses[0][1]
+    yield f"https://127.0.0.1:{port}/convert", base64.b64encode(pem).decode(), asked
+    await runner.cleanup()
+
+
+def by_webhook(url: str, ca: str = "") -> dict[str, Any]:
+    config = {"url": url, "caBundle": ca} if ca else {"url": url}
+    return {"strategy": "Webhook", "webhook": {"clientConfig": config, "conversionReviewVersions": ["v1"]}}
+
+
+async def test_a_webhook_converts_what_is_read_and_written(client: Client, webhook: tuple[str, str, list[Any]]) -> None:
+    url, ca, asked = webhook
+    await client.define(two_versions(by_webhook(url, ca)))
+    await client.ask("create", cron_tab(cronSpec="x"))
+    assert (await client.ask("get", name="a", version="v2"))["spec"] == {"schedule": "x", "replicas": 1}
+    made = {"apiVersion": f"{GROUP}/v2", "kind": "CronTab", "metadata": {"name": "b"}, "spec": {"schedule": "xb"}}
+    shown = await client.ask("create", made, version="v2")
+    assert shown["spec"] == {"schedule": "xb"}
+    assert (await client.ask("get", name="b"))["spec"] == {"cronSpec": "xb", "replicas": 1}
+    listed = await client.ask("list", version="v2")
+    assert [each["spec"]["schedule"] for each in listed] == ["x", "xb"]
+    assert asked[0]["apiVersion"] == "apiextensions.k8s.io/v1"
+
+
+async def test_a_webhook_that_is_not_there_fails_only_what_needs_it(client: Client) -> None:
+    await client.define(two_versions(by_webhook("https://127.0.0.1:1/convert")))
+    await client.ask("create", cron_tab(cronSpec="x"))
+    with pytest.raises(ApiError, match="conversion webhook for stable.example.com/v1, Kind=CronTab failed"):
+        await client.ask("get", name="a", version="v2")
+    assert (await client.ask("get", name="a"))["spec"]["cronSpec"] == "x"
+    with pytest.raises(ApiError, match="conversion webhook"):
+        async with asyncio.timeout(3):
+            await client.ask("list", version="v2")

@@ -1,0 +1,150 @@
+"""Schemas: what they keep, fill in and refuse."""
+
+from typing import Any
+
+import pytest
+
+from apiserver.crd import values
+from apiserver.crd.structural import Node, apply_defaults, prune
+
+
+def told(value: Any, schema: dict[str, Any], **options: Any) -> list[str]:
+    return [f"{error.path}: {error.message}" for error in values.check(value, Node(schema), "spec", **options)]
+
+
+def test_unknown_fields_are_pruned_and_named() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "object", "properties": {"b": {"type": "string"}}}}}
+    value = {"kind": "K", "a": {"b": "1", "c": 2}, "d": 3}
+    unknown: list[str] = []
+    prune(value, Node(schema), unknown, is_root=True)
+    assert value == {"kind": "K", "a": {"b": "1"}}
+    assert unknown == ["a.c", "d"]
+
+
+def test_preserved_fields_are_kept_but_known_ones_below_are_pruned() -> None:
+    known = {"type": "object", "properties": {"x": {"type": "string"}}}
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "properties": {"known": known}}
+    value = {"any": {"thing": 1}, "known": {"y": 1}}
+    prune(value, Node(schema), [])
+    assert value == {"any": {"thing": 1}, "known": {}}
+
+
+def test_maps_and_lists_are_pruned_below() -> None:
+    item = {"type": "object", "properties": {"a": {"type": "string"}}}
+    schema = {
+        "type": "object",
+        "properties": {
+            "map": {"type": "object", "additionalProperties": item},
+            "list": {"type": "array", "items": item},
+        },
+    }
+    value = {"map": {"k": {"a": "", "b": ""}}, "list": [{"b": ""}]}
+    prune(value, Node(schema), [])
+    assert value == {"map": {"k": {"a": ""}}, "list": [{}]}
+
+
+def test_defaults_fill_what_is_absent_or_null_where_null_is_not_allowed() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "a": {"type": "integer", "default": 1},
+            "b": {"type": "integer", "default": 2, "nullable": True},
+            "c": {"type": "object", "default": {}, "properties": {"d": {"type": "string", "default": "x"}}},
+        },
+    }
+    value: dict[str, Any] = {"a": None, "b": None}
+    apply_defaults(value, Node(schema))
+    assert value == {"a": 1, "b": None, "c": {"d": "x"}}
+    apply_defaults(value, Node(schema))
+    assert value == {"a": 1, "b": None, "c": {"d": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("value", "schema", "message"),
+    [
+        ("a", {"type": "integer"}, 'spec: Invalid value: "string": spec in body must be of type integer: "string"'),
+        (None, {"type": "string"}, 'spec: Invalid value: "null": spec in body must be of type string: "null"'),
+        (
+            0,
+            {"type": "integer", "minimum": 1.0},
+            "spec: Invalid value: 0: spec in body should be greater than or equal to 1",
+        ),
+        (
+            5,
+            {"type": "integer", "maximum": 5, "exclusiveMaximum": True},
+            "spec: Invalid value: 5: spec in body should be less than 5",
+        ),
+        ("b", {"type": "string", "pattern": "^a"}, "spec: Invalid value: \"b\": spec in body should match '^a'"),
+        ("abc", {"type": "string", "maxLength": 2}, "spec: Too long: may not be more than 2 bytes"),
+        (
+            "a",
+            {"type": "string", "minLength": 2},
+            'spec: Invalid value: "a": spec in body should be at least 2 chars long',
+        ),
+        ("c", {"type": "string", "enum": ["a", "b"]}, 'spec: Unsupported value: "c": supported values: "a", "b"'),
+        (
+            [1, 2],
+            {"type": "array", "maxItems": 1, "items": {"type": "integer"}},
+            "spec: Too many: 2: must have at most 1 items",
+        ),
+        ({}, {"type": "object", "required": ["a"]}, "spec.a: Required value"),
+        (
+            "x",
+            {"type": "string", "format": "date-time"},
+            'spec: Invalid value: "x": spec in body must be of type date-time: "x"',
+        ),
+        (1, {"not": {"enum": [1]}}, '<nil>: Invalid value: "": "spec" must not validate the schema (not)'),
+        (
+            3,
+            {"type": "integer", "oneOf": [{"minimum": 1}, {"minimum": 2}]},
+            '<nil>: Invalid value: "": "spec" must validate one and only one schema (oneOf). Found 2 valid alternatives',  # noqa: E501
+        ),
+    ],
+)
+def test_a_broken_rule_is_told_in_these_words(value: Any, schema: dict[str, Any], message: str) -> None:
+    assert told(value, schema) == [message]
+
+
+@pytest.mark.parametrize(
+    ("value", "schema"),
+    [
+        (2.0, {"type": "integer"}),
+        (1, {"type": "number"}),
+        (None, {"type": "string", "nullable": True}),
+        ("5%", {"x-kubernetes-int-or-string": True}),
+        (5, {"x-kubernetes-int-or-string": True}),
+        ({"a": [1, {}]}, {"x-kubernetes-preserve-unknown-fields": True}),
+        (3, {"type": "integer", "anyOf": [{"maximum": 1}, {"minimum": 3}]}),
+        ("2024-01-01T00:00:00.5+02:00", {"type": "string", "format": "date-time"}),
+    ],
+)
+def test_what_fits_is_let_through(value: Any, schema: dict[str, Any]) -> None:
+    assert told(value, schema) == []
+
+
+def test_what_an_update_leaves_alone_is_not_judged_again() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "string", "maxLength": 1}, "b": {"type": "string", "maxLength": 1}},
+    }
+    assert told({"a": "long", "b": "long"}, schema, old={"a": "long", "b": "x"}) == [
+        "spec.b: Too long: may not be more than 1 bytes"
+    ]
+
+
+def test_elements_of_sets_and_maps_are_unique() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+            "map": {
+                "type": "array",
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["k"],
+                "items": {"type": "object", "properties": {"k": {"type": "string"}}},
+            },
+        },
+    }
+    value = {"set": ["a", "b", "a"], "map": [{"k": "x", "v": 1}, {"k": "x", "v": 2}]}
+    found = [f"{error.path}: {error.message}" for error in values.check_lists(value, Node(schema))]
+    assert found == ['set[2]: Duplicate value: "a"', 'map[1]: Duplicate value: {"k":"x"}']
