@@ -254,7 +254,8 @@ class Journal:
 
         Raises:
             JournalFailed: it may or may not be on disk. Fail stop: after a failed fsync the kernel may have thrown the
-                pages away, so trying again would lie (Rebello et al., "Can Applications Recover from fsync Failures?", 2020).
+                pages away, so trying again would lie (Rebello et al., "Can Applications Recover from fsync Failures?",
+                2020).
         """
         try:
             self._write_and_sync(staged)
