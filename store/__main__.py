@@ -91,7 +91,7 @@ async def run(settings: Settings) -> None:
     """
     from store.backend import BackendDamaged
     from store.consensus.consensus import MemberRemoved, SnapshotInstalled
-    from store.consensus.journal import JournalDamaged
+    from store.consensus.journal import JournalDamaged, JournalFailed
 
     try:
         while True:
@@ -101,6 +101,9 @@ async def run(settings: Settings) -> None:
                 log.info("starting again from the state that was taken over", extra={"why": str(news)})
                 continue
             return
+    except JournalFailed as error:
+        print(f"steer-store: {error.strerror}", file=sys.stderr)
+        raise SystemExit(1) from None
     except (BadSetting, OSError) as error:
         print(f"steer-store: {error}", file=sys.stderr)
         raise SystemExit(2) from None

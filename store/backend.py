@@ -41,8 +41,9 @@ DROPS_MAX = 20_000
 """Records deleted in one flush: a large compaction is spread out, so that no flush takes long."""
 CHUNK_BYTES = 256 << 10
 BREATHER_S = 0.0005
-"""Slept by a thread that reads everything, after each chunk, so that requests are answered meanwhile. A mere yield would
-not do: a thread that lets the interpreter go without sleeping mostly has it back before another has woken up."""
+"""Slept by a thread that reads everything, after each chunk, so that requests are answered meanwhile. A mere yield
+would not do: a thread that lets the interpreter go without sleeping mostly has it back before another has woken up.
+"""
 _FORMAT = 1
 _KEY = struct.Struct(">QI")  # main, sub
 _RECORD = struct.Struct("<IqqqI")  # crc of all after it, create_revision, version, lease, key length

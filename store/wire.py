@@ -181,9 +181,12 @@ def txn_result_to(result: TxnResult) -> rpc_pb2.TxnResponse:
                 response.response_range.header.revision = each.revision
             case DeleteResult():
                 response.response_delete_range.CopyFrom(delete_result_to(each))
-                response.response_delete_range.header.revision = result.revision
+                response.response_delete_range.header.revision = each.revision
             case TxnResult():
                 response.response_txn.CopyFrom(txn_result_to(each))
+                # etcd leaves the headers of transactions inside others empty.
+                response.response_txn.header.Clear()
+                response.response_txn.header.SetInParent()
             case _:
                 assert_never(each)
     return message

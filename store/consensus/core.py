@@ -128,6 +128,8 @@ class SyncObj(syncobj.SyncObj):  # type: ignore[misc]
         self._heard_leader_at = float("-inf")
         self._heard_at: dict[str, float] = {}
         """When each peer last answered this leader."""
+        self._commit_sent: dict[str, int] = {}
+        """By peer, the newest commit index that was sent to it."""
         self._reads_confirmed: dict[str, int] = {}
         """By peer, the newest heartbeat that it has answered."""
         self._transferring_to: str | None = None

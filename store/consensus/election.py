@@ -121,7 +121,7 @@ class SyncObj(replication.SyncObj):
     def __onBecomeLeader(self) -> None:
         """Begin to lead as the library does, with a log that followers are asked about first."""
         now = self._clock.monotonic()
-        self._reads_confirmed = {}
+        self._reads_confirmed, self._commit_sent = {}, {}
         self._heard_at = {peer.id: now for peer in self.__otherNodes | self.__readonlyNodes}
         self._probing = set(self.__otherNodes | self.__readonlyNodes)
         self._leaving, self._transferring_to = {}, None

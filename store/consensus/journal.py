@@ -49,6 +49,17 @@ class JournalDamaged(Exception):
         self.path = path
 
 
+class JournalFailed(OSError):
+    """The log can't be written; the member must stop, and loses nothing by it."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(
+            error.errno,
+            f"log in {path} can't be written: {error.strerror}. Nothing acknowledged is lost. Make room or mend the "
+            "disk, and start the member again; if the disk is to be replaced, replace the member",
+        )
+
+
 @dataclass(slots=True)
 class _Segment:
     path: Path
@@ -242,9 +253,16 @@ class Journal:
         """Write a group and sync it; in a thread of its own, one at a time.
 
         Raises:
-            OSError: it may or may not be on disk. Fail stop: after a failed fsync the kernel may have thrown the pages
-                away, so trying again would lie (Rebello et al., "Can Applications Recover from fsync Failures?", 2020).
+            JournalFailed: it may or may not be on disk. Fail stop: after a failed fsync the kernel may have thrown the
+                pages away, so trying again would lie (Rebello et al., "Can Applications Recover from fsync Failures?",
+                2020).
         """
+        try:
+            self._write_and_sync(staged)
+        except OSError as error:
+            raise JournalFailed(self.directory, error) from error
+
+    def _write_and_sync(self, staged: Staged) -> None:
         if self._size_bytes >= self.segment_bytes:
             os.close(self._descriptor)
             self._begin_segment(self._segments[-1].sequence + 1)

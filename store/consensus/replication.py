@@ -46,19 +46,28 @@ class SyncObj(reconfiguring.SyncObj):
             self._send_entries(peer, is_heartbeat=True)
 
     def _send_new_entries(self) -> None:
-        """Send what is new to everyone who keeps up."""
+        """Send what is new to everyone who keeps up: entries, or else how far they are committed.
+
+        Whoever waits at a follower, for its own write or in a watch, must not wait for the next heartbeat.
+        """
         for peer in self._replicated_to():
-            if peer not in self._probing and self.__raftNextIndex[peer] <= self._journal.last_index:
+            if peer in self._probing:
+                continue
+            if self.__raftNextIndex[peer] <= self._journal.last_index:
                 self._send_entries(peer, is_heartbeat=False)
+            elif self._commit_sent.get(peer.id, 0) < self.__raftCommitIndex:
+                self._send_entries(peer, is_heartbeat=True, is_quiet=True)
 
     def _replicated_to(self) -> list[Peer]:
         return [peer for peer in (*self.__otherNodes, *self.__readonlyNodes) if peer in self.__connectedNodes]
 
-    def _send_entries(self, peer: Peer, *, is_heartbeat: bool) -> None:
+    def _send_entries(self, peer: Peer, *, is_heartbeat: bool, is_quiet: bool = False) -> None:
+        """Send what the peer lacks; a heartbeat even if that is nothing. A quiet one needs no answer but a refusal."""
         journal, following = self._journal, self.__raftNextIndex[peer]
         message: dict[str, Any] = {"type": "append_entries", "term": self.__raftCurrentTerm}
         message |= {"hb": self._reads.heartbeat, "confirm": bool(len(self._reads))}
-        message["commit_index"] = self.__raftCommitIndex
+        message |= {"commit_index": self.__raftCommitIndex, "quiet": is_quiet}
+        self._commit_sent[peer.id] = self.__raftCommitIndex
         if following <= journal.first_index:
             # What it lacks is no longer in memory. The message still says who leads.
             self._offer_snapshot(peer)
@@ -201,7 +210,8 @@ class SyncObj(reconfiguring.SyncObj):
             answer |= {"success": True, "next_node_idx": matched + 1}
             self.__leaderCommitIndex = message["commit_index"]
             self.__raftCommitIndex = max(self.__raftCommitIndex, min(message["commit_index"], matched))
-        self.held.append((peer.id, answer))
+        if not (message["quiet"] and answer["success"]):
+            self.held.append((peer.id, answer))
         self._kick()
 
     def _take_entries(self, before: int, before_term: int, entries: list[LogEntry]) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from store.mvcc.index import FROM_KEY
 from store.mvcc.kv import Compare, DeleteRange, Op, Put, Range, SortOrder, SortTarget, Txn
 
 OPS_MAX = 128
@@ -106,4 +105,5 @@ def _check_apart(puts: set[bytes], more: set[bytes], deletes: list[DeleteRange])
 def _covers(delete: DeleteRange, key: bytes) -> bool:
     if not delete.range_end:
         return key == delete.key
-    return delete.key <= key and (delete.range_end == FROM_KEY or key < delete.range_end)
+    # As in etcd, a delete of everything from a key on is not looked at: it may go before a put of one of these keys.
+    return delete.key <= key < delete.range_end

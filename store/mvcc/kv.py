@@ -138,6 +138,8 @@ class DeleteResult(msgspec.Struct, frozen=True):
 
     deleted: int
     prev_kvs: tuple[KeyValue, ...] = ()
+    revision: Revision = Revision(0)
+    """The store's revision after it: in a transaction that has changed nothing so far, still the one before."""
 
 
 class TxnResult(msgspec.Struct, frozen=True):
@@ -318,7 +320,8 @@ class Mvcc:
             Compacted, FutureRevision, KeyNotFound, LeaseNotFound: nothing was changed.
         """
         path = self._choose(txn)
-        self._check(path)
+        self._check_puts(path)
+        self._check_ranges(path)
         changes: list[Change] = []
         self.txns += 1
         result = self._run(path, Revision(self.revision + 1), changes)
@@ -399,13 +402,20 @@ class Mvcc:
             case _:
                 return actual < wanted  # type: ignore[operator]
 
-    def _check(self, path: _Path) -> None:
+    def _check_ranges(self, path: _Path) -> None:
         for op in path.ops:
             match op:
                 case _Path():
-                    self._check(op)
+                    self._check_ranges(op)
                 case Range():
                     self.check_revision(op.revision)
+
+    def _check_puts(self, path: _Path) -> None:
+        """Check every put before any range, as etcd does: which of two errors is told shows the order."""
+        for op in path.ops:
+            match op:
+                case _Path():
+                    self._check_puts(op)
                 case Put():
                     if (op.ignore_value or op.ignore_lease) and self._index.latest(op.key) is None:
                         raise KeyNotFound
@@ -448,7 +458,7 @@ class Mvcc:
         prev_kvs = tuple(self.records.get(stamp.main, stamp.sub) for _, stamp in doomed) if op.prev_kv else ()
         for key, stamp in doomed:
             self._change(KeyValue(key, b"", 0, revision, 0), stamp, revision, changes)
-        return DeleteResult(len(doomed), prev_kvs)
+        return DeleteResult(len(doomed), prev_kvs, self.revision)
 
     def _change(self, kv: KeyValue, before: Stamp | None, revision: Revision, changes: list[Change]) -> None:
         sub = len(changes)

@@ -106,7 +106,7 @@ class Follower:
 
     async def append(self, *entries, before=(1, 0), term=1, commit=1) -> list[dict]:
         return await self.hear(
-            type="append_entries", term=term, hb=1, confirm=False, commit_index=commit,
+            type="append_entries", term=term, hb=1, confirm=False, quiet=False, commit_index=commit,
             prevLogIdx=before[0], prevLogTerm=before[1], entries=[list(entry) for entry in entries],
         )  # fmt: skip
 
@@ -377,7 +377,7 @@ def test_answers_carry_their_term_and_an_old_leader_is_told_of_ours():
     async def scenario(follower: Follower) -> None:
         await follower.append(entry(2), term=7)
         answers = await follower.hear_from(
-            "3", type="append_entries", term=4, hb=9, confirm=False, commit_index=1,
+            "3", type="append_entries", term=4, hb=9, confirm=False, quiet=False, commit_index=1,
             prevLogIdx=1, prevLogTerm=0, entries=[],
         )  # fmt: skip
         assert [(answer["type"], answer["term"]) for answer in answers] == [("next_node_idx", 7)]

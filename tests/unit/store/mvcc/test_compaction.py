@@ -34,6 +34,7 @@ operations = st.lists(
     st.one_of(
         st.tuples(st.just("put"), st.sampled_from([b"a", b"b", b"c"])),
         st.tuples(st.just("delete"), st.sampled_from([b"a", b"b", b"c", b""])),
+        st.tuples(st.just("replace"), st.sampled_from([b"a", b"b"])),
         st.tuples(st.just("compact"), st.integers(1, 40)),
     ),
     max_size=40,
@@ -48,6 +49,8 @@ def test_an_index_that_is_loaded_goes_on_as_the_one_it_was_before(steps):
     def step(on: Mvcc, kind: str, what) -> None:
         if kind == "put":
             on.txn(Txn(success=(Put(what, b"v"),)))
+        elif kind == "replace":
+            on.txn(Txn(success=(DeleteRange(what, FROM_KEY), Put(what, b"w"))))
         elif kind == "delete":
             on.txn(Txn(success=(DeleteRange(what or b"a", b"" if what else FROM_KEY),)))
         elif on.compact_revision < what <= on.revision:

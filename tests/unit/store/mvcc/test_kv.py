@@ -84,7 +84,9 @@ class Remembering(RuleBasedStateMachine):
         doomed = {k for k in self.now if in_range(k, key, end)}
         result = self._do(Txn(success=(DeleteRange(key, end, prev_kv=True),)))
         assert result.results == (
-            DeleteResult(len(doomed), tuple(self.past[max(self.past)][k] for k in sorted(doomed))),
+            DeleteResult(
+                len(doomed), tuple(self.past[max(self.past)][k] for k in sorted(doomed)), revision=result.revision
+            ),
         )
         self._expect({}, doomed)
 
@@ -223,7 +225,7 @@ def test_an_empty_range_when_the_end_is_not_after_the_key():
 def test_a_transaction_that_changes_nothing_keeps_the_revision():
     mvcc = filled()
     result, changes = mvcc.txn(Txn(success=(DeleteRange(b"nothing"), Range(b"a"))))
-    assert (mvcc.revision, changes, result.results[0]) == (5, [], DeleteResult(0))
+    assert (mvcc.revision, changes, result.results[0]) == (5, [], DeleteResult(0, revision=5))
 
 
 def test_operations_of_one_transaction_share_a_revision_and_see_each_other():
