@@ -245,8 +245,7 @@ def main() -> None:
     # The exceptions of the click that typer brings with it, under whatever name this version has it.
     click_exception: type[Exception] = typer.BadParameter.__mro__[2]
     try:
-        _add_bench()
-        _add_snapshot()
+        _add_rare_verbs()
         code = app(standalone_mode=False)
     except click_exception as error:
         said = error.format_message()  # type: ignore[attr-defined]
@@ -262,17 +261,18 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _add_bench() -> None:
-    """Add `steer bench` only when it is asked for or listed: its imports are slow."""
-    if len(sys.argv) < 2 or sys.argv[1] in ("bench", "--help"):
+def _add_rare_verbs() -> None:
+    """Add the verbs whose imports are slow, only when they are asked for or listed."""
+    asked = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if asked in ("bench", "--help"):
         from lab.bench.cli import app as bench_app
 
         app.add_typer(bench_app, name="bench", help="Measure a cluster.")
+    if asked in ("chaos", "--help"):
+        from lab.chaos.cli import app as chaos_app
 
-
-def _add_snapshot() -> None:
-    """Add `steer snapshot`, as `_add_bench`: its imports are slow too."""
-    if len(sys.argv) < 2 or sys.argv[1] in ("snapshot", "--help"):
+        app.add_typer(chaos_app, name="chaos", help="Break a store of its own, and judge what its clients saw.")
+    if asked in ("snapshot", "--help"):
         from deploy.snapshot import app as snapshot_app
 
         app.add_typer(snapshot_app, name="snapshot")

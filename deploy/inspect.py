@@ -11,9 +11,8 @@ from api.core import node, pod
 from api.errors import ApiError
 from client.transport import GrpcTransport
 from client.verbs import Client
-from component.serve import Identity
-from deploy.local import admin_identity
-from deploy.plan import STORE_CLIENT, Cluster, Paths
+from deploy.local import admin_identity, store_identity
+from deploy.plan import Cluster, store_endpoint
 from store.client import StoreClient
 
 ANSWER_WITHIN_S = 5.0
@@ -49,14 +48,18 @@ async def _look(cluster: Cluster) -> View:
 
 
 async def _store(cluster: Cluster) -> dict[str, Any]:
-    directory = Paths(cluster.directory).pki / "store"
-    identity = Identity(directory / "apiserver.crt", directory / "apiserver.key", directory / "ca.crt")
-    client = StoreClient([f"127.0.0.1:{cluster.port + STORE_CLIENT}"], identity)
+    client = StoreClient([store_endpoint(cluster, name) for name in cluster.member_names], store_identity(cluster))
     try:
         found = await client.status()
-        return {name: getattr(found, name) for name in ("leader", "term", "revision") if hasattr(found, name)}
+        members = {member.id: member for member in await client.members()}
     finally:
         await client.close()
+    leader = members.get(found.leader)
+    learners = [member.name or "(starting)" for member in members.values() if member.is_learner]
+    shown = {"leader": leader.name if leader else "none", "members": len(members), "term": found.raft_term}
+    if learners:
+        shown["learners"] = ", ".join(learners)
+    return shown | {"revision": found.revision}
 
 
 async def _nodes(cluster: Cluster) -> list[dict[str, Any]]:

@@ -29,7 +29,20 @@ import msgspec
 from component.serve import Identity
 from deploy import kubeconfig, preflight, supervisor
 from deploy.pki import Pki, expiry
-from deploy.plan import SERVICE_CIDR, Addresses, Cluster, Paths, Plan, Process, first_service_address, plan
+from deploy.plan import (
+    SERVICE_CIDR,
+    Addresses,
+    Cluster,
+    Paths,
+    Plan,
+    Process,
+    first_service_address,
+    member_name,
+    member_number,
+    plan,
+    store_endpoint,
+    store_peer_address,
+)
 from deploy.report import CannotDo, Report
 
 READY_WITHIN_S = 120.0
@@ -103,6 +116,9 @@ def up(wanted: Cluster, report: Report) -> Cluster:
         supervisor.order(paths, "reload")
     report("waiting for the API server")
     _wait_for(lambda: _problem_of(cluster, _process(wanted_plan, "apiserver")), "the API server", paths)
+    if len(cluster.member_names) != cluster.store_replicas:
+        asyncio.run(_change_members(cluster, paths, addresses, report))
+        wanted_plan = plan(cluster, addresses)
     if not cluster.is_hollow:
         _load_own_images(cluster, report)
     asyncio.run(_finish(cluster, addresses, report))
@@ -192,6 +208,12 @@ def status(cluster: Cluster) -> list[ProcessStatus]:
 def context_name(cluster: Cluster) -> str:
     """Return the kubectl context's name: `steersman`, with the port for a cluster that is not on the default one."""
     return kubeconfig.CONTEXT if cluster.port == Cluster(data_dir="").port else f"{kubeconfig.CONTEXT}-{cluster.port}"
+
+
+def store_identity(cluster: Cluster) -> Identity:
+    """Return the certificate that the store admits."""
+    directory = Paths(cluster.directory).pki / "store"
+    return Identity(cert=directory / "apiserver.crt", key=directory / "apiserver.key", ca=directory / "ca.crt")
 
 
 def admin_identity(cluster: Cluster) -> Identity:
@@ -342,6 +364,50 @@ def _await_processes(cluster: Cluster, wanted: Plan, paths: Paths) -> None:
     for process in wanted.processes:
         if process.health and process.node not in cluster.powered_off:
             _wait_for(lambda process=process: _problem_of(cluster, process), process.name, paths)  # type: ignore[misc]
+
+
+async def _change_members(cluster: Cluster, paths: Paths, addresses: Addresses, report: Report) -> None:
+    """Grow or shrink the store to `store_replicas`, a member at a time; a run that was cut short is gone on with."""
+    from deploy import store_members
+    from store.client import StoreClient
+
+    numbers = sorted(member_number(name) for name in cluster.member_names)
+    free = (number for number in range(1, 2 * cluster.store_replicas + len(numbers)) if number not in numbers)
+    while len(numbers) < cluster.store_replicas:
+        numbers.append(next(free))
+    names = [member_name(number) for number in numbers[: cluster.store_replicas]]
+    pki = Pki(paths.pki)
+    pki.ensure_control_plane([], [name for name in names if name not in cluster.member_names])
+    concerned = dict.fromkeys([*cluster.member_names, *names])
+    client = StoreClient([store_endpoint(cluster, name) for name in concerned], store_identity(cluster))
+
+    async def adopt(members: list[str]) -> None:
+        cluster.store_members = members
+        _replace(paths.cluster, msgspec.json.format(msgspec.json.encode(cluster)))
+        # The API server keeps its endpoints until all is done: each change of them restarts it.
+        current = next(p for p in supervisor.read_plan(paths).processes if p.name == "apiserver")
+        fresh = plan(cluster, addresses)
+        processes = [current if process.name == "apiserver" else process for process in fresh.processes]
+        _replace(paths.plan, msgspec.json.encode(Plan(cluster=cluster, processes=processes)))
+        await asyncio.to_thread(supervisor.order, paths, "reload")
+
+    async def start(name: str) -> None:
+        if name not in cluster.member_names:
+            await adopt([*cluster.member_names, name])
+
+    async def stop(name: str) -> None:
+        await adopt([member for member in cluster.member_names if member != name])
+        await asyncio.to_thread(shutil.rmtree, paths.data / "store" / name, ignore_errors=True)
+
+    try:
+        wanted = [(name, store_peer_address(cluster, name)) for name in names]
+        steps = store_members.plan_steps(await client.members(), wanted)
+        await store_members.carry_out(steps, client, report, start=start, stop=stop)
+    finally:
+        await client.close()
+    _replace(paths.plan, msgspec.json.format(msgspec.json.encode(plan(cluster, addresses))))
+    await asyncio.to_thread(supervisor.order, paths, "reload")
+    _wait_for(lambda: _problem_of(cluster, _process(plan(cluster, addresses), "apiserver")), "the API server", paths)
 
 
 async def _finish(cluster: Cluster, addresses: Addresses, report: Report) -> None:

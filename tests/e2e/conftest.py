@@ -136,14 +136,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
 @pytest.fixture
 def namespace(cluster: RunningCluster) -> Iterator[str]:
     name = f"test-{uuid.uuid4().hex[:8]}"
-    cluster.kubectl("create", "namespace", name, binary=_json_kubectl(cluster))
+    cluster.kubectl("create", "namespace", name)
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false", check=False)
-
-
-def _json_kubectl(cluster: RunningCluster) -> str:
-    """`kubectl create namespace` sends protobuf from 1.32 on; the oldest at hand does not."""
-    return cluster.kubectl_path
 
 
 def web_manifest(name: str = "web", replicas: int = 3, node_port: int | None = None, extra: str = "") -> str:
