@@ -189,7 +189,7 @@ async def unary(order: Order, begin: Callable[[], Awaitable[None]]) -> Outcome:
 async def pipeline(order: Order, begin: Callable[[], Awaitable[None]]) -> Outcome:
     """Measure our own batched stream, by the client that the API server uses."""
     identity = Identity(Path(order.cert), Path(order.key), Path(order.ca))
-    store = StoreClient(order.endpoints[:1], identity, server_name="localhost", timeout_s=30)
+    store = StoreClient(order.endpoints, identity, server_name="localhost", timeout_s=30)
     await store.range(key_of(0))
     value = bytes(order.value_bytes)
 

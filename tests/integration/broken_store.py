@@ -1,6 +1,6 @@
 """`steer-store` with one promise broken on purpose, to show that `lab.chaos` notices. Run as a module.
 
-STEER_BROKEN in the environment says which: `stale-reads` answers from what the member happens to have; `unsynced`
+STEER_BROKEN in the environment says which: `stale-reads` answers from what the member happened to have; `unsynced`
 acknowledges what is only in memory, as a machine does whose page cache is lost;
 `applied-twice` applies some entries twice; `stock-journal` keeps the log in PySyncObj's own journal, as shipped.
 """
@@ -18,17 +18,31 @@ from proto.steersman.v1 import store_pb2
 from store import __main__ as store_main
 from store.apply import State
 from store.consensus.journal import _BASE, _ENTRY, _HEADER, _VOTE, EMPTY, Journal, Staged
+from store.mvcc.kv import Range, RangeResult
 from store.replica import Replica
 
+STALE_S = 0.3
+"""How long an answer to a read is given again."""
 LOST_S = 1.0
 """How long what was "synced" stays in memory."""
 
 
 def read_stale() -> None:
-    async def read_index(self: Replica, *_: object) -> None:
+    answer = Replica.range
+    remembered: dict[str, tuple[float, RangeResult]] = {}
+
+    async def read_index(self: Replica) -> None:
         return None
 
+    async def answer_from_memory(self: Replica, query: Range, *, serializable: bool = False) -> RangeResult:
+        at, result = remembered.get(repr(query), (0.0, None))
+        if result is None or at < time.monotonic() - STALE_S:
+            result = await answer(self, query, serializable=serializable)
+            remembered[repr(query)] = (time.monotonic(), result)
+        return result
+
     Replica.read_index = read_index
+    Replica.range = answer_from_memory
 
 
 def skip_syncs() -> None:
