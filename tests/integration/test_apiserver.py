@@ -390,6 +390,7 @@ async def test_many_watches_share_a_stream_and_end_apart(server: Running, monkey
     monkeypatch.setattr(watch_cache, "RING_CHANGES_MAX", 1)
     await create(server, "x")
     await create(server, "y")
+    await server.store.compact((await server.store.range(b"/registry/", count_only=True)).revision)
     client = server.client()
     seen: dict[str, list[tuple[EventType, str]]] = {"a": [], "b": []}
 
