@@ -1,5 +1,5 @@
 # Thin names for real commands. `make up` and `make test` install what is missing first.
-.PHONY: up down test check unit integration e2e bench proto setup
+.PHONY: up down test check integration e2e chaos bench proto setup
 
 BIN := .venv/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
@@ -25,6 +25,10 @@ integration: setup  ## Real processes and sockets on this machine.
 
 e2e: setup  ## A whole cluster and stock kubectl; needs root.
 	@$(SUDO) $(BIN)/pytest tests/e2e
+
+chaos: setup  ## Ten minutes of faults against a store of its own, and whether it would catch a broken one.
+	@$(SUDO) $(BIN)/pytest -m soak tests/integration
+	@$(SUDO) $(BIN)/steer chaos store --rounds 1000 --seconds 600
 
 bench: setup  ## Measure: how fast a pod runs, memory, and the start (on a cluster of its own).
 	@$(SUDO) $(BIN)/steer up

@@ -18,6 +18,7 @@ from store.client import Refused, StoreClient, StoreMember, Unavailable
 
 IN_SYNC_WITHIN_S = 120.0
 """How long a new member may take to start and catch up."""
+REMOVED_WITHIN_S = 30.0
 POLL_S = 0.2
 
 
@@ -100,10 +101,16 @@ async def _add(step: Step, client: StoreClient, report: Report, start: Callable[
 
 
 async def _remove(step: Step, client: StoreClient, report: Report) -> None:
-    member = await _find(step, client)
-    if member is not None:
+    """Remove the member; a leader that removes itself hands over first, and may leave without an answer."""
+    until = asyncio.get_running_loop().time() + REMOVED_WITHIN_S
+    while (member := await _find(step, client)) is not None:
         report(f"store: removing {step.member}")
-        await client.remove_member(member.id)
+        try:
+            await client.remove_member(member.id)
+        except Unavailable:
+            if asyncio.get_running_loop().time() > until:
+                raise
+            await asyncio.sleep(POLL_S)
 
 
 async def _find(step: Step, client: StoreClient) -> StoreMember | None:

@@ -267,8 +267,6 @@ class SyncObj(reconfiguring.SyncObj):
                 commands = [] if command == EMPTY else self._decode_entry(command[1:])
                 results = self._machine.apply(LogIndex(index), Term(term), commands)
             self.__raftLastApplied = index
-            if term == self.__raftCurrentTerm:
-                self._led.set()
             proposed_term, waiting = self._waiting.pop(index, (term, []))
             if proposed_term != term:
                 fail_all((future for _, future in waiting), OutcomeUnknown("another leader's entry took its place"))
@@ -278,3 +276,7 @@ class SyncObj(reconfiguring.SyncObj):
                     future.set_result(results[position])
         if end < commit:
             self._kick()
+        # Applied by this process or one before it: a member that comes back to an idle cluster has nothing left to do.
+        knows_leader = self._is_leader or self.__raftLeader is not None
+        if knows_leader and self._term_at(self.__raftLastApplied) == self.__raftCurrentTerm:
+            self._led.set()

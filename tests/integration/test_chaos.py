@@ -13,7 +13,7 @@ from lab.chaos.rounds import Rounds
 from lab.chaos.schedule import BY_NAME, FAULTS, Round
 from lab.chaos.verdict import RoundReport, judge
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.soak]
 
 
 async def one_round(directory: Path, fault: str, module: str = "store", members: int = 3) -> RoundReport:

@@ -247,7 +247,7 @@ def test_a_watch_hears_what_comes_and_is_told_when_its_start_is_compacted(own_st
 
 def test_leases_are_granted_kept_alive_listed_and_revoked(store: StoreProcess):
     granted = json.loads(store.etcdctl("lease", "grant", "100", "-w", "json"))
-    lease = f"{granted['ID']:x}"
+    lease = f"{granted['ID']:016x}"  # as etcdctl prints it
     store.etcdctl("put", "leased", "v", "--lease", lease)
     store.etcdctl("put", "leased", "w", "--ignore-lease")
     assert store.etcdctl("lease", "keep-alive", "--once", lease) == f"lease {lease} keepalived with TTL(100)\n"
