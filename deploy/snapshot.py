@@ -118,10 +118,7 @@ def restore_command(file: File, data_dir: DataDir = None) -> None:
 
 def access(cluster: Cluster) -> tuple[list[str], Identity]:
     """Return where this machine's members listen, and who may talk to them."""
-    paths = Paths(cluster.directory)
-    store = paths.pki / "store"
-    identity = Identity(store / "apiserver.crt", store / "apiserver.key", store / "ca.crt")
-    return [store_endpoint(cluster, member) for member in cluster.member_names], identity
+    return [store_endpoint(cluster, member) for member in cluster.member_names], local.store_identity(cluster)
 
 
 def save(file: Path, endpoints: list[str], identity: Identity) -> backup.Description:
