@@ -252,7 +252,8 @@ class Server:
                 if reply is None:
                     return
                 writer.write(len(reply).to_bytes(2, "big") + reply)
-                await asyncio.wait_for(writer.drain(), TCP_IDLE_S)
+                async with asyncio.timeout(TCP_IDLE_S):
+                    await writer.drain()
         except (asyncio.IncompleteReadError, TimeoutError, ConnectionError):
             pass
         finally:

@@ -86,7 +86,8 @@ class Connection:
         """Send what is buffered and close; abort a peer that has not taken it by the deadline. Safe to call twice."""
         self.writer.close()
         with contextlib.suppress(OSError, TimeoutError):
-            await asyncio.wait_for(self.writer.wait_closed(), deadline_s)
+            async with asyncio.timeout(deadline_s):
+                await self.writer.wait_closed()
             if self.inward is not None:
                 self.inward.close()
             return
@@ -286,11 +287,13 @@ async def dial(
         TimeoutError: it did not answer in time.
     """
     if is_apart and tls is None:
-        return await asyncio.wait_for(_dial_apart(host, port), deadline_s)
+        async with asyncio.timeout(deadline_s):
+            return await _dial_apart(host, port)
     opening = asyncio.open_connection(
         host, port, limit=HEAD_BYTES_MAX, ssl=tls, server_hostname=(server_name or host) if tls else None
     )
-    reader, writer = await asyncio.wait_for(opening, deadline_s)
+    async with asyncio.timeout(deadline_s):
+        reader, writer = await opening
     _keep_alive(writer.transport)
     return Connection(reader, writer)
 

@@ -36,11 +36,13 @@ async def _look(cluster: Cluster) -> View:
     view = View()
     problems = []
     try:
-        view.store = await asyncio.wait_for(_store(cluster), ANSWER_WITHIN_S)
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            view.store = await _store(cluster)
     except Exception as error:  # whatever is wrong with it is what the reader wants to know
         problems.append(f"the store does not answer: {error or type(error).__name__}")
     try:
-        view.nodes = await asyncio.wait_for(_nodes(cluster), ANSWER_WITHIN_S)
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            view.nodes = await _nodes(cluster)
     except (ApiError, TimeoutError) as error:
         problems.append(f"the API server does not answer: {error or type(error).__name__}")
     view.problem = "; ".join(problems)

@@ -157,7 +157,8 @@ async def _fetch(endpoint: str, identity: Identity, partial: Path) -> None:
         stream = maintenance.Snapshot(rpc_pb2.SnapshotRequest())
         with partial.open("wb") as file:
             while True:
-                response = await asyncio.wait_for(stream.read(), ANSWER_WITHIN_S)
+                async with asyncio.timeout(ANSWER_WITHIN_S):
+                    response = await stream.read()
                 if response is grpc.aio.EOF:
                     break
                 file.write(response.blob)

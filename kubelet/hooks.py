@@ -50,7 +50,8 @@ async def run_hook(
         elif handler.tcp_socket is not None:
             port = port_number(container, handler.tcp_socket.port)
             opening = asyncio.open_connection(handler.tcp_socket.host or host, port)
-            _, writer = await asyncio.wait_for(opening, _HTTP_TIMEOUT_S)
+            async with asyncio.timeout(_HTTP_TIMEOUT_S):
+                _, writer = await opening
             writer.close()
         elif handler.sleep is not None:
             await clock.sleep(handler.sleep.seconds)

@@ -136,7 +136,8 @@ class Proxy:
             self.last_error, retry_s = None, RETRY_S_MIN
             await self._clock.sleep(MIN_INTERVAL_S)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(0.0, check_at - self._clock.monotonic()))
+                async with asyncio.timeout(max(0.0, check_at - self._clock.monotonic())):
+                    await self._wake.wait()
 
     async def sync(self) -> None:
         """Bring network, rules and flows up to date.

@@ -366,7 +366,8 @@ class Backend:
                 self._begin_flush()
             # Woken by a flush; and again now and then, for what waits on a sync of the log.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), FLUSH_INTERVAL_S)
+                async with asyncio.timeout(FLUSH_INTERVAL_S):
+                    await self._changed.wait()
 
     def schedule_flush(self, durable: LogIndex) -> None:
         """Flush soon if the last flush is a while ago; call whenever the log was synced up to `durable`."""

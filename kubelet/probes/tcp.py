@@ -11,7 +11,8 @@ from kubelet.probes.streak import Result
 async def probe(host: str, port: int, timeout_s: float) -> Result:
     """Open a connection and close it."""
     try:
-        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            _, writer = await asyncio.open_connection(host, port)
     except TimeoutError:
         return Result(False, f"dial tcp {host}:{port}: i/o timeout")
     except OSError as error:

@@ -84,7 +84,8 @@ class Connections:
 
     async def ready(self) -> None:
         """Wait until every channel is connected."""
-        await asyncio.wait_for(asyncio.gather(*(channel.channel_ready() for channel in self.channels)), 20)
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(channel.channel_ready() for channel in self.channels))
 
     def unary(self, client: int, method: str) -> Any:
         """Return a call on a client's channel."""
@@ -246,7 +247,8 @@ async def watch(order: Order, begin: Callable[[], Awaitable[None]]) -> Outcome:
         streams.append(stream)
         readers.append(asyncio.create_task(read(stream, min(share, left))))
         left -= min(share, left)
-    await asyncio.wait_for(all_created.wait(), 20)
+    async with asyncio.timeout(20):
+        await all_created.wait()
     put = connections.unary(0, "Put")
     body = rpc_pb2.PutRequest(key=key + b"one", value=bytes(order.value_bytes)).SerializeToString()
 
@@ -255,7 +257,8 @@ async def watch(order: Order, begin: Callable[[], Awaitable[None]]) -> Outcome:
         reached = 0
         all_reached.clear()
         await put(body, timeout=30)
-        await asyncio.wait_for(all_reached.wait(), 30)
+        async with asyncio.timeout(30):
+            await all_reached.wait()
 
     await begin()
     outcome = await measure(order, [fan_out])

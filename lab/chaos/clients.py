@@ -269,7 +269,8 @@ class Load:
             await stream.write(rpc_pb2.WatchRequest(create_request=create))
             while True:
                 # A member that is paused keeps the stream open and says nothing: begin again then, as clients do.
-                response = await asyncio.wait_for(stream.read(), CALL_TIMEOUT_S)
+                async with asyncio.timeout(CALL_TIMEOUT_S):
+                    response = await stream.read()
                 if response is grpc.aio.EOF:
                     return
                 if response.canceled:

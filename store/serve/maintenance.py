@@ -100,7 +100,8 @@ class Maintenance:
                 left_bytes = max(1, left_bytes - len(piece)) if following is not None else 0
                 response = rpc_pb2.SnapshotResponse(header=header, remaining_bytes=left_bytes, blob=piece)
                 response.version = ETCD_VERSION
-                await asyncio.wait_for(context.write(response), STALLED_S)
+                async with asyncio.timeout(STALLED_S):
+                    await context.write(response)
                 piece = following
 
     async def move_leader(self, request: rpc_pb2.MoveLeaderRequest) -> rpc_pb2.MoveLeaderResponse:

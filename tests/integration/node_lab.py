@@ -38,7 +38,7 @@ class Pods:
         self._runtime = cri_grpc.RuntimeServiceStub(self._channel)
 
     def network_ready(self) -> bool:
-        conditions = self._runtime.Status(cri.StatusRequest()).status.conditions
+        conditions = self._runtime.Status(cri.StatusRequest(), timeout=10).status.conditions
         return all(condition.status for condition in conditions)
 
     def run(self, name: str, dns: str = "") -> tuple[str, str]:
@@ -63,11 +63,11 @@ class Pods:
             cri.CreateContainerRequest(pod_sandbox_id=pod, config=container, sandbox_config=sandbox), timeout=60
         ).container_id
         self._runtime.StartContainer(cri.StartContainerRequest(container_id=created), timeout=60)
-        status = self._runtime.PodSandboxStatus(cri.PodSandboxStatusRequest(pod_sandbox_id=pod))
+        status = self._runtime.PodSandboxStatus(cri.PodSandboxStatusRequest(pod_sandbox_id=pod), timeout=10)
         return created, status.status.network.ip
 
     def sandbox_states(self) -> list[int]:
-        return [one.state for one in self._runtime.ListPodSandbox(cri.ListPodSandboxRequest()).items]
+        return [one.state for one in self._runtime.ListPodSandbox(cri.ListPodSandboxRequest(), timeout=10).items]
 
     def stop(self, container: str) -> float:
         """Stop a container with ten seconds' grace and return how long that took."""
