@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from api import timestamps
@@ -46,28 +46,46 @@ def selector_text(selector: LabelSelector | None) -> str:
     return str(of_label_selector(selector)) or NONE
 
 
-def workload_columns() -> tuple[Column[Any], ...]:
-    """Return the wide columns of what has a pod template and a selector."""
+def workload_columns(
+    spec_of: Callable[[Any], Any] = lambda obj: obj.spec, selector: Callable[[Any], str] = selector_text
+) -> tuple[Column[Any], ...]:
+    """Return the wide columns of what has a pod template and a selector: `spec_of` says where, `selector` shows it."""
+
+    def containers(obj: Any) -> Sequence[Any]:
+        template = spec_of(obj).template
+        return template.spec.containers if template is not None else ()
+
     return (
         Column(
             "Containers",
             "string",
-            lambda obj, now: joined(container.name for container in obj.spec.template.spec.containers),
+            lambda obj, now: joined(container.name for container in containers(obj)),
             "The names of the containers in the template.",
             priority=1,
         ),
         Column(
             "Images",
             "string",
-            lambda obj, now: joined(container.image for container in obj.spec.template.spec.containers),
+            lambda obj, now: joined(container.image for container in containers(obj)),
             "The images of the containers in the template.",
             priority=1,
         ),
         Column(
             "Selector",
             "string",
-            lambda obj, now: selector_text(obj.spec.selector),
+            lambda obj, now: selector(spec_of(obj).selector),
             "Which pods belong to this.",
             priority=1,
         ),
+    )
+
+
+def replica_columns(selector: Callable[[Any], str] = selector_text) -> tuple[Column[Any], ...]:
+    """Return the columns of what keeps so many pods of one template."""
+    return (
+        Column("Desired", "integer", lambda obj, now: obj.spec.replicas or 0, "How many pods there should be."),
+        Column("Current", "integer", lambda obj, now: obj.status.replicas, "How many pods there are."),
+        Column("Ready", "integer", lambda obj, now: obj.status.ready_replicas, "How many of them are ready."),
+        AGE,
+        *workload_columns(selector=selector),
     )

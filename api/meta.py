@@ -45,6 +45,16 @@ class CreateOptions(Struct):
     field_validation: Annotated[str, wire(4)] = ""
 
 
+class KindCondition(Struct):
+    """What the conditions of many kinds are made of; each kind's has a name of its own in the API."""
+
+    type: Annotated[str, wire(1, required=True)] = always("")
+    status: Annotated[str, wire(2, required=True)] = always("")
+    last_transition_time: Annotated[Time, wire(3)] = ""
+    reason: Annotated[str, wire(4)] = ""
+    message: Annotated[str, wire(5)] = ""
+
+
 class Condition(Struct):
     """One question about an object (`type`), its answer (True, False or Unknown), and since when.
 

@@ -80,6 +80,16 @@ def keep_nothing_of_old(new: Any, old: Any) -> None:
     """Prepare nothing for update."""
 
 
+def clear_status(obj: Any) -> None:
+    """Begin with nothing observed."""
+    obj.status = type(obj.status)()
+
+
+def keep_status(new: Any, old: Any) -> None:
+    """Keep what was observed."""
+    new.status = old.status
+
+
 @dataclass(frozen=True, slots=True)
 class Storage(Generic[T]):
     """How a version that is served, but not stored, becomes the stored one and comes back from it.
@@ -128,9 +138,9 @@ class Resource(Generic[T]):
     validate: Callable[[T, T | None], Iterable[FieldError]] = always_valid
     """Say what is wrong with `new`; `old` is None on create. Metadata that every kind has is checked elsewhere."""
     prepare_for_create: Callable[[T], None] = keep_nothing
-    """Clear what a client may not set at create, such as status; set generation."""
+    """Clear what a client may not set at create; where there is a status subresource, that is status by default."""
     prepare_for_update: Callable[[T, T], None] = keep_nothing_of_old
-    """Given (new, old), put back in `new` what an update may not change silently (status)."""
+    """Given (new, old), put back in `new` what an update may not change silently; status by default, as above."""
     prepare_for_status_update: Callable[[T, T], None] | None = None
     """Given (new, old) on the status subresource, put back all but status. None: metadata and all other fields."""
     prepare_for_delete: Callable[[T], None] = keep_nothing
@@ -146,6 +156,13 @@ class Resource(Generic[T]):
     """Given (object, asked for): seconds of graceful deletion; None or absent deletes at once."""
     storage: Storage[T] | None = None
     """Set on a version that is not the stored one; the objects are those of `storage.resource`."""
+
+    def __post_init__(self) -> None:
+        if "status" in self.subresources:
+            if self.prepare_for_create is keep_nothing:
+                object.__setattr__(self, "prepare_for_create", clear_status)
+            if self.prepare_for_update is keep_nothing_of_old:
+                object.__setattr__(self, "prepare_for_update", keep_status)
 
     @property
     def api_version(self) -> str:

@@ -103,6 +103,12 @@ def check_not_negative(path: str, value: int | None) -> Errors:
         yield invalid(path, value, "must be greater than or equal to 0")
 
 
+def check_counts(path: str, counts: Mapping[str, int | None]) -> Errors:
+    """Require that no count below `path` is negative; None is fine."""
+    for name, count in counts.items():
+        yield from check_not_negative(f"{path}.{name}", count)
+
+
 def check_port(path: str, value: int) -> Errors:
     """Require a port number."""
     if not 1 <= value <= 65535:

@@ -57,12 +57,7 @@ class GrpcTransport:
 
     async def get(self, address: Address) -> RawObject:
         """Return the object."""
-        request = pb.GetRequest(
-            resource=_resource(address),
-            namespace=address.namespace,
-            name=address.name,
-            subresource=address.subresource,
-        )
+        request = pb.GetRequest(**_where(address))
         return _raw(await _called(self._stub.Get(request, timeout=DEADLINE_S)))
 
     async def list(
@@ -90,40 +85,21 @@ class GrpcTransport:
 
     async def create(self, address: Address, json: bytes) -> RawObject:
         """Create an object, or POST to a subresource."""
-        request = pb.CreateRequest(
-            resource=_resource(address),
-            namespace=address.namespace,
-            name=address.name,
-            subresource=address.subresource,
-            json=json,
-        )
+        request = pb.CreateRequest(**_where(address), json=json)
         if _is_small(address):
             return await self._write(pb.Write(create=request))
         return _raw(await _called(self._stub.Create(request, timeout=DEADLINE_S)))
 
     async def update(self, address: Address, json: bytes) -> RawObject:
         """Replace an object."""
-        request = pb.UpdateRequest(
-            resource=_resource(address),
-            namespace=address.namespace,
-            name=address.name,
-            subresource=address.subresource,
-            json=json,
-        )
+        request = pb.UpdateRequest(**_where(address), json=json)
         if _is_small(address):
             return await self._write(pb.Write(update=request))
         return _raw(await _called(self._stub.Update(request, timeout=DEADLINE_S)))
 
     async def patch(self, address: Address, patch: bytes, content_type: str) -> RawObject:
         """Patch an object."""
-        request = pb.PatchRequest(
-            resource=_resource(address),
-            namespace=address.namespace,
-            name=address.name,
-            subresource=address.subresource,
-            content_type=content_type,
-            patch=patch,
-        )
+        request = pb.PatchRequest(**_where(address), content_type=content_type, patch=patch)
         if _is_small(address):
             return await self._write(pb.Write(patch=request))
         return _raw(await _called(self._stub.Patch(request, timeout=DEADLINE_S)))
@@ -367,6 +343,16 @@ def _is_small(address: Address) -> bool:
 
 def _resource(address: Address) -> pb.Resource:
     return pb.Resource(group=address.group, version=address.version, plural=address.plural)
+
+
+def _where(address: Address) -> dict[str, Any]:
+    """Return the fields that name an object, or a subresource of it, in a request."""
+    return {
+        "resource": _resource(address),
+        "namespace": address.namespace,
+        "name": address.name,
+        "subresource": address.subresource,
+    }
 
 
 def _raw(answer: pb.Object) -> RawObject:

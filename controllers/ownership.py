@@ -7,18 +7,21 @@ deleted meanwhile adopts nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
 from api.meta import ObjectMeta, OwnerReference
-from api.resource import Resource
+from api.resource import ObjectKey, Resource
 from api.schema import Struct
-from api.selectors import Selector
+from api.selectors import Selector, of_label_selector
 from client.verbs import key_of
 from controllers.actions import Guard, Patch
+
+if TYPE_CHECKING:
+    from controllers.runner import Listers
 
 T = TypeVar("T", bound=Struct)
 
@@ -52,6 +55,22 @@ def index_by_controller(obj: Struct) -> Iterable[str]:
 def index_orphans(obj: Struct) -> Iterable[str]:
     """Index objects that have no controller by their namespace."""
     return () if controller_of(obj) is not None else (metadata_of(obj).namespace,)
+
+
+def keys_of_owned(owners: Resource[Any]) -> Callable[[Any, Listers], Iterable[ObjectKey]]:
+    """Return what maps an object to its controller of the kind `owners`, or an orphan to those that could adopt it."""
+
+    def keys(obj: Any, listers: Listers) -> Iterable[ObjectKey]:
+        metadata, owner = metadata_of(obj), controller_of(obj)
+        if owner is not None:
+            if owner.kind == owners.kind:
+                yield ObjectKey(metadata.namespace, owner.name)
+        elif metadata.labels and not metadata.deletion_timestamp:
+            for one in listers[owners].list(metadata.namespace):
+                if of_label_selector(one.spec.selector).matches(metadata.labels):
+                    yield key_of(one)
+
+    return keys
 
 
 def reference_as_controller(owner: Any) -> OwnerReference:

@@ -31,6 +31,7 @@ from controllers.ownership import (
     controller_of,
     index_by_controller,
     index_orphans,
+    keys_of_owned,
     reference_as_controller,
 )
 from controllers.pods import available_in_s, is_active, is_ready, ready_since
@@ -213,18 +214,6 @@ def _next_available_s(rs: ReplicaSet, active: Iterable[Pod], now: float) -> floa
     return min(waits) + 0.1 if waits else None
 
 
-def keys_of_pod(pod: Pod, listers: Listers) -> Iterable[ObjectKey]:
-    """Map a pod to its ReplicaSet, or an orphan to those that could adopt it."""
-    owner = controller_of(pod)
-    if owner is not None:
-        if owner.kind == "ReplicaSet":
-            yield ObjectKey(pod.metadata.namespace, owner.name)
-    elif pod.metadata.labels and not pod.metadata.deletion_timestamp:
-        for rs in listers[replicasets.RESOURCE].list(pod.metadata.namespace):
-            if selectors.of_label_selector(rs.spec.selector).matches(pod.metadata.labels):
-                yield key_of(rs)
-
-
 CONTROLLER: Controller[ReplicaSet, Observed] = Controller(
     name="replicaset-controller",
     resource=replicasets.RESOURCE,
@@ -234,7 +223,7 @@ CONTROLLER: Controller[ReplicaSet, Observed] = Controller(
     watches=(
         Watch(
             resource=pods.RESOURCE,
-            keys=keys_of_pod,
+            keys=keys_of_owned(replicasets.RESOURCE),
             indexes={BY_CONTROLLER: index_by_controller, ORPHANS: index_orphans},
         ),
     ),

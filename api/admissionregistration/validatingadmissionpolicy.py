@@ -200,16 +200,6 @@ def check_match(path: str, match: MatchResources) -> v.Errors:
     yield from v.check_supported(f"{path}.matchPolicy", match.match_policy or "", ("Equivalent", "Exact"))
 
 
-def prepare_for_create(policy: ValidatingAdmissionPolicy) -> None:
-    """Begin with nothing observed."""
-    policy.status = ValidatingAdmissionPolicyStatus()
-
-
-def prepare_for_update(new: ValidatingAdmissionPolicy, old: ValidatingAdmissionPolicy) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 def _param_kind(policy: ValidatingAdmissionPolicy, now: float) -> str:
     kind = policy.spec.param_kind
     return f"{kind.api_version}/{kind.kind}" if kind is not None else "<unset>"
@@ -226,8 +216,6 @@ RESOURCE: Final[Resource[ValidatingAdmissionPolicy]] = Resource(
     subresources=("status",),
     default=default,
     validate=validate,
-    prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     generation=True,
     columns=(
         Column("Validations", "integer", lambda policy, now: len(policy.spec.validations), "How many rules it has."),

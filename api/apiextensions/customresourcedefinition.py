@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 from api.columns import CREATED_AT
-from api.meta import ObjectMeta
+from api.meta import KindCondition, ObjectMeta
 from api.resource import Resource
-from api.schema import Int32, Int64, JSONValue, Scalar, Struct, Time, always, field, wire
+from api.schema import Int32, Int64, JSONValue, Scalar, Struct, always, field, wire
 
 CLEANUP_FINALIZER: Final = "customresourcecleanup.apiextensions.k8s.io"
 """Put on a definition that is being deleted, until none of its objects is left."""
@@ -210,14 +210,8 @@ class CustomResourceDefinitionSpec(Struct):
     preserve_unknown_fields: Annotated[bool, wire(10)] = False
 
 
-class CustomResourceDefinitionCondition(Struct):
+class CustomResourceDefinitionCondition(KindCondition):
     """Whether the names are free (NamesAccepted), and the kind is served (Established) or going (Terminating)."""
-
-    type: Annotated[str, wire(1, required=True)] = always("")
-    status: Annotated[str, wire(2, required=True)] = always("")
-    last_transition_time: Annotated[Time, wire(3)] = ""
-    reason: Annotated[str, wire(4)] = ""
-    message: Annotated[str, wire(5)] = ""
 
 
 class CustomResourceDefinitionStatus(Struct):

@@ -8,22 +8,16 @@ from api import names
 from api import validation as v
 from api.admissionregistration.webhooks import check_service
 from api.columns import AGE
-from api.meta import ObjectMeta
+from api.meta import KindCondition, ObjectMeta
 from api.resource import Column, Resource
-from api.schema import Int32, Struct, Time, always, field, wire
+from api.schema import Int32, Struct, always, field, wire
 
 _GROUP_PRIORITY_MAX: Final = 20_000
 _VERSION_PRIORITY_MAX: Final = 1_000
 
 
-class APIServiceCondition(Struct):
+class APIServiceCondition(KindCondition):
     """One question about an APIService (`type`), its answer, and since when."""
-
-    type: Annotated[str, wire(1, required=True)] = always("")
-    status: Annotated[str, wire(2, required=True)] = always("")
-    last_transition_time: Annotated[Time, wire(3)] = ""
-    reason: Annotated[str, wire(4)] = ""
-    message: Annotated[str, wire(5)] = ""
 
 
 class APIServiceStatus(Struct):
@@ -119,11 +113,6 @@ def prepare_for_create(api_service: APIService) -> None:
         ]
 
 
-def prepare_for_update(new: APIService, old: APIService) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 def _service(api_service: APIService, now: float) -> str:
     service = api_service.spec.service
     return f"{service.namespace}/{service.name}" if service is not None else "Local"
@@ -149,7 +138,6 @@ RESOURCE: Final[Resource[APIService]] = Resource(
     default=default,
     validate=validate,
     prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     columns=(
         Column("Service", "string", _service, "Who serves it."),
         Column("Available", "string", _available, "Whether it can be used."),

@@ -5,23 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from api import validation as v
-from api.apps.replicaset import check_selector_and_template
+from api.apps.workloads import check_selector_and_template
 from api.columns import AGE, labels_text, workload_columns
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
-from api.meta import LabelSelector, ObjectMeta
+from api.meta import KindCondition, LabelSelector, ObjectMeta
 from api.resource import Column, Resource
-from api.schema import Int32, Int64, IntOrString, Struct, Time, always, field, wire
+from api.schema import Int32, Int64, IntOrString, Struct, always, field, wire
 
 
-class DaemonSetCondition(Struct):
+class DaemonSetCondition(KindCondition):
     """One question about a DaemonSet (`type`), its answer, and since when."""
-
-    type: Annotated[str, wire(1, required=True)] = always("")
-    status: Annotated[str, wire(2, required=True)] = always("")
-    last_transition_time: Annotated[Time, wire(3)] = ""
-    reason: Annotated[str, wire(4)] = ""
-    message: Annotated[str, wire(5)] = ""
 
 
 class DaemonSetStatus(Struct):
@@ -130,31 +124,21 @@ def _check_strategy(path: str, strategy: DaemonSetUpdateStrategy) -> v.Errors:
             yield v.invalid(f"{where}.{label}", value, "must not be greater than 100%")
 
 
-def prepare_for_create(daemon_set: DaemonSet) -> None:
-    """Begin with nothing observed."""
-    daemon_set.status = DaemonSetStatus()
-
-
-def prepare_for_update(new: DaemonSet, old: DaemonSet) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 def validate_status(new: DaemonSet, old: DaemonSet) -> v.Errors:
     """Check the counts."""
     status = new.status
-    for counter, count in (
-        ("currentNumberScheduled", status.current_number_scheduled),
-        ("numberMisscheduled", status.number_misscheduled),
-        ("desiredNumberScheduled", status.desired_number_scheduled),
-        ("numberReady", status.number_ready),
-        ("observedGeneration", status.observed_generation),
-        ("updatedNumberScheduled", status.updated_number_scheduled),
-        ("numberAvailable", status.number_available),
-        ("numberUnavailable", status.number_unavailable),
-        ("collisionCount", status.collision_count),
-    ):
-        yield from v.check_not_negative(f"status.{counter}", count)
+    counts = {
+        "currentNumberScheduled": status.current_number_scheduled,
+        "numberMisscheduled": status.number_misscheduled,
+        "desiredNumberScheduled": status.desired_number_scheduled,
+        "numberReady": status.number_ready,
+        "observedGeneration": status.observed_generation,
+        "updatedNumberScheduled": status.updated_number_scheduled,
+        "numberAvailable": status.number_available,
+        "numberUnavailable": status.number_unavailable,
+        "collisionCount": status.collision_count,
+    }
+    yield from v.check_counts("status", counts)
 
 
 RESOURCE: Final[Resource[DaemonSet]] = Resource(
@@ -169,8 +153,6 @@ RESOURCE: Final[Resource[DaemonSet]] = Resource(
     subresources=("status",),
     default=default,
     validate=validate,
-    prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     validate_status=validate_status,
     generation=True,
     columns=(

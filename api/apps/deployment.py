@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from api import validation as v
-from api.apps.replicaset import check_selector_and_template
+from api.apps.workloads import check_replica_counts, check_selector_and_template
 from api.columns import AGE, workload_columns
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
@@ -167,31 +167,17 @@ def _check_strategy(path: str, strategy: DeploymentStrategy) -> v.Errors:
         yield v.invalid(f"{where}.maxUnavailable", rolling.max_unavailable, "must not be greater than 100%")
 
 
-def prepare_for_create(deployment: Deployment) -> None:
-    """Begin with nothing observed."""
-    deployment.status = DeploymentStatus()
-
-
-def prepare_for_update(new: Deployment, old: Deployment) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 def validate_status(new: Deployment, old: Deployment) -> v.Errors:
     """Check that the counts make sense together."""
     status = new.status
-    for counter, count in (
-        ("replicas", status.replicas),
-        ("updatedReplicas", status.updated_replicas),
-        ("readyReplicas", status.ready_replicas),
-        ("availableReplicas", status.available_replicas),
-    ):
-        yield from v.check_not_negative(f"status.{counter}", count)
-        if count > status.replicas:
-            yield v.invalid(f"status.{counter}", count, "cannot be greater than status.replicas")
+    counts = {
+        "replicas": status.replicas,
+        "updatedReplicas": status.updated_replicas,
+        "readyReplicas": status.ready_replicas,
+        "availableReplicas": status.available_replicas,
+    }
+    yield from check_replica_counts(counts)
     yield from v.check_not_negative("status.unavailableReplicas", status.unavailable_replicas)
-    if status.available_replicas > status.ready_replicas:
-        yield v.invalid("status.availableReplicas", status.available_replicas, "cannot be greater than readyReplicas")
 
 
 def _ready(deployment: Deployment, now: float) -> str:
@@ -210,8 +196,6 @@ RESOURCE: Final[Resource[Deployment]] = Resource(
     subresources=("scale", "status"),
     default=default,
     validate=validate,
-    prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     validate_status=validate_status,
     generation=True,
     columns=(

@@ -5,22 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from api import validation as v
-from api.columns import AGE, workload_columns
+from api.apps.workloads import check_replica_counts, check_selector_and_template
+from api.columns import replica_columns
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
-from api.core.pod_validation import check_workload_template
-from api.meta import LabelSelector, ObjectMeta
-from api.resource import Column, Resource
-from api.schema import Int32, Int64, Struct, Time, always, field, wire
-from api.selectors import of_label_selector
+from api.meta import KindCondition, LabelSelector, ObjectMeta
+from api.resource import Resource
+from api.schema import Int32, Int64, Struct, always, field, wire
 
 
-class ReplicaSetCondition(Struct):
-    type: Annotated[str, wire(1, required=True)] = always("")
-    status: Annotated[str, wire(2, required=True)] = always("")
-    last_transition_time: Annotated[Time, wire(3)] = ""
-    reason: Annotated[str, wire(4)] = ""
-    message: Annotated[str, wire(5)] = ""
+class ReplicaSetCondition(KindCondition):
+    """One question about a ReplicaSet (`type`), its answer, and since when."""
 
 
 class ReplicaSetStatus(Struct):
@@ -79,43 +74,16 @@ def validate(new: ReplicaSet, old: ReplicaSet | None) -> v.Errors:
         yield from v.check_immutable("spec.selector", spec.selector, old.spec.selector)
 
 
-def check_selector_and_template(selector: LabelSelector | None, template: PodTemplateSpec, kind: str) -> v.Errors:
-    """Check the selector of a workload, the template of its pods, and that they belong together."""
-    wrong = list(v.check_label_selector("spec.selector", selector))
-    if selector is None:
-        yield v.required("spec.selector")
-    elif not selector.match_labels and not selector.match_expressions:
-        yield v.invalid("spec.selector", selector, f"empty selector is invalid for {kind.lower()}")
-    yield from wrong
-    if not wrong:
-        matches = of_label_selector(selector).matches(template.metadata.labels)
-        yield from check_workload_template("spec.template", template, matches=matches, kind=kind)
-
-
-def prepare_for_create(replica_set: ReplicaSet) -> None:
-    """Begin with nothing observed."""
-    replica_set.status = ReplicaSetStatus()
-
-
-def prepare_for_update(new: ReplicaSet, old: ReplicaSet) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 def validate_status(new: ReplicaSet, old: ReplicaSet) -> v.Errors:
     """Check that the counts make sense together."""
     status = new.status
-    for counter, count in (
-        ("replicas", status.replicas),
-        ("fullyLabeledReplicas", status.fully_labeled_replicas),
-        ("readyReplicas", status.ready_replicas),
-        ("availableReplicas", status.available_replicas),
-    ):
-        yield from v.check_not_negative(f"status.{counter}", count)
-        if count > status.replicas:
-            yield v.invalid(f"status.{counter}", count, "cannot be greater than status.replicas")
-    if status.available_replicas > status.ready_replicas:
-        yield v.invalid("status.availableReplicas", status.available_replicas, "cannot be greater than readyReplicas")
+    counts = {
+        "replicas": status.replicas,
+        "fullyLabeledReplicas": status.fully_labeled_replicas,
+        "readyReplicas": status.ready_replicas,
+        "availableReplicas": status.available_replicas,
+    }
+    yield from check_replica_counts(counts)
 
 
 RESOURCE: Final[Resource[ReplicaSet]] = Resource(
@@ -130,16 +98,8 @@ RESOURCE: Final[Resource[ReplicaSet]] = Resource(
     subresources=("scale", "status"),
     default=default,
     validate=validate,
-    prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     validate_status=validate_status,
     generation=True,
-    columns=(
-        Column("Desired", "integer", lambda rs, now: rs.spec.replicas or 0, "How many pods there should be."),
-        Column("Current", "integer", lambda rs, now: rs.status.replicas, "How many pods there are."),
-        Column("Ready", "integer", lambda rs, now: rs.status.ready_replicas, "How many of them are ready."),
-        AGE,
-        *workload_columns(),
-    ),
+    columns=replica_columns(),
     selectable_fields={"status.replicas": lambda rs: str(rs.status.replicas)},
 )

@@ -7,25 +7,19 @@ from typing import Annotated, Final
 import msgspec
 
 from api import validation as v
-from api.apps.replicaset import check_selector_and_template
+from api.apps.workloads import check_replica_counts, check_selector_and_template
 from api.columns import AGE, workload_columns
 from api.core.persistentvolumeclaim import PersistentVolumeClaim
 from api.core.persistentvolumeclaim import default as default_claim
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
-from api.meta import LabelSelector, ObjectMeta
+from api.meta import KindCondition, LabelSelector, ObjectMeta
 from api.resource import Column, Resource
-from api.schema import Int32, Int64, IntOrString, Struct, Time, always, field, wire
+from api.schema import Int32, Int64, IntOrString, Struct, always, field, wire
 
 
-class StatefulSetCondition(Struct):
+class StatefulSetCondition(KindCondition):
     """One question about a StatefulSet (`type`), its answer, and since when."""
-
-    type: Annotated[str, wire(1, required=True)] = always("")
-    status: Annotated[str, wire(2, required=True)] = always("")
-    last_transition_time: Annotated[Time, wire(3)] = ""
-    reason: Annotated[str, wire(4)] = ""
-    message: Annotated[str, wire(5)] = ""
 
 
 class StatefulSetStatus(Struct):
@@ -183,33 +177,17 @@ def _check_strategy(path: str, strategy: StatefulSetUpdateStrategy) -> v.Errors:
         yield from v.check_share(f"{where}.maxUnavailable", rolling.max_unavailable)
 
 
-def prepare_for_create(stateful_set: StatefulSet) -> None:
-    """Begin with nothing observed."""
-    stateful_set.status = StatefulSetStatus()
-
-
-def prepare_for_update(new: StatefulSet, old: StatefulSet) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 def validate_status(new: StatefulSet, old: StatefulSet) -> v.Errors:
     """Check that the counts make sense together."""
     status = new.status
-    for counter, count in (
-        ("replicas", status.replicas),
-        ("readyReplicas", status.ready_replicas),
-        ("currentReplicas", status.current_replicas),
-        ("updatedReplicas", status.updated_replicas),
-        ("availableReplicas", status.available_replicas),
-    ):
-        yield from v.check_not_negative(f"status.{counter}", count)
-        if count > status.replicas:
-            yield v.invalid(f"status.{counter}", count, "cannot be greater than status.replicas")
-    if status.available_replicas > status.ready_replicas:
-        yield v.invalid(
-            "status.availableReplicas", status.available_replicas, "cannot be greater than status.readyReplicas"
-        )
+    counts = {
+        "replicas": status.replicas,
+        "readyReplicas": status.ready_replicas,
+        "currentReplicas": status.current_replicas,
+        "updatedReplicas": status.updated_replicas,
+        "availableReplicas": status.available_replicas,
+    }
+    yield from check_replica_counts(counts, ready="status.readyReplicas")
 
 
 RESOURCE: Final[Resource[StatefulSet]] = Resource(
@@ -224,8 +202,6 @@ RESOURCE: Final[Resource[StatefulSet]] = Resource(
     subresources=("scale", "status"),
     default=default,
     validate=validate,
-    prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     validate_status=validate_status,
     generation=True,
     columns=(

@@ -186,11 +186,6 @@ def validate(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler | None) 
     yield from v2.validate(to_stored(new), to_stored(old) if old is not None else None)
 
 
-def prepare_for_create(autoscaler: HorizontalPodAutoscaler) -> None:
-    """Begin with nothing observed."""
-    autoscaler.status = HorizontalPodAutoscalerStatus()
-
-
 def prepare_for_update(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler) -> None:
     """Keep what was observed."""
     new.status = old.status
@@ -211,7 +206,6 @@ RESOURCE: Final[Resource[HorizontalPodAutoscaler]] = Resource(
     subresources=("status",),
     default=default,
     validate=validate,
-    prepare_for_create=prepare_for_create,
     prepare_for_update=prepare_for_update,
     columns=tuple(
         Column(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import zoneinfo
-from collections.abc import Sequence
 from typing import Annotated, Final
 
 from api import timestamps
 from api import validation as v
 from api.batch.job import JobSpec, check_spec, default_spec
 from api.batch.schedule import check_schedule
-from api.columns import AGE, NONE, joined, selector_text
-from api.core.containers import Container
+from api.columns import AGE, NONE, workload_columns
 from api.core.references import ObjectReference
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
@@ -127,23 +125,9 @@ def _check_zone(path: str, zone: str | None) -> v.Errors:
             yield v.invalid(path, zone, f"unknown time zone {zone}")
 
 
-def prepare_for_create(cron_job: CronJob) -> None:
-    """Begin with nothing observed."""
-    cron_job.status = CronJobStatus()
-
-
-def prepare_for_update(new: CronJob, old: CronJob) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 def _last(cron_job: CronJob, now: float) -> str:
     last = cron_job.status.last_schedule_time
     return timestamps.age(last, now) if last else NONE
-
-
-def _containers(cron_job: CronJob) -> Sequence[Container]:
-    return cron_job.spec.job_template.spec.template.spec.containers
 
 
 RESOURCE: Final[Resource[CronJob]] = Resource(
@@ -158,8 +142,6 @@ RESOURCE: Final[Resource[CronJob]] = Resource(
     subresources=("status",),
     default=default,
     validate=validate,
-    prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     generation=True,
     columns=(
         Column("Schedule", "string", lambda cj, now: cj.spec.schedule, "When it runs."),
@@ -168,26 +150,6 @@ RESOURCE: Final[Resource[CronJob]] = Resource(
         Column("Active", "integer", lambda cj, now: len(cj.status.active), "How many of its Jobs run."),
         Column("Last Schedule", "string", _last, "How long ago a Job was due."),
         AGE,
-        Column(
-            "Containers",
-            "string",
-            lambda cj, now: joined(container.name for container in _containers(cj)),
-            "The names of the containers in the template.",
-            priority=1,
-        ),
-        Column(
-            "Images",
-            "string",
-            lambda cj, now: joined(container.image for container in _containers(cj)),
-            "The images of the containers in the template.",
-            priority=1,
-        ),
-        Column(
-            "Selector",
-            "string",
-            lambda cj, now: selector_text(cj.spec.job_template.spec.selector),
-            "Which pods belong to its Jobs.",
-            priority=1,
-        ),
+        *workload_columns(spec_of=lambda cj: cj.spec.job_template.spec),
     ),
 )

@@ -393,22 +393,17 @@ def prepare_for_create(job: Job) -> None:
     job.spec.selector.match_labels.setdefault(f"{_PREFIX}controller-uid", job.metadata.uid)
 
 
-def prepare_for_update(new: Job, old: Job) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 def validate_status(new: Job, old: Job) -> v.Errors:
     """Check that the counts make sense, and that what has ended does not begin again."""
     status = new.status
-    for counter, count in (
-        ("active", status.active),
-        ("succeeded", status.succeeded),
-        ("failed", status.failed),
-        ("terminating", status.terminating),
-        ("ready", status.ready),
-    ):
-        yield from v.check_not_negative(f"status.{counter}", count)
+    counts = {
+        "active": status.active,
+        "succeeded": status.succeeded,
+        "failed": status.failed,
+        "terminating": status.terminating,
+        "ready": status.ready,
+    }
+    yield from v.check_counts("status", counts)
     if status.ready is not None and status.ready > status.active:
         yield v.invalid("status.ready", status.ready, "cannot set more ready pods than active")
     complete, failed = (has_condition(new, kind) for kind in _TERMINAL)
@@ -474,7 +469,6 @@ RESOURCE: Final[Resource[Job]] = Resource(
     default=default,
     validate=validate,
     prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     validate_status=validate_status,
     generation=True,
     columns=(

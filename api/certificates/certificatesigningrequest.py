@@ -167,11 +167,6 @@ def _check_conditions(request: CertificateSigningRequest) -> v.Errors:
         yield v.invalid("status.conditions", "Denied", "Approved and Denied conditions are mutually exclusive")
 
 
-def prepare_for_create(request: CertificateSigningRequest) -> None:
-    """Begin undecided."""
-    request.status = CertificateSigningRequestStatus()
-
-
 def prepare_for_update(new: CertificateSigningRequest, old: CertificateSigningRequest) -> None:
     """Keep the request, which never changes, and what became of it."""
     new.spec = old.spec
@@ -220,7 +215,6 @@ RESOURCE: Final[Resource[CertificateSigningRequest]] = Resource(
     subresources=("approval", "status"),
     default=default,
     validate=validate,
-    prepare_for_create=prepare_for_create,
     prepare_for_update=prepare_for_update,
     prepare_for_status_update=prepare_for_status_update,
     validate_status=validate_status,

@@ -193,6 +193,10 @@ def validate(new: Node, old: Node | None) -> v.Errors:
         yield v.forbidden("spec.providerID", 'node updates may not change providerID except from "" to valid')
 
 
+def prepare_for_create(node: Node) -> None:
+    """Keep even the status: a kubelet registers its node together with what it found there."""
+
+
 def prepare_for_update(new: Node, old: Node) -> None:
     """Keep the status; keep the two names of a node's pod range equal."""
     new.status = old.status
@@ -254,6 +258,7 @@ RESOURCE: Final[Resource[Node]] = Resource(
     subresources=("status",),
     default=default,
     validate=validate,
+    prepare_for_create=prepare_for_create,
     prepare_for_update=prepare_for_update,
     prepare_for_status_update=prepare_for_status_update,
     validate_status=validate_status,

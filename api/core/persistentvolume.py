@@ -313,11 +313,6 @@ def prepare_for_create(volume: PersistentVolume) -> None:
     volume.status = PersistentVolumeStatus(phase="Pending")
 
 
-def prepare_for_update(new: PersistentVolume, old: PersistentVolume) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 def _claim(volume: PersistentVolume, now: float) -> str:
     claim = volume.spec.claim_ref
     return f"{claim.namespace}/{claim.name}" if claim is not None else ""
@@ -344,7 +339,6 @@ RESOURCE: Final[Resource[PersistentVolume]] = Resource(
     default=default,
     validate=validate,
     prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     columns=(
         Column("Capacity", "string", lambda volume, now: volume.spec.capacity.get("storage", ""), "Its size."),
         Column(

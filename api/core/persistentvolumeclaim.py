@@ -160,11 +160,6 @@ def prepare_for_create(claim: PersistentVolumeClaim) -> None:
     claim.status = PersistentVolumeClaimStatus(phase="Pending")
 
 
-def prepare_for_update(new: PersistentVolumeClaim, old: PersistentVolumeClaim) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 def short_modes(modes: Sequence[str]) -> str:
     """Return access modes by their short names, `RWO,ROX`, each once."""
     return ",".join(short for mode, short in _MODES.items() if mode in modes)
@@ -201,7 +196,6 @@ RESOURCE: Final[Resource[PersistentVolumeClaim]] = Resource(
     default=default,
     validate=validate,
     prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     columns=(
         Column("Status", "string", _status, "Pending, Bound, Lost or Terminating."),
         Column("Volume", "string", lambda claim, now: claim.spec.volume_name, "The volume it is bound to."),

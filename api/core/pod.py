@@ -489,11 +489,6 @@ def prepare_for_create(pod: Pod) -> None:
         )
 
 
-def prepare_for_update(new: Pod, old: Pod) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 def prepare_for_status_update(new: Pod, old: Pod) -> None:
     """Take the status, and the labels and annotations that came with it, and nothing else."""
     new.spec = old.spec
@@ -547,7 +542,6 @@ RESOURCE: Final[Resource[Pod]] = Resource(
     default=default_pod,
     validate=validate_pod,
     prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     prepare_for_status_update=prepare_for_status_update,
     validate_status=validate_status,
     columns=COLUMNS,

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Final
 
 from api import validation as v
-from api.columns import AGE, joined, labels_text
-from api.core.containers import Container
+from api.apps.workloads import check_replica_counts
+from api.columns import labels_text, replica_columns
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
 from api.core.pod_validation import check_workload_template
-from api.meta import ObjectMeta
-from api.resource import Column, Resource
-from api.schema import Int32, Int64, Struct, Time, always, field, wire
+from api.meta import KindCondition, ObjectMeta
+from api.resource import Resource
+from api.schema import Int32, Int64, Struct, always, field, wire
 
 
-class ReplicationControllerCondition(Struct):
+class ReplicationControllerCondition(KindCondition):
     """One question about a ReplicationController (`type`), its answer, and since when."""
-
-    type: Annotated[str, wire(1, required=True)] = always("")
-    status: Annotated[str, wire(2, required=True)] = always("")
-    last_transition_time: Annotated[Time, wire(3)] = ""
-    reason: Annotated[str, wire(4)] = ""
-    message: Annotated[str, wire(5)] = ""
 
 
 class ReplicationControllerStatus(Struct):
@@ -86,35 +79,16 @@ def validate(new: ReplicationController, old: ReplicationController | None) -> v
     yield from check_workload_template("spec.template", spec.template, matches=matches, kind="ReplicationController")
 
 
-def prepare_for_create(controller: ReplicationController) -> None:
-    """Begin with nothing observed."""
-    controller.status = ReplicationControllerStatus()
-
-
-def prepare_for_update(new: ReplicationController, old: ReplicationController) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 def validate_status(new: ReplicationController, old: ReplicationController) -> v.Errors:
     """Check that the counts make sense together."""
     status = new.status
-    for counter, count in (
-        ("replicas", status.replicas),
-        ("fullyLabeledReplicas", status.fully_labeled_replicas),
-        ("readyReplicas", status.ready_replicas),
-        ("availableReplicas", status.available_replicas),
-    ):
-        yield from v.check_not_negative(f"status.{counter}", count)
-        if count > status.replicas:
-            yield v.invalid(f"status.{counter}", count, "cannot be greater than status.replicas")
-    if status.available_replicas > status.ready_replicas:
-        yield v.invalid("status.availableReplicas", status.available_replicas, "cannot be greater than readyReplicas")
-
-
-def _containers(controller: ReplicationController) -> Sequence[Container]:
-    template = controller.spec.template
-    return template.spec.containers if template is not None else ()
+    counts = {
+        "replicas": status.replicas,
+        "fullyLabeledReplicas": status.fully_labeled_replicas,
+        "readyReplicas": status.ready_replicas,
+        "availableReplicas": status.available_replicas,
+    }
+    yield from check_replica_counts(counts)
 
 
 RESOURCE: Final[Resource[ReplicationController]] = Resource(
@@ -129,36 +103,8 @@ RESOURCE: Final[Resource[ReplicationController]] = Resource(
     subresources=("scale", "status"),
     default=default,
     validate=validate,
-    prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     validate_status=validate_status,
     generation=True,
-    columns=(
-        Column("Desired", "integer", lambda rc, now: rc.spec.replicas or 0, "How many pods there should be."),
-        Column("Current", "integer", lambda rc, now: rc.status.replicas, "How many pods there are."),
-        Column("Ready", "integer", lambda rc, now: rc.status.ready_replicas, "How many of them are ready."),
-        AGE,
-        Column(
-            "Containers",
-            "string",
-            lambda rc, now: joined(container.name for container in _containers(rc)),
-            "The names of the containers in the template.",
-            priority=1,
-        ),
-        Column(
-            "Images",
-            "string",
-            lambda rc, now: joined(container.image for container in _containers(rc)),
-            "The images of the containers in the template.",
-            priority=1,
-        ),
-        Column(
-            "Selector",
-            "string",
-            lambda rc, now: labels_text(rc.spec.selector),
-            "Which pods belong to this.",
-            priority=1,
-        ),
-    ),
+    columns=replica_columns(selector=labels_text),
     selectable_fields={"status.replicas": lambda rc: str(rc.status.replicas)},
 )

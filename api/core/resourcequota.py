@@ -107,16 +107,6 @@ def _check_requirement(path: str, requirement: ScopedResourceSelectorRequirement
             yield v.invalid(f"{path}.operator", other, "not a valid selector operator")
 
 
-def prepare_for_create(quota: ResourceQuota) -> None:
-    """Begin with nothing observed."""
-    quota.status = ResourceQuotaStatus()
-
-
-def prepare_for_update(new: ResourceQuota, old: ResourceQuota) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 def validate_status(new: ResourceQuota, old: ResourceQuota) -> v.Errors:
     """Check the amounts observed."""
     yield from _check_amounts("status.hard", new.status.hard)
@@ -142,8 +132,6 @@ RESOURCE: Final[Resource[ResourceQuota]] = Resource(
     short_names=("quota",),
     subresources=("status",),
     validate=validate,
-    prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     validate_status=validate_status,
     columns=(
         Column("Request", "string", lambda quota, now: _uses(quota, limits=False), "What is used, of how much."),

@@ -221,16 +221,6 @@ def _check_subject(path: str, subject: Subject) -> v.Errors:
         yield v.required(f"{path}.serviceAccount.namespace", "must specify namespace for service account")
 
 
-def prepare_for_create(schema: FlowSchema) -> None:
-    """Begin with nothing observed."""
-    schema.status = FlowSchemaStatus()
-
-
-def prepare_for_update(new: FlowSchema, old: FlowSchema) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 def _method(schema: FlowSchema, now: float) -> str:
     method = schema.spec.distinguisher_method
     return method.type if method is not None else NONE
@@ -254,8 +244,6 @@ RESOURCE: Final[Resource[FlowSchema]] = Resource(
     check_name=names.check_path_segment,
     default=default,
     validate=validate,
-    prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     generation=True,
     columns=(
         Column("PriorityLevel", "string", lambda one, now: one.spec.priority_level_configuration.name, "Its level."),

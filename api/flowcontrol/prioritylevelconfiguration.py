@@ -175,16 +175,6 @@ def _check_queuing(path: str, queuing: QueuingConfiguration) -> v.Errors:
         yield v.invalid(f"{path}.handSize", queuing.hand_size, why)
 
 
-def prepare_for_create(level: PriorityLevelConfiguration) -> None:
-    """Begin with nothing observed."""
-    level.status = PriorityLevelConfigurationStatus()
-
-
-def prepare_for_update(new: PriorityLevelConfiguration, old: PriorityLevelConfiguration) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 def _shares(level: PriorityLevelConfiguration, now: float) -> Any:
     limits = level.spec.limited or level.spec.exempt
     return NONE if limits is None else limits.nominal_concurrency_shares or 0
@@ -206,8 +196,6 @@ RESOURCE: Final[Resource[PriorityLevelConfiguration]] = Resource(
     check_name=names.check_path_segment,
     default=default,
     validate=validate,
-    prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     generation=True,
     columns=(
         Column("Type", "string", lambda level, now: level.spec.type, "Exempt, or Limited."),

@@ -213,16 +213,6 @@ def _check_backend(path: str, backend: IngressBackend) -> v.Errors:
             yield v.required(where, "port name or number is required")
 
 
-def prepare_for_create(ingress: Ingress) -> None:
-    """Begin with nothing observed."""
-    ingress.status = IngressStatus()
-
-
-def prepare_for_update(new: Ingress, old: Ingress) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 def _class(ingress: Ingress, now: float) -> str:
     return ingress.spec.ingress_class_name or ingress.metadata.annotations.get(_OLD_CLASS) or NONE
 
@@ -246,8 +236,6 @@ RESOURCE: Final[Resource[Ingress]] = Resource(
     short_names=("ing",),
     subresources=("status",),
     validate=validate,
-    prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     generation=True,
     columns=(
         Column("Class", "string", _class, "Which controller acts on it."),

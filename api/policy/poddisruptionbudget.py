@@ -68,26 +68,16 @@ def validate(new: PodDisruptionBudget, old: PodDisruptionBudget | None) -> v.Err
         )
 
 
-def prepare_for_create(budget: PodDisruptionBudget) -> None:
-    """Begin with nothing observed."""
-    budget.status = PodDisruptionBudgetStatus()
-
-
-def prepare_for_update(new: PodDisruptionBudget, old: PodDisruptionBudget) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 def validate_status(new: PodDisruptionBudget, old: PodDisruptionBudget) -> v.Errors:
     """Check the counts."""
     status = new.status
-    for counter, count in (
-        ("disruptionsAllowed", status.disruptions_allowed),
-        ("currentHealthy", status.current_healthy),
-        ("desiredHealthy", status.desired_healthy),
-        ("expectedPods", status.expected_pods),
-    ):
-        yield from v.check_not_negative(f"status.{counter}", count)
+    counts = {
+        "disruptionsAllowed": status.disruptions_allowed,
+        "currentHealthy": status.current_healthy,
+        "desiredHealthy": status.desired_healthy,
+        "expectedPods": status.expected_pods,
+    }
+    yield from v.check_counts("status", counts)
 
 
 def _shown(value: int | str | None) -> str:
@@ -104,8 +94,6 @@ RESOURCE: Final[Resource[PodDisruptionBudget]] = Resource(
     short_names=("pdb",),
     subresources=("status",),
     validate=validate,
-    prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     validate_status=validate_status,
     generation=True,
     columns=(

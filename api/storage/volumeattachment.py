@@ -70,16 +70,6 @@ def validate(new: VolumeAttachment, old: VolumeAttachment | None) -> v.Errors:
         yield v.invalid("spec", spec, "field is immutable")
 
 
-def prepare_for_create(attachment: VolumeAttachment) -> None:
-    """Begin detached."""
-    attachment.status = VolumeAttachmentStatus()
-
-
-def prepare_for_update(new: VolumeAttachment, old: VolumeAttachment) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 RESOURCE: Final[Resource[VolumeAttachment]] = Resource(
     type=VolumeAttachment,
     group="storage.k8s.io",
@@ -89,8 +79,6 @@ RESOURCE: Final[Resource[VolumeAttachment]] = Resource(
     namespaced=False,
     subresources=("status",),
     validate=validate,
-    prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     columns=(
         Column("Attacher", "string", lambda a, now: a.spec.attacher, "Who attaches it."),
         Column("PV", "string", lambda a, now: a.spec.source.persistent_volume_name or "", "The volume."),

@@ -37,6 +37,7 @@ from controllers.ownership import (
     controller_of,
     index_by_controller,
     index_orphans,
+    keys_of_owned,
     reference_as_controller,
 )
 from controllers.pods import is_finished
@@ -302,18 +303,6 @@ def _hash(deployment: Deployment) -> str:
     return revisions.template_hash(deployment.spec.template, deployment.status.collision_count or 0)
 
 
-def keys_of_replica_set(rs: ReplicaSet, listers: Listers) -> Iterable[ObjectKey]:
-    """Map a ReplicaSet to its Deployment, or an orphan to those that could adopt it."""
-    owner = controller_of(rs)
-    if owner is not None:
-        if owner.kind == "Deployment":
-            yield ObjectKey(rs.metadata.namespace, owner.name)
-    elif rs.metadata.labels and not rs.metadata.deletion_timestamp:
-        for deployment in listers[deployments.RESOURCE].list(rs.metadata.namespace):
-            if selectors.of_label_selector(deployment.spec.selector).matches(rs.metadata.labels):
-                yield key_of(deployment)
-
-
 def keys_of_pod(pod: Pod, listers: Listers) -> Iterable[ObjectKey]:
     """Map a pod that is gone to a Deployment that waits for that: one that recreates."""
     owner = controller_of(pod)
@@ -336,7 +325,7 @@ CONTROLLER: Controller[Deployment, Observed] = Controller(
     watches=(
         Watch(
             resource=replicasets.RESOURCE,
-            keys=keys_of_replica_set,
+            keys=keys_of_owned(deployments.RESOURCE),
             indexes={BY_CONTROLLER: index_by_controller, ORPHANS: index_orphans},
         ),
         Watch(resource=pods.RESOURCE, keys=keys_of_pod, indexes={BY_CONTROLLER: index_by_controller}),

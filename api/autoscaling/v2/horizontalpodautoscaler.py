@@ -8,21 +8,15 @@ from typing import Annotated, Any, Final
 from api import names, quantity
 from api import validation as v
 from api.columns import AGE, NONE
-from api.meta import LabelSelector, ObjectMeta
+from api.meta import KindCondition, LabelSelector, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Int64, Quantity, Struct, Time, always, field, wire
 
 _DEFAULT_CPU_PERCENT: Final = 80
 
 
-class HorizontalPodAutoscalerCondition(Struct):
+class HorizontalPodAutoscalerCondition(KindCondition):
     """One question about an autoscaler (`type`), its answer, and since when."""
-
-    type: Annotated[str, wire(1, required=True)] = always("")
-    status: Annotated[str, wire(2, required=True)] = always("")
-    last_transition_time: Annotated[Time, wire(3)] = ""
-    reason: Annotated[str, wire(4)] = ""
-    message: Annotated[str, wire(5)] = ""
 
 
 class MetricIdentifier(Struct):
@@ -356,16 +350,6 @@ def _check_rules(path: str, rules: HPAScalingRules) -> v.Errors:
             yield v.invalid(f"{where}.periodSeconds", policy.period_seconds, "must be less than or equal to 1800")
 
 
-def prepare_for_create(autoscaler: HorizontalPodAutoscaler) -> None:
-    """Begin with nothing observed."""
-    autoscaler.status = HorizontalPodAutoscalerStatus()
-
-
-def prepare_for_update(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler) -> None:
-    """Keep what was observed."""
-    new.status = old.status
-
-
 def _reference(autoscaler: HorizontalPodAutoscaler, now: float) -> str:
     target = autoscaler.spec.scale_target_ref
     return f"{target.kind}/{target.name}"
@@ -413,8 +397,6 @@ RESOURCE: Final[Resource[HorizontalPodAutoscaler]] = Resource(
     subresources=("status",),
     default=default,
     validate=validate,
-    prepare_for_create=prepare_for_create,
-    prepare_for_update=prepare_for_update,
     columns=(
         Column("Reference", "string", _reference, "What is scaled."),
         Column("Targets", "string", _targets, "What is measured, and what it should be."),

@@ -1,0 +1,40 @@
+"""What the kinds that run pods of one template share: their selector, template and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from api import validation as v
+from api.core.pod import PodTemplateSpec
+from api.core.pod_validation import check_workload_template
+from api.meta import LabelSelector
+from api.selectors import of_label_selector
+
+
+def check_selector_and_template(selector: LabelSelector | None, template: PodTemplateSpec, kind: str) -> v.Errors:
+    """Check the selector of a workload, the template of its pods, and that they belong together."""
+    wrong = list(v.check_label_selector("spec.selector", selector))
+    if selector is None:
+        yield v.required("spec.selector")
+    elif not selector.match_labels and not selector.match_expressions:
+        yield v.invalid("spec.selector", selector, f"empty selector is invalid for {kind.lower()}")
+    yield from wrong
+    if not wrong:
+        matches = of_label_selector(selector).matches(template.metadata.labels)
+        yield from check_workload_template("spec.template", template, matches=matches, kind=kind)
+
+
+def check_replica_counts(counts: Mapping[str, int], ready: str = "readyReplicas") -> v.Errors:
+    """Check that the counts of a status make sense together.
+
+    Args:
+        counts: by field name; `replicas`, `readyReplicas` and `availableReplicas` are among them.
+        ready: how the message names the field of ready replicas.
+    """
+    for name, count in counts.items():
+        yield from v.check_not_negative(f"status.{name}", count)
+        if count > counts["replicas"]:
+            yield v.invalid(f"status.{name}", count, "cannot be greater than status.replicas")
+    available = counts["availableReplicas"]
+    if available > counts["readyReplicas"]:
+        yield v.invalid("status.availableReplicas", available, f"cannot be greater than {ready}")
