@@ -92,6 +92,36 @@ def store(
     measurement.show(measurement.compare(cases, results), facts, as_json=output == "json")
 
 
+@app.command()
+def watch(
+    watchers: Annotated[int, typer.Option(min=1, help="How many watch the one object that changes.")] = 1000,
+    rate: Annotated[float, typer.Option(min=0, help="Changes a second; 0 is one right after the other.")] = 10,
+    size: Annotated[int, typer.Option(min=800, help="Bytes of an event.")] = 2048,
+    seconds: Annotated[float, typer.Option(min=1)] = 10,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    transport: Annotated[Literal["rest", "grpc"], typer.Option()] = "rest",
+    stalled: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the watchers that read nothing.")] = 0.0,
+    kubeconfig: Annotated[Path | None, typer.Option(help="Of any API server, instead of a cluster's here.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another API server's kubeconfig, run in turn.")] = None,
+    grpc_port: Annotated[int, typer.Option(help="The component API's; the next after REST's by default.")] = 0,
+    data_dir: DataDir = None,
+    output: Output = "text",
+) -> None:
+    """Fan one object's changes out to many watchers, beside the least that any server could spend on it."""
+    from lab.bench import watch as measurement
+
+    load = measurement.Load(watchers, rate, size, seconds, transport, int(watchers * stalled))
+    found = kubeconfig or (data_dir or _default_data_dir()).expanduser().absolute() / "admin.kubeconfig"
+    _run(
+        lambda: asyncio.run(
+            measurement.measure(
+                load, rounds=rounds, kubeconfig=found, against=against, grpc_port=grpc_port, say=_progress
+            )
+        ),
+        output,
+    )
+
+
 def _progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 

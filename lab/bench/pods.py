@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 from lab.bench.cri import Runtime
-from lab.bench.kube import Json, Kube
+from lab.bench.kube import NAMESPACE, Json, Kube, namespace
 from lab.bench.report import Figure, Goal, Report
 from lab.bench.steer import BenchFailed
 
-NAMESPACE = "steer-bench"
 _PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 FLOOR_MS, AIM_MS = 500.0, 100.0
 """What a pod may take beyond the runtime's own sum."""
@@ -22,7 +21,7 @@ RUNNING_WITHIN_S = 120.0
 
 async def measure(*, data_dir: Path, rounds: int, at_once: int, image: str) -> Report:
     """Start pods one by one, each right after a bare one on the same node's runtime; then `at_once` together."""
-    async with Kube(data_dir / "admin.kubeconfig") as kube, _namespace(kube):
+    async with Kube(data_dir / "admin.kubeconfig") as kube, namespace(kube):
         node = await _ready_node(kube)
         socket = data_dir / "nodes" / node / "containerd.sock"
         runtime = Runtime(socket) if socket.exists() else None
@@ -166,34 +165,3 @@ async def _ready_node(kube: Kube) -> str:
             if (condition["type"], condition["status"]) == ("Ready", "True"):
                 return str(node["metadata"]["name"])
     raise BenchFailed("no node is Ready: steer status says why")
-
-
-@contextlib.asynccontextmanager
-async def _namespace(kube: Kube) -> AsyncIterator[None]:
-    """Make the measurement's namespace, wait until pods can be created in it, and delete it at the end."""
-    path = f"/api/v1/namespaces/{NAMESPACE}"
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    try:
-        await kube.create("/api/v1/namespaces", body)
-    except BenchFailed as error:
-        if "already exists" not in str(error):
-            raise
-        raise BenchFailed(
-            f"namespace {NAMESPACE} is there: another measurement runs, or its namespace was left "
-            f"(kubectl delete namespace {NAMESPACE})"
-        ) from None
-    try:
-        for _ in range(100):
-            with contextlib.suppress(BenchFailed):
-                await kube.get(f"{path}/serviceaccounts/default")
-                break
-            await asyncio.sleep(0.1)
-        yield
-    finally:
-        await kube.delete(path)
-        for _ in range(600):
-            try:
-                await kube.get(path)
-            except BenchFailed:
-                break
-            await asyncio.sleep(0.1)
