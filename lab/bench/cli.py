@@ -122,6 +122,30 @@ def watch(
     )
 
 
+@app.command()
+def api(
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long each case runs each time.")] = 4,
+    case: Annotated[list[str] | None, typer.Option(help="Only these, such as get or 'get x32' (repeat it).")] = None,
+    kubeconfig: Annotated[Path | None, typer.Option(help="Of any API server, instead of a cluster's here.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another API server's kubeconfig, run in turn.")] = None,
+    data_dir: DataDir = None,
+    output: Output = "text",
+) -> None:
+    """Get, list, create, update and patch by 1, 32 and 256 clients at once."""
+    from lab.bench import api as measurement
+
+    found = kubeconfig or (data_dir or _default_data_dir()).expanduser().absolute() / "admin.kubeconfig"
+    _run(
+        lambda: asyncio.run(
+            measurement.measure(
+                rounds=rounds, seconds=seconds, only=case or (), kubeconfig=found, against=against, say=_progress
+            )
+        ),
+        output,
+    )
+
+
 def _progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +21,9 @@ import msgspec
 
 from deploy.pki import Authority, Leaf
 from lab.bench import fanout_limit, watch_load
+from lab.bench.child import Child
 from lab.bench.kube import NAMESPACE, Json, Kube, namespace
 from lab.bench.report import Figure, Goal, Report
-from lab.bench.steer import BenchFailed
 
 _OBJECTS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 WRITERS = 4
@@ -66,47 +65,6 @@ class Series:
     """Watches that read, and that the server ended."""
     evicted: list[float] = field(default_factory=list)
     """Watches that did not read, and that it ended."""
-
-
-class Process:
-    """A child that is told what to do in lines of JSON."""
-
-    def __init__(self, module: str) -> None:
-        self._module = module
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def __aenter__(self) -> Process:
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", self._module, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            limit=64 << 20,
-        )  # fmt: skip
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._process is not None
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
-
-    async def tell(self, line: bytes = b"") -> None:
-        """Send a line."""
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + b"\n")
-        await self._process.stdin.drain()
-
-    async def hear(self, within_s: float = 120.0) -> bytes:
-        """Return the next line it prints."""
-        assert self._process is not None
-        assert self._process.stdout is not None
-        try:
-            async with asyncio.timeout(within_s):
-                line = await self._process.stdout.readline()
-        except TimeoutError:
-            raise BenchFailed(f"{self._module} says nothing") from None
-        if not line or line.startswith(b'{"error"'):
-            raise BenchFailed(f"{self._module} failed: {line.decode().strip() or 'see above'}")
-        return line
 
 
 async def measure(
@@ -155,7 +113,7 @@ async def _measure_server(load: Load, series: Series, kube: Kube, grpc_port: int
             token=kube.token,
         )
         try:
-            async with Process("lab.bench.watch_load") as watchers:
+            async with Child("lab.bench.watch_load") as watchers:
                 await watchers.tell(msgspec.json.encode(order))
                 await watchers.hear()
                 # The first events are not counted: they find nothing warm.
@@ -214,7 +172,7 @@ async def _measure_limit(load: Load, series: Series) -> None:
         authority = Authority(Path(directory) / "limit", "limit")
         authority.ensure(Leaf("server", "localhost", hosts=("localhost",)))
         cert, key = authority.directory / "server.crt", authority.directory / "server.key"
-        async with Process("lab.bench.fanout_limit") as server, Process("lab.bench.watch_load") as watchers:
+        async with Child("lab.bench.fanout_limit") as server, Child("lab.bench.watch_load") as watchers:
             # A bare loop waits for whoever reads nothing, so here all read.
             command = fanout_limit.Order(str(cert), str(key), load.watchers, load.event_bytes, load.rate)
             await server.tell(msgspec.json.encode(command))

@@ -1,0 +1,205 @@
+"""The clients of `steer bench api`: one process of them, told what to do by a line of JSON on stdin.
+
+It answers `ready` when every connection is up, begins at the next line on stdin, and prints what it measured as JSON.
+Each client has one kept-alive HTTP/1.1 connection and one request under way; answers are measured, not decoded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import ssl
+import sys
+import time
+from typing import Any, cast
+
+import msgspec
+import uvloop
+
+LATENCIES_MAX = 50_000
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What to do."""
+
+    case: str
+    address: tuple[str, int]
+    base: str
+    """Path of the collection that cases are about."""
+    clients: int
+    seconds: float
+    cert: str
+    key: str
+    ca: str
+    token: str = ""
+    number: int = 0
+    """Of this process, so that no two write the same objects."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of it."""
+
+    count: int
+    errors: int
+    seconds: float
+    received_bytes: int
+    latencies_ms: list[float]
+    cpu_share: float
+    """Of one core, spent by this process while it measured."""
+    error: str = ""
+    """The first of them."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection: a request, its answer, the next."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._answer: asyncio.Future[tuple[int, int]] | None = None
+        self._head = b""
+        self._status = 0
+        self._left = 0
+        self._size = 0
+        self._tail = b""
+        self._is_chunked = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports over TLS are none of asyncio's classes.
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(exc or ConnectionResetError("the server closed the connection"))
+
+    async def ask(self, request: bytes) -> tuple[int, int]:
+        """Send a request; return its answer's status and size in bytes."""
+        assert self._transport is not None
+        self._answer = asyncio.get_running_loop().create_future()
+        self._head, self._status, self._size = b"", 0, 0
+        self._transport.write(request)
+        return await self._answer
+
+    def data_received(self, data: bytes) -> None:
+        if not self._status:
+            head, found, data = (self._head + data).partition(b"\r\n\r\n")
+            if not found:
+                self._head = head
+                return
+            lines = head.lower().split(b"\r\n")
+            self._status = int(lines[0].split(b" ")[1])
+            headers = dict(line.split(b": ", 1) for line in lines[1:])
+            self._is_chunked = headers.get(b"transfer-encoding") == b"chunked"
+            self._left = int(headers.get(b"content-length", b"0"))
+            self._tail = b""
+        self._size += len(data)
+        self._left -= len(data)
+        if self._is_chunked:
+            # The last chunk ends what is sent; nothing of ours holds these five bytes before it.
+            self._tail = (self._tail + data)[-5:]
+        is_whole = self._tail == b"0\r\n\r\n" if self._is_chunked else self._left <= 0
+        if is_whole and self._answer is not None and not self._answer.done():
+            self._answer.set_result((self._status, self._size))
+
+    def close(self) -> None:
+        """Close it."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+def requests_of(order: Order, client: int) -> Any:
+    """Yield a client's requests."""
+    head = "".join(
+        [
+            f"Host: {order.address[0]}\r\nAccept: application/json\r\n",
+            f"Authorization: Bearer {order.token}\r\n" if order.token else "",
+        ]
+    )
+    own = f"{order.case}-{order.clients}-{order.number}-{client}"
+
+    def request(method: str, path: str, body: dict[str, Any] | None = None, kind: str = "application/json") -> bytes:
+        content = json.dumps(body).encode() if body is not None else b""
+        about = f"Content-Type: {kind}\r\nContent-Length: {len(content)}\r\n" if body is not None else ""
+        return f"{method} {path} HTTP/1.1\r\n{head}{about}\r\n".encode() + content
+
+    def config_map(name: str, value: str) -> dict[str, Any]:
+        data = {"value": value, "pad": "x" * 800}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+    if order.case == "list":
+        # What a client that starts asks for: whatever the server has, at once.
+        yield from itertools.repeat(request("GET", f"{order.base}?resourceVersion=0"))
+    elif order.case == "get":
+        yield from itertools.repeat(request("GET", f"{order.base}/read"))
+    elif order.case == "create":
+        for number in itertools.count():
+            yield request("POST", order.base, config_map(f"{own}-{number}", "0"))
+    else:
+        yield request("POST", order.base, config_map(own, "0"))
+        for number in itertools.count():
+            if order.case == "update":
+                yield request("PUT", f"{order.base}/{own}", config_map(own, str(number)))
+            else:
+                patch = {"data": {"value": str(number)}}
+                yield request("PATCH", f"{order.base}/{own}", patch, "application/merge-patch+json")
+
+
+async def run(order: Order, tls: ssl.SSLContext) -> None:
+    """Connect, wait, load, tell."""
+    loop = asyncio.get_running_loop()
+    host, port = order.address
+    connections = [
+        (await loop.create_connection(Connection, host, port, ssl=tls, server_hostname=host))[1]
+        for _ in range(order.clients)
+    ]
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    latencies: list[float] = []
+    count = errors = received = 0
+    first = ""
+    began, cpu = time.monotonic(), time.process_time()
+    until = began + order.seconds
+
+    async def client(number: int, connection: Connection) -> None:
+        nonlocal count, errors, received, first
+        try:
+            for request in requests_of(order, number):
+                asked = time.monotonic()
+                if asked >= until:
+                    return
+                status, size = await connection.ask(request)
+                received += size
+                if status >= 400:
+                    errors += 1
+                    first = first or f"{request.split(b' HTTP', 1)[0].decode()}: {status}"
+                    continue
+                count += 1
+                if len(latencies) < LATENCIES_MAX:
+                    latencies.append((time.monotonic() - asked) * 1e3)
+        except OSError as error:
+            errors += 1
+            first = first or str(error)
+
+    await asyncio.gather(*(client(number, each) for number, each in enumerate(connections)))
+    seconds = time.monotonic() - began
+    share = (time.process_time() - cpu) / seconds
+    print(msgspec.json.encode(Outcome(count, errors, seconds, received, latencies, share, first)).decode(), flush=True)
+    for connection in connections:
+        connection.close()
+
+
+def main() -> None:
+    """Run the order on stdin."""
+    order = msgspec.json.decode(sys.stdin.readline(), type=Order)
+    tls = ssl.create_default_context(cafile=order.ca)
+    if order.cert:
+        tls.load_cert_chain(order.cert, order.key)
+    try:
+        uvloop.run(run(order, tls))
+    except (OSError, ssl.SSLError) as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
