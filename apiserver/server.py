@@ -30,6 +30,7 @@ from apiserver.allocators.services import ServiceAllocator
 from apiserver.auth.tokens import TokenIssuer, load_private_key
 from apiserver.bootstrap import bootstrap
 from apiserver.dispatch import Address
+from apiserver.encryption.store import EncryptedStore, EncryptionKeys
 from apiserver.grpc.listener import GrpcListener
 from apiserver.kubernetes_service import KubernetesService
 from apiserver.registry.registries import Registries
@@ -79,6 +80,9 @@ class Settings:
     )
     service_cidr: str = setting("network of cluster IPs", "10.96.0.0/16")
     node_port_range: str = setting("range of node ports", "30000-32767")
+    encryption_provider_config: Path | None = setting(
+        "which kinds the store holds encrypted, and with which keys: an EncryptionConfiguration; reloaded on change", None
+    )
     cluster_domain: str = setting("DNS domain of the cluster", "cluster.local")
     default_toleration_s: int = setting("how long pods stay on a lost node, when they don't say", 300)
     audit: bool = setting("log one line for each request", False)
@@ -96,6 +100,9 @@ class Server:
         self.issuer = TokenIssuer(
             load_private_key(settings.service_account_key.read_bytes()), settings.service_account_issuer
         )
+        self.encryption = EncryptionKeys(settings.encryption_provider_config)
+        if settings.encryption_provider_config is not None:
+            store = EncryptedStore(store, self.encryption)
         self.kubelets: Kubelets | None = None
         self._is_bootstrapped = False
         self._allocator: ServiceAllocator | None = None
@@ -164,6 +171,7 @@ class Server:
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.api.run(), name="api")
+            tasks.create_task(self.encryption.follow(self._clock), name="encryption keys")
             await self.api.wait_ready()
             await self._bootstrap()
             tasks.create_task(kubernetes.run(), name="kubernetes service")

@@ -255,6 +255,7 @@ class _Builder:
             "--kubelet-client-key", f"{cluster}/apiserver-kubelet-client.key",
             "--kubelet-ca", f"{cluster}/ca.crt",
             "--service-account-key", str(self.paths.pki / "service-account" / "sa.key"),
+            "--encryption-provider-config", str(self.paths.pki / "encryption" / "configuration.yaml"),
             "--service-cidr", SERVICE_CIDR,
             "--cluster-domain", CLUSTER_DOMAIN,
         ]  # fmt: skip

@@ -84,13 +84,14 @@ class Registries:
         return tuple(self._registries[resource].cache.changed_at for resource in resources)
 
     async def wait_ready(self) -> None:
-        """Return once every cache has been filled."""
+        """Return once every cache has been filled, or cannot be: then whoever asks for that kind is told why."""
         for registry in self:
-            await registry.cache.wait_ready()
+            await registry.cache.wait_settled()
 
     def unready(self) -> list[str]:
         """Return the kinds whose caches are still empty."""
-        return [str(registry.resource) for registry in self if not registry.cache.is_ready]
+        caches = (registry.cache for registry in self)
+        return [str(cache.resource) for cache in caches if not cache.is_ready and cache.failure is None]
 
     async def run(self) -> None:
         """Keep every cache until cancelled."""

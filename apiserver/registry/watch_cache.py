@@ -67,6 +67,7 @@ class WatchCache:
         self.failure: ApiError | None = None
         """Why the objects cannot be had in this version at present."""
         self._ready = asyncio.Event()
+        self._settled = asyncio.Event()
 
     @property
     def resource(self) -> Resource[Any]:
@@ -88,6 +89,10 @@ class WatchCache:
         if self.failure is not None:
             raise self.failure
         await self._ready.wait()
+
+    async def wait_settled(self) -> None:
+        """Return once the cache has been filled, or it is known why it cannot be (`failure`)."""
+        await self._settled.wait()
 
     # Reading
 
@@ -291,7 +296,10 @@ class WatchCache:
                 is_stale = True
             except ApiError as error:
                 # The objects are there, but cannot be had in this version: whoever asks is told why.
+                if self.failure is None:
+                    log.error("the objects cannot be read", extra={"kind": self._codec.resource, "error": error})
                 self.failure, is_stale = error, True
+                self._settled.set()
             except (Unavailable, Refused) as error:
                 log.log(logging.WARNING if failures else logging.INFO, "the store's watch broke",
                         extra={"kind": self._codec.resource, "error": error})  # fmt: skip
@@ -339,7 +347,9 @@ class WatchCache:
         self._oldest = result.revision
         self._fanout.fail_all(Expired("The resourceVersion for the provided watch is too old."))
         self._advance(result.revision)
+        self.failure = None
         self._ready.set()
+        self._settled.set()
 
     async def _converted(self, values: list[bytes | None]) -> list[bytes | None]:
         if not self._codec.is_asynchronous:
