@@ -81,7 +81,7 @@ class Settings:
     service_cidr: str = setting("network of cluster IPs", "10.96.0.0/16")
     node_port_range: str = setting("range of node ports", "30000-32767")
     encryption_provider_config: Path | None = setting(
-        "which kinds the store holds encrypted, and with which keys: an EncryptionConfiguration; reloaded on change", None
+        "which kinds the store holds encrypted, with which keys: EncryptionConfiguration; reloaded on change", None
     )
     cluster_domain: str = setting("DNS domain of the cluster", "cluster.local")
     default_toleration_s: int = setting("how long pods stay on a lost node, when they don't say", 300)
