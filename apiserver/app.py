@@ -18,8 +18,9 @@ from typing import Any
 from api.core import namespace, pod, service, serviceaccount
 from api.custom import is_custom
 from api.discover import RESOURCES
+from api.discovery import endpointslice
 from api.rbac import clusterrole, clusterrolebinding, role, rolebinding
-from api.resource import ObjectKey, Resource
+from api.resource import Resource
 from api.scheduling import priorityclass
 from apiserver.admission import chain as admission_chain
 from apiserver.auth.certificates import CertificateAuthenticator
@@ -29,7 +30,6 @@ from apiserver.auth.rbac import RbacAuthorizer, RbacListers
 from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
 from apiserver.crd.caretaker import CaretakerAuthorizer
 from apiserver.crd.controller import Definitions
-from apiserver.crd.conversion import Locate
 from apiserver.dispatch import Address, Dispatcher
 from apiserver.filters.audit import with_audit
 from apiserver.filters.authn import with_authentication
@@ -41,6 +41,8 @@ from apiserver.registry.expiry import expire_events
 from apiserver.registry.registries import Registries
 from apiserver.request import Authenticator, Authorizer, Call, Credentials, Reservation, SubresourceHandler, User
 from apiserver.verbs.context import Context
+from apiserver.webhooks.client import WebhookClient
+from apiserver.webhooks.services import ServiceLocator
 from component.clock import Clock
 from store.client import Store
 
@@ -77,8 +79,10 @@ class Api:
         handler: Any,
         loops: Sequence[Loop],
         definitions: Definitions,
+        webhooks: WebhookClient,
     ) -> None:
         self.context = context
+        self._webhooks = webhooks
         self._definitions = definitions
         self.registries = context.registries
         self.authorizer = authorizer
@@ -101,28 +105,18 @@ class Api:
 
     async def run(self) -> None:
         """Keep the caches and do the server's other duties until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.registries.run(), name="caches")
-            for loop in self._loops:
-                tasks.create_task(_run(loop), name=getattr(loop, "__qualname__", "duty"))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.registries.run(), name="caches")
+                for loop in self._loops:
+                    tasks.create_task(_run(loop), name=getattr(loop, "__qualname__", "duty"))
+        finally:
+            await self._webhooks.close()
 
     async def wait_ready(self) -> None:
         """Return once every cache has been filled, and every kind that users have defined is served."""
         await self.registries.wait_ready()
         await self._definitions.wait_ready()
-
-
-def _cluster_ip_of(registries: Registries) -> Locate:
-    """Return what finds the address of a Service's port, for webhooks."""
-    services = registries.lister(service.RESOURCE)
-
-    def locate(namespace: str, name: str, port: int) -> tuple[str, int] | None:
-        found = services.get(ObjectKey(namespace, name))
-        if found is None or found.spec.cluster_ip in ("", "None"):
-            return None
-        return (found.spec.cluster_ip, port) if any(each.port == port for each in found.spec.ports) else None
-
-    return locate
 
 
 async def _run(loop: Loop) -> None:
@@ -171,6 +165,8 @@ def build(
         random=random,
         toleration_s=toleration_s,
     )
+    services, slices = registries.lister(service.RESOURCE), registries.lister(endpointslice.RESOURCE)
+    webhooks = WebhookClient(ServiceLocator(services, slices, random))
     authenticators: list[Authenticator] = [CertificateAuthenticator()]
     if issuer is not None:
         authenticators.append(TokenAuthenticator(issuer, registries.read, clock))
@@ -188,9 +184,9 @@ def build(
     async def compact() -> None:
         await compaction.run(store, clock)
 
-    definitions = Definitions(context, _cluster_ip_of(registries))
+    definitions = Definitions(context, webhooks)
 
     async def expire() -> None:
         await expire_events(registries, store, clock)
 
-    return Api(context, authorizer, handler, (compact, expire, definitions.run), definitions)
+    return Api(context, authorizer, handler, (compact, expire, definitions.run), definitions, webhooks)

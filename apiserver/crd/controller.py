@@ -21,13 +21,14 @@ from api.errors import ApiError, NotFound
 from api.resource import Resource
 from apiserver.crd import kinds, naming
 from apiserver.crd.codec import CustomCodec
-from apiserver.crd.conversion import Converter, Locate
+from apiserver.crd.conversion import Converter
 from apiserver.registry.codec import Stored
 from apiserver.registry.deletion import Keep, Put, Write
 from apiserver.registry.selection import select
 from apiserver.request import Call, RequestInfo, User
 from apiserver.verbs.context import Context
 from apiserver.verbs.deletecollection import delete_collection
+from apiserver.webhooks.client import WebhookClient
 from store.client import Refused, Unavailable
 
 log = logging.getLogger(__name__)
@@ -48,10 +49,10 @@ class _Served:
 class Definitions:
     """The custom kinds of one server. `run` must be running."""
 
-    def __init__(self, context: Context, locate: Locate) -> None:
+    def __init__(self, context: Context, webhooks: WebhookClient) -> None:
         self._context = context
         self._registries = context.registries
-        self._locate = locate
+        self._webhooks = webhooks
         self._served: dict[str, _Served] = {}
         self._ready = asyncio.Event()
 
@@ -134,7 +135,7 @@ class Definitions:
         conversion = crd.spec.conversion
         converter = None
         if conversion is not None and conversion.strategy == "Webhook" and conversion.webhook is not None:
-            converter = Converter(crd.status.accepted_names.kind, conversion.webhook, self._locate)
+            converter = Converter(crd.status.accepted_names.kind, conversion.webhook, self._webhooks)
         is_served = {version.name for version in crd.spec.versions if version.served}
         resources = tuple(resource for version, resource in made.items() if version in is_served)
         self._drop(name)
