@@ -81,13 +81,23 @@ class AdmissionRequest:
     dry_run: bool
     warnings: list[str]
     """Sentences for the client, sent as Warning headers."""
+    annotations: dict[str, str] = field(default_factory=dict)
+    """What is to stand in the audit log beside the request."""
+    verb: str = ""
+    """As RBAC names it: a patch is an UPDATE, too."""
+    wants_another_round: bool = False
+    """Set by a plugin that changes the object after others saw it: all of them are then asked once more."""
+    is_reinvocation: bool = False
+    """Whether this is that other round."""
+    memory: dict[str, Any] = field(default_factory=dict)
+    """What a plugin remembers from one round to the next, by its own name."""
 
 
 class AdmissionPlugin(Protocol):
     """One rule about writes; either method may do nothing.
 
-    Both raise `api.errors.ApiError` (usually Forbidden or Invalid) to refuse. `admit` may change
-    `request.object`; `validate` runs after all of them and after the kind's own validation.
+    Both raise `api.errors.ApiError` (usually Forbidden or Invalid) to refuse. `admit` may change `request.object`, or
+    put another in its place; `validate` runs after all of them and after the kind's own validation.
     """
 
     async def admit(self, request: AdmissionRequest) -> None: ...
@@ -144,6 +154,8 @@ class Call:
     remote: str = ""
     """The peer's address, for the audit log."""
     user_agent: str = ""
+    annotations: dict[str, str] = field(default_factory=dict)
+    """What is to stand in the audit log beside the request: what admission has to say of it."""
 
     @property
     def dry_run(self) -> bool:

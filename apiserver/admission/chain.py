@@ -29,9 +29,13 @@ class AdmissionChain:
         self._plugins = tuple(plugins)
 
     async def admit(self, request: AdmissionRequest) -> None:
-        """Let every plugin change the object, in order."""
+        """Let every plugin change the object, in order; twice, if one changed it after others had seen it."""
         for plugin in self._plugins:
             await plugin.admit(request)
+        if request.wants_another_round:
+            request.is_reinvocation = True
+            for plugin in self._plugins:
+                await plugin.admit(request)
 
     async def validate(self, request: AdmissionRequest) -> None:
         """Let every plugin judge the object as it will be stored."""

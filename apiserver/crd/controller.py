@@ -7,6 +7,7 @@ sees `Established` can use it at once. Every server does this for itself; the st
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from api.apiextensions import customresourcedefinition as crds
 from api.apiextensions.customresourcedefinition import CLEANUP_FINALIZER, CustomResourceDefinition, is_condition
 from api.errors import ApiError, NotFound
 from api.resource import Resource
+from apiserver.admission.chain import AdmissionChain
 from apiserver.crd import kinds, naming
 from apiserver.crd.codec import CustomCodec
 from apiserver.crd.conversion import Converter
@@ -196,7 +198,9 @@ class Definitions:
                 status = naming.with_terminating(crd, True, "InstanceDeletionInProgress", text, now)
                 await self._write_status(crd, status)
             info = RequestInfo("deletecollection", "", resource.group, resource.version, resource.plural)
-            await delete_collection(self._context, Call(info, user=_SELF, resource=resource))
+            # Nobody is asked: an object that admission would keep would keep the definition for ever.
+            context = dataclasses.replace(self._context, admission=AdmissionChain(()))
+            await delete_collection(context, Call(info, user=_SELF, resource=resource))
             cache = self._registries.of(resource).cache
             await cache.catch_up()
             if cache.select(select(resource)):
