@@ -1,6 +1,6 @@
 """Wiring: from a store, a clock and randomness to an API that answers calls; no sockets here.
 
-    failure → audit → timeout → authentication → authorization → verb or subresource
+    failure → audit → timeout → authentication → flow control → authorization → verb or subresource
 
 `build` is what the process uses (`server.py` puts the two doors before it), and what a simulation uses with a store
 in memory and virtual time: `api = build(LocalStore(), clock, random)`, `api.run()` as a task,
@@ -13,15 +13,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Final
 
-from api.core import namespace, pod, service, serviceaccount
+from api.core import pod, resourcequota, service
 from api.custom import is_custom
 from api.discover import RESOURCES
 from api.discovery import endpointslice
 from api.rbac import clusterrole, clusterrolebinding, role, rolebinding
 from api.resource import Resource
-from api.scheduling import priorityclass
 from apiserver.admission import chain as admission_chain
 from apiserver.auth.certificates import CertificateAuthenticator
 from apiserver.auth.chain import AuthenticationChain
@@ -35,7 +34,10 @@ from apiserver.filters.audit import with_audit
 from apiserver.filters.authn import with_authentication
 from apiserver.filters.authz import with_authorization
 from apiserver.filters.failure import with_failure
+from apiserver.filters.flow_control import wake, widths, with_flow_control
 from apiserver.filters.timeout import with_timeout
+from apiserver.flowcontrol.levels import FlowControl
+from apiserver.flowcontrol.upkeep import Upkeep
 from apiserver.registry import compaction
 from apiserver.registry.expiry import expire_events
 from apiserver.registry.registries import Registries
@@ -46,6 +48,8 @@ from apiserver.webhooks.services import ServiceLocator
 from component.clock import Clock
 from store.client import Store
 
+SEATS: Final = 600
+"""Upstream's 400 requests that read, and 200 that write."""
 Loop = Callable[[], Awaitable[None]]
 """A duty of the server beside requests, run until cancelled."""
 
@@ -80,8 +84,10 @@ class Api:
         loops: Sequence[Loop],
         definitions: Definitions,
         webhooks: WebhookClient,
+        flow_control: FlowControl,
     ) -> None:
         self.context = context
+        self.flow_control = flow_control
         self._webhooks = webhooks
         self._definitions = definitions
         self.registries = context.registries
@@ -134,6 +140,7 @@ def build(
     reservations: Callable[[Registries], Mapping[Resource[Any], Reservation]] | None = None,
     toleration_s: int = 300,
     has_audit: bool = False,
+    seats: int = SEATS,
 ) -> Api:
     """Assemble an API over `store`.
 
@@ -147,6 +154,7 @@ def build(
         reservations: makes what hands out unique values, by kind.
         toleration_s: how long pods stay on a lost node when they don't say.
         has_audit: whether to log a line for each request.
+        seats: how many requests may run at once, shared out by priority.
     """
     registries = Registries(store, clock, random, resources)
     rbac_kinds = (role.RESOURCE, rolebinding.RESOURCE, clusterrole.RESOURCE, clusterrolebinding.RESOURCE)
@@ -156,12 +164,13 @@ def build(
         lambda: registries.changed_at(*rbac_kinds),
     )
     authorizer = NodeAuthorizer(registries.lister(pod.RESOURCE), CaretakerAuthorizer(registries.kinds, rbac))
+    quotas = registries.of(resourcequota.RESOURCE)
     admission = admission_chain.build(
-        namespaces=registries.lister(namespace.RESOURCE),
-        service_accounts=registries.lister(serviceaccount.RESOURCE),
-        priority_classes=registries.lister(priorityclass.RESOURCE),
+        lister=registries.lister,
         read=registries.read,
+        rewrite_quota=quotas.write,
         authorizer=rbac,
+        clock=clock,
         random=random,
         toleration_s=toleration_s,
     )
@@ -174,7 +183,10 @@ def build(
     reserving = reservations(registries) if reservations else {}
     context = Context(registries, admission, clock, random, reserving, authorizer)
     handler: Any = Dispatcher(context, handlers(context, authorizer) if handlers else {})
+    control = FlowControl(seats, clock.monotonic())
+    upkeep = Upkeep(control, registries, clock, wake)
     handler = with_authorization(handler, authorizer)
+    handler = with_flow_control(handler, control, clock, upkeep.refresh, widths(registries))
     handler = with_authentication(handler, authenticator, authorizer)
     handler = with_timeout(handler)
     if has_audit:
@@ -189,4 +201,5 @@ def build(
     async def expire() -> None:
         await expire_events(registries, store, clock)
 
-    return Api(context, authorizer, handler, (compact, expire, definitions.run), definitions, webhooks)
+    loops = (compact, expire, definitions.run, upkeep.keep, upkeep.adjust)
+    return Api(context, authorizer, handler, loops, definitions, webhooks, control)

@@ -155,7 +155,15 @@ class Call:
     """The peer's address, for the audit log."""
     user_agent: str = ""
     annotations: dict[str, str] = field(default_factory=dict)
-    """What is to stand in the audit log beside the request: what admission has to say of it."""
+    """What is to stand in the audit log beside the request: what admission has to say of it; see `annotate`."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """For the response, beside those that say what it is."""
+    audit_id: str = ""
+    """What the audit log knows the request by; the client may choose it."""
+
+    def annotate(self, key: str, value: str) -> None:
+        """Note something for the audit log, such as who decided and why; what was noted first under a key stays."""
+        self.annotations.setdefault(key, value)
 
     @property
     def dry_run(self) -> bool:

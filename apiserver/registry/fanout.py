@@ -305,6 +305,15 @@ class Fanout:
         """How many watches run."""
         return sum(len(channel.watchers) for channel in self._channels.values())
 
+    def count_interested(self, namespace: str, name: str) -> int:
+        """Return how many watches of everything, of a namespace, or of a name an object belongs to."""
+        count = sum(len(channel.watchers) for channel in self._general)
+        if namespace and self._by_namespace:
+            count += sum(len(channel.watchers) for channel in self._by_namespace.get(namespace, ()))
+        if "metadata.name" in self._by_field:
+            count += sum(len(channel.watchers) for channel in self._by_field["metadata.name"].get(name, ()))
+        return count
+
     def watch(
         self, selection: Selection, backlog: Iterable[Delivery], *, revision: int, with_bookmarks: bool
     ) -> Watcher:

@@ -63,6 +63,11 @@ class Registries:
             raise no_such_resource()  # A custom kind that went away while it was asked for.
         return found
 
+    def cache_of(self, resource: Resource[Any]) -> WatchCache | None:
+        """Return a kind's cache, or None where it is not stored."""
+        found = self._registries.get(resource)
+        return found.cache if found is not None else None
+
     def lister(self, resource: Resource[Any]) -> Lister[Any]:
         """Return a view of a kind's cache. Its objects are shared: never change one."""
         return CacheLister(self._registries[resource].cache)

@@ -84,6 +84,15 @@ class WatchCache:
         """How many watches run on it."""
         return self._fanout.watcher_count
 
+    @property
+    def object_count(self) -> int:
+        """How many objects it holds."""
+        return len(self._objects)
+
+    def count_interested(self, namespace: str, name: str) -> int:
+        """Return how many watches would be told of a change of one object, leaving aside what it says."""
+        return self._fanout.count_interested(namespace, name)
+
     async def wait_ready(self) -> None:
         """Return once the cache has been filled; raises what keeps it from that, or from following."""
         if self.failure is not None:

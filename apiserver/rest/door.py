@@ -93,7 +93,7 @@ class Door:
     async def _respond(self, request: web.BaseRequest, call: Call, answered: Any) -> web.StreamResponse:
         match answered:
             case ByteStream():
-                return await _stream(request, answered)
+                return await _stream(request, call, answered)
             case Watcher():
                 return await self._watch(request, call, answered)
             case Document():
@@ -192,6 +192,10 @@ def failure(error: ApiError, call: Call) -> web.Response:
 
 
 def _with_warnings(response: R, call: Call) -> R:
+    """Add what the call says in headers: of its flow, of its audit events, and warnings."""
+    response.headers.update(call.headers)
+    if call.audit_id:
+        response.headers["Audit-Id"] = call.audit_id
     for text in dict.fromkeys(call.warnings):
         # RFC 9111 section 5.5: a quoted string on one line.
         quoted = " ".join(text.split()).replace("\\", "\\\\").replace('"', '\\"')
@@ -199,8 +203,8 @@ def _with_warnings(response: R, call: Call) -> R:
     return response
 
 
-async def _stream(request: web.BaseRequest, stream: ByteStream) -> web.StreamResponse:
-    response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: stream.content_type})
+async def _stream(request: web.BaseRequest, call: Call, stream: ByteStream) -> web.StreamResponse:
+    response = _with_warnings(web.StreamResponse(headers={hdrs.CONTENT_TYPE: stream.content_type}), call)
     try:
         await response.prepare(request)
         await response.write(b"")  # sends the headers now: a follower may wait long for the first line
@@ -235,10 +239,10 @@ async def _document(request: web.BaseRequest, call: Call, document: Document) ->
         quoted = f'"{document.etag}"'
         headers[hdrs.ETAG] = quoted
         if quoted in request.headers.get(hdrs.IF_NONE_MATCH, ""):
-            return web.Response(status=304, headers=headers)
+            return _with_warnings(web.Response(status=304, headers=headers), call)
     body = document.body
     if document.content_type.startswith("application/json"):
         is_pretty = request.query.get("pretty", "").lower() in ("1", "true")
         body = answers.styled(body, answers.Form(answers.PLAIN.rendering, is_pretty=is_pretty))
     body = await answers.compressed(request, body, headers)
-    return web.Response(body=body, headers=headers)
+    return _with_warnings(web.Response(body=body, headers=headers), call)
