@@ -175,7 +175,10 @@ class _Compiler:
                 if isinstance(value, Optional):
                     return value.is_present and isinstance(value.value, dict) and _key(value.value, field) is not None
                 if not isinstance(value, dict):
-                    raise no_overload("has", value)
+                    asked = getattr(value, "cel_has", None)
+                    if asked is None:
+                        raise no_overload("has", value)
+                    return bool(asked(field))
                 return _key(value, field) is not None
 
             return test
@@ -349,9 +352,11 @@ def _map(entries: list[tuple[Step, Step, bool]]) -> Step:
 
 
 def _applied(name: str, function: functions.Function, arguments: list[Step]) -> Step:
+    own_cost = 1 + getattr(function, "cel_cost", 0)
+
     def step(scope: Scope) -> Any:
         values = [argument(scope) for argument in arguments]
-        scope.spend(1 + sum(_size(value) for value in values) // 10)
+        scope.spend(own_cost + sum(_size(value) for value in values) // 10)
         try:
             return function(*values)
         except TypeError:

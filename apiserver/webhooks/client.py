@@ -11,6 +11,7 @@ import json
 import socket
 import ssl
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -60,10 +61,16 @@ class Target:
 
 
 class WebhookClient:
-    """Asks webhooks; `close` lets go of the connections."""
+    """Asks webhooks; `close` lets go of the connections.
 
-    def __init__(self, locate: Locate) -> None:
+    Args:
+        locate: where a Service is reached.
+        connector: makes what opens connections; takes the options of aiohttp's TCPConnector.
+    """
+
+    def __init__(self, locate: Locate, connector: Callable[..., aiohttp.TCPConnector] = aiohttp.TCPConnector) -> None:
         self._locate = locate
+        self._connector = connector
         self._sessions: OrderedDict[Target, aiohttp.ClientSession] = OrderedDict()
 
     async def ask(
@@ -103,7 +110,7 @@ class WebhookClient:
         session = self._sessions.get(target)
         if session is None:
             resolver = _ServiceResolver(self._locate, target.service) if target.service is not None else None
-            connector = aiohttp.TCPConnector(
+            connector = self._connector(
                 ssl=_trust(target.ca_bundle), resolver=resolver, use_dns_cache=False, keepalive_timeout=IDLE_S, limit=0
             )
             session = self._sessions[target] = aiohttp.ClientSession(
