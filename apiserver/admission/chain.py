@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
+from typing import Any
 
-from api.core.namespace import Namespace
-from api.core.serviceaccount import ServiceAccount
+from api.core import (
+    limitrange,
+    namespace,
+    resourcequota,
+    serviceaccount,
+)
 from api.lister import Lister
-from api.scheduling.priorityclass import PriorityClass
+from api.networking import ingressclass
+from api.resource import Resource
+from api.scheduling import priorityclass
+from api.storage import storageclass
 from apiserver.admission.certificates import Certificates
+from apiserver.admission.default_ingress_class import DefaultIngressClass
+from apiserver.admission.default_storage_class import DefaultStorageClass
 from apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
+from apiserver.admission.limit_ranger import LimitRanger
 from apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from apiserver.admission.node_restriction import NodeRestriction
+from apiserver.admission.persistent_volume_claim_resize import PersistentVolumeClaimResize
 from apiserver.admission.priority import Priority
 from apiserver.admission.rbac_escalation import RbacEscalation
+from apiserver.admission.resource_quota import ResourceQuotaAdmission, Rewrite
+from apiserver.admission.runtime_class import RuntimeClassAdmission
 from apiserver.admission.service_account import ServiceAccountAdmission
+from apiserver.admission.storage_object_in_use_protection import StorageObjectInUseProtection
+from apiserver.admission.taint_nodes_by_condition import TaintNodesByCondition
 from apiserver.auth.rbac import RbacAuthorizer
 from apiserver.auth.tokens import Read
 from apiserver.crd.definition import DefinitionRules
 from apiserver.request import AdmissionPlugin, AdmissionRequest
+from component.clock import Clock
 
 
 class AdmissionChain:
@@ -45,34 +62,42 @@ class AdmissionChain:
 
 def build(
     *,
-    namespaces: Lister[Namespace],
-    service_accounts: Lister[ServiceAccount],
-    priority_classes: Lister[PriorityClass],
+    lister: Callable[[Resource[Any]], Lister[Any]],
     read: Read,
+    rewrite_quota: Rewrite,
     authorizer: RbacAuthorizer,
+    clock: Clock,
     random: Random,
     toleration_s: int = 300,
 ) -> AdmissionChain:
-    """Return the chain of a cluster.
+    """Return the chain of a cluster: upstream's plugins that are on by default, in upstream's order.
 
     Args:
-        namespaces: a cache; what is not in it is looked up with `read`.
-        service_accounts: likewise.
-        priority_classes: a cache, for the class of pods that name none.
+        lister: the cache of a kind. What must not be missed is looked up with `read` if it is not there.
         read: any object as stored; raises NotFound.
+        rewrite_quota: writes a ResourceQuota, as often as it changes meanwhile.
         authorizer: says what somebody who writes roles and bindings holds.
+        clock: says which pods should be gone by now.
         random: makes volume names unique within a pod.
         toleration_s: how long pods stay on a node that is gone, when they don't say.
     """
     return AdmissionChain(
         [
-            NamespaceLifecycle(namespaces, read),
+            NamespaceLifecycle(lister(namespace.RESOURCE), read),
+            LimitRanger(lister(limitrange.RESOURCE)),
+            ServiceAccountAdmission(lister(serviceaccount.RESOURCE), read, random),
             NodeRestriction(read),
-            ServiceAccountAdmission(service_accounts, read, random),
-            Priority(priority_classes, read),
+            TaintNodesByCondition(),
+            Priority(lister(priorityclass.RESOURCE), read),
             DefaultTolerationSeconds(toleration_s),
+            DefaultStorageClass(lister(storageclass.RESOURCE)),
+            StorageObjectInUseProtection(),
+            PersistentVolumeClaimResize(lister(storageclass.RESOURCE)),
+            RuntimeClassAdmission(read),
             RbacEscalation(authorizer),
             DefinitionRules(),
             Certificates(authorizer),
+            DefaultIngressClass(lister(ingressclass.RESOURCE)),
+            ResourceQuotaAdmission(lister(resourcequota.RESOURCE), rewrite_quota, clock),
         ]
     )
