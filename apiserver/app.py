@@ -22,6 +22,7 @@ from api.discovery import endpointslice
 from api.rbac import clusterrole, clusterrolebinding, role, rolebinding
 from api.resource import Resource
 from apiserver.admission import chain as admission_chain
+from apiserver.admission import dynamic
 from apiserver.auth.certificates import CertificateAuthenticator
 from apiserver.auth.chain import AuthenticationChain
 from apiserver.auth.node import NodeAuthorizer
@@ -165,6 +166,8 @@ def build(
     )
     authorizer = NodeAuthorizer(registries.lister(pod.RESOURCE), CaretakerAuthorizer(registries.kinds, rbac))
     quotas = registries.of(resourcequota.RESOURCE)
+    services, slices = registries.lister(service.RESOURCE), registries.lister(endpointslice.RESOURCE)
+    webhooks = WebhookClient(ServiceLocator(services, slices, random))
     admission = admission_chain.build(
         lister=registries.lister,
         read=registries.read,
@@ -173,9 +176,8 @@ def build(
         clock=clock,
         random=random,
         toleration_s=toleration_s,
+        dynamic=dynamic.build(registries, webhooks, authorizer, random),
     )
-    services, slices = registries.lister(service.RESOURCE), registries.lister(endpointslice.RESOURCE)
-    webhooks = WebhookClient(ServiceLocator(services, slices, random))
     authenticators: list[Authenticator] = [CertificateAuthenticator()]
     if issuer is not None:
         authenticators.append(TokenAuthenticator(issuer, registries.read, clock))

@@ -21,6 +21,7 @@ from apiserver.admission.certificates import Certificates
 from apiserver.admission.default_ingress_class import DefaultIngressClass
 from apiserver.admission.default_storage_class import DefaultStorageClass
 from apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
+from apiserver.admission.dynamic import Dynamic
 from apiserver.admission.limit_ranger import LimitRanger
 from apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from apiserver.admission.node_restriction import NodeRestriction
@@ -69,6 +70,7 @@ def build(
     clock: Clock,
     random: Random,
     toleration_s: int = 300,
+    dynamic: Dynamic | None = None,
 ) -> AdmissionChain:
     """Return the chain of a cluster: upstream's plugins that are on by default, in upstream's order.
 
@@ -80,6 +82,7 @@ def build(
         clock: says which pods should be gone by now.
         random: makes volume names unique within a pod.
         toleration_s: how long pods stay on a node that is gone, when they don't say.
+        dynamic: the webhooks and policies of users, who see what all others have made of the object.
     """
     return AdmissionChain(
         [
@@ -98,6 +101,7 @@ def build(
             DefinitionRules(),
             Certificates(authorizer),
             DefaultIngressClass(lister(ingressclass.RESOURCE)),
+            *((dynamic.mutating_webhooks, dynamic.policies, dynamic.validating_webhooks) if dynamic else ()),
             ResourceQuotaAdmission(lister(resourcequota.RESOURCE), rewrite_quota, clock),
         ]
     )
