@@ -20,7 +20,8 @@ from typing import Any, Final, Literal
 
 from aiohttp import web
 
-from api.core import service
+from api.core import endpoints, node, pod, service
+from api.discovery import endpointslice
 from api.errors import ApiError
 from api.resource import ObjectKey
 from apiserver import app
@@ -30,17 +31,22 @@ from apiserver.allocators.services import ServiceAllocator
 from apiserver.auth.tokens import TokenIssuer, load_private_key
 from apiserver.bootstrap import bootstrap
 from apiserver.dispatch import Address
+from apiserver.egress import Egress
 from apiserver.encryption.store import EncryptedStore, EncryptionKeys
 from apiserver.grpc.listener import GrpcListener
 from apiserver.kubernetes_service import KubernetesService
+from apiserver.proxies import Proxies
 from apiserver.registry.registries import Registries
 from apiserver.registry.selection import select
 from apiserver.request import Authorizer, SubresourceHandler
 from apiserver.rest.documents import Documents
 from apiserver.rest.door import Door
+from apiserver.rest.forward import Forwarder
 from apiserver.rest.upgrade import UpgradeDoor, takes_upgrade
+from apiserver.rest.upgrade_onward import OnwardUpgrades
 from apiserver.subresources import handlers
 from apiserver.subresources.node_proxy import Kubelets
+from apiserver.subresources.proxy import ProxyLocator
 from apiserver.subresources.streaming import Streams
 from apiserver.verbs.context import Context
 from component import relay
@@ -71,6 +77,10 @@ class Settings:
     kubelet_client_cert: Path | None = setting("client certificate for kubelets: logs, exec (PEM)", None)
     kubelet_client_key: Path | None = setting("its key (PEM)", None)
     kubelet_ca: Path | None = setting("CA of the kubelets' serving certificates (PEM)", None)
+    kubelet_tunnel_cidrs: tuple[str, ...] = setting(
+        "networks that only nodes reach, of pods and Services, comma-separated: connections there go through kubelets",
+        (),
+    )
     bind_address: str = setting("address to listen on", "0.0.0.0")
     secure_port: int = setting("port of the REST API", 6443)
     grpc_port: int = setting("port of the component API", 6444)
@@ -129,6 +139,14 @@ class Server:
             has_audit=settings.audit,
         )
         jwks_uri = f"https://{settings.advertise_address}:{settings.secure_port}/openid/v1/jwks"
+        registries = self.api.registries
+        networks = settings.kubelet_tunnel_cidrs
+        nodes, pods = registries.lister(node.RESOURCE), registries.lister(pod.RESOURCE)
+        self.egress = Egress(self.kubelets, networks, nodes, pods, random)
+        slices, by_hand = registries.lister(endpointslice.RESOURCE), registries.lister(endpoints.RESOURCE)
+        proxies = Proxies(ProxyLocator(registries.read, slices, by_hand, self.kubelets, random))
+        self._onward = OnwardUpgrades(self.api.handle, proxies, self.egress)
+        self._forwarder = Forwarder(self.egress)
         self._upgrades: UpgradeDoor | None = None
         if self.kubelets is not None:
             read = self.api.registries.read
@@ -141,7 +159,8 @@ class Server:
             },
             self.api.registries.kinds,
         )
-        self.door = Door(self.api, documents, {"caches": self._caches_ready, "bootstrap": self._bootstrapped})
+        checks = {"caches": self._caches_ready, "bootstrap": self._bootstrapped}
+        self.door = Door(self.api, documents, checks, proxies, self._forwarder)
 
     def _caches_ready(self) -> str | None:
         unready = self.api.registries.unready()
@@ -195,15 +214,21 @@ class Server:
 
     def takes_upgrade(self, method: str, target: str) -> bool:
         """Whether a connection's first request may become an upgraded connection."""
-        return self._upgrades is not None and takes_upgrade(method, target)
+        is_stream = self._upgrades is not None and takes_upgrade(method, target)
+        return is_stream or self._onward.takes(method, target)
 
     async def serve_upgrade(self, upgrade: relay.Upgrade) -> None:
-        """Carry an upgraded connection: exec, attach, port-forward."""
+        """Carry an upgraded connection: exec, attach, port-forward, and what others answer."""
+        if self._onward.takes(upgrade.method, upgrade.target):
+            await self._onward.serve(upgrade)
+            return
         assert self._upgrades is not None
         await self._upgrades(upgrade)
 
     async def close(self) -> None:
-        """Let go of connections to kubelets."""
+        """Let go of connections to others."""
+        await self._forwarder.close()
+        await self.egress.close()
         if self.kubelets is not None:
             await self.kubelets.close()
 

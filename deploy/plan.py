@@ -259,6 +259,8 @@ class _Builder:
             "--service-cidr", SERVICE_CIDR,
             "--cluster-domain", CLUSTER_DOMAIN,
         ]  # fmt: skip
+        if not self.cluster.is_hollow:
+            arguments += ["--kubelet-tunnel-cidrs", f"{CLUSTER_CIDR},{SERVICE_CIDR}"]
         if self.cluster.failover == "fast":
             arguments += ["--default-toleration-s", "10"]
         return self._process(

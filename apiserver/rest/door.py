@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -18,10 +19,13 @@ from api.discover import by_gvr
 from api.errors import ApiError, BadRequest, InternalError, RequestEntityTooLarge
 from apiserver.app import Api
 from apiserver.filters.request_info import request_info
+from apiserver.onward import Onward
+from apiserver.proxies import Proxies
 from apiserver.registry.fanout import Watcher
 from apiserver.request import Answer, Call, Credentials, RequestInfo
 from apiserver.rest import answers, websocket
 from apiserver.rest.documents import Document, Documents
+from apiserver.rest.forward import Forwarder
 from apiserver.rest.frames import encoding_of
 from apiserver.rest.watch import HttpWatch
 from apiserver.subresources.log import ByteStream
@@ -31,6 +35,8 @@ from component.health import Check
 
 log = logging.getLogger(__name__)
 
+AUDIT_ID: Final = "Audit-Id"
+AUDIT_ID_MAX: Final = 64
 BODY_BYTES_MAX: Final = 3 * 1024 * 1024
 WATCH_TIMEOUT_S: Final = 1800.0
 """How long a watch lasts that does not say; up to twice as long, so that watches begun together end apart."""
@@ -45,9 +51,20 @@ class Door:
         api: answers the calls.
         documents: what is not an object.
         checks: for /readyz, by name.
+        proxies: finds who answers in our place, if anybody does.
+        forwarder: carries requests to them.
     """
 
-    def __init__(self, api: Api, documents: Documents, checks: Mapping[str, Check]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        documents: Documents,
+        checks: Mapping[str, Check],
+        proxies: Proxies | None = None,
+        forwarder: Forwarder | None = None,
+    ) -> None:
+        self._proxies = proxies
+        self._forwarder = forwarder
         self._api = api
         self._documents = documents
         self._checks = checks
@@ -60,7 +77,7 @@ class Door:
             if request.path.startswith(_HEALTH):
                 return self._health(request)
             await self._fill(call, request)
-            if not call.info.plural:
+            if call.handler is None and not call.info.plural:
                 call.handler = self._document_handler(request)
             answered = await self._api.handle(call)
             return await self._respond(request, call, answered)
@@ -69,6 +86,8 @@ class Door:
         except Exception:
             log.exception("a response failed", extra={"path": request.path})
             return failure(InternalError("an error on the server has prevented the request from succeeding"), call)
+        finally:
+            call.finish()
 
     async def _fill(self, call: Call, request: web.BaseRequest) -> None:
         query = request.query
@@ -80,7 +99,10 @@ class Door:
         call.content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
         call.remote = request.remote or ""
         call.user_agent = request.headers.get(hdrs.USER_AGENT, "")
-        if request.body_exists:
+        call.audit_id = _audit_id(request.headers.get(AUDIT_ID, ""))
+        if self._proxies is not None:
+            call.handler = self._proxies.finder(info, request.method, request.raw_path)
+        if call.handler is None and request.body_exists:
             call.body = await _read_body(request)
 
     def _document_handler(self, request: web.BaseRequest) -> Callable[[Call], Awaitable[Document]]:
@@ -92,6 +114,9 @@ class Door:
 
     async def _respond(self, request: web.BaseRequest, call: Call, answered: Any) -> web.StreamResponse:
         match answered:
+            case Onward():
+                assert self._forwarder is not None
+                return await self._forwarder.forward(request, call, answered)
             case ByteStream():
                 return await _stream(request, call, answered)
             case Watcher():
@@ -195,12 +220,17 @@ def _with_warnings(response: R, call: Call) -> R:
     """Add what the call says in headers: of its flow, of its audit events, and warnings."""
     response.headers.update(call.headers)
     if call.audit_id:
-        response.headers["Audit-Id"] = call.audit_id
+        response.headers[AUDIT_ID] = call.audit_id
     for text in dict.fromkeys(call.warnings):
         # RFC 9111 section 5.5: a quoted string on one line.
         quoted = " ".join(text.split()).replace("\\", "\\\\").replace('"', '\\"')
         response.headers.add(hdrs.WARNING, f'299 - "{quoted}"')
     return response
+
+
+def _audit_id(asked: str) -> str:
+    """Return what a request is known by: what its client calls it, if that is short and plain, or something new."""
+    return asked if 0 < len(asked) <= AUDIT_ID_MAX and asked.isprintable() and asked.isascii() else str(uuid.uuid4())
 
 
 async def _stream(request: web.BaseRequest, call: Call, stream: ByteStream) -> web.StreamResponse:
