@@ -1,6 +1,7 @@
 """Wiring: from a store, a clock and randomness to an API that answers calls; no sockets here.
 
-    failure → audit → timeout → authentication → flow control → authorization → verb or subresource
+    metrics → failure → authentication → audit → timeout → impersonation → flow control → authorization
+        → verb or subresource
 
 `build` is what the process uses (`server.py` puts the two doors before it), and what a simulation uses with a store
 in memory and virtual time: `api = build(LocalStore(), clock, random)`, `api.run()` as a task,
@@ -31,14 +32,16 @@ from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
 from apiserver.crd.caretaker import CaretakerAuthorizer
 from apiserver.crd.controller import Definitions
 from apiserver.dispatch import Address, Dispatcher
-from apiserver.filters.audit import with_audit
-from apiserver.filters.authn import with_authentication
+from apiserver.filters.audit import Auditor, with_lines
+from apiserver.filters.authn import with_authentication, with_impersonation
 from apiserver.filters.authz import with_authorization
 from apiserver.filters.failure import with_failure
 from apiserver.filters.flow_control import wake, widths, with_flow_control
+from apiserver.filters.metrics import with_metrics
 from apiserver.filters.timeout import with_timeout
 from apiserver.flowcontrol.levels import FlowControl
 from apiserver.flowcontrol.upkeep import Upkeep
+from apiserver.metrics import ApiMetrics
 from apiserver.registry import compaction
 from apiserver.registry.expiry import expire_events
 from apiserver.registry.registries import Registries
@@ -86,7 +89,9 @@ class Api:
         definitions: Definitions,
         webhooks: WebhookClient,
         flow_control: FlowControl,
+        metrics: ApiMetrics,
     ) -> None:
+        self.metrics = metrics
         self.context = context
         self.flow_control = flow_control
         self._webhooks = webhooks
@@ -142,6 +147,7 @@ def build(
     toleration_s: int = 300,
     has_audit: bool = False,
     seats: int = SEATS,
+    auditor: Auditor | None = None,
 ) -> Api:
     """Assemble an API over `store`.
 
@@ -156,6 +162,7 @@ def build(
         toleration_s: how long pods stay on a lost node when they don't say.
         has_audit: whether to log a line for each request.
         seats: how many requests may run at once, shared out by priority.
+        auditor: writes the audit log; there is none without it.
     """
     registries = Registries(store, clock, random, resources)
     rbac_kinds = (role.RESOURCE, rolebinding.RESOURCE, clusterrole.RESOURCE, clusterrolebinding.RESOURCE)
@@ -189,11 +196,15 @@ def build(
     upkeep = Upkeep(control, registries, clock, wake)
     handler = with_authorization(handler, authorizer)
     handler = with_flow_control(handler, control, clock, upkeep.refresh, widths(registries))
-    handler = with_authentication(handler, authenticator, authorizer)
-    handler = with_timeout(handler)
+    handler = with_impersonation(handler, authorizer)
+    handler = with_failure(with_timeout(handler))
+    if auditor is not None:
+        handler = auditor.wrap(handler)
+    handler = with_authentication(handler, authenticator, auditor.tell_unauthenticated if auditor else None)
     if has_audit:
-        handler = with_audit(handler, clock)
-    handler = with_failure(handler)
+        handler = with_lines(handler, clock)
+    metrics = ApiMetrics()
+    handler = with_metrics(with_failure(handler), metrics, clock)
 
     async def compact() -> None:
         await compaction.run(store, clock)
@@ -204,4 +215,4 @@ def build(
         await expire_events(registries, store, clock)
 
     loops = (compact, expire, definitions.run, upkeep.keep, upkeep.adjust)
-    return Api(context, authorizer, handler, loops, definitions, webhooks, control)
+    return Api(context, authorizer, handler, loops, definitions, webhooks, control, metrics)

@@ -161,6 +161,15 @@ class Call:
     audit_id: str = ""
     """What the audit log knows the request by; the client may choose it."""
 
+    on_finish: list[Callable[[], None]] = field(default_factory=list)
+    """What is to be done when its answer, which may go on for hours, is over; the door calls `finish`."""
+
+    def finish(self) -> None:
+        """Say that the answer is over; safe to call twice."""
+        told, self.on_finish = self.on_finish, []
+        for tell in told:
+            tell()
+
     def annotate(self, key: str, value: str) -> None:
         """Note something for the audit log, such as who decided and why; what was noted first under a key stays."""
         self.annotations.setdefault(key, value)

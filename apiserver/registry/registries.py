@@ -44,6 +44,10 @@ class Registries:
         """Yield the registries of built-in kinds."""
         return (registry for resource, registry in self._registries.items() if resource not in self._custom)
 
+    def everything(self) -> list[Registry]:
+        """Return the registries of all kinds, those that users defined included."""
+        return list(self._registries.values())
+
     def add(self, resource: Resource[Any], codec: Codec) -> None:
         """Begin to keep the objects of a custom kind, or of another version of one. `run` must be running."""
         assert self._tasks is not None

@@ -64,6 +64,10 @@ class WatchCache:
         """Every change up to and including this revision is in the cache."""
         self.changed_at = 0
         """The revision of the latest change of this kind: while it stays, so do the objects."""
+        self.received_count = 0
+        """How many changes came from the store."""
+        self.filled_count = 0
+        """How often it was filled from a list."""
         self.failure: ApiError | None = None
         """Why the objects cannot be had in this version at present."""
         self._ready = asyncio.Event()
@@ -83,6 +87,16 @@ class WatchCache:
     def watcher_count(self) -> int:
         """How many watches run on it."""
         return self._fanout.watcher_count
+
+    @property
+    def capacity(self) -> int:
+        """How many changes it may remember."""
+        return RING_CHANGES_MAX
+
+    @property
+    def told_count(self) -> int:
+        """How many events watchers were given."""
+        return self._fanout.told_count
 
     @property
     def object_count(self) -> int:
@@ -356,6 +370,7 @@ class WatchCache:
         self._oldest = result.revision
         self._fanout.fail_all(Expired("The resourceVersion for the provided watch is too old."))
         self._advance(result.revision)
+        self.filled_count += 1
         self.failure = None
         self._ready.set()
         self._settled.set()
@@ -384,6 +399,7 @@ class WatchCache:
         else:
             return
         self.changed_at = revision
+        self.received_count += 1
         change = Change(key, revision, before, after)
         self._ring.append(change)
         self._ring_bytes += change.size_bytes
