@@ -39,17 +39,20 @@ from apiserver.filters.failure import with_failure
 from apiserver.filters.flow_control import wake, widths, with_flow_control
 from apiserver.filters.metrics import with_metrics
 from apiserver.filters.timeout import with_timeout
+from apiserver.flowcontrol.dump import dump
 from apiserver.flowcontrol.levels import FlowControl
 from apiserver.flowcontrol.upkeep import Upkeep
 from apiserver.metrics import ApiMetrics
 from apiserver.registry import compaction
 from apiserver.registry.expiry import expire_events
+from apiserver.registry.metered import MeteredStore
 from apiserver.registry.registries import Registries
 from apiserver.request import Authenticator, Authorizer, Call, Credentials, Reservation, SubresourceHandler, User
 from apiserver.verbs.context import Context
 from apiserver.webhooks.client import WebhookClient
 from apiserver.webhooks.services import ServiceLocator
 from component.clock import Clock
+from component.metrics import render
 from store.client import Store
 
 SEATS: Final = 600
@@ -90,7 +93,9 @@ class Api:
         webhooks: WebhookClient,
         flow_control: FlowControl,
         metrics: ApiMetrics,
+        auditor: Auditor | None = None,
     ) -> None:
+        self.auditor = auditor
         self.metrics = metrics
         self.context = context
         self.flow_control = flow_control
@@ -114,6 +119,16 @@ class Api:
         if call.resource is not None and is_custom(call.resource.type) and call.resource.type.shape.deprecation:
             call.warnings.append(call.resource.type.shape.deprecation)
         return await self._handler(call)
+
+    def scrape(self) -> bytes:
+        """Return the metrics as they are now."""
+        families = [*self.metrics.families(self.registries, self.flow_control)]
+        return render([*families, *(self.auditor.families() if self.auditor is not None else ())])
+
+    def dump(self, name: str, query: Mapping[str, str]) -> str | None:
+        """Return a table of what priority and fairness holds back now; None when there is none of that name."""
+        clock = self.context.clock
+        return dump(self.flow_control, name, query, clock.monotonic(), clock.now())
 
     async def run(self) -> None:
         """Keep the caches and do the server's other duties until cancelled."""
@@ -164,6 +179,8 @@ def build(
         seats: how many requests may run at once, shared out by priority.
         auditor: writes the audit log; there is none without it.
     """
+    metrics = ApiMetrics()
+    store = MeteredStore(store, metrics.store, metrics.store_requests, metrics.store_errors, clock.monotonic)
     registries = Registries(store, clock, random, resources)
     rbac_kinds = (role.RESOURCE, rolebinding.RESOURCE, clusterrole.RESOURCE, clusterrolebinding.RESOURCE)
     roles, role_bindings, cluster_roles, cluster_role_bindings = (registries.lister(kind) for kind in rbac_kinds)
@@ -203,7 +220,6 @@ def build(
     handler = with_authentication(handler, authenticator, auditor.tell_unauthenticated if auditor else None)
     if has_audit:
         handler = with_lines(handler, clock)
-    metrics = ApiMetrics()
     handler = with_metrics(with_failure(handler), metrics, clock)
 
     async def compact() -> None:
@@ -215,4 +231,4 @@ def build(
         await expire_events(registries, store, clock)
 
     loops = (compact, expire, definitions.run, upkeep.keep, upkeep.adjust)
-    return Api(context, authorizer, handler, loops, definitions, webhooks, control, metrics)
+    return Api(context, authorizer, handler, loops, definitions, webhooks, control, metrics, auditor)

@@ -8,9 +8,11 @@ Ready means that every cache is filled and the cluster's own objects are there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import ssl
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,11 +30,14 @@ from apiserver import app
 from apiserver.allocators.repair import AllocationRepair
 from apiserver.allocators.reservation import ServiceReservation
 from apiserver.allocators.services import ServiceAllocator
+from apiserver.audit.log import AuditLog
+from apiserver.audit.policy import BadPolicy, compile_policy, parse
 from apiserver.auth.tokens import TokenIssuer, load_private_key
 from apiserver.bootstrap import bootstrap
 from apiserver.dispatch import Address
 from apiserver.egress import Egress
 from apiserver.encryption.store import EncryptedStore, EncryptionKeys
+from apiserver.filters.audit import Auditor
 from apiserver.grpc.listener import GrpcListener
 from apiserver.kubernetes_service import KubernetesService
 from apiserver.proxies import Proxies
@@ -42,6 +47,7 @@ from apiserver.request import Authorizer, SubresourceHandler
 from apiserver.rest.documents import Documents
 from apiserver.rest.door import Door
 from apiserver.rest.forward import Forwarder
+from apiserver.rest.health import Health
 from apiserver.rest.upgrade import UpgradeDoor, takes_upgrade
 from apiserver.rest.upgrade_onward import OnwardUpgrades
 from apiserver.subresources import handlers
@@ -53,11 +59,22 @@ from component import relay
 from component.clock import Clock, RealClock
 from component.flags import setting
 from component.serve import Identity, server_context
-from store.client import Store, StoreClient
+from store.client import Refused, Store, StoreClient, Unavailable
 
 log = logging.getLogger(__name__)
 
 BOOTSTRAP_RETRY_S: Final = 0.5
+_POST_START: Final = (
+    "poststarthook/start-system-namespaces-controller",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+    "poststarthook/priority-and-fairness-config-producer",
+    "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/crd-informer-synced",
+    "poststarthook/start-apiextensions-controllers",
+    "poststarthook/bootstrap-controller",
+)
+"""What upstream calls the steps of its start; here they are one."""
 STOP_GRACE_S: Final = 0.5
 """How long requests under way may take when the process stops; watches are cut off then, and resume elsewhere."""
 
@@ -95,7 +112,15 @@ class Settings:
     )
     cluster_domain: str = setting("DNS domain of the cluster", "cluster.local")
     default_toleration_s: int = setting("how long pods stay on a lost node, when they don't say", 300)
+    max_requests_inflight: int = setting("how many requests that read may run at once", 400)
+    max_mutating_requests_inflight: int = setting("and how many that write; priority and fairness shares the sum", 200)
     audit: bool = setting("log one line for each request", False)
+    audit_policy_file: Path | None = setting("what the audit log tells: audit.k8s.io/v1 Policy", None)
+    audit_log_path: str = setting("where the audit log is written; - is stdout; there is none without it", "")
+    audit_log_maxage: int = setting("days after which old audit logs are deleted; 0: never", 0)
+    audit_log_maxbackup: int = setting("how many old audit logs are kept; 0: all", 0)
+    audit_log_maxsize: int = setting("megabytes at which the audit log is turned over", 100)
+    shutdown_delay_s: float = setting("how long requests are still taken, and /readyz fails, before stopping", 0.0)
     log_level: Literal["debug", "info", "warning", "error"] = setting("least severe records to log", "info")
     log_format: Literal["text", "json"] = setting("form of the log", "text")
 
@@ -107,6 +132,7 @@ class Server:
         self._settings = settings
         self._clock = clock
         self._random = random
+        self._store = store
         self.issuer = TokenIssuer(
             load_private_key(settings.service_account_key.read_bytes()), settings.service_account_issuer
         )
@@ -137,6 +163,8 @@ class Server:
             reservations=reservations,
             toleration_s=settings.default_toleration_s,
             has_audit=settings.audit,
+            seats=settings.max_requests_inflight + settings.max_mutating_requests_inflight,
+            auditor=auditor_of(settings, clock),
         )
         jwks_uri = f"https://{settings.advertise_address}:{settings.secure_port}/openid/v1/jwks"
         registries = self.api.registries
@@ -158,15 +186,25 @@ class Server:
                 "/openid/v1/jwks": self.issuer.key_set,
             },
             self.api.registries.kinds,
+            self.api.scrape,
+            self.api.dump,
         )
-        checks = {"caches": self._caches_ready, "bootstrap": self._bootstrapped}
-        self.door = Door(self.api, documents, checks, proxies, self._forwarder)
+        live = {"etcd": self._store_answers, **dict.fromkeys(_POST_START, self._bootstrapped)}
+        self.health = Health(live, {"etcd-readiness": self._store_answers, "informer-sync": self._caches_ready})
+        self.door = Door(self.api, documents, self.health, proxies, self._forwarder)
 
-    def _caches_ready(self) -> str | None:
+    async def _store_answers(self) -> str | None:
+        try:
+            await self._store.status()
+        except (Unavailable, Refused) as error:
+            return str(error) or "the store does not answer"
+        return None
+
+    async def _caches_ready(self) -> str | None:
         unready = self.api.registries.unready()
         return f"not filled yet: {', '.join(unready)}" if unready else None
 
-    def _bootstrapped(self) -> str | None:
+    async def _bootstrapped(self) -> str | None:
         return None if self._is_bootstrapped else "the cluster's own roles and namespaces are not in place yet"
 
     def _handlers(self, context: Context, authorizer: Authorizer) -> Mapping[Address, SubresourceHandler]:
@@ -259,9 +297,46 @@ async def serve(settings: Settings, store: Store, clock: Clock, random: Random) 
                 "serving",
                 extra={"rest": f"{settings.bind_address}:{settings.secure_port}", "grpc": settings.grpc_port},
             )
-            await server.run()
+            await _run_until_stopped(server, clock, settings.shutdown_delay_s)
     finally:
         await server.close()
+
+
+async def _run_until_stopped(server: Server, clock: Clock, delay_s: float) -> None:
+    """Run until cancelled; then say so to whoever asks for readiness, and go on for as long as they take to notice."""
+    running = asyncio.create_task(server.run())
+    try:
+        await asyncio.shield(running)
+    finally:
+        server.health.is_stopping = True
+        if delay_s and not running.done():
+            await clock.sleep(delay_s)
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+def auditor_of(settings: Settings, clock: Clock) -> Auditor | None:
+    """Return what writes the audit log that is asked for, if one is.
+
+    Raises:
+        BadPolicy: the policy cannot be used.
+        OSError: the log cannot be written.
+    """
+    path = settings.audit_policy_file
+    if path is None or not settings.audit_log_path:
+        return None
+    try:
+        decide = compile_policy(parse(path.read_bytes()))
+    except (BadPolicy, OSError) as error:
+        raise BadPolicy(f"--audit-policy-file {path}: {error}") from None
+    sink = AuditLog(
+        settings.audit_log_path,
+        age_max_days=settings.audit_log_maxage,
+        backups_max=settings.audit_log_maxbackup,
+        size_max_mb=settings.audit_log_maxsize,
+    )
+    return Auditor(decide, sink, clock, lambda: str(uuid.uuid4()))
 
 
 def _identity(settings: Settings) -> Identity:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import ssl
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -27,11 +27,11 @@ from apiserver.rest import answers, websocket
 from apiserver.rest.documents import Document, Documents
 from apiserver.rest.forward import Forwarder
 from apiserver.rest.frames import encoding_of
+from apiserver.rest.health import NAMES, Health, Report
 from apiserver.rest.watch import HttpWatch
 from apiserver.subresources.log import ByteStream
 from apiserver.verbs.list import ListAnswer
 from apiserver.verbs.watch import flag
-from component.health import Check
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Door:
     Args:
         api: answers the calls.
         documents: what is not an object.
-        checks: for /readyz, by name.
+        health: answers /healthz, /livez and /readyz.
         proxies: finds who answers in our place, if anybody does.
         forwarder: carries requests to them.
     """
@@ -59,7 +59,7 @@ class Door:
         self,
         api: Api,
         documents: Documents,
-        checks: Mapping[str, Check],
+        health: Health,
         proxies: Proxies | None = None,
         forwarder: Forwarder | None = None,
     ) -> None:
@@ -67,15 +67,15 @@ class Door:
         self._forwarder = forwarder
         self._api = api
         self._documents = documents
-        self._checks = checks
+        self._health = health
         self._now = api.context.clock.now
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         call = Call(RequestInfo(request.method.lower(), request.path))
         try:
-            if request.path.startswith(_HEALTH):
-                return self._health(request)
+            if request.path in _HEALTH:
+                return await self._report(request)
             await self._fill(call, request)
             if call.handler is None and not call.info.plural:
                 call.handler = self._document_handler(request)
@@ -105,8 +105,13 @@ class Door:
         if call.handler is None and request.body_exists:
             call.body = await _read_body(request)
 
-    def _document_handler(self, request: web.BaseRequest) -> Callable[[Call], Awaitable[Document]]:
-        async def find(call: Call) -> Document:
+    def _document_handler(self, request: web.BaseRequest) -> Callable[[Call], Awaitable[Document | Report]]:
+        async def find(call: Call) -> Document | Report:
+            name, _, check = request.path[1:].partition("/")
+            if check and name in NAMES:
+                report = await self._health.report_one(name, check, tells_why=bool(call.credentials.certificate))
+                if report is not None:
+                    return report
             accept = request.headers.get(hdrs.ACCEPT, "")
             return self._documents.find(request.method, request.path, call.options, accept)
 
@@ -121,6 +126,8 @@ class Door:
                 return await _stream(request, call, answered)
             case Watcher():
                 return await self._watch(request, call, answered)
+            case Report():
+                return _with_warnings(_health_response(answered), call)
             case Document():
                 return await _document(request, call, answered)
             case ListAnswer():
@@ -159,29 +166,17 @@ class Door:
             raise BadRequest(f'timeoutSeconds: Invalid value: "{asked}": must be a number of seconds')
         return float(asked) if asked and int(asked) else WATCH_TIMEOUT_S * (1 + self._api.context.random.random())
 
-    def _health(self, request: web.BaseRequest) -> web.Response:
-        """Answer /healthz, /livez, /readyz and one check of theirs, as upstream words it."""
-        name, _, single = request.path[1:].partition("/")
-        checks: dict[str, Check] = {"ping": _ping}
-        if name == "readyz":
-            checks |= self._checks
-        if single:
-            if single not in checks:
-                return web.Response(status=404, text="404 page not found\n")
-            checks = {single: checks[single]}
-        lines, is_well = [], True
-        for check_name, check in checks.items():
-            problem = check()
-            is_well = is_well and problem is None
-            lines.append(f"[+]{check_name} ok" if problem is None else f"[-]{check_name} failed: {problem}")
-        if is_well and "verbose" not in request.query:
-            return web.Response(text="ok")
-        verdict = f"{name} check {'passed' if is_well else 'failed'}"
-        return web.Response(text="\n".join([*lines, verdict, ""]), status=200 if is_well else 500)
+    async def _report(self, request: web.BaseRequest) -> web.Response:
+        """Answer /healthz, /livez or /readyz: whoever asks, and whatever else does not work."""
+        excluded, is_verbose = request.query.getall("exclude", ()), "verbose" in request.query
+        name, tells_why = request.path[1:], bool(credentials_of(request).certificate)
+        report = await self._health.report(name, excluded=excluded, is_verbose=is_verbose, tells_why=tells_why)
+        return _health_response(report)
 
 
-def _ping() -> str | None:
-    return None
+def _health_response(report: Report) -> web.Response:
+    headers = {hdrs.CACHE_CONTROL: "no-cache, private", hdrs.X_CONTENT_TYPE_OPTIONS: "nosniff"}
+    return web.Response(text=report.text, status=report.status, headers=headers)
 
 
 def credentials_of(request: web.BaseRequest) -> Credentials:
