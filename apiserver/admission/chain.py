@@ -9,6 +9,7 @@ from typing import Any
 from api.core import (
     limitrange,
     namespace,
+    pod,
     resourcequota,
     serviceaccount,
 )
@@ -26,6 +27,7 @@ from apiserver.admission.limit_ranger import LimitRanger
 from apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from apiserver.admission.node_restriction import NodeRestriction
 from apiserver.admission.persistent_volume_claim_resize import PersistentVolumeClaimResize
+from apiserver.admission.pod_security import PodSecurity
 from apiserver.admission.priority import Priority
 from apiserver.admission.rbac_escalation import RbacEscalation
 from apiserver.admission.resource_quota import ResourceQuotaAdmission, Rewrite
@@ -91,6 +93,7 @@ def build(
             ServiceAccountAdmission(lister(serviceaccount.RESOURCE), read, random),
             NodeRestriction(read),
             TaintNodesByCondition(),
+            PodSecurity(lister(namespace.RESOURCE), lister(pod.RESOURCE), read),
             Priority(lister(priorityclass.RESOURCE), read),
             DefaultTolerationSeconds(toleration_s),
             DefaultStorageClass(lister(storageclass.RESOURCE)),
