@@ -24,6 +24,7 @@ from controllers import (
     node_lifecycle,
     pod_gc,
     replicaset,
+    resourcequota,
     root_ca,
     serviceaccount,
 )
@@ -73,6 +74,8 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
         found.append(node_ipam.controller(settings.cluster_cidr, settings.node_cidr_mask))
     if settings.root_ca:
         found.append(root_ca.controller(settings.root_ca))
+    # Last, since it follows most kinds by their metadata, which those before it may need whole.
+    found.append(resourcequota.controller(clock))
     return found
 
 
