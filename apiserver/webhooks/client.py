@@ -214,6 +214,8 @@ def _certificate_fault(fault: Exception) -> str:
     why = getattr(fault, "verify_message", "") or str(fault)
     if "self-signed" in why or "local issuer" in why:
         return "certificate signed by unknown authority"
+    if "mismatch" in why:
+        return why.partition(", ")[2]
     if "expired" in why:
         return "certificate has expired or is not yet valid"
     return why
