@@ -154,6 +154,8 @@ class Call:
     remote: str = ""
     """The peer's address, for the audit log."""
     user_agent: str = ""
+    target: str = ""
+    """Path and query as they were sent, where a connection is asked for: one parameter may stand there many times."""
     annotations: dict[str, str] = field(default_factory=dict)
     """What is to stand in the audit log beside the request: what admission has to say of it; see `annotate`."""
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -92,6 +92,7 @@ class UpgradeDoor:
             handler=locate,
             remote=str(peer[0]) if peer else "",
             user_agent=upgrade.header("User-Agent"),
+            target=upgrade.target,
         )
         destination: Destination = await self._handle(call)
         on_finish.callback(call.finish)
