@@ -18,7 +18,10 @@ from client.leader_election import LeaderElector
 from client.verbs import Client
 from component.clock import Clock
 from controllers import (
+    disruption,
+    endpoints,
     endpointslice,
+    endpointslice_mirroring,
     namespace,
     node_ipam,
     node_lifecycle,
@@ -65,6 +68,9 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
         deployment.CONTROLLER,
         replicaset.CONTROLLER,
         endpointslice.CONTROLLER,
+        endpoints.CONTROLLER,
+        endpointslice_mirroring.CONTROLLER,
+        disruption.CONTROLLER,
         namespace.CONTROLLER,
         serviceaccount.CONTROLLER,
         node_lifecycle.controller(clock, settings.node_monitor_grace_s, settings.eviction_after_s),
