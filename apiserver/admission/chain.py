@@ -23,6 +23,7 @@ from apiserver.admission.default_ingress_class import DefaultIngressClass
 from apiserver.admission.default_storage_class import DefaultStorageClass
 from apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
 from apiserver.admission.dynamic import Dynamic
+from apiserver.admission.expression_rules import ExpressionRules
 from apiserver.admission.limit_ranger import LimitRanger
 from apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from apiserver.admission.node_restriction import NodeRestriction
@@ -102,6 +103,7 @@ def build(
             RuntimeClassAdmission(read),
             RbacEscalation(authorizer),
             DefinitionRules(),
+            ExpressionRules(),
             Certificates(authorizer),
             DefaultIngressClass(lister(ingressclass.RESOURCE)),
             *((dynamic.mutating_webhooks, dynamic.policies, dynamic.validating_webhooks) if dynamic else ()),

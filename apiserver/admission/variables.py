@@ -9,6 +9,7 @@ from api import serde
 from api.resource import Resource
 from apiserver.admission.attributes import described, options_of
 from apiserver.cel.authorization import AuthorizerValue
+from apiserver.cel.functions import timestamp
 from apiserver.request import AdmissionRequest, Authorizer, RequestInfo
 
 CONDITION_NAMES: Final = frozenset({"object", "oldObject", "request", "authorizer"})
@@ -138,6 +139,11 @@ def _shown_namespace(namespace: Any) -> Any:
     if namespace is None:
         return None
     value = serde.to_value(namespace)
+    metadata = value["metadata"]
     for hidden in ("managedFields", "ownerReferences"):
-        value["metadata"].pop(hidden, None)
+        metadata.pop(hidden, None)
+    for moment in ("creationTimestamp", "deletionTimestamp"):
+        if metadata.get(moment):
+            metadata[moment] = timestamp(metadata[moment])
+    metadata["UID"] = metadata.pop("uid", "")
     return value
