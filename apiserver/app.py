@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
+import aiohttp
+
 from api.core import pod, resourcequota, service
 from api.custom import is_custom
 from api.discover import RESOURCES
@@ -39,6 +41,7 @@ from apiserver.filters.failure import with_failure
 from apiserver.filters.flow_control import wake, widths, with_flow_control
 from apiserver.filters.metrics import with_metrics
 from apiserver.filters.timeout import with_timeout
+from apiserver.filters.watch_limit import STREAMS_MAX, with_watch_limit
 from apiserver.flowcontrol.dump import dump
 from apiserver.flowcontrol.levels import FlowControl
 from apiserver.flowcontrol.upkeep import Upkeep
@@ -163,6 +166,9 @@ def build(
     has_audit: bool = False,
     seats: int = SEATS,
     auditor: Auditor | None = None,
+    streams_max: int = STREAMS_MAX,
+    connector: Callable[..., aiohttp.TCPConnector] = aiohttp.TCPConnector,
+    authenticators: Callable[[Registries], list[Authenticator]] | None = None,
 ) -> Api:
     """Assemble an API over `store`.
 
@@ -178,6 +184,9 @@ def build(
         has_audit: whether to log a line for each request.
         seats: how many requests may run at once, shared out by priority.
         auditor: writes the audit log; there is none without it.
+        streams_max: how many watches and other streams one user may hold open.
+        connector: makes what opens connections to webhooks.
+        authenticators: whom to believe, first to last; client certificates and `issuer`'s tokens without it.
     """
     metrics = ApiMetrics()
     store = MeteredStore(store, metrics.store, metrics.store_requests, metrics.store_errors, clock.monotonic)
@@ -191,7 +200,7 @@ def build(
     authorizer = NodeAuthorizer(registries.lister(pod.RESOURCE), CaretakerAuthorizer(registries.kinds, rbac))
     quotas = registries.of(resourcequota.RESOURCE)
     services, slices = registries.lister(service.RESOURCE), registries.lister(endpointslice.RESOURCE)
-    webhooks = WebhookClient(ServiceLocator(services, slices, random))
+    webhooks = WebhookClient(ServiceLocator(services, slices, random), connector)
     admission = admission_chain.build(
         lister=registries.lister,
         read=registries.read,
@@ -202,16 +211,18 @@ def build(
         toleration_s=toleration_s,
         dynamic=dynamic.build(registries, webhooks, authorizer, random),
     )
-    authenticators: list[Authenticator] = [CertificateAuthenticator()]
-    if issuer is not None:
-        authenticators.append(TokenAuthenticator(issuer, registries.read, clock))
-    authenticator = _Internal(AuthenticationChain(authenticators))
+    believed: list[Authenticator] = [CertificateAuthenticator()]
+    if authenticators is not None:
+        believed = authenticators(registries)
+    elif issuer is not None:
+        believed.append(TokenAuthenticator(issuer, registries.read, clock))
+    authenticator = _Internal(AuthenticationChain(believed))
     reserving = reservations(registries) if reservations else {}
     context = Context(registries, admission, clock, random, reserving, authorizer)
     handler: Any = Dispatcher(context, handlers(context, authorizer) if handlers else {})
     control = FlowControl(seats, clock.monotonic())
     upkeep = Upkeep(control, registries, clock, wake)
-    handler = with_authorization(handler, authorizer)
+    handler = with_authorization(with_watch_limit(handler, streams_max), authorizer)
     handler = with_flow_control(handler, control, clock, upkeep.refresh, widths(registries))
     handler = with_impersonation(handler, authorizer)
     handler = with_failure(with_timeout(handler))

@@ -22,8 +22,7 @@ from typing import Any, Final, Literal
 
 from aiohttp import web
 
-from api.core import endpoints, node, pod, service
-from api.discovery import endpointslice
+from api.core import service
 from api.errors import ApiError
 from api.resource import ObjectKey
 from apiserver import app
@@ -32,27 +31,28 @@ from apiserver.allocators.reservation import ServiceReservation
 from apiserver.allocators.services import ServiceAllocator
 from apiserver.audit.log import AuditLog
 from apiserver.audit.policy import BadPolicy, compile_policy, parse
+from apiserver.auth import assembly, published
+from apiserver.auth.assembly import Trust
+from apiserver.auth.oidc import OidcAuthenticator, OidcSettings
+from apiserver.auth.published import Published
 from apiserver.auth.tokens import TokenIssuer, load_private_key
 from apiserver.bootstrap import bootstrap
 from apiserver.dispatch import Address
-from apiserver.egress import Egress
 from apiserver.encryption.store import EncryptedStore, EncryptionKeys
 from apiserver.filters.audit import Auditor
+from apiserver.filters.watch_limit import STREAMS_MAX
 from apiserver.grpc.listener import GrpcListener
 from apiserver.kubernetes_service import KubernetesService
-from apiserver.proxies import Proxies
+from apiserver.outside import FrontProxy, Outside
 from apiserver.registry.registries import Registries
 from apiserver.registry.selection import select
-from apiserver.request import Authorizer, SubresourceHandler
+from apiserver.request import Authenticator, Authorizer, SubresourceHandler
 from apiserver.rest.documents import Documents
 from apiserver.rest.door import Door
-from apiserver.rest.forward import Forwarder
 from apiserver.rest.health import Health
 from apiserver.rest.upgrade import UpgradeDoor, takes_upgrade
-from apiserver.rest.upgrade_onward import OnwardUpgrades
 from apiserver.subresources import handlers
 from apiserver.subresources.node_proxy import Kubelets
-from apiserver.subresources.proxy import ProxyLocator
 from apiserver.subresources.streaming import Streams
 from apiserver.verbs.context import Context
 from component import relay
@@ -75,6 +75,8 @@ _POST_START: Final = (
     "poststarthook/bootstrap-controller",
 )
 """What upstream calls the steps of its start; here they are one."""
+HEADERS_MAX: Final = 256
+"""How many header fields a request may have, each of them and its first line at most as long as a whole head."""
 STOP_GRACE_S: Final = 0.5
 """How long requests under way may take when the process stops; watches are cut off then, and resume elsewhere."""
 
@@ -94,6 +96,24 @@ class Settings:
     kubelet_client_cert: Path | None = setting("client certificate for kubelets: logs, exec (PEM)", None)
     kubelet_client_key: Path | None = setting("its key (PEM)", None)
     kubelet_ca: Path | None = setting("CA of the kubelets' serving certificates (PEM)", None)
+    requestheader_client_ca: Path | None = setting(
+        "CA of a front proxy, whose X-Remote-* headers name users (PEM)", None
+    )
+    requestheader_allowed_names: tuple[str, ...] = setting(
+        "common names that a front proxy's certificate may bear, comma-separated; any without it", ()
+    )
+    enable_bootstrap_token_auth: bool = setting("believe bootstrap tokens that Secrets in kube-system vouch for", True)
+    oidc_issuer_url: str = setting("OpenID Connect provider whose ID tokens are believed, an https:// URL", "")
+    oidc_client_id: str = setting("whom its tokens have to be for", "")
+    oidc_username_claim: str = setting("claim that names the user", "sub")
+    oidc_username_prefix: str = setting("what usernames begin with; - for nothing; by default the issuer and #", "")
+    oidc_groups_claim: str = setting("claim that lists the user's groups", "")
+    oidc_groups_prefix: str = setting("what groups begin with", "")
+    oidc_required_claim: tuple[str, ...] = setting("KEY=VALUE that tokens must claim, comma-separated or repeated", ())
+    oidc_ca_file: Path | None = setting("CA of the provider's certificate (PEM); else those this machine trusts", None)
+    oidc_signing_algs: tuple[str, ...] = setting("algorithms its tokens may be signed with", ("RS256",))
+    proxy_client_cert: Path | None = setting("certificate that aggregated API servers know this one by (PEM)", None)
+    proxy_client_key: Path | None = setting("its key (PEM)", None)
     kubelet_tunnel_cidrs: tuple[str, ...] = setting(
         "networks that only nodes reach, of pods and Services, comma-separated: connections there go through kubelets",
         (),
@@ -114,6 +134,7 @@ class Settings:
     default_toleration_s: int = setting("how long pods stay on a lost node, when they don't say", 300)
     max_requests_inflight: int = setting("how many requests that read may run at once", 400)
     max_mutating_requests_inflight: int = setting("and how many that write; priority and fairness shares the sum", 200)
+    max_watches_per_user: int = setting("how many watches and other streams one user may hold open", STREAMS_MAX)
     audit: bool = setting("log one line for each request", False)
     audit_policy_file: Path | None = setting("what the audit log tells: audit.k8s.io/v1 Policy", None)
     audit_log_path: str = setting("where the audit log is written; - is stdout; there is none without it", "")
@@ -165,16 +186,14 @@ class Server:
             has_audit=settings.audit,
             seats=settings.max_requests_inflight + settings.max_mutating_requests_inflight,
             auditor=auditor_of(settings, clock),
+            streams_max=settings.max_watches_per_user,
+            authenticators=self._authenticators,
+            connector=lambda **options: self.outside.egress.connector(**options),
         )
         jwks_uri = f"https://{settings.advertise_address}:{settings.secure_port}/openid/v1/jwks"
-        registries = self.api.registries
+        front_proxy = FrontProxy(settings.proxy_client_cert, settings.proxy_client_key)
         networks = settings.kubelet_tunnel_cidrs
-        nodes, pods = registries.lister(node.RESOURCE), registries.lister(pod.RESOURCE)
-        self.egress = Egress(self.kubelets, networks, nodes, pods, random)
-        slices, by_hand = registries.lister(endpointslice.RESOURCE), registries.lister(endpoints.RESOURCE)
-        proxies = Proxies(ProxyLocator(registries.read, slices, by_hand, self.kubelets, random))
-        self._onward = OnwardUpgrades(self.api.handle, proxies, self.egress)
-        self._forwarder = Forwarder(self.egress)
+        self.outside = Outside(self.api, self.kubelets, networks, front_proxy, clock, random)
         self._upgrades: UpgradeDoor | None = None
         if self.kubelets is not None:
             read = self.api.registries.read
@@ -188,10 +207,11 @@ class Server:
             self.api.registries.kinds,
             self.api.scrape,
             self.api.dump,
+            self.outside.gathered,
         )
         live = {"etcd": self._store_answers, **dict.fromkeys(_POST_START, self._bootstrapped)}
         self.health = Health(live, {"etcd-readiness": self._store_answers, "informer-sync": self._caches_ready})
-        self.door = Door(self.api, documents, self.health, proxies, self._forwarder)
+        self.door = Door(self.api, documents, self.health, self.outside.proxies, self.outside.forwarder)
 
     async def _store_answers(self) -> str | None:
         try:
@@ -206,6 +226,27 @@ class Server:
 
     async def _bootstrapped(self) -> str | None:
         return None if self._is_bootstrapped else "the cluster's own roles and namespaces are not in place yet"
+
+    def _authenticators(self, registries: Registries) -> list[Authenticator]:
+        settings = self._settings
+        front_proxy_ca, names = settings.requestheader_client_ca, settings.requestheader_allowed_names
+        trust = Trust(settings.client_ca, front_proxy_ca, names)
+        self.published = Published(
+            registries,
+            self._clock,
+            published.wanted(
+                settings.client_ca.read_bytes(), front_proxy_ca.read_bytes() if front_proxy_ca else None, names
+            ),
+        )
+        oidc = OidcAuthenticator(_oidc(settings), self._clock) if settings.oidc_issuer_url else None
+        return assembly.build(
+            trust,
+            registries.read,
+            self._clock,
+            self.issuer,
+            oidc,
+            has_bootstrap_tokens=settings.enable_bootstrap_token_auth,
+        )
 
     def _handlers(self, context: Context, authorizer: Authorizer) -> Mapping[Address, SubresourceHandler]:
         settings = self._settings
@@ -233,6 +274,8 @@ class Server:
             await self._bootstrap()
             tasks.create_task(kubernetes.run(), name="kubernetes service")
             tasks.create_task(repair.run(), name="allocation repair")
+            tasks.create_task(self.outside.run(), name="aggregation")
+            tasks.create_task(self.published.run(), name="published authentication")
 
     async def _bootstrap(self) -> None:
         while not self._is_bootstrapped:
@@ -253,20 +296,19 @@ class Server:
     def takes_upgrade(self, method: str, target: str) -> bool:
         """Whether a connection's first request may become an upgraded connection."""
         is_stream = self._upgrades is not None and takes_upgrade(method, target)
-        return is_stream or self._onward.takes(method, target)
+        return is_stream or self.outside.upgrades.takes(method, target)
 
     async def serve_upgrade(self, upgrade: relay.Upgrade) -> None:
         """Carry an upgraded connection: exec, attach, port-forward, and what others answer."""
-        if self._onward.takes(upgrade.method, upgrade.target):
-            await self._onward.serve(upgrade)
+        if self.outside.upgrades.takes(upgrade.method, upgrade.target):
+            await self.outside.upgrades.serve(upgrade)
             return
         assert self._upgrades is not None
         await self._upgrades(upgrade)
 
     async def close(self) -> None:
         """Let go of connections to others."""
-        await self._forwarder.close()
-        await self.egress.close()
+        await self.outside.close()
         if self.kubelets is not None:
             await self.kubelets.close()
 
@@ -339,6 +381,21 @@ def auditor_of(settings: Settings, clock: Clock) -> Auditor | None:
     return Auditor(decide, sink, clock, lambda: str(uuid.uuid4()))
 
 
+def _oidc(settings: Settings) -> OidcSettings:
+    required = [each.partition("=") for each in settings.oidc_required_claim]
+    return OidcSettings(
+        issuer_url=settings.oidc_issuer_url,
+        client_id=settings.oidc_client_id,
+        username_claim=settings.oidc_username_claim,
+        username_prefix=settings.oidc_username_prefix,
+        groups_claim=settings.oidc_groups_claim,
+        groups_prefix=settings.oidc_groups_prefix,
+        required_claims={name: value for name, _, value in required},
+        ca_file=settings.oidc_ca_file,
+        signing_algs=settings.oidc_signing_algs,
+    )
+
+
 def _identity(settings: Settings) -> Identity:
     return Identity(settings.tls_cert, settings.tls_key, settings.client_ca)
 
@@ -346,7 +403,12 @@ def _identity(settings: Settings) -> Identity:
 @asynccontextmanager
 async def _rest_listener(settings: Settings, server: Server) -> AsyncIterator[None]:
     tls = server_context(_identity(settings), client_certificates=ssl.CERT_OPTIONAL)
-    http = web.Server(server.door, handler_cancellation=True, access_log=None, keepalive_timeout=90)
+    if settings.requestheader_client_ca is not None:
+        tls.load_verify_locations(cafile=str(settings.requestheader_client_ca))
+    http = web.Server(
+        server.door, handler_cancellation=True, access_log=None, keepalive_timeout=90,
+        max_line_size=relay.HEAD_BYTES_MAX, max_field_size=relay.HEAD_BYTES_MAX, max_headers=HEADERS_MAX,
+    )  # fmt: skip
     switchboard = relay.Switchboard(http, server.takes_upgrade, server.serve_upgrade)
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(

@@ -6,6 +6,7 @@ has, go through the same chain as everything else, as the call's `handler`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 import uuid
@@ -13,13 +14,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import hdrs, http_exceptions, web
 
 from api.discover import by_gvr
-from api.errors import ApiError, BadRequest, InternalError, RequestEntityTooLarge
+from api.errors import ApiError, BadRequest, InternalError, RequestEntityTooLarge, Timeout
 from apiserver.app import Api
 from apiserver.filters.request_info import request_info
-from apiserver.onward import Onward
+from apiserver.filters.timeout import TIMEOUT_S
+from apiserver.onward import Onward, PlainUnavailable
 from apiserver.proxies import Proxies
 from apiserver.registry.fanout import Watcher
 from apiserver.request import Answer, Call, Credentials, RequestInfo
@@ -190,20 +192,24 @@ def credentials_of(request: web.BaseRequest) -> Credentials:
     authorization = request.headers.get(hdrs.AUTHORIZATION, "")
     scheme, _, token = authorization.partition(" ")
     is_bearer = scheme.lower() == "bearer"
-    impersonate: dict[str, tuple[str, ...]] = {}
-    for name in request.headers:
-        if name.lower().startswith("impersonate-"):
-            impersonate[name.lower()] = tuple(request.headers.getall(name))
     return Credentials(
         certificate=certificate,
         token=token.strip() if is_bearer else "",
         has_other_authorization=bool(authorization) and not is_bearer,
-        impersonate=impersonate,
+        impersonate=_headers(request, "impersonate-"),
+        remote=_headers(request, "x-remote-") if certificate else {},
     )
+
+
+def _headers(request: web.BaseRequest, prefix: str) -> dict[str, tuple[str, ...]]:
+    names = {name.lower() for name in request.headers}
+    return {name: tuple(request.headers.getall(name)) for name in names if name.startswith(prefix)}
 
 
 def failure(error: ApiError, call: Call) -> web.Response:
     """Return the response that an error is."""
+    if isinstance(error, PlainUnavailable):
+        return _with_warnings(web.Response(status=error.code, text=f"{error.message}\n"), call)
     headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
     if error.retry_after_s:
         headers[hdrs.RETRY_AFTER] = str(error.retry_after_s)
@@ -246,11 +252,17 @@ async def _read_body(request: web.BaseRequest) -> bytes:
     if announced is not None and announced > BODY_BYTES_MAX:
         raise _too_large()
     chunks, size = [], 0
-    async for chunk in request.content.iter_any():
-        size += len(chunk)
-        if size > BODY_BYTES_MAX:
-            raise _too_large()
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            async for chunk in request.content.iter_any():
+                size += len(chunk)
+                if size > BODY_BYTES_MAX:
+                    raise _too_large()
+                chunks.append(chunk)
+    except TimeoutError:
+        raise Timeout(f"the body did not come within {TIMEOUT_S:.0f} s", retry_after_s=1) from None
+    except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
+        raise BadRequest(f"the body cannot be read: {error}") from None
     return b"".join(chunks)
 
 
