@@ -26,6 +26,7 @@ from api.rbac import clusterrole, clusterrolebinding, role, rolebinding
 from api.resource import Resource
 from apiserver.admission import chain as admission_chain
 from apiserver.admission import dynamic
+from apiserver.admission.policies.type_check import TypeChecks
 from apiserver.auth.certificates import CertificateAuthenticator
 from apiserver.auth.chain import AuthenticationChain
 from apiserver.auth.node import NodeAuthorizer
@@ -241,5 +242,6 @@ def build(
     async def expire() -> None:
         await expire_events(registries, store, clock)
 
-    loops = (compact, expire, definitions.run, upkeep.keep, upkeep.adjust)
+    type_checks = TypeChecks(registries, clock)
+    loops = (compact, expire, definitions.run, type_checks.run, upkeep.keep, upkeep.adjust)
     return Api(context, authorizer, handler, loops, definitions, webhooks, control, metrics, auditor)

@@ -26,6 +26,7 @@ from apiserver.crd.codec import CustomCodec
 from apiserver.crd.conversion import Converter
 from apiserver.registry.codec import Stored
 from apiserver.registry.deletion import Keep, Put, Write
+from apiserver.registry.follow import follow
 from apiserver.registry.selection import select
 from apiserver.request import Call, RequestInfo, User
 from apiserver.verbs.context import Context
@@ -35,7 +36,6 @@ from store.client import Refused, Unavailable
 
 log = logging.getLogger(__name__)
 
-LOOK_AGAIN_S: Final = 1.0
 _SELF: Final = User("system:apiserver", groups=("system:masters",))
 
 
@@ -64,31 +64,13 @@ class Definitions:
 
     async def run(self) -> None:
         """Follow the definitions until cancelled."""
-        clock = self._context.clock
-        cache = self._registries.of(crds.RESOURCE).cache
-        everything = select(crds.RESOURCE)
-        await cache.wait_ready()
-        while True:
-            try:
-                watcher = await cache.watch(everything, revision=0)
-            except ApiError:
-                await clock.sleep(LOOK_AGAIN_S)
-                continue
-            changed = asyncio.Event()
-            watcher.on_ready = changed.set
-            try:
-                while watcher.error is None:
-                    changed.clear()
-                    watcher.take(1 << 30)
-                    waits = await self._turn([stored.object for stored in cache.select(everything)])
-                    self._ready.set()
-                    try:
-                        async with asyncio.timeout(LOOK_AGAIN_S if waits else None):
-                            await changed.wait()
-                    except TimeoutError:
-                        continue
-            finally:
-                watcher.close()
+
+        async def turn(definitions: list[CustomResourceDefinition]) -> bool:
+            waits = await self._turn(definitions)
+            self._ready.set()
+            return waits
+
+        await follow(self._registries.of(crds.RESOURCE).cache, self._context.clock, turn)
 
     async def _turn(self, definitions: list[CustomResourceDefinition]) -> bool:
         """Bring everything up to `definitions`; returns whether to look again soon."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -297,3 +298,44 @@ async def test_an_expression_that_makes_no_sense_is_refused_when_written(
         await client.policy(**spec)
     (cause,) = refused.value.causes
     assert cause.field == path and why in cause.message
+
+
+async def checked(client: Client) -> Plain:
+    """Return a policy's status, once it has been looked at."""
+    info = RequestInfo("get", "", GROUP, "v1", "validatingadmissionpolicies", "", "", "p")
+    async with asyncio.timeout(5):
+        while True:
+            found = await client.call(info)
+            if found["status"].get("observedGeneration") == found["metadata"]["generation"]:
+                status: Plain = found["status"]
+                return status
+            await asyncio.sleep(0.01)
+
+
+DEPLOYMENTS = {
+    "resourceRules": [
+        {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["deployments"]},
+    ]
+}
+
+
+async def test_types_that_fit_give_no_warning(client: Client) -> None:
+    await client.policy(matchConstraints=DEPLOYMENTS, validations=rule("object.spec.replicas > 1"))
+    assert (await checked(client))["typeChecking"] == {}
+
+
+async def test_types_that_don_t_fit_are_warned_of_in_the_status(client: Client) -> None:
+    message = "'wants replicas > 1, got ' + variables.replicas"
+    await client.policy(
+        matchConstraints=DEPLOYMENTS,
+        variables=[{"name": "replicas", "expression": "object.spec.replicas"}],
+        validations=rule("object.spec.replicas > '1'", messageExpression=message),
+    )
+    first, second = (await checked(client))["typeChecking"]["expressionWarnings"]
+    assert first["fieldRef"] == "spec.validations[0].expression"
+    assert first["warning"] == (
+        "apps/v1, Kind=Deployment: ERROR: <input>:1:22: found no matching overload for '_>_' applied to '(int, string)'"
+        "\n | object.spec.replicas > '1'\n | .....................^\n"
+    )
+    assert second["fieldRef"] == "spec.validations[0].messageExpression"
+    assert "found no matching overload for '_+_' applied to '(string, int)'" in second["warning"]
