@@ -238,7 +238,7 @@ class _Builder:
         return self._process(f"store-{member}", "steer-store", arguments, health=f"http://{health}/readyz")
 
     def apiserver(self) -> Process:
-        cluster, store = self.paths.pki / "cluster", self.paths.pki / "store"
+        cluster, store, proxy = self.paths.pki / "cluster", self.paths.pki / "store", self.paths.pki / "front-proxy"
         arguments = [
             "--store-endpoints", ",".join(store_endpoint(self.cluster, name) for name in self.cluster.member_names),
             "--store-cert", f"{store}/apiserver.crt",
@@ -255,9 +255,16 @@ class _Builder:
             "--kubelet-client-key", f"{cluster}/apiserver-kubelet-client.key",
             "--kubelet-ca", f"{cluster}/ca.crt",
             "--service-account-key", str(self.paths.pki / "service-account" / "sa.key"),
+            "--requestheader-client-ca", f"{proxy}/ca.crt",
+            "--requestheader-allowed-names", "front-proxy-client",
+            "--proxy-client-cert", f"{proxy}/client.crt",
+            "--proxy-client-key", f"{proxy}/client.key",
+            "--encryption-provider-config", str(self.paths.pki / "encryption" / "configuration.yaml"),
             "--service-cidr", SERVICE_CIDR,
             "--cluster-domain", CLUSTER_DOMAIN,
         ]  # fmt: skip
+        if not self.cluster.is_hollow:
+            arguments += ["--kubelet-tunnel-cidrs", f"{CLUSTER_CIDR},{SERVICE_CIDR}"]
         if self.cluster.failover == "fast":
             arguments += ["--default-toleration-s", "10"]
         return self._process(
@@ -266,7 +273,9 @@ class _Builder:
 
     def controllers(self) -> Process:
         arguments = self._client("controllers", "127.0.0.1", self._local(CONTROLLERS_HEALTH))
-        arguments += ["--cluster-cidr", CLUSTER_CIDR, "--root-ca", str(self.paths.pki / "cluster" / "ca.crt")]
+        authority = self.paths.pki / "cluster"
+        arguments += ["--cluster-cidr", CLUSTER_CIDR, "--root-ca", f"{authority}/ca.crt"]
+        arguments += ["--cluster-signing-cert", f"{authority}/ca.crt", "--cluster-signing-key", f"{authority}/ca.key"]
         if self.cluster.failover == "fast":
             arguments += ["--node-monitor-grace-s", "10", "--eviction-after-s", "10"]
         health = f"http://{self._local(CONTROLLERS_HEALTH)}/readyz"

@@ -252,6 +252,7 @@ def _controllers() -> list[PolicyRule]:
         rule("certificates.k8s.io", "signers", "approve", _CLIENT_SIGNERS),
         rule("certificates.k8s.io", "signers", "sign", _SIGNERS),
         rule("authorization.k8s.io", "subjectaccessreviews", "create"),
+        rule("rbac.authorization.k8s.io", "clusterroles", "escalate"),
         rule("storage.k8s.io", "volumeattachments", "create"),
         rule("discovery.k8s.io", "endpointslices", "create"),
         rule("coordination.k8s.io", "leases", "create"),
