@@ -34,6 +34,7 @@ from client.informer import Informers
 from client.leader_election import LeaderElector, LeadershipLost
 from client.verbs import Client
 from component.clock import LoopClock
+from controllers import node_lifecycle
 from controllers import replicaset as replicaset_controller
 from controllers.runner import Runner
 from scheduler.metrics import Metrics
@@ -45,6 +46,7 @@ from tests.simulation.runtime import SimulatedNode
 from tests.simulation.server import ADMIN, ApiServer, VerbTransport
 
 WEB = ObjectKey("default", "web")
+NODE_GRACE_S, EVICTION_AFTER_S = 50.0, 300.0
 
 Record = tuple[float, str, int, str]
 """When, which key, at which revision, and a digest of its value: one line of the trace."""
@@ -171,8 +173,13 @@ class Cluster:
         client, transport = self._client("controllers", _user("system:kube-controller-manager"))
         informers = Informers(client, clock=self.clock, rng=rng)
         recorder = EventRecorder(client, "controllers", clock=self.clock, rng=rng)
-        runner = Runner(replicaset_controller.CONTROLLER, informers, client, recorder, clock=self.clock, rng=rng)
-        return _together(informers.run(), recorder.run(), runner.run()), transport
+        # A node that registers may take no pods until somebody has seen it Ready.
+        lifecycle = node_lifecycle.controller(self.clock, NODE_GRACE_S, EVICTION_AFTER_S)
+        runners = [
+            Runner(each, informers, client, recorder, clock=self.clock, rng=rng)
+            for each in (replicaset_controller.CONTROLLER, lifecycle)
+        ]
+        return _together(informers.run(), recorder.run(), *(each.run() for each in runners)), transport
 
     def _scheduler(self) -> tuple[Coroutine[Any, Any, None], SimulatedTransport]:
         rng = fork(self._rng, "scheduler")
