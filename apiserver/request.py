@@ -116,6 +116,8 @@ class Credentials:
     """Whether an Authorization header of another scheme (Basic) came along, which nobody here accepts."""
     impersonate: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Impersonate-* headers by lower-case name."""
+    remote: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """X-Remote-* headers by lower-case name: what a front proxy says of the user, if it is one."""
 
 
 class Authenticator(Protocol):

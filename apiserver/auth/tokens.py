@@ -25,7 +25,7 @@ from api import timestamps
 from api.core import node, pod, secret, serviceaccount
 from api.errors import NotFound, Unauthorized
 from api.resource import ObjectKey, Resource
-from apiserver.auth.certificates import AUTHENTICATED
+from apiserver.auth.certificates import AUTHENTICATED, CREDENTIAL_ID_EXTRA
 from apiserver.request import Credentials, User
 from component.clock import Clock
 
@@ -37,7 +37,6 @@ POD_NAME_EXTRA = "authentication.kubernetes.io/pod-name"
 POD_UID_EXTRA = "authentication.kubernetes.io/pod-uid"
 NODE_NAME_EXTRA = "authentication.kubernetes.io/node-name"
 NODE_UID_EXTRA = "authentication.kubernetes.io/node-uid"
-CREDENTIAL_ID_EXTRA = "authentication.kubernetes.io/credential-id"
 
 _LEEWAY_S = 10
 """How far clocks may disagree before a fresh token is refused for being from the future."""
