@@ -92,6 +92,11 @@ class AdmissionRequest:
     memory: dict[str, Any] = field(default_factory=dict)
     """What a plugin remembers from one round to the next, by its own name."""
 
+    def warn(self, text: str) -> None:
+        """Tell the client something, once: a write that meets a newer object is admitted again."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
 
 class AdmissionPlugin(Protocol):
     """One rule about writes; either method may do nothing.

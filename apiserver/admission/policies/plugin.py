@@ -121,7 +121,7 @@ class ValidatingPolicies:
     def _act(self, bound: Bound, binding: Binding, decision: Decision, request: AdmissionRequest) -> list[_Denial]:
         name = bound.policy.name
         if "Warn" in binding.actions:
-            request.warnings.append(
+            request.warn(
                 f"Validation failed for ValidatingAdmissionPolicy '{name}' with binding '{binding.name}': "
                 f"{decision.message}"
             )
@@ -133,8 +133,8 @@ class ValidatingPolicies:
                 "expressionIndex": decision.index,
                 "validationActions": sorted(binding.actions),
             }
-            before = request.annotations.get(_FAILURES)
-            failures = [*(msgspec.json.decode(before) if before else ()), told]
+            failures = request.memory.setdefault(_FAILURES, [])
+            failures.append(told)
             request.annotations[_FAILURES] = msgspec.json.encode(failures).decode()
         return [self._denial(bound, binding, decision.message, decision.reason)] if "Deny" in binding.actions else []
 

@@ -123,7 +123,8 @@ class Caller:
             raise WebhookFailed(webhook.name, f"received invalid webhook response: {bad}") from None
         for key, value in answer.annotations.items():
             request.annotations[f"{webhook.name}/{key}"] = value
-        request.warnings.extend(answer.warnings)
+        for warning in answer.warnings:
+            request.warn(warning)
         if not answer.is_allowed:
             raise review.refusal(webhook.name, answer.status)
         return answer
