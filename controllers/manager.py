@@ -20,6 +20,7 @@ from component.clock import Clock
 from controllers import (
     bootstrap_tokens,
     clusterrole_aggregation,
+    cronjob,
     disruption,
     endpoints,
     endpointslice,
@@ -79,6 +80,7 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
         deployment.CONTROLLER,
         replicaset.CONTROLLER,
         job.CONTROLLER,
+        cronjob.CONTROLLER,
         endpointslice.CONTROLLER,
         endpoints.CONTROLLER,
         endpointslice_mirroring.CONTROLLER,
