@@ -35,7 +35,7 @@ from apiserver.auth import assembly, published
 from apiserver.auth.assembly import Trust
 from apiserver.auth.oidc import OidcAuthenticator, OidcSettings
 from apiserver.auth.published import Published
-from apiserver.auth.tokens import TokenIssuer, load_private_key
+from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
 from apiserver.bootstrap import bootstrap
 from apiserver.dispatch import Address
 from apiserver.encryption.store import EncryptedStore, EncryptionKeys
@@ -59,6 +59,7 @@ from component import relay
 from component.clock import Clock, RealClock
 from component.flags import setting
 from component.serve import Identity, server_context
+from component.signing_keys import load_private_key
 from store.client import Refused, Store, StoreClient, Unavailable
 
 log = logging.getLogger(__name__)
@@ -242,7 +243,7 @@ class Server:
             ),
         )
         oidc = OidcAuthenticator(_oidc(settings), self._clock) if settings.oidc_issuer_url else None
-        return assembly.build(
+        self._believed = assembly.build(
             trust,
             registries.read,
             self._clock,
@@ -250,13 +251,15 @@ class Server:
             oidc,
             has_bootstrap_tokens=settings.enable_bootstrap_token_auth,
         )
+        return self._believed
 
     def _handlers(self, context: Context, authorizer: Authorizer) -> Mapping[Address, SubresourceHandler]:
         settings = self._settings
         cert, key, ca = settings.kubelet_client_cert, settings.kubelet_client_key, settings.kubelet_ca
         if cert and key and ca:
             self.kubelets = Kubelets(Identity(cert, key, ca), context.registries.read)
-        return handlers.build(context, authorizer, issuer=self.issuer, kubelets=self.kubelets)
+        others = [each for each in self._believed if not isinstance(each, TokenAuthenticator)]
+        return handlers.build(context, authorizer, issuer=self.issuer, kubelets=self.kubelets, believed=others)
 
     async def run(self) -> None:
         """Do everything but listen, until cancelled."""

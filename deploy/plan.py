@@ -310,6 +310,7 @@ class _Builder:
         authority = self.paths.pki / "cluster"
         arguments += ["--cluster-cidr", CLUSTER_CIDR, "--root-ca", f"{authority}/ca.crt"]
         arguments += ["--cluster-signing-cert", f"{authority}/ca.crt", "--cluster-signing-key", f"{authority}/ca.key"]
+        arguments += ["--service-account-private-key", str(self.paths.pki / "service-account" / "sa.key")]
         if self.cluster.failover == "fast":
             arguments += ["--node-monitor-grace-s", "10", "--eviction-after-s", "10"]
         health = f"http://{self._local(CONTROLLERS_HEALTH)}/readyz"

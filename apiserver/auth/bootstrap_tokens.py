@@ -9,11 +9,10 @@ from __future__ import annotations
 import hmac
 import logging
 import re
-from collections.abc import Mapping
 from typing import Final
 
-from api import timestamps
 from api.core import secret
+from api.core.bootstrap_token import NAME_PREFIX, NAMESPACE, TYPE, data_of, is_expired
 from api.core.secret import Secret
 from api.errors import NotFound, Unauthorized
 from api.resource import ObjectKey
@@ -24,9 +23,6 @@ from component.clock import Clock
 
 log = logging.getLogger(__name__)
 
-NAMESPACE: Final = "kube-system"
-NAME_PREFIX: Final = "bootstrap-token-"
-TYPE: Final = "bootstrap.kubernetes.io/token"
 GROUP: Final = "system:bootstrappers"
 USER_PREFIX: Final = "system:bootstrap:"
 _TOKEN: Final = re.compile(r"([a-z0-9]{6})\.([a-z0-9]{16})")
@@ -73,7 +69,7 @@ def judge(found: Secret, token_id: str, token_secret: str, now_s: float) -> User
         raise Refused(f"the Secret is of type {found.type!r}")
     if found.metadata.deletion_timestamp:
         raise Refused("the Secret is being deleted")
-    data = {name: value.decode(errors="replace") for name, value in found.data.items()}
+    data = data_of(found)
     if not hmac.compare_digest(data.get("token-secret", "").encode(), token_secret.encode()):
         raise Refused("the secret differs")
     if data.get("token-id") != token_id:
@@ -88,14 +84,3 @@ def judge(found: Secret, token_id: str, token_secret: str, now_s: float) -> User
             raise Refused(f"auth-extra-groups: {group!r} does not begin with {GROUP}:")
         groups.append(group)
     return User(USER_PREFIX + token_id, groups=(*groups, AUTHENTICATED))
-
-
-def is_expired(data: Mapping[str, str], now_s: float) -> bool:
-    """Whether a token's time is over; one whose end cannot be read is over, one that has none is not."""
-    text = data.get("expiration", "")
-    if not text:
-        return False
-    try:
-        return timestamps.parse(text) <= now_s
-    except ValueError:
-        return True
