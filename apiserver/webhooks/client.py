@@ -7,6 +7,7 @@ bounded, redirects are not followed. What goes wrong is worded as upstream words
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import socket
 import ssl
@@ -221,6 +222,7 @@ def _certificate_fault(fault: Exception) -> str:
     return why
 
 
+@functools.lru_cache(maxsize=64)
 def _trust(ca_bundle: bytes) -> ssl.SSLContext:
     """Return what to trust: the bundle, or without one what this machine trusts.
 
