@@ -115,7 +115,10 @@ class WebhookClient:
                 ssl=_trust(target.ca_bundle), resolver=resolver, use_dns_cache=False, keepalive_timeout=IDLE_S, limit=0
             )
             session = self._sessions[target] = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout()
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(),
+                auto_decompress=False,
             )
         self._sessions.move_to_end(target)
         if len(self._sessions) > TARGETS_MAX:
@@ -139,6 +142,7 @@ async def _post(session: aiohttp.ClientSession, url: str, body: bytes, answer_by
     headers = {
         "Content-Type": "application/json",
         "Accept": "application/json",
+        "Accept-Encoding": "identity",  # A small answer must not become a large one here.
         "User-Agent": "kube-apiserver-admission",
     }
     async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:

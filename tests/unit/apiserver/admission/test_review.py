@@ -86,6 +86,18 @@ def test_a_refusal_keeps_what_the_webhook_said(status: dict[str, Any], message: 
     assert shown.get("reason") == status.get("reason")
 
 
+def test_an_answer_without_end_is_refused() -> None:
+    deep = b'{"kind":"AdmissionReview","response":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    with pytest.raises(BadAnswer):
+        review.read(deep, "v1", "u", is_mutating=True)
+
+
+def test_details_of_a_refusal_hold_what_details_hold() -> None:
+    given = {"name": "n", "causes": [{"message": "m", "other": 1}, 2], "deep": [[[]]], "retryAfterSeconds": 3}
+    shown = review.refusal("w", {"details": given}).status()
+    assert shown["details"] == {"name": "n", "causes": [{"message": "m"}], "retryAfterSeconds": 3}
+
+
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
