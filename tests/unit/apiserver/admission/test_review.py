@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.core import pod
 from apiserver.admission.webhooks import review
 from apiserver.admission.webhooks.review import BadAnswer
+from apiserver.request import AdmissionRequest, User
 
 GOOD = {"uid": "u", "allowed": True}
 
@@ -118,3 +120,14 @@ def test_any_answer_is_read_or_refused_and_never_breaks(response: dict[str, Any]
         return
     if not answer.is_allowed:
         assert json.dumps(review.refusal("w", answer.status).status())
+
+
+def test_warnings_are_said_once_and_fit_into_headers() -> None:
+    request = AdmissionRequest("CREATE", pod.RESOURCE, "a", "x", "", User("me"), None, None, {}, False, [])
+    request.warn("a\r\nb\x00")
+    request.warn("a\r\nb\x00")
+    assert request.warnings == ["a  b "]
+    for number in range(1000):
+        request.warn(f"{number}" + "x" * 1000)
+    assert sum(map(len, request.warnings)) < 6000
+    assert len(request.warnings[-1]) == 256
