@@ -86,7 +86,8 @@ class MutatingWebhooks:
                 request.wants_another_round = True
             if webhook.is_asked_again:
                 memory.asked.add(webhook.uid)
-        memory.left = _encoded(request.object)
+        if request.wants_another_round:
+            memory.left = _encoded(request.object)
 
     async def validate(self, request: AdmissionRequest) -> None:
         """Judge nothing."""
