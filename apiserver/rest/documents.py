@@ -13,7 +13,6 @@ from importlib import metadata
 from typing import Any, Final
 
 import msgspec
-from prometheus_client import REGISTRY, generate_latest
 
 from api.discover import RESOURCES
 from api.errors import MethodNotAllowed
@@ -22,7 +21,7 @@ from apiserver.aggregation import documents as aggregated_documents
 from apiserver.aggregation.availability import Gathered
 from apiserver.registry.failures import no_such_resource
 from apiserver.registry.kinds import Kinds
-from component.health import METRICS_TYPE
+from component.health import METRICS_TYPE, registered_metrics
 
 GIT_VERSION: Final = "v1.32.0+steersman"
 """The API that clients may expect here: they choose their own behaviour by it."""
@@ -88,7 +87,7 @@ class Documents:
             case ["version"]:
                 return Document(_version())
             case ["metrics"]:
-                return Document(generate_latest(REGISTRY) + self._scrape(), METRICS_TYPE)
+                return Document(registered_metrics() + self._scrape(), METRICS_TYPE)
             case ["debug", "api_priority_and_fairness", name]:
                 table = self._dump(name, query)
                 return Document(table.encode(), "text/plain; charset=utf-8") if table is not None else None

@@ -2,8 +2,8 @@
 
 `History` is the store's own account of every change. A watcher's `Story` is a list of segments: each begins at a
 resourceVersion, maybe with a list, and holds the events that followed until the watch ended for good (410) and the
-watcher had to list anew. `problems` says where a story differs from what the history says the watcher should have been told:
-every change of what it selects, once, in order, up to where it got.
+watcher had to list anew. `problems` says where a story differs from what the watcher should have been told by the
+history: every change of what it selects, once, in order, up to where it got.
 """
 
 from __future__ import annotations
