@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -17,6 +18,7 @@ from api.resource import Resource
 from apiserver.admission.matching import Matcher
 from apiserver.admission.metrics import AdmissionMetrics
 from apiserver.admission.policies import registered as policies_in_force
+from apiserver.admission.policies.param_rights import ParamRights
 from apiserver.admission.policies.params import Params
 from apiserver.admission.policies.plugin import ValidatingPolicies
 from apiserver.admission.versions import Versions
@@ -25,7 +27,7 @@ from apiserver.admission.webhooks.call import Caller
 from apiserver.admission.webhooks.mutating import MutatingWebhooks
 from apiserver.admission.webhooks.validating import ValidatingWebhooks
 from apiserver.registry.registries import Registries
-from apiserver.request import Authorizer
+from apiserver.request import AdmissionPlugin, Authorizer
 from apiserver.webhooks.client import WebhookClient
 from component.clock import Clock
 
@@ -34,9 +36,14 @@ from component.clock import Clock
 class Dynamic:
     """The plugins, in their order in the chain."""
 
+    param_rights: ParamRights
     mutating_webhooks: MutatingWebhooks
     policies: ValidatingPolicies
     validating_webhooks: ValidatingWebhooks
+
+    def plugins(self) -> Sequence[AdmissionPlugin]:
+        """Return all of them, in order."""
+        return self.param_rights, self.mutating_webhooks, self.policies, self.validating_webhooks
 
 
 def build(
@@ -69,6 +76,7 @@ def build(
         registries.lister(kinds[0]), registries.lister(kinds[1]), lambda: registries.changed_at(*kinds)
     )
     return Dynamic(
+        ParamRights(authorizer, registries.kinds, registries.read),
         MutatingWebhooks(webhooks(mutatingwebhookconfiguration.RESOURCE), caller),
         ValidatingPolicies(policies, matcher, versions, Params(registries), authorizer, metrics),
         ValidatingWebhooks(webhooks(validatingwebhookconfiguration.RESOURCE), caller),

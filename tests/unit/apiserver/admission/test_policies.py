@@ -434,3 +434,33 @@ async def test_a_definition_goes_though_a_policy_would_keep_its_objects(client: 
     plural, group = "customresourcedefinitions", "apiextensions.k8s.io"
     await client.call(RequestInfo("delete", "", group, "v1", plural, "", "", f"widgets.{CUSTOM}"))
     await served(client, False)
+
+
+async def test_who_may_not_read_parameters_may_not_put_a_policy_with_them_into_force(client: Client, api: Api) -> None:
+    kinds = ["validatingadmissionpolicies", "validatingadmissionpolicybindings"]
+    rules = [{"apiGroups": [GROUP], "resources": kinds, "verbs": ["*"]}]
+    rbac = {"group": "rbac.authorization.k8s.io", "namespace": ""}
+    await client.create("clusterroles", {"metadata": {"name": "policies"}, "rules": rules}, **rbac)
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "policies"}
+    subjects = [{"kind": "User", "name": "writer", "apiGroup": "rbac.authorization.k8s.io"}]
+    made = await client.create(
+        "clusterrolebindings", {"metadata": {"name": "p"}, "roleRef": ref, "subjects": subjects}, **rbac
+    )
+    info = RequestInfo("list", "", "rbac.authorization.k8s.io", "v1", "clusterrolebindings")
+    await client.call(info, resourceVersion=made["metadata"]["resourceVersion"])
+    writer = InternalCredentials(user=User("writer", groups=("system:authenticated",)))
+    spec = {
+        "paramKind": {"apiVersion": "v1", "kind": "Secret"},
+        "matchConstraints": DEPLOYMENTS,
+        "validations": rule("false", messageExpression="string(params.data)"),
+    }
+    policy = {"metadata": {"name": "p"}, "spec": spec}
+    with pytest.raises(Invalid, match='must have "get" permission on all objects of the referenced paramKind'):
+        await client.create(kinds[0], policy, group=GROUP, namespace="", as_user=writer)
+    await client.create(kinds[0], policy, group=GROUP, namespace="")
+    param = {"name": "s", "namespace": "kube-system", "parameterNotFoundAction": "Deny"}
+    bound = {"policyName": "p", "validationActions": ["Deny"], "paramRef": param}
+    with pytest.raises(Invalid, match='does not have "get" permission on the object referenced by paramRef'):
+        await client.create(
+            kinds[1], {"metadata": {"name": "b"}, "spec": bound}, group=GROUP, namespace="", as_user=writer
+        )
