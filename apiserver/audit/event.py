@@ -75,7 +75,8 @@ def render(
         event["objectRef"] = _reference(info, outcome)
     if outcome is not None:
         event["responseStatus"] = _status(outcome)
-    if verdict.level >= Level.REQUEST and info.plural and info.verb in _WRITES and call.body:
+    is_told = stage is not Stage.REQUEST_RECEIVED and info.plural and info.verb in _WRITES
+    if verdict.level >= Level.REQUEST and is_told and call.body:
         body = request_object(call)
         if body is not None:
             event["requestObject"] = _without_managed_fields(body) if verdict.omit_managed_fields else body

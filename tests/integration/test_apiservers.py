@@ -96,11 +96,11 @@ class Servers:
         finally:
             await client.close()
 
-    async def compact(self) -> None:
-        """Forget all but the last moment."""
+    async def compact(self, kept: int = 5) -> None:
+        """Forget all but the last revisions."""
         client = self.store.store_client(timeout_s=2.0)
         with contextlib.suppress(Compacted, FutureRevision, Unavailable, Refused):
-            await client.compact(max(1, (await client.status()).revision - 5))
+            await client.compact(max(1, (await client.status()).revision - kept))
         await client.close()
 
 
@@ -327,6 +327,15 @@ async def watch_through(servers: Servers, faults: list[str], between_s: float, w
                     servers.store.start()
                 case "compaction":
                     await servers.compact()
+                case "outage":
+                    # What watchers have not heard of by now is forgotten when servers are back: they must be told so.
+                    for victim in servers.apiservers:
+                        victim.end(signal.SIGKILL)
+                    await servers.compact(0)
+                    for victim in servers.apiservers:
+                        victim.start()
+                    for victim in servers.apiservers:
+                        await victim.wait_ready()
             assert not [task for task in (*tasks, *writing) if task.done()], "a watcher or writer gave up"
         await asyncio.sleep(between_s)
         for task in writing:
@@ -385,15 +394,15 @@ async def _touch(client: Client, space: str, name: str, colour: str) -> None:
 
 
 async def test_watches_are_complete_through_kills_of_servers_and_leaders_and_compactions(servers: Servers):
-    figures = await watch_through(servers, ["apiserver", "compaction", "leader", "apiserver", "compaction"], 1.5)
-    assert figures["events"] > 500 and figures["resumed"] > 50, figures
+    figures = await watch_through(servers, ["apiserver", "compaction", "leader", "outage", "apiserver"], 1.5)
+    assert figures["events"] > 500 and figures["resumed"] > 50 and figures["segments"] > 50, figures
     print(figures)
 
 
 @pytest.mark.soak
 async def test_watches_are_complete_through_many_kills(servers: Servers):
     rng = random.Random(11)
-    faults = [rng.choice(("apiserver", "apiserver", "leader", "compaction")) for _ in range(60)]
+    faults = [rng.choice(("apiserver", "apiserver", "leader", "compaction", "outage")) for _ in range(60)]
     print(await watch_through(servers, faults, 4.0))
 
 
