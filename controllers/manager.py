@@ -36,6 +36,7 @@ from controllers import (
     serviceaccount_tokens,
     storage_protection,
     ttl_after_finished,
+    volume_binder,
 )
 from controllers.certificates import approving, cleaning, signing
 from controllers.deployment import controller as deployment
@@ -85,6 +86,8 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
         endpoints.CONTROLLER,
         endpointslice_mirroring.CONTROLLER,
         disruption.CONTROLLER,
+        volume_binder.CLAIMS,
+        volume_binder.VOLUMES,
         storage_protection.CLAIMS,
         storage_protection.VOLUMES,
         ttl_after_finished.CONTROLLER,
