@@ -1,10 +1,10 @@
 """Request bodies to typed objects and back, as the API does it: lenient about null, exact about everything else.
 
-A body is JSON or YAML (`api.bodies`), or protobuf (`api.protobuf`). Null means absent; quantities may be JSON numbers and
-come out canonical; times come out in UTC. What a type does not declare is dropped (`Ignore`), reported (`Warn`) or
-refused (`Strict`), and so are fields given twice. A value of the wrong type is refused with a message that names the field (API
-conventions, "Field validation"). `decode` reads what clients send, `decode_value` what a patch has made; stored objects
-were checked once and are read with a plain msgspec decoder: `decoder_of`.
+A body is JSON or YAML (`api.bodies`), or protobuf (`api.protobuf`). Null means absent; quantities may be JSON numbers
+and come out canonical; times come out in UTC. What a type does not declare is dropped (`Ignore`), reported (`Warn`) or
+refused (`Strict`), and so are fields given twice. A value of the wrong type is refused with a message that names the
+field (API conventions, "Field validation"). `decode` reads what clients send, `decode_value` what a patch has made;
+stored objects were checked once and are read with a plain msgspec decoder: `decoder_of`.
 """
 
 from __future__ import annotations
