@@ -26,6 +26,7 @@ from api.rbac import clusterrole, clusterrolebinding, role, rolebinding
 from api.resource import Resource
 from apiserver.admission import chain as admission_chain
 from apiserver.admission import dynamic
+from apiserver.admission.metered import MeteredAdmission
 from apiserver.admission.policies.type_check import TypeChecks
 from apiserver.auth.certificates import CertificateAuthenticator
 from apiserver.auth.chain import AuthenticationChain
@@ -210,7 +211,7 @@ def build(
         clock=clock,
         random=random,
         toleration_s=toleration_s,
-        dynamic=dynamic.build(registries, webhooks, authorizer, random),
+        dynamic=dynamic.build(registries, webhooks, authorizer, random, clock, metrics.admission),
     )
     believed: list[Authenticator] = [CertificateAuthenticator()]
     if authenticators is not None:
@@ -219,7 +220,9 @@ def build(
         believed.append(TokenAuthenticator(issuer, registries.read, clock))
     authenticator = _Internal(AuthenticationChain(believed))
     reserving = reservations(registries) if reservations else {}
-    context = Context(registries, admission, clock, random, reserving, authorizer)
+    context = Context(
+        registries, MeteredAdmission(admission, metrics.admission_steps, clock), clock, random, reserving, authorizer
+    )
     handler: Any = Dispatcher(context, handlers(context, authorizer) if handlers else {})
     control = FlowControl(seats, clock.monotonic())
     upkeep = Upkeep(control, registries, clock, wake)

@@ -14,7 +14,9 @@ from typing import Any, Final
 from api import timestamps
 from api.coordination import lease
 from api.coordination.lease import Lease, LeaseSpec
+from api.core import endpoints as endpoints_kind
 from api.core import service
+from api.core.endpoints import EndpointAddress, Endpoints, EndpointSubset
 from api.core.service import Service, ServicePort, ServiceSpec
 from api.discovery import endpointslice
 from api.discovery.endpointslice import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
@@ -186,6 +188,22 @@ class KubernetesService:
             name = other.metadata.name
             if name not in wanted and other.metadata.labels.get(_MANAGED_BY) == _MANAGER:
                 await self._remove_slice(name)
+        await self._write_endpoints_object(by_port)
+
+    async def _write_endpoints_object(self, by_port: dict[int, list[str]]) -> None:
+        """Write the same into Endpoints, the older form, for clients that still read it."""
+        made = _endpoints(by_port)
+        if await create_if_missing(self._registries, endpoints_kind.RESOURCE, made):
+            return
+
+        async def decide(current: Stored) -> Write:
+            obj: Any = current.codec.decode(current.json)
+            if obj.subsets == made.subsets and obj.metadata.labels.get(_SKIP_MIRROR) == "true":
+                return Keep()
+            obj.subsets, obj.metadata.labels = made.subsets, {**obj.metadata.labels, _SKIP_MIRROR: "true"}
+            return Put(obj)
+
+        await self._registries.of(endpoints_kind.RESOURCE).write(NAMESPACE, NAME, decide)
 
     async def _remove_slice(self, name: str) -> None:
         async def decide(current: Stored) -> Write:
@@ -212,6 +230,23 @@ def _slice(name: str, port: int, addresses: list[str]) -> EndpointSlice:
             Endpoint(addresses=[address], conditions=EndpointConditions(ready=True)) for address in sorted(addresses)
         ],
         ports=[EndpointPort(name="https", protocol="TCP", port=port)],
+    )
+
+
+_SKIP_MIRROR: Final = "endpointslice.kubernetes.io/skip-mirror"
+"""The slices are written here already."""
+
+
+def _endpoints(by_port: dict[int, list[str]]) -> Endpoints:
+    subsets = [
+        EndpointSubset(
+            addresses=[EndpointAddress(ip=address) for address in sorted(by_port[port])],
+            ports=[endpoints_kind.EndpointPort(name="https", protocol="TCP", port=port)],
+        )
+        for port in sorted(by_port)
+    ]
+    return Endpoints(
+        metadata=ObjectMeta(name=NAME, namespace=NAMESPACE, labels={_SKIP_MIRROR: "true"}), subsets=subsets
     )
 
 

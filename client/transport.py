@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import json as json_module
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Final
@@ -22,6 +23,7 @@ import grpc.aio
 
 from api.errors import ApiError, InternalError, ServiceUnavailable, Timeout, Unauthorized, from_status
 from client.verbs import Address, EventType, RawEvent, RawList, RawObject
+from component.metrics import Spread, Tally, shared
 from component.serve import Identity, grpc_channel
 from proto.steersman.v1 import resources_pb2 as pb
 from proto.steersman.v1 import resources_pb2_grpc as rpc
@@ -29,11 +31,19 @@ from proto.steersman.v1 import resources_pb2_grpc as rpc
 log = logging.getLogger(__name__)
 
 DEADLINE_S: Final = 30.0
+_DURATION_BOUNDS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 SERVER_NAME: Final = "kubernetes"
 """The name every apiserver's certificate carries, whatever address was dialled."""
 BATCH_WRITES_MAX: Final = 256
 PENDING_EVENTS_MAX: Final = 100_000
 """A watch whose reader lets more than this pile up is ended; its reader lists again."""
+_WRITE_VERBS: Final = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
+REQUESTS: Final = shared(
+    Tally("rest_client_requests_total", "Requests to the API server, by outcome.", ("code", "host", "method"))
+)
+DURATIONS: Final = shared(
+    Spread("rest_client_request_duration_seconds", "How long they took.", ("host", "verb"), _DURATION_BOUNDS)
+)
 _TRAILER: Final = "steersman-status-bin"
 _TYPES: Final = (EventType.ADDED, EventType.MODIFIED, EventType.DELETED, EventType.BOOKMARK)
 """By pb.WatchEvent.Type."""
@@ -58,7 +68,7 @@ class GrpcTransport:
     async def get(self, address: Address) -> RawObject:
         """Return the object."""
         request = pb.GetRequest(**_where(address))
-        return _raw(await _called(self._stub.Get(request, timeout=DEADLINE_S)))
+        return _raw(await _called(self._stub.Get(request, timeout=DEADLINE_S), "GET"))
 
     async def list(
         self, address: Address, *, label_selector: str, field_selector: str, resource_version: str
@@ -72,13 +82,17 @@ class GrpcTransport:
             resource_version=resource_version,
         )
         items: list[RawObject] = []
-        version = ""
+        version, code, began = "", "200", time.monotonic()
         try:
             async for chunk in self._stub.List(request, timeout=DEADLINE_S):
                 version = version or chunk.resource_version
                 items += [RawObject(item.json, item.resource_version) for item in chunk.items]
         except grpc.aio.AioRpcError as error:
-            raise _api_error(error) from error
+            failure = _api_error(error)
+            code = str(failure.code)
+            raise failure from error
+        finally:
+            _count("GET", code, began)
         if not version:
             raise ServiceUnavailable("the list ended before it began")
         return RawList(items, version)
@@ -88,28 +102,28 @@ class GrpcTransport:
         request = pb.CreateRequest(**_where(address), json=json)
         if _is_small(address):
             return await self._write(pb.Write(create=request))
-        return _raw(await _called(self._stub.Create(request, timeout=DEADLINE_S)))
+        return _raw(await _called(self._stub.Create(request, timeout=DEADLINE_S), "POST"))
 
     async def update(self, address: Address, json: bytes) -> RawObject:
         """Replace an object."""
         request = pb.UpdateRequest(**_where(address), json=json)
         if _is_small(address):
             return await self._write(pb.Write(update=request))
-        return _raw(await _called(self._stub.Update(request, timeout=DEADLINE_S)))
+        return _raw(await _called(self._stub.Update(request, timeout=DEADLINE_S), "PUT"))
 
     async def patch(self, address: Address, patch: bytes, content_type: str) -> RawObject:
         """Patch an object."""
         request = pb.PatchRequest(**_where(address), content_type=content_type, patch=patch)
         if _is_small(address):
             return await self._write(pb.Write(patch=request))
-        return _raw(await _called(self._stub.Patch(request, timeout=DEADLINE_S)))
+        return _raw(await _called(self._stub.Patch(request, timeout=DEADLINE_S), "PATCH"))
 
     async def delete(self, address: Address, options: bytes) -> RawObject:
         """Delete an object."""
         request = pb.DeleteRequest(
             resource=_resource(address), namespace=address.namespace, name=address.name, options=options
         )
-        return _raw(await _called(self._stub.Delete(request, timeout=DEADLINE_S)))
+        return _raw(await _called(self._stub.Delete(request, timeout=DEADLINE_S), "DELETE"))
 
     async def watch(
         self, address: Address, *, label_selector: str, field_selector: str, resource_version: str
@@ -142,7 +156,14 @@ class GrpcTransport:
     async def _write(self, write: pb.Write) -> RawObject:
         if self._writes is None or self._writes.is_broken:
             self._writes = _WriteStream(self._stub.Write())
-        return await self._writes.write(write)
+        verb, code, began = _WRITE_VERBS[write.WhichOneof("write")], "200", time.monotonic()
+        try:
+            return await self._writes.write(write)
+        except ApiError as error:
+            code = str(error.code)
+            raise
+        finally:
+            _count(verb, code, began)
 
 
 class _Watch:
@@ -359,11 +380,22 @@ def _raw(answer: pb.Object) -> RawObject:
     return RawObject(answer.json, answer.resource_version)
 
 
-async def _called(call: Awaitable[Any]) -> Any:
+async def _called(call: Awaitable[Any], verb: str) -> Any:
+    began = time.monotonic()
+    code = "200"
     try:
         return await call
     except grpc.aio.AioRpcError as error:
-        raise _api_error(error) from error
+        failure = _api_error(error)
+        code = str(failure.code)
+        raise failure from error
+    finally:
+        _count(verb, code, began)
+
+
+def _count(verb: str, code: str, began: float) -> None:
+    REQUESTS.add((code, SERVER_NAME, verb))
+    DURATIONS.of((SERVER_NAME, verb)).observe(time.monotonic() - began)
 
 
 def _api_error(error: grpc.aio.AioRpcError) -> ApiError:

@@ -49,6 +49,10 @@ class WorkQueue(Generic[K]):
         self._later: list[tuple[float, int, K]] = []
         self._due: dict[K, float] = {}
         """When each delayed key is due; entries of `_later` that disagree are stale."""
+        self.added_count = 0
+        """How many keys were made ready."""
+        self.retried_count = 0
+        """How many were asked for again because they had failed."""
         self._sequence = 0
         self._timer: asyncio.Task[None] | None = None
         self._timer_due = float("inf")
@@ -71,6 +75,7 @@ class WorkQueue(Generic[K]):
             return
         self._waiting[key] = self._clock.monotonic()
         self._ready.append(key)
+        self.added_count += 1
         self._wake_one()
 
     def add_after(self, key: K, delay_s: float) -> None:
@@ -89,6 +94,7 @@ class WorkQueue(Generic[K]):
 
     def add_rate_limited(self, key: K, delay_s_max: float = float("inf")) -> None:
         """Ask for `key` again after it failed: later with every failure since `forget`."""
+        self.retried_count += 1
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         self.add_after(key, min(delay_s_max, self._backoff.delay_s(failures, self._rng)))
 

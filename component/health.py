@@ -14,6 +14,8 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from component import metrics as metrics_module
+
 if TYPE_CHECKING:
     from aiohttp import web
 
@@ -33,10 +35,10 @@ def ok() -> str | None:
 
 
 def registered_metrics() -> bytes:
-    """Return what prometheus_client's default registry holds."""
+    """Return what prometheus_client's default registry holds, and what `component.metrics` shares."""
     from prometheus_client import generate_latest
 
-    return generate_latest()
+    return generate_latest() + metrics_module.render(metrics_module.SHARED)
 
 
 def answer(
@@ -63,12 +65,14 @@ def answer(
     return (500 if failed else 200), "text/plain", "\n".join([*lines, f"{path[1:]} {verdict}", ""]).encode()
 
 
-def routes(ready: Mapping[str, Check], live: Mapping[str, Check] | None = None) -> list[web.RouteDef]:
+def routes(
+    ready: Mapping[str, Check], live: Mapping[str, Check] | None = None, *, metrics: Metrics = registered_metrics
+) -> list[web.RouteDef]:
     """Return the health and metrics routes, to be added to an aiohttp application."""
     from aiohttp import web
 
     async def handle(request: web.Request) -> web.Response:
-        status, kind, body = answer(request.path, request.query_string, ready, live or {})
+        status, kind, body = answer(request.path, request.query_string, ready, live or {}, metrics)
         return web.Response(status=status, body=body, headers={"Content-Type": kind})
 
     return [web.get(path, handle) for path in PATHS]

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol, TypeVar
 
 Labels = tuple[str, ...]
+F = TypeVar("F", bound="Family")
 DURATIONS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -49,13 +50,19 @@ class Tally:
 
 
 class Gauge:
-    """A value read at the scrape: `read` gives it, or each series' by its labels."""
+    """A value read at the scrape: `read` gives it, or each series' by its labels; one that only grows is a counter."""
 
-    __slots__ = ("_help", "_labels", "_name", "_read")
+    __slots__ = ("_help", "_kind", "_labels", "_name", "_read")
 
     def __init__(
-        self, name: str, help: str, read: Callable[[], float | Mapping[Labels, float]], labels: Sequence[str] = ()
+        self,
+        name: str,
+        help: str,
+        read: Callable[[], float | Mapping[Labels, float]],
+        labels: Sequence[str] = (),
+        kind: Literal["gauge", "counter"] = "gauge",
     ) -> None:
+        self._kind = kind
         self._name = name
         self._help = help
         self._labels = tuple(labels)
@@ -63,7 +70,7 @@ class Gauge:
 
     def render(self) -> Iterable[str]:
         """Yield the lines that a scrape shows."""
-        yield from _head(self._name, self._help, "gauge")
+        yield from _head(self._name, self._help, self._kind)
         found = self._read()
         by_labels = found if isinstance(found, Mapping) else {(): found}
         for labels, value in by_labels.items():
@@ -125,6 +132,16 @@ class Spread:
             shown = f"{{{inner}}}" if inner else ""
             yield f"{self._name}_sum{shown} {_number(series.total)}"
             yield f"{self._name}_count{shown} {running}"
+
+
+SHARED: Final[list[Family]] = []
+"""What this process counts in places that know nothing of who shows it; `component.health` adds it to /metrics."""
+
+
+def shared(family: F) -> F:
+    """Show `family` in this process's /metrics, and return it."""
+    SHARED.append(family)
+    return family
 
 
 def render(families: Iterable[Family]) -> bytes:

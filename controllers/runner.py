@@ -27,6 +27,8 @@ from client.store import IndexFunction, Store
 from client.verbs import Client, key_of
 from client.workqueue import WorkQueue
 from component.clock import Clock
+from component.metrics import Gauge as Reading
+from component.metrics import shared
 from controllers.actions import Action, Burst, Create, Delete, Emit, Guard, Patch, Plan
 from controllers.freshness import FreshnessGate
 from controllers.metadata import metadata_only
@@ -45,6 +47,18 @@ log = logging.getLogger(__name__)
 
 _depth = Gauge("workqueue_depth", "Keys ready to be worked on.", ["name"])
 _turns = Counter("controller_reconcile_total", "Turns by outcome.", ["controller", "result"])
+_queues: dict[str, WorkQueue[Any]] = {}
+"""By controller, for what is read when somebody scrapes."""
+
+
+def _count_keys(name: str, help: str, count: Callable[[WorkQueue[Any]], int]) -> None:
+    shared(Reading(name, help, lambda: {(owner,): count(one) for owner, one in _queues.items()}, ("name",), "counter"))
+
+
+_count_keys("workqueue_adds_total", "Keys made ready.", lambda queue: queue.added_count)
+_count_keys(
+    "workqueue_retries_total", "Keys asked for again because they had failed.", lambda queue: queue.retried_count
+)
 _wait = Histogram("workqueue_queue_duration_seconds", "From ready to taken.", ["name"])
 _work = Histogram("workqueue_work_duration_seconds", "From taken to done.", ["name"])
 
@@ -202,6 +216,7 @@ class Runner:
         for informer in self._informers.values():
             await informer.wait_synced()
         _depth.labels(self.name).set_function(lambda: len(self.queue))
+        _queues[self.name] = self.queue
         if isinstance(self._controller, Controller):
             for key in self._controller.first:
                 self.queue.add(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,24 @@ async def apply_dns(client: Client, address: str) -> None:
     """Create or update the Service `kube-dns` and the endpoints that lead to `address`."""
     text = (MANIFESTS / "dns.yaml").read_text().replace("${DNS_ADDRESS}", address)
     for document in yaml.safe_load_all(text):
+        await _apply(client, document)
+
+
+async def apply_cluster_info(client: Client, server: str, ca: Path) -> None:
+    """Create or update what anybody may know of the cluster: where it is, and its CA. Bootstrap tokens sign it."""
+    cluster = {"server": server, "certificate-authority-data": base64.b64encode(ca.read_bytes()).decode()}
+    told: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "", "cluster": cluster}],
+        "contexts": None,
+        "current-context": "",
+        "preferences": {},
+        "users": None,
+    }
+    for document in yaml.safe_load_all((MANIFESTS / "cluster-info.yaml").read_text()):
+        if document["kind"] == "ConfigMap":
+            document["data"] = {"kubeconfig": yaml.safe_dump(told)}
         await _apply(client, document)
 
 

@@ -23,6 +23,9 @@ PORTS_NEEDED = 100
 
 SCHEDULER_HEALTH, CONTROLLERS_HEALTH, DNS_HEALTH = 2, 3, 4
 STORE_CLIENT, STORE_PEER, STORE_HEALTH = 10, 20, 30
+APISERVER = 50
+"""Where the ports of several API servers begin, two for each; a single one takes the first two of all."""
+APISERVERS_MAX = 9
 HOLLOW_KUBELET, HOLLOW_HEALTH = 100, 5
 
 
@@ -36,6 +39,8 @@ class Cluster(msgspec.Struct, kw_only=True, rename="camel"):
     nodes: int = 1
     store_replicas: int = 1
     """How many members the store should have: 1, 3 or 5."""
+    apiservers: int = 1
+    """How many API servers run on the store."""
     store_members: list[str] = []
     """The members it has, by name; empty before the first start."""
     store_initial: list[str] = []
@@ -176,12 +181,33 @@ def store_peer_address(cluster: Cluster, member: str) -> str:
     return f"127.0.0.1:{cluster.port + STORE_PEER + member_number(member) - 1}"
 
 
+def apiserver_name(number: int) -> str:
+    """Return the name of API server `number`, which counts from 1."""
+    return "apiserver" if number == 1 else f"apiserver-{number}"
+
+
+def rest_port(cluster: Cluster, number: int) -> int:
+    """Return the port that API server `number` has for itself; all of them share the cluster's own."""
+    return cluster.port if cluster.apiservers == 1 else cluster.port + APISERVER + 2 * (number - 1)
+
+
+def grpc_port(cluster: Cluster, number: int) -> int:
+    """Return the port of the component API of API server `number`."""
+    return cluster.port + 1 if number == 1 else cluster.port + APISERVER + 2 * (number - 1) + 1
+
+
+def component_endpoints(cluster: Cluster, host: str = "127.0.0.1") -> list[str]:
+    """Return where the component API is reached: at every API server."""
+    return [f"{host}:{grpc_port(cluster, number)}" for number in range(1, cluster.apiservers + 1)]
+
+
 def plan(cluster: Cluster, addresses: Addresses) -> Plan:
     """Return what to run for `cluster`, in start order."""
     paths = Paths(cluster.directory)
     builder = _Builder(cluster, paths, addresses)
     processes = [builder.store(member) for member in cluster.member_names]
-    processes += [builder.apiserver(), builder.controllers(), builder.scheduler()]
+    processes += [builder.apiserver(number) for number in range(1, cluster.apiservers + 1)]
+    processes += [builder.controllers(), builder.scheduler()]
     if cluster.is_hollow:
         if cluster.nodes:
             processes.append(builder.hollow_kubelets())
@@ -207,7 +233,13 @@ class _Builder:
         return ["--cert", f"{directory}/{stem}.crt", "--key", f"{directory}/{stem}.key", "--ca", f"{directory}/ca.crt"]
 
     def _client(self, stem: str, host: str, health: str) -> list[str]:
-        return ["--apiserver", f"{host}:{self.cluster.port + 1}", *self._identity(stem), "--health", health]
+        return [
+            "--apiserver",
+            ",".join(component_endpoints(self.cluster, host)),
+            *self._identity(stem),
+            "--health",
+            health,
+        ]
 
     def _local(self, offset: int) -> str:
         return f"127.0.0.1:{self.cluster.port + offset}"
@@ -237,7 +269,8 @@ class _Builder:
             arguments += ["--join"]
         return self._process(f"store-{member}", "steer-store", arguments, health=f"http://{health}/readyz")
 
-    def apiserver(self) -> Process:
+    def apiserver(self, number: int) -> Process:
+        port = rest_port(self.cluster, number)
         cluster, store, proxy = self.paths.pki / "cluster", self.paths.pki / "store", self.paths.pki / "front-proxy"
         arguments = [
             "--store-endpoints", ",".join(store_endpoint(self.cluster, name) for name in self.cluster.member_names),
@@ -245,8 +278,8 @@ class _Builder:
             "--store-key", f"{store}/apiserver.key",
             "--store-ca", f"{store}/ca.crt",
             "--bind-address", "127.0.0.1" if self.cluster.is_hollow else "0.0.0.0",
-            "--secure-port", str(self.cluster.port),
-            "--grpc-port", str(self.cluster.port + 1),
+            "--secure-port", str(port),
+            "--grpc-port", str(grpc_port(self.cluster, number)),
             "--advertise-address", self.addresses.advertise,
             "--tls-cert", f"{cluster}/apiserver.crt",
             "--tls-key", f"{cluster}/apiserver.key",
@@ -267,15 +300,17 @@ class _Builder:
             arguments += ["--kubelet-tunnel-cidrs", f"{CLUSTER_CIDR},{SERVICE_CIDR}"]
         if self.cluster.failover == "fast":
             arguments += ["--default-toleration-s", "10"]
-        return self._process(
-            "apiserver", "steer-apiserver", arguments, health=f"https://127.0.0.1:{self.cluster.port}/readyz"
-        )
+        if self.cluster.apiservers > 1:
+            arguments += ["--shared-port", str(self.cluster.port)]
+        health = f"https://127.0.0.1:{port}/readyz"
+        return self._process(apiserver_name(number), "steer-apiserver", arguments, health=health)
 
     def controllers(self) -> Process:
         arguments = self._client("controllers", "127.0.0.1", self._local(CONTROLLERS_HEALTH))
         authority = self.paths.pki / "cluster"
         arguments += ["--cluster-cidr", CLUSTER_CIDR, "--root-ca", f"{authority}/ca.crt"]
         arguments += ["--cluster-signing-cert", f"{authority}/ca.crt", "--cluster-signing-key", f"{authority}/ca.key"]
+        arguments += ["--service-account-private-key", str(self.paths.pki / "service-account" / "sa.key")]
         if self.cluster.failover == "fast":
             arguments += ["--node-monitor-grace-s", "10", "--eviction-after-s", "10"]
         health = f"http://{self._local(CONTROLLERS_HEALTH)}/readyz"

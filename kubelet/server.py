@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -22,8 +23,9 @@ from aiohttp import web
 from api.core.pod import Pod
 from api.timestamps import parse
 from component import health, relay, websocket
+from component.metrics import render
 from component.serve import Identity, server_context
-from kubelet import logs, stats, streaming, tunnel
+from kubelet import logs, machine, metrics_pages, stats, streaming, tunnel
 from kubelet.cgroups import Cgroups
 from kubelet.logs import LogOptions
 from kubelet.runtime.cri import Cri, CriError
@@ -62,6 +64,10 @@ class Served:
     is_hollow: bool = False
 
 
+def _metrics_response(body: bytes) -> web.Response:
+    return web.Response(body=body, headers={"Content-Type": health.METRICS_TYPE})
+
+
 class Server:
     """Serves one node."""
 
@@ -78,12 +84,15 @@ class Server:
             OSError: the port is taken; the message names it.
         """
         app = web.Application(middlewares=[self._admit], client_max_size=1 << 16)
-        app.add_routes(health.routes(self._served.ready))
+        app.add_routes(health.routes(self._served.ready, metrics=self._metrics))
         app.add_routes(
             [
                 web.get("/containerLogs/{namespace}/{pod}/{container}", self._logs),
                 web.get("/pods", self._pods),
                 web.get("/stats/summary", self._summary),
+                web.get("/metrics/resource", self._resource_metrics),
+                web.get("/metrics/cadvisor", self._container_metrics),
+                web.get("/metrics/probes", self._probe_metrics),
                 web.route("*", "/exec/{rest:.*}", self._not_an_upgrade),
                 web.route("*", "/attach/{rest:.*}", self._not_an_upgrade),
                 web.route("*", "/portForward/{rest:.*}", self._not_an_upgrade),
@@ -134,11 +143,31 @@ class Server:
         )
         return web.Response(body=body, content_type="application/json")
 
-    async def _summary(self, _: web.Request) -> web.Response:
+    def _served_pods(self) -> list[tuple[Pod, RuntimePod]]:
+        return [(pod, self._served.pleg.get(pod.metadata.uid)) for pod in self._served.pods()]
+
+    def _stats(self) -> stats.Stats:
         served = self._served
-        pods = [(pod, served.pleg.get(pod.metadata.uid)) for pod in served.pods()]
-        body = stats.summary(served.node_name, pods, served.cgroups, served.now())
-        return web.Response(body=msgspec.json.encode(body), content_type="application/json")
+        return stats.summary(served.node_name, self._served_pods(), served.cgroups, served.now())
+
+    async def _summary(self, _: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode(self._stats()), content_type="application/json")
+
+    def _metrics(self) -> bytes:
+        own = metrics_pages.kubelet(self._served.node_name, self._served_pods())
+        return health.registered_metrics() + render(own)
+
+    async def _resource_metrics(self, _: web.Request) -> web.Response:
+        return _metrics_response(metrics_pages.resource(self._stats()))
+
+    async def _container_metrics(self, _: web.Request) -> web.Response:
+        cgroups = self._served.cgroups
+        here = metrics_pages.Machine(os.cpu_count() or 1, machine.memory_bytes())
+        group_of = cgroups.parent if cgroups is not None else lambda pod: ""
+        return _metrics_response(metrics_pages.cadvisor(self._stats(), here, self._served_pods(), group_of))
+
+    async def _probe_metrics(self, _: web.Request) -> web.Response:
+        return _metrics_response(render([metrics_pages.PROBES]))
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         match = request.match_info

@@ -675,7 +675,7 @@ class ClientWatch:
         """Yield batches until closed."""
         pieces: list[kv_pb2.Event] = []
         try:
-            await self._send(rpc_pb2.WatchRequest(create_request=self._create))
+            await self._send()
             async for response in self._call:
                 if response.canceled:
                     if response.compact_revision:
@@ -722,9 +722,12 @@ class ClientWatch:
         """Close."""
         await self.close()
 
-    async def _send(self, request: rpc_pb2.WatchRequest) -> None:
+    async def _send(self, *requests: rpc_pb2.WatchRequest) -> None:
         async with self._writing:
             if self._call is None:
+                # First of all the watch itself: progress asked of a stream without one is answered at once, with a
+                # revision whose events are still to come.
+                requests = (rpc_pb2.WatchRequest(create_request=self._create), *requests)
                 self._endpoint = self._endpoints.current
                 open_stream = self._endpoint.channel.stream_stream(
                     "/etcdserverpb.Watch/Watch", _serialize, rpc_pb2.WatchResponse.FromString
@@ -732,7 +735,8 @@ class ClientWatch:
                 self._call = open_stream()
                 self._endpoint.streams.add(self._call)
             try:
-                await self._call.write(request)
+                for request in requests:
+                    await self._call.write(request)
             except grpc.aio.AioRpcError as error:
                 raise _error_of(error.code(), error.details() or "") from None
             except (grpc.aio.UsageError, asyncio.InvalidStateError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from api import serde
+from api import bodies
 from api.custom import is_custom
 from api.errors import ApiError, BadRequest, Invalid, RequestEntityTooLarge, UnsupportedMediaType
 from api.patch import json_patch, merge_patch, strategic
@@ -25,7 +25,7 @@ def parse_patch(body: bytes, content_type: str) -> Any:
             f'the body of the request was in an unknown format "{media}" - accepted media types include:'
             f" {', '.join(CONTENT_TYPES)}"
         )
-    patch, _ = serde.parse(body)
+    patch, _ = bodies.parse(body)
     if media == JSON_PATCH:
         if not isinstance(patch, list):
             raise BadRequest(
@@ -64,7 +64,7 @@ def apply_patch(document: Any, patch: Any, content_type: str, struct: type[Struc
 
 def duplicate_fields(body: bytes) -> list[str]:
     """Return the paths of the fields that a patch gives twice, which strict field validation refuses."""
-    return serde.parse(body)[1]
+    return bodies.parse(body)[1]
 
 
 def _refusal(failure: PatchFailure) -> ApiError:

@@ -106,7 +106,7 @@ def build(
             ExpressionRules(),
             Certificates(authorizer),
             DefaultIngressClass(lister(ingressclass.RESOURCE)),
-            *((dynamic.mutating_webhooks, dynamic.policies, dynamic.validating_webhooks) if dynamic else ()),
+            *(dynamic.plugins() if dynamic else ()),
             ResourceQuotaAdmission(lister(resourcequota.RESOURCE), rewrite_quota, clock),
         ]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -15,7 +16,9 @@ from api.admissionregistration import (
 from api.core import namespace
 from api.resource import Resource
 from apiserver.admission.matching import Matcher
+from apiserver.admission.metrics import AdmissionMetrics
 from apiserver.admission.policies import registered as policies_in_force
+from apiserver.admission.policies.param_rights import ParamRights
 from apiserver.admission.policies.params import Params
 from apiserver.admission.policies.plugin import ValidatingPolicies
 from apiserver.admission.versions import Versions
@@ -24,20 +27,33 @@ from apiserver.admission.webhooks.call import Caller
 from apiserver.admission.webhooks.mutating import MutatingWebhooks
 from apiserver.admission.webhooks.validating import ValidatingWebhooks
 from apiserver.registry.registries import Registries
-from apiserver.request import Authorizer
+from apiserver.request import AdmissionPlugin, Authorizer
 from apiserver.webhooks.client import WebhookClient
+from component.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
 class Dynamic:
     """The plugins, in their order in the chain."""
 
+    param_rights: ParamRights
     mutating_webhooks: MutatingWebhooks
     policies: ValidatingPolicies
     validating_webhooks: ValidatingWebhooks
 
+    def plugins(self) -> Sequence[AdmissionPlugin]:
+        """Return all of them, in order."""
+        return self.param_rights, self.mutating_webhooks, self.policies, self.validating_webhooks
 
-def build(registries: Registries, client: WebhookClient, authorizer: Authorizer, random: Random) -> Dynamic:
+
+def build(
+    registries: Registries,
+    client: WebhookClient,
+    authorizer: Authorizer,
+    random: Random,
+    clock: Clock,
+    metrics: AdmissionMetrics,
+) -> Dynamic:
     """Return the plugins of a server.
 
     Args:
@@ -45,10 +61,12 @@ def build(registries: Registries, client: WebhookClient, authorizer: Authorizer,
         client: asks webhooks.
         authorizer: what expressions may ask.
         random: makes the ids of questions.
+        clock: says how long webhooks take.
+        metrics: count what happens.
     """
     versions = Versions(registries)
     matcher = Matcher(versions, registries.lister(namespace.RESOURCE), registries.read)
-    caller = Caller(client, matcher, versions, authorizer, random)
+    caller = Caller(client, matcher, versions, authorizer, random, clock, metrics)
 
     def webhooks(kind: Resource[Any]) -> webhooks_in_force.Registered:
         return webhooks_in_force.Registered(registries.lister(kind), lambda: registries.changed_at(kind))
@@ -58,7 +76,8 @@ def build(registries: Registries, client: WebhookClient, authorizer: Authorizer,
         registries.lister(kinds[0]), registries.lister(kinds[1]), lambda: registries.changed_at(*kinds)
     )
     return Dynamic(
+        ParamRights(authorizer, registries.kinds, registries.read),
         MutatingWebhooks(webhooks(mutatingwebhookconfiguration.RESOURCE), caller),
-        ValidatingPolicies(policies, matcher, versions, Params(registries), authorizer),
+        ValidatingPolicies(policies, matcher, versions, Params(registries), authorizer, metrics),
         ValidatingWebhooks(webhooks(validatingwebhookconfiguration.RESOURCE), caller),
     )

@@ -104,9 +104,11 @@ def _broken_by_claim(new: Any, item: LimitRangeItem) -> Iterator[str]:
 def _broken(item: LimitRangeItem, requests: Amounts, limits: Amounts) -> Iterator[str]:
     yield from _too_little(item, requests, limits)
     for name, most in _sorted(item.max):
-        yield from _too_much(name, item.type, most, limits, "limit")
-        if name in limits and name in requests and requests[name] > most:
-            yield f"maximum {name} usage per {item.type} is {most}, but request is {requests[name]}"
+        # One sentence an amount: a request is mostly too much because its limit is.
+        wrong = [*_too_much(name, item.type, most, limits, "limit")]
+        if not wrong and name in requests:
+            wrong += _too_much(name, item.type, most, requests, "request")
+        yield from wrong
     for name, ratio in _sorted(item.max_limit_request_ratio):
         rule = f"{name} max limit to request ratio per {item.type} is {ratio}"
         request, limit = requests.get(name), limits.get(name)

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from api.authentication.tokenrequest import TokenRequest
 from api.coordination import lease
-from api.core import node, pod, serviceaccount
+from api.core import node, persistentvolumeclaim, pod, serviceaccount
 from api.errors import NotFound
 from api.resource import ObjectKey
+from api.storage import csinode
 from apiserver.admission.namespace_lifecycle import refusal
 from apiserver.admission.service_account import MIRROR_ANNOTATION
 from apiserver.auth.node import node_of
@@ -61,6 +62,12 @@ class NodeRestriction:
             _check_node(request, name)
         elif request.resource is lease.RESOURCE:
             _check_lease(request, name)
+        elif request.resource is csinode.RESOURCE:
+            written = request.name or request.object.metadata.name  # type: ignore[union-attr]
+            if written != name:
+                raise refusal(request, "can only access CSINode with the same name as the requesting node")
+        elif request.resource is persistentvolumeclaim.RESOURCE:
+            _check_claim(request, name)
         elif request.resource is serviceaccount.RESOURCE and request.subresource == "token":
             await self._check_token(request, name)
 
@@ -133,6 +140,18 @@ def _check_node(request: AdmissionRequest, name: str) -> None:
         if new.metadata.owner_references != old.metadata.owner_references:
             raise refusal(request, f'node "{name}" is not allowed to modify ownerReferences')
         _check_labels(request, name, old.metadata.labels, new.metadata.labels)
+
+
+def _check_claim(request: AdmissionRequest, name: str) -> None:
+    """Let a node say how large a volume has become, and nothing else of a claim."""
+    if request.subresource != "status" or request.operation != "UPDATE":
+        raise refusal(request, "may only update PVC status")
+    new: Any = request.object
+    old: Any = request.old
+    kept = ("access_modes", "phase", "allocated_resources")
+    if any(getattr(new.status, field) != getattr(old.status, field) for field in kept) or new.spec != old.spec:
+        why = f'node "{name}" is not allowed to update fields other than status.quantity and status.conditions'
+        raise refusal(request, why)
 
 
 def _check_labels(request: AdmissionRequest, name: str, old: dict[str, str], new: dict[str, str]) -> None:

@@ -58,8 +58,14 @@ class Priority:
                 )
                 raise refusal(request, why)
             spec.priority = computed
-            if spec.preemption_policy is None:
-                spec.preemption_policy = found.preemption_policy or "PreemptLowerPriority"
+            policy = found.preemption_policy or "PreemptLowerPriority"
+            if spec.preemption_policy not in (None, policy):
+                why = (
+                    f"the string value of PreemptionPolicy ({spec.preemption_policy}) must not be provided in pod spec"
+                    f"; priority admission controller computed {policy} from the given PriorityClass name"
+                )
+                raise refusal(request, why)
+            spec.preemption_policy = policy
 
     async def _class_of(self, request: AdmissionRequest, name: str) -> PriorityClass:
         if name:
@@ -72,4 +78,15 @@ class Priority:
         return min(defaults, key=lambda one: one.value, default=PriorityClass())
 
     async def validate(self, request: AdmissionRequest) -> None:
-        """Judge nothing more."""
+        """Judge classes: one of them at most is the default.
+
+        Raises:
+            Forbidden: another one is already.
+        """
+        if request.resource is not priorityclass.RESOURCE or request.operation not in ("CREATE", "UPDATE"):
+            return
+        new: Any = request.object
+        for other in self._classes.list() if new.global_default else ():
+            if other.global_default and other.metadata.name != new.metadata.name:
+                why = f"PriorityClass {other.metadata.name} is already marked as default. Only one default can exist"
+                raise refusal(request, why)

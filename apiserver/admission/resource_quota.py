@@ -48,10 +48,13 @@ class ResourceQuotaAdmission:
         """
         if request.subresource or not request.namespace or request.operation not in ("CREATE", "UPDATE"):
             return
-        evaluator = evaluator_of(request.resource)
-        if not request.resource.namespaced or (request.operation == "UPDATE" and not evaluator.grows):
+        quotas = self._quotas.list(request.namespace)
+        if not quotas or not request.resource.namespaced:
             return
-        concerned = [quota for quota in self._quotas.list(request.namespace) if _concerns(request, evaluator, quota)]
+        evaluator = evaluator_of(request.resource)
+        if request.operation == "UPDATE" and not evaluator.grows:
+            return
+        concerned = [quota for quota in quotas if _concerns(request, evaluator, quota)]
         if not concerned:
             return
         usage = self._added(request, evaluator)

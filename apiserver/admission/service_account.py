@@ -6,6 +6,7 @@ The volume is projected: a token bound to the pod that the kubelet renews, the c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 from typing import Any, Final
 
@@ -37,6 +38,8 @@ VOLUME_PREFIX: Final = "kube-api-access-"
 TOKEN_EXPIRATION_S: Final = 3607
 ROOT_CA_CONFIG_MAP: Final = "kube-root-ca.crt"
 MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
+ENFORCE_ANNOTATION: Final = "kubernetes.io/enforce-mountable-secrets"
+"""On an account: its pods may use only the secrets it lists."""
 
 
 class ServiceAccountAdmission:
@@ -61,10 +64,16 @@ class ServiceAccountAdmission:
             # A node's own static pod: a token of any account would be more than the node may give away.
             if spec.service_account_name:
                 raise refusal(request, "a mirror pod may not reference service accounts")
+            if any(True for _ in _secrets_of(spec)) or spec.image_pull_secrets:
+                raise refusal(request, "a mirror pod may not reference secrets")
+            if any(source.service_account_token for v in spec.volumes if v.projected for source in v.projected.sources):
+                raise refusal(request, "a mirror pod may not use ServiceAccountToken volume projections")
             return
         spec.service_account_name = spec.service_account_name or spec.service_account or DEFAULT_ACCOUNT
         spec.service_account = spec.service_account_name
         account = await self._find(request, ObjectKey(request.namespace, spec.service_account_name))
+        if account.metadata.annotations.get(ENFORCE_ANNOTATION) == "true":
+            _check_secrets(request, spec, account)
         if _mounts_token(spec, account):
             self._mount(spec)
         if not spec.image_pull_secrets:
@@ -101,6 +110,43 @@ def _mounts_token(spec: pod.PodSpec, account: serviceaccount.ServiceAccount) -> 
     if spec.automount_service_account_token is not None:
         return spec.automount_service_account_token
     return account.automount_service_account_token is not False
+
+
+def _check_secrets(request: AdmissionRequest, spec: pod.PodSpec, account: serviceaccount.ServiceAccount) -> None:
+    """Refuse secrets that the account does not list."""
+    name = account.metadata.name
+    listed = {reference.name for reference in account.secrets}
+    for secret, where in _secrets_of(spec):
+        if secret not in listed:
+            why = f"is not allowed because service account {name} does not reference that secret"
+            raise refusal(request, f'{where}secret.secretName="{secret}" {why}')
+    pulling = {reference.name for reference in account.image_pull_secrets}
+    for index, reference in enumerate(spec.image_pull_secrets):
+        if reference.name not in pulling:
+            raise refusal(
+                request,
+                f'imagePullSecrets[{index}].name="{reference.name}" is not allowed because service account {name} '
+                "does not reference that imagePullSecret",
+            )
+
+
+def _secrets_of(spec: pod.PodSpec) -> Iterator[tuple[str, str]]:
+    """Yield the secrets that volumes and variables are made of, and how a refusal begins."""
+    for volume in spec.volumes:
+        if volume.secret is not None:
+            yield volume.secret.secret_name, "volume with "
+        for source in volume.projected.sources if volume.projected is not None else ():
+            if source.secret is not None:
+                yield source.secret.name, "volume with "
+    for kind, containers in (("init container", spec.init_containers), ("container", spec.containers)):
+        for container in containers:
+            for variable in container.env:
+                reference = variable.value_from.secret_key_ref if variable.value_from is not None else None
+                if reference is not None:
+                    yield reference.name, f"{kind} {container.name} with envVar {variable.name} referencing "
+            for whole in container.env_from:
+                if whole.secret_ref is not None:
+                    yield whole.secret_ref.name, f"{kind} {container.name} with envFrom referencing "
 
 
 def _has_mount(container: Container) -> bool:

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from api import protobuf, serde, timestamps
+from api import bodies, protobuf, timestamps
 from api.errors import ApiError
 from apiserver.audit.policy import NAMES, Level, Stage, Verdict
 from apiserver.request import Answer, Call, RequestInfo, User
@@ -75,7 +75,8 @@ def render(
         event["objectRef"] = _reference(info, outcome)
     if outcome is not None:
         event["responseStatus"] = _status(outcome)
-    if verdict.level >= Level.REQUEST and info.plural and info.verb in _WRITES and call.body:
+    is_told = stage is not Stage.REQUEST_RECEIVED and info.plural and info.verb in _WRITES
+    if verdict.level >= Level.REQUEST and is_told and call.body:
         body = request_object(call)
         if body is not None:
             event["requestObject"] = _without_managed_fields(body) if verdict.omit_managed_fields else body
@@ -95,8 +96,8 @@ def request_object(call: Call) -> Any:
     try:
         if protobuf.is_protobuf(call.content_type):
             return protobuf.to_value(call.body, call.resource.type) if call.resource is not None else None
-        if serde.is_yaml(call.content_type):
-            return serde.parse(call.body, call.content_type)[0]
+        if bodies.is_yaml(call.content_type):
+            return bodies.parse(call.body, call.content_type)[0]
         return msgspec.json.decode(call.body)
     except (ApiError, msgspec.MsgspecError, RecursionError):
         return None

@@ -18,6 +18,7 @@ from api.rbac.clusterrolebinding import ClusterRoleBinding
 from api.rbac.role import Role
 from api.rbac.rolebinding import RoleBinding
 from api.rbac.rules import PolicyRule, RoleRef, Subject
+from apiserver.auth import controller_policy
 
 AUTOUPDATE: Final = "rbac.authorization.kubernetes.io/autoupdate"
 _DEFAULTS_LABEL: Final = {"kubernetes.io/bootstrapping": "rbac-defaults"}
@@ -323,13 +324,27 @@ def cluster_roles() -> list[ClusterRole]:
             rule("storage.k8s.io", "storageclasses", _READ),
             rule("core", "persistentvolumeclaims", f"{_READ} patch update"),
         ),
+        _cluster_role(
+            "system:heapster",
+            rule("core", "events namespaces nodes pods", _READ),
+            rule("extensions", "deployments", _READ),
+        ),
+        _cluster_role("system:kube-aggregator", rule("core", "endpoints services", _READ)),
         _cluster_role("system:kube-dns", rule("core", "endpoints services", "list watch")),
+        *(
+            _cluster_role(controller_policy.PREFIX + name, *_rules_of(rules))
+            for name, rules in controller_policy.CONTROLLERS.items()
+        ),
         _cluster_role("system:node", *_NODE),
         _cluster_role("system:node-proxier", *_NODE_PROXIER),
         _cluster_role("system:kube-scheduler", *_SCHEDULER),
         _cluster_role("system:kube-controller-manager", *_controllers()),
         _cluster_role("system:cluster-dns", *_CLUSTER_DNS),
     ]  # fmt: skip
+
+
+def _rules_of(rules: Iterable[controller_policy.Rule]) -> list[PolicyRule]:
+    return [rule(each[0], each[1], each[2], each[3].split() if len(each) == 4 else ()) for each in rules]
 
 
 def _group(name: str) -> Subject:
@@ -366,6 +381,10 @@ def cluster_role_bindings() -> list[ClusterRoleBinding]:
         _bind("system:public-info-viewer", authenticated, anonymous),
         _bind("system:volume-scheduler", _user("system:kube-scheduler")),
         _bind("system:service-account-issuer-discovery", _group("system:serviceaccounts")),
+        *(
+            _bind(controller_policy.PREFIX + name, _account("kube-system", name))
+            for name in controller_policy.CONTROLLERS
+        ),
     ]
 
 
@@ -388,19 +407,35 @@ def roles() -> list[Role]:
             metadata=_metadata("extension-apiserver-authentication-reader", "kube-system"),
             rules=[rule("core", "configmaps", _READ, ["extension-apiserver-authentication"])],
         ),
+        *(
+            Role(metadata=_metadata(controller_policy.PREFIX + name, namespace), rules=_rules_of(rules))
+            for (namespace, name), rules in controller_policy.IN_NAMESPACES.items()
+        ),
     ]
 
 
 def role_bindings() -> list[RoleBinding]:
     """Return the default RoleBindings."""
+    elected = [_user(f"system:{process}") for process in _ELECTED]
+    reader = "extension-apiserver-authentication-reader"
     return [
-        RoleBinding(
-            metadata=_metadata(_leader_role(process), "kube-system"),
-            subjects=[_user(f"system:{process}")],
-            role_ref=RoleRef(api_group=_GROUP, kind="Role", name=_leader_role(process)),
-        )
-        for process in _ELECTED
+        *(
+            _bind_in("kube-system", _leader_role(process), _leader_role(process), _user(f"system:{process}"))
+            for process in _ELECTED
+        ),
+        _bind_in("kube-system", f"system::{reader}", reader, *elected),
+        *(
+            _bind_in(
+                namespace, name := controller_policy.PREFIX + controller, name, _account("kube-system", controller)
+            )
+            for namespace, controller in controller_policy.IN_NAMESPACES
+        ),
     ]
+
+
+def _bind_in(namespace: str, name: str, role: str, *subjects: Subject) -> RoleBinding:
+    ref = RoleRef(api_group=_GROUP, kind="Role", name=role)
+    return RoleBinding(metadata=_metadata(name, namespace), subjects=list(subjects), role_ref=ref)
 
 
 def missing_subjects(have: Sequence[Subject], want: Sequence[Subject]) -> list[Subject]:

@@ -6,10 +6,13 @@ time whatever the values are. An error is absorbed where `&&`, `||`, `all` or `e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from apiserver.cel import functions
+from apiserver.cel.evaluation import COST_MAX, CostExceeded, Scope, Step, boolean
+from apiserver.cel.functions import STANDARD
+from apiserver.cel.library import Function, Library
+from apiserver.cel.macros import MACROS
 from apiserver.cel.syntax import (
     Call,
     Comprehension,
@@ -26,36 +29,10 @@ from apiserver.cel.syntax import (
 )
 from apiserver.cel.values import Failure, Optional, Type, UInt, is_number, no_overload, type_name
 
-COST_MAX: Final = 1_000_000
-"""What one evaluation may cost (upstream: the same, per call)."""
-
 
 class BadProgram(Exception):
     """A text that is no valid expression; the message says where."""
 
-
-class CostExceeded(Exception):
-    """An evaluation that would cost more than it may."""
-
-
-class Scope:
-    """The variables of one evaluation, and what it has cost."""
-
-    __slots__ = ("cost", "limit", "variables")
-
-    def __init__(self, variables: dict[str, Any], limit: int) -> None:
-        self.variables = variables
-        self.cost = 0
-        self.limit = limit
-
-    def spend(self, cost: int) -> None:
-        """Count a cost; raises CostExceeded."""
-        self.cost += cost
-        if self.cost > self.limit:
-            raise CostExceeded
-
-
-Step = Callable[[Scope], Any]
 
 _TYPES: Final = {
     name: Type(name)
@@ -101,7 +78,7 @@ class Program:
             raise CostExceeded from None
 
 
-def compile_(text: str, variables: frozenset[str], library: functions.Library = functions.STANDARD) -> Program:
+def compile_(text: str, variables: frozenset[str], library: Library = STANDARD) -> Program:
     """Return the program of an expression over `variables`.
 
     Raises:
@@ -116,7 +93,7 @@ def compile_(text: str, variables: frozenset[str], library: functions.Library = 
 
 
 class _Compiler:
-    def __init__(self, text: str, variables: frozenset[str], library: functions.Library) -> None:
+    def __init__(self, text: str, variables: frozenset[str], library: Library) -> None:
         self._text = text
         self._variables = variables
         self._library = library
@@ -228,7 +205,7 @@ class _Compiler:
         inner = local | {tree.variable} | ({tree.second} if tree.second else set())
         body = self.compile(tree.body, inner)
         transform = self.compile(tree.transform, inner) if tree.transform is not None else None
-        return _MACROS[tree.macro](operand, tree.variable, tree.second, body, transform)
+        return MACROS[tree.macro](operand, tree.variable, tree.second, body, transform)
 
 
 def _qualified(tree: Tree) -> str:
@@ -351,7 +328,7 @@ def _map(entries: list[tuple[Step, Step, bool]]) -> Step:
     return step
 
 
-def _applied(name: str, function: functions.Function, arguments: list[Step]) -> Step:
+def _applied(name: str, function: Function, arguments: list[Step]) -> Step:
     own_cost = 1 + getattr(function, "cel_cost", 0)
 
     def step(scope: Scope) -> Any:
@@ -370,22 +347,16 @@ def _size(value: Any) -> int:
     return len(value) if isinstance(value, (str, bytes, list, dict)) else 0
 
 
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise Failure("no such overload")
-    return value
-
-
 def _and(left: Step, right: Step) -> Step:
     def step(scope: Scope) -> bool:
         try:
-            if not _boolean(left(scope)):
+            if not boolean(left(scope)):
                 return False
         except Failure:
-            if not _boolean(right(scope)):
+            if not boolean(right(scope)):
                 return False
             raise
-        return _boolean(right(scope))
+        return boolean(right(scope))
 
     return step
 
@@ -393,158 +364,22 @@ def _and(left: Step, right: Step) -> Step:
 def _or(left: Step, right: Step) -> Step:
     def step(scope: Scope) -> bool:
         try:
-            if _boolean(left(scope)):
+            if boolean(left(scope)):
                 return True
         except Failure:
-            if _boolean(right(scope)):
+            if boolean(right(scope)):
                 return True
             raise
-        return _boolean(right(scope))
+        return boolean(right(scope))
 
     return step
 
 
 def _conditional(condition: Step, yes: Step, no: Step) -> Step:
     def step(scope: Scope) -> Any:
-        return yes(scope) if _boolean(condition(scope)) else no(scope)
+        return yes(scope) if boolean(condition(scope)) else no(scope)
 
     return step
 
 
-# --- macros ---------------------------------------------------------------------------------------------------------
-
-
-def _elements(scope: Scope, value: Any, second: str) -> list[tuple[Any, Any]]:
-    if isinstance(value, dict):
-        return [(key, item) for key, item in value.items()]
-    if isinstance(value, list):
-        return [(i, item) for i, item in enumerate(value)] if second else [(item, None) for item in value]
-    raise no_overload("@comprehension", value)
-
-
-class _Bound:
-    """Binds the variables of a macro while its body is evaluated."""
-
-    __slots__ = ("_before", "_names", "_scope")
-
-    def __init__(self, scope: Scope, first: str, second: str) -> None:
-        self._scope = scope
-        self._names = (first, second) if second else (first,)
-
-    def __enter__(self) -> Callable[[Any, Any], None]:
-        variables = self._scope.variables
-        self._before = {name: variables[name] for name in self._names if name in variables}
-        first, second = self._names[0], self._names[1] if len(self._names) > 1 else ""
-
-        def bind(one: Any, other: Any) -> None:
-            self._scope.spend(2)
-            variables[first] = one
-            if second:
-                variables[second] = other
-
-        return bind
-
-    def __exit__(self, *_: object) -> None:
-        for name in self._names:
-            self._scope.variables.pop(name, None)
-        self._scope.variables.update(self._before)
-
-
-def _quantifier(stops_at: bool) -> Callable[[Step, str, str, Step, Step | None], Step]:
-    """Return `exists` (stops at true) or `all` (stops at false)."""
-
-    def make(operand: Step, first: str, second: str, body: Step, transform: Step | None) -> Step:
-        def step(scope: Scope) -> bool:
-            failure: Failure | None = None
-            elements = _elements(scope, operand(scope), second)
-            with _Bound(scope, first, second) as bind:
-                for one, other in elements:
-                    bind(one, other)
-                    try:
-                        if _boolean(body(scope)) is stops_at:
-                            return stops_at
-                    except Failure as error:
-                        failure = failure or error
-            if failure is not None:
-                raise failure
-            return not stops_at
-
-        return step
-
-    return make
-
-
-def _exists_one(operand: Step, first: str, second: str, body: Step, transform: Step | None) -> Step:
-    def step(scope: Scope) -> bool:
-        elements = _elements(scope, operand(scope), second)
-        count = 0
-        with _Bound(scope, first, second) as bind:
-            for one, other in elements:
-                bind(one, other)
-                count += _boolean(body(scope))
-        return count == 1
-
-    return step
-
-
-def _filter(operand: Step, first: str, second: str, body: Step, transform: Step | None) -> Step:
-    def step(scope: Scope) -> list[Any]:
-        elements = _elements(scope, operand(scope), second)
-        found = []
-        with _Bound(scope, first, second) as bind:
-            for one, other in elements:
-                bind(one, other)
-                if _boolean(body(scope)):
-                    found.append(one)
-        return found
-
-    return step
-
-
-def _map_macro(operand: Step, first: str, second: str, body: Step, transform: Step | None) -> Step:
-    def step(scope: Scope) -> list[Any]:
-        elements = _elements(scope, operand(scope), second)
-        found = []
-        with _Bound(scope, first, second) as bind:
-            for one, other in elements:
-                bind(one, other)
-                if transform is None:
-                    found.append(body(scope))
-                elif _boolean(body(scope)):
-                    found.append(transform(scope))
-        return found
-
-    return step
-
-
-def _opt(is_flat: bool) -> Callable[[Step, str, str, Step, Step | None], Step]:
-    def make(operand: Step, first: str, second: str, body: Step, transform: Step | None) -> Step:
-        def step(scope: Scope) -> Optional:
-            value = operand(scope)
-            if not isinstance(value, Optional):
-                raise no_overload("optMap", value)
-            if not value.is_present:
-                return value
-            with _Bound(scope, first, "") as bind:
-                bind(value.value, None)
-                result = body(scope)
-            if is_flat and not isinstance(result, Optional):
-                raise no_overload("optFlatMap", result)
-            return result if is_flat else Optional(result, True)
-
-        return step
-
-    return make
-
-
-_MACROS: Final = {
-    "all": _quantifier(False),
-    "exists": _quantifier(True),
-    "exists_one": _exists_one,
-    "filter": _filter,
-    "map": _map_macro,
-    "optMap": _opt(False),
-    "optFlatMap": _opt(True),
-}
-
-__all__ = ["BadProgram", "CostExceeded", "Program", "UInt", "compile_", "is_number"]
+__all__ = ["COST_MAX", "BadProgram", "CostExceeded", "Program", "UInt", "compile_", "is_number"]

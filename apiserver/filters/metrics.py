@@ -8,7 +8,7 @@ from api.errors import ApiError, TooManyRequests, Unauthorized
 from apiserver.filters.authz import DECISION
 from apiserver.filters.timeout import is_stream
 from apiserver.metrics import ApiMetrics
-from apiserver.request import Call, Handler, RequestInfo
+from apiserver.request import Call, Handler
 from component.clock import Clock
 from component.metrics import Labels, Series
 
@@ -23,8 +23,12 @@ COMPONENT: Final = "apiserver"
 _REMEMBERED_MAX: Final = 16_384
 
 
-def target_of(info: RequestInfo) -> Labels:
-    """Return the labels that say what a request is about."""
+def target_of(call: Call) -> Labels:
+    """Return the labels that say what a request is about; what does not exist has one series, whatever it is called."""
+    info = call.info
+    subresource = info.subresource.partition("/")[0]
+    if info.plural and (call.resource is None or (subresource and subresource not in call.resource.subresources)):
+        return "", "", "", "", "", COMPONENT
     if not info.plural:
         # Any path may be asked for: only those that exist get a label of their own.
         return "", "", "", info.path if info.path in _PATHS else "", "", COMPONENT
@@ -32,7 +36,7 @@ def target_of(info: RequestInfo) -> Labels:
         scope = "resource"
     else:
         scope = "namespace" if info.namespace else "cluster"
-    return info.group, info.version, info.plural, info.subresource, scope, COMPONENT
+    return info.group, info.version, info.plural, subresource, scope, COMPONENT
 
 
 _PATHS: Final = frozenset(
@@ -68,11 +72,7 @@ def with_metrics(then: Handler, metrics: ApiMetrics, clock: Clock) -> Handler:
         if found is None:
             if len(remembered) >= _REMEMBERED_MAX:
                 remembered.clear()
-            about = target_of(info)
-            if info.plural and call.resource is None:
-                # No such resource: whatever it was called, it is one series.
-                about = ("", "", "", "", "", COMPONENT)
-            labels = (verb_of(call), "All" if call.dry_run else "", *about)
+            labels = (verb_of(call), "All" if call.dry_run else "", *target_of(call))
             found = remembered[key] = (labels, metrics.durations.of(labels))
         return found
 
@@ -112,7 +112,7 @@ def with_metrics(then: Handler, metrics: ApiMetrics, clock: Clock) -> Handler:
 
 
 def _open(metrics: ApiMetrics, call: Call) -> None:
-    labels = (verb_of(call), *target_of(call.info))
+    labels = (verb_of(call), *target_of(call))
     open_ = metrics.long_running
     open_[labels] = open_.get(labels, 0) + 1
 

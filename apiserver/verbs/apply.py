@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from api import serde, timestamps
+from api import bodies, serde, timestamps
 from api.errors import AlreadyExists, BadRequest, NotFound
 from api.resource import Resource
 from apiserver.registry import apply as ownership
@@ -64,7 +64,7 @@ def parse(call: Call, resource: Resource[Any]) -> dict[str, Any]:
         raise invalid_options(
             "PatchOptions", "fieldManager", "FieldValueRequired", "Required value: is required for apply patch"
         )
-    value, duplicates = serde.parse(call.body, MEDIA_TYPE)
+    value, duplicates = bodies.parse(call.body, MEDIA_TYPE)
     if not isinstance(value, dict):
         raise BadRequest("error decoding YAML: the body must be an object")
     if duplicates:
@@ -133,7 +133,7 @@ def _last_applied(annotation: str | None, resource: Resource[Any]) -> dict[str, 
     if not annotation:
         return None
     try:
-        config, _ = serde.normalise(serde.parse(annotation.encode())[0], resource)
+        config, _ = serde.normalise(bodies.parse(annotation.encode())[0], resource)
     except (BadRequest, AttributeError):
         return None  # Someone else's annotation: nothing can be told from it.
     return config

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from api import protobuf, serde
+from api import bodies, protobuf
 from api.errors import BadRequest
 from api.meta import DeleteOptions
 from api.resource import Resource
@@ -72,13 +72,13 @@ def decode_options(call: Call) -> DeleteOptions:
     """
     options = DeleteOptions()
     if call.body.strip():
-        if not serde.is_known(call.content_type):
+        if not bodies.is_known(call.content_type):
             raise writing.unsupported(call.content_type)
         value: Any
         if protobuf.is_protobuf(call.content_type):
             value = protobuf.to_value(call.body, DeleteOptions)
         else:
-            value, _ = serde.parse(call.body, call.content_type or "application/json")
+            value, _ = bodies.parse(call.body, call.content_type or "application/json")
         if isinstance(value, dict):
             value = {key: item for key, item in value.items() if item is not None}
         try:

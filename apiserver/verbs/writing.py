@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, cast
 
 import msgspec
 
-from api import protobuf, serde, timestamps, validation
+from api import bodies, protobuf, serde, timestamps, validation
 from api.custom import is_custom
 from api.errors import ApiError, BadRequest, ServiceUnavailable, Timeout, UnsupportedMediaType
 from api.resource import Resource
@@ -46,7 +46,7 @@ def decode_body(call: Call, resource: Resource[Any]) -> Any:
         BadRequest: it can't be understood, or with fieldValidation=Strict it has unknown or repeated fields.
         UnsupportedMediaType: it is in a form that is not taken.
     """
-    if not serde.is_known(call.content_type):
+    if not bodies.is_known(call.content_type):
         raise unsupported(call.content_type)
     if is_custom(resource.type) and protobuf.is_protobuf(call.content_type):
         raise UnsupportedMediaType(

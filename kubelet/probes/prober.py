@@ -13,6 +13,7 @@ from api.core.containers import Container, EphemeralContainer, Probe
 from api.core.pod import ContainerStatus, Pod
 from component.clock import Clock
 from kubelet.lifecycle import Liveness, Verdict, is_sidecar
+from kubelet.metrics_pages import PROBES
 from kubelet.probes import exec as exec_probe
 from kubelet.probes import grpc as grpc_probe
 from kubelet.probes import http as http_probe
@@ -134,6 +135,7 @@ class Prober:
                 quick_until = self._clock.monotonic() + period_s
                 continue
             result = await self._ask(spec, record.id, probe)
+            self._count(spec.name, kind, result)
             is_quick = (
                 kind == "Readiness"
                 and not result.is_success
@@ -166,6 +168,13 @@ class Prober:
                 self._set(container_id, liveness=Liveness.FAILED)
                 return True
         return False
+
+    def _count(self, container: str, kind: str, result: Result) -> None:
+        if self._pod is None:
+            return
+        metadata = self._pod.metadata
+        outcome = ("successful" if result.is_success else "failed") if result.is_known else "unknown"
+        PROBES.add((container, metadata.namespace, metadata.name, metadata.uid, kind, outcome))
 
     async def _ask(self, spec: Container, container_id: str, probe: Probe) -> Result:
         timeout_s = max(1, probe.timeout_seconds)

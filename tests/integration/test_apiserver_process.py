@@ -28,17 +28,19 @@ pytestmark = pytest.mark.integration
 class ApiserverProcess:
     """One apiserver; `kill` and `start` again as often as needed."""
 
-    def __init__(self, directory: Path, store: StoreProcess) -> None:
-        self._log = directory / "apiserver.log"
+    def __init__(
+        self, directory: Path, store_endpoints: str, store_identity: Identity, name: str = "apiserver"
+    ) -> None:
+        self._log = directory / f"{name}.log"
         pki = Pki(directory / "cluster-pki")
         pki.ensure_control_plane([], ["m1"])
         self._at = pki.directory / "cluster"
         self.rest_port, self.grpc_port = free_port(), free_port()
         flags = {
-            "store-endpoints": store.endpoint,
-            "store-cert": store.client.cert,
-            "store-key": store.client.key,
-            "store-ca": store.client.ca,
+            "store-endpoints": store_endpoints,
+            "store-cert": store_identity.cert,
+            "store-key": store_identity.key,
+            "store-ca": store_identity.ca,
             "tls-cert": self._at / "apiserver.crt",
             "tls-key": self._at / "apiserver.key",
             "client-ca": self._at / "ca.crt",
@@ -67,9 +69,20 @@ class ApiserverProcess:
         self.process.send_signal(how)
         return self.process.wait(10)
 
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.rest_port}"
+
+    @property
+    def grpc_endpoint(self) -> str:
+        return f"127.0.0.1:{self.grpc_port}"
+
+    def identity(self) -> Identity:
+        """Return the administrator's."""
+        return Identity(self._at / "admin.crt", self._at / "admin.key", self._at / "ca.crt")
+
     def client(self) -> Client:
-        identity = Identity(self._at / "admin.crt", self._at / "admin.key", self._at / "ca.crt")
-        return Client(GrpcTransport([f"127.0.0.1:{self.grpc_port}"], identity))
+        return Client(GrpcTransport([self.grpc_endpoint], self.identity()))
 
 
 @pytest.fixture
@@ -82,7 +95,7 @@ def store(tmp_path: Path) -> Iterator[StoreProcess]:
 
 @pytest.fixture
 def apiserver(tmp_path: Path, store: StoreProcess) -> Iterator[ApiserverProcess]:
-    apiserver = ApiserverProcess(tmp_path, store)
+    apiserver = ApiserverProcess(tmp_path, store.endpoint, store.client)
     apiserver.start()
     yield apiserver
     with contextlib.suppress(ProcessLookupError):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
+import random
 import time
 from pathlib import Path
 
@@ -15,7 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.coordination import lease as leases
 from api.coordination.lease import Lease, LeaseSpec
 from api.meta import ObjectMeta
-from tests.integration.test_apiserver import CORE, Running, create, pki, server, tls  # noqa: F401
+from apiserver.server import serve
+from component.clock import RealClock
+from tests.integration.test_apiserver import CORE, Running, create, free_port, pki, server, tls  # noqa: F401
 
 pytestmark = pytest.mark.integration
 
@@ -233,3 +237,42 @@ async def test_large_long_and_slow_requests_are_refused_and_the_server_goes_on(s
         assert answer.status == 400
     async with server.http.get("/livez") as answer:
         assert answer.status == 200
+
+
+async def test_a_server_that_stops_fails_readiness_first_and_answers_meanwhile(server: Running):  # noqa: F811
+    await restart(server, shutdown_delay_s=1.0)
+    server.task.cancel()
+    await asyncio.sleep(0.1)
+    async with server.http.get("/readyz?verbose") as answer:
+        assert answer.status == 500
+        assert "[-]shutdown failed: process is shutting down" in await answer.text()
+    async with server.http.get("/livez") as answer:
+        assert answer.status == 200
+    await create(server, "late")
+    await asyncio.wait([server.task])
+
+
+async def test_several_servers_share_a_port_while_they_are_ready(server: Running):  # noqa: F811
+    shared = free_port()
+    await restart(server, shared_port=shared)
+    settings = dataclasses.replace(server.settings, secure_port=free_port(), grpc_port=free_port())
+    second = asyncio.create_task(serve(settings, server.store, RealClock(), random.Random(2)))
+
+    async def ask() -> int:
+        connector = aiohttp.TCPConnector(ssl=tls(server.certificates, "admin"), force_close=True)
+        session = aiohttp.ClientSession(connector=connector)
+        async with session as once, once.get(f"https://localhost:{shared}/version") as answer:
+            return answer.status
+
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with server.http.get(f"https://localhost:{settings.secure_port}/readyz") as answer:
+                    if answer.status == 200:
+                        break
+            await asyncio.sleep(0.02)
+    assert [await ask() for _ in range(10)] == [200] * 10
+    await server.stop()
+    assert [await ask() for _ in range(10)] == [200] * 10
+    second.cancel()
+    await asyncio.wait([second])

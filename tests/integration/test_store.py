@@ -90,6 +90,15 @@ async def test_a_watch_resumes_and_tells_how_far_it_is(client: StoreClient):
     assert seen == [(False, second, b"1"), (True, third, b"2")]
 
 
+async def test_progress_asked_before_anything_is_read_comes_after_the_events(client: StoreClient):
+    written = await client.put_if(b"/early/a", b"1", 0)
+    async with client.watch(b"/early/", written) as watch, asyncio.timeout(5):
+        await watch.request_progress()
+        async for batch in watch:
+            assert [event.kv.mod_revision for event in batch.events] == [written]
+            break
+
+
 async def test_progress_comes_on_request(client: StoreClient):
     async with client.watch(b"/quiet/", progress=False) as watch, asyncio.timeout(5):
         batches = aiter(watch)

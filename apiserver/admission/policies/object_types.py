@@ -21,7 +21,8 @@ def of_resource(resource: Resource[Any]) -> Type:
     if is_custom(resource.type):
         node: Node = resource.type.shape.node  # type: ignore[attr-defined]
         return _of_node(node, name, is_root=True)
-    return _of_struct(resource.type)
+    struct: Any = resource.type
+    return _of_struct(struct)
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from api.core import endpoints as endpoints_kind
 from api.core import service
 from api.discovery import endpointslice
 from api.rbac import clusterrole, clusterrolebinding
@@ -112,6 +113,11 @@ async def test_the_kubernetes_service_leads_to_the_apiservers_that_renew(clock: 
             for registry in made:
                 await registry.cache.catch_up()
             slice_ = await made.read(endpointslice.RESOURCE, ObjectKey("default", "kubernetes"))
+            older = await made.read(endpoints_kind.RESOURCE, ObjectKey("default", "kubernetes"))
+            assert older.metadata.labels["endpointslice.kubernetes.io/skip-mirror"] == "true"
+            assert [address.ip for subset in older.subsets for address in subset.addresses] == [
+                address for endpoint in slice_.endpoints for address in endpoint.addresses
+            ]
             return [address for endpoint in slice_.endpoints for address in endpoint.addresses]
 
         for _ in range(2):

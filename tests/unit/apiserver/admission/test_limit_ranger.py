@@ -36,7 +36,8 @@ async def test_silent_containers_get_defaults_and_an_annotation_tells_of_it() ->
 
 
 async def test_a_pod_that_says_everything_is_left_alone() -> None:
-    said = resources({"cpu": "100m"}, {"cpu": "200m"})
+    said = resources({}, {"cpu": "200m"})
+    said["resources"]["requests"] = {}
     done = await pass_through(ranger({"type": "Container", "max": {"cpu": "1"}}), a_pod(said))
     assert ANNOTATION not in done.metadata.annotations
 
@@ -51,7 +52,7 @@ async def test_a_pod_that_says_everything_is_left_alone() -> None:
         ),
         (
             {"type": "Container", "max": {"memory": "1Gi"}},
-            resources({"memory": "1Gi"}, {"memory": "2Gi"}),
+            resources({"memory": "2Gi"}, {"memory": "2Gi"}),
             "maximum memory usage per Container is 1Gi, but limit is 2Gi",
         ),
         (

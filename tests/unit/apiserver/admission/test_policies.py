@@ -9,7 +9,7 @@ import pytest
 
 from api.errors import ApiError, Forbidden, Invalid
 from apiserver.app import Api, InternalCredentials
-from apiserver.request import RequestInfo, User
+from apiserver.request import Call, RequestInfo, User
 from tests.plain_client import ADMIN, PlainClient
 
 GROUP = "admissionregistration.k8s.io"
@@ -339,3 +339,128 @@ async def test_types_that_don_t_fit_are_warned_of_in_the_status(client: Client) 
     )
     assert second["fieldRef"] == "spec.validations[0].messageExpression"
     assert "found no matching overload for '_+_' applied to '(string, int)'" in second["warning"]
+
+
+async def test_connections_are_judged_with_what_they_are_asked_for(client: Client, api: Api) -> None:
+    rules = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CONNECT"], "resources": ["pods/exec"]}
+    await client.policy(
+        matchConstraints={"resourceRules": [rules]},
+        validations=rule(
+            "object.kind == 'PodExecOptions' && !object.?stdin.orValue(false) && !('sh' in object.command)"
+        ),
+    )
+
+    async def open_it(call: Call) -> str:
+        return "opened"
+
+    async def connect(query: str) -> str:
+        info = RequestInfo("create", "/x", "", "v1", "pods", "exec", "default", "web")
+        target = f"/api/v1/namespaces/default/pods/web/exec?{query}"
+        answer: str = await api.handle(Call(info, credentials=ADMIN, handler=open_it, target=target))
+        return answer
+
+    assert await connect("command=ls&command=-l&stdout=true") == "opened"
+    for refused in ("command=env&command=sh&stdout=true", "command=ls&stdin=true"):
+        with pytest.raises(ApiError, match='pods "web" is forbidden: ValidatingAdmissionPolicy'):
+            await connect(refused)
+
+
+CUSTOM = "stable.example.com"
+
+
+async def define(client: Client, **version: Any) -> None:
+    """Define Widgets in two versions that differ in name alone."""
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object", "properties": {
+        "size": {"type": "integer"}, "colour": {"type": "string"}}}}}}  # fmt: skip
+    both = [
+        {"name": "v1", "served": True, "storage": True, "schema": schema, **version},
+        {"name": "v2", "served": True, "storage": False, "schema": schema},
+    ]
+    spec = {"group": CUSTOM, "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"}, "versions": both}
+    body = {"metadata": {"name": f"widgets.{CUSTOM}"}, "spec": spec}
+    await client.create("customresourcedefinitions", body, group="apiextensions.k8s.io", namespace="")
+    await served(client, True)
+
+
+async def served(client: Client, wanted: bool) -> None:
+    """Wait until Widgets are served, or no more."""
+    async with asyncio.timeout(5):
+        while True:
+            if (client.api.registries.kinds.by_gvr(CUSTOM, "v2", "widgets") is not None) is wanted:
+                return
+            await asyncio.sleep(0.01)
+
+
+def widget(version: str = "v1", **spec: Any) -> Plain:
+    return {"apiVersion": f"{CUSTOM}/{version}", "kind": "Widget", "metadata": {"name": "w"}, "spec": spec}
+
+
+async def test_custom_objects_are_judged_in_the_version_a_policy_names(client: Client) -> None:
+    await define(client)
+    rules = {"apiGroups": [CUSTOM], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["widgets"]}
+    await client.policy(
+        matchConstraints={"resourceRules": [rules]},
+        validations=rule(
+            f"object.apiVersion == '{CUSTOM}/v1' && request.requestKind.version == 'v2' && object.spec.size < 3"
+        ),
+    )
+    info = RequestInfo("create", "", CUSTOM, "v2", "widgets", "", "default", "")
+    with pytest.raises(ApiError, match="failed expression"):
+        await client.call(info, widget("v2", size=3))
+    await client.call(info, widget("v2", size=2))
+
+
+async def test_the_types_of_custom_kinds_are_checked(client: Client) -> None:
+    await define(client)
+    rules = {"apiGroups": [CUSTOM], "apiVersions": ["v1"], "operations": ["*"], "resources": ["widgets"]}
+    await client.policy(
+        matchConstraints={"resourceRules": [rules]},
+        validations=[*rule("object.spec.nothing < 10"), *rule("object.metadata.name != ''")],
+    )
+    (warning,) = (await checked(client))["typeChecking"]["expressionWarnings"]
+    assert (
+        f"{CUSTOM}/v1, Kind=Widget: ERROR" in warning["warning"] and "undefined field 'nothing'" in warning["warning"]
+    )
+
+
+async def test_a_definition_goes_though_a_policy_would_keep_its_objects(client: Client) -> None:
+    await define(client)
+    info = RequestInfo("create", "", CUSTOM, "v1", "widgets", "", "default", "")
+    await client.call(info, widget(size=1))
+    rules = {"apiGroups": [CUSTOM], "apiVersions": ["*"], "operations": ["DELETE"], "resources": ["widgets"]}
+    await client.policy(matchConstraints={"resourceRules": [rules]}, validations=rule("false"))
+    with pytest.raises(ApiError, match="failed expression"):
+        await client.call(RequestInfo("delete", "", CUSTOM, "v1", "widgets", "", "default", "w"))
+    plural, group = "customresourcedefinitions", "apiextensions.k8s.io"
+    await client.call(RequestInfo("delete", "", group, "v1", plural, "", "", f"widgets.{CUSTOM}"))
+    await served(client, False)
+
+
+async def test_who_may_not_read_parameters_may_not_put_a_policy_with_them_into_force(client: Client, api: Api) -> None:
+    kinds = ["validatingadmissionpolicies", "validatingadmissionpolicybindings"]
+    rules = [{"apiGroups": [GROUP], "resources": kinds, "verbs": ["*"]}]
+    rbac = {"group": "rbac.authorization.k8s.io", "namespace": ""}
+    await client.create("clusterroles", {"metadata": {"name": "policies"}, "rules": rules}, **rbac)
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "policies"}
+    subjects = [{"kind": "User", "name": "writer", "apiGroup": "rbac.authorization.k8s.io"}]
+    made = await client.create(
+        "clusterrolebindings", {"metadata": {"name": "p"}, "roleRef": ref, "subjects": subjects}, **rbac
+    )
+    info = RequestInfo("list", "", "rbac.authorization.k8s.io", "v1", "clusterrolebindings")
+    await client.call(info, resourceVersion=made["metadata"]["resourceVersion"])
+    writer = InternalCredentials(user=User("writer", groups=("system:authenticated",)))
+    spec = {
+        "paramKind": {"apiVersion": "v1", "kind": "Secret"},
+        "matchConstraints": DEPLOYMENTS,
+        "validations": rule("false", messageExpression="string(params.data)"),
+    }
+    policy = {"metadata": {"name": "p"}, "spec": spec}
+    with pytest.raises(Invalid, match='must have "get" permission on all objects of the referenced paramKind'):
+        await client.create(kinds[0], policy, group=GROUP, namespace="", as_user=writer)
+    await client.create(kinds[0], policy, group=GROUP, namespace="")
+    param = {"name": "s", "namespace": "kube-system", "parameterNotFoundAction": "Deny"}
+    bound = {"policyName": "p", "validationActions": ["Deny"], "paramRef": param}
+    with pytest.raises(Invalid, match='does not have "get" permission on the object referenced by paramRef'):
+        await client.create(
+            kinds[1], {"metadata": {"name": "b"}, "spec": bound}, group=GROUP, namespace="", as_user=writer
+        )

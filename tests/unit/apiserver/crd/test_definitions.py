@@ -1,27 +1,20 @@
 """Kinds that users define, through the whole API: from a definition to its objects, and to their end."""
 
 import asyncio
-import base64
 import copy
-import datetime
-import ipaddress
 import json
-import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from api.errors import ApiError, Invalid, MethodNotAllowed, NotFound, UnsupportedMediaType
 from apiserver import discovery, openapi
 from apiserver.app import Api
 from apiserver.request import RequestInfo
 from tests.plain_client import PlainClient
+from tests.webhook_server import WebhookServer, serving
 
 GROUP = "stable.example.com"
 CRDS = {"group": "apiextensions.k8s.io", "plural": "customresourcedefinitions", "namespace": ""}
@@ -313,55 +306,22 @@ async def test_without_a_converter_versions_differ_in_name_alone(client: Client)
     assert [each["apiVersion"] for each in await client.ask("list", version="v2")] == [f"{GROUP}/v2"]
 
 
+async def convert(request: dict[str, Any]) -> dict[str, Any]:
+    """Move spec.cronSpec to spec.schedule and back."""
+    wanted = request["desiredAPIVersion"]
+    converted = []
+    for obj in request["objects"]:
+        old, new = ("cronSpec", "schedule") if wanted.endswith("v2") else ("schedule", "cronSpec")
+        spec = {new if key == old else key: value for key, value in obj["spec"].items()}
+        converted.append({**obj, "apiVersion": wanted, "spec": spec})
+    return {"result": {"status": "Success"}, "convertedObjects": converted}
+
+
 @pytest.fixture
-async def webhook(tmp_path: Path) -> AsyncIterator[tuple[str, str, list[Any]]]:
-    """A converter that moves spec.cronSpec to spec.schedule and back: its URL, its CA, and what it was asked."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "converter")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(address, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    (tmp_path / "cert").write_bytes(pem)
-    plain = serialization.NoEncryption()
-    encoded = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    (tmp_path / "key").write_bytes(encoded)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
-    asked: list[Any] = []
-
-    async def convert(request: web.Request) -> web.Response:
-        review = await request.json()
-        asked.append(review)
-        wanted = review["request"]["desiredAPIVersion"]
-        converted = []
-        for obj in review["request"]["objects"]:
-            old, new = ("cronSpec", "schedule") if wanted.endswith("v2") else ("schedule", "cronSpec")
-            spec = {new if key == old else key: value for key, value in obj["spec"].items()}
-            converted.append({**obj, "apiVersion": wanted, "spec": spec})
-        answer = {"uid": review["request"]["uid"], "result": {"status": "Success"}, "convertedObjects": converted}
-        return web.json_response({**review, "request": None, "response": answer})
-
-    app = web.Application()
-    app.router.add_post("/convert", convert)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
-    await site.start()
-    port = runner.addresses[0][1]
-    yield f"https://127.0.0.1:{port}/convert", base64.b64encode(pem).decode(), asked
-    await runner.cleanup()
+async def webhook(tmp_path: Path) -> AsyncIterator[WebhookServer]:
+    async with serving(tmp_path) as server:
+        server.on("convert", convert)
+        yield server
 
 
 def by_webhook(url: str, ca: str = "") -> dict[str, Any]:
@@ -369,9 +329,9 @@ def by_webhook(url: str, ca: str = "") -> dict[str, Any]:
     return {"strategy": "Webhook", "webhook": {"clientConfig": config, "conversionReviewVersions": ["v1"]}}
 
 
-async def test_a_webhook_converts_what_is_read_and_written(client: Client, webhook: tuple[str, str, list[Any]]) -> None:
-    url, ca, asked = webhook
-    await client.define(two_versions(by_webhook(url, ca)))
+async def test_a_webhook_converts_what_is_read_and_written(client: Client, webhook: WebhookServer) -> None:
+    url = f"https://127.0.0.1:{webhook.port}/convert"
+    await client.define(two_versions(by_webhook(url, webhook.ca)))
     await client.ask("create", cron_tab(cronSpec="x"))
     assert (await client.ask("get", name="a", version="v2"))["spec"] == {"schedule": "x", "replicas": 1}
     made = {"apiVersion": f"{GROUP}/v2", "kind": "CronTab", "metadata": {"name": "b"}, "spec": {"schedule": "xb"}}
@@ -380,7 +340,8 @@ async def test_a_webhook_converts_what_is_read_and_written(client: Client, webho
     assert (await client.ask("get", name="b"))["spec"] == {"cronSpec": "xb", "replicas": 1}
     listed = await client.ask("list", version="v2")
     assert [each["spec"]["schedule"] for each in listed] == ["x", "xb"]
-    assert asked[0]["apiVersion"] == "apiextensions.k8s.io/v1"
+    assert webhook.asked["convert"][0]["desiredAPIVersion"] == f"{GROUP}/v2"
+    assert len(webhook.connections) < len(webhook.asked["convert"])
 
 
 async def test_a_webhook_that_is_not_there_fails_only_what_needs_it(client: Client) -> None:

@@ -1,0 +1,242 @@
+"""Bodies to plain JSON values: JSON or YAML as clients send it, in bounded time and memory.
+
+What nests too deeply, unfolds to too much (YAML's aliases make a small text a huge value), or holds numbers longer than
+any is refused with a sentence. Keys given twice are noted, for whoever asked to be told. Protobuf: `api.protobuf`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any, Final
+
+import yaml
+
+from api import protobuf
+from api.errors import BadRequest
+
+DEPTH_MAX: Final = 250
+"""Deepest nesting taken: far more than any object has, and little enough for all that works on it step by step."""
+_VALUES_MAX: Final = 1_000_000
+_YAML_VALUES_MAX: Final = 250_000
+_NUMBER_CHARACTERS_MAX: Final = 400
+_DUPLICATES_MAX: Final = 100
+"""No more keys given twice are listed."""
+
+_JSON_TYPES = ("", "application/json", "*/*", "text/json")
+_YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "application/apply-patch+yaml")
+
+
+def is_json(content_type: str) -> bool:
+    """Return whether a body of that media type is read as JSON; no type at all counts as JSON."""
+    return media(content_type) in _JSON_TYPES
+
+
+def is_yaml(content_type: str) -> bool:
+    """Return whether a body of that media type is read as YAML."""
+    return media(content_type) in _YAML_TYPES
+
+
+def is_known(content_type: str) -> bool:
+    """Return whether a body of that media type can be read; no type at all counts as JSON."""
+    return is_json(content_type) or is_yaml(content_type) or protobuf.is_protobuf(content_type)
+
+
+def parse(body: bytes, content_type: str = "application/json") -> tuple[Any, list[str]]:
+    """Return a body as plain JSON values, and the paths of the fields that it gives twice; raises BadRequest."""
+    try:
+        value, has_duplicates = _parse_yaml(body) if is_yaml(content_type) else _parse_json(body)
+    except RecursionError:
+        raise too_deep() from None
+    duplicates: list[str] = []
+    if not is_yaml(content_type):
+        _check_depth(body, value)
+    if has_duplicates:
+        value = _plain(value, "", duplicates, [_VALUES_MAX])
+    return value, duplicates
+
+
+def media(content_type: str) -> str:
+    """Return a media type without its parameters."""
+    return content_type.split(";", 1)[0].strip().lower()
+
+
+class _Doubled(dict[str, Any]):
+    """A mapping whose text gave some key more than once."""
+
+    doubled: tuple[str, ...]
+
+
+def _parse_json(body: bytes) -> tuple[Any, bool]:
+    has_duplicates = False
+
+    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal has_duplicates
+        made = dict(pairs)
+        if len(made) == len(pairs):
+            return made
+        has_duplicates = True
+        seen: set[str] = set()
+        doubled = _Doubled(made)
+        doubled.doubled = tuple(
+            dict.fromkeys(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        )
+        return doubled
+
+    def refuse_constant(text: str) -> Any:
+        raise ValueError(f"invalid character '{text[0]}' looking for beginning of value")
+
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
+    try:
+        return json.loads(text, object_pairs_hook=collect, parse_constant=refuse_constant), has_duplicates
+    except json.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    except ValueError as error:
+        raise BadRequest(f"the body is not JSON: {error}") from None
+
+
+class _YAMLLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML as JSON sees it: keys are strings, dates stay text, and a key given twice is noticed."""
+
+    has_duplicates = False
+
+    def construct_json_map(self, node: yaml.MappingNode) -> dict[str, Any]:
+        self.flatten_mapping(node)
+        doubled: dict[str, None] = {}
+        made = _Doubled()
+        for key_node, value_node in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, bool):
+                key = "true" if key else "false"
+            if not isinstance(key, (str, int, float)):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be a string, a number or a boolean", key_node.start_mark
+                )
+            if str(key) in made:
+                doubled[str(key)] = None
+                type(self).has_duplicates = True
+            made[str(key)] = self.construct_object(value_node, deep=True)
+        made.doubled = tuple(doubled)
+        return made
+
+    def construct_number(self, node: yaml.ScalarNode) -> Any:
+        """Read a number as JSON has them: `1:30` is text, and what is longer than any number is refused."""
+        if ":" in node.value:
+            return node.value
+        if len(node.value) > _NUMBER_CHARACTERS_MAX:
+            raise yaml.constructor.ConstructorError(None, None, "a number is too long", node.start_mark)
+        is_integer = node.tag == "tag:yaml.org,2002:int"
+        return self.construct_yaml_int(node) if is_integer else self.construct_yaml_float(node)
+
+
+_YAMLLoader.add_constructor("tag:yaml.org,2002:map", _YAMLLoader.construct_json_map)
+for _kind in ("int", "float"):
+    _YAMLLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _YAMLLoader.construct_number)
+_YAMLLoader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_yaml_str(node))
+_YAMLLoader.add_constructor(
+    "tag:yaml.org,2002:binary", lambda loader, node: loader.construct_scalar(node).replace("\n", "").replace(" ", "")
+)
+
+
+def _parse_yaml(body: bytes) -> tuple[Any, bool]:
+    if body.lstrip()[:1] == b"{":
+        # kubectl calls the JSON of a server-side apply YAML, which it is, and JSON is read a hundred times faster.
+        with contextlib.suppress(BadRequest):
+            return _parse_json(body)
+    try:
+        _measure_yaml(body)
+        return yaml.load(body, Loader=_YAMLLoader), True
+    except yaml.YAMLError as error:
+        raise BadRequest(f"the body is not YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BadRequest(f"the body is not YAML: {error}") from None
+
+
+def _measure_yaml(body: bytes) -> None:
+    """Refuse a text that would unfold to too much: an alias counts for all that it stands for, however deep that is.
+
+    Raises:
+        BadRequest: it unfolds too far, or nests too deeply.
+    """
+    sizes: dict[str, tuple[int, int]] = {}
+    """Of each anchor, how many values it stands for, and how deep they nest."""
+    open_: list[tuple[str, int, int]] = []
+    """Of each collection around: its anchor, its values so far, and how deep they nest."""
+    for event in yaml.parse(body, Loader=_YAMLLoader):
+        size, depth = 1, 1
+        match event:
+            case yaml.AliasEvent():
+                size, depth = sizes.get(event.anchor or "", (1, 1))
+            case yaml.CollectionStartEvent():
+                open_.append((event.anchor or "", 1, 1))
+                if len(open_) > DEPTH_MAX:
+                    raise too_deep()
+                continue
+            case yaml.CollectionEndEvent():
+                anchor, size, depth = open_.pop()
+                if anchor:
+                    sizes[anchor] = (size, depth)
+            case yaml.ScalarEvent():
+                if event.anchor:
+                    sizes[event.anchor] = (1, 1)
+            case _:
+                continue
+        if open_:
+            anchor, so_far, deepest = open_[-1]
+            open_[-1] = (anchor, so_far + size, max(deepest, depth + 1))
+        if size > _YAML_VALUES_MAX or (open_ and open_[-1][1] > _YAML_VALUES_MAX):
+            raise BadRequest(f"the body unfolds to more than {_YAML_VALUES_MAX} values")
+        if len(open_) + depth > DEPTH_MAX:
+            raise too_deep()
+
+
+def _check_depth(body: bytes, value: Any) -> None:
+    """Refuse values that nest deeper than what works on them can follow.
+
+    Raises:
+        BadRequest: they do.
+    """
+    if body.count(b"{") + body.count(b"[") <= DEPTH_MAX:
+        return
+    layer = [value]
+    for _ in range(DEPTH_MAX):
+        inner: list[Any] = []
+        for one in layer:
+            if isinstance(one, dict):
+                inner += [item for item in one.values() if isinstance(item, (dict, list))]
+            elif isinstance(one, list):
+                inner += [item for item in one if isinstance(item, (dict, list))]
+        if not inner:
+            return
+        layer = inner
+    raise too_deep()
+
+
+def too_deep() -> BadRequest:
+    """Return the error for what nests too deeply."""
+    return BadRequest(f"the body nests deeper than {DEPTH_MAX} levels")
+
+
+def _plain(value: Any, path: str, duplicates: list[str], budget: list[int]) -> Any:
+    """Return ordinary dicts and lists, noting the keys given twice.
+
+    YAML's anchors can make a small text unfold into a huge value, so that is counted.
+    """
+    budget[0] -= 1
+    if budget[0] < 0:
+        raise BadRequest(f"the body unfolds to more than {_VALUES_MAX} values")
+    if isinstance(value, dict):
+        if isinstance(value, _Doubled):
+            room = _DUPLICATES_MAX - len(duplicates)
+            duplicates.extend(_join(path, key) for key in value.doubled[: max(room, 0)])
+        return {key: _plain(item, _join(path, key), duplicates, budget) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item, f"{path}[{i}]", duplicates, budget) for i, item in enumerate(value)]
+    return value
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
