@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Iterator
-
-import grpc
 
 from proto.etcd import rpc_pb2
 from proto.steersman.v1 import store_pb2
+from store.http2.call import Code
 from store.mvcc.kv import RangeResult
 from store.mvcc.revision import Compacted
 from store.replica import Replica
-from store.serve.errors import status_of
+from store.serve.errors import status_or_internal
 from store.serve.server import Context, Services
 from store.wire import kv_to
-
-log = logging.getLogger(__name__)
 
 IN_FLIGHT_MAX = 8192
 """Requests of one stream under way; then no more are read."""
@@ -87,8 +83,8 @@ class Exchange:
                     await self._replica.compact(request.compact.revision)
                     self._replies.append(store_pb2.Reply(id=request.id, compact=rpc_pb2.CompactionResponse()))
                 case _:
-                    code = grpc.StatusCode.UNIMPLEMENTED.value[0]
-                    failure = store_pb2.Failure(code=code, message="pipeline: request of a kind this store lacks")
+                    message = "pipeline: request of a kind this store lacks"
+                    failure = store_pb2.Failure(code=Code.UNIMPLEMENTED, message=message)
                     self._replies.append(store_pb2.Reply(id=request.id, failure=failure))
         except Exception as error:
             self._replies.append(store_pb2.Reply(id=request.id, failure=_failure(error)))
@@ -125,12 +121,9 @@ def _range_replies(id: int, result: RangeResult) -> Iterator[store_pb2.Reply]:
 
 
 def _failure(error: Exception) -> store_pb2.Failure:
-    known = status_of(error)
-    if known is None:
-        log.error("request failed", exc_info=error)
-        known = (grpc.StatusCode.INTERNAL, f"store: {type(error).__name__}: {error}")
+    code, message = status_or_internal(error)
     compact_revision = error.revision if isinstance(error, Compacted) else 0
-    return store_pb2.Failure(code=known[0].value[0], message=known[1], compact_revision=compact_revision)
+    return store_pb2.Failure(code=code, message=message, compact_revision=compact_revision)
 
 
 def add_to(services: Services, replica: Replica) -> None:
