@@ -41,6 +41,7 @@ from deploy.plan import (
     member_number,
     plan,
     store_endpoint,
+    store_files,
     store_peer_address,
 )
 from deploy.report import CannotDo, Report
@@ -116,7 +117,7 @@ def up(wanted: Cluster, report: Report) -> Cluster:
         supervisor.order(paths, "reload")
     report("waiting for the API server")
     _wait_for(lambda: _problem_of(cluster, _process(wanted_plan, "apiserver")), "the API server", paths)
-    if len(cluster.member_names) != cluster.store_replicas:
+    if cluster.external_store is None and len(cluster.member_names) != cluster.store_replicas:
         asyncio.run(_change_members(cluster, paths, addresses, report))
         wanted_plan = plan(cluster, addresses)
     if not cluster.is_hollow:
@@ -212,8 +213,8 @@ def context_name(cluster: Cluster) -> str:
 
 def store_identity(cluster: Cluster) -> Identity:
     """Return the certificate that the store admits."""
-    directory = Paths(cluster.directory).pki / "store"
-    return Identity(cert=directory / "apiserver.crt", key=directory / "apiserver.key", ca=directory / "ca.crt")
+    files = store_files(cluster)
+    return Identity(cert=Path(files.cert), key=Path(files.key), ca=Path(files.ca))
 
 
 def admin_identity(cluster: Cluster) -> Identity:
@@ -232,6 +233,12 @@ def _settle(wanted: Cluster, paths: Paths) -> Cluster:
         return wanted
     existing = read_cluster(wanted.directory)
     wanted.store_initial, wanted.store_members = existing.store_initial, existing.store_members
+    if (existing.external_store is None) != (wanted.external_store is None):
+        runs = "a store of its own" if existing.external_store is None else "--store-endpoints"
+        raise CannotDo(
+            f"{paths.data} holds a cluster with {runs}, and its objects are there: "
+            "choose another --data-dir, or `steer down --purge` first"
+        )
     for name in ("port", "runtime"):
         if getattr(existing, name) != getattr(wanted, name):
             raise CannotDo(
