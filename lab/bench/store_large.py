@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lab.bench.steer import BenchFailed
-from lab.chaos.arena import Loopback
+from lab.chaos.arena import PYTHON, Loopback
 from lab.chaos.cluster import Cluster, ClusterFailed, Member, SteerStore
 from proto.etcd import rpc_pb2
 from store.client import Put, StoreClient
@@ -220,16 +220,18 @@ async def _fill(cluster: Cluster, data_bytes: int, say: Callable[[str], None]) -
 
 
 async def _snapshot(cluster: Cluster, member: Member) -> tuple[float, int]:
-    """Read a whole snapshot of a member; return how long that took and how long it was."""
-    began, size = time.monotonic(), 0
-    call: Any = cluster.channel(member).unary_stream(
-        "/etcdserverpb.Maintenance/Snapshot",
-        lambda message: message.SerializeToString(),
-        rpc_pb2.SnapshotResponse.FromString,
+    """Save a snapshot of a member, by a process of its own; return how long that took and how large it is."""
+    began, file, identity = time.monotonic(), cluster.directory / "snapshot", cluster.identity
+    process = await asyncio.create_subprocess_exec(
+        *(PYTHON, "-m", "deploy.cli", "snapshot", "save", file, "--endpoint", member.client),
+        *("--cert", identity.cert, "--key", identity.key, "--ca", identity.ca),
+        stdout=asyncio.subprocess.DEVNULL,
     )
-    async for part in call(rpc_pb2.SnapshotRequest()):
-        size += len(part.blob)
-    return time.monotonic() - began, size
+    if await asyncio.wait_for(process.wait(), WITHIN_S):
+        raise BenchFailed("`steer snapshot save` failed")
+    took_s, size_bytes = time.monotonic() - began, file.stat().st_size
+    file.unlink()
+    return took_s, size_bytes
 
 
 async def _until_level(cluster: Cluster, member: Member, leader: Member, *, votes: bool = False) -> float:

@@ -26,6 +26,7 @@ from typing import Any
 
 import msgpack
 
+from component.certificates import Renewal
 from component.serve import Identity
 from store.consensus.transport import Message, Receiver
 
@@ -109,6 +110,8 @@ class Peers:
         for context in (self._server_context, self._client_context):
             context.minimum_version = ssl.TLSVersion.TLSv1_3
             context.load_cert_chain(identity.cert, identity.key)
+        self._renewal = Renewal(identity, (self._server_context, self._client_context))
+        self._renewing: asyncio.Task[None] | None = None
         self.cluster_id = 0
         self.member_id = 0
         self._links: dict[str, _Link] = {}
@@ -151,14 +154,16 @@ class Peers:
     async def start(self, receiver: Receiver) -> None:
         """Hand messages to `receiver`, and dial whoever was added."""
         self._receiver = receiver
+        self._renewing = asyncio.get_running_loop().create_task(self._renewal.run())
         for peer, link in self._links.items():
             self._dial_soon(peer, link)
 
     async def stop(self) -> None:
         """Close everything."""
         self._is_stopped = True
-        if self._listening is not None:
-            self._listening.cancel()
+        for task in (self._listening, self._renewing):
+            if task is not None:
+                task.cancel()
         for link in self._links.values():
             if link.task:
                 link.task.cancel()

@@ -59,6 +59,9 @@ class Refusal(Exception):
         self.message = message
 
 
+NO_LEADER = Refusal(Code.UNAVAILABLE, "etcdserver: no leader")
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """What answers calls of one path."""
@@ -96,6 +99,8 @@ class Opening:
     """Why the call can't be taken."""
     http_status: bytes = b""
     """Set where it is no gRPC call: HTTP's answer."""
+    needs_leader: bool = False
+    """Whether the call is to fail while the member knows no leader (etcd's `WithRequireLeader`)."""
 
 
 def read_headers(headers: Headers) -> Opening:
@@ -117,7 +122,8 @@ def read_headers(headers: Headers) -> Opening:
         http_status = b"405"
     elif not found.get(b"content-type", b"").startswith(b"application/grpc"):
         http_status = b"415"
-    return Opening(found.get(b":path", b""), encoding, timeout_s, refusal, http_status)
+    needs_leader = found.get(b"hasleader") == b"true"
+    return Opening(found.get(b":path", b""), encoding, timeout_s, refusal, http_status, needs_leader)
 
 
 class Call:
@@ -125,8 +131,8 @@ class Call:
 
     __slots__ = (
         "_connection", "_encoding", "_has_ended", "_has_opened", "_is_done", "_loop", "_method", "_partial", "_reader",
-        "_task", "_uncredited", "_unread", "_unread_bytes", "_writer", "deadline", "queue", "stream", "trailers",
-        "window",
+        "_task", "_uncredited", "_unread", "_unread_bytes", "_writer", "deadline", "needs_leader", "queue", "stream",
+        "trailers", "window",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, stream: int, window: int, opening: Opening, method: Method) -> None:
@@ -138,6 +144,8 @@ class Call:
         self.trailers = b""
         """What follows the queue, when the method is done."""
         self.deadline: float | None = None
+        self.needs_leader = opening.needs_leader and method.shape != "unary"
+        """A request with one answer is only asked about at its beginning."""
         self._connection = connection
         self._method = method
         self._encoding = opening.encoding
@@ -195,6 +203,10 @@ class Call:
     def expire(self) -> None:
         """Stop: the client's time is over."""
         self._stop_with(Refusal(Code.DEADLINE_EXCEEDED, "Deadline Exceeded"))
+
+    def end_leaderless(self) -> None:
+        """Stop: there was no leader for too long."""
+        self._stop_with(NO_LEADER)
 
     def stop(self) -> None:
         """Stop: the server does."""

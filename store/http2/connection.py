@@ -8,12 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from store.http2 import frames
-from store.http2.call import Call, Code, Method, Opening, Refusal, StatusOf, read_headers, refuse, refuse_http
+from store.http2.call import (
+    NO_LEADER,
+    Call,
+    Code,
+    Method,
+    Opening,
+    Refusal,
+    StatusOf,
+    read_headers,
+    refuse,
+    refuse_http,
+)
 from store.http2.frames import FRAME_BYTES_MAX, HEAD, HEAD_BYTES, Fault
 from store.http2.hpack import LIST_BYTES_MAX, BadHeaders, Decoder, Headers, TooManyHeaders
 
@@ -41,6 +52,7 @@ class Site:
 
     methods: Mapping[bytes, Method]
     status_of: StatusOf
+    has_leader: Callable[[], bool] = lambda: True
     connections: set[Connection] = field(default_factory=set)
     empty: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while there are no connections."""
@@ -159,6 +171,12 @@ class Connection(asyncio.Protocol):
         self._flush()
         if self._transport is not None:
             self._transport.close()
+
+    def end_leaderless(self) -> None:
+        """End the streams that are to have a leader."""
+        for call in list(self._calls.values()):
+            if call.needs_leader:
+                call.end_leaderless()
 
     def abort(self) -> None:
         """Close without waiting for anything to be taken."""
@@ -290,6 +308,8 @@ class Connection(asyncio.Protocol):
             return
         method = self._site.methods.get(opening.path)
         refusal = self._refusal or opening.refusal
+        if refusal is None and opening.needs_leader and not self._site.has_leader():
+            refusal = NO_LEADER
         if opening.http_status:
             answer = refuse_http(stream, opening.http_status)
         elif refusal is not None:

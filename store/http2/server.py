@@ -8,11 +8,15 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 
+from component.certificates import Renewal
 from component.serve import Identity, server_context
 from store.http2.call import Code, Method, Refusal, StatusOf
 from store.http2.connection import Connection, Site
 
 HANDSHAKE_WITHIN_S = 10.0
+LEADERLESS_S = 3.0
+LEADERLESS_LOOKS = 6
+"""Streams that need a leader are ended after so long without one, looked at so many times: as etcd, three elections."""
 KEEPALIVE_S = 60
 """After so long without a word the kernel asks whether the client is still there."""
 
@@ -23,18 +27,26 @@ Admit = Callable[[frozenset[str]], str | None]
 class Server:
     """Serves methods to clients with certificates."""
 
-    def __init__(self, methods: Mapping[str, Method], status_of: StatusOf, admit: Admit) -> None:
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        status_of: StatusOf,
+        admit: Admit,
+        has_leader: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Prepare.
 
         Args:
             methods: by path, `/service/Method`.
             status_of: from what a method raised to how the call ends.
             admit: asked once for every connection.
+            has_leader: asked for calls that are only to be taken while there is a leader.
         """
-        self._site = Site({path.encode(): method for path, method in methods.items()}, status_of)
+        self._site = Site({path.encode(): method for path, method in methods.items()}, status_of, has_leader)
         self._site.empty.set()
         self._admit = admit
         self._listener: asyncio.Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, address: str, identity: Identity) -> None:
         """Listen on `address` (host:port).
@@ -56,11 +68,15 @@ class Server:
             )
         except OSError as error:
             raise OSError(f"can't listen on {address}: {error}") from None
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(Renewal(identity, [context]).run()), loop.create_task(self._end_leaderless())]
 
     async def stop(self, grace_s: float) -> None:
         """Take no new calls, let those under way end for `grace_s`, then end them."""
         if self._listener is None:
             return
+        for task in self._tasks:
+            task.cancel()
         self._listener.close()
         for connection in list(self._site.connections):
             connection.leave()
@@ -72,6 +88,16 @@ class Server:
             await asyncio.wait(set(self._site.ending), timeout=grace_s)
         for connection in list(self._site.connections):
             connection.abort()
+
+    async def _end_leaderless(self) -> None:
+        """End streams that are to have a leader once there was none for a while; a short absence is an election."""
+        missing = 0
+        while True:
+            await asyncio.sleep(LEADERLESS_S / LEADERLESS_LOOKS)
+            missing = 0 if self._site.has_leader() else missing + 1
+            if missing >= LEADERLESS_LOOKS:
+                for connection in list(self._site.connections):
+                    connection.end_leaderless()
 
     async def _wait_empty(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -29,8 +29,17 @@ __all__ = ["Context", "Services", "client_services"]
 class Services:
     """Collects methods, then binds them all to a port."""
 
-    def __init__(self, allowed_clients: frozenset[str], calls: Counter[tuple[str, str, str]]) -> None:
-        """Admit the clients named; count in `calls` what was answered, by service, method and code."""
+    def __init__(
+        self,
+        allowed_clients: frozenset[str],
+        calls: Counter[tuple[str, str, str]],
+        has_leader: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Admit the clients named; count in `calls` what was answered, by service, method and code.
+
+        `has_leader` is asked for calls whose client wants them to fail where there is no leader.
+        """
+        self._has_leader = has_leader
         self._allowed = allowed_clients
         self._calls = calls
         self._methods: dict[str, Method] = {}
@@ -69,7 +78,7 @@ class Services:
         Raises:
             OSError: the port is taken.
         """
-        server = Server(self._methods, status_or_internal, self._refusal_of)
+        server = Server(self._methods, status_or_internal, self._refusal_of, self._has_leader)
         await server.start(address, identity)
         return server
 
@@ -109,7 +118,7 @@ def client_services(replica: Replica, allowed_clients: frozenset[str], progress_
     """Return every service of the client port."""
     from store.serve import cluster, election, health, kv, lease, lock, maintenance, pipeline, watch
 
-    services = Services(allowed_clients, replica.counts.calls)
+    services = Services(allowed_clients, replica.counts.calls, lambda: replica.status.leader is not None)
     kv.add_to(services, replica)
     watch.add_to(services, replica, progress_s)
     lease.add_to(services, replica)
