@@ -30,6 +30,8 @@ from deploy.report import CannotDo
 from proto.etcd import rpc_pb2, rpc_pb2_grpc
 from store import backup
 
+SYNC_BYTES = 16 << 20
+"""Written between one sync and the next: a member on the same disk has to sync its log meanwhile."""
 ANSWER_WITHIN_S = 15.0
 """How long a member may take to begin, and between two pieces."""
 
@@ -158,11 +160,16 @@ async def _fetch(endpoint: str, identity: Identity, partial: Path) -> None:
         maintenance = rpc_pb2_grpc.MaintenanceStub(channel)  # type: ignore[no-untyped-call]
         stream = maintenance.Snapshot(rpc_pb2.SnapshotRequest())
         with partial.open("wb") as file:
+            unsynced_bytes = 0
             while True:
                 response = await asyncio.wait_for(stream.read(), ANSWER_WITHIN_S)
                 if response is grpc.aio.EOF:
                     break
                 file.write(response.blob)
+                unsynced_bytes += len(response.blob)
+                if unsynced_bytes >= SYNC_BYTES:
+                    unsynced_bytes = 0
+                    await asyncio.to_thread(os.fdatasync, file.fileno())
             file.flush()
             os.fsync(file.fileno())
     finally:
