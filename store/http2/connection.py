@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
         self._calls: dict[int, Call] = {}
         self._held_back: dict[int, Call] = {}
         """Calls with something to send that there was no room for."""
-        self._last_stream = 0
+        self._last_stream = self._last_taken = 0
         self._peer_stream_window = frames.WINDOW_BYTES
         self._uncredited = 0
         self._rest = b""
@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
         """Take no new calls from now on."""
         if not self._is_leaving:
             self._is_leaving = True
-            self.send(frames.goaway(self._last_stream, frames.NO_ERROR))
+            self.send(frames.goaway(self._last_taken, frames.NO_ERROR))
             self._close_if_left()
 
     def stop(self) -> None:
@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
 
     def _fail(self, fault: Fault) -> None:
         log.info("closing a client's connection", extra={"why": str(fault)})
-        self.send(frames.goaway(self._last_stream, fault.code, str(fault)))
+        self.send(frames.goaway(self._last_taken, fault.code, str(fault)))
         self._flush()
         if self._transport is not None:
             self._transport.close()
@@ -294,9 +294,10 @@ class Connection(asyncio.Protocol):
                     raise Fault(frames.PROTOCOL_ERROR, "trailers that do not end their stream")
                 call.on_end()
             return
+        self._last_stream = stream
         if self._is_leaving:
             return  # after what we said was the last: the client knows that nothing was done
-        self._last_stream = stream
+        self._last_taken = stream
         opening = self._openings.get(headers)
         if opening is None:
             opening = read_headers(headers)
