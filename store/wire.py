@@ -67,10 +67,11 @@ def delete_from(message: rpc_pb2.DeleteRangeRequest) -> DeleteRange:
 
 def txn_from(message: rpc_pb2.TxnRequest) -> Txn:
     """Return the transaction of a TxnRequest."""
+    # Lists, and no generators: this is run for every write on every member.
     return Txn(
-        tuple(_compare_from(compare) for compare in message.compare),
-        tuple(_op_from(op) for op in message.success),
-        tuple(_op_from(op) for op in message.failure),
+        tuple([_compare_from(compare) for compare in message.compare]),
+        tuple([_op_from(op) for op in message.success]),
+        tuple([_op_from(op) for op in message.failure]),
     )
 
 

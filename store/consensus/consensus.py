@@ -217,6 +217,11 @@ class Consensus(Protocol):
         """
         ...
 
+    @property
+    def term(self) -> Term:
+        """The present term: what `status` says of it, for those who ask all the time."""
+        ...
+
     def status(self) -> ConsensusStatus:
         """Say how the member stands."""
         ...
