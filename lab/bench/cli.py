@@ -110,6 +110,18 @@ def _large(data_bytes: int, output: str) -> None:
     raise typer.Exit(0 if all(figure.holds for figure in figures) else 1)
 
 
+@app.command()
+def failover(
+    kills: Annotated[int, typer.Option(min=1, help="How often the leader is killed.")] = 20,
+    members: Annotated[int, typer.Option(min=3, max=5, help="Members of the cluster.")] = 3,
+    output: Output = "text",
+) -> None:
+    """Kill our store's leader again and again, and time how long writes stop."""
+    from lab.bench import failover as measurement
+
+    _run(lambda: measurement.measure(kills=kills, members=members), output)
+
+
 def _progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
