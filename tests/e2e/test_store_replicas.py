@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -17,7 +18,7 @@ import pytest
 from tests.e2e.conftest import RunningCluster, eventually, kubectl_binaries
 
 CLIENTS = 8
-KILLS = 20
+KILLS = int(os.environ.get("STEERSMAN_KILLS", "20"))
 
 
 @dataclass
@@ -82,6 +83,9 @@ def replicated(tmp_path: Path) -> Iterator[RunningCluster]:
         made.steer("up", "--runtime", "hollow", "--store-replicas", "3", "--port", str(port))
         yield made
     finally:
+        keep_logs = os.environ.get("STEERSMAN_KEEP_LOGS")
+        if keep_logs:
+            shutil.copytree(f"{made.data_dir}/logs", keep_logs, dirs_exist_ok=True)
         made.steer("down", "--purge", check=False)
 
 

@@ -278,6 +278,9 @@ class World:
         journal = MemoryJournal(disk.log)
         if disk.installed is not None:
             continue_from(journal, *disk.installed.applied)
+            staged = journal.take()
+            if staged is not None:
+                journal.write_and_sync(staged)  # before the state takes the old one's place, as in `take_over`
             disk.state, disk.installed = disk.installed, None
         wire = Wire(self, f"{id:x}")
         machine = Machine(self, id, disk)
@@ -357,6 +360,7 @@ class World:
                 if len(following) >= leader.members.quorum and leader.status().applied >= leader._SyncObj__noopIDx:
                     return leader
             await asyncio.sleep(0.01)
+        assert not self.fatal, self.fatal
         raise AssertionError(f"no leader: {[member.status() for member in self.members.values()]}")
 
     # -- checkers
