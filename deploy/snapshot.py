@@ -30,7 +30,7 @@ from deploy.report import CannotDo
 from proto.etcd import rpc_pb2, rpc_pb2_grpc
 from store import backup
 
-SYNC_BYTES = 16 << 20
+SYNC_BYTES = 4 << 20
 """Written between one sync and the next: a member on the same disk has to sync its log meanwhile."""
 ANSWER_WITHIN_S = 15.0
 """How long a member may take to begin, and between two pieces."""

@@ -45,7 +45,7 @@ BREATHER_S = 0.0005
 """Slept by a thread that reads everything, after each chunk, so that requests are answered meanwhile. A mere yield
 would not do: a thread that lets the interpreter go without sleeping mostly has it back before another has woken up.
 """
-READ_BYTES_PER_S = 64 << 20
+READ_BYTES_PER_S = 32 << 20
 """How fast a snapshot is read: sending and taking it in cost several times what reading it does, and requests are to be
 answered all the while.
 """

@@ -20,7 +20,7 @@ from store.consensus.snapshot import SnapshotDamaged, Unframer
 
 log = logging.getLogger(__name__)
 
-SYNC_BYTES = 16 << 20
+SYNC_BYTES = 4 << 20
 """Of a state coming in: written between one sync and the next."""
 
 
