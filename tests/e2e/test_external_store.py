@@ -16,7 +16,8 @@ def test_a_hollow_cluster_runs_on_etcd(tmp_path: Path) -> None:
     port = int(os.environ.get("STEERSMAN_E2E_PORT", "21443")) + 700
     made = RunningCluster(str(tmp_path / "data"), port, next(iter(kubectl_binaries().values())), tmp_path)
     options = ["--runtime", "hollow", "--port", str(port)]
-    with etcd_cluster(tmp_path) as store:
+    (tmp_path / "etcd").mkdir()
+    with etcd_cluster(tmp_path / "etcd") as store:
         refused = made.steer("up", *options, *store[:2], check=False)
         assert refused.returncode == 2
         assert "--store-cert" in refused.stderr

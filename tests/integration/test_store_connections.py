@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import socket
-import ssl
 import struct
 import time
 
@@ -18,6 +17,7 @@ from component.serve import Identity, grpc_channel
 from proto.etcd import rpc_pb2, rpc_pb2_grpc
 from tests.integration.store_cluster import MemberProcess, StoreCluster
 from tests.integration.store_process import Authority, StoreProcess
+from tests.integration.test_store_cluster import context_of
 
 
 @pytest.fixture
@@ -27,13 +27,6 @@ async def cluster(tmp_path):
     await cluster.leader()
     yield cluster
     cluster.close()
-
-
-def context_of(identity: Identity) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(identity.ca))
-    context.check_hostname = False
-    context.load_cert_chain(identity.cert, identity.key)
-    return context
 
 
 def greet(member: MemberProcess, identity: Identity, **greeting: object) -> str:
