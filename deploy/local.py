@@ -100,6 +100,11 @@ def up(wanted: Cluster, report: Report) -> Cluster:
     running = is_up(cluster)
     if problems := preflight.problems(cluster, is_running=running):
         raise CannotDo("\n".join(problems))
+    if cluster.external_store is not None and not running:
+        from deploy import external_store
+
+        report("asking the store")
+        external_store.check(cluster.external_store)
     for directory in (paths.data, paths.run, paths.logs, paths.nodes):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     addresses = _prepare_hosts(cluster, report)

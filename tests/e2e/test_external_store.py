@@ -21,6 +21,9 @@ def test_a_hollow_cluster_runs_on_etcd(tmp_path: Path) -> None:
         refused = made.steer("up", *options, *store[:2], check=False)
         assert refused.returncode == 2
         assert "--store-cert" in refused.stderr
+        nowhere = made.steer("up", *options, "--store-endpoints", "https://127.0.0.1:9", *store[2:], check=False)
+        assert nowhere.returncode == 1
+        assert "the store at 127.0.0.1:9 can't be used" in nowhere.stderr
         try:
             made.steer("up", *options, *store)
             assert made.store_processes() == []
