@@ -190,6 +190,27 @@ def test_rubbish_never_raises_and_either_waits_or_ends_the_connection(rubbish: b
     asyncio.run(scenario())
 
 
+FRAMES = st.tuples(
+    st.integers(0, 10), st.integers(0, 255), st.integers(0, 7), st.one_of(st.binary(max_size=40), st.just(opening()))
+)
+
+
+@given(st.lists(FRAMES, max_size=20))
+def test_frames_in_any_order_never_raise_and_leave_nothing_behind(sent: list[tuple[int, int, int, bytes]]):
+    async def scenario() -> None:
+        client = Client()
+        client.feed(call(1, b"Both", b"a", end=False))
+        for kind, flags, stream, payload in sent:
+            client.feed(frames.frame(kind, flags, stream, payload))
+        await client.frames()
+        client.connection.connection_lost(None)
+        for _ in range(4):
+            await asyncio.sleep(0)
+        assert not client.connection._calls and not client.site.ending and not client.site.connections
+
+    asyncio.run(scenario())
+
+
 async def test_errors_have_their_status_and_their_message_spelled_for_headers():
     client = Client()
     client.feed(call(1, b"Once", b"fail") + call(3, b"Nope", b"") + call(5, b"Once", b"a", b"b") + call(7, b"Once"))
