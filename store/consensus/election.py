@@ -61,6 +61,10 @@ class SyncObj(replication.SyncObj):
         term = message["term"]
         granted = term > self.__raftCurrentTerm and not self._hears_leader(now) and self._is_up_to_date(message)
         answer = {"type": "pre_vote_answer", "granted": granted, "asked": term, "term": self.__raftCurrentTerm}
+        if granted and (self._pre_vote_term != term or peer.number > self._id):
+            # Of two that ask at about the same time one gives way, or both would stand, and neither win.
+            self._pre_vote_term = 0
+            self.__raftElectionDeadline = max(self.__raftElectionDeadline, now + self._timing.election_min_s / 2)
         self.held.append((peer.id, answer))  # held: our term is a promise too
         self._kick()
 

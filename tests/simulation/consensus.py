@@ -274,7 +274,9 @@ class World:
 
     async def start(self, id: int) -> None:
         """Bring a member up from its disk."""
-        disk = self.disks[id]
+        disk = self.disks.get(id)
+        if disk is None:
+            return  # it was removed meanwhile
         journal = MemoryJournal(disk.log)
         if disk.installed is not None:
             continue_from(journal, *disk.installed.applied)

@@ -118,8 +118,8 @@ async def figure_eight(world: World, rng: random.Random) -> bool:
 async def second_candidate(world: World, rng: random.Random) -> bool:
     """Two stand in one term; who voted for the first dies at once, and is asked by the second when it is back.
 
-    Three members. Both candidates are given leave to stand at the same moment, and the second has the slower disk, so
-    its request leaves when the first has been elected already. The first is cut off before it is heard of again.
+    Three members. Both candidates stand at the same moment, and the second has the slower disk, so its request leaves
+    when the first has been elected already. The first is cut off before it is heard of again.
 
     Returns whether both stood in one term and the voter was asked by both.
     """
@@ -149,9 +149,11 @@ async def second_candidate(world: World, rng: random.Random) -> bool:
 
     world.on_delivery = strike
     world.heal()
-    now = world.clock.monotonic()
-    for id, member in world.members.items():
-        member._SyncObj__raftElectionDeadline = now + 0.6 if id == voter else now
+    assert not world.fatal, world.fatal
+    for id in (first, second):
+        member = world.members[id]
+        member._enter()
+        member._stand(world.clock.monotonic(), is_handed_over=False)
     await asyncio.sleep(0.5)
     world.on_delivery = lambda *_: None
     await asyncio.gather(*back)

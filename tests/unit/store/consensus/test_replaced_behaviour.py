@@ -420,3 +420,23 @@ def test_nothing_is_committed_beyond_what_is_known_to_match_the_leaders_log():
         assert (answer["success"], follower.member.status().commit) == (False, 3)
 
     with_follower(scenario)
+
+
+def test_of_two_that_ask_to_be_elected_at_once_one_gives_way():
+    """The library's two candidates of one term share the votes, and wait for the next election."""
+
+    async def main(rng: random.Random) -> None:
+        world = await busy_world(rng)
+        leader = await world.wait_leader()
+        terms = leader.status().term
+        world.crash(leader.status().id)
+        await asyncio.sleep(0.02)  # what it sent has come
+        for member in world.members.values():
+            member._heard_leader_at = float("-inf")
+            member._SyncObj__raftElectionDeadline = world.clock.monotonic()
+        await asyncio.sleep(0.24)
+        assert [member.status().role for member in world.members.values()].count("leader") == 1
+        assert {member.status().term for member in world.members.values()} == {terms + 1}
+
+    for seed in range(10):
+        run(seed, main)
