@@ -118,6 +118,7 @@ class Reading:
         self._backend = backend
         self._tables = tables
         self._path = path
+        self._is_in_a_hurry = False
         self._txn: lmdb.Transaction | None = env.begin()
         raw = self._txn.get(b"state", db=tables[b"meta"])
         self.meta = Meta() if raw is None else decode_meta(path, raw)
@@ -188,10 +189,14 @@ class Reading:
                     due = max(due + len(chunk) / READ_BYTES_PER_S, time.monotonic())
                     yield bytes(chunk)
                     chunk.clear()
-                    time.sleep(max(BREATHER_S, due - time.monotonic()))
+                    time.sleep(max(BREATHER_S, 0 if self._is_in_a_hurry else due - time.monotonic()))
         once.close()
         if chunk:
             yield bytes(chunk)
+
+    def hurry(self) -> None:
+        """Read the rest as fast as can be."""
+        self._is_in_a_hurry = True
 
     def close(self) -> None:
         """Let go of the state; safe to call twice."""

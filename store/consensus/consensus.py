@@ -82,6 +82,10 @@ class SnapshotSource(Protocol):
         """Yield the state; each chunk is checksummed and numbered."""
         ...
 
+    def hurry(self) -> None:
+        """Read the rest as fast as can be: the log that is kept for whoever takes it in grows too long."""
+        ...
+
     def close(self) -> None:
         """Let go of what keeps the state readable; safe to call twice."""
         ...

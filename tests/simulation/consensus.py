@@ -119,6 +119,9 @@ class _Source:
         raw = self._state.encode()
         return frame((raw[at : at + 200] for at in range(0, len(raw), 200)), *self._state.applied)
 
+    def hurry(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
