@@ -27,7 +27,7 @@ e2e: setup  ## A whole cluster and stock kubectl; needs root.
 	@$(SUDO) $(BIN)/pytest tests/e2e
 
 chaos: setup  ## Ten minutes of faults against a store of its own, and whether it would catch a broken one.
-	@$(SUDO) $(BIN)/pytest -m soak tests/integration
+	@$(SUDO) $(BIN)/pytest -m soak tests/integration tests/e2e/test_store_replicas.py
 	@$(SUDO) $(BIN)/steer chaos store --rounds 1000 --seconds 600
 
 bench: setup  ## Measure: how fast a pod runs, memory, and the start (on a cluster of its own).

@@ -10,9 +10,11 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import grpc
-import grpc.aio
+if TYPE_CHECKING:
+    import grpc
+    import grpc.aio
 
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 """Largest gRPC message sent or taken; lists travel in chunks below it."""
@@ -75,6 +77,8 @@ def grpc_server(
 
     `send_bytes_max` is the largest message sent; -1 is no limit, for protocols that have answers of any size.
     """
+    import grpc.aio  # 10 MB, which a process that serves no gRPC by it is spared
+
     credentials = grpc.ssl_server_credentials(
         [(identity.key.read_bytes(), identity.cert.read_bytes())],
         identity.ca.read_bytes(),
@@ -90,6 +94,8 @@ def grpc_channel(endpoints: Sequence[str], identity: Identity, *, server_name: s
 
     `server_name` is the name the server's certificate must carry, where it differs from the host dialled.
     """
+    import grpc.aio
+
     credentials = grpc.ssl_channel_credentials(
         identity.ca.read_bytes(), identity.key.read_bytes(), identity.cert.read_bytes()
     )

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from deploy import local
 from deploy.local import ProcessStatus
-from deploy.plan import APISERVERS_MAX, NODES_MAX, Cluster, Paths
+from deploy.plan import APISERVERS_MAX, NODES_MAX, Cluster, ExternalStore, Paths, parse_endpoints
 from deploy.report import CannotDo
 
 app = typer.Typer(
@@ -77,6 +77,13 @@ def up(
     apiservers: Annotated[
         int | None, typer.Option(min=1, max=APISERVERS_MAX, help="API servers; kubectl reaches whichever are alive.")
     ] = None,
+    store_endpoints: Annotated[
+        str | None,
+        typer.Option(help="A store that runs already, such as etcd, instead of one of its own: https://HOST:PORT,..."),
+    ] = None,
+    store_cert: Annotated[Path | None, typer.Option(help="Client certificate that store admits (PEM).")] = None,
+    store_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+    store_ca: Annotated[Path | None, typer.Option(help="CA of that store's certificates (PEM).")] = None,
     port: Annotated[int | None, typer.Option(min=1024, max=65000, help="First of the ports taken (6443).")] = None,
     failover: Annotated[
         Literal["default", "fast"] | None,
@@ -90,6 +97,12 @@ def up(
         wanted = local.read_cluster(wanted.directory)
     if store_replicas not in (None, 1, 3, 5):
         raise typer.BadParameter(f"{store_replicas} is not 1, 3 or 5", param_hint="'--store-replicas'")
+    if store_endpoints or store_cert or store_key or store_ca:
+        wanted.external_store = _external_store(wanted, store_endpoints, store_cert, store_key, store_ca)
+    if wanted.external_store is not None and store_replicas is not None:
+        raise typer.BadParameter(
+            "the store is not this cluster's own: it has the members it has", param_hint="'--store-replicas'"
+        )
     for name, value in (
         ("nodes", nodes),
         ("store_replicas", store_replicas),
@@ -107,6 +120,29 @@ def up(
     out.print(f"[bold green]ready[/] in {took}: {count}, {cluster.runtime} runtime")
     context, path = local.context_name(cluster), Paths(cluster.directory).kubeconfig
     out.print(f"  kubectl --context {context} get nodes    [dim]or[/]  export KUBECONFIG={path}", soft_wrap=True)
+
+
+def _external_store(
+    wanted: Cluster, endpoints: str | None, cert: Path | None, key: Path | None, ca: Path | None
+) -> ExternalStore:
+    """Return the store asked for; what was not given stays as it was."""
+    known = wanted.external_store
+    try:
+        addresses = parse_endpoints(endpoints) if endpoints else known.endpoints if known else []
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="'--store-endpoints'") from None
+    if not addresses:
+        raise typer.BadParameter(
+            "it is needed with --store-cert, --store-key, --store-ca", param_hint="'--store-endpoints'"
+        )
+    files: dict[str, str] = {}
+    for name, path in (("cert", cert), ("key", key), ("ca", ca)):
+        chosen = path.expanduser().absolute() if path else Path(getattr(known, name)) if known else None
+        if chosen is None or not chosen.is_file():
+            lack = "it is needed with --store-endpoints" if chosen is None else f"{chosen} is not there"
+            raise typer.BadParameter(lack, param_hint=f"'--store-{name}'")
+        files[name] = str(chosen)
+    return ExternalStore(endpoints=addresses, **files)
 
 
 @app.command()

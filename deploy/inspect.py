@@ -12,7 +12,7 @@ from api.errors import ApiError
 from client.transport import GrpcTransport
 from client.verbs import Client
 from deploy.local import admin_identity, store_identity
-from deploy.plan import Cluster, component_endpoints, store_endpoint
+from deploy.plan import Cluster, component_endpoints, store_endpoints
 from store.client import StoreClient
 
 ANSWER_WITHIN_S = 5.0
@@ -50,7 +50,7 @@ async def _look(cluster: Cluster) -> View:
 
 
 async def _store(cluster: Cluster) -> dict[str, Any]:
-    client = StoreClient([store_endpoint(cluster, name) for name in cluster.member_names], store_identity(cluster))
+    client = StoreClient(store_endpoints(cluster), store_identity(cluster))
     try:
         found = await client.status()
         members = {member.id: member for member in await client.members()}

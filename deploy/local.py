@@ -42,6 +42,7 @@ from deploy.plan import (
     member_number,
     plan,
     store_endpoint,
+    store_files,
     store_peer_address,
 )
 from deploy.report import CannotDo, Report
@@ -100,6 +101,11 @@ def up(wanted: Cluster, report: Report) -> Cluster:
     running = is_up(cluster)
     if problems := preflight.problems(cluster, is_running=running):
         raise CannotDo("\n".join(problems))
+    if cluster.external_store is not None and not running:
+        from deploy import external_store
+
+        report("asking the store")
+        external_store.check(cluster.external_store)
     for directory in (paths.data, paths.run, paths.logs, paths.nodes):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     addresses = _prepare_hosts(cluster, report)
@@ -117,7 +123,7 @@ def up(wanted: Cluster, report: Report) -> Cluster:
         supervisor.order(paths, "reload")
     report("waiting for the API server")
     _wait_for(lambda: _problem_of(cluster, _process(wanted_plan, "apiserver")), "the API server", paths)
-    if len(cluster.member_names) != cluster.store_replicas:
+    if cluster.external_store is None and len(cluster.member_names) != cluster.store_replicas:
         asyncio.run(_change_members(cluster, paths, addresses, report))
         wanted_plan = plan(cluster, addresses)
     if not cluster.is_hollow:
@@ -213,8 +219,8 @@ def context_name(cluster: Cluster) -> str:
 
 def store_identity(cluster: Cluster) -> Identity:
     """Return the certificate that the store admits."""
-    directory = Paths(cluster.directory).pki / "store"
-    return Identity(cert=directory / "apiserver.crt", key=directory / "apiserver.key", ca=directory / "ca.crt")
+    files = store_files(cluster)
+    return Identity(cert=Path(files.cert), key=Path(files.key), ca=Path(files.ca))
 
 
 def admin_identity(cluster: Cluster) -> Identity:
@@ -233,6 +239,12 @@ def _settle(wanted: Cluster, paths: Paths) -> Cluster:
         return wanted
     existing = read_cluster(wanted.directory)
     wanted.store_initial, wanted.store_members = existing.store_initial, existing.store_members
+    if (existing.external_store is None) != (wanted.external_store is None):
+        runs = "a store of its own" if existing.external_store is None else "--store-endpoints"
+        raise CannotDo(
+            f"{paths.data} holds a cluster with {runs}, and its objects are there: "
+            "choose another --data-dir, or `steer down --purge` first"
+        )
     for name in ("port", "runtime"):
         if getattr(existing, name) != getattr(wanted, name):
             raise CannotDo(

@@ -29,6 +29,17 @@ APISERVERS_MAX = 9
 HOLLOW_KUBELET, HOLLOW_HEALTH = 100, 5
 
 
+class ExternalStore(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A store that somebody else runs, such as an etcd cluster."""
+
+    endpoints: list[str]
+    """Its members, as host:port."""
+    cert: str
+    """A client certificate it admits; with `key` and `ca`, absolute paths of PEM files."""
+    key: str
+    ca: str
+
+
 class Cluster(msgspec.Struct, kw_only=True, rename="camel"):
     """What was asked for: one cluster on this machine."""
 
@@ -45,6 +56,8 @@ class Cluster(msgspec.Struct, kw_only=True, rename="camel"):
     """The members it has, by name; empty before the first start."""
     store_initial: list[str] = []
     """The members it began with; all others were taken into a running store."""
+    external_store: ExternalStore | None = None
+    """The store in place of one of ours; None: the cluster runs its own."""
     failover: str = "default"
     """default: upstream's 50 s and 300 s; fast: 10 s and 10 s."""
     user_kubeconfig: str = ""
@@ -64,7 +77,9 @@ class Cluster(msgspec.Struct, kw_only=True, rename="camel"):
 
     @property
     def member_names(self) -> list[str]:
-        """The store's members: those it has, or those a new store begins with."""
+        """The store's members that this cluster runs: those it has, or those a new store begins with."""
+        if self.external_store is not None:
+            return []
         return self.store_members or [member_name(number) for number in range(1, self.store_replicas + 1)]
 
     @property
@@ -176,6 +191,32 @@ def store_endpoint(cluster: Cluster, member: str) -> str:
     return f"127.0.0.1:{cluster.port + STORE_CLIENT + member_number(member) - 1}"
 
 
+def store_endpoints(cluster: Cluster) -> list[str]:
+    """Return where clients reach the store: each member's host:port."""
+    if cluster.external_store is not None:
+        return list(cluster.external_store.endpoints)
+    return [store_endpoint(cluster, name) for name in cluster.member_names]
+
+
+def parse_endpoints(text: str) -> list[str]:
+    """Return the host:port of each of `https://host:port,...`; the scheme may be left out.
+
+    Raises:
+        ValueError: the message says which is wrong, and what would be right.
+    """
+    found = []
+    for part in text.split(","):
+        scheme, separator, rest = part.strip().partition("://")
+        address = (rest if separator else scheme).rstrip("/")
+        if separator and scheme != "https":
+            raise ValueError(f"{part.strip()!r} is not https://: the store is only ever spoken to over TLS")
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise ValueError(f"{part.strip()!r} is not an address: give https://HOST:PORT, comma-separated")
+        found.append(address)
+    return found
+
+
 def store_peer_address(cluster: Cluster, member: str) -> str:
     """Return where the other members reach a member."""
     return f"127.0.0.1:{cluster.port + STORE_PEER + member_number(member) - 1}"
@@ -216,6 +257,19 @@ def plan(cluster: Cluster, addresses: Addresses) -> Plan:
         for name in cluster.node_names:
             processes += [builder.kubelet(name), builder.kubeproxy(name)]
     return Plan(cluster=cluster, processes=processes)
+
+
+def store_files(cluster: Cluster) -> ExternalStore:
+    """Return where the store is and by what certificate it is spoken to, ours or somebody else's."""
+    if cluster.external_store is not None:
+        return cluster.external_store
+    directory = Paths(cluster.directory).pki / "store"
+    return ExternalStore(
+        endpoints=store_endpoints(cluster),
+        cert=f"{directory}/apiserver.crt",
+        key=f"{directory}/apiserver.key",
+        ca=f"{directory}/ca.crt",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,12 +325,12 @@ class _Builder:
 
     def apiserver(self, number: int) -> Process:
         port = rest_port(self.cluster, number)
-        cluster, store, proxy = self.paths.pki / "cluster", self.paths.pki / "store", self.paths.pki / "front-proxy"
+        cluster, store, proxy = self.paths.pki / "cluster", store_files(self.cluster), self.paths.pki / "front-proxy"
         arguments = [
-            "--store-endpoints", ",".join(store_endpoint(self.cluster, name) for name in self.cluster.member_names),
-            "--store-cert", f"{store}/apiserver.crt",
-            "--store-key", f"{store}/apiserver.key",
-            "--store-ca", f"{store}/ca.crt",
+            "--store-endpoints", ",".join(store_endpoints(self.cluster)),
+            "--store-cert", store.cert,
+            "--store-key", store.key,
+            "--store-ca", store.ca,
             "--bind-address", "127.0.0.1" if self.cluster.is_hollow else "0.0.0.0",
             "--secure-port", str(port),
             "--grpc-port", str(grpc_port(self.cluster, number)),

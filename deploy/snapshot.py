@@ -25,11 +25,13 @@ from rich.console import Console
 
 from component.serve import Identity, grpc_channel
 from deploy import local
-from deploy.plan import Cluster, Paths, store_endpoint
+from deploy.plan import Cluster, Paths, store_endpoints
 from deploy.report import CannotDo
 from proto.etcd import rpc_pb2, rpc_pb2_grpc
 from store import backup
 
+SYNC_BYTES = 4 << 20
+"""Written between one sync and the next: a member on the same disk has to sync its log meanwhile."""
 ANSWER_WITHIN_S = 15.0
 """How long a member may take to begin, and between two pieces."""
 
@@ -118,7 +120,9 @@ def restore_command(file: File, data_dir: DataDir = None) -> None:
 
 def access(cluster: Cluster) -> tuple[list[str], Identity]:
     """Return where this machine's members listen, and who may talk to them."""
-    return [store_endpoint(cluster, member) for member in cluster.member_names], local.store_identity(cluster)
+    if cluster.external_store is not None:
+        raise CannotDo("the store is not this cluster's own: back it up with its own tools (`etcdctl snapshot save`)")
+    return store_endpoints(cluster), local.store_identity(cluster)
 
 
 def save(file: Path, endpoints: list[str], identity: Identity) -> backup.Description:
@@ -156,12 +160,17 @@ async def _fetch(endpoint: str, identity: Identity, partial: Path) -> None:
         maintenance = rpc_pb2_grpc.MaintenanceStub(channel)  # type: ignore[no-untyped-call]
         stream = maintenance.Snapshot(rpc_pb2.SnapshotRequest())
         with partial.open("wb") as file:
+            unsynced_bytes = 0
             while True:
                 async with asyncio.timeout(ANSWER_WITHIN_S):
                     response = await stream.read()
                 if response is grpc.aio.EOF:
                     break
                 file.write(response.blob)
+                unsynced_bytes += len(response.blob)
+                if unsynced_bytes >= SYNC_BYTES:
+                    unsynced_bytes = 0
+                    await asyncio.to_thread(os.fdatasync, file.fileno())
             file.flush()
             os.fsync(file.fileno())
     finally:
@@ -183,6 +192,10 @@ def restore(file: Path, directory: Path) -> tuple[backup.Restored, list[Path]]:
         cluster = local.read_cluster(directory)
         if local.is_up(cluster):
             raise CannotDo(f"the cluster in {directory} runs: `steer down` first")
+        if cluster.external_store is not None:
+            raise CannotDo(
+                "the store is not this cluster's own: restore it with its own tools (`etcdctl snapshot restore`)"
+            )
         targets = [directory / "store" / member for member in cluster.member_names]
     now = datetime.now(UTC)
     suffix = now.strftime("%Y%m%dT%H%M%S.%f")

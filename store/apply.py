@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections import deque
 from collections.abc import Sequence
 
 from proto.etcd import rpc_pb2
@@ -19,6 +20,7 @@ from proto.steersman.v1 import store_pb2
 from store.alarms import Alarms, Corrupt, NoSpace, adds_data
 from store.backend import Backend, Reading
 from store.consensus.consensus import LogIndex, Term
+from store.encoding import request_id, txn_of_one_put
 from store.lease import Expiry, LeaseExists, Leases, LeaseTooLong
 from store.mvcc.kv import DeleteRange, KeyNotFound, LeaseNotFound, Mvcc, Txn
 from store.mvcc.revision import Change, Compacted, FutureRevision
@@ -55,6 +57,8 @@ class Remembered:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._answers: dict[tuple[int, int], tuple[int, bytes]] = {}
+        self._oldest_first: deque[tuple[int, int]] = deque()
+        """Its keys: a dict that loses its first key again and again takes ever longer to find the next."""
         self._forgotten: dict[int, int] = {}
         self._next_order = 0
         forgotten: list[tuple[bytes, store_pb2.RequestId]] = []
@@ -63,7 +67,7 @@ class Remembered:
             if order >= _FORGOTTEN:
                 forgotten.append((encoded[1 + encoded[0] :], message))
                 continue
-            self._answers[message.client, message.sequence] = (order, encoded[1 + encoded[0] :])
+            self._keep(message.client, message.sequence, order, encoded[1 + encoded[0] :])
             self._next_order = order + 1
         # In the order in which they were last added to: the same on every member, restarted or not.
         for _, message in sorted(forgotten, key=lambda each: each[0]):
@@ -86,12 +90,18 @@ class Remembered:
         if len(answer) > RESPONSE_BYTES_MAX:
             answer = b""
         order, self._next_order = self._next_order, self._next_order + 1
-        self._answers[id.client, id.sequence] = (order, answer)
-        self._backend.put_request(order, _encode_id(id.client, id.sequence) + answer)
+        client, sequence = id.client, id.sequence
+        self._keep(client, sequence, order, answer)
+        self._backend.put_request(order, _encode_id(client, sequence) + answer)
         while len(self._answers) > REQUESTS_MAX:
-            client, sequence = next(iter(self._answers))
-            self._backend.put_request(self._answers.pop((client, sequence))[0], None)
-            self._forget(client, sequence)
+            oldest = self._oldest_first.popleft()
+            self._backend.put_request(self._answers.pop(oldest)[0], None)
+            self._forget(*oldest)
+
+    def _keep(self, client: int, sequence: int, order: int, answer: bytes) -> None:
+        key = (client, sequence)
+        self._answers[key] = (order, answer)
+        self._oldest_first.append(key)
 
     def _forget(self, client: int, sequence: int) -> None:
         newest = max(sequence, self._forgotten.pop(client, 0))
@@ -105,7 +115,7 @@ class Remembered:
 
 
 def _encode_id(client: int, sequence: int) -> bytes:
-    raw = store_pb2.RequestId(client=client, sequence=sequence).SerializeToString()
+    raw = request_id(client, sequence)
     return bytes([len(raw)]) + raw
 
 
@@ -262,7 +272,7 @@ class State:
             self._refuse_under_alarm(command)
         result, changes = self.mvcc.txn(txn_from(command.txn))
         self._follow(changes)
-        response = txn_result_to(result).SerializeToString()
+        response = txn_of_one_put(result) or txn_result_to(result).SerializeToString()
         if id.client and changes:
             self.remembered.add(id, response)
         return response

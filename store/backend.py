@@ -31,6 +31,7 @@ from component.clock import Clock
 from store.consensus.consensus import LogIndex, Term
 from store.consensus.snapshot import SnapshotDamaged, Unframer, frame
 from store.mvcc.revision import KeyValue, Stamp
+from store.pages import ReadOnce
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,10 @@ CHUNK_BYTES = 256 << 10
 BREATHER_S = 0.0005
 """Slept by a thread that reads everything, after each chunk, so that requests are answered meanwhile. A mere yield
 would not do: a thread that lets the interpreter go without sleeping mostly has it back before another has woken up.
+"""
+READ_BYTES_PER_S = 32 << 20
+"""How fast a snapshot is read: sending and taking it in cost several times what reading it does, and requests are to be
+answered all the while.
 """
 _FORMAT = 1
 _KEY = struct.Struct(">QI")  # main, sub
@@ -113,6 +118,7 @@ class Reading:
         self._backend = backend
         self._tables = tables
         self._path = path
+        self._is_in_a_hurry = False
         self._txn: lmdb.Transaction | None = env.begin()
         raw = self._txn.get(b"state", db=tables[b"meta"])
         self.meta = Meta() if raw is None else decode_meta(path, raw)
@@ -142,7 +148,7 @@ class Reading:
         """
         assert self._txn is not None
         running, hashed_bytes, digest = 0, 0, bytearray()
-        dropped, unpack = self._dropped, _KEY.unpack
+        dropped, unpack, once = self._dropped, _KEY.unpack, ReadOnce(self._path)
         for raw_key, raw in self._txn.cursor(db=self._tables[b"kv"]):
             where = unpack(raw_key)
             if where[0] > revision:
@@ -155,9 +161,11 @@ class Reading:
             digest += raw[:4]
             hashed_bytes += len(raw) + 200  # of time: a short record costs more than its bytes
             if hashed_bytes >= CHUNK_BYTES:
+                once.add(hashed_bytes)
                 running, hashed_bytes = google_crc32c.extend(running, bytes(digest)), 0
                 digest.clear()
                 time.sleep(BREATHER_S)
+        once.close()
         return int(google_crc32c.extend(running, bytes(digest)))
 
     def hash_all(self) -> int:
@@ -171,15 +179,24 @@ class Reading:
 
     def _items(self) -> Iterator[bytes]:
         assert self._txn is not None
-        chunk = bytearray()
+        chunk, once, due = bytearray(), ReadOnce(self._path), time.monotonic()
         for number, name in enumerate(_TABLES):
             for key, value in self._txn.cursor(db=self._tables[name]):
                 chunk += _ITEM.pack(number, len(key), len(value)) + key + value
                 if len(chunk) >= CHUNK_BYTES:
+                    once.add(len(chunk))
+                    # In step with the clock; a reader that was held up does not make up for it.
+                    due = max(due + len(chunk) / READ_BYTES_PER_S, time.monotonic())
                     yield bytes(chunk)
                     chunk.clear()
+                    time.sleep(max(BREATHER_S, 0 if self._is_in_a_hurry else due - time.monotonic()))
+        once.close()
         if chunk:
             yield bytes(chunk)
+
+    def hurry(self) -> None:
+        """Read the rest as fast as can be."""
+        self._is_in_a_hurry = True
 
     def close(self) -> None:
         """Let go of the state; safe to call twice."""
@@ -272,6 +289,7 @@ class Backend:
         For start: nothing is in memory only, and a value is looked at for its checksum alone.
         """
         checksum, unpack_key, unpack, header = google_crc32c.value, _KEY.unpack, _RECORD.unpack_from, _RECORD.size
+        once = ReadOnce(self._path)
         try:
             for raw_key, raw in self._reader.cursor(db=self._tables[b"kv"]):
                 main, sub = unpack_key(raw_key)
@@ -280,6 +298,7 @@ class Backend:
                 crc, create_revision, version, lease, key_length = unpack(raw)
                 if checksum(raw[4:]) != crc:
                     raise BackendDamaged(self._path, f"record of revision {main}.{sub}: checksum mismatch")
+                once.add(len(raw))
                 yield raw[header : header + key_length], main, sub, create_revision, version, lease
         except lmdb.Error as error:
             raise BackendDamaged(self._path, str(error)) from None
@@ -583,7 +602,7 @@ def install(
             for table, key, value in items(chunks, unframer):
                 kept = value if keep is None else keep(table, key, value)
                 if kept is not None:
-                    txn.put(key, kept, db=tables[table])
+                    append(txn, tables[table], key, kept)
     except BaseException:
         env.close()
         partial.unlink(missing_ok=True)
@@ -595,6 +614,16 @@ def install(
     sync_directory(directory)
     assert unframer.end is not None
     return LogIndex(unframer.end[0]), Term(unframer.end[1])
+
+
+def append(txn: lmdb.Transaction, table: Any, key: bytes, value: bytes) -> None:
+    """Put what comes after all that is in a table: pages are filled to the brim instead of split in halves.
+
+    Raises:
+        SnapshotDamaged: it does not come after.
+    """
+    if not txn.put(key, value, db=table, append=True):
+        raise SnapshotDamaged("its keys are out of order")
 
 
 def items(chunks: Iterable[bytes], unframer: Unframer) -> Iterator[tuple[bytes, bytes, bytes]]:

@@ -29,6 +29,7 @@ from component.serve import Identity
 from proto.etcd import kv_pb2, rpc_pb2
 from proto.steersman.v1 import store_pb2
 from store import wire
+from store.encoding import field
 from store.endpoints import Endpoint, Endpoints
 from store.mvcc.kv import (
     Compare,
@@ -550,8 +551,9 @@ class _Pipe:
         )
         self._call: Any = open_stream()
         self._heard_at = asyncio.get_running_loop().time()
-        self._client = client
-        self._queue: list[store_pb2.Request] = []
+        self._signature = store_pb2.Requests(client=client).SerializeToString()
+        self._queue: list[bytes] = []
+        """Requests, each as a field of `Requests`."""
         self._waiting: dict[int, tuple[asyncio.Future[list[store_pb2.Reply]], list[store_pb2.Reply]]] = {}
         self._has_more = asyncio.Event()
         self._broken: Exception | None = None
@@ -573,8 +575,7 @@ class _Pipe:
             self._heard_at = loop.time()  # silence counts from when there is something to say
         future: asyncio.Future[list[store_pb2.Reply]] = loop.create_future()
         self._waiting[request.id] = (future, [])
-        self._queue.append(request)
-        self._has_more.set()
+        self._ask(request)
         try:
             return await future
         finally:
@@ -585,6 +586,10 @@ class _Pipe:
         self._break(Unavailable("the store's member was left for another: whether it happened is not known"))
         for task in self._tasks:
             task.cancel()
+
+    def _ask(self, request: store_pb2.Request) -> None:
+        self._queue.append(field(store_pb2.Requests.REQUESTS_FIELD_NUMBER, request.SerializeToString()))
+        self._has_more.set()
 
     async def _watch_over(self) -> None:
         """Give up on a member that owes answers and says nothing, not even to what it need not think about."""
@@ -599,8 +604,7 @@ class _Pipe:
                 self._break(Unavailable(f"{self.endpoint.address} is silent: whether it happened is not known"))
             elif not has_asked:
                 has_asked = True
-                self._queue.append(store_pb2.Request())
-                self._has_more.set()
+                self._ask(store_pb2.Request())
 
     async def close(self) -> None:
         """End the stream."""
@@ -617,16 +621,15 @@ class _Pipe:
                 await self._has_more.wait()
                 self._has_more.clear()
                 while self._queue:
-                    batch = store_pb2.Requests(client=self._client)
                     size_bytes = taken = 0
                     for request in self._queue[:BATCH_REQUESTS_MAX]:
-                        batch.requests.append(request)
                         taken += 1
-                        size_bytes += request.ByteSize()
+                        size_bytes += len(request)
                         if size_bytes >= BATCH_BYTES:
                             break
+                    batch = b"".join(self._queue[:taken])
                     del self._queue[:taken]
-                    await self._call.write(batch)
+                    await self._call.write(batch + self._signature)
         except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
             return  # the reader learns why
 
@@ -693,11 +696,11 @@ class ClientWatch:
         except grpc.aio.AioRpcError as error:
             raise _error_of(error.code(), error.details() or "") from None
         except asyncio.CancelledError:
-            if self._is_closed:
-                return  # cancelled by `close`, not from outside
-            if self._endpoint is not self._endpoints.current and self._call is not None and self._call.cancelled():
+            if _is_own_cancellation():
+                raise
+            # Only the stream was cancelled: by `close`, or because its member was left for another.
+            if not self._is_closed:
                 raise Unavailable("the store's member was left for another") from None
-            raise
         finally:
             if self._endpoint is not None:
                 self._endpoint.streams.discard(self._call)
@@ -741,6 +744,20 @@ class ClientWatch:
                 raise _error_of(error.code(), error.details() or "") from None
             except (grpc.aio.UsageError, asyncio.InvalidStateError):
                 raise Unavailable("the store ended the watch") from None
+            except asyncio.CancelledError:
+                if _is_own_cancellation():
+                    raise
+                raise Unavailable("the store's member was left for another") from None
+
+
+def _is_own_cancellation() -> bool:
+    """Whether it is the running task that was cancelled, and not only a call that it waits for.
+
+    A call that was cancelled raises the same exception, also where its connection broke at that moment and its status
+    says so: taking it for the task's own would end whoever follows the store, without a word.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 _KV_RESPONSES: dict[str, Any] = {
@@ -782,4 +799,4 @@ def _trusts_progress(version: str) -> bool:
 
 
 def _serialize(message: Any) -> bytes:
-    return bytes(message.SerializeToString())
+    return message if isinstance(message, bytes) else bytes(message.SerializeToString())

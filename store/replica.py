@@ -11,6 +11,7 @@ import contextlib
 import logging
 import random
 from collections import deque
+from dataclasses import dataclass
 from typing import Any, assert_never
 
 import msgspec
@@ -79,6 +80,7 @@ class Replica:
         self._rng = rng
         self._history_s = history_s
         self.counts = Counts(clock.now())
+        self._patience = Patience(ANSWER_WITHIN_S)
         self.upkeep = Upkeep(
             state,
             backend,
@@ -117,15 +119,32 @@ class Replica:
             NotLeader: it was not proposed. OutcomeUnknown: it may have been done.
             Compacted, FutureRevision, KeyNotFound, LeaseNotFound, AlreadyApplied: this is what was agreed on.
         """
-        check_txn(txn_from(request))
-        if request.ByteSize() > REQUEST_BYTES_MAX:
-            raise RequestTooLarge
+        proposal = self.begin_txn(request, id)
+        if proposal is not None:
+            return await self.end_txn(proposal)
         if _is_read_only(request):
             # Nothing to agree on: a read of local state that is known to be recent will do.
             await self.read_index()
             return self._read(request)
         await self.upkeep.require_room(request, is_repeatable=id is not None and bool(id.client))
-        answer = await self._propose(store_pb2.Command(id=id, txn=request))
+        return await self.end_txn(self._begin(store_pb2.Command(id=id, txn=request)))
+
+    def begin_txn(self, request: rpc_pb2.TxnRequest, id: store_pb2.RequestId | None = None) -> Proposal | None:
+        """Propose a transaction at once, for `end_txn` to wait for; None where `txn` must, and nothing was done.
+
+        Raises:
+            InvalidRequest, RequestTooLarge: it was not proposed.
+        """
+        check_txn(txn_from(request))
+        if request.ByteSize() > REQUEST_BYTES_MAX:
+            raise RequestTooLarge
+        if _is_read_only(request) or not self.upkeep.has_room:
+            return None
+        return self._begin(store_pb2.Command(id=id, txn=request))
+
+    async def end_txn(self, proposal: Proposal) -> bytes:
+        """Return what `txn` does, or raise it."""
+        answer = await self._end(proposal)
         assert isinstance(answer, bytes)
         return answer
 
@@ -284,7 +303,7 @@ class Replica:
             cluster_id=self.cluster_id,
             member_id=self.member_id,
             revision=self.state.mvcc.revision if revision is None else revision,
-            raft_term=self.status.term,
+            raft_term=self.consensus.term,
         )
 
     async def run_duties(self) -> None:
@@ -367,33 +386,84 @@ class Replica:
                 await self._clock.sleep(LEADER_POLL_S)
 
     async def _propose(self, command: store_pb2.Command) -> object:
-        """Have a command agreed on; return what applying it gave, or raise it.
+        """Have a command agreed on; return what applying it gave, or raise it."""
+        return await self._end(self._begin(command))
+
+    def _begin(self, command: store_pb2.Command) -> Proposal:
+        encoded = command.SerializeToString()
+        answer = self._patience.bound(self.consensus.propose(encoded))
+        return Proposal(command, encoded, answer, self._clock.monotonic())
+
+    async def _end(self, proposal: Proposal) -> object:
+        """Return what applying a proposal gave, or raise it.
 
         What was not proposed is proposed again while a leader may be found. What has an unknown outcome is proposed
         again only if it carries a request's id, which makes it happen once however often it is in the log.
         """
-        encoded = command.SerializeToString()
-        began = self._clock.monotonic()
         while True:
             try:
-                async with asyncio.timeout(ANSWER_WITHIN_S):
-                    # Shielded: a caller that goes away must not cancel what may be in the log already.
-                    answer = await asyncio.shield(self.consensus.propose(encoded))
+                # A caller that goes away cancels this future, which takes nothing back that is in the log already.
+                answer = await proposal.answer
                 break
             except NotLeader:
-                if self._clock.monotonic() >= began + WAIT_FOR_LEADER_S:
+                if self._clock.monotonic() >= proposal.began_s + WAIT_FOR_LEADER_S:
                     raise
-            except OutcomeUnknown:
-                if not command.id.client or self._clock.monotonic() >= began + WAIT_FOR_LEADER_S:
+            except OutcomeUnknown as error:
+                late = isinstance(error, TooLate) or self._clock.monotonic() >= proposal.began_s + WAIT_FOR_LEADER_S
+                if late or not proposal.command.id.client:
                     raise
-                command.id.again = True
-                encoded = command.SerializeToString()
-            except TimeoutError:
-                raise OutcomeUnknown(f"it was not agreed on in {ANSWER_WITHIN_S:g} s") from None
+                proposal.command.id.again = True
+                proposal.encoded = proposal.command.SerializeToString()
             await self._clock.sleep(LEADER_POLL_S)
+            proposal.answer = self._patience.bound(self.consensus.propose(proposal.encoded))
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+class TooLate(OutcomeUnknown):
+    """It was not agreed on in ANSWER_WITHIN_S."""
+
+
+@dataclass(slots=True)
+class Proposal:
+    """A command under way."""
+
+    command: store_pb2.Command
+    encoded: bytes
+    answer: asyncio.Future[object]
+    began_s: float
+
+
+class Patience:
+    """Ends futures that take too long: one timer for all of them, since all may take equally long."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._waiting: deque[tuple[float, asyncio.Future[object]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def bound(self, future: asyncio.Future[object]) -> asyncio.Future[object]:
+        """Return the future, which ends in TooLate if nothing else ends it in time."""
+        loop, waiting = future.get_loop(), self._waiting
+        while waiting and waiting[0][1].done():
+            waiting.popleft()
+        waiting.append((loop.time() + self._seconds, future))
+        if self._timer is None:
+            self._timer = loop.call_later(self._seconds, self._give_up)
+        return future
+
+    def _give_up(self) -> None:
+        self._timer = None
+        while self._waiting:
+            deadline, future = self._waiting[0]
+            loop = future.get_loop()
+            if not future.done():
+                if deadline > loop.time():
+                    self._timer = loop.call_at(deadline, self._give_up)
+                    return
+                future.set_exception(TooLate(f"it was not agreed on in {self._seconds:g} s"))
+            self._waiting.popleft()
 
 
 def _is_read_only(request: rpc_pb2.TxnRequest) -> bool:

@@ -74,6 +74,11 @@ class Upkeep:
 
     # -- quota and alarms
 
+    @property
+    def has_room(self) -> bool:
+        """Whether nothing stands against any write: no alarm, and no quota used up."""
+        return not self._state.alarms and (self.quota_bytes <= 0 or self._backend.in_use_bytes < self.quota_bytes)
+
     async def require_room(self, txn: rpc_pb2.TxnRequest | None = None, *, is_repeatable: bool = False) -> None:
         """Refuse what adds data (None: a lease) under an alarm or over the quota; the first to be over raises NOSPACE.
 

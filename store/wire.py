@@ -5,7 +5,6 @@ Used by the server, by applying (the log holds protobuf) and by the client.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import assert_never
 
 from proto.etcd import kv_pb2, rpc_pb2
@@ -67,10 +66,11 @@ def delete_from(message: rpc_pb2.DeleteRangeRequest) -> DeleteRange:
 
 def txn_from(message: rpc_pb2.TxnRequest) -> Txn:
     """Return the transaction of a TxnRequest."""
+    # Lists, and no generators: this is run for every write on every member.
     return Txn(
-        tuple(_compare_from(compare) for compare in message.compare),
-        tuple(_op_from(op) for op in message.success),
-        tuple(_op_from(op) for op in message.failure),
+        tuple([_compare_from(compare) for compare in message.compare]),
+        tuple([_op_from(op) for op in message.success]),
+        tuple([_op_from(op) for op in message.failure]),
     )
 
 
@@ -122,8 +122,10 @@ def _op_to(op: Op, message: rpc_pb2.RequestOp) -> None:
     match op:
         case Put():
             put = message.request_put
-            put.key, put.value, put.lease = op.key, op.value, op.lease
-            put.prev_kv, put.ignore_value, put.ignore_lease = op.prev_kv, op.ignore_value, op.ignore_lease
+            put.key, put.value = op.key, op.value
+            if op.lease or op.prev_kv or op.ignore_value or op.ignore_lease:
+                put.lease, put.prev_kv = op.lease, op.prev_kv
+                put.ignore_value, put.ignore_lease = op.ignore_value, op.ignore_lease
         case Range():
             range_to(op, message.request_range)
         case DeleteRange():
@@ -228,22 +230,21 @@ def range_result_from(message: rpc_pb2.RangeResponse, revision: int) -> RangeRes
 def txn_result_from(message: rpc_pb2.TxnResponse) -> TxnResult:
     """Return the answer to a transaction."""
     revision = Revision(message.header.revision)
-    return TxnResult(message.succeeded, tuple(_results_from(message.responses, revision)), revision)
+    return TxnResult(message.succeeded, tuple([_result_from(each, revision) for each in message.responses]), revision)
 
 
-def _results_from(responses: Iterable[rpc_pb2.ResponseOp], revision: Revision) -> Iterable[Result]:
-    for response in responses:
-        match response.WhichOneof("response"):
-            case "response_put":
-                put = response.response_put
-                yield PutResult(kv_from(put.prev_kv) if put.HasField("prev_kv") else None)
-            case "response_range":
-                yield range_result_from(response.response_range, revision)
-            case "response_delete_range":
-                delete = response.response_delete_range
-                yield DeleteResult(delete.deleted, tuple(map(kv_from, delete.prev_kvs)))
-            case _:
-                yield txn_result_from(response.response_txn)
+def _result_from(response: rpc_pb2.ResponseOp, revision: Revision) -> Result:
+    match response.WhichOneof("response"):
+        case "response_put":
+            put = response.response_put
+            return PutResult(kv_from(put.prev_kv) if put.HasField("prev_kv") else None)
+        case "response_range":
+            return range_result_from(response.response_range, revision)
+        case "response_delete_range":
+            delete = response.response_delete_range
+            return DeleteResult(delete.deleted, tuple(map(kv_from, delete.prev_kvs)))
+        case _:
+            return txn_result_from(response.response_txn)
 
 
 def event_from(message: kv_pb2.Event) -> Event:

@@ -75,9 +75,14 @@ def store(
     members: Annotated[int, typer.Option(min=1, max=5, help="Members of each cluster.")] = 3,
     processes: Annotated[int, typer.Option(min=1, help="Processes of clients, from 32 clients on.")] = 2,
     case: Annotated[list[str] | None, typer.Option(help="Only these, such as put or 'put x32' (repeat it).")] = None,
+    gigabyte: Annotated[bool, typer.Option("--gigabyte", help="Instead: our store with 1 GB in it, alone.")] = False,
+    megabytes: Annotated[int, typer.Option(min=1, help="How much --gigabyte fills in.", hidden=True)] = 1000,
     output: Output = "text",
 ) -> None:
     """Measure our store beside etcd, on clusters of their own that are removed again."""
+    if gigabyte:
+        _large(megabytes * 1_000_000, output)
+        return
     from lab.bench import store as measurement
 
     on = machine()
@@ -144,6 +149,31 @@ def api(
         ),
         output,
     )
+
+
+def _large(data_bytes: int, output: str) -> None:
+    """Measure with much data; exit code 1 where a figure does not hold."""
+    from lab.bench import store_large
+
+    try:
+        figures = store_large.measure(data_bytes, _progress)
+    except BenchFailed as error:
+        print(f"steer bench: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    store_large.show(figures, {**machine(), "data": f"{data_bytes / 1e6:g} MB"}, as_json=output == "json")
+    raise typer.Exit(0 if all(figure.holds for figure in figures) else 1)
+
+
+@app.command()
+def failover(
+    kills: Annotated[int, typer.Option(min=1, help="How often the leader is killed.")] = 20,
+    members: Annotated[int, typer.Option(min=3, max=5, help="Members of the cluster.")] = 3,
+    output: Output = "text",
+) -> None:
+    """Kill our store's leader again and again, and time how long writes stop."""
+    from lab.bench import failover as measurement
+
+    _run(lambda: measurement.measure(kills=kills, members=members), output)
 
 
 def _progress(line: str) -> None:

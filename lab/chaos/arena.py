@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -26,6 +28,7 @@ from typing import Protocol
 INSIDE = "STEER_CHAOS_INSIDE"
 """Set in the environment once `enter` has done its work."""
 MEMBERS_MAX = 9
+PORTS_MIN, PORTS_MAX = 12_000, 32_000
 DEVICE_BYTES = 512 << 20
 BACKING_BYTES = 640 << 20
 _UNSHARE = ("unshare", "--fork", "--kill-child", "--pid", "--net", "--mount", "--mount-proc", "--")
@@ -309,10 +312,17 @@ def _fill(path: Path) -> None:
             os.fsync(file.fileno())
 
 
+_ports = itertools.count(random.SystemRandom().randrange(PORTS_MIN, PORTS_MAX))
+
+
 def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Return a port that is free, and stays so while its member is down: connections take theirs from above."""
+    for number in itertools.islice(_ports, PORTS_MAX - PORTS_MIN):
+        port = PORTS_MIN + number % (PORTS_MAX - PORTS_MIN)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise ArenaFailed(f"no port from {PORTS_MIN} to {PORTS_MAX} is free")
 
 
 def _run(*command: str) -> str:

@@ -82,6 +82,10 @@ class SnapshotSource(Protocol):
         """Yield the state; each chunk is checksummed and numbered."""
         ...
 
+    def hurry(self) -> None:
+        """Read the rest as fast as can be: the log that is kept for whoever takes it in grows too long."""
+        ...
+
     def close(self) -> None:
         """Let go of what keeps the state readable; safe to call twice."""
         ...
@@ -215,6 +219,11 @@ class Consensus(Protocol):
 
         The future raises NotLeader (it was not asked), OutcomeUnknown, or CallFailed.
         """
+        ...
+
+    @property
+    def term(self) -> Term:
+        """The present term: what `status` says of it, for those who ask all the time."""
         ...
 
     def status(self) -> ConsensusStatus:

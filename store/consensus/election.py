@@ -61,6 +61,10 @@ class SyncObj(replication.SyncObj):
         term = message["term"]
         granted = term > self.__raftCurrentTerm and not self._hears_leader(now) and self._is_up_to_date(message)
         answer = {"type": "pre_vote_answer", "granted": granted, "asked": term, "term": self.__raftCurrentTerm}
+        if granted and (self._pre_vote_term != term or peer.number > self._id):
+            # Of two that ask at about the same time one gives way, or both would stand, and neither win.
+            self._pre_vote_term = 0
+            self.__raftElectionDeadline = max(self.__raftElectionDeadline, now + self._timing.election_min_s / 2)
         self.held.append((peer.id, answer))  # held: our term is a promise too
         self._kick()
 
@@ -144,7 +148,15 @@ class SyncObj(replication.SyncObj):
             self._probing.add(node)
             if self._is_leader:
                 self.__newAppendEntriesTime = 0
+        if self.__raftLeader is None and self._heard_leader_at == float("-inf"):
+            # After a start of all there is nobody to wait for. Where somebody leads, asking harms nobody (pre-vote).
+            self._ask_soon(self._timing.heartbeat_s / 2, 0.7 * self._timing.election_min_s)
         self._kick()
+
+    def _ask_soon(self, seconds_min: float, seconds_max: float) -> None:
+        """Ask to be elected within so many seconds, if nothing is heard of a leader until then."""
+        soon = self._clock.monotonic() + self._rng.uniform(seconds_min, seconds_max)
+        self.__raftElectionDeadline = min(self.__raftElectionDeadline, soon)
 
     def on_disconnected(self, peer: str) -> None:
         """A peer is out of reach. If it led, ask soon whether the others have lost it too."""
@@ -153,6 +165,5 @@ class SyncObj(replication.SyncObj):
         self.__onNodeDisconnected(node)
         if node == self.__raftLeader and not self._is_stopped:
             self._heard_leader_at = float("-inf")
-            soon = self._clock.monotonic() + self._rng.uniform(0, self._timing.election_min_s / 2)
-            self.__raftElectionDeadline = min(self.__raftElectionDeadline, soon)
+            self._ask_soon(0, self._timing.election_min_s / 2)
             self._on_leader_lost()

@@ -18,6 +18,7 @@ from typing import Any
 
 from store.consensus import election
 from store.consensus.consensus import Installer, SnapshotInstalled
+from store.consensus.durability import LOG_PINNED_BYTES_MAX
 from store.consensus.library import Peer
 from store.consensus.snapshot import SnapshotDamaged
 from store.consensus.transport import Message
@@ -92,6 +93,8 @@ class SyncObj(election.SyncObj):
                 message |= {"index": index, "chunk": chunk, "last": following is None, "hb": self._reads.heartbeat}
                 self.peers.send(peer.id, message)
                 self._pin(peer.number, index, PINNED_S)
+                if self._journal.size_bytes > LOG_PINNED_BYTES_MAX // 4:
+                    source.hurry()
                 number, chunk = number + 1, following
             self.snapshots_sent += 1
             log.info("sent a snapshot", extra={"to": self._name_of(peer), "chunks": number})

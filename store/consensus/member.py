@@ -113,6 +113,11 @@ class SyncObj(forwarding.SyncObj):
         members: Members = await self._change_as_leader(change)
         return members
 
+    @property
+    def term(self) -> Term:
+        """The present term."""
+        return Term(self.__raftCurrentTerm)
+
     def status(self) -> ConsensusStatus:
         """Say how the member stands."""
         leader = self.__raftLeader

@@ -20,12 +20,13 @@ import random
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
 
+from component.certificates import Renewal
 from component.serve import Identity
 from store.consensus.transport import Message, Receiver
 
@@ -43,6 +44,8 @@ ROOM_BYTES = 4 << 20
 """While more than this waits to be sent to a peer, it is sent no more entries."""
 BUFFER_BYTES_MAX = 64 << 20
 """A peer for which more than this waits is cut off."""
+READ_BYTES = 256 << 10
+"""Read at a time."""
 REDIAL_MIN_S, REDIAL_MAX_S = 0.05, 1.0
 UNGREETED_MAX = 64
 """Connections waiting for their greeting."""
@@ -109,6 +112,8 @@ class Peers:
         for context in (self._server_context, self._client_context):
             context.minimum_version = ssl.TLSVersion.TLSv1_3
             context.load_cert_chain(identity.cert, identity.key)
+        self._renewal = Renewal(identity, (self._server_context, self._client_context))
+        self._renewing: asyncio.Task[None] | None = None
         self.cluster_id = 0
         self.member_id = 0
         self._links: dict[str, _Link] = {}
@@ -151,14 +156,16 @@ class Peers:
     async def start(self, receiver: Receiver) -> None:
         """Hand messages to `receiver`, and dial whoever was added."""
         self._receiver = receiver
+        self._renewing = asyncio.get_running_loop().create_task(self._renewal.run())
         for peer, link in self._links.items():
             self._dial_soon(peer, link)
 
     async def stop(self) -> None:
         """Close everything."""
         self._is_stopped = True
-        if self._listening is not None:
-            self._listening.cancel()
+        for task in (self._listening, self._renewing):
+            if task is not None:
+                task.cancel()
         for link in self._links.values():
             if link.task:
                 link.task.cancel()
@@ -309,9 +316,9 @@ class Peers:
         peer = ""
         try:
             peer = await self._welcome(reader, writer)
-            while not self._is_stopped:
-                async with asyncio.timeout(SILENCE_MAX_S):
-                    message = await _read(reader, FRAME_BYTES_MAX)
+            async for message in _messages(reader):
+                if self._is_stopped:
+                    break
                 if message.get("type") == "ping":
                     _write(writer, {"type": "pong"})
                 elif peer in self._dropped:
@@ -405,7 +412,36 @@ async def _read(reader: asyncio.StreamReader, bytes_max: int) -> dict[str, Any]:
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
     if length > bytes_max:
         raise ValueError(f"a frame of {length} bytes is over the limit of {bytes_max}")
-    body = await reader.readexactly(length)
+    return _decode(await reader.readexactly(length))
+
+
+async def _messages(reader: asyncio.StreamReader) -> AsyncIterator[dict[str, Any]]:
+    """Yield the messages of a connection: what came together is taken together, since most of them are small.
+
+    Raises TimeoutError when nothing came for SILENCE_MAX_S, EOFError at the end, and ValueError for what is no frame.
+    """
+    rest = b""
+    while True:
+        async with asyncio.timeout(SILENCE_MAX_S):
+            chunk = await reader.read(READ_BYTES)
+        if not chunk:
+            raise EOFError
+        rest = rest + chunk if rest else chunk
+        position = 0
+        while len(rest) - position >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(rest, position)
+            if length > FRAME_BYTES_MAX:
+                raise ValueError(f"a frame of {length} bytes is over the limit of {FRAME_BYTES_MAX}")
+            begin = position + _LENGTH.size
+            position = begin + length
+            if position > len(rest):
+                async with asyncio.timeout(SILENCE_MAX_S):
+                    rest += await reader.readexactly(position - len(rest))
+            yield _decode(rest[begin:position])
+        rest = rest[position:]
+
+
+def _decode(body: bytes) -> dict[str, Any]:
     try:
         message = msgpack.unpackb(body, raw=False, strict_map_key=True, use_list=True)
     except Exception as error:

@@ -366,7 +366,11 @@ class Mvcc:
 
     def _choose(self, txn: Txn) -> _Path:
         """Evaluate every compare, nested ones too, on the state before the first change (as etcd does)."""
-        succeeded = all(self._holds(compare) for compare in txn.compares)
+        succeeded = True
+        for compare in txn.compares:
+            if not self._holds(compare):
+                succeeded = False
+                break
         branch = txn.success if succeeded else txn.failure
         return _Path(succeeded, [self._choose(op) if isinstance(op, Txn) else op for op in branch])
 
@@ -404,23 +408,21 @@ class Mvcc:
 
     def _check_ranges(self, path: _Path) -> None:
         for op in path.ops:
-            match op:
-                case _Path():
-                    self._check_ranges(op)
-                case Range():
-                    self.check_revision(op.revision)
+            if isinstance(op, _Path):
+                self._check_ranges(op)
+            elif isinstance(op, Range):
+                self.check_revision(op.revision)
 
     def _check_puts(self, path: _Path) -> None:
         """Check every put before any range, as etcd does: which of two errors is told shows the order."""
         for op in path.ops:
-            match op:
-                case _Path():
-                    self._check_puts(op)
-                case Put():
-                    if (op.ignore_value or op.ignore_lease) and self._index.latest(op.key) is None:
-                        raise KeyNotFound
-                    if op.lease and not self._has_lease(op.lease):
-                        raise LeaseNotFound
+            if isinstance(op, Put):
+                if (op.ignore_value or op.ignore_lease) and self._index.latest(op.key) is None:
+                    raise KeyNotFound
+                if op.lease and not self._has_lease(op.lease):
+                    raise LeaseNotFound
+            elif isinstance(op, _Path):
+                self._check_puts(op)
 
     def _run(self, path: _Path, revision: Revision, changes: list[Change]) -> TxnResult:
         results: list[Result] = []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import grpc
+import logging
 
 from store.alarms import Corrupt, NoSpace
 from store.apply import AlreadyApplied, Forgotten
 from store.backend import BackendDamaged, DefragmentFailed
 from store.consensus.consensus import NotLeader, OutcomeUnknown
 from store.consensus.membership import MembershipRefused
+from store.http2.call import Code
 from store.lease import LeaseExists, LeaseTooLong
 from store.mvcc.check import InvalidRequest
 from store.mvcc.kv import KeyNotFound, LeaseNotFound
@@ -16,14 +17,14 @@ from store.mvcc.revision import Compacted, FutureRevision
 from store.replica import RequestTooLarge
 from store.serve.turns import NoLeaderElected, NotElected, TurnLost
 
-Code = grpc.StatusCode
+log = logging.getLogger(__name__)
 
 
 class NotLeading(Exception):
     """Only the leader can be asked this, and it is another member."""
 
 
-_TABLE: dict[type[Exception], tuple[grpc.StatusCode, str]] = {
+_TABLE: dict[type[Exception], tuple[Code, str]] = {
     Compacted: (Code.OUT_OF_RANGE, "mvcc: required revision has been compacted"),
     FutureRevision: (Code.OUT_OF_RANGE, "mvcc: required revision is a future revision"),
     KeyNotFound: (Code.INVALID_ARGUMENT, "key not found"),
@@ -55,15 +56,24 @@ class NotServed(Exception):
     """A method of etcd's that this store does not have."""
 
 
-def status_of(error: Exception) -> tuple[grpc.StatusCode, str] | None:
+def status_of(error: Exception) -> tuple[Code, str] | None:
     """Return the code and message clients get for `error`; None for one that is our own mistake."""
     if isinstance(error, InvalidRequest):
         return Code.INVALID_ARGUMENT, f"etcdserver: {error}"
     if isinstance(error, MembershipRefused):
-        return grpc.StatusCode[error.code], f"etcdserver: {error}"
+        return Code[error.code], f"etcdserver: {error}"
     if isinstance(error, NotServed):
         return Code.UNIMPLEMENTED, str(error)
     if type(error) in _TURNS:
         return Code.UNKNOWN, _TURNS[type(error)]
     found = _TABLE.get(type(error))
     return None if found is None else (found[0], f"etcdserver: {found[1]}")
+
+
+def status_or_internal(error: Exception) -> tuple[Code, str]:
+    """Return what clients get for any error; one that is our own mistake is logged."""
+    known = status_of(error)
+    if known is None:
+        log.error("request failed", exc_info=error)
+        known = (Code.INTERNAL, f"store: {type(error).__name__}: {error}")
+    return known

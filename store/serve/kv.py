@@ -24,14 +24,16 @@ class KV:
         return response
 
     async def put(self, request: rpc_pb2.PutRequest) -> rpc_pb2.PutResponse:
-        txn = rpc_pb2.TxnRequest(success=[rpc_pb2.RequestOp(request_put=request)])
+        txn = rpc_pb2.TxnRequest()
+        txn.success.add().request_put.CopyFrom(request)  # one copy; handing it to constructors makes two
         answer = rpc_pb2.TxnResponse.FromString(await self._replica.txn(txn))
         response = answer.responses[0].response_put
         response.header.CopyFrom(self._replica.header(answer.header.revision))
         return response
 
     async def delete_range(self, request: rpc_pb2.DeleteRangeRequest) -> rpc_pb2.DeleteRangeResponse:
-        txn = rpc_pb2.TxnRequest(success=[rpc_pb2.RequestOp(request_delete_range=request)])
+        txn = rpc_pb2.TxnRequest()
+        txn.success.add().request_delete_range.CopyFrom(request)
         answer = rpc_pb2.TxnResponse.FromString(await self._replica.txn(txn))
         response = answer.responses[0].response_delete_range
         response.header.CopyFrom(self._replica.header(answer.header.revision))

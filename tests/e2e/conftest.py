@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.e2e.etcd_cluster import etcd_cluster
 
 ROOT = Path(__file__).parent.parent.parent
 STEER = str(Path(sys.executable).parent / "steer")
@@ -69,6 +72,10 @@ class RunningCluster:
     def status(self) -> dict[str, Any]:
         return json.loads(self.steer("status", "-o", "json", check=False).stdout)
 
+    def store_processes(self) -> list[str]:
+        """Its own store's; none where etcd stands in its place (`STEERSMAN_E2E_STORE=etcd`)."""
+        return [each["name"] for each in self.status()["processes"] if each["name"].startswith("store-")]
+
     def process(self, name: str) -> dict[str, Any]:
         return next(process for process in self.status()["processes"] if process["name"] == name)
 
@@ -116,21 +123,23 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
     if not binaries:
         pytest.fail("no kubectl on PATH: deploy/setup.sh installs one")
     made = RunningCluster(
-        data_dir="/var/lib/steersman-e2e",
+        data_dir=os.environ.get("STEERSMAN_E2E_DATA_DIR", "/var/lib/steersman-e2e"),
         port=int(os.environ.get("STEERSMAN_E2E_PORT", "21443")),
         kubectl_path=next(iter(binaries.values())),
         tmp=tmp_path_factory.mktemp("home"),
     )
     if Path(made.data_dir).exists():
         made.steer("down", "--purge", check=False)
-    try:
-        made.steer("up", "--nodes", "3", "--failover", "fast", "--port", str(made.port))
+    with contextlib.ExitStack() as held:
+        store: list[str] = []
+        if os.environ.get("STEERSMAN_E2E_STORE") == "etcd":
+            store = held.enter_context(etcd_cluster(tmp_path_factory.mktemp("etcd")))
+        held.callback(made.steer, "down", "--purge", check=False)
+        made.steer("up", "--nodes", "3", "--failover", "fast", "--port", str(made.port), *store)
         yield made
         keep_logs = os.environ.get("STEERSMAN_KEEP_LOGS")
         if keep_logs:
             shutil.copytree(f"{made.data_dir}/logs", keep_logs, dirs_exist_ok=True)
-    finally:
-        made.steer("down", "--purge", check=False)
 
 
 @pytest.fixture

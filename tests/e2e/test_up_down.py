@@ -120,7 +120,15 @@ def test_a_hollow_cluster_of_an_ordinary_user_runs_three_hundred_pods() -> None:
 
 def test_status_shows_every_process_and_its_log(cluster: RunningCluster) -> None:
     shown = cluster.steer("status", check=False).stdout
-    for name in ("store-s1", "apiserver", "scheduler", "controllers", "dns", "kubelet-node-1", "kubeproxy-node-3"):
+    for name in (
+        *cluster.store_processes(),
+        "apiserver",
+        "scheduler",
+        "controllers",
+        "dns",
+        "kubelet-node-1",
+        "kubeproxy-node-3",
+    ):
         assert name in shown
     for process in cluster.status()["processes"]:
         assert Path(process["log"]).exists(), process["name"]

@@ -25,10 +25,13 @@ class MemberProcess:
         self.endpoint, self.peer = f"127.0.0.1:{self.client_port}", f"127.0.0.1:{self.peer_port}"
         self.log = cluster.directory / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.run_by: list[str] = []
+        """The beginning of its command line, where it is to run elsewhere than here."""
 
     def start(self, *flags: str) -> None:
         """Start the process; does not wait."""
         command = [
+            *self.run_by,
             *(sys.executable, "-m", "store", "--name", self.name, "--data-dir", self.directory),
             *("--listen-client", self.endpoint, "--listen-peer", self.peer),
             *("--cert", self.identity.cert, "--key", self.identity.key, "--ca", self.identity.ca, *flags),

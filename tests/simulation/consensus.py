@@ -119,6 +119,9 @@ class _Source:
         raw = self._state.encode()
         return frame((raw[at : at + 200] for at in range(0, len(raw), 200)), *self._state.applied)
 
+    def hurry(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -143,15 +146,16 @@ class _Installer:
 class SlowDisk:
     """Work is done in order, each after a while; nothing more is once the member has crashed."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, world: World, id: int) -> None:
+        self._world, self._id = world, id
         self._free_at = 0.0
         self.is_dead = False
 
     def run(self, work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._free_at = max(self._free_at, loop.time()) + self._world.rng.uniform(0.0001, self._world.sync_s_max)
+        fast, slow = self._world.slow.get(self._id, (0.0001, self._world.sync_s_max))
+        self._free_at = max(self._free_at, loop.time()) + self._world.rng.uniform(fast, slow)
 
         def do() -> None:
             if self.is_dead:
@@ -222,6 +226,7 @@ class Wire:
         to.add_peer(self.id, "", "")
         to.receiver.on_message(self.id, message)
         world.check_leaders()
+        world.on_delivery(int(self.id, 16), int(peer, 16), message)
 
     def _connect_soon(self, peer: str) -> None:
         world = self._world
@@ -252,7 +257,11 @@ class World:
         self.rng = rng
         self.clock = LoopClock()
         self.delay_s_max, self.sync_s_max, self.loss = 0.01, 0.01, 0.0
+        self.slow: dict[int, tuple[float, float]] = {}
+        """Members whose syncs take another time than the others': between so many seconds and so many."""
         self.cut: set[tuple[str, str]] = set()
+        self.on_delivery: Callable[[int, int, Message], None] = lambda sender, receiver, message: None
+        """Called after each message was taken, so that a schedule can strike at the worst moment."""
         self.wires: dict[str, Wire] = {}
         self.members: dict[int, Member] = {}
         self.machines: dict[int, Machine] = {}
@@ -268,17 +277,22 @@ class World:
 
     async def start(self, id: int) -> None:
         """Bring a member up from its disk."""
-        disk = self.disks[id]
+        disk = self.disks.get(id)
+        if disk is None:
+            return  # it was removed meanwhile
         journal = MemoryJournal(disk.log)
         if disk.installed is not None:
             continue_from(journal, *disk.installed.applied)
+            staged = journal.take()
+            if staged is not None:
+                journal.write_and_sync(staged)  # before the state takes the old one's place, as in `take_over`
             disk.state, disk.installed = disk.installed, None
         wire = Wire(self, f"{id:x}")
         machine = Machine(self, id, disk)
         slow: list[SlowDisk] = []
 
         def new_disk(name: str) -> SlowDisk:
-            slow.append(SlowDisk(self))
+            slow.append(SlowDisk(self, id))
             return slow[-1]
 
         def on_fatal(error: BaseException) -> None:
@@ -351,6 +365,7 @@ class World:
                 if len(following) >= leader.members.quorum and leader.status().applied >= leader._SyncObj__noopIDx:
                     return leader
             await asyncio.sleep(0.01)
+        assert not self.fatal, self.fatal
         raise AssertionError(f"no leader: {[member.status() for member in self.members.values()]}")
 
     # -- checkers

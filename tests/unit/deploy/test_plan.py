@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from deploy.plan import Addresses, Cluster, plan
+import pytest
+
+from deploy.plan import Addresses, Cluster, ExternalStore, parse_endpoints, plan
 from deploy.preflight import listening_ports
 
 HOLLOW = Cluster(data_dir="/data", runtime="hollow", nodes=3)
@@ -73,3 +75,26 @@ def test_a_single_api_server_has_the_clusters_port_for_itself() -> None:
     server = next(process for process in made.processes if process.name == "apiserver")
     assert flag(server.arguments, "--secure-port") == "6443"
     assert "--shared-port" not in server.arguments
+
+
+def test_a_store_that_runs_already_takes_the_place_of_ours() -> None:
+    store = ExternalStore(endpoints=["10.0.0.1:2379", "10.0.0.2:2379"], cert="/c.crt", key="/c.key", ca="/ca.crt")
+    planned = plan(Cluster(data_dir="/data", runtime="hollow", external_store=store), Addresses())
+    assert [process.name for process in planned.processes] == [
+        "apiserver",
+        "controllers",
+        "scheduler",
+        "kubelet-hollow",
+    ]
+    assert flag(planned.processes[0].arguments, "--store-endpoints") == "10.0.0.1:2379,10.0.0.2:2379"
+    assert flag(planned.processes[0].arguments, "--store-cert") == "/c.crt"
+
+
+def test_endpoints_are_https_or_bare() -> None:
+    assert parse_endpoints("https://a:2379, b:2379,https://[::1]:1/") == ["a:2379", "b:2379", "[::1]:1"]
+
+
+@pytest.mark.parametrize("text", ["http://a:2379", "a", "a:", "https://:1", "a:b", "a:0", "a:70000", "a:1,,b:2", ""])
+def test_an_endpoint_that_is_none_is_named(text: str) -> None:
+    with pytest.raises(ValueError, match="address|https"):
+        parse_endpoints(text)

@@ -16,7 +16,7 @@ from store.consensus.membership import Members
 from store.mvcc.check import InvalidRequest
 from store.mvcc.kv import Range
 from store.mvcc.revision import Compacted
-from store.replica import Replica, RequestTooLarge
+from store.replica import Patience, Replica, RequestTooLarge, TooLate
 
 
 class ManualClock:
@@ -72,6 +72,10 @@ class AtOnce:
         future = asyncio.get_running_loop().create_future()
         future.set_result(self.index)
         return future
+
+    @property
+    def term(self) -> int:
+        return 1
 
     def status(self) -> ConsensusStatus:
         return ConsensusStatus("store-1", self.role, "store-1", 1, self.index, self.index, self.index, self.index)
@@ -151,3 +155,18 @@ async def test_a_transaction_that_only_reads_is_not_written_to_the_log(replica):
     answer = rpc_pb2.TxnResponse.FromString(await replica.txn(rpc_pb2.TxnRequest(success=[op])))
     assert answer.responses[0].response_range.kvs[0].value == b"1"
     assert replica.consensus.index == before
+
+
+async def test_what_takes_too_long_ends_as_not_known_and_what_is_answered_does_not():
+    patience, loop = Patience(0.05), asyncio.get_running_loop()
+    answered, late, later = (patience.bound(loop.create_future()) for _ in range(3))
+    answered.set_result(1)
+    with pytest.raises(TooLate):
+        await late
+    assert await answered == 1
+    with pytest.raises(TooLate):
+        await later
+    newer = patience.bound(loop.create_future())
+    assert len(patience._waiting) == 1
+    with pytest.raises(TooLate):
+        await newer

@@ -1,7 +1,8 @@
 """What PySyncObj does as it ships, and our members do not: one test for each way in which it can lose writes or safety.
 
-Each would fail on the library's own behaviour, which its docstring names. A `Follower` is one real member of three
-whose wire is in the test's hands; where several members are needed, they are those of the simulation.
+`test_findings.py` shows each on the library itself; here is what members do instead, in more detail. A `Follower` is
+one real member of three whose wire is in the test's hands; where several members are needed, they are those of the
+simulation.
 """
 
 from __future__ import annotations
@@ -23,56 +24,7 @@ from store.consensus.snapshot import frame
 from store.recovery import continue_from
 from tests.simulation.consensus import Disk, Machine, MemoryJournal, State, World
 from tests.simulation.loop import run
-
-
-class Wire:
-    """Keeps what is sent."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[str, dict]] = []
-
-    async def start(self, receiver) -> None:
-        receiver.on_connected("2")
-        receiver.on_connected("3")
-
-    async def stop(self) -> None: ...
-
-    def send(self, peer, message) -> bool:
-        self.sent.append((peer, dict(message)))
-        return True
-
-    def has_room(self, peer) -> bool:
-        return True
-
-    def add_peer(self, peer, name, address) -> None: ...
-
-    def drop_peer(self, peer) -> None: ...
-
-
-class HeldDisk:
-    """Does what it is given when told to."""
-
-    def __init__(self) -> None:
-        self.is_held = False
-        self._queue: list = []
-
-    def run(self, work, *arguments):
-        future = asyncio.get_running_loop().create_future()
-        self._queue.append((future, work, arguments))
-        if not self.is_held:
-            self.release()
-        return future
-
-    def release(self) -> None:
-        self.is_held = False
-        for future, work, arguments in self._queue:
-            try:
-                future.set_result(work(*arguments))
-            except Exception as error:
-                future.set_exception(error)
-        self._queue.clear()
-
-    def close(self) -> None: ...
+from tests.unit.store.consensus.subjects import HeldDisk, KeptWire
 
 
 class Follower:
@@ -81,7 +33,7 @@ class Follower:
     def __init__(self, rng: random.Random, disk: Disk | None = None) -> None:
         self.world = World(rng, 3)
         self.disk = disk or self.world.disks[1]
-        self.wire, self.held = Wire(), HeldDisk()
+        self.wire, self.held = KeptWire(), HeldDisk()
         self.machine = Machine(self.world, 1, self.disk)
         self.fatal: list[BaseException] = []
         self.member = Member(
@@ -468,3 +420,23 @@ def test_nothing_is_committed_beyond_what_is_known_to_match_the_leaders_log():
         assert (answer["success"], follower.member.status().commit) == (False, 3)
 
     with_follower(scenario)
+
+
+def test_of_two_that_ask_to_be_elected_at_once_one_gives_way():
+    """The library's two candidates of one term share the votes, and wait for the next election."""
+
+    async def main(rng: random.Random) -> None:
+        world = await busy_world(rng)
+        leader = await world.wait_leader()
+        terms = leader.status().term
+        world.crash(leader.status().id)
+        await asyncio.sleep(0.02)  # what it sent has come
+        for member in world.members.values():
+            member._heard_leader_at = float("-inf")
+            member._SyncObj__raftElectionDeadline = world.clock.monotonic()
+        await asyncio.sleep(0.24)
+        assert [member.status().role for member in world.members.values()].count("leader") == 1
+        assert {member.status().term for member in world.members.values()} == {terms + 1}
+
+    for seed in range(10):
+        run(seed, main)

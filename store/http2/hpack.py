@@ -1,0 +1,241 @@
+"""Headers as HTTP/2 sends them: HPACK (RFC 7541), the decoding half.
+
+What is sent is a handful of constant literals (`literal`), which need no table. What comes from a client is mostly the
+same few bytes over and over, pointing into the table that both ends keep: so a block is decoded once, and looked up by
+its bytes until the table changes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+TABLE_BYTES_MAX = 4096
+"""Of the dynamic table: HTTP/2's default, which is never changed."""
+LIST_BYTES_MAX = 16 << 10
+"""Of one message's headers, each counted with 32 bytes more than it has (RFC 9113 section 6.5.2)."""
+_ENTRY_BYTES = 32
+_BLOCKS_MAX = 256
+"""Blocks remembered with what they mean."""
+_INTEGER_MAX = 1 << 24
+
+
+class BadHeaders(Exception):
+    """A header block that is not HPACK: the table can't be trusted any more, nor the connection."""
+
+
+class TooManyHeaders(Exception):
+    """Headers of more than LIST_BYTES_MAX."""
+
+
+_STATIC: Headers = (
+    (b":authority", b""), (b":method", b"GET"), (b":method", b"POST"), (b":path", b"/"), (b":path", b"/index.html"),
+    (b":scheme", b"http"), (b":scheme", b"https"), (b":status", b"200"), (b":status", b"204"), (b":status", b"206"),
+    (b":status", b"304"), (b":status", b"400"), (b":status", b"404"), (b":status", b"500"), (b"accept-charset", b""),
+    (b"accept-encoding", b"gzip, deflate"),
+    *((name, b"") for name in (
+        b"accept-language", b"accept-ranges", b"accept", b"access-control-allow-origin", b"age", b"allow",
+        b"authorization", b"cache-control", b"content-disposition", b"content-encoding", b"content-language",
+        b"content-length", b"content-location", b"content-range", b"content-type", b"cookie", b"date", b"etag",
+        b"expect", b"expires", b"from", b"host", b"if-match", b"if-modified-since", b"if-none-match", b"if-range",
+        b"if-unmodified-since", b"last-modified", b"link", b"location", b"max-forwards", b"proxy-authenticate",
+        b"proxy-authorization", b"range", b"referer", b"refresh", b"retry-after", b"server", b"set-cookie",
+        b"strict-transport-security", b"transfer-encoding", b"user-agent", b"vary", b"via", b"www-authenticate",
+    )),
+)  # fmt: skip
+"""Appendix A; the first has index 1."""
+
+
+class Decoder:
+    """One connection's, with the table that its client fills."""
+
+    def __init__(self) -> None:
+        self._table: deque[tuple[bytes, bytes]] = deque()
+        """Newest first."""
+        self._table_bytes = 0
+        self._table_bytes_max = TABLE_BYTES_MAX
+        self._known: dict[bytes, Headers] = {}
+
+    def decode(self, block: bytes) -> Headers:
+        """Return the headers of a block, names in order; equal blocks may give the very same tuple.
+
+        Raises:
+            BadHeaders, TooManyHeaders.
+        """
+        found = self._known.get(block)
+        if found is not None:
+            return found
+        try:
+            headers, has_changed = self._decode(block)
+        except IndexError:
+            raise BadHeaders("a header block ends in the middle") from None
+        if has_changed:
+            self._known.clear()
+        elif len(self._known) < _BLOCKS_MAX:
+            self._known[block] = headers
+        return headers
+
+    def _decode(self, block: bytes) -> tuple[Headers, bool]:
+        headers: list[tuple[bytes, bytes]] = []
+        position, size_bytes, has_changed = 0, 0, False
+        while position < len(block):
+            first = block[position]
+            if first & 0x80:  # indexed (section 6.1)
+                index, position = _integer(block, position, 0x7F)
+                header = self._at(index)
+            elif first & 0x40:  # literal, to be put in the table (6.2.1)
+                header, position = self._literal(block, position, 0x3F)
+                self._add(header)
+                has_changed = True
+            elif first & 0x20:  # the table's size (6.3)
+                size, position = _integer(block, position, 0x1F)
+                if headers or size > TABLE_BYTES_MAX:
+                    raise BadHeaders("a size of the table that is not allowed here")
+                self._table_bytes_max = size
+                self._evict(size)
+                has_changed = True
+                continue
+            else:  # literal, not to be put there (6.2.2, 6.2.3)
+                header, position = self._literal(block, position, 0x0F)
+            size_bytes += len(header[0]) + len(header[1]) + _ENTRY_BYTES
+            if size_bytes > LIST_BYTES_MAX:
+                raise TooManyHeaders(f"headers of more than {LIST_BYTES_MAX} bytes")
+            headers.append(header)
+        return tuple(headers), has_changed
+
+    def _literal(self, block: bytes, position: int, mask: int) -> tuple[tuple[bytes, bytes], int]:
+        index, position = _integer(block, position, mask)
+        if index:
+            name = self._at(index)[0]
+        else:
+            name, position = _string(block, position)
+        value, position = _string(block, position)
+        return (name, value), position
+
+    def _at(self, index: int) -> tuple[bytes, bytes]:
+        if 0 < index <= len(_STATIC):
+            return _STATIC[index - 1]
+        if not 0 < index - len(_STATIC) <= len(self._table):
+            raise BadHeaders(f"no header has the index {index}")
+        return self._table[index - len(_STATIC) - 1]
+
+    def _add(self, header: tuple[bytes, bytes]) -> None:
+        size_bytes = len(header[0]) + len(header[1]) + _ENTRY_BYTES
+        self._evict(max(0, self._table_bytes_max - size_bytes))
+        if size_bytes <= self._table_bytes_max:
+            self._table.appendleft(header)
+            self._table_bytes += size_bytes
+
+    def _evict(self, bytes_max: int) -> None:
+        while self._table_bytes > bytes_max:
+            name, value = self._table.pop()
+            self._table_bytes -= len(name) + len(value) + _ENTRY_BYTES
+
+
+def literal(name: bytes, value: bytes) -> bytes:
+    """Return a header as a literal that goes in no table."""
+    return b"\x00" + _length(len(name)) + name + _length(len(value)) + value
+
+
+def _length(length: int) -> bytes:
+    if length < 0x7F:
+        return bytes((length,))
+    rest, encoded = length - 0x7F, bytearray(b"\x7f")
+    while rest >= 0x80:
+        encoded.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    encoded.append(rest)
+    return bytes(encoded)
+
+
+def _integer(block: bytes, position: int, mask: int) -> tuple[int, int]:
+    """Return a number whose first bits are those of `mask`, and where it ends (section 5.1)."""
+    value = block[position] & mask
+    position += 1
+    if value < mask:
+        return value, position
+    shift = 0
+    while True:
+        byte = block[position]
+        position += 1
+        value += (byte & 0x7F) << shift
+        shift += 7
+        if value > _INTEGER_MAX or shift > 28:
+            raise BadHeaders("a number that is far too large")
+        if byte < 0x80:
+            return value, position
+
+
+def _string(block: bytes, position: int) -> tuple[bytes, int]:
+    is_huffman = block[position] & 0x80
+    length, position = _integer(block, position, 0x7F)
+    end = position + length
+    if end > len(block):
+        raise BadHeaders("a string that is longer than its block")
+    raw = block[position:end]
+    return (_unhuffman(raw) if is_huffman else raw), end
+
+
+# -- Huffman's code (appendix B). It is canonical: the lengths of the codes say what they are.
+
+_BY_LENGTH: dict[int, bytes] = {
+    5: b"012aceiost",
+    6: b" %-./3456789=A_bdfghlmnpru",
+    7: b":BCDEFGHIJKLMNOPQRSTUVWYjkqvwxyz",
+    8: b"&*,;XZ",
+    10: b'!"()?',
+    11: b"'+|",
+    12: b"#>",
+    13: b"\x00$@[]~",
+    14: b"^}",
+    15: b"<`{",
+    19: bytes.fromhex("5cc3d0"),
+    20: bytes.fromhex("808283a2b8c2e0e2"),
+    21: bytes.fromhex("99a1a7acb0b1b3d1d8d9e3e5e6"),
+    22: bytes.fromhex("818485868892 9a9ca0a3a4a9aaadb2b5b9babbbdbec4c6e4e8e9"),
+    23: bytes.fromhex("0187898a8b8c8d8f93959697989b9d9ea5a6a8aeafb4b6b7bcbfc5e7ef"),
+    24: bytes.fromhex("098e9091949fabced7e1eced"),
+    25: bytes.fromhex("c7cfeaeb"),
+    26: bytes.fromhex("c0c1c8c9cacdd2d5dadbeef0f2f3ff"),
+    27: bytes.fromhex("cbccd3d4d6dddedff1f4f5f6f7f8fafbfcfdfe"),
+    28: bytes.fromhex("02030405060708 0b0c0e0f101112131415171819 1a1b1c1d1e1f7fdcf9"),
+    30: bytes.fromhex("0a0d16"),  # and the end of the string, which must not occur
+}
+
+
+def _codes() -> dict[tuple[int, int], int]:
+    """Return each symbol by (length of its code, code)."""
+    codes: dict[tuple[int, int], int] = {}
+    code = previous = 0
+    for length, symbols in _BY_LENGTH.items():
+        code <<= length - previous
+        for symbol in symbols:
+            codes[length, code] = symbol
+            code += 1
+        previous = length
+    return codes
+
+
+_CODES = _codes()
+_PADDING_MAX = 7
+_CODE_BITS_MAX = 30
+
+
+def _unhuffman(raw: bytes) -> bytes:
+    decoded = bytearray()
+    code = length = 0
+    find = _CODES.get
+    for byte in raw:
+        for shift in (7, 6, 5, 4, 3, 2, 1, 0):
+            code = code << 1 | byte >> shift & 1
+            length += 1
+            symbol = find((length, code))
+            if symbol is not None:
+                decoded.append(symbol)
+                code = length = 0
+            elif length >= _CODE_BITS_MAX:
+                raise BadHeaders("a string with its end in the middle")
+    if length > _PADDING_MAX or code != (1 << length) - 1:
+        raise BadHeaders("a string that is not padded with ones")
+    return bytes(decoded)

@@ -1,0 +1,115 @@
+"""The listener: TLS with client certificates, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+
+from component.certificates import Renewal
+from component.serve import Identity, server_context
+from store.http2.call import Code, Method, Refusal, StatusOf
+from store.http2.connection import Connection, Site
+
+HANDSHAKE_WITHIN_S = 10.0
+LEADERLESS_S = 3.0
+LEADERLESS_LOOKS = 6
+"""Streams that need a leader are ended after so long without one, looked at so many times: as etcd, three elections."""
+KEEPALIVE_S = 60
+"""After so long without a word the kernel asks whether the client is still there."""
+
+Admit = Callable[[frozenset[str]], str | None]
+"""From the common names of a client's certificate to why it is not admitted, or None."""
+
+
+class Server:
+    """Serves methods to clients with certificates."""
+
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        status_of: StatusOf,
+        admit: Admit,
+        has_leader: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            methods: by path, `/service/Method`.
+            status_of: from what a method raised to how the call ends.
+            admit: asked once for every connection.
+            has_leader: asked for calls that are only to be taken while there is a leader.
+        """
+        self._site = Site({path.encode(): method for path, method in methods.items()}, status_of, has_leader)
+        self._site.empty.set()
+        self._admit = admit
+        self._listener: asyncio.Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, address: str, identity: Identity) -> None:
+        """Listen on `address` (host:port).
+
+        Raises:
+            OSError: the port is taken.
+        """
+        host, _, port = address.rpartition(":")
+        context = server_context(identity, client_certificates=ssl.CERT_REQUIRED)
+        context.set_alpn_protocols(["h2"])
+        try:
+            self._listener = await asyncio.get_running_loop().create_server(
+                lambda: Connection(self._site, self._refusal_of),
+                host.strip("[]") or None,
+                int(port),
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_WITHIN_S,
+                backlog=1024,
+            )
+        except OSError as error:
+            raise OSError(f"can't listen on {address}: {error}") from None
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(Renewal(identity, [context]).run()), loop.create_task(self._end_leaderless())]
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new calls, let those under way end for `grace_s`, then end them."""
+        if self._listener is None:
+            return
+        for task in self._tasks:
+            task.cancel()
+        self._listener.close()
+        for connection in list(self._site.connections):
+            connection.leave()
+        await self._wait_empty(grace_s)
+        for connection in list(self._site.connections):
+            connection.stop()
+        await self._wait_empty(grace_s)
+        if self._site.ending:
+            await asyncio.wait(set(self._site.ending), timeout=grace_s)
+        for connection in list(self._site.connections):
+            connection.abort()
+
+    async def _end_leaderless(self) -> None:
+        """End streams that are to have a leader once there was none for a while; a short absence is an election."""
+        missing = 0
+        while True:
+            await asyncio.sleep(LEADERLESS_S / LEADERLESS_LOOKS)
+            missing = 0 if self._site.has_leader() else missing + 1
+            if missing >= LEADERLESS_LOOKS:
+                for connection in list(self._site.connections):
+                    connection.end_leaderless()
+
+    async def _wait_empty(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._site.empty.wait()
+
+    def _refusal_of(self, transport: asyncio.Transport) -> Refusal | None:
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+        certificate = transport.get_extra_info("peercert") or {}
+        fields = (field for relative in certificate.get("subject", ()) for field in relative)
+        why = self._admit(frozenset(value for name, value in fields if name == "commonName"))
+        return None if why is None else Refusal(Code.PERMISSION_DENIED, why)
