@@ -1,7 +1,8 @@
 """The plain HTTP port each process has: /healthz, /livez, /readyz and /metrics.
 
 A check is a callable returning None when well, or a sentence saying what is wrong. `/readyz?verbose` lists each by
-name, `?exclude=NAME` leaves one out and `/readyz/NAME` asks just one, as upstream's processes do. Bodies of requests are never read.
+name, `?exclude=NAME` leaves one out and `/readyz/NAME` asks just one, as upstream's processes do. Bodies of requests
+are never read.
 
 The listener is a few lines on asyncio, because a web framework for four paths would be a quarter of a small process's
 memory. A process that has an aiohttp application anyway adds `routes` to it.
