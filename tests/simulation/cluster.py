@@ -34,6 +34,7 @@ from client.informer import Informers
 from client.leader_election import LeaderElector, LeadershipLost
 from client.verbs import Client
 from component.clock import LoopClock
+from controllers import node_lifecycle
 from controllers import replicaset as replicaset_controller
 from controllers.runner import Runner
 from scheduler.metrics import Metrics
@@ -171,8 +172,12 @@ class Cluster:
         client, transport = self._client("controllers", _user("system:kube-controller-manager"))
         informers = Informers(client, clock=self.clock, rng=rng)
         recorder = EventRecorder(client, "controllers", clock=self.clock, rng=rng)
-        runner = Runner(replicaset_controller.CONTROLLER, informers, client, recorder, clock=self.clock, rng=rng)
-        return _together(informers.run(), recorder.run(), runner.run()), transport
+        # Nodes are born with a taint that only their controller takes off.
+        runners = [
+            Runner(controller, informers, client, recorder, clock=self.clock, rng=rng)
+            for controller in (replicaset_controller.CONTROLLER, node_lifecycle.controller(self.clock, 50.0, 300.0))
+        ]
+        return _together(informers.run(), recorder.run(), *(runner.run() for runner in runners)), transport
 
     def _scheduler(self) -> tuple[Coroutine[Any, Any, None], SimulatedTransport]:
         rng = fork(self._rng, "scheduler")
