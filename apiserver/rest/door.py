@@ -91,7 +91,7 @@ class Door:
             upgrades = self.upgrades
             if upgrades and reused.is_asked_for(request) and upgrades.takes_upgrade(request.method, request.raw_path):
                 return await reused.carry(request, upgrades.serve_upgrade)
-            await self._fill(call, request)
+            self._fill(call, request)
             if call.handler is None and not call.info.plural:
                 call.handler = self._document_handler(request)
             answered = await self._api.handle(call)
@@ -104,7 +104,7 @@ class Door:
         finally:
             call.finish()
 
-    async def _fill(self, call: Call, request: web.BaseRequest) -> None:
+    def _fill(self, call: Call, request: web.BaseRequest) -> None:
         query = request.query
         call.options = {name: query[name] for name in query}
         call.info = info = request_info(request.method, request.path, call.options)
@@ -118,7 +118,7 @@ class Door:
         if self._proxies is not None:
             call.handler = self._proxies.finder(info, request.method, request.raw_path)
         if call.handler is None and request.body_exists:
-            call.body = await _read_body(request)
+            call.read_body = lambda: _read_body(request)
 
     def _document_handler(self, request: web.BaseRequest) -> Callable[[Call], Awaitable[Document | Report]]:
         async def find(call: Call) -> Document | Report:
