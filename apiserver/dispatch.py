@@ -71,6 +71,8 @@ class Dispatcher:
             if connections.is_connection(call):
                 await connections.admit(self._context.admission, call)
             return await call.handler(call)
+        if call.read_body is not None:
+            call.body = await call.read_body()
         resource, info = call.resource, call.info
         if resource is None or (info.subresource and info.subresource not in resource.subresources):
             raise no_such_resource()

@@ -163,7 +163,7 @@ class _Connector(aiohttp.TCPConnector):
         super().__init__(**options)
         self._egress = egress
 
-    async def _wrap_create_connection(  # type: ignore[override]
+    async def _wrap_create_connection(
         self, *args: Any, addr_infos: list[Any], req: Any, timeout: Any, client_error: Any = None, **options: Any
     ) -> tuple[asyncio.Transport, ResponseHandler]:
         failed = client_error or aiohttp.ClientConnectorError

@@ -162,6 +162,8 @@ class Call:
     resource: Resource[Any] | None = None
     """Found by group, version and plural; None for paths, and where there is no such resource."""
     body: bytes = b""
+    read_body: Callable[[], Awaitable[bytes]] | None = None
+    """Reads the body, where it has not come yet: it is taken in for those who may, when it is their turn."""
     content_type: str = ""
     """Of the body; empty means JSON."""
     options: Mapping[str, str] = field(default_factory=dict)

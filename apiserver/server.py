@@ -216,6 +216,7 @@ class Server:
         live = {"etcd": self._store_answers, **dict.fromkeys(_POST_START, self._bootstrapped)}
         self.health = Health(live, {"etcd-readiness": self._store_answers, "informer-sync": self._caches_ready})
         self.door = Door(self.api, documents, self.health, self.outside.proxies, self.outside.forwarder)
+        self.door.upgrades = self
 
     async def _store_answers(self) -> str | None:
         try:

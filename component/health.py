@@ -1,7 +1,8 @@
 """The plain HTTP port each process has: /healthz, /livez, /readyz and /metrics.
 
-A check is a callable returning None when well, or a sentence saying what is wrong. `/readyz?verbose`
-lists each by name, as upstream's processes do. Bodies of requests are never read.
+A check is a callable returning None when well, or a sentence saying what is wrong. `/readyz?verbose` lists each by
+name, `?exclude=NAME` leaves one out and `/readyz/NAME` asks just one, as upstream's processes do. Bodies of requests
+are never read.
 
 The listener is a few lines on asyncio, because a web framework for four paths would be a quarter of a small process's
 memory. A process that has an aiohttp application anyway adds `routes` to it.
@@ -13,6 +14,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 from component import metrics as metrics_module
 
@@ -51,18 +53,31 @@ def answer(
     """Return the status, content type and body for a GET of `path`."""
     if path == "/metrics":
         return 200, METRICS_TYPE, metrics()
-    if path not in PATHS:
+    page, _, single = path[1:].partition("/")
+    if f"/{page}" not in PATHS:
         return 404, "text/plain", f"there are {', '.join(PATHS)} here\n".encode()
-    checks = {"ping": ok, **live, **(ready if path == "/readyz" else {})}
+    checks = {"ping": ok, **live, **(ready if page == "readyz" else {})}
+    if single and single not in checks:
+        return 404, "text/plain", f"there are {', '.join(checks)} in /{page}\n".encode()
+    asked = parse_qs(query, keep_blank_values=True)
+    excluded = asked.get("exclude", [])
+    if single:
+        checks = {single: checks[single]}
     lines, failed = [], False
     for name, check in checks.items():
+        if name in excluded:
+            lines.append(f"[+]{name} excluded: ok")
+            continue
         problem = check()
         failed = failed or problem is not None
         lines.append(f"[+]{name} ok" if problem is None else f"[-]{name} failed: {problem}")
-    if not failed and "verbose" not in query:
+    if not failed and (single or "verbose" not in asked):
         return 200, "text/plain", b"ok"
+    unknown = [f'"{name}"' for name in excluded if name not in checks]
+    if unknown:
+        lines.append(f"warn: some health checks cannot be excluded: no matches for {', '.join(unknown)}")
     verdict = "check failed" if failed else "check passed"
-    return (500 if failed else 200), "text/plain", "\n".join([*lines, f"{path[1:]} {verdict}", ""]).encode()
+    return (500 if failed else 200), "text/plain", "\n".join([*lines, f"{page} {verdict}", ""]).encode()
 
 
 def routes(
@@ -75,7 +90,8 @@ def routes(
         status, kind, body = answer(request.path, request.query_string, ready, live or {}, metrics)
         return web.Response(status=status, body=body, headers={"Content-Type": kind})
 
-    return [web.get(path, handle) for path in PATHS]
+    checks = [f"{path}/{{check}}" for path in PATHS if path != "/metrics"]
+    return [web.get(path, handle) for path in (*PATHS, *checks)]
 
 
 class HealthServer:

@@ -18,7 +18,16 @@ from typing import Any, Generic, TypeVar
 from prometheus_client import Counter, Gauge, Histogram
 
 from api.core.references import ObjectReference
-from api.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound, ServiceUnavailable, Timeout
+from api.errors import (
+    AlreadyExists,
+    ApiError,
+    Conflict,
+    Forbidden,
+    NotFound,
+    ServiceUnavailable,
+    Timeout,
+    TooManyRequests,
+)
 from api.resource import ObjectKey, Resource
 from api.schema import Struct
 from client.events import EventRecorder
@@ -242,7 +251,7 @@ class Runner:
                 level = logging.DEBUG if isinstance(cause, Conflict) else logging.WARNING
                 log.log(level, "will try again", extra={"controller": self.name, "key": key, "error": repr(cause)})
                 # What is not the key's fault passes soon.
-                passing = isinstance(cause, Conflict | ServiceUnavailable | Timeout | TimeoutError)
+                passing = isinstance(cause, Conflict | ServiceUnavailable | Timeout | TooManyRequests | TimeoutError)
                 self.queue.add_rate_limited(key, OUTAGE_RETRY_S_MAX if passing else float("inf"))
             except Exception:
                 log.exception("broken", extra={"controller": self.name, "key": key})

@@ -67,14 +67,38 @@ def validate(new: ResourceQuota, old: ResourceQuota | None) -> v.Errors:
     for scope in new.spec.scopes:
         if scope not in _SCOPES:
             yield v.invalid("spec.scopes", new.spec.scopes, "unsupported scope")
+        elif (out := _out_of_scope(scope, new.spec.hard)) and scope in _SCOPES:
+            yield v.invalid("spec.scopes", new.spec.scopes, f"unsupported scope applied to resource {out}")
     given = set(new.spec.scopes)
     if {"BestEffort", "NotBestEffort"} <= given or {"Terminating", "NotTerminating"} <= given:
         yield v.invalid("spec.scopes", new.spec.scopes, "conflicting scopes")
     if new.spec.scope_selector is not None:
         for i, requirement in enumerate(new.spec.scope_selector.match_expressions):
-            yield from _check_requirement(f"spec.scopeSelector.matchExpressions[{i}]", requirement)
+            where = f"spec.scopeSelector.matchExpressions[{i}]"
+            yield from _check_requirement(where, requirement)
+            out = _out_of_scope(requirement.scope_name, new.spec.hard)
+            if out:
+                yield v.invalid(
+                    f"{where}.scopeName", requirement.scope_name, f"unsupported scope applied to resource {out}"
+                )
     if old is not None and set(new.spec.scopes) != set(old.spec.scopes):
         yield v.invalid("spec.scopes", new.spec.scopes, "field is immutable")
+
+
+_COMPUTE: Final = frozenset({"pods", "cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"})
+_STORAGE: Final = frozenset({"ephemeral-storage", "requests.ephemeral-storage", "limits.ephemeral-storage"})
+_OTHERS: Final = frozenset(
+    {
+        "configmaps", "persistentvolumeclaims", "replicationcontrollers", "requests.storage", "resourcequotas",
+        "secrets", "services", "services.loadbalancers", "services.nodeports",
+    }
+)  # fmt: skip
+
+
+def _out_of_scope(scope: str, hard: Mapping[str, str]) -> str:
+    """Return an amount that no pod of a scope uses any of, or nothing; names that are not Kubernetes' own may be."""
+    within = frozenset({"pods"}) if scope == "BestEffort" else _COMPUTE
+    return next((name for name in sorted(hard) if name in (_COMPUTE | _STORAGE | _OTHERS) - within), "")
 
 
 def _check_amounts(path: str, amounts: Mapping[str, str]) -> v.Errors:
@@ -90,6 +114,16 @@ def _check_amounts(path: str, amounts: Mapping[str, str]) -> v.Errors:
 def _check_requirement(path: str, requirement: ScopedResourceSelectorRequirement) -> v.Errors:
     if requirement.scope_name not in _SCOPES:
         yield v.invalid(f"{path}.scopeName", requirement.scope_name, "unsupported scope")
+    is_plain = requirement.scope_name in _SCOPES and requirement.scope_name != "PriorityClass"
+    if is_plain and requirement.operator != "Exists":
+        yield v.invalid(
+            f"{path}.operator",
+            requirement.operator,
+            "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "
+            "ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or "
+            "ResourceQuotaScopeCrossNamespacePodAffinity",
+        )
+        return
     match requirement.operator:
         case "In" | "NotIn":
             if not requirement.values:

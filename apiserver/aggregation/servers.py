@@ -77,6 +77,8 @@ class Servers:
     def finder(self, info: RequestInfo, target: str) -> Finder | None:
         """Return what finds the server that a request is for; None when that is this one."""
         path = _PATH.fullmatch(info.path)
+        if path is not None and not {".", ".."}.isdisjoint(info.path.split("/")):
+            return None  # What the other server made of it might be something else than was authorized here.
         if path is None or (path["group"], path["version"]) in self._built_in:
             return None
         name = f"{path['version']}.{path['group']}"

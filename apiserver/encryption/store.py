@@ -72,15 +72,33 @@ class EncryptionKeys:
         """Take what the file says now."""
         try:
             text = await asyncio.to_thread(path.read_bytes)
-            if text in (self._text, self._complained_of):
-                return
-            self._complained_of = text
-            self.current = _parsed(path, text)
-        except (OSError, BadConfiguration) as error:
+        except OSError as error:
             log.error("the encryption configuration cannot be reloaded", extra={"error": error})
             return
+        self._take(path, text)
+
+    def reload_now(self) -> bool:
+        """Take what the file says now, and return whether that is something new.
+
+        For when a value cannot be read: another server may have reloaded first, and written it with a new key.
+        """
+        try:
+            return self._path is not None and self._take(self._path, self._path.read_bytes())
+        except OSError:
+            return False
+
+    def _take(self, path: Path, text: bytes) -> bool:
+        if text in (self._text, self._complained_of):
+            return False
+        self._complained_of = text
+        try:
+            self.current = _parsed(path, text)
+        except BadConfiguration as error:
+            log.error("the encryption configuration cannot be reloaded", extra={"error": error})
+            return False
         self._text = text
         log.info("encryption configuration reloaded", extra={"file": str(path)})
+        return True
 
 
 def _parsed(path: Path, text: bytes) -> Configuration:
@@ -177,6 +195,8 @@ class EncryptedStore:
         try:
             plain, is_stale = providers.decrypt(kv.value, kv.key)
         except Unreadable as why:
+            if self._keys.reload_now():
+                return self.decrypt(kv)
             raise InternalError(
                 f'Internal error occurred: unable to transform key "{kv.key.decode(errors="replace")}": {why}'
             ) from None

@@ -37,11 +37,8 @@ class Level:
         """Mean, deviation and peak of the seats wanted in the last period."""
         self.smoothed = 0.0
         self.target = 0.0
-
-    @property
-    def seats_max(self) -> int:
+        self.seats_max = 1
         """The most seats that one request may take."""
-        return width.seats_max(self.bounds.nominal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +93,7 @@ class FlowControl:
             shares, lendable, may_borrow = _shares(object_)
             before = level.bounds
             level.bounds = borrowing.bounds(self.seats, shares, shares_total, lendable, may_borrow)
+            level.seats_max = width.seats_max(level.bounds.nominal)
             limited = object_.spec.limited
             queuing = limited.limit_response.queuing if limited is not None else None
             level.queues.configure(

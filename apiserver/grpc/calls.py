@@ -22,6 +22,12 @@ def credentials_of(context: grpc.aio.ServicerContext[Any, Any]) -> Credentials:
     return Credentials()
 
 
+def remote_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """Return the client's address, as the audit log tells it: `ipv4:10.0.0.1:4711` is 10.0.0.1."""
+    _, _, address = context.peer().partition(":")
+    return address.rpartition(":")[0].removeprefix("%5B").removesuffix("%5D").strip("[]")
+
+
 @functools.lru_cache(maxsize=4096)
 def _credentials(pem: bytes) -> Credentials:
     return Credentials(certificate=der_of_grpc_peer({"x509_pem_cert": [pem]}))

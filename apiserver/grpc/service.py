@@ -51,7 +51,9 @@ class Service:
     def _unary(self, to_call: Callable[[Any, Any], Call]) -> Callable[[Any, Context], Awaitable[pb.Object]]:
         async def handle(request: Any, context: Context) -> pb.Object:
             try:
-                answer: Answer = await self._api.handle(to_call(request, calls.credentials_of(context)))
+                call = to_call(request, calls.credentials_of(context))
+                call.remote = calls.remote_of(context)
+                answer: Answer = await self._api.handle(call)
             except ApiError as error:
                 await status.abort(context, error)
                 raise AssertionError("abort raises") from error
@@ -71,6 +73,7 @@ class Service:
             labelSelector=request.label_selector,
             fieldSelector=request.field_selector,
             resourceVersion=request.resource_version,
+            remote=calls.remote_of(context),
         )
         try:
             answer: ListAnswer = await self._api.handle(call)
@@ -92,13 +95,13 @@ class Service:
             yield batch
 
     async def _write(self, batches: AsyncIterator[pb.WriteBatch], context: Context) -> AsyncIterator[pb.WriteResults]:
-        credentials = calls.credentials_of(context)
+        credentials, remote = calls.credentials_of(context), calls.remote_of(context)
         pending: asyncio.Queue[asyncio.Task[pb.WriteResults] | None] = asyncio.Queue(write.BATCHES_IN_FLIGHT_MAX)
 
         async def read() -> None:
             try:
                 async for batch in batches:
-                    await pending.put(asyncio.create_task(write.apply(self._api, batch, credentials)))
+                    await pending.put(asyncio.create_task(write.apply(self._api, batch, credentials, remote)))
             finally:
                 await pending.put(None)
 

@@ -16,7 +16,7 @@ import grpc.aio
 from api.errors import ApiError
 from apiserver.app import Api
 from apiserver.grpc import status
-from apiserver.grpc.calls import call_of, credentials_of
+from apiserver.grpc.calls import call_of, credentials_of, remote_of
 from apiserver.registry.fanout import ADDED, BOOKMARK, DELETED, MODIFIED, Delivery, Watcher
 from apiserver.request import Call, Credentials
 from proto.steersman.v1 import resources_pb2 as pb
@@ -183,6 +183,6 @@ async def serve(
     api: Api, commands: AsyncIterator[pb.WatchCommand], context: grpc.aio.ServicerContext[Any, Any]
 ) -> AsyncIterator[bytes]:
     """Serve the Watch method; yields WatchBatches already serialised."""
-    stream = WatchStream(api, credentials_of(context), context.peer())
+    stream = WatchStream(api, credentials_of(context), remote_of(context))
     async for batch in stream.serve(commands):
         yield batch

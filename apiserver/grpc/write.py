@@ -15,15 +15,17 @@ BATCHES_IN_FLIGHT_MAX: Final = 64
 """A client that sends more is read no further until results are taken."""
 
 
-async def apply(api: Api, batch: pb.WriteBatch, credentials: Credentials) -> pb.WriteResults:
+async def apply(api: Api, batch: pb.WriteBatch, credentials: Credentials, remote: str) -> pb.WriteResults:
     """Do every write of a batch; one result each, in the same order. A write that fails fails alone."""
-    results = await asyncio.gather(*(_apply_one(api, write, credentials) for write in batch.writes))
+    results = await asyncio.gather(*(_apply_one(api, write, credentials, remote) for write in batch.writes))
     return pb.WriteResults(results=results)
 
 
-async def _apply_one(api: Api, write: pb.Write, credentials: Credentials) -> pb.WriteResult:
+async def _apply_one(api: Api, write: pb.Write, credentials: Credentials, remote: str) -> pb.WriteResult:
     try:
-        answer: Answer = await api.handle(_call_of(write, credentials))
+        call = _call_of(write, credentials)
+        call.remote = remote
+        answer: Answer = await api.handle(call)
     except ApiError as error:
         return pb.WriteResult(status=status.encode(error))
     return pb.WriteResult(object=pb.Object(json=answer.json, resource_version=answer.resource_version))

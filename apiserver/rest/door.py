@@ -11,7 +11,7 @@ import logging
 import ssl
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 from aiohttp import hdrs, http_exceptions, web
@@ -25,7 +25,7 @@ from apiserver.onward import Onward, PlainUnavailable
 from apiserver.proxies import Proxies
 from apiserver.registry.fanout import Watcher
 from apiserver.request import Answer, Call, Credentials, RequestInfo
-from apiserver.rest import answers, websocket
+from apiserver.rest import answers, reused, websocket
 from apiserver.rest.documents import Document, Documents
 from apiserver.rest.forward import Forwarder
 from apiserver.rest.frames import encoding_of
@@ -34,6 +34,7 @@ from apiserver.rest.watch import HttpWatch
 from apiserver.subresources.log import ByteStream
 from apiserver.verbs.list import ListAnswer
 from apiserver.verbs.watch import flag
+from component import relay
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,13 @@ WATCH_TIMEOUT_S: Final = 1800.0
 """How long a watch lasts that does not say; up to twice as long, so that watches begun together end apart."""
 R = TypeVar("R", bound=web.StreamResponse)
 _HEALTH: Final = ("/healthz", "/livez", "/readyz")
+
+
+class Upgrades(Protocol):
+    """Serves upgraded connections."""
+
+    def takes_upgrade(self, method: str, target: str) -> bool: ...
+    async def serve_upgrade(self, upgrade: relay.Upgrade) -> None: ...
 
 
 class Door:
@@ -67,6 +75,8 @@ class Door:
     ) -> None:
         self._proxies = proxies
         self._forwarder = forwarder
+        self.upgrades: Upgrades | None = None
+        """Who serves WebSockets that are asked for on connections which have carried requests before."""
         self._api = api
         self._documents = documents
         self._health = health
@@ -78,7 +88,10 @@ class Door:
         try:
             if request.path in _HEALTH:
                 return await self._report(request)
-            await self._fill(call, request)
+            upgrades = self.upgrades
+            if upgrades and reused.is_asked_for(request) and upgrades.takes_upgrade(request.method, request.raw_path):
+                return await reused.carry(request, upgrades.serve_upgrade)
+            self._fill(call, request)
             if call.handler is None and not call.info.plural:
                 call.handler = self._document_handler(request)
             answered = await self._api.handle(call)
@@ -91,7 +104,7 @@ class Door:
         finally:
             call.finish()
 
-    async def _fill(self, call: Call, request: web.BaseRequest) -> None:
+    def _fill(self, call: Call, request: web.BaseRequest) -> None:
         query = request.query
         call.options = {name: query[name] for name in query}
         call.info = info = request_info(request.method, request.path, call.options)
@@ -105,7 +118,7 @@ class Door:
         if self._proxies is not None:
             call.handler = self._proxies.finder(info, request.method, request.raw_path)
         if call.handler is None and request.body_exists:
-            call.body = await _read_body(request)
+            call.read_body = lambda: _read_body(request)
 
     def _document_handler(self, request: web.BaseRequest) -> Callable[[Call], Awaitable[Document | Report]]:
         async def find(call: Call) -> Document | Report:

@@ -7,7 +7,6 @@ and relative ones, are right as they are. Which attributes hold URLs: HTML 4.01'
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from posixpath import normpath
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -39,10 +38,10 @@ _ATTRIBUTES: Final = {
     "source": ("src",),
     "video": ("poster", "src"),
 }
-PENDING_BYTES_MAX: Final = 64 * 1024
+TAG_BYTES_MAX: Final = 2048
 """A tag longer than this is passed on as it is."""
 
-_TAG: Final = re.compile(rb"<([a-zA-Z][a-zA-Z0-9]*)((?:\s[^<>\"']*|\"[^\"]*\"|'[^']*')*)>")
+_TAG: Final = re.compile(rb"<([a-zA-Z][a-zA-Z0-9]*)((?:[\s/](?:[^<>\"']|\"[^\"]*\"|'[^']*')*)?)>")
 _ATTRIBUTE: Final = re.compile(rb"(\s)([a-zA-Z-]+)(\s*=\s*)(\"[^\"]*\"|'[^']*'|[^\s\"'=<>`]+)")
 _RAW: Final = {b"script": b"</script", b"style": b"</style", b"textarea": b"</textarea", b"title": b"</title"}
 """Elements whose content is text, whatever it looks like."""
@@ -77,52 +76,54 @@ class HtmlRewriter:
 
     def feed(self, data: bytes) -> bytes:
         """Return what of the page so far can be passed on."""
-        self._pending += data
-        return b"".join(self._pieces(is_last=False))
+        return self._passed_on(self._pending + data, is_last=False)
 
     def finish(self) -> bytes:
         """Return the rest."""
-        return b"".join(self._pieces(is_last=True)) + self._take(len(self._pending))
+        return self._passed_on(self._pending, is_last=True)
 
-    def _take(self, count: int) -> bytes:
-        taken, self._pending = self._pending[:count], self._pending[count:]
-        return taken
-
-    def _pieces(self, *, is_last: bool) -> Iterator[bytes]:
-        while self._pending:
+    def _passed_on(self, page: bytes, *, is_last: bool) -> bytes:
+        made: list[bytes] = []
+        at = 0
+        while at < len(page):
             if self._until:
-                at = self._pending.lower().find(self._until)
-                if at < 0:
-                    yield self._take(max(0, len(self._pending) - len(self._until) + 1))
-                    return
-                yield self._take(at + len(self._until))
-                self._until = b""
+                end = self._end_of_text(page, at)
+                if end < 0 and not is_last:
+                    kept = max(at, len(page) - len(self._until) + 1)
+                    made.append(page[at:kept])
+                    at = kept
+                    break
+                stop = len(page) if end < 0 else end
+                made.append(page[at:stop])
+                self._until, at = (self._until if end < 0 else b""), stop
                 continue
-            at = self._pending.find(b"<")
-            if at < 0:
-                yield self._take(len(self._pending))
-                return
-            yield self._take(at)
-            if self._pending.startswith(_COMMENT):
+            start = page.find(b"<", at)
+            if start < 0:
+                start = len(page)
+            made.append(page[at:start])
+            at = start
+            is_short = len(page) - at < TAG_BYTES_MAX
+            if page.startswith(_COMMENT, at):
                 self._until = b"-->"
-                yield self._take(len(_COMMENT))
-                continue
-            tag = _TAG.match(self._pending)
-            if tag is not None:
+                made.append(_COMMENT)
+                at += len(_COMMENT)
+            elif tag := _TAG.match(page, at, at + TAG_BYTES_MAX):
                 self._until = _RAW.get(tag[1].lower(), b"")
-                self._pending = self._pending[tag.end() :]
-                yield self._tag(tag)
-            elif is_last or self._is_no_tag() or len(self._pending) > PENDING_BYTES_MAX:
-                yield self._take(1)
+                made.append(self._tag(tag))
+                at = tag.end()
+            elif is_short and not is_last:
+                break  # More of it may be to come.
             else:
-                return
+                # No tag: what looks like one goes on as it is, up to where it would have ended.
+                end = page.find(b">", at, at + TAG_BYTES_MAX) + 1 or at + 1
+                made.append(page[at:end])
+                at = end
+        self._pending = page[at:]
+        return b"".join(made)
 
-    def _is_no_tag(self) -> bool:
-        """Whether what begins here can be seen not to be a tag of interest; else more of it may be to come."""
-        if len(self._pending) < len(_COMMENT):
-            return False
-        after = self._pending[1:2]
-        return not after.isalpha() or b">" in self._pending
+    def _end_of_text(self, page: bytes, at: int) -> int:
+        found = re.compile(re.escape(self._until), re.IGNORECASE).search(page, at)
+        return found.end() if found is not None else -1
 
     def _tag(self, tag: re.Match[bytes]) -> bytes:
         wanted = _ATTRIBUTES.get(tag[1].lower().decode("ascii"))

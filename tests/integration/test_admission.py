@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from api.core import configmap as configmaps
+from api.errors import Forbidden
+from tests import builders
 from tests.integration.test_apiserver import CORE, Running, pki, server
 from tests.webhook_server import Plain, WebhookServer, allow, deny, patch, serving
 
@@ -76,6 +79,12 @@ async def test_a_webhook_that_says_no_is_heard_in_its_own_words(server: Running,
     assert code == status["code"] == 403
     assert status["message"] == 'admission webhook "hook0.example.com" denied the request: no such luck'
     assert status["reason"] == "Forbidden" and status["details"] == {"causes": [{"message": "why"}]}
+    async with server.http.get("/metrics") as answer:
+        counted = await answer.text()
+    assert (
+        'apiserver_admission_webhook_rejection_count{name="hook0.example.com",type="validating",operation="CREATE",'
+        'error_type="no_error",rejection_code="403"} 1'
+    ) in counted
 
 
 async def test_a_webhook_that_gives_no_reason_answers_400(server: Running, hooks: WebhookServer):
@@ -373,3 +382,116 @@ async def test_subresources_are_asked_about_as_what_they_are(server: Running, ho
     assert review["kind"] == {"group": "autoscaling", "version": "v1", "kind": "Scale"}
     assert review["resource"]["resource"] == "deployments" and review["subResource"] == "scale"
     assert review["object"]["spec"] == {"replicas": 2} and review["oldObject"]["spec"] == {"replicas": 1}
+
+
+# --- custom kinds ---------------------------------------------------------------------------------------------------
+
+CUSTOM = "stable.example.com"
+WIDGETS = f"/apis/{CUSTOM}"
+MINE = {"apiGroups": [CUSTOM], "apiVersions": ["v1"], "resources": ["widgets"], "operations": ["*"]}
+DATA = {"type": "object", "additionalProperties": {"type": "string"}}
+
+
+async def define(server: Running, schema: Plain, **spec: Any) -> None:
+    """Define Widgets, and wait until they are served in both versions."""
+    version = {"served": True, "schema": {"openAPIV3Schema": {"type": "object", "properties": schema}}}
+    versions = [{"name": "v1", "storage": True, **version}, {"name": "v2", "storage": False, **version}]
+    names = {"plural": "widgets", "kind": "Widget"}
+    body = {"group": CUSTOM, "scope": "Namespaced", "names": names, "versions": versions, **spec}
+    at = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    code, made, _ = await ask(server, "POST", at, {"metadata": {"name": f"widgets.{CUSTOM}"}, "spec": body})
+    assert code == 201, made
+    async with asyncio.timeout(5):
+        while True:
+            if (await ask(server, "GET", f"{WIDGETS}/v2/namespaces/default/widgets"))[0] == 200:
+                return
+            await asyncio.sleep(0.01)
+
+
+def widget(version: str = "v1", **content: Any) -> Plain:
+    return {"apiVersion": f"{CUSTOM}/{version}", "kind": "Widget", "metadata": {"name": "w"}, **content}
+
+
+async def test_custom_objects_are_mutated_in_the_version_asked_for_and_pruned(server: Running, hooks: WebhookServer):
+    await define(server, {"data": {"type": "object", "properties": {"a": {"type": "string"}}}})
+    added = patch(
+        {"op": "add", "path": "/data/a", "value": "set"},
+        {"op": "add", "path": "/data/unknown", "value": "pruned"},
+    )
+    await register(server, "Mutating", {"clientConfig": hooks.on("m", added), "rules": [MINE]})
+    path = f"{WIDGETS}/v2/namespaces/default/widgets"
+    code, made, _ = await ask(server, "POST", path, widget("v2", data={}))
+    assert (code, made["apiVersion"], made["data"]) == (201, f"{CUSTOM}/v2", {"a": "set"})
+    (review,) = hooks.asked["m"]
+    assert review["object"]["apiVersion"] == f"{CUSTOM}/v1" and review["requestKind"]["version"] == "v2"
+    assert review["kind"]["version"] == "v1" and review["resource"]["version"] == "v1"
+
+
+async def test_custom_objects_may_be_kept_from_being_made_changed_and_deleted(server: Running, hooks: WebhookServer):
+    await define(server, {"data": DATA})
+    path = f"{WIDGETS}/v1/namespaces/default/widgets"
+    assert (await ask(server, "POST", path, widget(data={"a": "b"})))[0] == 201
+
+    async def judge(request: Plain) -> Plain:
+        subject = request["object"] or request["oldObject"]
+        return {
+            "allowed": subject["data"].get("webhook-e2e-test") != "webhook-disallow" and subject["data"] != {"a": "b"}
+        }
+
+    await register(server, "Validating", {"clientConfig": hooks.on("judge", judge), "rules": [MINE]})
+    refused = widget(data={"webhook-e2e-test": "webhook-disallow"})
+    assert (await ask(server, "POST", path, {**refused, "metadata": {"name": "x"}}))[0] == 400
+    merge = "application/merge-patch+json"
+    assert (await ask(server, "PATCH", f"{path}/w", {"data": refused["data"]}, content_type=merge))[0] == 400
+    assert (await ask(server, "DELETE", f"{path}/w"))[0] == 400
+    change = {"data": {"a": None, "c": "d"}}
+    assert (await ask(server, "PATCH", f"{path}/w", change, content_type=merge))[0] == 200
+    assert (await ask(server, "DELETE", f"{path}/w"))[0] == 200
+
+
+async def test_definitions_themselves_may_be_refused(server: Running, hooks: WebhookServer):
+    crds = {"apiGroups": ["apiextensions.k8s.io"], "apiVersions": ["*"], "resources": ["customresourcedefinitions"]}
+    rules = [{**crds, "operations": ["CREATE"]}]
+    await register(server, "Validating", {"clientConfig": hooks.on("deny", deny("no kinds")), "rules": rules})
+    names = {"plural": "widgets", "kind": "Widget"}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
+    spec = {"group": CUSTOM, "scope": "Namespaced", "names": names, "versions": [version]}
+    at = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    code, status, _ = await ask(server, "POST", at, {"metadata": {"name": f"widgets.{CUSTOM}"}, "spec": spec})
+    assert code == 400 and status["message"].endswith("denied the request: no kinds")
+
+
+async def test_what_is_deleted_cannot_be_patched(server: Running, hooks: WebhookServer):
+    await create(server, "a")
+    rule = {**CONFIGMAPS, "operations": ["DELETE"]}
+    change = patch({"op": "add", "path": "/data", "value": {}})
+    await register(server, "Mutating", {"clientConfig": hooks.on("m", change), "rules": [rule]})
+    code, status, _ = await ask(server, "DELETE", f"{CORE}/configmaps/a")
+    assert code == 500
+    assert "attempted to modify the object, which is not supported for this operation" in status["message"]
+
+
+@pytest.mark.parametrize("kind", ["Mutating", "Validating"])
+async def test_conditions_that_make_no_sense_are_refused_when_written(server: Running, kind: str):
+    hook = {
+        "name": "a.example.com",
+        "clientConfig": {"url": "https://localhost/x"},
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        "matchConditions": [{"name": "bad", "expression": "... [] bad expression"}],
+    }
+    at = f"{REGISTRATION}/{kind.lower()}webhookconfigurations"
+    code, status, _ = await ask(server, "POST", at, {"metadata": {"name": "test"}, "webhooks": [hook]})
+    assert (code, status["reason"]) == (422, "Invalid")
+    assert status["details"]["causes"][0]["field"] == "webhooks[0].matchConditions[0].expression"
+    assert "compilation failed" in status["message"]
+
+
+async def test_the_component_api_is_judged_the_same_way(server: Running, hooks: WebhookServer):
+    await register(
+        server, "Validating", {"clientConfig": hooks.on("deny", deny("not here", code=403, reason="Forbidden"))}
+    )
+    client = server.client()
+    with pytest.raises(Forbidden, match='admission webhook "hook0.example.com" denied the request: not here'):
+        await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    await client.close()

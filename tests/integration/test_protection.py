@@ -8,6 +8,7 @@ import dataclasses
 import json
 import random
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -237,6 +238,23 @@ async def test_large_long_and_slow_requests_are_refused_and_the_server_goes_on(s
         assert answer.status == 400
     async with server.http.get("/livez") as answer:
         assert answer.status == 200
+
+
+async def test_a_body_is_read_only_from_those_who_may_send_it(server: Running):  # noqa: F811
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(2000):
+            read += 1024
+            yield b"x" * 1024
+            await asyncio.sleep(0.005)
+
+    connector = aiohttp.TCPConnector(ssl=tls(server.certificates, None))
+    session = aiohttp.ClientSession(server.url, connector=connector)
+    async with session as anybody, anybody.post(f"{CORE}/configmaps", data=endless()) as answer:
+        assert answer.status == 403
+    assert read < 1024 * 1024, "the server took the whole body in before it said no"
 
 
 async def test_a_server_that_stops_fails_readiness_first_and_answers_meanwhile(server: Running):  # noqa: F811

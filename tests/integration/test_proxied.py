@@ -225,6 +225,18 @@ async def test_a_websocket_passes(server: Running, behind: Backend):
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await http.ws_connect(f"{NAMESPACE}/pods/web/proxy/teapot")
         assert refused.value.status == 418
+    # The same on a connection that has carried requests before, as a pool of connections makes of it.
+    for _ in range(3):
+        async with server.http.get("/version") as answer:
+            await answer.read()
+        async with server.http.ws_connect(f"{NAMESPACE}/pods/web/proxy/ws", protocols=("chat",)) as ws:
+            for size in (5, 300_000):
+                await ws.send_str("x" * size)
+                assert len(await ws.receive_str()) == size + len("chat:")
+    with pytest.raises(aiohttp.WSServerHandshakeError):
+        await server.http.ws_connect(f"{NAMESPACE}/pods/web/proxy/teapot")
+    async with server.http.get("/version") as answer:
+        assert answer.status == 200
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,11 @@ async def test_a_failing_check_is_named_and_liveness_is_apart_from_readiness() -
         problem = None
         assert await fetch(port, "/readyz") == (200, "ok")
         assert "[+]leader ok" in (await fetch(port, "/readyz?verbose"))[1]
+        assert await fetch(port, "/readyz/leader") == (200, "ok")
+        assert (await fetch(port, "/readyz/nobody"))[0] == 404
+        problem = "no leader"
+        assert await fetch(port, "/readyz?exclude=leader") == (200, "ok")
+        assert "[+]leader excluded: ok" in (await fetch(port, "/readyz?verbose&exclude=leader"))[1]
         assert "python_info" in (await fetch(port, "/metrics"))[1]
     finally:
         await runner.cleanup()

@@ -90,10 +90,10 @@ spec: {limits: [{type: Container, max: {cpu: "2"}, min: {memory: 1Mi}}]}
 
 
 def test_a_quota_says_what_it_counts_once() -> None:
-    old = made("{apiVersion: v1, kind: ResourceQuota, spec: {hard: {pods: 1, limits.cpu: 2}, scopes: [BestEffort]}}")
+    old = made("{apiVersion: v1, kind: ResourceQuota, spec: {hard: {pods: 1, limits.cpu: 2}, scopes: [NotBestEffort]}}")
     assert wrong(old) == []
     new = copy.deepcopy(old)
-    new.spec.scopes = ["BestEffort", "NotBestEffort"]
+    new.spec.scopes = ["Terminating", "NotTerminating"]
     assert [error.rpartition(": ")[2] for error in wrong(new, old)] == ["conflicting scopes", "field is immutable"]
     old.status.hard, old.status.used = {"pods": "1", "limits.cpu": "2"}, {"pods": "1"}
     assert (cells(old)["Request"], cells(old)["Limit"]) == ("pods: 1/1", "limits.cpu: 0/2")

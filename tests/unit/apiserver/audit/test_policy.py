@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from apiserver.audit.policy import NOTHING, BadPolicy, Level, compile_policy, parse
@@ -89,3 +91,14 @@ def test_without_a_matching_rule_nothing_is_told() -> None:
 def test_a_policy_that_cannot_be_used_says_why(text: str, why: str) -> None:
     with pytest.raises(BadPolicy, match=why.replace("(", r"\(")):
         parse(text.encode())
+
+
+def test_the_policy_in_the_documentation_can_be_used_and_hides_secrets() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "operating-the-api-server.md").read_text()
+    text = page.partition("```yaml\n")[2].partition("```")[0]
+    decide = compile_policy(parse(text.encode()))
+    for plural, subresource in (("secrets", ""), ("serviceaccounts", "token")):
+        info = RequestInfo("create", "", "", "v1", plural, subresource, "shop")
+        assert decide(ALICE, info).level is Level.METADATA
+    assert decide(ALICE, pods("create")).level is Level.REQUEST
+    assert decide(ALICE, RequestInfo("get", "/readyz")).level is Level.NONE

@@ -157,6 +157,13 @@ async def test_a_changed_file_is_read_again_and_a_broken_one_ignored(tmp_path: P
     assert keys.current is not before
 
 
+async def test_a_value_under_a_new_key_is_read_before_the_file_is_looked_at_again(store: LocalStore, tmp_path: Path):
+    behind = keys_of(tmp_path, provider("aesgcm", key1=ONE))
+    ahead = keys_of(tmp_path, provider("aesgcm", key2=TWO, key1=ONE))
+    await EncryptedStore(store, ahead).put_if(KEY, b"{}", 0)
+    assert (await EncryptedStore(store, behind).range(KEY)).kvs[0].value == b"{}"
+
+
 async def serving(store: LocalStore, keys: EncryptionKeys) -> tuple[Api, Client, asyncio.Task[None]]:
     api = build(EncryptedStore(store, keys), RealClock(), random.Random(1))
     task = asyncio.create_task(api.run())
