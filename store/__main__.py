@@ -176,7 +176,7 @@ async def _run(settings: Settings) -> None:
             )
         state = State(backend)
         backend.release_pages()
-        gc.freeze()  # what was loaded stays: looking through a million keys would stop a member for longer than a heartbeat
+        gc.freeze()  # it stays: looking through a million keys would stop a member for longer than a heartbeat
         member = Member(
             member_id,
             settings.name,
