@@ -282,6 +282,8 @@ PING_AFTER_S = 0.4
 """A member that owes answers and sends nothing for so long is asked whether it is there (if there are others)."""
 SILENCE_MAX_S = 0.8
 """One that sends nothing for so long is left for another."""
+WRITE_WITHIN_S = 2.0
+"""A member that has not taken a watch's request in so long is left for another."""
 RETRY_WAIT_S = 0.05
 
 
@@ -672,6 +674,7 @@ class ClientWatch:
         self._create = create
         self._call: Any = None
         self._writing = asyncio.Lock()
+        self._writer: asyncio.Future[None] | None = None
         self._is_closed = False
 
     async def __aiter__(self) -> AsyncIterator[WatchBatch]:
@@ -736,10 +739,18 @@ class ClientWatch:
                     "/etcdserverpb.Watch/Watch", _serialize, rpc_pb2.WatchResponse.FromString
                 )
                 self._call = open_stream()
+                self._call.add_done_callback(self._stop_writing)
                 self._endpoint.streams.add(self._call)
             try:
-                for request in requests:
-                    await self._call.write(request)
+                async with asyncio.timeout(WRITE_WITHIN_S):
+                    for request in requests:
+                        self._writer = asyncio.ensure_future(self._call.write(request))
+                        await self._writer
+            except TimeoutError:
+                self._call.cancel()
+                if self._endpoint is not None:
+                    self._endpoints.leave(self._endpoint)
+                raise Unavailable("the store's member takes no requests") from None
             except grpc.aio.AioRpcError as error:
                 raise _error_of(error.code(), error.details() or "") from None
             except (grpc.aio.UsageError, asyncio.InvalidStateError):
@@ -748,6 +759,11 @@ class ClientWatch:
                 if _is_own_cancellation():
                     raise
                 raise Unavailable("the store's member was left for another") from None
+
+    def _stop_writing(self, _: object) -> None:
+        """Let go of who writes: a call that is cancelled before it is connected never does (grpc.aio 1.85)."""
+        if self._writer is not None:
+            self._writer.cancel()
 
 
 def _is_own_cancellation() -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from types import SimpleNamespace
 
+import grpc.aio
 import pytest
 
 from proto.etcd import rpc_pb2
+from store import client
 from store.client import ClientWatch, Unavailable
 
 
@@ -29,6 +32,8 @@ class Stream:
 
     def cancel(self) -> None:
         self.ended.set()
+
+    def add_done_callback(self, callback: object) -> None: ...
 
     def cancelled(self) -> bool:
         return False  # its status is UNAVAILABLE, which came first
@@ -60,6 +65,27 @@ async def test_asking_for_progress_on_a_stream_that_was_cancelled_does_not_cance
     stream.is_writable = False
     with pytest.raises(Unavailable):
         await watch_on(stream).request_progress()
+
+
+@pytest.mark.parametrize("is_left", [True, False])
+async def test_a_member_that_accepts_and_never_answers_holds_nobody_up(is_left, monkeypatch):
+    monkeypatch.setattr(client, "WRITE_WITHIN_S", 5 if is_left else 0.2)
+    left: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        channel = grpc.aio.secure_channel(f"127.0.0.1:{deaf.getsockname()[1]}", grpc.ssl_channel_credentials())
+        endpoint = SimpleNamespace(channel=channel, streams=set(), address="a:1")
+        watch = ClientWatch(SimpleNamespace(current=endpoint, leave=left.append), rpc_pb2.WatchCreateRequest(key=b"/"))
+        following = asyncio.create_task(follow(watch))
+        asking = asyncio.create_task(watch.request_progress())
+        await asyncio.sleep(0.1)
+        if is_left:
+            for stream in tuple(endpoint.streams):
+                stream.cancel()
+        done, _ = await asyncio.wait({following, asking}, timeout=3)
+        assert done == {following, asking}
+        assert all(isinstance(task.exception(), Unavailable) for task in done)
+        assert bool(left) != is_left
+        await channel.close()
 
 
 async def test_who_is_cancelled_is_cancelled_and_who_closes_just_ends():
