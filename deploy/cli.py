@@ -272,6 +272,10 @@ def _add_rare_verbs() -> None:
         from lab.chaos.cli import app as chaos_app
 
         app.add_typer(chaos_app, name="chaos", help="Break a store of its own, and judge what its clients saw.")
+    if asked in ("lab", "--help"):
+        from lab.machines.cli import app as lab_app
+
+        app.add_typer(lab_app, name="lab")
     if asked in ("snapshot", "--help"):
         from deploy.snapshot import app as snapshot_app
 
