@@ -4,7 +4,8 @@ A check is a callable returning None when well, or a sentence saying what is wro
 lists each by name, as upstream's processes do. Bodies of requests are never read.
 
 The listener is a few lines on asyncio, because a web framework for four paths would be a quarter of a small process's
-memory. A process that has an aiohttp application anyway adds `routes` to it.
+memory. A process that has an aiohttp application anyway adds `routes` to it. Whoever listens here also tells systemd
+(`component.notify`) that the process is up and alive.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+
+from component import notify
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -77,8 +80,9 @@ def routes(ready: Mapping[str, Check], live: Mapping[str, Check] | None = None) 
 class HealthServer:
     """A listener that answers `PATHS`; made by `serve`."""
 
-    def __init__(self, server: asyncio.Server) -> None:
+    def __init__(self, server: asyncio.Server, ready: Mapping[str, Check]) -> None:
         self._server = server
+        self._teller = asyncio.get_running_loop().create_task(notify.run(ready), name="notify")
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -87,6 +91,7 @@ class HealthServer:
 
     async def cleanup(self) -> None:
         """Stop listening."""
+        self._teller.cancel()
         self._server.close()
 
 
@@ -120,4 +125,4 @@ async def serve(
                 await writer.drain()
         writer.close()
 
-    return HealthServer(await asyncio.start_server(respond, host, port, limit=REQUEST_BYTES_MAX))
+    return HealthServer(await asyncio.start_server(respond, host, port, limit=REQUEST_BYTES_MAX), ready)

@@ -276,6 +276,10 @@ def _add_rare_verbs() -> None:
         from lab.machines.cli import app as lab_app
 
         app.add_typer(lab_app, name="lab")
+    if asked in ("init", "--help"):
+        from deploy.machine.cli import add_to
+
+        add_to(app)
     if asked in ("snapshot", "--help"):
         from deploy.snapshot import app as snapshot_app
 

@@ -74,10 +74,14 @@ class Authority:
         write_private(self._key_path, _pem(self._key))
         write_private(self.cert_path, self._cert.public_bytes(serialization.Encoding.PEM))
 
-    def ensure(self, leaf: Leaf) -> bool:
-        """Issue `leaf` unless a good one is there; return whether it was issued now."""
-        cert_path, key_path = self.directory / f"{leaf.stem}.crt", self.directory / f"{leaf.stem}.key"
-        if key_path.exists() and cert_path.exists() and self._is_good(cert_path, leaf):
+    def ensure(self, leaf: Leaf, directory: Path | None = None, *, anew: bool = False) -> bool:
+        """Issue `leaf` unless a good one is there; return whether it was issued now.
+
+        It goes beside the CA, or into `directory`; `anew` issues it whatever is there.
+        """
+        place = directory or self.directory
+        cert_path, key_path = place / f"{leaf.stem}.crt", place / f"{leaf.stem}.key"
+        if not anew and key_path.exists() and cert_path.exists() and self._is_good(cert_path, leaf):
             return False
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, name) for name in leaf.organizations]
@@ -144,28 +148,47 @@ class Pki:
 
         Returns the stems of what was issued now: their holders must be started again to use it.
         """
-        names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
-        leaves = [
-            Leaf("apiserver", "kube-apiserver", hosts=(*names, "localhost", "127.0.0.1", *hosts)),
-            Leaf("apiserver-kubelet-client", "steer-apiserver-kubelet-client", ("system:kubelet-api-admins",)),
-            Leaf("scheduler", "system:kube-scheduler"),
-            Leaf("controllers", "system:kube-controller-manager"),
-            Leaf("kubeproxy", "system:kube-proxy"),
-            Leaf("dns", "system:cluster-dns"),
-            Leaf("admin", "kubernetes-admin", ("system:masters",)),
-        ]
-        issued = [leaf.stem for leaf in leaves if self.cluster.ensure(leaf)]
-        members = [Leaf(m, f"steer-store-{m}", hosts=(m, "localhost", "127.0.0.1")) for m in store_members]
-        issued += [leaf.stem for leaf in [*members, Leaf("apiserver", "steer-apiserver")] if self.store.ensure(leaf)]
-        return issued
+        issued = [leaf.stem for leaf in [*control_plane_leaves(hosts), KUBEPROXY] if self.cluster.ensure(leaf)]
+        members = [member_leaf(name, name) for name in store_members]
+        return issued + [leaf.stem for leaf in [*members, STORE_CLIENT] if self.store.ensure(leaf)]
 
     def ensure_node(self, name: str, hosts: Sequence[str]) -> bool:
         """Issue a node's two certificates: its kubelet as a client, and as a server at `hosts`."""
-        client = self.cluster.ensure(Leaf(f"kubelet-{name}", f"system:node:{name}", ("system:nodes",)))
-        serving = self.cluster.ensure(
-            Leaf(f"kubelet-{name}-serving", f"system:node:{name}", ("system:nodes",), hosts=(name, *hosts))
-        )
-        return client or serving
+        issued = [self.cluster.ensure(leaf) for leaf in node_leaves(name, hosts, f"kubelet-{name}", "-serving")]
+        return any(issued)
+
+
+SERVER_NAMES = (
+    "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+    "localhost", "127.0.0.1",
+)  # fmt: skip
+"""Names that every API server's certificate carries."""
+STORE_CLIENT = Leaf("apiserver", "steer-apiserver")
+"""Of the store's CA: whom its members admit."""
+KUBEPROXY = Leaf("kubeproxy", "system:kube-proxy")
+
+
+def control_plane_leaves(hosts: Sequence[str]) -> list[Leaf]:
+    """Return the certificates of the cluster's CA that a control plane needs, its API server reached at `hosts` too."""
+    return [
+        Leaf("apiserver", "kube-apiserver", hosts=(*SERVER_NAMES, *hosts)),
+        Leaf("apiserver-kubelet-client", "steer-apiserver-kubelet-client", ("system:kubelet-api-admins",)),
+        Leaf("scheduler", "system:kube-scheduler"),
+        Leaf("controllers", "system:kube-controller-manager"),
+        Leaf("dns", "system:cluster-dns"),
+        Leaf("admin", "kubernetes-admin", ("system:masters",)),
+    ]
+
+
+def member_leaf(stem: str, member: str, hosts: Sequence[str] = ()) -> Leaf:
+    """Return a store member's certificate, kept under `stem`."""
+    return Leaf(stem, f"steer-store-{member}", hosts=(member, "localhost", "127.0.0.1", *hosts))
+
+
+def node_leaves(name: str, hosts: Sequence[str], stem: str, serving_suffix: str) -> tuple[Leaf, Leaf]:
+    """Return a node's two certificates: its kubelet as a client, and as a server at `hosts`."""
+    user, groups = f"system:node:{name}", ("system:nodes",)
+    return Leaf(stem, user, groups), Leaf(f"{stem}{serving_suffix}", user, groups, hosts=(name, *hosts))
 
 
 def expiry(path: Path) -> datetime | None:

@@ -1,0 +1,175 @@
+"""What the machines of a cluster tell each other through the API: who they are, and how newcomers get in.
+
+`steersman-machines` in kube-system names the control-plane machines and what they have in common. Everything here is
+written as the cluster's administrator and is safe to repeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar
+
+import msgspec
+
+from api.core import configmap, node, serviceaccount
+from api.core.configmap import ConfigMap
+from api.errors import AlreadyExists, ApiError, Conflict, NotFound
+from api.meta import ObjectMeta
+from api.resource import ObjectKey
+from client.transport import GrpcTransport
+from client.verbs import Client
+from deploy import addons
+from deploy.machine import credentials
+from deploy.machine.plan import Layout, Machine, Member, endpoints, node_labels
+from deploy.report import CannotDo
+
+MACHINES = ObjectKey("kube-system", "steersman-machines")
+READY_WITHIN_S = 120.0
+POLL_S = 0.2
+T = TypeVar("T")
+
+
+class Common(msgspec.Struct, kw_only=True, rename="camel"):
+    """What all machines of a cluster have in common, as its ConfigMap keeps it."""
+
+    members: list[Member]
+    founder: str
+    failover: str = "default"
+    names: list[str] = []
+    versions: dict[str, str] = {}
+    """What each control-plane machine runs; the Node says so too, but only while its kubelet does."""
+
+
+def ask(work: Callable[[Client], Coroutine[Any, Any, T]], layout: Layout, machine: Machine) -> T:
+    """Run `work` as the administrator of this machine's cluster.
+
+    Raises:
+        CannotDo: the API server refuses or does not answer.
+    """
+
+    async def run() -> T:
+        async with administrator(layout, machine) as client:
+            return await work(client)
+
+    try:
+        return asyncio.run(run())
+    except ApiError as error:
+        raise CannotDo(f"the API server says: {error.message}") from error
+
+
+@contextlib.asynccontextmanager
+async def administrator(layout: Layout, machine: Machine) -> AsyncIterator[Client]:
+    """Yield a client that may do everything; for control-plane machines."""
+    client = Client(GrpcTransport(endpoints(machine), credentials.admin_identity(layout)))
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def read_common(client: Client) -> Common | None:
+    """Return what the machines have in common; None before the first machine wrote it."""
+    try:
+        found = await client.get(configmap.RESOURCE, MACHINES)
+    except NotFound:
+        return None
+    return msgspec.json.decode(found.data["machines.json"], type=Common)
+
+
+async def change_common(client: Client, change: Callable[[Common | None], Common]) -> Common:
+    """Change what the machines have in common, again and again until nobody else changed it meanwhile."""
+    while True:
+        try:
+            found = await client.get(configmap.RESOURCE, MACHINES)
+        except NotFound:
+            common = change(None)
+            made = ConfigMap(metadata=ObjectMeta(name=MACHINES.name, namespace=MACHINES.namespace), data=_data(common))
+            with contextlib.suppress(AlreadyExists):
+                await client.create(configmap.RESOURCE, made)
+                return common
+            continue
+        common = change(msgspec.json.decode(found.data["machines.json"], type=Common))
+        if found.data == _data(common):
+            return common
+        found.data = _data(common)
+        with contextlib.suppress(Conflict):
+            await client.update(configmap.RESOURCE, found)
+            return common
+
+
+def _data(common: Common) -> dict[str, str]:
+    return {"machines.json": msgspec.json.format(msgspec.json.encode(common)).decode()}
+
+
+def add_member(machine: Machine, version: str) -> Callable[[Common | None], Common]:
+    """Return the change that makes `machine` known to all."""
+
+    def change(common: Common | None) -> Common:
+        if common is None:
+            common = Common(members=[], founder=machine.founder, failover=machine.failover, names=machine.names)
+        others = [member for member in common.members if member.name != machine.name]
+        common.members = sorted(
+            [*others, Member(name=machine.name, address=machine.address)], key=lambda member: member.name
+        )
+        common.versions = {**common.versions, machine.name: version}
+        return common
+
+    return change
+
+
+def remove_member(name: str) -> Callable[[Common | None], Common]:
+    """Return the change after which nobody knows the machine `name`."""
+
+    def change(common: Common | None) -> Common:
+        if common is None:
+            raise CannotDo("the cluster does not say which machines it has: kube-system/steersman-machines is gone")
+        common.members = [member for member in common.members if member.name != name]
+        common.versions = {key: value for key, value in common.versions.items() if key != name}
+        return common
+
+    return change
+
+
+async def apply_addons(client: Client, machine: Machine) -> None:
+    """Put in place what a cluster has beside its control plane: DNS, and the rights of nodes and newcomers."""
+    await addons.apply_dns(client, machine.address, dns_slice(machine.name))
+    await addons.apply(client, "machines.yaml")
+
+
+def dns_slice(machine: str) -> str:
+    """Return the name of the EndpointSlice that leads to a machine's DNS server."""
+    return f"kube-dns-{machine}"
+
+
+async def await_node(client: Client, machine: Machine) -> None:
+    """Wait until the machine's Node is Ready, and give it its role's label; raises CannotDo."""
+    key, problem = ObjectKey("", machine.name), "it has not registered"
+    deadline = asyncio.get_running_loop().time() + READY_WITHIN_S
+    while asyncio.get_running_loop().time() < deadline:
+        with contextlib.suppress(NotFound):
+            found = await client.get(node.RESOURCE, key)
+            labels = node_labels(machine)
+            if any(found.metadata.labels.get(name) != value for name, value in labels.items()):
+                await client.patch(node.RESOURCE, key, {"metadata": {"labels": labels}})
+            ready = next((each for each in found.status.conditions if each.type == "Ready"), None)
+            if ready is not None and ready.status == "True":
+                return
+            problem = ready.message if ready else "it says nothing yet"
+        await asyncio.sleep(POLL_S)
+    raise CannotDo(
+        f"node {machine.name} did not get Ready in {READY_WITHIN_S:.0f} s: {problem}; "
+        "see journalctl -u steersman-kubelet -u steersman-kubeproxy"
+    )
+
+
+async def await_default_account(client: Client) -> None:
+    """Wait for the ServiceAccount without which the first pod would be refused; raises CannotDo."""
+    deadline = asyncio.get_running_loop().time() + READY_WITHIN_S
+    while asyncio.get_running_loop().time() < deadline:
+        with contextlib.suppress(NotFound):
+            await client.get(serviceaccount.RESOURCE, ObjectKey("default", "default"))
+            return
+        await asyncio.sleep(POLL_S)
+    raise CannotDo("the controllers made no ServiceAccount default/default: see journalctl -u steersman-controllers")

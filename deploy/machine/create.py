@@ -1,0 +1,89 @@
+"""`steer init`: the first machine of a cluster."""
+
+from __future__ import annotations
+
+from client.verbs import Client
+from deploy.machine import cluster, credentials, install
+from deploy.machine.build import Site, base_steps, finish_steps, record_step, start_steps, unit_steps
+from deploy.machine.host import read_machine
+from deploy.machine.plan import CONTROL_PLANE, NODE, Layout, Machine, Member, service
+from deploy.machine.steps import Step, never
+from deploy.report import CannotDo
+
+
+def first_machine(name: str, address: str, failover: str, names: list[str]) -> Machine:
+    """Return what the first machine of a cluster is."""
+    member = Member(name=name, address=address)
+    return Machine(
+        name=name,
+        address=address,
+        role="control-plane",
+        members=[member],
+        founder=name,
+        failover="fast" if failover == "fast" else "default",
+        names=names,
+    )
+
+
+def settle(wanted: Machine, layout: Layout) -> Machine:
+    """Return `wanted`, seen against what this machine is already: what it was made as stays.
+
+    Raises:
+        CannotDo: it is something else.
+    """
+    existing = read_machine(layout)
+    if existing is None:
+        return wanted
+    if existing.founder != wanted.name or existing.name != wanted.name:
+        raise CannotDo(
+            f"this machine is {existing.name} of the cluster that {existing.founder or 'another machine'} began: "
+            "`steer leave` or `steer reset` comes before another `steer init`"
+        )
+    if existing.address != wanted.address:
+        raise CannotDo(
+            f"this machine was set up with --address {existing.address}, and its certificates and store know it by "
+            f"that: give the same, or `steer reset` first"
+        )
+    existing.names = list(dict.fromkeys([*existing.names, *wanted.names]))
+    return existing
+
+
+def steps(site: Site) -> list[Step]:
+    """Return the steps from a bare machine to a cluster of one."""
+    machine, layout = site.machine, site.layout
+
+    def publish() -> None:
+        version = install.running_version()
+
+        async def work(client: Client) -> None:
+            await cluster.change_common(client, cluster.add_member(machine, version))
+            await cluster.apply_addons(client, machine)
+
+        cluster.ask(work, layout, machine)
+
+    def await_node() -> None:
+        async def work(client: Client) -> None:
+            await cluster.await_node(client, machine)
+            await cluster.await_default_account(client)
+
+        cluster.ask(work, layout, machine)
+
+    return [
+        *base_steps(site),
+        record_step(site),
+        Step("issue certificates", never, lambda: _issue(site)),
+        *unit_steps(site),
+        *start_steps(site, CONTROL_PLANE[:2]),
+        Step("wait for the API server", never, lambda: site.await_ready("apiserver")),
+        *start_steps(site, (*NODE, *CONTROL_PLANE[2:])),
+        Step("put the add-ons in place", never, publish),
+        *finish_steps(site),
+        Step(f"wait for node {machine.name} to be Ready", never, await_node),
+    ]
+
+
+def _issue(site: Site) -> None:
+    concerned = credentials.issue(site.layout, site.machine)
+    running = [service(name) for name in concerned if site.systemd.is_active(service(name))]
+    if running:
+        site.systemd.restart(*running)
