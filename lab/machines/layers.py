@@ -18,11 +18,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from deploy.machine.install import MARK
 from deploy.report import CannotDo, Report
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PREFIX = Path("opt/steersman")
-"""Where our virtual environment is in every machine, as `pip install` on a real machine would make it."""
+PREFIX = Path("opt/steersman/lab")
+"""Where our virtual environment is in every machine: a version that is installed (`deploy.machine.install`)."""
 SUITE, MIRROR, PYTHON = "bookworm", "http://deb.debian.org/debian", "3.11"
 PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "udev", "kmod", "procps", "util-linux", "e2fsprogs", "less", "sudo",
@@ -77,7 +78,7 @@ def system(cache: Path, report: Report) -> Path:
     Raises:
         CannotDo: a tool is missing or the package servers can't be reached.
     """
-    recipe = repr((SUITE, PACKAGES, UNITS_OFF, UNITS_MASKED, LAB_UNIT, BOOT_SCRIPT, MANAGER_CONF))
+    recipe = repr((str(PREFIX), SUITE, PACKAGES, UNITS_OFF, UNITS_MASKED, LAB_UNIT, BOOT_SCRIPT, MANAGER_CONF))
 
     def make(target: Path) -> None:
         if shutil.which("debootstrap") is None:
@@ -123,7 +124,7 @@ def packages(cache: Path, report: Report) -> Path:
             _run([*command, "--find-links", wheels, "--target", str(target / _site_packages()), *needed])
         shutil.rmtree(target / _site_packages() / "bin", ignore_errors=True)
 
-    return _made(cache, "packages", repr(sorted(needed)), make)
+    return _made(cache, "packages", repr([str(PREFIX), *sorted(needed)]), make)
 
 
 def code(cache: Path, system_layer: Path, report: Report, source: Path = CHECKOUT) -> Path:
@@ -152,6 +153,7 @@ def code(cache: Path, system_layer: Path, report: Report, source: Path = CHECKOU
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, place)
         _write_metadata(site, project["project"])
+        (target / PREFIX / MARK).write_text(f"{project['project']['version']}-{digest.hexdigest()[:10]}\n")
         _write_commands(target, project["project"]["scripts"])
         # Compiled by the machines' own Python, since users without rights to write here will run it.
         done = ["chroot", str(system_layer), "python3", "-m", "compileall", "-q", "-j", "2", "-s", "/mnt", "/mnt"]

@@ -32,7 +32,7 @@ OFF_TIMEOUT_S = 20.0
 IMAGES = "/opt/steersman/images"
 """Where a machine finds the archives of the images that pods of a fresh cluster need."""
 ENVIRONMENT = {
-    "PATH": "/opt/steersman/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
     "LANG": "C.UTF-8",
 }
