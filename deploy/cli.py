@@ -276,7 +276,7 @@ def _add_rare_verbs() -> None:
         from lab.machines.cli import app as lab_app
 
         app.add_typer(lab_app, name="lab")
-    if asked in ("init", "--help"):
+    if asked in ("init", "join", "token", "--help"):
         from deploy.machine.cli import add_to
 
         add_to(app)

@@ -12,7 +12,6 @@ what is missing, about to expire, or has other names than it should. User and gr
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from client.certificates import NODE_PREFIX, NODES_GROUP, alternative_names, key_pem
 
 CA_VALIDITY = timedelta(days=3650)
 LEAF_VALIDITY = timedelta(days=365)
@@ -71,7 +72,7 @@ class Authority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        write_private(self._key_path, _pem(self._key))
+        write_private(self._key_path, key_pem(self._key))
         write_private(self.cert_path, self._cert.public_bytes(serialization.Encoding.PEM))
 
     def ensure(self, leaf: Leaf, directory: Path | None = None, *, anew: bool = False) -> bool:
@@ -102,9 +103,9 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
         if leaf.hosts:
-            builder = builder.add_extension(x509.SubjectAlternativeName(_alternative_names(leaf.hosts)), critical=False)
+            builder = builder.add_extension(x509.SubjectAlternativeName(alternative_names(leaf.hosts)), critical=False)
         cert = builder.sign(self._key, hashes.SHA256())
-        write_private(key_path, _pem(key))
+        write_private(key_path, key_pem(key))
         write_private(cert_path, cert.public_bytes(serialization.Encoding.PEM))
         return True
 
@@ -141,7 +142,7 @@ class Pki:
         self.service_account_key = directory / "service-account" / "sa.key"
         if not self.service_account_key.exists():
             self.service_account_key.parent.mkdir(exist_ok=True, mode=0o700)
-            write_private(self.service_account_key, _pem(ec.generate_private_key(ec.SECP256R1())))
+            write_private(self.service_account_key, key_pem(ec.generate_private_key(ec.SECP256R1())))
 
     def ensure_control_plane(self, hosts: Sequence[str], store_members: Sequence[str]) -> list[str]:
         """Issue what every control plane needs; `hosts` are further names and addresses of the API server.
@@ -187,7 +188,7 @@ def member_leaf(stem: str, member: str, hosts: Sequence[str] = ()) -> Leaf:
 
 def node_leaves(name: str, hosts: Sequence[str], stem: str, serving_suffix: str) -> tuple[Leaf, Leaf]:
     """Return a node's two certificates: its kubelet as a client, and as a server at `hosts`."""
-    user, groups = f"system:node:{name}", ("system:nodes",)
+    user, groups = f"{NODE_PREFIX}{name}", (NODES_GROUP,)
     return Leaf(stem, user, groups), Leaf(f"{stem}{serving_suffix}", user, groups, hosts=(name, *hosts))
 
 
@@ -210,24 +211,8 @@ def write_private(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
 def _key_usage(*, ca: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
         key_agreement=False, key_cert_sign=ca, crl_sign=ca, encipher_only=False, decipher_only=False,
     )  # fmt: skip
-
-
-def _alternative_names(hosts: Sequence[str]) -> list[x509.GeneralName]:
-    names: list[x509.GeneralName] = []
-    for host in dict.fromkeys(hosts):
-        try:
-            names.append(x509.IPAddress(ipaddress.ip_address(host)))
-        except ValueError:
-            names.append(x509.DNSName(host))
-    return names

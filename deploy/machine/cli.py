@@ -10,10 +10,14 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
-from deploy.machine import create, host, steps
+from client.verbs import Client
+from deploy.machine import cluster, create, host, invite, steps, tokens
+from deploy.machine import join as joining
 from deploy.machine.build import Site
-from deploy.machine.plan import Layout
+from deploy.machine.plan import Layout, Machine
+from deploy.report import CannotDo
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -77,13 +81,151 @@ def init(
     site.check()
     if not _go(create.steps(site), progress, dry_run=dry_run):
         return
+    invitation = invite.create(layout, site.machine, tokens.DEFAULT_TTL, control_plane=True)
     if output == "json":
-        print(json.dumps({"node": site.machine.name, "kubeconfig": str(layout.kubeconfig)}))
+        print(
+            json.dumps({"node": site.machine.name, "kubeconfig": str(layout.kubeconfig), "join": invitation.values()})
+        )
         return
     out.print(f"[bold green]ready[/] in {progress}: node {site.machine.name}")
     out.print(f"  export KUBECONFIG={layout.kubeconfig}; kubectl get nodes", soft_wrap=True)
+    _print_invitation(invitation)
+
+
+def join(
+    address: Annotated[
+        str | None, typer.Argument(help="host[:port] of an API server of the cluster.", show_default=False)
+    ] = None,
+    control_plane: Annotated[
+        bool, typer.Option("--control-plane", help="Become a member of the control plane, not only a node.")
+    ] = False,
+    ca_hash: Annotated[
+        str | None, typer.Option(help="Hash of the cluster's CA, as `steer token create` prints it.")
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", "-f", help="Invitation from `steer token create -o json`; - is stdin.")
+    ] = None,
+    token_file: Annotated[str | None, typer.Option(help="File with the token; - is stdin. Or $STEER_TOKEN.")] = None,
+    certificate_key_file: Annotated[
+        str | None,
+        typer.Option(help="File with the certificate key, for --control-plane. Or $STEER_CERTIFICATE_KEY."),
+    ] = None,
+    name: Name = None,
+    own_address: Annotated[
+        str | None,
+        typer.Option("--address", help="Address at which the other machines reach this one (default: found out)."),
+    ] = None,
+    no_packages: NoPackages = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Have this machine take part in a cluster. Secrets come from a file, stdin or the environment."""
+    layout, progress = Layout(), _Progress()
+    invitation = invite.read(
+        address,
+        ca_hash,
+        file,
+        token_file=token_file,
+        certificate_key_file=certificate_key_file,
+        needs_key=control_plane,
+        is_known=host.read_machine(layout) is not None,
+    )
+    towards = invitation.address.rpartition(":")[0]
+    newcomer = joining.Newcomer(
+        node_name(name), own_address or host.own_address(towards), "control-plane" if control_plane else "worker"
+    )
+    site = Site(joining.outline(newcomer), layout, may_install=not no_packages)
+    site.check()
+    progress("ask the cluster who it is")
+    site.machine = joining.meet(invitation, newcomer, layout, keep=not dry_run)
+    if not _go(joining.steps(site, invitation, progress), progress, dry_run=dry_run):
+        return
+    out.print(f"[bold green]joined[/] in {progress}: node {site.machine.name}, a {site.machine.role} machine")
+
+
+token_app = typer.Typer(help="What lets further machines in.", no_args_is_help=True)
+
+
+@token_app.command("create")
+def token_create(
+    control_plane: Annotated[
+        bool, typer.Option("--control-plane", help="Also for control-plane machines: uploads the CAs' keys, encrypted.")
+    ] = False,
+    ttl: Annotated[str, typer.Option(help="How long it is good for, such as 24h or 90m; 0 for ever.")] = "24h",
+    output: Output = "text",
+) -> None:
+    """Make a token and print how a machine joins with it."""
+    layout = Layout()
+    invitation = invite.create(layout, _administered(layout), tokens.parse_duration(ttl), control_plane=control_plane)
+    if output == "json":
+        print(json.dumps(invitation.values(), indent=2))
+    else:
+        _print_invitation(invitation)
+
+
+@token_app.command("list")
+def token_list(output: Output = "text") -> None:
+    """List the tokens there are; without their secrets."""
+    layout = Layout()
+    known = cluster.ask(tokens.list_tokens, layout, _administered(layout))
+    rows = [
+        {
+            "id": each.token.id,
+            "expires": each.expires.isoformat() if each.expires else "",
+            "usages": list(each.usages),
+            "groups": list(each.groups),
+            "description": each.description,
+        }
+        for each in known
+    ]
+    if output == "json":
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table(box=None, header_style="", pad_edge=False)
+    for heading in ("TOKEN", "EXPIRES", "USAGES", "GROUPS", "DESCRIPTION"):
+        table.add_column(heading)
+    for each in known:
+        left = "never" if each.expires is None else _left(each.expires.timestamp() - time.time())
+        table.add_row(each.token.id, left, ",".join(each.usages), ",".join(each.groups), each.description)
+    out.print(table, soft_wrap=True)
+
+
+@token_app.command("delete")
+def token_delete(token: Annotated[str, typer.Argument(help="Its id: what stands before the dot.")]) -> None:
+    """Delete a token: nobody joins with it any more."""
+    layout, token_id = Layout(), token.partition(".")[0]
+    machine = _administered(layout)
+
+    async def work(client: Client) -> bool:
+        was_there = await tokens.delete(client, token_id)
+        await cluster.publish_info(client, layout, machine)
+        return was_there
+
+    if not cluster.ask(work, layout, machine):
+        raise CannotDo(f"there is no token {token_id}: `steer token list` shows which there are")
+    out.print(f"token {token_id} deleted")
+
+
+def _administered(layout: Layout) -> Machine:
+    machine = host.the_machine(layout)
+    if not machine.is_control_plane:
+        raise CannotDo(f"{machine.name} is a worker machine: run this on one of the control plane")
+    return machine
+
+
+def _left(seconds: float) -> str:
+    if seconds <= 0:
+        return "over"
+    minutes = int(seconds) // 60
+    return f"in {minutes // 60} h" if minutes >= 120 else f"in {minutes} min"
+
+
+def _print_invitation(invitation: invite.Printed) -> None:
+    for line in invitation.lines():
+        out.print(line, soft_wrap=True, markup=False)
 
 
 def add_to(app: typer.Typer) -> None:
     """Hang the verbs into `steer`."""
     app.command()(init)
+    app.command()(join)
+    app.add_typer(token_app, name="token")

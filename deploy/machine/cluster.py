@@ -21,8 +21,9 @@ from api.resource import ObjectKey
 from client.transport import GrpcTransport
 from client.verbs import Client
 from deploy import addons
-from deploy.machine import credentials
-from deploy.machine.plan import Layout, Machine, Member, endpoints, node_labels
+from deploy.machine import credentials, discovery, tokens
+from deploy.machine.plan import Layout, Machine, Member, endpoints, node_labels, server_url
+from deploy.machine.steps import Step, never
 from deploy.report import CannotDo
 
 MACHINES = ObjectKey("kube-system", "steersman-machines")
@@ -132,10 +133,40 @@ def remove_member(name: str) -> Callable[[Common | None], Common]:
     return change
 
 
-async def apply_addons(client: Client, machine: Machine) -> None:
-    """Put in place what a cluster has beside its control plane: DNS, and the rights of nodes and newcomers."""
-    await addons.apply_dns(client, machine.address, dns_slice(machine.name))
-    await addons.apply(client, "machines.yaml")
+def announce_step(layout: Layout, machine: Machine, version: str) -> Step:
+    """Return the step that makes a control-plane machine known, and puts the add-ons in place.
+
+    Those are DNS, the rights of nodes and newcomers, and `cluster-info`, which newcomers know the cluster by.
+    """
+
+    async def work(client: Client) -> None:
+        await change_common(client, add_member(machine, version))
+        await addons.apply_dns(client, machine.address, dns_slice(machine.name))
+        await addons.apply(client, "machines.yaml")
+        await publish_info(client, layout, machine)
+
+    return Step(
+        "tell the cluster of this machine, and put the add-ons in place", never, lambda: ask(work, layout, machine)
+    )
+
+
+async def publish_info(client: Client, layout: Layout, machine: Machine) -> None:
+    """Write `cluster-info`, signed by every token that is good for it; safe to repeat."""
+    now = credentials.now()
+    known = await tokens.list_tokens(client)
+    signing = [each.token for each in known if "signing" in each.usages and not each.is_over(now)]
+    authority = (layout.pki / "cluster" / "ca.crt").read_bytes()
+    await discovery.publish(client, server_url(machine), authority, signing)
+
+
+def ready_step(layout: Layout, machine: Machine) -> Step:
+    """Return the step that waits until a control-plane machine's node is Ready and pods can run on it."""
+
+    async def work(client: Client) -> None:
+        await await_node(client, machine)
+        await await_default_account(client)
+
+    return Step(f"wait for node {machine.name} to be Ready", never, lambda: ask(work, layout, machine))
 
 
 def dns_slice(machine: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from client.verbs import Client
 from deploy.machine import cluster, credentials, install
 from deploy.machine.build import Site, base_steps, finish_steps, record_step, start_steps, unit_steps
 from deploy.machine.host import read_machine
@@ -51,23 +50,6 @@ def settle(wanted: Machine, layout: Layout) -> Machine:
 def steps(site: Site) -> list[Step]:
     """Return the steps from a bare machine to a cluster of one."""
     machine, layout = site.machine, site.layout
-
-    def publish() -> None:
-        version = install.running_version()
-
-        async def work(client: Client) -> None:
-            await cluster.change_common(client, cluster.add_member(machine, version))
-            await cluster.apply_addons(client, machine)
-
-        cluster.ask(work, layout, machine)
-
-    def await_node() -> None:
-        async def work(client: Client) -> None:
-            await cluster.await_node(client, machine)
-            await cluster.await_default_account(client)
-
-        cluster.ask(work, layout, machine)
-
     return [
         *base_steps(site),
         record_step(site),
@@ -76,9 +58,9 @@ def steps(site: Site) -> list[Step]:
         *start_steps(site, CONTROL_PLANE[:2]),
         Step("wait for the API server", never, lambda: site.await_ready("apiserver")),
         *start_steps(site, (*NODE, *CONTROL_PLANE[2:])),
-        Step("put the add-ons in place", never, publish),
+        cluster.announce_step(layout, machine, install.running_version()),
         *finish_steps(site),
-        Step(f"wait for node {machine.name} to be Ready", never, await_node),
+        cluster.ready_step(layout, machine),
     ]
 
 
