@@ -35,6 +35,10 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
+MACHINE_VERBS = ("init", "join", "leave", "upgrade", "reset", "token", "certs", "machine")
+"""Verbs of a machine under systemd, which `deploy.machine.cli` has."""
+
+
 def default_data_dir() -> Path:
     """Return where a cluster lives unless told otherwise."""
     if os.geteuid() == 0:
@@ -276,7 +280,7 @@ def _add_rare_verbs() -> None:
         from lab.machines.cli import app as lab_app
 
         app.add_typer(lab_app, name="lab")
-    if asked in ("init", "join", "token", "--help"):
+    if asked in MACHINE_VERBS or asked == "--help":
         from deploy.machine.cli import add_to
 
         add_to(app)

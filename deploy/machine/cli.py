@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from client.verbs import Client
-from deploy.machine import cluster, create, host, invite, steps, tokens
+from deploy.machine import certs, cluster, create, credentials, host, install, invite, steps, tokens
 from deploy.machine import join as joining
+from deploy.machine import leave as leaving
+from deploy.machine import reset as resetting
+from deploy.machine import sync as syncing
+from deploy.machine import upgrade as upgrading
 from deploy.machine.build import Site
+from deploy.machine.host import Systemd
 from deploy.machine.plan import Layout, Machine
 from deploy.report import CannotDo
 
@@ -182,7 +189,7 @@ def token_list(output: Output = "text") -> None:
         return
     table = Table(box=None, header_style="", pad_edge=False)
     for heading in ("TOKEN", "EXPIRES", "USAGES", "GROUPS", "DESCRIPTION"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=True)
     for each in known:
         left = "never" if each.expires is None else _left(each.expires.timestamp() - time.time())
         table.add_row(each.token.id, left, ",".join(each.usages), ",".join(each.groups), each.description)
@@ -203,6 +210,114 @@ def token_delete(token: Annotated[str, typer.Argument(help="Its id: what stands 
     if not cluster.ask(work, layout, machine):
         raise CannotDo(f"there is no token {token_id}: `steer token list` shows which there are")
     out.print(f"token {token_id} deleted")
+
+
+certs_app = typer.Typer(help="This machine's certificates.", no_args_is_help=True)
+
+
+@certs_app.command("status")
+def certs_status(output: Output = "text") -> None:
+    """Show when each certificate ends, and what is to be done about it; exit code 1 if one has ended."""
+    layout, now = Layout(), credentials.now()
+    machine = host.the_machine(layout)
+    found = list(credentials.certificates(layout, machine))
+    if output == "json":
+        rows = [
+            {"name": each.name, "ends": each.ends.isoformat() if each.ends else "", "path": str(each.path)}
+            for each in found
+        ]
+        print(json.dumps(rows, indent=2))
+    else:
+        table = Table(box=None, header_style="", pad_edge=False)
+        for heading in ("CERTIFICATE", "ENDS", "LEFT"):
+            table.add_column(heading, no_wrap=True)
+        for each in found:
+            days = each.days_left(now)
+            left = f"{days:.0f} days" if days >= 1 else ("[red]over[/]" if each.ends else "[red]missing[/]")
+            table.add_row(each.name, each.ends.strftime("%Y-%m-%d %H:%M UTC") if each.ends else "-", left)
+        out.print(table, soft_wrap=True)
+        for line in certs.advice(found, is_control_plane=machine.is_control_plane):
+            out.print(line, soft_wrap=True)
+    if any(each.days_left(now) <= 0 for each in found):
+        raise typer.Exit(1)
+
+
+@certs_app.command("renew")
+def certs_renew() -> None:
+    """Issue this machine's certificates anew, and start its processes again with them; works when all have ended."""
+    layout = Layout()
+    certs.renew(Site(host.the_machine(layout), layout), _Progress())
+    out.print("certificates renewed")
+
+
+def leave(
+    name: Annotated[
+        str | None, typer.Argument(help="A lost machine; without it, this one goes.", show_default=False)
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Take a machine out of its cluster: this one, which is a bare machine then, or a lost one by NAME."""
+    layout, progress = Layout(), _Progress()
+    machine = host.the_machine(layout)
+    going = name or machine.name
+    itself = going == machine.name
+    planned: list[steps.Step] = []
+    if machine.is_control_plane:
+        leaving.check_last(machine, going)
+        planned += leaving.steps(Site(machine, layout), going, progress)
+    elif not itself:
+        raise CannotDo(f"{machine.name} is a worker machine: run this on one of the control plane")
+    if itself:
+        planned += resetting.steps(layout, Systemd(), purge=False)
+    if not _go(planned, progress, dry_run=dry_run):
+        return
+    out.print(f"{going} is no part of the cluster any more")
+    if not machine.is_control_plane:
+        out.print(f"  on a control-plane machine: steer leave {going}    [dim](deletes its Node)[/]")
+
+
+def reset(
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only what would be done is shown.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete the backups and the installed code as well.")] = False,
+) -> None:
+    """Make this a bare machine again, whatever became of its cluster: deletes containers, keys and data."""
+    layout, progress = Layout(), _Progress()
+    if os.geteuid() != 0:
+        raise CannotDo("it removes units, keys and networks: run it with sudo")
+    if not _go(resetting.steps(layout, Systemd(), purge=purge), progress, dry_run=not yes):
+        out.print("nothing was done: say --yes to do it", soft_wrap=True)
+        return
+    out.print("[bold]reset[/]" + (f"; backups are in {layout.snapshots}" if layout.snapshots.exists() else ""))
+
+
+def upgrade(dry_run: DryRun = False) -> None:
+    """Take this machine to the version that runs this command, one process after the other; goes back on failure."""
+    layout, progress = Layout(), _Progress()
+    machine = host.the_machine(layout)
+    if dry_run:
+        out.print(f"would go from {install.current_version(layout)} to {install.running_version()}")
+        return
+    before, after = upgrading.upgrade(Site(machine, layout), progress)
+    out.print(f"[bold green]upgraded[/] {machine.name} in {progress}: {before} -> {after}", soft_wrap=True)
+
+
+machine_app = typer.Typer(help="What timers run on a machine.", no_args_is_help=True, hidden=True)
+
+
+@machine_app.command("sync")
+def machine_sync() -> None:
+    """Bring this machine's settings and certificates up to date with its cluster."""
+    layout = Layout()
+    machine = host.read_machine(layout)
+    if machine is None:
+        return
+    syncing.sync(Site(machine, layout), print)
+
+
+@machine_app.command("show")
+def machine_show() -> None:
+    """Print what this machine is."""
+    print(msgspec.json.format(msgspec.json.encode(host.the_machine(Layout()))).decode())
 
 
 def _administered(layout: Layout) -> Machine:
@@ -228,4 +343,9 @@ def add_to(app: typer.Typer) -> None:
     """Hang the verbs into `steer`."""
     app.command()(init)
     app.command()(join)
+    app.command()(leave)
+    app.command()(upgrade)
+    app.command()(reset)
     app.add_typer(token_app, name="token")
+    app.add_typer(certs_app, name="certs")
+    app.add_typer(machine_app, name="machine")

@@ -20,6 +20,7 @@ from api.meta import ObjectMeta
 from api.resource import ObjectKey
 from client.transport import GrpcTransport
 from client.verbs import Client
+from component.serve import Identity
 from deploy import addons
 from deploy.machine import credentials, discovery, tokens
 from deploy.machine.plan import Layout, Machine, Member, endpoints, node_labels, server_url
@@ -40,7 +41,10 @@ class Common(msgspec.Struct, kw_only=True, rename="camel"):
     failover: str = "default"
     names: list[str] = []
     versions: dict[str, str] = {}
-    """What each control-plane machine runs; the Node says so too, but only while its kubelet does."""
+    """What each control-plane machine runs."""
+    upgrading: str = ""
+    """The machine that is being upgraded; no other is meanwhile."""
+    upgrading_since_s: int = 0
 
 
 def ask(work: Callable[[Client], Coroutine[Any, Any, T]], layout: Layout, machine: Machine) -> T:
@@ -54,16 +58,30 @@ def ask(work: Callable[[Client], Coroutine[Any, Any, T]], layout: Layout, machin
         async with administrator(layout, machine) as client:
             return await work(client)
 
+    return talk(run())
+
+
+def talk(work: Coroutine[Any, Any, T]) -> T:
+    """Run what talks to an API server; raises CannotDo where that refuses or does not answer."""
     try:
-        return asyncio.run(run())
+        return asyncio.run(work)
     except ApiError as error:
         raise CannotDo(f"the API server says: {error.message}") from error
 
 
+def administrator(layout: Layout, machine: Machine) -> contextlib.AbstractAsyncContextManager[Client]:
+    """Give a client that may do everything; for control-plane machines."""
+    return _client(machine, credentials.admin_identity(layout))
+
+
+def own_client(layout: Layout, machine: Machine) -> contextlib.AbstractAsyncContextManager[Client]:
+    """Give a client that is this machine's node."""
+    return _client(machine, credentials.node_identity(layout))
+
+
 @contextlib.asynccontextmanager
-async def administrator(layout: Layout, machine: Machine) -> AsyncIterator[Client]:
-    """Yield a client that may do everything; for control-plane machines."""
-    client = Client(GrpcTransport(endpoints(machine), credentials.admin_identity(layout)))
+async def _client(machine: Machine, identity: Identity) -> AsyncIterator[Client]:
+    client = Client(GrpcTransport(endpoints(machine), identity))
     try:
         yield client
     finally:

@@ -39,7 +39,7 @@ def number() -> str:
 
 def running_version() -> str:
     """Return the full name of the version that runs this command."""
-    if installed := _version_in(Path(sys.prefix)):
+    if _source().is_relative_to(sys.prefix) and (installed := _version_in(Path(sys.prefix))):
         return installed
     digest = hashlib.sha256()
     for path in _own_files():

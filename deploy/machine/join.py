@@ -19,8 +19,6 @@ from api.certificates.certificatesigningrequest import CertificateSigningRequest
 from api.errors import ApiError
 from client import certificates
 from client.certificates import NotIssued, Wanted
-from client.transport import GrpcTransport
-from client.verbs import Client
 from deploy import store_members
 from deploy.machine import cluster, credentials, discovery, host, install, upload
 from deploy.machine.build import Site, base_steps, finish_steps, record_step, start_steps, unit_steps
@@ -35,7 +33,6 @@ from deploy.machine.plan import (
     Machine,
     Member,
     Role,
-    endpoints,
     service,
 )
 from deploy.machine.rest import Rest
@@ -241,20 +238,15 @@ def _decode(answer: dict[str, Any]) -> CertificateSigningRequest:
 
 
 async def _obtain_serving(layout: Layout, machine: Machine) -> None:
-    client = Client(GrpcTransport(endpoints(machine), credentials.node_identity(layout)))
     wanted = Wanted(certificates.SERVING_SIGNER, machine.name, (machine.name, machine.address))
-    try:
-        key, certificate = await certificates.obtain(client, wanted)
-    except (NotIssued, ApiError) as error:
-        raise CannotDo(f"no certificate for the node's server: {error}") from None
-    finally:
-        await client.close()
+    async with cluster.own_client(layout, machine) as client:
+        try:
+            key, certificate = await certificates.obtain(client, wanted)
+        except (NotIssued, ApiError) as error:
+            raise CannotDo(f"no certificate for the node's server: {error}") from None
     write_pair(layout, "serving", key, certificate)
 
 
 async def _await_own_node(layout: Layout, machine: Machine) -> None:
-    client = Client(GrpcTransport(endpoints(machine), credentials.node_identity(layout)))
-    try:
+    async with cluster.own_client(layout, machine) as client:
         await cluster.await_node(client, machine)
-    finally:
-        await client.close()
