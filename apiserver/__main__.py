@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import sys
 
+from apiserver.audit.policy import BadPolicy
+from apiserver.encryption.configuration import BadConfiguration
 from apiserver.server import Settings, run
 from component import flags, logs, signals
 
@@ -28,6 +30,9 @@ def main() -> int:
             else:
                 print(f"steer-apiserver: {problem}", file=sys.stderr)
             raise SystemExit(1) from None
+        except* (BadConfiguration, BadPolicy) as group:
+            print(f"steer-apiserver: {group.exceptions[0]}", file=sys.stderr)
+            raise SystemExit(2) from None
 
     return signals.run(serve())
 

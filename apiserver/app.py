@@ -1,6 +1,7 @@
 """Wiring: from a store, a clock and randomness to an API that answers calls; no sockets here.
 
-    failure → audit → timeout → authentication → authorization → verb or subresource
+    metrics → failure → authentication → audit → timeout → impersonation → flow control → authorization
+        → verb or subresource
 
 `build` is what the process uses (`server.py` puts the two doors before it), and what a simulation uses with a store
 in memory and virtual time: `api = build(LocalStore(), clock, random)`, `api.run()` as a task,
@@ -13,15 +14,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Final
 
-from api.core import namespace, pod, service, serviceaccount
+import aiohttp
+
+from api.core import pod, resourcequota, service
 from api.custom import is_custom
 from api.discover import RESOURCES
+from api.discovery import endpointslice
 from api.rbac import clusterrole, clusterrolebinding, role, rolebinding
-from api.resource import ObjectKey, Resource
-from api.scheduling import priorityclass
+from api.resource import Resource
 from apiserver.admission import chain as admission_chain
+from apiserver.admission import dynamic
+from apiserver.admission.policies.type_check import TypeChecks
 from apiserver.auth.certificates import CertificateAuthenticator
 from apiserver.auth.chain import AuthenticationChain
 from apiserver.auth.node import NodeAuthorizer
@@ -29,21 +34,33 @@ from apiserver.auth.rbac import RbacAuthorizer, RbacListers
 from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
 from apiserver.crd.caretaker import CaretakerAuthorizer
 from apiserver.crd.controller import Definitions
-from apiserver.crd.conversion import Locate
 from apiserver.dispatch import Address, Dispatcher
-from apiserver.filters.audit import with_audit
-from apiserver.filters.authn import with_authentication
+from apiserver.filters.audit import Auditor, with_lines
+from apiserver.filters.authn import with_authentication, with_impersonation
 from apiserver.filters.authz import with_authorization
 from apiserver.filters.failure import with_failure
+from apiserver.filters.flow_control import wake, widths, with_flow_control
+from apiserver.filters.metrics import with_metrics
 from apiserver.filters.timeout import with_timeout
+from apiserver.filters.watch_limit import STREAMS_MAX, with_watch_limit
+from apiserver.flowcontrol.dump import dump
+from apiserver.flowcontrol.levels import FlowControl
+from apiserver.flowcontrol.upkeep import Upkeep
+from apiserver.metrics import ApiMetrics
 from apiserver.registry import compaction
 from apiserver.registry.expiry import expire_events
+from apiserver.registry.metered import MeteredStore
 from apiserver.registry.registries import Registries
 from apiserver.request import Authenticator, Authorizer, Call, Credentials, Reservation, SubresourceHandler, User
 from apiserver.verbs.context import Context
+from apiserver.webhooks.client import WebhookClient
+from apiserver.webhooks.services import ServiceLocator
 from component.clock import Clock
+from component.metrics import render
 from store.client import Store
 
+SEATS: Final = 600
+"""Upstream's 400 requests that read, and 200 that write."""
 Loop = Callable[[], Awaitable[None]]
 """A duty of the server beside requests, run until cancelled."""
 
@@ -77,8 +94,16 @@ class Api:
         handler: Any,
         loops: Sequence[Loop],
         definitions: Definitions,
+        webhooks: WebhookClient,
+        flow_control: FlowControl,
+        metrics: ApiMetrics,
+        auditor: Auditor | None = None,
     ) -> None:
+        self.auditor = auditor
+        self.metrics = metrics
         self.context = context
+        self.flow_control = flow_control
+        self._webhooks = webhooks
         self._definitions = definitions
         self.registries = context.registries
         self.authorizer = authorizer
@@ -99,30 +124,30 @@ class Api:
             call.warnings.append(call.resource.type.shape.deprecation)
         return await self._handler(call)
 
+    def scrape(self) -> bytes:
+        """Return the metrics as they are now."""
+        families = [*self.metrics.families(self.registries, self.flow_control)]
+        return render([*families, *(self.auditor.families() if self.auditor is not None else ())])
+
+    def dump(self, name: str, query: Mapping[str, str]) -> str | None:
+        """Return a table of what priority and fairness holds back now; None when there is none of that name."""
+        clock = self.context.clock
+        return dump(self.flow_control, name, query, clock.monotonic(), clock.now())
+
     async def run(self) -> None:
         """Keep the caches and do the server's other duties until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.registries.run(), name="caches")
-            for loop in self._loops:
-                tasks.create_task(_run(loop), name=getattr(loop, "__qualname__", "duty"))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.registries.run(), name="caches")
+                for loop in self._loops:
+                    tasks.create_task(_run(loop), name=getattr(loop, "__qualname__", "duty"))
+        finally:
+            await self._webhooks.close()
 
     async def wait_ready(self) -> None:
         """Return once every cache has been filled, and every kind that users have defined is served."""
         await self.registries.wait_ready()
         await self._definitions.wait_ready()
-
-
-def _cluster_ip_of(registries: Registries) -> Locate:
-    """Return what finds the address of a Service's port, for webhooks."""
-    services = registries.lister(service.RESOURCE)
-
-    def locate(namespace: str, name: str, port: int) -> tuple[str, int] | None:
-        found = services.get(ObjectKey(namespace, name))
-        if found is None or found.spec.cluster_ip in ("", "None"):
-            return None
-        return (found.spec.cluster_ip, port) if any(each.port == port for each in found.spec.ports) else None
-
-    return locate
 
 
 async def _run(loop: Loop) -> None:
@@ -140,6 +165,11 @@ def build(
     reservations: Callable[[Registries], Mapping[Resource[Any], Reservation]] | None = None,
     toleration_s: int = 300,
     has_audit: bool = False,
+    seats: int = SEATS,
+    auditor: Auditor | None = None,
+    streams_max: int = STREAMS_MAX,
+    connector: Callable[..., aiohttp.TCPConnector] = aiohttp.TCPConnector,
+    authenticators: Callable[[Registries], list[Authenticator]] | None = None,
 ) -> Api:
     """Assemble an API over `store`.
 
@@ -153,7 +183,14 @@ def build(
         reservations: makes what hands out unique values, by kind.
         toleration_s: how long pods stay on a lost node when they don't say.
         has_audit: whether to log a line for each request.
+        seats: how many requests may run at once, shared out by priority.
+        auditor: writes the audit log; there is none without it.
+        streams_max: how many watches and other streams one user may hold open.
+        connector: makes what opens connections to webhooks.
+        authenticators: whom to believe, first to last; client certificates and `issuer`'s tokens without it.
     """
+    metrics = ApiMetrics()
+    store = MeteredStore(store, metrics.store, metrics.store_requests, metrics.store_errors, clock.monotonic)
     registries = Registries(store, clock, random, resources)
     rbac_kinds = (role.RESOURCE, rolebinding.RESOURCE, clusterrole.RESOURCE, clusterrolebinding.RESOURCE)
     roles, role_bindings, cluster_roles, cluster_role_bindings = (registries.lister(kind) for kind in rbac_kinds)
@@ -162,35 +199,49 @@ def build(
         lambda: registries.changed_at(*rbac_kinds),
     )
     authorizer = NodeAuthorizer(registries.lister(pod.RESOURCE), CaretakerAuthorizer(registries.kinds, rbac))
+    quotas = registries.of(resourcequota.RESOURCE)
+    services, slices = registries.lister(service.RESOURCE), registries.lister(endpointslice.RESOURCE)
+    webhooks = WebhookClient(ServiceLocator(services, slices, random), connector)
     admission = admission_chain.build(
-        namespaces=registries.lister(namespace.RESOURCE),
-        service_accounts=registries.lister(serviceaccount.RESOURCE),
-        priority_classes=registries.lister(priorityclass.RESOURCE),
+        lister=registries.lister,
         read=registries.read,
+        rewrite_quota=quotas.write,
         authorizer=rbac,
+        clock=clock,
         random=random,
         toleration_s=toleration_s,
+        dynamic=dynamic.build(registries, webhooks, authorizer, random),
     )
-    authenticators: list[Authenticator] = [CertificateAuthenticator()]
-    if issuer is not None:
-        authenticators.append(TokenAuthenticator(issuer, registries.read, clock))
-    authenticator = _Internal(AuthenticationChain(authenticators))
+    believed: list[Authenticator] = [CertificateAuthenticator()]
+    if authenticators is not None:
+        believed = authenticators(registries)
+    elif issuer is not None:
+        believed.append(TokenAuthenticator(issuer, registries.read, clock))
+    authenticator = _Internal(AuthenticationChain(believed))
     reserving = reservations(registries) if reservations else {}
     context = Context(registries, admission, clock, random, reserving, authorizer)
     handler: Any = Dispatcher(context, handlers(context, authorizer) if handlers else {})
-    handler = with_authorization(handler, authorizer)
-    handler = with_authentication(handler, authenticator, authorizer)
-    handler = with_timeout(handler)
+    control = FlowControl(seats, clock.monotonic())
+    upkeep = Upkeep(control, registries, clock, wake)
+    handler = with_authorization(with_watch_limit(handler, streams_max), authorizer)
+    handler = with_flow_control(handler, control, clock, upkeep.refresh, widths(registries))
+    handler = with_impersonation(handler, authorizer)
+    handler = with_failure(with_timeout(handler))
+    if auditor is not None:
+        handler = auditor.wrap(handler)
+    handler = with_authentication(handler, authenticator, auditor.tell_unauthenticated if auditor else None)
     if has_audit:
-        handler = with_audit(handler, clock)
-    handler = with_failure(handler)
+        handler = with_lines(handler, clock)
+    handler = with_metrics(with_failure(handler), metrics, clock)
 
     async def compact() -> None:
         await compaction.run(store, clock)
 
-    definitions = Definitions(context, _cluster_ip_of(registries))
+    definitions = Definitions(context, webhooks)
 
     async def expire() -> None:
         await expire_events(registries, store, clock)
 
-    return Api(context, authorizer, handler, (compact, expire, definitions.run), definitions)
+    type_checks = TypeChecks(registries, clock)
+    loops = (compact, expire, definitions.run, type_checks.run, upkeep.keep, upkeep.adjust)
+    return Api(context, authorizer, handler, loops, definitions, webhooks, control, metrics, auditor)

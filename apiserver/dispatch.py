@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from apiserver.admission import connections
 from apiserver.registry.failures import no_such_resource, no_such_verb
 from apiserver.request import Call, SubresourceHandler
 from apiserver.subresources import approval, binding, ephemeral_containers, eviction, finalize, scale, status
@@ -67,6 +68,8 @@ class Dispatcher:
             MethodNotAllowed: it has no such verb.
         """
         if call.handler is not None:
+            if connections.is_connection(call):
+                await connections.admit(self._context.admission, call)
             return await call.handler(call)
         resource, info = call.resource, call.info
         if resource is None or (info.subresource and info.subresource not in resource.subresources):

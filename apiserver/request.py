@@ -81,13 +81,23 @@ class AdmissionRequest:
     dry_run: bool
     warnings: list[str]
     """Sentences for the client, sent as Warning headers."""
+    annotations: dict[str, str] = field(default_factory=dict)
+    """What is to stand in the audit log beside the request."""
+    verb: str = ""
+    """As RBAC names it: a patch is an UPDATE, too."""
+    wants_another_round: bool = False
+    """Set by a plugin that changes the object after others saw it: all of them are then asked once more."""
+    is_reinvocation: bool = False
+    """Whether this is that other round."""
+    memory: dict[str, Any] = field(default_factory=dict)
+    """What a plugin remembers from one round to the next, by its own name."""
 
 
 class AdmissionPlugin(Protocol):
     """One rule about writes; either method may do nothing.
 
-    Both raise `api.errors.ApiError` (usually Forbidden or Invalid) to refuse. `admit` may change
-    `request.object`; `validate` runs after all of them and after the kind's own validation.
+    Both raise `api.errors.ApiError` (usually Forbidden or Invalid) to refuse. `admit` may change `request.object`, or
+    put another in its place; `validate` runs after all of them and after the kind's own validation.
     """
 
     async def admit(self, request: AdmissionRequest) -> None: ...
@@ -144,6 +154,27 @@ class Call:
     remote: str = ""
     """The peer's address, for the audit log."""
     user_agent: str = ""
+    target: str = ""
+    """Path and query as they were sent, where a connection is asked for: one parameter may stand there many times."""
+    annotations: dict[str, str] = field(default_factory=dict)
+    """What is to stand in the audit log beside the request: what admission has to say of it; see `annotate`."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """For the response, beside those that say what it is."""
+    audit_id: str = ""
+    """What the audit log knows the request by; the client may choose it."""
+
+    on_finish: list[Callable[[], None]] = field(default_factory=list)
+    """What is to be done when its answer, which may go on for hours, is over; the door calls `finish`."""
+
+    def finish(self) -> None:
+        """Say that the answer is over; safe to call twice."""
+        told, self.on_finish = self.on_finish, []
+        for tell in told:
+            tell()
+
+    def annotate(self, key: str, value: str) -> None:
+        """Note something for the audit log, such as who decided and why; what was noted first under a key stays."""
+        self.annotations.setdefault(key, value)
 
     @property
     def dry_run(self) -> bool:

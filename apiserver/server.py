@@ -8,9 +8,11 @@ Ready means that every cache is filled and the cluster's own objects are there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import ssl
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,16 +29,27 @@ from apiserver import app
 from apiserver.allocators.repair import AllocationRepair
 from apiserver.allocators.reservation import ServiceReservation
 from apiserver.allocators.services import ServiceAllocator
+from apiserver.audit.log import AuditLog
+from apiserver.audit.policy import BadPolicy, compile_policy, parse
+from apiserver.auth import assembly, published
+from apiserver.auth.assembly import Trust
+from apiserver.auth.oidc import OidcAuthenticator, OidcSettings
+from apiserver.auth.published import Published
 from apiserver.auth.tokens import TokenIssuer, load_private_key
 from apiserver.bootstrap import bootstrap
 from apiserver.dispatch import Address
+from apiserver.encryption.store import EncryptedStore, EncryptionKeys
+from apiserver.filters.audit import Auditor
+from apiserver.filters.watch_limit import STREAMS_MAX
 from apiserver.grpc.listener import GrpcListener
 from apiserver.kubernetes_service import KubernetesService
+from apiserver.outside import FrontProxy, Outside
 from apiserver.registry.registries import Registries
 from apiserver.registry.selection import select
-from apiserver.request import Authorizer, SubresourceHandler
+from apiserver.request import Authenticator, Authorizer, SubresourceHandler
 from apiserver.rest.documents import Documents
 from apiserver.rest.door import Door
+from apiserver.rest.health import Health
 from apiserver.rest.upgrade import UpgradeDoor, takes_upgrade
 from apiserver.subresources import handlers
 from apiserver.subresources.node_proxy import Kubelets
@@ -46,11 +59,24 @@ from component import relay
 from component.clock import Clock, RealClock
 from component.flags import setting
 from component.serve import Identity, server_context
-from store.client import Store, StoreClient
+from store.client import Refused, Store, StoreClient, Unavailable
 
 log = logging.getLogger(__name__)
 
 BOOTSTRAP_RETRY_S: Final = 0.5
+_POST_START: Final = (
+    "poststarthook/start-system-namespaces-controller",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+    "poststarthook/priority-and-fairness-config-producer",
+    "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/crd-informer-synced",
+    "poststarthook/start-apiextensions-controllers",
+    "poststarthook/bootstrap-controller",
+)
+"""What upstream calls the steps of its start; here they are one."""
+HEADERS_MAX: Final = 256
+"""How many header fields a request may have, each of them and its first line at most as long as a whole head."""
 STOP_GRACE_S: Final = 0.5
 """How long requests under way may take when the process stops; watches are cut off then, and resume elsewhere."""
 
@@ -70,6 +96,28 @@ class Settings:
     kubelet_client_cert: Path | None = setting("client certificate for kubelets: logs, exec (PEM)", None)
     kubelet_client_key: Path | None = setting("its key (PEM)", None)
     kubelet_ca: Path | None = setting("CA of the kubelets' serving certificates (PEM)", None)
+    requestheader_client_ca: Path | None = setting(
+        "CA of a front proxy, whose X-Remote-* headers name users (PEM)", None
+    )
+    requestheader_allowed_names: tuple[str, ...] = setting(
+        "common names that a front proxy's certificate may bear, comma-separated; any without it", ()
+    )
+    enable_bootstrap_token_auth: bool = setting("believe bootstrap tokens that Secrets in kube-system vouch for", True)
+    oidc_issuer_url: str = setting("OpenID Connect provider whose ID tokens are believed, an https:// URL", "")
+    oidc_client_id: str = setting("whom its tokens have to be for", "")
+    oidc_username_claim: str = setting("claim that names the user", "sub")
+    oidc_username_prefix: str = setting("what usernames begin with; - for nothing; by default the issuer and #", "")
+    oidc_groups_claim: str = setting("claim that lists the user's groups", "")
+    oidc_groups_prefix: str = setting("what groups begin with", "")
+    oidc_required_claim: tuple[str, ...] = setting("KEY=VALUE that tokens must claim, comma-separated or repeated", ())
+    oidc_ca_file: Path | None = setting("CA of the provider's certificate (PEM); else those this machine trusts", None)
+    oidc_signing_algs: tuple[str, ...] = setting("algorithms its tokens may be signed with", ("RS256",))
+    proxy_client_cert: Path | None = setting("certificate that aggregated API servers know this one by (PEM)", None)
+    proxy_client_key: Path | None = setting("its key (PEM)", None)
+    kubelet_tunnel_cidrs: tuple[str, ...] = setting(
+        "networks that only nodes reach, of pods and Services, comma-separated: connections there go through kubelets",
+        (),
+    )
     bind_address: str = setting("address to listen on", "0.0.0.0")
     secure_port: int = setting("port of the REST API", 6443)
     grpc_port: int = setting("port of the component API", 6444)
@@ -79,9 +127,21 @@ class Settings:
     )
     service_cidr: str = setting("network of cluster IPs", "10.96.0.0/16")
     node_port_range: str = setting("range of node ports", "30000-32767")
+    encryption_provider_config: Path | None = setting(
+        "which kinds the store holds encrypted, with which keys: EncryptionConfiguration; reloaded on change", None
+    )
     cluster_domain: str = setting("DNS domain of the cluster", "cluster.local")
     default_toleration_s: int = setting("how long pods stay on a lost node, when they don't say", 300)
+    max_requests_inflight: int = setting("how many requests that read may run at once", 400)
+    max_mutating_requests_inflight: int = setting("and how many that write; priority and fairness shares the sum", 200)
+    max_watches_per_user: int = setting("how many watches and other streams one user may hold open", STREAMS_MAX)
     audit: bool = setting("log one line for each request", False)
+    audit_policy_file: Path | None = setting("what the audit log tells: audit.k8s.io/v1 Policy", None)
+    audit_log_path: str = setting("where the audit log is written; - is stdout; there is none without it", "")
+    audit_log_maxage: int = setting("days after which old audit logs are deleted; 0: never", 0)
+    audit_log_maxbackup: int = setting("how many old audit logs are kept; 0: all", 0)
+    audit_log_maxsize: int = setting("megabytes at which the audit log is turned over", 100)
+    shutdown_delay_s: float = setting("how long requests are still taken, and /readyz fails, before stopping", 0.0)
     log_level: Literal["debug", "info", "warning", "error"] = setting("least severe records to log", "info")
     log_format: Literal["text", "json"] = setting("form of the log", "text")
 
@@ -93,9 +153,13 @@ class Server:
         self._settings = settings
         self._clock = clock
         self._random = random
+        self._store = store
         self.issuer = TokenIssuer(
             load_private_key(settings.service_account_key.read_bytes()), settings.service_account_issuer
         )
+        self.encryption = EncryptionKeys(settings.encryption_provider_config)
+        if settings.encryption_provider_config is not None:
+            store = EncryptedStore(store, self.encryption)
         self.kubelets: Kubelets | None = None
         self._is_bootstrapped = False
         self._allocator: ServiceAllocator | None = None
@@ -120,8 +184,16 @@ class Server:
             reservations=reservations,
             toleration_s=settings.default_toleration_s,
             has_audit=settings.audit,
+            seats=settings.max_requests_inflight + settings.max_mutating_requests_inflight,
+            auditor=auditor_of(settings, clock),
+            streams_max=settings.max_watches_per_user,
+            authenticators=self._authenticators,
+            connector=lambda **options: self.outside.egress.connector(**options),
         )
         jwks_uri = f"https://{settings.advertise_address}:{settings.secure_port}/openid/v1/jwks"
+        front_proxy = FrontProxy(settings.proxy_client_cert, settings.proxy_client_key)
+        networks = settings.kubelet_tunnel_cidrs
+        self.outside = Outside(self.api, self.kubelets, networks, front_proxy, clock, random)
         self._upgrades: UpgradeDoor | None = None
         if self.kubelets is not None:
             read = self.api.registries.read
@@ -133,15 +205,48 @@ class Server:
                 "/openid/v1/jwks": self.issuer.key_set,
             },
             self.api.registries.kinds,
+            self.api.scrape,
+            self.api.dump,
+            self.outside.gathered,
         )
-        self.door = Door(self.api, documents, {"caches": self._caches_ready, "bootstrap": self._bootstrapped})
+        live = {"etcd": self._store_answers, **dict.fromkeys(_POST_START, self._bootstrapped)}
+        self.health = Health(live, {"etcd-readiness": self._store_answers, "informer-sync": self._caches_ready})
+        self.door = Door(self.api, documents, self.health, self.outside.proxies, self.outside.forwarder)
 
-    def _caches_ready(self) -> str | None:
+    async def _store_answers(self) -> str | None:
+        try:
+            await self._store.status()
+        except (Unavailable, Refused) as error:
+            return str(error) or "the store does not answer"
+        return None
+
+    async def _caches_ready(self) -> str | None:
         unready = self.api.registries.unready()
         return f"not filled yet: {', '.join(unready)}" if unready else None
 
-    def _bootstrapped(self) -> str | None:
+    async def _bootstrapped(self) -> str | None:
         return None if self._is_bootstrapped else "the cluster's own roles and namespaces are not in place yet"
+
+    def _authenticators(self, registries: Registries) -> list[Authenticator]:
+        settings = self._settings
+        front_proxy_ca, names = settings.requestheader_client_ca, settings.requestheader_allowed_names
+        trust = Trust(settings.client_ca, front_proxy_ca, names)
+        self.published = Published(
+            registries,
+            self._clock,
+            published.wanted(
+                settings.client_ca.read_bytes(), front_proxy_ca.read_bytes() if front_proxy_ca else None, names
+            ),
+        )
+        oidc = OidcAuthenticator(_oidc(settings), self._clock) if settings.oidc_issuer_url else None
+        return assembly.build(
+            trust,
+            registries.read,
+            self._clock,
+            self.issuer,
+            oidc,
+            has_bootstrap_tokens=settings.enable_bootstrap_token_auth,
+        )
 
     def _handlers(self, context: Context, authorizer: Authorizer) -> Mapping[Address, SubresourceHandler]:
         settings = self._settings
@@ -164,10 +269,13 @@ class Server:
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.api.run(), name="api")
+            tasks.create_task(self.encryption.follow(self._clock), name="encryption keys")
             await self.api.wait_ready()
             await self._bootstrap()
             tasks.create_task(kubernetes.run(), name="kubernetes service")
             tasks.create_task(repair.run(), name="allocation repair")
+            tasks.create_task(self.outside.run(), name="aggregation")
+            tasks.create_task(self.published.run(), name="published authentication")
 
     async def _bootstrap(self) -> None:
         while not self._is_bootstrapped:
@@ -187,15 +295,20 @@ class Server:
 
     def takes_upgrade(self, method: str, target: str) -> bool:
         """Whether a connection's first request may become an upgraded connection."""
-        return self._upgrades is not None and takes_upgrade(method, target)
+        is_stream = self._upgrades is not None and takes_upgrade(method, target)
+        return is_stream or self.outside.upgrades.takes(method, target)
 
     async def serve_upgrade(self, upgrade: relay.Upgrade) -> None:
-        """Carry an upgraded connection: exec, attach, port-forward."""
+        """Carry an upgraded connection: exec, attach, port-forward, and what others answer."""
+        if self.outside.upgrades.takes(upgrade.method, upgrade.target):
+            await self.outside.upgrades.serve(upgrade)
+            return
         assert self._upgrades is not None
         await self._upgrades(upgrade)
 
     async def close(self) -> None:
-        """Let go of connections to kubelets."""
+        """Let go of connections to others."""
+        await self.outside.close()
         if self.kubelets is not None:
             await self.kubelets.close()
 
@@ -226,9 +339,61 @@ async def serve(settings: Settings, store: Store, clock: Clock, random: Random) 
                 "serving",
                 extra={"rest": f"{settings.bind_address}:{settings.secure_port}", "grpc": settings.grpc_port},
             )
-            await server.run()
+            await _run_until_stopped(server, clock, settings.shutdown_delay_s)
     finally:
         await server.close()
+
+
+async def _run_until_stopped(server: Server, clock: Clock, delay_s: float) -> None:
+    """Run until cancelled; then say so to whoever asks for readiness, and go on for as long as they take to notice."""
+    running = asyncio.create_task(server.run())
+    try:
+        await asyncio.shield(running)
+    finally:
+        server.health.is_stopping = True
+        if delay_s and not running.done():
+            await clock.sleep(delay_s)
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+def auditor_of(settings: Settings, clock: Clock) -> Auditor | None:
+    """Return what writes the audit log that is asked for, if one is.
+
+    Raises:
+        BadPolicy: the policy cannot be used.
+        OSError: the log cannot be written.
+    """
+    path = settings.audit_policy_file
+    if path is None or not settings.audit_log_path:
+        return None
+    try:
+        decide = compile_policy(parse(path.read_bytes()))
+    except (BadPolicy, OSError) as error:
+        raise BadPolicy(f"--audit-policy-file {path}: {error}") from None
+    sink = AuditLog(
+        settings.audit_log_path,
+        age_max_days=settings.audit_log_maxage,
+        backups_max=settings.audit_log_maxbackup,
+        size_max_mb=settings.audit_log_maxsize,
+    )
+    return Auditor(decide, sink, clock, lambda: str(uuid.uuid4()))
+
+
+def _oidc(settings: Settings) -> OidcSettings:
+    required = [each.partition("=") for each in settings.oidc_required_claim]
+    return OidcSettings(
+        issuer_url=settings.oidc_issuer_url,
+        client_id=settings.oidc_client_id,
+        username_claim=settings.oidc_username_claim,
+        username_prefix=settings.oidc_username_prefix,
+        groups_claim=settings.oidc_groups_claim,
+        groups_prefix=settings.oidc_groups_prefix,
+        required_claims={name: value for name, _, value in required},
+        ca_file=settings.oidc_ca_file,
+        signing_algs=settings.oidc_signing_algs,
+    )
 
 
 def _identity(settings: Settings) -> Identity:
@@ -238,7 +403,12 @@ def _identity(settings: Settings) -> Identity:
 @asynccontextmanager
 async def _rest_listener(settings: Settings, server: Server) -> AsyncIterator[None]:
     tls = server_context(_identity(settings), client_certificates=ssl.CERT_OPTIONAL)
-    http = web.Server(server.door, handler_cancellation=True, access_log=None, keepalive_timeout=90)
+    if settings.requestheader_client_ca is not None:
+        tls.load_verify_locations(cafile=str(settings.requestheader_client_ca))
+    http = web.Server(
+        server.door, handler_cancellation=True, access_log=None, keepalive_timeout=90,
+        max_line_size=relay.HEAD_BYTES_MAX, max_field_size=relay.HEAD_BYTES_MAX, max_headers=HEADERS_MAX,
+    )  # fmt: skip
     switchboard = relay.Switchboard(http, server.takes_upgrade, server.serve_upgrade)
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(

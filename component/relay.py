@@ -21,7 +21,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
@@ -102,7 +102,7 @@ class Upgrade:
     """Path and query as sent, still percent-encoded."""
     headers: Headers
     protocol: str
-    """`spdy/3.1` or `websocket`."""
+    """In lower case: `spdy/3.1`, `websocket`, or what else the switchboard takes."""
     connection: Connection
     """Bytes sent after the head are the first that its reader gives."""
     peer_cert: Mapping[str, Any] | None
@@ -135,6 +135,7 @@ class Switchboard:
             connection, so it should be a cheap look at the path.
         on_upgrade: owns the connection of an upgrade until it returns; the connection is closed after it.
         head_deadline_s: how long a client may take to send its first head.
+        protocols: what may be upgraded to, in lower case; requests for anything else are ordinary ones.
     """
 
     def __init__(
@@ -144,11 +145,13 @@ class Switchboard:
         on_upgrade: Callable[[Upgrade], Awaitable[None]],
         *,
         head_deadline_s: float = 30.0,
+        protocols: Collection[str] = ("spdy/3.1", "websocket"),
     ) -> None:
         self.ordinary = ordinary
         self.takes = takes
         self.on_upgrade = on_upgrade
         self.head_deadline_s = head_deadline_s
+        self.protocols = protocols
         self._waiting: set[_Sniffer] = set()
         self._upgraded: dict[asyncio.Task[None], Connection] = {}
 
@@ -232,7 +235,7 @@ class _Sniffer(asyncio.Protocol):
             self._become_ordinary()  # which will say what is wrong with it
             return
         protocol = upgrade_protocol(headers)
-        if head_end < 0 or protocol not in ("spdy/3.1", "websocket"):
+        if head_end < 0 or protocol not in self._board.protocols:
             self._become_ordinary()
             return
         self._become_upgrade(method, target, headers, protocol, bytes(self._buffer[head_end + 4 :]))

@@ -20,6 +20,7 @@ from component.clock import RealClock
 from component.flags import setting
 from component.serve import Identity
 from controllers import manager, node_ipam
+from controllers.certificates import signing
 
 LEASE = ObjectKey("kube-system", "steer-controllers")
 
@@ -33,6 +34,8 @@ class Settings:
     key: Path = setting("its key")
     ca: Path = setting("the CA we trust the API server by")
     root_ca: Path | None = setting("the CA that pods trust the API server by (default: --ca)", None)
+    cluster_signing_cert: Path | None = setting("the CA that signs certificates on request (default: none are)", None)
+    cluster_signing_key: Path | None = setting("its key", None)
     cluster_cidr: str = setting("the range that nodes get their pod addresses from", "10.244.0.0/16")
     node_cidr_mask: int = setting("prefix length of one node's range", 24)
     node_monitor_grace_s: float = setting("how long a node may be silent before it is NotReady", 50.0)
@@ -43,7 +46,7 @@ class Settings:
     log_format: Literal["text", "json"] = setting("how log lines look", "text")
 
 
-async def run(settings: Settings, root_ca: str) -> None:
+async def run(settings: Settings, root_ca: str, authority: signing.Authority | None = None) -> None:
     """Control until cancelled; raises LeadershipLost, for a supervisor to start the process anew."""
     clock, rng = RealClock(), random.Random()
     client = Client(GrpcTransport(settings.apiserver, Identity(settings.cert, settings.key, settings.ca)))
@@ -53,6 +56,7 @@ async def run(settings: Settings, root_ca: str) -> None:
         cluster_cidr=settings.cluster_cidr,
         node_cidr_mask=settings.node_cidr_mask,
         root_ca=root_ca,
+        signing=authority,
         node_monitor_grace_s=settings.node_monitor_grace_s,
         eviction_after_s=settings.eviction_after_s,
     )
@@ -75,13 +79,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         root_ca = path.read_text()
         for file in (settings.cert, settings.key, settings.ca):
             file.read_bytes()
+        authority = _authority(settings)
         node_ipam.controller(settings.cluster_cidr, settings.node_cidr_mask)
         if not settings.health.rpartition(":")[2].isdigit():
             raise ValueError(f"--health {settings.health}: expected host:port, such as 127.0.0.1:10257")
     except (OSError, ValueError) as error:
         print(f"steer-controllers: {error}", file=sys.stderr)
         return 2
-    return signals.run(run(settings, root_ca))
+    return signals.run(run(settings, root_ca, authority))
+
+
+def _authority(settings: Settings) -> signing.Authority | None:
+    cert, key = settings.cluster_signing_cert, settings.cluster_signing_key
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise ValueError("--cluster-signing-cert and --cluster-signing-key: give both, or neither")
+    return signing.load(cert, key)
 
 
 if __name__ == "__main__":

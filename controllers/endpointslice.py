@@ -15,35 +15,37 @@ from typing import Any
 
 import msgspec
 
-from api import selectors
 from api.core import node as nodes
 from api.core import pod as pods
 from api.core import service as services
 from api.core.pod import Pod
 from api.core.references import ObjectReference
-from api.core.service import Service, ServicePort
+from api.core.service import Service
 from api.discovery import endpointslice as slices
 from api.discovery.endpointslice import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
 from api.meta import ObjectMeta
 from api.resource import ObjectKey
 from client.verbs import key_of
 from controllers.actions import Action, Create, Delete, Patch, Plan
+from controllers.endpoint_labels import BY_SERVICE, MANAGED_BY, SERVICE_NAME, index_slices_by_service
 from controllers.ownership import reference_as_controller
 from controllers.pods import is_finished, is_ready
 from controllers.runner import Controller, Listers, Watch
+from controllers.services import (
+    BY_LABEL,
+    Ports,
+    index_pods_by_label,
+    index_services_by_label,
+    keys_of_pod,
+    pods_behind,
+    ports_of,
+)
+from controllers.slice_names import slice_name
 
-SERVICE_NAME = "kubernetes.io/service-name"
-MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
 HEADLESS = "service.kubernetes.io/headless"
 ZONE = "topology.kubernetes.io/zone"
 ENDPOINTS_MAX = 100
-
-BY_SERVICE = "service"
-BY_LABEL = "label"
-
-Ports = tuple[tuple[str, str, int, str | None], ...]
-"""Name, protocol, number and application protocol of each port: what endpoints of one slice have in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +68,7 @@ def observe(key: ObjectKey, listers: Listers) -> Observed | None:
     service = listers[services.RESOURCE].get(key)
     if service is None or not service.spec.selector or service.spec.type == "ExternalName":
         return None
-    matches = selectors.of_labels(service.spec.selector).matches
-    name, value = _narrowest(service.spec.selector)
-    found = [
-        pod
-        for pod in listers[pods.RESOURCE].by_index(BY_LABEL, f"{key.namespace}/{name}={value}")
-        if matches(pod.metadata.labels)
-    ]
+    found = pods_behind(service, listers)
     everything = listers[slices.RESOURCE].by_index(BY_SERVICE, str(key))
     zones = {}
     for node_name in {pod.spec.node_name for pod in found if pod.spec.node_name}:
@@ -178,29 +174,6 @@ def compute_endpoint(service: Service, pod: Pod, zone: str | None) -> Endpoint:
     )
 
 
-def ports_of(service: Service, pod: Pod) -> Ports:
-    """Return the ports under which a pod serves; a named target port that the pod lacks is left out."""
-    found = []
-    for port in service.spec.ports:
-        number = _target(port, pod)
-        if number:
-            found.append((port.name, port.protocol or "TCP", number, port.app_protocol))
-    return tuple(sorted(found, key=str))
-
-
-def _target(port: ServicePort, pod: Pod) -> int:
-    target = port.target_port
-    if isinstance(target, int):
-        return target or port.port
-    containers = [*pod.spec.containers]
-    containers += [each for each in pod.spec.init_containers if each.restart_policy == "Always"]
-    for container in containers:
-        for candidate in container.ports:
-            if candidate.name == target and (candidate.protocol or "TCP") == (port.protocol or "TCP"):
-                return candidate.container_port
-    return 0
-
-
 def _ports_in(each: EndpointSlice) -> Ports:
     found = [(port.name or "", port.protocol or "TCP", port.port or 0, port.app_protocol) for port in each.ports]
     return tuple(sorted(found, key=str))
@@ -215,7 +188,7 @@ def _labels(service: Service) -> dict[str, str]:
 
 def _creation(service: Service, ports: Ports, endpoints: list[Endpoint], taken: set[str]) -> Create:
     number = 0
-    while (name := _slice_name(service, ports, number)) in taken:
+    while (name := slice_name(service.metadata.name, f"{service.metadata.uid}{ports}{number}")) in taken:
         number += 1
     taken.add(name)
     made = EndpointSlice(
@@ -233,51 +206,6 @@ def _creation(service: Service, ports: Ports, endpoints: list[Endpoint], taken: 
         ],
     )
     return Create(slices.RESOURCE, made)
-
-
-def _slice_name(service: Service, ports: Ports, number: int) -> str:
-    value = 0x811C9DC5
-    for byte in f"{service.metadata.uid}{ports}{number}".encode():  # FNV-1a
-        value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
-    letters = ""
-    for _ in range(5):
-        value, digit = divmod(value, 27)
-        letters += "bcdfghjklmnpqrstvwxz2456789"[digit]
-    return f"{service.metadata.name}-{letters}"
-
-
-def _narrowest(selector: Mapping[str, str]) -> tuple[str, str]:
-    """Return the one label by which a selector is looked up: any will do, but always the same."""
-    return min(selector.items())
-
-
-def index_pods_by_label(pod: Pod) -> Iterable[str]:
-    """Index pods by each of their labels."""
-    namespace = pod.metadata.namespace
-    return [f"{namespace}/{name}={value}" for name, value in pod.metadata.labels.items()]
-
-
-def index_services_by_label(service: Service) -> Iterable[str]:
-    """Index Services by one label of their selector."""
-    if not service.spec.selector:
-        return ()
-    name, value = _narrowest(service.spec.selector)
-    return (f"{service.metadata.namespace}/{name}={value}",)
-
-
-def index_slices_by_service(each: EndpointSlice) -> Iterable[str]:
-    """Index slices by their Service."""
-    name = each.metadata.labels.get(SERVICE_NAME)
-    return (f"{each.metadata.namespace}/{name}",) if name else ()
-
-
-def keys_of_pod(pod: Pod, listers: Listers) -> Iterable[ObjectKey]:
-    """Map a pod to the Services that select it."""
-    store = listers[services.RESOURCE]
-    for label in index_pods_by_label(pod):
-        for service in store.by_index(BY_LABEL, label):
-            if service.spec.selector.items() <= pod.metadata.labels.items():
-                yield key_of(service)
 
 
 def keys_of_slice(each: EndpointSlice, listers: Listers) -> Iterable[ObjectKey]:

@@ -18,15 +18,23 @@ from client.leader_election import LeaderElector
 from client.verbs import Client
 from component.clock import Clock
 from controllers import (
+    clusterrole_aggregation,
+    disruption,
+    endpoints,
     endpointslice,
+    endpointslice_mirroring,
     namespace,
     node_ipam,
     node_lifecycle,
     pod_gc,
     replicaset,
+    resourcequota,
     root_ca,
     serviceaccount,
+    storage_protection,
+    ttl_after_finished,
 )
+from controllers.certificates import approving, cleaning, serving, signing
 from controllers.deployment import controller as deployment
 from controllers.garbage_collector.collector import GarbageCollector
 from controllers.runner import Controller, Dialogue, Runner
@@ -44,6 +52,8 @@ class Settings:
     node_cidr_mask: int = 24
     root_ca: str = ""
     """PEM; when empty, it is not published."""
+    signing: signing.Authority | None = None
+    """What certificates on request are signed with; without it, none are."""
     node_monitor_grace_s: float = 50.0
     eviction_after_s: float = 300.0
 
@@ -64,6 +74,16 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
         deployment.CONTROLLER,
         replicaset.CONTROLLER,
         endpointslice.CONTROLLER,
+        endpoints.CONTROLLER,
+        endpointslice_mirroring.CONTROLLER,
+        disruption.CONTROLLER,
+        storage_protection.CLAIMS,
+        storage_protection.VOLUMES,
+        ttl_after_finished.CONTROLLER,
+        clusterrole_aggregation.CONTROLLER,
+        approving.CONTROLLER,
+        serving.CONTROLLER,
+        cleaning.CONTROLLER,
         namespace.CONTROLLER,
         serviceaccount.CONTROLLER,
         node_lifecycle.controller(clock, settings.node_monitor_grace_s, settings.eviction_after_s),
@@ -73,6 +93,10 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
         found.append(node_ipam.controller(settings.cluster_cidr, settings.node_cidr_mask))
     if settings.root_ca:
         found.append(root_ca.controller(settings.root_ca))
+    if settings.signing is not None:
+        found.append(signing.controller(settings.signing))
+    # Last, since it follows most kinds by their metadata, which those before it may need whole.
+    found.append(resourcequota.controller(clock))
     return found
 
 

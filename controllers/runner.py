@@ -29,6 +29,7 @@ from client.workqueue import WorkQueue
 from component.clock import Clock
 from controllers.actions import Action, Burst, Create, Delete, Emit, Guard, Patch, Plan
 from controllers.freshness import FreshnessGate
+from controllers.metadata import metadata_only
 from controllers.ownership import metadata_of
 
 T = TypeVar("T", bound=Struct)
@@ -80,6 +81,8 @@ class Watch(Generic[T]):
     field_selector: str = ""
     only_deleted: bool = False
     """Ask only about objects that are gone."""
+    is_metadata_enough: bool = False
+    """Follow the kind by its metadata alone, unless somebody declared before needs it whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +163,7 @@ class Runner:
         self.listers = Listers(self._informers)
         main: Watch[Any] = Watch(resource=controller.resource, keys=controller.keys, indexes=controller.indexes)
         for watch in (main, *controller.watches):
-            self._follow(informers.of(watch.resource, field_selector=watch.field_selector), watch)
+            self._follow(_informer(informers, watch), watch)
 
     def _follow(self, informer: Informer[Any], watch: Watch[Any]) -> None:
         resource = watch.resource
@@ -398,6 +401,12 @@ class Runner:
     def _emit(self, emit: Emit) -> None:
         about: Struct | ObjectReference = emit.about
         self._recorder.event_from(self.name, about, emit.type, emit.reason, emit.message)
+
+
+def _informer(informers: Informers, watch: Watch[Any]) -> Informer[Any]:
+    if watch.is_metadata_enough:
+        return informers.find(watch.resource) or informers.of(metadata_only(watch.resource))
+    return informers.of(watch.resource, field_selector=watch.field_selector)
 
 
 def _namespace_is_going(error: ApiError) -> bool:

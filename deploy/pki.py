@@ -5,6 +5,9 @@
 - the front proxy's CA: who may tell an aggregated server on whose behalf it asks;
 - the service-account key: signs the tokens of pods.
 
+Beside them lies the key that the API server encrypts Secrets with in the store. A backup of the store is of no use
+without it.
+
 Keys are EC P-256, written with mode 0600 in directories of mode 0700, each once: calling again makes only
 what is missing, about to expire, or has other names than it should. User and group names are upstream's
 ("PKI certificates and requirements").
@@ -12,7 +15,9 @@ what is missing, about to expire, or has other names than it should. User and gr
 
 from __future__ import annotations
 
+import base64
 import os
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,6 +34,20 @@ CA_VALIDITY = timedelta(days=3650)
 LEAF_VALIDITY = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=30)
 CLOCK_SKEW = timedelta(minutes=5)
+_ENCRYPTION = """\
+# What the API server encrypts in the store, and with what: the first key writes, all keys read. To change the key, put
+# a new one first, then write everything anew: kubectl get secrets -A -o json | kubectl replace -f -
+apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets]
+  providers:
+  - aesgcm:
+      keys:
+      - name: key1
+        secret: {secret}
+  - identity: {{}}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +162,12 @@ class Pki:
         if not self.service_account_key.exists():
             self.service_account_key.parent.mkdir(exist_ok=True, mode=0o700)
             write_private(self.service_account_key, key_pem(ec.generate_private_key(ec.SECP256R1())))
+        self.encryption = directory / "encryption" / "configuration.yaml"
+        if not self.encryption.exists():
+            self.encryption.parent.mkdir(exist_ok=True, mode=0o700)
+            write_private(
+                self.encryption, _ENCRYPTION.format(secret=base64.b64encode(secrets.token_bytes(32)).decode()).encode()
+            )
 
     def ensure_control_plane(self, hosts: Sequence[str], store_members: Sequence[str]) -> list[str]:
         """Issue what every control plane needs; `hosts` are further names and addresses of the API server.

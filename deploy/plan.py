@@ -236,6 +236,7 @@ class _Builder:
             advertise=self.addresses.advertise,
             failover=self.cluster.failover,
             files=self._file,
+            tunnel=() if self.cluster.is_hollow else (CLUSTER_CIDR, SERVICE_CIDR),
         )
         return self._process(
             "apiserver", "steer-apiserver", arguments, health=f"https://127.0.0.1:{self.cluster.port}/readyz"

@@ -92,8 +92,12 @@ def apiserver(
     advertise: str,
     failover: str,
     files: Files,
+    tunnel: Sequence[str] = (),
 ) -> list[str]:
-    """Return an API server's arguments; it listens at `bind` and is reached at `advertise`."""
+    """Return an API server's arguments; it listens at `bind` and is reached at `advertise`.
+
+    `tunnel` are networks it has no route to, and reaches through the kubelets.
+    """
     arguments = [
         "--store-endpoints", ",".join(store_endpoints),
         "--store-cert", files("store/apiserver.crt"),
@@ -110,9 +114,16 @@ def apiserver(
         "--kubelet-client-key", files("cluster/apiserver-kubelet-client.key"),
         "--kubelet-ca", files("cluster/ca.crt"),
         "--service-account-key", files("service-account/sa.key"),
+        "--requestheader-client-ca", files("front-proxy/ca.crt"),
+        "--requestheader-allowed-names", "front-proxy-client",
+        "--proxy-client-cert", files("front-proxy/client.crt"),
+        "--proxy-client-key", files("front-proxy/client.key"),
+        "--encryption-provider-config", files("encryption/configuration.yaml"),
         "--service-cidr", SERVICE_CIDR,
         "--cluster-domain", CLUSTER_DOMAIN,
     ]  # fmt: skip
+    if tunnel:
+        arguments += ["--kubelet-tunnel-cidrs", ",".join(tunnel)]
     if failover == "fast":
         arguments += ["--default-toleration-s", "10"]
     return arguments
@@ -121,7 +132,9 @@ def apiserver(
 def controllers(client: ApiClient, *, failover: str) -> list[str]:
     """Return the controllers' arguments."""
     arguments = client.arguments("controllers")
-    arguments += ["--cluster-cidr", CLUSTER_CIDR, "--root-ca", client.files("cluster/ca.crt")]
+    authority, key = client.files("cluster/ca.crt"), client.files("cluster/ca.key")
+    arguments += ["--cluster-cidr", CLUSTER_CIDR, "--root-ca", authority]
+    arguments += ["--cluster-signing-cert", authority, "--cluster-signing-key", key]
     if failover == "fast":
         arguments += ["--node-monitor-grace-s", "10", "--eviction-after-s", "10"]
     return arguments

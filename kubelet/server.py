@@ -23,7 +23,7 @@ from api.core.pod import Pod
 from api.timestamps import parse
 from component import health, relay, websocket
 from component.serve import Identity, server_context
-from kubelet import logs, stats, streaming
+from kubelet import logs, stats, streaming, tunnel
 from kubelet.cgroups import Cgroups
 from kubelet.logs import LogOptions
 from kubelet.runtime.cri import Cri, CriError
@@ -92,7 +92,9 @@ class Server:
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
         await self._runner.setup()
         assert self._runner.server is not None
-        self._board = relay.Switchboard(self._runner.server, self._takes, self._upgrade)
+        self._board = relay.Switchboard(
+            self._runner.server, self._takes, self._upgrade, protocols=("spdy/3.1", "websocket", tunnel.PROTOCOL)
+        )
         context = server_context(identity, client_certificates=ssl.CERT_REQUIRED)
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(self._board, host or None, port, ssl=context)
@@ -186,11 +188,14 @@ class Server:
     # Upgrades
 
     def _takes(self, method: str, target: str) -> bool:
-        return target.startswith(("/exec/", "/attach/", "/portForward/"))
+        return target.startswith(("/exec/", "/attach/", "/portForward/", tunnel.PATH))
 
     async def _upgrade(self, upgrade: relay.Upgrade) -> None:
         if not is_admitted(upgrade.peer_cert):
             await self._refuse(upgrade, 403, "Forbidden: your certificate is in no group that may use this node")
+            return
+        if upgrade.target.startswith(tunnel.PATH):
+            await tunnel.carry(upgrade)
             return
         try:
             url = await self._stream_url(upgrade.target)

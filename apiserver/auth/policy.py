@@ -197,7 +197,7 @@ _CLUSTER_DNS: Final = (
 )
 
 
-_CLIENT_SIGNERS: Final = ("kubernetes.io/kube-apiserver-client-kubelet",)
+_APPROVED: Final = ("kubernetes.io/kube-apiserver-client-kubelet", "kubernetes.io/kubelet-serving")
 _SIGNERS: Final = (
     "kubernetes.io/kube-apiserver-client",
     "kubernetes.io/kube-apiserver-client-kubelet",
@@ -249,9 +249,10 @@ def _controllers() -> list[PolicyRule]:
             "certificatesigningrequests/approval certificatesigningrequests/status",
             "patch update",
         ),
-        rule("certificates.k8s.io", "signers", "approve", _CLIENT_SIGNERS),
+        rule("certificates.k8s.io", "signers", "approve", _APPROVED),
         rule("certificates.k8s.io", "signers", "sign", _SIGNERS),
         rule("authorization.k8s.io", "subjectaccessreviews", "create"),
+        rule("rbac.authorization.k8s.io", "clusterroles", "escalate"),
         rule("storage.k8s.io", "volumeattachments", "create"),
         rule("discovery.k8s.io", "endpointslices", "create"),
         rule("coordination.k8s.io", "leases", "create"),

@@ -21,6 +21,7 @@ from apiserver.cel.syntax import (
     Select,
     SyntaxFailure,
     Tree,
+    located,
     parse,
 )
 from apiserver.cel.values import Failure, Optional, Type, UInt, is_number, no_overload, type_name
@@ -125,8 +126,8 @@ class _Compiler:
         match tree:
             case Literal(value):
                 return lambda scope: value
-            case Name(name):
-                return self._name(name, local)
+            case Name(name, at):
+                return self._name(name, at, local)
             case Select():
                 return self._select(tree, local)
             case Index():
@@ -142,17 +143,16 @@ class _Compiler:
             case Comprehension():
                 return self._comprehension(tree, local)
 
-    def _undeclared(self, name: str) -> BadProgram:
-        at = max(self._text.find(name), 0) + 1
-        return BadProgram(f"ERROR: <input>:1:{at}: undeclared reference to '{name}' (in container '')")
+    def _undeclared(self, name: str, at: int) -> BadProgram:
+        return BadProgram(located(self._text, at, f"undeclared reference to '{name}' (in container '')"))
 
-    def _name(self, name: str, local: frozenset[str]) -> Step:
+    def _name(self, name: str, at: int, local: frozenset[str]) -> Step:
         if name not in local:
             if name in _TYPES and name not in self._variables:
                 value = _TYPES[name]
                 return lambda scope: value
             if name not in self._variables:
-                raise self._undeclared(name)
+                raise self._undeclared(name, at)
             self.used.add(name)
 
         def step(scope: Scope) -> Any:
@@ -175,7 +175,10 @@ class _Compiler:
                 if isinstance(value, Optional):
                     return value.is_present and isinstance(value.value, dict) and _key(value.value, field) is not None
                 if not isinstance(value, dict):
-                    raise no_overload("has", value)
+                    asked = getattr(value, "cel_has", None)
+                    if asked is None:
+                        raise no_overload("has", value)
+                    return bool(asked(field))
                 return _key(value, field) is not None
 
             return test
@@ -213,11 +216,11 @@ class _Compiler:
                 name = f"{qualified}.{name}"  # sets.contains, optional.of, math.greatest
             else:
                 if name not in self._library.methods:
-                    raise self._undeclared(name)
+                    raise self._undeclared(name, tree.at)
                 arguments = [self.compile(tree.target, local), *arguments]
                 return _applied(name, self._library.methods[name], arguments)
         if name not in self._library.functions:
-            raise self._undeclared(name)
+            raise self._undeclared(name, tree.at)
         return _applied(name, self._library.functions[name], arguments)
 
     def _comprehension(self, tree: Comprehension, local: frozenset[str]) -> Step:
@@ -349,9 +352,11 @@ def _map(entries: list[tuple[Step, Step, bool]]) -> Step:
 
 
 def _applied(name: str, function: functions.Function, arguments: list[Step]) -> Step:
+    own_cost = 1 + getattr(function, "cel_cost", 0)
+
     def step(scope: Scope) -> Any:
         values = [argument(scope) for argument in arguments]
-        scope.spend(1 + sum(_size(value) for value in values) // 10)
+        scope.spend(own_cost + sum(_size(value) for value in values) // 10)
         try:
             return function(*values)
         except TypeError:

@@ -6,6 +6,7 @@ first argument is still a name. The tree nests no deeper than `DEPTH_MAX`.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,10 +18,15 @@ LENGTH_MAX: Final = 100_000
 
 
 class SyntaxFailure(Exception):
-    """A text that is no expression: what is wrong, and where (counted from 1)."""
+    """A text that is no expression: what is wrong, and where."""
 
-    def __init__(self, why: str, line: int, column: int) -> None:
-        super().__init__(f"ERROR: <input>:{line}:{column}: {why}")
+
+def located(text: str, at: int, why: str) -> str:
+    """Return what is wrong at a place in a text, with the line and a mark under the place."""
+    start = text.rfind("\n", 0, at) + 1
+    line, column = text.count("\n", 0, at) + 1, at - start
+    shown = text[start:].partition("\n")[0]
+    return f"ERROR: <input>:{line}:{column + 1}: {why}\n | {shown}\n | {'.' * column}^"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,7 @@ class Name:
     """A variable, or the name of a type."""
 
     name: str
+    at: int = dataclasses.field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,7 @@ class Select:
     field: str
     is_test: bool = False
     is_optional: bool = False
+    at: int = dataclasses.field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,7 @@ class Index:
     operand: Tree
     index: Tree
     is_optional: bool = False
+    at: int = dataclasses.field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,7 @@ class Call:
     function: str
     target: Tree | None
     arguments: tuple[Tree, ...]
+    at: int = dataclasses.field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,7 @@ class Comprehension:
     """For `map` with three arguments: what becomes of the elements that `body` lets through."""
     second: str = ""
     """The value's variable, where key and value were both named."""
+    at: int = dataclasses.field(default=0, compare=False)
 
 
 Tree = Literal | Name | Select | Index | Call | ListOf | MapOf | Comprehension
@@ -166,7 +177,7 @@ class _Parser:
         at = 0
         if len(text) > LENGTH_MAX:
             raise SyntaxFailure(
-                f"expression code point size exceeds limit: size: {len(text)}, limit {LENGTH_MAX}", 1, 1
+                f"ERROR: <input>:-1:0: expression code point size exceeds limit: size: {len(text)}, limit {LENGTH_MAX}"
             )
         while at < len(text):
             found = _TOKEN.match(text, at)
@@ -179,8 +190,7 @@ class _Parser:
         self._next = 0
 
     def _failure(self, why: str, at: int) -> SyntaxFailure:
-        before = self._text[:at]
-        return SyntaxFailure(why, before.count("\n") + 1, at - (before.rfind("\n") + 1) + 1)
+        return SyntaxFailure(located(self._text, at, why))
 
     @property
     def _token(self) -> _Token:
@@ -210,75 +220,79 @@ class _Parser:
         if depth > DEPTH_MAX:
             raise self._failure("expression recursion limit exceeded", self._token.at)
         condition = self._or(depth + 1)
+        at = self._token.at
         if not self._take("?"):
             return condition
         yes = self._or(depth + 1)
         self._expect(":")
-        return Call("_?_:_", None, (condition, yes, self.expression(depth + 1)))
+        return Call("_?_:_", None, (condition, yes, self.expression(depth + 1)), at)
 
     def _or(self, depth: int) -> Tree:
         left = self._and(depth)
-        while self._take("||"):
-            left = Call("_||_", None, (left, self._and(depth)))
+        while (at := self._token.at) >= 0 and self._take("||"):
+            left = Call("_||_", None, (left, self._and(depth)), at)
         return left
 
     def _and(self, depth: int) -> Tree:
         left = self._relation(depth)
-        while self._take("&&"):
-            left = Call("_&&_", None, (left, self._relation(depth)))
+        while (at := self._token.at) >= 0 and self._take("&&"):
+            left = Call("_&&_", None, (left, self._relation(depth)), at)
         return left
 
     def _relation(self, depth: int) -> Tree:
         left = self._sum(depth)
         while self._token.text in _RELATIONS and self._token.kind in ("op", "name"):
-            operator = self._token.text
+            operator, at = self._token.text, self._token.at
             self._next += 1
-            left = Call("@in" if operator == "in" else f"_{operator}_", None, (left, self._sum(depth)))
+            left = Call("@in" if operator == "in" else f"_{operator}_", None, (left, self._sum(depth)), at)
         return left
 
     def _sum(self, depth: int) -> Tree:
         left = self._product(depth)
         while self._token.kind == "op" and self._token.text in ("+", "-"):
-            operator = self._token.text
+            operator, at = self._token.text, self._token.at
             self._next += 1
-            left = Call(f"_{operator}_", None, (left, self._product(depth)))
+            left = Call(f"_{operator}_", None, (left, self._product(depth)), at)
         return left
 
     def _product(self, depth: int) -> Tree:
         left = self._unary(depth)
         while self._token.kind == "op" and self._token.text in ("*", "/", "%"):
-            operator = self._token.text
+            operator, at = self._token.text, self._token.at
             self._next += 1
-            left = Call(f"_{operator}_", None, (left, self._unary(depth)))
+            left = Call(f"_{operator}_", None, (left, self._unary(depth)), at)
         return left
 
     def _unary(self, depth: int) -> Tree:
         if depth > DEPTH_MAX:
             raise self._failure("expression recursion limit exceeded", self._token.at)
+        at = self._token.at
         if self._take("!"):
-            return Call("!_", None, (self._unary(depth + 1),))
+            return Call("!_", None, (self._unary(depth + 1),), at)
         if self._token.text == "-" and self._token.kind == "op":
             self._next += 1
             if self._token.kind in ("int", "float") and not self._token.text.lower().endswith("u"):
                 return self._member(depth, sign=-1)
-            return Call("-_", None, (self._unary(depth + 1),))
+            return Call("-_", None, (self._unary(depth + 1),), at)
         return self._member(depth)
 
     def _member(self, depth: int, sign: int = 1) -> Tree:
         tree = self._primary(depth, sign)
         while True:
+            at = self._token.at
             if self._take("."):
                 is_optional = self._take("?")
                 name = self._field_name()
+                at_call = self._token.at
                 if not is_optional and self._take("("):
-                    tree = self._method(tree, name, depth)
+                    tree = self._method(tree, name, depth, at_call)
                 else:
-                    tree = Select(tree, name, is_optional=is_optional)
+                    tree = Select(tree, name, is_optional=is_optional, at=at)
             elif self._take("["):
                 is_optional = self._take("?")
                 index = self.expression(depth + 1)
                 self._expect("]")
-                tree = Index(tree, index, is_optional)
+                tree = Index(tree, index, is_optional, at)
             else:
                 return tree
 
@@ -298,8 +312,7 @@ class _Parser:
                 break
         return tuple(arguments)
 
-    def _method(self, target: Tree, name: str, depth: int) -> Tree:
-        at = self._token.at
+    def _method(self, target: Tree, name: str, depth: int, at: int) -> Tree:
         arguments = self._arguments(depth)
         if name in _MACROS and len(arguments) in (2, 3):
             variable, *rest = arguments
@@ -307,13 +320,13 @@ class _Parser:
                 if name in ("map", "filter") or len(arguments) == 2:
                     raise self._failure("argument must be a simple name", at)
             elif len(rest) == 1:
-                return Comprehension(name.replace("existsOne", "exists_one"), target, variable.name, rest[0])
+                return Comprehension(name.replace("existsOne", "exists_one"), target, variable.name, rest[0], at=at)
             elif name == "map":
-                return Comprehension(name, target, variable.name, rest[0], rest[1])
+                return Comprehension(name, target, variable.name, rest[0], rest[1], at=at)
             elif isinstance(rest[0], Name):
                 macro = name.replace("existsOne", "exists_one")
-                return Comprehension(macro, target, variable.name, rest[1], second=rest[0].name)
-        return Call(name, target, arguments)
+                return Comprehension(macro, target, variable.name, rest[1], second=rest[0].name, at=at)
+        return Call(name, target, arguments, at)
 
     def _primary(self, depth: int, sign: int) -> Tree:
         token = self._token
@@ -398,16 +411,16 @@ class _Parser:
                 return Literal(None)
         if token.text in _RESERVED:
             raise self._failure(f"reserved identifier: {token.text}", token.at)
-        if not self._take("("):
-            return Name(token.text)
         at = self._token.at
+        if not self._take("("):
+            return Name(token.text, token.at)
         arguments = self._arguments(depth)
         if token.text == "has":
             if len(arguments) != 1 or not isinstance(arguments[0], Select):
                 raise self._failure("invalid argument to has() macro", at)
             select = arguments[0]
-            return Select(select.operand, select.field, is_test=True)
-        return Call(token.text, None, arguments)
+            return Select(select.operand, select.field, is_test=True, at=at)
+        return Call(token.text, None, arguments, at)
 
     def _list(self, depth: int) -> Tree:
         items: list[tuple[Tree, bool]] = []

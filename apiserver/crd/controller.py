@@ -7,6 +7,7 @@ sees `Established` can use it at once. Every server does this for itself; the st
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,20 +20,22 @@ from api.apiextensions import customresourcedefinition as crds
 from api.apiextensions.customresourcedefinition import CLEANUP_FINALIZER, CustomResourceDefinition, is_condition
 from api.errors import ApiError, NotFound
 from api.resource import Resource
+from apiserver.admission.chain import AdmissionChain
 from apiserver.crd import kinds, naming
 from apiserver.crd.codec import CustomCodec
-from apiserver.crd.conversion import Converter, Locate
+from apiserver.crd.conversion import Converter
 from apiserver.registry.codec import Stored
 from apiserver.registry.deletion import Keep, Put, Write
+from apiserver.registry.follow import follow
 from apiserver.registry.selection import select
 from apiserver.request import Call, RequestInfo, User
 from apiserver.verbs.context import Context
 from apiserver.verbs.deletecollection import delete_collection
+from apiserver.webhooks.client import WebhookClient
 from store.client import Refused, Unavailable
 
 log = logging.getLogger(__name__)
 
-LOOK_AGAIN_S: Final = 1.0
 _SELF: Final = User("system:apiserver", groups=("system:masters",))
 
 
@@ -48,10 +51,10 @@ class _Served:
 class Definitions:
     """The custom kinds of one server. `run` must be running."""
 
-    def __init__(self, context: Context, locate: Locate) -> None:
+    def __init__(self, context: Context, webhooks: WebhookClient) -> None:
         self._context = context
         self._registries = context.registries
-        self._locate = locate
+        self._webhooks = webhooks
         self._served: dict[str, _Served] = {}
         self._ready = asyncio.Event()
 
@@ -61,31 +64,13 @@ class Definitions:
 
     async def run(self) -> None:
         """Follow the definitions until cancelled."""
-        clock = self._context.clock
-        cache = self._registries.of(crds.RESOURCE).cache
-        everything = select(crds.RESOURCE)
-        await cache.wait_ready()
-        while True:
-            try:
-                watcher = await cache.watch(everything, revision=0)
-            except ApiError:
-                await clock.sleep(LOOK_AGAIN_S)
-                continue
-            changed = asyncio.Event()
-            watcher.on_ready = changed.set
-            try:
-                while watcher.error is None:
-                    changed.clear()
-                    watcher.take(1 << 30)
-                    waits = await self._turn([stored.object for stored in cache.select(everything)])
-                    self._ready.set()
-                    try:
-                        async with asyncio.timeout(LOOK_AGAIN_S if waits else None):
-                            await changed.wait()
-                    except TimeoutError:
-                        continue
-            finally:
-                watcher.close()
+
+        async def turn(definitions: list[CustomResourceDefinition]) -> bool:
+            waits = await self._turn(definitions)
+            self._ready.set()
+            return waits
+
+        await follow(self._registries.of(crds.RESOURCE).cache, self._context.clock, turn)
 
     async def _turn(self, definitions: list[CustomResourceDefinition]) -> bool:
         """Bring everything up to `definitions`; returns whether to look again soon."""
@@ -134,7 +119,7 @@ class Definitions:
         conversion = crd.spec.conversion
         converter = None
         if conversion is not None and conversion.strategy == "Webhook" and conversion.webhook is not None:
-            converter = Converter(crd.status.accepted_names.kind, conversion.webhook, self._locate)
+            converter = Converter(crd.status.accepted_names.kind, conversion.webhook, self._webhooks)
         is_served = {version.name for version in crd.spec.versions if version.served}
         resources = tuple(resource for version, resource in made.items() if version in is_served)
         self._drop(name)
@@ -195,7 +180,9 @@ class Definitions:
                 status = naming.with_terminating(crd, True, "InstanceDeletionInProgress", text, now)
                 await self._write_status(crd, status)
             info = RequestInfo("deletecollection", "", resource.group, resource.version, resource.plural)
-            await delete_collection(self._context, Call(info, user=_SELF, resource=resource))
+            # Nobody is asked: an object that admission would keep would keep the definition for ever.
+            context = dataclasses.replace(self._context, admission=AdmissionChain(()))
+            await delete_collection(context, Call(info, user=_SELF, resource=resource))
             cache = self._registries.of(resource).cache
             await cache.catch_up()
             if cache.select(select(resource)):

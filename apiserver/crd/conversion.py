@@ -7,17 +7,15 @@ asked for, fails the request, and so does one that cannot be reached.
 
 from __future__ import annotations
 
-import socket
-import ssl
 import uuid
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import aiohttp
 import msgspec
 
 from api.apiextensions.customresourcedefinition import WebhookClientConfig, WebhookConversion
 from api.errors import ApiError, InternalError
+from apiserver.webhooks.client import CallFailed, WebhookClient
 
 TIMEOUT_S: Final = 30.0
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -26,20 +24,14 @@ _VERSIONS: Final = ("v1", "v1beta1")
 Plain = dict[str, Any]
 
 
-class Locate(Protocol):
-    """Says where a Service is reached from here."""
-
-    def __call__(self, namespace: str, name: str, port: int) -> tuple[str, int] | None: ...
-
-
 class Converter:
     """Asks one definition's webhook."""
 
-    def __init__(self, kind: str, webhook: WebhookConversion, locate: Locate) -> None:
+    def __init__(self, kind: str, webhook: WebhookConversion, client: WebhookClient) -> None:
         assert webhook.client_config is not None
         self._kind = kind
         self._config: WebhookClientConfig = webhook.client_config
-        self._locate = locate
+        self._client = client
         self._version = next((one for one in webhook.conversion_review_versions if one in _VERSIONS), "")
 
     async def convert(self, objects: Sequence[Plain], wanted: str) -> list[Plain | ApiError]:
@@ -64,7 +56,12 @@ class Converter:
             "apiVersion": f"apiextensions.k8s.io/{self._version}",
             "request": {"uid": asked, "desiredAPIVersion": wanted, "objects": list(objects)},
         }
-        answer = await self._post(msgspec.json.encode(review))
+        try:
+            answer = await self._client.ask(
+                self._config, msgspec.json.encode(review), timeout_s=TIMEOUT_S, answer_bytes_max=ANSWER_BYTES_MAX
+            )
+        except CallFailed as failed:
+            raise _Failed(str(failed)) from None
         try:
             response = msgspec.json.decode(answer, type=dict[str, Any]).get("response")
         except msgspec.DecodeError as error:
@@ -81,61 +78,6 @@ class Converter:
             count = len(converted) if isinstance(converted, list) else 0
             raise _Failed(f"expected {len(objects)} converted objects, got {count}")
         return converted
-
-    async def _post(self, body: bytes) -> bytes:
-        url, context, name, address = self._target()
-        connector = aiohttp.TCPConnector(ssl=context, resolver=_Fixed(address) if address else None, force_close=True)
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-        try:
-            async with (
-                aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-                session.post(
-                    url,
-                    data=body,
-                    headers={"Content-Type": "application/json", "Accept": "application/json"},
-                    server_hostname=name or None,
-                    allow_redirects=False,
-                ) as response,
-            ):
-                answer = await response.content.read(ANSWER_BYTES_MAX)
-                if response.status != 200:
-                    raise _Failed(f"Post {url!r}: it answered {response.status} {response.reason}")
-                return answer
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise _Failed(f"Post {url!r}: {error or 'it does not answer'}") from None
-
-    def _target(self) -> tuple[str, ssl.SSLContext, str, tuple[str, int] | None]:
-        """Return the URL, what to trust, the name that the certificate must have, and where that name leads."""
-        config = self._config
-        try:
-            context = ssl.create_default_context(cadata=config.ca_bundle.decode() if config.ca_bundle else None)
-        except (ssl.SSLError, ValueError) as error:
-            raise _Failed(f"its caBundle cannot be read: {error}") from None
-        service = config.service
-        if service is None:
-            return config.url or "", context, "", None
-        port = service.port or 443
-        address = self._locate(service.namespace, service.name, port)
-        if address is None:
-            raise _Failed(
-                f'service "{service.name}" in namespace "{service.namespace}" has no cluster IP with port {port}'
-            )
-        name = f"{service.name}.{service.namespace}.svc"
-        return f"https://{name}:{address[1]}/{(service.path or '').lstrip('/')}", context, name, address
-
-
-class _Fixed(aiohttp.abc.AbstractResolver):
-    """Resolves any name to one address: a Service's name means nothing to this host."""
-
-    def __init__(self, address: tuple[str, int]) -> None:
-        self._address = address
-
-    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[Any]:
-        family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
-        return [{"hostname": host, "host": self._address[0], "port": port, "family": family, "proto": 0, "flags": 0}]
-
-    async def close(self) -> None:
-        return
 
 
 class _Failed(Exception):

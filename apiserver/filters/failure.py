@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from api.errors import ApiError, InternalError, ServiceUnavailable
+from api.errors import ApiError, BadRequest, InternalError, ServiceUnavailable
 from apiserver.request import Call, Handler
 from store.client import Refused, Unavailable
 
@@ -22,6 +22,8 @@ def with_failure(then: Handler) -> Handler:
             raise
         except (Unavailable, Refused) as error:
             raise ServiceUnavailable(f"the store cannot answer now: {error}", retry_after_s=1) from error
+        except RecursionError as error:
+            raise BadRequest("the request nests too deeply to be followed") from error
         except Exception as error:
             log.exception("a request failed", extra={"verb": call.info.verb, "path": call.info.path})
             raise InternalError(

@@ -37,7 +37,8 @@ def request_info(method: str, path: str, query: Mapping[str, str]) -> RequestInf
             namespace = rest[1]
     plural = rest[0]
     name = rest[1] if len(rest) > 1 else ""
-    subresource = "/".join(rest[2:])
+    # Behind /proxy, the path is somebody else's.
+    subresource = "proxy" if rest[2:3] == ["proxy"] else "/".join(rest[2:])
     verb = _VERBS.get(method, method.lower())
     if not name:
         if verb == "get":

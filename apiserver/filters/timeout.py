@@ -15,11 +15,16 @@ _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns":
 _STREAMS: Final = ("log", "exec", "attach", "portforward", "proxy")
 
 
+def is_stream(call: Call) -> bool:
+    """Whether what answers a call may go on for as long as the client likes; a watch is another matter."""
+    return call.info.subresource.partition("/")[0] in _STREAMS
+
+
 def with_timeout(then: Handler) -> Handler:
     """Return `then`, ended by Timeout when it takes too long. A watch is only timed until it begins."""
 
     async def handle(call: Call) -> Any:
-        if call.info.subresource in _STREAMS:
+        if is_stream(call):
             return await then(call)
         try:
             async with asyncio.timeout(_timeout_s(call)):

@@ -18,7 +18,7 @@ from apiserver.app import Api
 from apiserver.grpc import status
 from apiserver.grpc.calls import call_of, credentials_of
 from apiserver.registry.fanout import ADDED, BOOKMARK, DELETED, MODIFIED, Delivery, Watcher
-from apiserver.request import Credentials
+from apiserver.request import Call, Credentials
 from proto.steersman.v1 import resources_pb2 as pb
 
 BATCH_BYTES_MAX: Final = 1024 * 1024
@@ -71,6 +71,7 @@ class WatchStream:
         self._credentials = credentials
         self._remote = remote
         self._watchers: dict[int, Watcher] = {}
+        self._calls: dict[int, Call] = {}
         self._starting: dict[int, asyncio.Task[None]] = {}
         self._ready: dict[int, None] = {}
         """Watches with something to send, in the order in which they got it."""
@@ -97,8 +98,8 @@ class WatchStream:
             reader.cancel()
             for task in self._starting.values():
                 task.cancel()
-            for watcher in self._watchers.values():
-                watcher.close()
+            for number in list(self._watchers):
+                self._remove(number)
 
     def _next_batch(self) -> bytes | None:
         while self._ready:
@@ -159,6 +160,7 @@ class WatchStream:
             self._wake.set()
 
         self._watchers[number] = watcher
+        self._calls[number] = call
         watcher.on_ready = ready
         ready()
 
@@ -169,6 +171,7 @@ class WatchStream:
         watcher = self._watchers.pop(number, None)
         if watcher is not None:
             watcher.close()
+            self._calls.pop(number).finish()
 
     def _end(self, number: int, error: ApiError) -> None:
         self._remove(number)

@@ -112,10 +112,12 @@ class Codec:
 class Stored:
     """One object at one revision. Immutable; shared by the cache, events and lists."""
 
-    __slots__ = ("_fields", "_labels", "_object", "codec", "json", "key", "revision")
+    __slots__ = ("_fields", "_labels", "_object", "codec", "is_stale", "json", "key", "revision")
 
-    def __init__(self, codec: Codec, key: str, json: bytes, revision: int) -> None:
+    def __init__(self, codec: Codec, key: str, json: bytes, revision: int, *, is_stale: bool = False) -> None:
         self.codec = codec
+        self.is_stale = is_stale
+        """Whether the store should be written anew even when nothing changes: it holds it under a former key."""
         self.key = key
         """`namespace/name`, or `name` for kinds without namespaces."""
         self.json = json

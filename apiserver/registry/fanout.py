@@ -163,15 +163,15 @@ class Channel:
             joined = self._joined[key] = encoding.join(frames) if frames else b""
         return joined
 
-    def flush(self) -> None:
-        """Tell every watcher that something is pending, and forget what all have taken."""
+    def flush(self) -> int:
+        """Tell every watcher that something is pending, and forget what all have taken; return how many took what."""
         slowest = self.end
         for watcher in list(self.watchers):
             watcher.poke()
             if watcher.cursor < slowest and watcher.error is None:
                 slowest = watcher.cursor
         DELIVERED.inc(self.taken_count)
-        self.taken_count = 0
+        told, self.taken_count = self.taken_count, 0
         if slowest >= self.end:
             self._first = self.end
             self._log.clear()
@@ -180,6 +180,7 @@ class Channel:
             while self._first < slowest:
                 self._log.popleft()
                 self._first += 1
+        return told
 
 
 class Watcher:
@@ -299,11 +300,22 @@ class Fanout:
         self._by_namespace: dict[str, dict[Channel, None]] = {}
         self._general: dict[Channel, None] = {}
         self._dirty: dict[Channel, None] = {}
+        self.told_count = 0
+        """How many events watchers have taken, counted when they are next told of some."""
 
     @property
     def watcher_count(self) -> int:
         """How many watches run."""
         return sum(len(channel.watchers) for channel in self._channels.values())
+
+    def count_interested(self, namespace: str, name: str) -> int:
+        """Return how many watches of everything, of a namespace, or of a name an object belongs to."""
+        count = sum(len(channel.watchers) for channel in self._general)
+        if namespace and self._by_namespace:
+            count += sum(len(channel.watchers) for channel in self._by_namespace.get(namespace, ()))
+        if "metadata.name" in self._by_field:
+            count += sum(len(channel.watchers) for channel in self._by_field["metadata.name"].get(name, ()))
+        return count
 
     def watch(
         self, selection: Selection, backlog: Iterable[Delivery], *, revision: int, with_bookmarks: bool
@@ -334,7 +346,7 @@ class Fanout:
         """Tell the watchers of every channel that has something new."""
         dirty, self._dirty = self._dirty, {}
         for channel in dirty:
-            channel.flush()
+            self.told_count += channel.flush()
 
     def fail_all(self, error: ApiError) -> None:
         """End every watch."""

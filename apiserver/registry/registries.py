@@ -44,6 +44,10 @@ class Registries:
         """Yield the registries of built-in kinds."""
         return (registry for resource, registry in self._registries.items() if resource not in self._custom)
 
+    def everything(self) -> list[Registry]:
+        """Return the registries of all kinds, those that users defined included."""
+        return list(self._registries.values())
+
     def add(self, resource: Resource[Any], codec: Codec) -> None:
         """Begin to keep the objects of a custom kind, or of another version of one. `run` must be running."""
         assert self._tasks is not None
@@ -62,6 +66,11 @@ class Registries:
         if found is None:
             raise no_such_resource()  # A custom kind that went away while it was asked for.
         return found
+
+    def cache_of(self, resource: Resource[Any]) -> WatchCache | None:
+        """Return a kind's cache, or None where it is not stored."""
+        found = self._registries.get(resource)
+        return found.cache if found is not None else None
 
     def lister(self, resource: Resource[Any]) -> Lister[Any]:
         """Return a view of a kind's cache. Its objects are shared: never change one."""
@@ -84,13 +93,14 @@ class Registries:
         return tuple(self._registries[resource].cache.changed_at for resource in resources)
 
     async def wait_ready(self) -> None:
-        """Return once every cache has been filled."""
+        """Return once every cache has been filled, or cannot be: then whoever asks for that kind is told why."""
         for registry in self:
-            await registry.cache.wait_ready()
+            await registry.cache.wait_settled()
 
     def unready(self) -> list[str]:
         """Return the kinds whose caches are still empty."""
-        return [str(registry.resource) for registry in self if not registry.cache.is_ready]
+        caches = (registry.cache for registry in self)
+        return [str(cache.resource) for cache in caches if not cache.is_ready and cache.failure is None]
 
     async def run(self) -> None:
         """Keep every cache until cancelled."""

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from api import names, timestamps
 from api.errors import ApiError, RequestEntityTooLarge, ServiceUnavailable
 from api.resource import Resource
+from apiserver.encryption.store import Stale
 from apiserver.registry.codec import Codec, Stored, relative_key, storage_prefix
 from apiserver.registry.deletion import Keep, Put, Remove, Write, is_releasable
 from apiserver.registry.failures import already_exists, not_found, too_large
@@ -153,13 +154,13 @@ class Registry:
                 write = Remove(write.object)
             value = current.value if isinstance(write, Keep) else self._encode(write.object)
             if isinstance(write, (Keep, Put)) and value == current.value:
-                if is_fresh:
+                if not is_fresh:
+                    newer = await self._read(key)
+                    if newer is None or newer.revision != current.revision or newer.is_stale:
+                        current, is_fresh = newer, True
+                        continue
+                if isinstance(write, Keep) or not current.is_stale:
                     return current, False
-                newer = await self._read(key)
-                if newer is not None and newer.revision == current.revision:
-                    return current, False
-                current, is_fresh = newer, True
-                continue
             if dry_run:
                 shown = Stored(self.codec, key, self.codec.splice(value, current.revision), current.revision)
                 return shown, isinstance(write, Remove)
@@ -228,7 +229,8 @@ class Registry:
             value = (await self.codec.from_store([value]))[0]
             if isinstance(value, ApiError):
                 raise value
-        return Stored(self.codec, key, self.codec.splice(value, kv.mod_revision), kv.mod_revision)
+        json = self.codec.splice(value, kv.mod_revision)
+        return Stored(self.codec, key, json, kv.mod_revision, is_stale=isinstance(kv, Stale))
 
     async def _converted(self, value: bytes) -> bytes:
         return await self.codec.to_store(value) if self.codec.is_asynchronous else value

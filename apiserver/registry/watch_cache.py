@@ -64,9 +64,14 @@ class WatchCache:
         """Every change up to and including this revision is in the cache."""
         self.changed_at = 0
         """The revision of the latest change of this kind: while it stays, so do the objects."""
+        self.received_count = 0
+        """How many changes came from the store."""
+        self.filled_count = 0
+        """How often it was filled from a list."""
         self.failure: ApiError | None = None
         """Why the objects cannot be had in this version at present."""
         self._ready = asyncio.Event()
+        self._settled = asyncio.Event()
 
     @property
     def resource(self) -> Resource[Any]:
@@ -83,11 +88,34 @@ class WatchCache:
         """How many watches run on it."""
         return self._fanout.watcher_count
 
+    @property
+    def capacity(self) -> int:
+        """How many changes it may remember."""
+        return RING_CHANGES_MAX
+
+    @property
+    def told_count(self) -> int:
+        """How many events watchers were given."""
+        return self._fanout.told_count
+
+    @property
+    def object_count(self) -> int:
+        """How many objects it holds."""
+        return len(self._objects)
+
+    def count_interested(self, namespace: str, name: str) -> int:
+        """Return how many watches would be told of a change of one object, leaving aside what it says."""
+        return self._fanout.count_interested(namespace, name)
+
     async def wait_ready(self) -> None:
         """Return once the cache has been filled; raises what keeps it from that, or from following."""
         if self.failure is not None:
             raise self.failure
         await self._ready.wait()
+
+    async def wait_settled(self) -> None:
+        """Return once the cache has been filled, or it is known why it cannot be (`failure`)."""
+        await self._settled.wait()
 
     # Reading
 
@@ -291,7 +319,10 @@ class WatchCache:
                 is_stale = True
             except ApiError as error:
                 # The objects are there, but cannot be had in this version: whoever asks is told why.
+                if self.failure is None:
+                    log.error("the objects cannot be read", extra={"kind": self._codec.resource, "error": error})
                 self.failure, is_stale = error, True
+                self._settled.set()
             except (Unavailable, Refused) as error:
                 log.log(logging.WARNING if failures else logging.INFO, "the store's watch broke",
                         extra={"kind": self._codec.resource, "error": error})  # fmt: skip
@@ -339,7 +370,10 @@ class WatchCache:
         self._oldest = result.revision
         self._fanout.fail_all(Expired("The resourceVersion for the provided watch is too old."))
         self._advance(result.revision)
+        self.filled_count += 1
+        self.failure = None
         self._ready.set()
+        self._settled.set()
 
     async def _converted(self, values: list[bytes | None]) -> list[bytes | None]:
         if not self._codec.is_asynchronous:
@@ -365,6 +399,7 @@ class WatchCache:
         else:
             return
         self.changed_at = revision
+        self.received_count += 1
         change = Change(key, revision, before, after)
         self._ring.append(change)
         self._ring_bytes += change.size_bytes

@@ -20,6 +20,7 @@ from api.errors import MethodNotAllowed
 from apiserver import discovery, openapi, openapi_protobuf
 from apiserver.registry.failures import no_such_resource
 from apiserver.registry.kinds import Kinds
+from component.health import METRICS_TYPE
 
 GIT_VERSION: Final = "v1.32.0+steersman"
 """The API that clients may expect here: they choose their own behaviour by it."""
@@ -44,11 +45,20 @@ class Documents:
         server_address: where clients find this server, `HOST:PORT`.
         extra: further documents by path, such as OpenID discovery; called at each request.
         kinds: what is served; just the built-in kinds without it.
+        scrape: gives the server's own metrics.
+        dump: gives a table of what waits, by its name and a query.
     """
 
     def __init__(
-        self, server_address: str, extra: Mapping[str, Callable[[], Any]] | None = None, kinds: Kinds | None = None
+        self,
+        server_address: str,
+        extra: Mapping[str, Callable[[], Any]] | None = None,
+        kinds: Kinds | None = None,
+        scrape: Callable[[], bytes] = bytes,
+        dump: Callable[[str, Mapping[str, str]], str | None] = lambda name, query: None,
     ) -> None:
+        self._scrape = scrape
+        self._dump = dump
         self._server_address = server_address
         self._kinds = kinds or Kinds(RESOURCES)
         self._extra = extra or {}
@@ -73,7 +83,10 @@ class Documents:
             case ["version"]:
                 return Document(_version())
             case ["metrics"]:
-                return Document(generate_latest(REGISTRY), "text/plain; version=0.0.4; charset=utf-8")
+                return Document(generate_latest(REGISTRY) + self._scrape(), METRICS_TYPE)
+            case ["debug", "api_priority_and_fairness", name]:
+                table = self._dump(name, query)
+                return Document(table.encode(), "text/plain; charset=utf-8") if table is not None else None
             case ["api"] | ["apis"]:
                 return self._groups(path == "/api", accept)
             case ["api", version]:

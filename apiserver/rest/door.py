@@ -6,31 +6,39 @@ has, go through the same chain as everything else, as the call's `handler`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import hdrs, http_exceptions, web
 
 from api.discover import by_gvr
-from api.errors import ApiError, BadRequest, InternalError, RequestEntityTooLarge
+from api.errors import ApiError, BadRequest, InternalError, RequestEntityTooLarge, Timeout
 from apiserver.app import Api
 from apiserver.filters.request_info import request_info
+from apiserver.filters.timeout import TIMEOUT_S
+from apiserver.onward import Onward, PlainUnavailable
+from apiserver.proxies import Proxies
 from apiserver.registry.fanout import Watcher
 from apiserver.request import Answer, Call, Credentials, RequestInfo
 from apiserver.rest import answers, websocket
 from apiserver.rest.documents import Document, Documents
+from apiserver.rest.forward import Forwarder
 from apiserver.rest.frames import encoding_of
+from apiserver.rest.health import NAMES, Health, Report
 from apiserver.rest.watch import HttpWatch
 from apiserver.subresources.log import ByteStream
 from apiserver.verbs.list import ListAnswer
 from apiserver.verbs.watch import flag
-from component.health import Check
 
 log = logging.getLogger(__name__)
 
+AUDIT_ID: Final = "Audit-Id"
+AUDIT_ID_MAX: Final = 64
 BODY_BYTES_MAX: Final = 3 * 1024 * 1024
 WATCH_TIMEOUT_S: Final = 1800.0
 """How long a watch lasts that does not say; up to twice as long, so that watches begun together end apart."""
@@ -44,23 +52,34 @@ class Door:
     Args:
         api: answers the calls.
         documents: what is not an object.
-        checks: for /readyz, by name.
+        health: answers /healthz, /livez and /readyz.
+        proxies: finds who answers in our place, if anybody does.
+        forwarder: carries requests to them.
     """
 
-    def __init__(self, api: Api, documents: Documents, checks: Mapping[str, Check]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        documents: Documents,
+        health: Health,
+        proxies: Proxies | None = None,
+        forwarder: Forwarder | None = None,
+    ) -> None:
+        self._proxies = proxies
+        self._forwarder = forwarder
         self._api = api
         self._documents = documents
-        self._checks = checks
+        self._health = health
         self._now = api.context.clock.now
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         call = Call(RequestInfo(request.method.lower(), request.path))
         try:
-            if request.path.startswith(_HEALTH):
-                return self._health(request)
+            if request.path in _HEALTH:
+                return await self._report(request)
             await self._fill(call, request)
-            if not call.info.plural:
+            if call.handler is None and not call.info.plural:
                 call.handler = self._document_handler(request)
             answered = await self._api.handle(call)
             return await self._respond(request, call, answered)
@@ -69,6 +88,8 @@ class Door:
         except Exception:
             log.exception("a response failed", extra={"path": request.path})
             return failure(InternalError("an error on the server has prevented the request from succeeding"), call)
+        finally:
+            call.finish()
 
     async def _fill(self, call: Call, request: web.BaseRequest) -> None:
         query = request.query
@@ -80,11 +101,19 @@ class Door:
         call.content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
         call.remote = request.remote or ""
         call.user_agent = request.headers.get(hdrs.USER_AGENT, "")
-        if request.body_exists:
+        call.audit_id = _audit_id(request.headers.get(AUDIT_ID, ""))
+        if self._proxies is not None:
+            call.handler = self._proxies.finder(info, request.method, request.raw_path)
+        if call.handler is None and request.body_exists:
             call.body = await _read_body(request)
 
-    def _document_handler(self, request: web.BaseRequest) -> Callable[[Call], Awaitable[Document]]:
-        async def find(call: Call) -> Document:
+    def _document_handler(self, request: web.BaseRequest) -> Callable[[Call], Awaitable[Document | Report]]:
+        async def find(call: Call) -> Document | Report:
+            name, _, check = request.path[1:].partition("/")
+            if check and name in NAMES:
+                report = await self._health.report_one(name, check, tells_why=bool(call.credentials.certificate))
+                if report is not None:
+                    return report
             accept = request.headers.get(hdrs.ACCEPT, "")
             return self._documents.find(request.method, request.path, call.options, accept)
 
@@ -92,10 +121,15 @@ class Door:
 
     async def _respond(self, request: web.BaseRequest, call: Call, answered: Any) -> web.StreamResponse:
         match answered:
+            case Onward():
+                assert self._forwarder is not None
+                return await self._forwarder.forward(request, call, answered)
             case ByteStream():
-                return await _stream(request, answered)
+                return await _stream(request, call, answered)
             case Watcher():
                 return await self._watch(request, call, answered)
+            case Report():
+                return _with_warnings(_health_response(answered), call)
             case Document():
                 return await _document(request, call, answered)
             case ListAnswer():
@@ -134,29 +168,17 @@ class Door:
             raise BadRequest(f'timeoutSeconds: Invalid value: "{asked}": must be a number of seconds')
         return float(asked) if asked and int(asked) else WATCH_TIMEOUT_S * (1 + self._api.context.random.random())
 
-    def _health(self, request: web.BaseRequest) -> web.Response:
-        """Answer /healthz, /livez, /readyz and one check of theirs, as upstream words it."""
-        name, _, single = request.path[1:].partition("/")
-        checks: dict[str, Check] = {"ping": _ping}
-        if name == "readyz":
-            checks |= self._checks
-        if single:
-            if single not in checks:
-                return web.Response(status=404, text="404 page not found\n")
-            checks = {single: checks[single]}
-        lines, is_well = [], True
-        for check_name, check in checks.items():
-            problem = check()
-            is_well = is_well and problem is None
-            lines.append(f"[+]{check_name} ok" if problem is None else f"[-]{check_name} failed: {problem}")
-        if is_well and "verbose" not in request.query:
-            return web.Response(text="ok")
-        verdict = f"{name} check {'passed' if is_well else 'failed'}"
-        return web.Response(text="\n".join([*lines, verdict, ""]), status=200 if is_well else 500)
+    async def _report(self, request: web.BaseRequest) -> web.Response:
+        """Answer /healthz, /livez or /readyz: whoever asks, and whatever else does not work."""
+        excluded, is_verbose = request.query.getall("exclude", ()), "verbose" in request.query
+        name, tells_why = request.path[1:], bool(credentials_of(request).certificate)
+        report = await self._health.report(name, excluded=excluded, is_verbose=is_verbose, tells_why=tells_why)
+        return _health_response(report)
 
 
-def _ping() -> str | None:
-    return None
+def _health_response(report: Report) -> web.Response:
+    headers = {hdrs.CACHE_CONTROL: "no-cache, private", hdrs.X_CONTENT_TYPE_OPTIONS: "nosniff"}
+    return web.Response(text=report.text, status=report.status, headers=headers)
 
 
 def credentials_of(request: web.BaseRequest) -> Credentials:
@@ -170,20 +192,24 @@ def credentials_of(request: web.BaseRequest) -> Credentials:
     authorization = request.headers.get(hdrs.AUTHORIZATION, "")
     scheme, _, token = authorization.partition(" ")
     is_bearer = scheme.lower() == "bearer"
-    impersonate: dict[str, tuple[str, ...]] = {}
-    for name in request.headers:
-        if name.lower().startswith("impersonate-"):
-            impersonate[name.lower()] = tuple(request.headers.getall(name))
     return Credentials(
         certificate=certificate,
         token=token.strip() if is_bearer else "",
         has_other_authorization=bool(authorization) and not is_bearer,
-        impersonate=impersonate,
+        impersonate=_headers(request, "impersonate-"),
+        remote=_headers(request, "x-remote-") if certificate else {},
     )
+
+
+def _headers(request: web.BaseRequest, prefix: str) -> dict[str, tuple[str, ...]]:
+    names = {name.lower() for name in request.headers}
+    return {name: tuple(request.headers.getall(name)) for name in names if name.startswith(prefix)}
 
 
 def failure(error: ApiError, call: Call) -> web.Response:
     """Return the response that an error is."""
+    if isinstance(error, PlainUnavailable):
+        return _with_warnings(web.Response(status=error.code, text=f"{error.message}\n"), call)
     headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
     if error.retry_after_s:
         headers[hdrs.RETRY_AFTER] = str(error.retry_after_s)
@@ -192,6 +218,10 @@ def failure(error: ApiError, call: Call) -> web.Response:
 
 
 def _with_warnings(response: R, call: Call) -> R:
+    """Add what the call says in headers: of its flow, of its audit events, and warnings."""
+    response.headers.update(call.headers)
+    if call.audit_id:
+        response.headers[AUDIT_ID] = call.audit_id
     for text in dict.fromkeys(call.warnings):
         # RFC 9111 section 5.5: a quoted string on one line.
         quoted = " ".join(text.split()).replace("\\", "\\\\").replace('"', '\\"')
@@ -199,8 +229,13 @@ def _with_warnings(response: R, call: Call) -> R:
     return response
 
 
-async def _stream(request: web.BaseRequest, stream: ByteStream) -> web.StreamResponse:
-    response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: stream.content_type})
+def _audit_id(asked: str) -> str:
+    """Return what a request is known by: what its client calls it, if that is short and plain, or something new."""
+    return asked if 0 < len(asked) <= AUDIT_ID_MAX and asked.isprintable() and asked.isascii() else str(uuid.uuid4())
+
+
+async def _stream(request: web.BaseRequest, call: Call, stream: ByteStream) -> web.StreamResponse:
+    response = _with_warnings(web.StreamResponse(headers={hdrs.CONTENT_TYPE: stream.content_type}), call)
     try:
         await response.prepare(request)
         await response.write(b"")  # sends the headers now: a follower may wait long for the first line
@@ -217,11 +252,17 @@ async def _read_body(request: web.BaseRequest) -> bytes:
     if announced is not None and announced > BODY_BYTES_MAX:
         raise _too_large()
     chunks, size = [], 0
-    async for chunk in request.content.iter_any():
-        size += len(chunk)
-        if size > BODY_BYTES_MAX:
-            raise _too_large()
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            async for chunk in request.content.iter_any():
+                size += len(chunk)
+                if size > BODY_BYTES_MAX:
+                    raise _too_large()
+                chunks.append(chunk)
+    except TimeoutError:
+        raise Timeout(f"the body did not come within {TIMEOUT_S:.0f} s", retry_after_s=1) from None
+    except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
+        raise BadRequest(f"the body cannot be read: {error}") from None
     return b"".join(chunks)
 
 
@@ -235,10 +276,10 @@ async def _document(request: web.BaseRequest, call: Call, document: Document) ->
         quoted = f'"{document.etag}"'
         headers[hdrs.ETAG] = quoted
         if quoted in request.headers.get(hdrs.IF_NONE_MATCH, ""):
-            return web.Response(status=304, headers=headers)
+            return _with_warnings(web.Response(status=304, headers=headers), call)
     body = document.body
     if document.content_type.startswith("application/json"):
         is_pretty = request.query.get("pretty", "").lower() in ("1", "true")
         body = answers.styled(body, answers.Form(answers.PLAIN.rendering, is_pretty=is_pretty))
     body = await answers.compressed(request, body, headers)
-    return web.Response(body=body, headers=headers)
+    return _with_warnings(web.Response(body=body, headers=headers), call)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import logging
 import re
@@ -53,8 +54,12 @@ class UpgradeDoor:
 
     async def __call__(self, upgrade: relay.Upgrade) -> None:
         """Carry one connection until it ends, or say why not."""
+        with contextlib.ExitStack() as on_finish:
+            await self._carry(upgrade, on_finish)
+
+    async def _carry(self, upgrade: relay.Upgrade, on_finish: contextlib.ExitStack) -> None:
         try:
-            backend, answer = await self._open(upgrade)
+            backend, answer = await self._open(upgrade, on_finish)
         except ApiError as error:
             await upgrade.refuse(error.code, relay.status_body(error.status()))
             return
@@ -65,7 +70,9 @@ class UpgradeDoor:
         finally:
             backend.abort()
 
-    async def _open(self, upgrade: relay.Upgrade) -> tuple[relay.Connection, relay.Answer]:
+    async def _open(
+        self, upgrade: relay.Upgrade, on_finish: contextlib.ExitStack
+    ) -> tuple[relay.Connection, relay.Answer]:
         path, _, query = upgrade.target.partition("?")
         options = dict(parse_qsl(query, keep_blank_values=True))
         info = request_info(upgrade.method, unquote(path), options)
@@ -77,17 +84,18 @@ class UpgradeDoor:
             return await self._streams.locate(call.info, query)
 
         peer = upgrade.connection.transport.get_extra_info("peername")
-        destination: Destination = await self._handle(
-            Call(
-                info,
-                credentials_of(upgrade, protocols),
-                resource=pod.RESOURCE,
-                options=options,
-                handler=locate,
-                remote=str(peer[0]) if peer else "",
-                user_agent=upgrade.header("User-Agent"),
-            )
+        call = Call(
+            info,
+            credentials_of(upgrade, protocols),
+            resource=pod.RESOURCE,
+            options=options,
+            handler=locate,
+            remote=str(peer[0]) if peer else "",
+            user_agent=upgrade.header("User-Agent"),
+            target=upgrade.target,
         )
+        destination: Destination = await self._handle(call)
+        on_finish.callback(call.finish)
         headers = _headers_onward(upgrade, destination, protocols, info.subresource)
         backend = await self._kubelets.dial(destination.address)
         try:

@@ -34,7 +34,7 @@ async def create_binding(context: Context, call: Call) -> Answer:
         NotFound: no such pod. Conflict: it is bound, being deleted, or another than the one meant.
     """
     writing.check_dry_run(call)
-    wanted: Binding = writing.decode_body(call, binding.RESOURCE)
+    wanted: Any = writing.decode_body(call, binding.RESOURCE)
     name = call.info.name or wanted.metadata.name
     writing.place(call, pod.RESOURCE, wanted)
     if call.info.name:
@@ -42,6 +42,8 @@ async def create_binding(context: Context, call: Call) -> Answer:
     _check_target(wanted)
     request = writing.admission_request(call, pod.RESOURCE, "CREATE", wanted, None, subresource="binding")
     await context.admission.admit(request)
+    wanted = request.object
+    _check_target(wanted)
     await context.admission.validate(request)
 
     async def decide(current: Stored) -> Write:

@@ -45,7 +45,8 @@ class Kubelets:
     """
 
     def __init__(self, identity: Identity, read: Read) -> None:
-        self._tls: ssl.SSLContext = client_context(identity)
+        self.tls: ssl.SSLContext = client_context(identity)
+        """Shows our certificate, and demands theirs."""
         self._read = read
         self._session: aiohttp.ClientSession | None = None
 
@@ -68,7 +69,7 @@ class Kubelets:
             InternalError: nobody answers there, or somebody else.
         """
         try:
-            return await relay.dial(address.host, address.port, tls=self._tls, server_name=address.node)
+            return await relay.dial(address.host, address.port, tls=self.tls, server_name=address.node)
         except (OSError, TimeoutError) as error:
             raise unreachable(address, error) from error
 
@@ -81,7 +82,7 @@ class Kubelets:
         """
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
-            connector = aiohttp.TCPConnector(ssl=self._tls, limit=0)
+            connector = aiohttp.TCPConnector(ssl=self.tls, limit=0)
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
         host = f"[{address.host}]" if ":" in address.host else address.host
         url = f"https://{host}:{address.port}{target}"

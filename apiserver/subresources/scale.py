@@ -117,8 +117,20 @@ async def _write(context: Context, call: Call, wanted_scale: Any) -> Answer:
         _set_replicas(obj, asked.spec.replicas)
         return obj
 
-    answer = await replace(context, call, registry, resource, wanted)
+    answer = await replace(context, call, registry, resource, wanted, facade=_ScaleFacade())
     return _answer(registry.codec.decode(answer.json))
+
+
+class _ScaleFacade:
+    """Shows admission the Scale."""
+
+    def show(self, obj: Any) -> Scale:
+        """Return the object's Scale."""
+        return scale_of(obj)
+
+    def put(self, obj: Any, shown: Scale) -> None:
+        """Take the replicas over, which are all that a Scale can change."""
+        _set_replicas(obj, shown.spec.replicas)
 
 
 def _check(resource: Resource[Any], asked: Scale, obj: Any) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from api import timestamps
 from api.authentication import tokenrequest
-from api.authentication.tokenrequest import BoundObjectReference, TokenRequest
+from api.authentication.tokenrequest import BoundObjectReference
 from api.core import node, pod, secret, serviceaccount
 from api.errors import BadRequest, Cause, Conflict, Invalid, NotFound
 from api.resource import ObjectKey, Resource
@@ -56,7 +56,7 @@ class TokenHandler:
             Invalid, BadRequest, Conflict: an impossible expiry or binding.
             Forbidden: a node asks for a pod that it does not run.
         """
-        wanted: TokenRequest = writing.decode_body(call, tokenrequest.RESOURCE)
+        wanted: Any = writing.decode_body(call, tokenrequest.RESOURCE)
         writing.place(call, serviceaccount.RESOURCE, wanted)
         writing.check_name(call, wanted)
         spec = wanted.spec
@@ -65,6 +65,8 @@ class TokenHandler:
             spec.expiration_seconds = EXPIRATION_S
         request = writing.admission_request(call, serviceaccount.RESOURCE, "CREATE", wanted, None)
         await self._admission.admit(request)
+        wanted = request.object
+        spec = wanted.spec
         _check_expiration(call.info.name, spec.expiration_seconds)
         await self._admission.validate(request)
         account = await self._read(serviceaccount.RESOURCE, ObjectKey(call.info.namespace, call.info.name))

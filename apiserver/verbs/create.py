@@ -56,9 +56,6 @@ async def create_object(context: Context, call: Call, obj: Any, *, is_apply: boo
     """Store `obj`, decoded and placed; `is_apply` says that it has its managed fields already."""
     resource, registry = resource_of(call), registry_of(context, call)
     metadata = obj.metadata
-    is_generated = not metadata.name and bool(metadata.generate_name)
-    if is_generated:
-        metadata.name = registry.generate_name(metadata.generate_name)
     metadata.uid = metadata.deletion_timestamp = metadata.creation_timestamp = ""
     metadata.deletion_grace_period_seconds = None
     resource.default(obj)
@@ -67,6 +64,12 @@ async def create_object(context: Context, call: Call, obj: Any, *, is_apply: boo
     owners = metadata.managed_fields
     request = writing.admission_request(call, resource, "CREATE", obj, None)
     await context.admission.admit(request)
+    obj = request.object
+    metadata = obj.metadata
+    writing.place(call, resource, obj)
+    is_generated = not metadata.name and bool(metadata.generate_name)
+    if is_generated:
+        metadata.name = registry.generate_name(metadata.generate_name)
     metadata.uid = registry.generate_uid()
     resource.prepare_for_create(obj)
     obj.metadata.managed_fields = owners

@@ -51,7 +51,7 @@ async def delete_one(
         obj = current.codec.decode(current.json)
         check_preconditions(resource, obj, options)
         request = writing.admission_request(call, resource, "DELETE", None, obj)
-        request.namespace, request.name = where, name
+        request.namespace, request.name, request.options = where, name, msgspec.to_builtins(options)
         await context.admission.admit(request)
         await context.admission.validate(request)
         return decide_delete(resource, current.codec.decode(current.json), options, context.clock.now())

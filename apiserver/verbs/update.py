@@ -83,6 +83,7 @@ async def replace(
     prepare: writing.Prepare | None = None,
     is_status: bool = False,
     is_apply: bool = False,
+    facade: writing.Facade | None = None,
 ) -> Answer:
     """Store what `wanted` (from the stored object to a new one, defaulted) gives, guarded by the revision."""
     settle: Settle | None = None
@@ -97,7 +98,15 @@ async def replace(
         nonlocal settle
         await settle_with(False)  # of an attempt that met a newer object
         put, settle = await writing.decide_update(
-            context, call, resource, wanted(current), current, prepare=prepare, is_status=is_status, is_apply=is_apply
+            context,
+            call,
+            resource,
+            wanted(current),
+            current,
+            prepare=prepare,
+            is_status=is_status,
+            is_apply=is_apply,
+            facade=facade,
         )
         return put
 

@@ -7,7 +7,7 @@ unique values, validate, validating admission; only then the store.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 
@@ -22,6 +22,17 @@ from apiserver.request import AdmissionRequest, Call, Settle
 from apiserver.verbs.context import Context
 
 Prepare = Callable[[Any, Any], None]
+
+
+class Facade(Protocol):
+    """What a subresource shows of an object, and admission sees in its place: a Scale."""
+
+    def show(self, obj: Any) -> Any:
+        """Return what is shown of an object."""
+
+    def put(self, obj: Any, shown: Any) -> None:
+        """Make an object, in place, what is shown of it."""
+
 
 COMPONENT: Final = "component"
 """The user agent of our own processes."""
@@ -183,6 +194,8 @@ def admission_request(
         options=call.options,
         dry_run=call.dry_run,
         warnings=call.warnings,
+        annotations=call.annotations,
+        verb=call.info.verb,
     )
 
 
@@ -196,6 +209,7 @@ async def decide_update(
     prepare: Prepare | None = None,
     is_status: bool = False,
     is_apply: bool = False,
+    facade: Facade | None = None,
 ) -> tuple[Put, Settle | None]:
     """Take `new`, decoded and defaulted, to what may be stored in place of `current`.
 
@@ -209,6 +223,7 @@ async def decide_update(
             object itself.
         is_status: whether the status subresource is written, whose rules differ.
         is_apply: whether `new` has its managed fields already.
+        facade: what admission is shown in the object's place.
 
     Raises:
         Conflict: `new` names a resourceVersion or uid that is not the current one.
@@ -220,8 +235,13 @@ async def decide_update(
     if not is_apply:
         own_update(context, call, resource, new, old)
     owners = new.metadata.managed_fields
-    request = admission_request(call, resource, "UPDATE", new, old)
+    shown, before = (facade.show(new), facade.show(old)) if facade is not None else (new, old)
+    request = admission_request(call, resource, "UPDATE", shown, before)
     await context.admission.admit(request)
+    if facade is None:
+        new = request.object
+    else:
+        facade.put(new, request.object)
     validation.keep_metadata(new.metadata, old.metadata)
     (prepare or resource.prepare_for_update)(new, old)
     new.metadata.managed_fields = owners

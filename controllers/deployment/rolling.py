@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from api.apps.deployment import Deployment
 from api.apps.replicaset import ReplicaSet
 from controllers.deployment.revisions import by_age
+from controllers.shares import resolve
 
 
 def replicas_of(owner: Deployment | ReplicaSet) -> int:
@@ -21,14 +22,6 @@ def replicas_of(owner: Deployment | ReplicaSet) -> int:
 def is_rolling(deployment: Deployment) -> bool:
     """Return whether the strategy is RollingUpdate."""
     return deployment.spec.strategy.type != "Recreate"
-
-
-def resolve(value: int | str | None, total: int, *, round_up: bool) -> int:
-    """Return a count, or a percentage of `total` such as "25%", as a number of pods."""
-    if isinstance(value, str):
-        percent = int(value.rstrip("%") or 0)
-        return -(-total * percent // 100) if round_up else total * percent // 100
-    return value or 0
 
 
 def max_surge(deployment: Deployment) -> int:

@@ -34,7 +34,7 @@ USED_BY: dict[str, tuple[str, ...]] = {
 """Which processes must be started again to use a new certificate; the node's are read again by whoever uses them."""
 SHARED_FILES = (
     "cluster/ca.crt", "cluster/ca.key", "store/ca.crt", "store/ca.key", "front-proxy/ca.crt", "front-proxy/ca.key",
-    "service-account/sa.key",
+    "service-account/sa.key", "encryption/configuration.yaml",
 )  # fmt: skip
 """What all control-plane machines have alike: a new one must be given it."""
 

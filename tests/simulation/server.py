@@ -120,7 +120,8 @@ class VerbTransport:
         content_type: str = "",
         options: dict[str, str] | None = None,
     ) -> Any:
-        resource = by_gvr(address.group, address.version, address.plural)
+        wanted = (address.group, address.version, address.plural)
+        resource = by_gvr(*wanted) or self._api.registries.kinds.by_gvr(*wanted)
         if resource is None:
             raise NotFound("the server could not find the requested resource")
         info = RequestInfo(

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from api.errors import ApiError, Invalid, MethodNotAllowed, NotFound, UnsupportedMediaType
 from apiserver import discovery, openapi
-from apiserver.app import Api, InternalCredentials
-from apiserver.request import Call, RequestInfo, User
+from apiserver.app import Api
+from apiserver.request import RequestInfo
+from tests.plain_client import PlainClient
 
-ADMIN = InternalCredentials(user=User("admin", groups=("system:masters",)))
 GROUP = "stable.example.com"
 CRDS = {"group": "apiextensions.k8s.io", "plural": "customresourcedefinitions", "namespace": ""}
 MERGE = "application/merge-patch+json"
@@ -74,12 +74,8 @@ def cron_tab(name: str = "a", **spec: Any) -> dict[str, Any]:
     return {"apiVersion": f"{GROUP}/v1", "kind": "CronTab", "metadata": {"name": name}, "spec": spec}
 
 
-class Client:
-    """Asks the API in plain JSON."""
-
-    def __init__(self, api: Api) -> None:
-        self.api = api
-        self.warnings: list[str] = []
+class Client(PlainClient):
+    """Asks about CronTabs."""
 
     async def ask(
         self,
@@ -92,17 +88,11 @@ class Client:
         plural: str = "crontabs",
         namespace: str = "default",
         subresource: str = "",
-        content_type: str = "application/json",
         **options: str,
     ) -> Any:
-        info = RequestInfo(verb, "", group, version, plural, subresource, namespace, name)
-        raw = json.dumps(body).encode() if body is not None else b""
-        call = Call(info, credentials=ADMIN, body=raw, content_type=content_type, options=options)
-        answer = await self.api.handle(call)
-        self.warnings = call.warnings
-        if hasattr(answer, "json"):
-            return json.loads(answer.json)
-        return [json.loads(stored.json) for stored in answer.items]
+        return await self.call(
+            RequestInfo(verb, "", group, version, plural, subresource, namespace, name), body, **options
+        )
 
     async def define(self, crd: dict[str, Any]) -> dict[str, Any]:
         await self.ask("create", crd, **CRDS)

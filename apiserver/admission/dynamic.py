@@ -1,0 +1,64 @@
+"""Admission that users configure at run time: their webhooks and policies, as plugins of the chain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from api.admissionregistration import (
+    mutatingwebhookconfiguration,
+    validatingadmissionpolicy,
+    validatingadmissionpolicybinding,
+    validatingwebhookconfiguration,
+)
+from api.core import namespace
+from api.resource import Resource
+from apiserver.admission.matching import Matcher
+from apiserver.admission.policies import registered as policies_in_force
+from apiserver.admission.policies.params import Params
+from apiserver.admission.policies.plugin import ValidatingPolicies
+from apiserver.admission.versions import Versions
+from apiserver.admission.webhooks import registered as webhooks_in_force
+from apiserver.admission.webhooks.call import Caller
+from apiserver.admission.webhooks.mutating import MutatingWebhooks
+from apiserver.admission.webhooks.validating import ValidatingWebhooks
+from apiserver.registry.registries import Registries
+from apiserver.request import Authorizer
+from apiserver.webhooks.client import WebhookClient
+
+
+@dataclass(frozen=True, slots=True)
+class Dynamic:
+    """The plugins, in their order in the chain."""
+
+    mutating_webhooks: MutatingWebhooks
+    policies: ValidatingPolicies
+    validating_webhooks: ValidatingWebhooks
+
+
+def build(registries: Registries, client: WebhookClient, authorizer: Authorizer, random: Random) -> Dynamic:
+    """Return the plugins of a server.
+
+    Args:
+        registries: where configurations, namespaces and parameters are.
+        client: asks webhooks.
+        authorizer: what expressions may ask.
+        random: makes the ids of questions.
+    """
+    versions = Versions(registries)
+    matcher = Matcher(versions, registries.lister(namespace.RESOURCE), registries.read)
+    caller = Caller(client, matcher, versions, authorizer, random)
+
+    def webhooks(kind: Resource[Any]) -> webhooks_in_force.Registered:
+        return webhooks_in_force.Registered(registries.lister(kind), lambda: registries.changed_at(kind))
+
+    kinds = validatingadmissionpolicy.RESOURCE, validatingadmissionpolicybinding.RESOURCE
+    policies = policies_in_force.Registered(
+        registries.lister(kinds[0]), registries.lister(kinds[1]), lambda: registries.changed_at(*kinds)
+    )
+    return Dynamic(
+        MutatingWebhooks(webhooks(mutatingwebhookconfiguration.RESOURCE), caller),
+        ValidatingPolicies(policies, matcher, versions, Params(registries), authorizer),
+        ValidatingWebhooks(webhooks(validatingwebhookconfiguration.RESOURCE), caller),
+    )

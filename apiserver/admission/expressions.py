@@ -1,0 +1,70 @@
+"""CEL expressions of webhooks and policies: compiled once, evaluated on a budget that several share. Pure.
+
+An expression that does not compile was refused when it was written; one that was stored by another release fails
+whenever it is asked.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from apiserver.admission.variables import Variables
+from apiserver.cel.authorization import LIBRARY
+from apiserver.cel.program import COST_MAX as CALL_COST_MAX
+from apiserver.cel.program import BadProgram, CostExceeded, Program, compile_
+from apiserver.cel.values import Failure
+
+COST_MAX: Final = 10_000_000
+"""What all expressions of one policy may cost about one request."""
+OUT_OF_BUDGET: Final = "validation failed due to running out of cost budget, no further validation rules will be run"
+
+
+class ExpressionFailed(Exception):
+    """An expression has no value, and why."""
+
+
+class Budget:
+    """What is left to spend."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, cost: int = COST_MAX) -> None:
+        self.left = cost
+
+
+class Expression:
+    """One expression over named variables."""
+
+    def __init__(self, text: str, names: frozenset[str]) -> None:
+        self.text = text
+        self._program: Program | None = None
+        self._error = ""
+        try:
+            self._program = compile_(text, names, LIBRARY)
+        except BadProgram as error:
+            self._error = str(error)
+
+    def evaluate(self, variables: Variables, budget: Budget) -> Any:
+        """Return the value, and spend what it costs.
+
+        Raises:
+            ExpressionFailed: it has none, or the budget does not suffice.
+        """
+        if self._program is None:
+            raise ExpressionFailed(f"compilation error: {self._error}")
+        if budget.left <= 0:
+            raise ExpressionFailed(OUT_OF_BUDGET)
+        limit = min(budget.left, CALL_COST_MAX)
+        try:
+            value, cost = self._program.evaluate(variables.of(self._program.names, budget), limit)
+        except CostExceeded:
+            budget.left -= limit
+            if limit < CALL_COST_MAX:
+                raise ExpressionFailed(OUT_OF_BUDGET) from None
+            raise ExpressionFailed(
+                f"expression '{self.text}' resulted in error: operation cancelled: actual cost limit exceeded"
+            ) from None
+        except Failure as failure:
+            raise ExpressionFailed(f"expression '{self.text}' resulted in error: {failure}") from None
+        budget.left -= cost
+        return value

@@ -1,0 +1,139 @@
+"""ResourceQuota: what a namespace uses in all stays within what it may use.
+
+Each write that uses more is charged to every quota that covers it before it happens, by a guarded write of the quota's
+status: of two creates that race for the last place, one finds the other's charge and is refused. A charge whose write
+then fails is given back by the quota controller, which counts anew; so the sum may for a moment be too high, never too
+low. Last of all plugins, since only what passes everything else should be charged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from api.core import pod
+from api.core.quota_usage import Evaluator, evaluator_of, is_counted, masked, unsaid
+from api.core.resourcequota import ResourceQuota, ResourceQuotaStatus
+from api.errors import Forbidden, NotFound
+from api.lister import Lister
+from api.quantity import Amount, parse
+from apiserver.admission.namespace_lifecycle import refusal
+from apiserver.registry.codec import Stored
+from apiserver.registry.deletion import Keep, Put, Write
+from apiserver.request import AdmissionRequest
+from component.clock import Clock
+
+Rewrite = Callable[[str, str, Callable[[Stored], Awaitable[Write]]], Awaitable[Any]]
+"""Write a quota, by namespace and name, as often as it changes meanwhile; raises NotFound."""
+
+
+class ResourceQuotaAdmission:
+    """Charges creates, and updates that grow, to the quotas of their namespace."""
+
+    def __init__(self, quotas: Lister[ResourceQuota], rewrite: Rewrite, clock: Clock) -> None:
+        self._quotas = quotas
+        self._rewrite = rewrite
+        self._clock = clock
+
+    async def admit(self, request: AdmissionRequest) -> None:
+        """Change nothing."""
+
+    async def validate(self, request: AdmissionRequest) -> None:
+        """Charge what the write uses.
+
+        Raises:
+            Forbidden: a quota has not enough left, wants pods to say what they use, or has not been counted yet.
+        """
+        if request.subresource or not request.namespace or request.operation not in ("CREATE", "UPDATE"):
+            return
+        evaluator = evaluator_of(request.resource)
+        if not request.resource.namespaced or (request.operation == "UPDATE" and not evaluator.grows):
+            return
+        concerned = [quota for quota in self._quotas.list(request.namespace) if _concerns(request, evaluator, quota)]
+        if not concerned:
+            return
+        usage = self._added(request, evaluator)
+        if not usage:
+            return
+        for quota in concerned:  # all of them first, so that a refusal seldom leaves a charge behind
+            charged(request, quota, usage)
+        if request.dry_run:
+            return
+        for quota in concerned:
+            await self._charge(request, evaluator, quota.metadata.name, usage)
+
+    def _added(self, request: AdmissionRequest, evaluator: Evaluator) -> dict[str, Amount]:
+        """Return what the write uses more than what is there now."""
+        now = self._clock.now()
+        usage = evaluator.usage(request.object, now)
+        if request.old is not None:
+            had = evaluator.usage(request.old, now)
+            usage = {name: usage.get(name, Amount(0)) - had.get(name, Amount(0)) for name in {**usage, **had}}
+        return {name: amount for name, amount in usage.items() if amount.nanos}
+
+    async def _charge(
+        self, request: AdmissionRequest, evaluator: Evaluator, name: str, usage: Mapping[str, Amount]
+    ) -> None:
+        async def decide(current: Stored) -> Write:
+            quota: ResourceQuota = current.codec.decode(current.json)
+            if not _concerns(request, evaluator, quota):
+                return Keep()
+            used = charged(request, quota, usage)
+            if used == quota.status.used:
+                return Keep()
+            quota.status = msgspec.structs.replace(quota.status, used=used)
+            return Put(quota)
+
+        try:
+            await self._rewrite(request.namespace, name, decide)
+        except NotFound:
+            return  # The quota was deleted meanwhile, and limits nothing any more.
+
+
+def _concerns(request: AdmissionRequest, evaluator: Evaluator, quota: ResourceQuota) -> bool:
+    """Whether a quota covers the object; raises Forbidden where that cannot be charged."""
+    hard = quota.status.hard
+    if not is_counted(evaluator, quota, request.object, hard):
+        return False
+    names = [name for name in sorted(hard) if evaluator.covers(name)]
+    missing = unsaid(request.object, names) if request.resource is pod.RESOURCE else ""
+    if missing:
+        raise refusal(request, f"failed quota: {quota.metadata.name}: must specify {missing}")
+    if not quota.status.used.keys() >= set(names):
+        raise refusal(request, f"status unknown for quota: {quota.metadata.name}, resources: {','.join(names)}")
+    return True
+
+
+def charged(request: AdmissionRequest, quota: ResourceQuota, usage: Mapping[str, Amount]) -> dict[str, str]:
+    """Return what is used of a quota with `usage` added.
+
+    Raises:
+        Forbidden: that is more than its limits allow.
+    """
+    status: ResourceQuotaStatus = quota.status
+    wanted = masked(usage, sorted(status.hard))
+    used = {name: parse(status.used.get(name, "0")) for name in wanted}
+    after = {name: max(used[name] + amount, Amount(0)) for name, amount in wanted.items()}
+    exceeded = [name for name, amount in after.items() if wanted[name].nanos > 0 and amount > parse(status.hard[name])]
+    if exceeded:
+        raise _exceeded(request, quota, exceeded, wanted, used)
+    return {**status.used, **{name: str(amount) for name, amount in after.items()}}
+
+
+def _exceeded(
+    request: AdmissionRequest,
+    quota: ResourceQuota,
+    names: list[str],
+    requested: Mapping[str, Amount],
+    used: Mapping[str, Amount],
+) -> Forbidden:
+    def listed(amounts: Mapping[str, Any]) -> str:
+        return ",".join(f"{name}={amounts[name]}" for name in names)
+
+    return refusal(
+        request,
+        f"exceeded quota: {quota.metadata.name}, requested: {listed(requested)}, used: {listed(used)}, "
+        f"limited: {listed({name: parse(quota.status.hard[name]) for name in names})}",
+    )

@@ -1,0 +1,214 @@
+"""Tells of an expression, before it is evaluated, which type it has and where types don't fit. Pure.
+
+The types of fields come from whoever declares the variables; what is declared `dyn` may be anything, and so may what
+is made of it. Refusals are worded as upstream's checker words them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from apiserver.cel import types
+from apiserver.cel.program import BadProgram, unescape
+from apiserver.cel.syntax import (
+    Call,
+    Comprehension,
+    Index,
+    ListOf,
+    Literal,
+    MapOf,
+    Name,
+    Select,
+    SyntaxFailure,
+    Tree,
+    located,
+    parse,
+)
+from apiserver.cel.types import BOOL, DYN, INT, Overload, Type
+from apiserver.cel.values import type_name
+
+_COMPARISONS: Final = ("_<_", "_<=_", "_>_", "_>=_")
+_NAMES: Final = {"null_type": "null", "google.protobuf.Timestamp": "timestamp", "google.protobuf.Duration": "duration"}
+_TYPE_NAMES: Final = frozenset(
+    {"bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type", "optional_type"}
+)
+
+
+def check(text: str, variables: Mapping[str, Type]) -> Type:
+    """Return the type of an expression over typed variables.
+
+    Raises:
+        BadProgram: it is none, or its types don't fit; the message says everything that is wrong.
+    """
+    try:
+        tree = parse(text)
+    except SyntaxFailure as failure:
+        raise BadProgram(str(failure)) from None
+    checker = _Checker(text)
+    found = checker.of(tree, dict(variables))
+    if checker.errors:
+        raise BadProgram("\n".join(checker.errors))
+    return found
+
+
+class _Checker:
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.errors: list[str] = []
+
+    def _fail(self, at: int, why: str) -> Type:
+        self.errors.append(located(self._text, at, why))
+        return DYN
+
+    def of(self, tree: Tree, names: dict[str, Type]) -> Type:
+        """Return the type of a tree; notes what is wrong."""
+        match tree:
+            case Literal(value):
+                return Type(_NAMES.get(type_name(value), type_name(value)))
+            case Name(name, at):
+                if name in names:
+                    return names[name]
+                if name in _TYPE_NAMES:
+                    return types.TYPE
+                return self._fail(at, f"undeclared reference to '{name}' (in container '')")
+            case Select():
+                return self._select(tree, names)
+            case Index():
+                return self._index(tree, names)
+            case Call():
+                return self._call(tree, names)
+            case ListOf(items):
+                return types.list_of(self._common([self._unwrapped(item, names, opt) for item, opt in items]))
+            case MapOf(entries):
+                keys = [self.of(key, names) for key, _, _ in entries]
+                return types.map_of(
+                    self._common(keys),
+                    self._common([self._unwrapped(value, names, optional) for _, value, optional in entries]),
+                )
+            case Comprehension():
+                return self._comprehension(tree, names)
+
+    def _unwrapped(self, tree: Tree, names: dict[str, Type], is_optional: bool) -> Type:
+        found = self.of(tree, names)
+        return found.args[0] if is_optional and found.name == "optional_type" else found
+
+    def _common(self, given: Iterable[Type]) -> Type:
+        found: Type | None = None
+        for each in given:
+            found = each if found is None else types.join(found, each) or DYN
+        return found or DYN
+
+    def _select(self, tree: Select, names: dict[str, Type]) -> Type:
+        if _qualified(tree) in ("google.protobuf.Timestamp", "google.protobuf.Duration"):
+            return types.TYPE
+        operand = self.of(tree.operand, names)
+        is_optional = tree.is_optional or operand.name == "optional_type"
+        inner = operand.args[0] if operand.name == "optional_type" else operand
+        found = self._field(inner, tree)
+        if tree.is_test:
+            return BOOL
+        return types.optional_of(found) if is_optional else found
+
+    def _field(self, operand: Type, tree: Select) -> Type:
+        if operand.name == "dyn":
+            return DYN
+        if operand.name == "map":
+            return operand.args[1]
+        if operand.fields is None:
+            return self._fail(tree.at, f"type '{operand}' does not support field selection")
+        found = operand.fields(tree.field) or operand.fields(unescape(tree.field))
+        return found if found is not None else self._fail(tree.at, f"undefined field '{tree.field}'")
+
+    def _index(self, tree: Index, names: dict[str, Type]) -> Type:
+        operand, index = self.of(tree.operand, names), self.of(tree.index, names)
+        is_optional = tree.is_optional or operand.name == "optional_type"
+        inner = operand.args[0] if operand.name == "optional_type" else operand
+        if inner.name == "list" and index.name in ("int", "dyn"):
+            found = inner.args[0]
+        elif inner.name == "map" and types.fits(index, inner.args[0], {}):
+            found = inner.args[1]
+        elif inner.name == "dyn":
+            found = DYN
+        else:
+            return self._fail(tree.at, f"found no matching overload for '_[_]' applied to '({operand}, {index})'")
+        return types.optional_of(found) if is_optional else found
+
+    def _call(self, tree: Call, names: dict[str, Type]) -> Type:
+        name = tree.function
+        if tree.target is not None:
+            qualified = f"{_qualified(tree.target)}.{name}"
+            if qualified in types.FUNCTIONS or qualified.startswith(("math.", "format.")):
+                return self._resolve(qualified, [self.of(each, names) for each in tree.arguments], tree.at)
+            target = self.of(tree.target, names)
+            given = [target, *(self.of(each, names) for each in tree.arguments)]
+            overloads = types.METHODS.get(name)
+            if overloads is None:
+                return self._fail(tree.at, f"undeclared reference to '{name}' (in container '')")
+            return self._choose(name, overloads, given, tree.at, is_method=True)
+        return self._resolve(name, [self.of(each, names) for each in tree.arguments], tree.at)
+
+    def _resolve(self, name: str, given: list[Type], at: int) -> Type:
+        if name.startswith("math."):
+            return self._common(given if len(given) != 1 or given[0].name != "list" else given[0].args)
+        if name.startswith("format.") and name != "format.named":
+            return Type("kubernetes.NamedFormat")
+        overloads = types.FUNCTIONS.get("_<_" if name in _COMPARISONS else name)
+        if overloads is None:
+            return self._fail(at, f"undeclared reference to '{name}' (in container '')")
+        return self._choose(name, overloads, given, at, is_method=False)
+
+    def _choose(self, name: str, overloads: list[Overload], given: list[Type], at: int, *, is_method: bool) -> Type:
+        results: list[Type] = []
+        for overload in overloads:
+            bound: dict[str, Type] = {}
+            if len(overload.takes) == len(given) and all(
+                types.fits(one, other, bound) for one, other in zip(given, overload.takes, strict=True)
+            ):
+                results.append(types.filled(overload.gives, bound))
+        if not results:
+            shown = f"({', '.join(map(str, given[is_method:]))})"
+            shown = f"{given[0]}.{shown}" if is_method else shown
+            return self._fail(at, f"found no matching overload for '{name}' applied to '{shown}'")
+        return results[0] if all(result == results[0] for result in results) else DYN
+
+    def _comprehension(self, tree: Comprehension, names: dict[str, Type]) -> Type:
+        operand = self.of(tree.operand, names)
+        if tree.macro in ("optMap", "optFlatMap"):
+            inner = operand.args[0] if operand.name == "optional_type" else DYN
+            body = self.of(tree.body, {**names, tree.variable: inner})
+            return types.optional_of(body) if tree.macro == "optMap" else body
+        if operand.name not in ("list", "map", "dyn"):
+            return self._fail(
+                tree.at,
+                f"expression of type '{operand}' cannot be range of a comprehension (must be list, map, or dynamic)",
+            )
+        first, second = _elements(operand, bool(tree.second))
+        below = {**names, tree.variable: first} | ({tree.second: second} if tree.second else {})
+        body = self.of(tree.body, below)
+        if (tree.macro != "map" or tree.transform is not None) and body.name not in ("bool", "dyn"):
+            # What a macro stands for has it as an operand of a logical operator.
+            self._fail(tree.at, f"found no matching overload for '_?_:_' applied to '({body}, {first}, {first})'")
+        match tree.macro:
+            case "map":
+                return types.list_of(self.of(tree.transform, below) if tree.transform is not None else body)
+            case "filter":
+                return types.list_of(first)
+        return BOOL
+
+
+def _elements(operand: Type, wants_both: bool) -> tuple[Type, Type]:
+    if operand.name == "map":
+        return operand.args[0], operand.args[1]
+    item = operand.args[0] if operand.name == "list" else DYN
+    return (INT if operand.name == "list" else DYN, item) if wants_both else (item, DYN)
+
+
+def _qualified(tree: Any) -> str:
+    match tree:
+        case Name(name):
+            return name
+        case Select(operand, field, False, False):
+            above = _qualified(operand)
+            return f"{above}.{field}" if above else ""
+    return ""

@@ -1,0 +1,235 @@
+"""What guards the API server, over its real doors: fairness, limits, the audit log, health checks and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.coordination import lease as leases
+from api.coordination.lease import Lease, LeaseSpec
+from api.meta import ObjectMeta
+from tests.integration.test_apiserver import CORE, Running, create, pki, server, tls  # noqa: F401
+
+pytestmark = pytest.mark.integration
+
+FLOWCONTROL = "/apis/flowcontrol.apiserver.k8s.io/v1"
+POLICY = """
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: None
+  nonResourceURLs: ["/readyz*"]
+- level: Metadata
+  resources: [{group: "", resources: [secrets]}]
+- level: RequestResponse
+  resources: [{group: "", resources: [configmaps]}]
+  omitManagedFields: true
+"""
+
+
+async def restart(server: Running, **changes: object) -> None:  # noqa: F811
+    await server.stop()
+    server.settings = dataclasses.replace(server.settings, **changes)
+    server.start()
+    await server.wait_ready()
+
+
+async def scrape(server: Running) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:  # noqa: F811
+    async with server.http.get("/metrics") as answer:
+        assert answer.status == 200
+        found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+        for family in text_string_to_metric_families(await answer.text()):
+            for sample in family.samples:
+                found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+        return found
+
+
+async def test_health_checks_are_worded_as_upstreams(server: Running):  # noqa: F811
+    async with server.http.get("/livez?verbose") as answer:
+        lines = (await answer.text()).splitlines()
+        assert lines[:3] == ["[+]ping ok", "[+]log ok", "[+]etcd ok"]
+        assert "[+]poststarthook/rbac/bootstrap-roles ok" in lines
+        assert lines[-1] == "livez check passed"
+    async with server.http.get("/readyz?verbose&exclude=etcd&exclude=nonsense") as answer:
+        text = await answer.text()
+        assert "[+]etcd excluded: ok" in text and "[+]informer-sync ok" in text and "[+]shutdown ok" in text
+        assert 'warn: some health checks cannot be excluded: no matches for "nonsense"' in text
+    for path, status in (("/livez/ping", 200), ("/readyz/etcd", 200), ("/readyz/nonsense", 404), ("/configz", 404)):
+        async with server.http.get(path) as answer:
+            assert answer.status == status, path
+
+
+async def test_anybody_may_ask_for_health_but_not_for_single_checks_or_metrics(server: Running):  # noqa: F811
+    connector = aiohttp.TCPConnector(ssl=tls(server.certificates, None))
+    async with aiohttp.ClientSession(server.url, connector=connector) as anybody:
+        for path, status in (("/healthz", 200), ("/readyz", 200), ("/livez/ping", 403), ("/metrics", 403)):
+            async with anybody.get(path) as answer:
+                assert answer.status == status, path
+
+
+async def test_responses_name_their_flow_schema_and_audit_id(server: Running):  # noqa: F811
+    async with server.http.get(f"{FLOWCONTROL}/flowschemas/exempt") as answer:
+        schema = await answer.json()
+        assert schema["metadata"]["annotations"]["apf.kubernetes.io/autoupdate-spec"] == "true"
+        assert answer.headers["X-Kubernetes-PF-FlowSchema-UID"] == schema["metadata"]["uid"]
+        assert answer.headers["X-Kubernetes-PF-PriorityLevel-UID"]
+        assert len(answer.headers["Audit-Id"]) == 36
+    async with server.http.get("/version", headers={"Audit-ID": "mine"}) as answer:
+        assert answer.headers["Audit-Id"] == "mine"
+
+
+async def test_a_mandatory_object_that_is_deleted_comes_back(server: Running):  # noqa: F811
+    async with server.http.delete(f"{FLOWCONTROL}/flowschemas/catch-all") as answer:
+        assert answer.status == 200
+    async with asyncio.timeout(10):
+        while True:
+            async with server.http.get(f"{FLOWCONTROL}/flowschemas/catch-all") as answer:
+                if answer.status == 200:
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def test_a_schema_without_a_level_is_said_to_dangle(server: Running):  # noqa: F811
+    everything = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"]}
+    rule = {"subjects": [{"kind": "User", "user": {"name": "x"}}], "resourceRules": [everything]}
+    body = {"metadata": {"name": "mine"},
+            "spec": {"priorityLevelConfiguration": {"name": "nowhere"}, "rules": [rule]}}  # fmt: skip
+    async with server.http.post(f"{FLOWCONTROL}/flowschemas", json=body) as answer:
+        assert answer.status == 201
+    async with asyncio.timeout(10):
+        while True:
+            async with server.http.get(f"{FLOWCONTROL}/flowschemas/mine") as answer:
+                conditions = (await answer.json()).get("status", {}).get("conditions", [])
+            if conditions:
+                assert (conditions[0]["type"], conditions[0]["status"]) == ("Dangling", "True")
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_a_noisy_client_is_refused_and_does_not_starve_heartbeats(server: Running):  # noqa: F811
+    # Few seats, so that what a test's client can send is already too much.
+    await restart(server, max_requests_inflight=14, max_mutating_requests_inflight=10)
+    kubelet = server.client("kubelet-node-1") if (server.certificates / "kubelet-node-1.crt").exists() else None
+    if kubelet is None:
+        from deploy.pki import Pki
+
+        Pki(server.certificates.parent).ensure_node("node-1", ["127.0.0.1"])
+        kubelet = server.client("kubelet-node-1")
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}}
+    async with server.http.post("/api/v1/nodes", json=node) as answer:
+        assert answer.status == 201
+    metadata = ObjectMeta(name="node-1", namespace="kube-node-lease")
+    beat = await kubelet.create(leases.RESOURCE, Lease(metadata=metadata, spec=LeaseSpec(holder_identity="node-1")))
+    for number in range(300):
+        await create(server, f"filler-{number}", text="x" * 200)
+    headers = {"Impersonate-User": "noisy", "Impersonate-Group": "system:authenticated"}
+    grant = {"metadata": {"name": "noisy"}, "subjects": [{"kind": "User", "name": "noisy"}],
+             "roleRef": {"kind": "ClusterRole", "name": "view", "apiGroup": "rbac.authorization.k8s.io"}}  # fmt: skip
+    async with server.http.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", json=grant) as answer:
+        assert answer.status == 201
+    statuses: dict[int, int] = {}
+    is_over = asyncio.Event()
+
+    async def make_noise() -> None:
+        while not is_over.is_set():
+            async with server.http.get(f"{CORE}/configmaps", headers=headers) as answer:
+                statuses[answer.status] = statuses.get(answer.status, 0) + 1
+                if answer.status == 429:
+                    assert answer.headers["Retry-After"] == "1"
+                    await asyncio.sleep(0.01)
+
+    noise = [asyncio.create_task(make_noise()) for _ in range(90)]
+    try:
+        async with asyncio.timeout(20):
+            while statuses.get(200, 0) < 50:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        took: list[float] = []
+        for _ in range(20):
+            began = time.monotonic()
+            beat = await kubelet.update(leases.RESOURCE, beat)
+            took.append(time.monotonic() - began)
+        assert sorted(took)[10] < 2.0, took
+        metrics = await scrape(server)
+        level = ("priority_level", "global-default")
+        waiting = metrics["apiserver_flowcontrol_current_inqueue_requests"]
+        assert any(level in labels and count > 0 for labels, count in waiting.items()), waiting
+        node_high = metrics["apiserver_flowcontrol_dispatched_requests_total"]
+        assert any(("priority_level", "node-high") in labels and count >= 20 for labels, count in node_high.items())
+        async with server.http.get("/debug/api_priority_and_fairness/dump_requests?includeRequestDetails=1") as answer:
+            assert "noisy" in await answer.text()
+    finally:
+        is_over.set()
+        await asyncio.gather(*noise, return_exceptions=True)
+        await kubelet.close()
+
+
+async def test_metrics_have_upstreams_names_and_labels(server: Running):  # noqa: F811
+    await create(server, "counted")
+    async with server.http.get(f"{CORE}/configmaps/missing") as answer:
+        assert answer.status == 404
+    metrics = await scrape(server)
+    shared = {"group": "", "version": "v1", "resource": "configmaps", "subresource": "", "scope": "resource",
+              "component": "apiserver", "dry_run": ""}  # fmt: skip
+    requests = metrics["apiserver_request_total"]
+    assert requests[tuple(sorted({**shared, "verb": "POST", "code": "201"}.items()))] == 1
+    assert requests[tuple(sorted({**shared, "verb": "GET", "code": "404"}.items()))] == 1
+    for name in (
+        "apiserver_request_duration_seconds_bucket", "apiserver_current_inflight_requests",
+        "apiserver_storage_objects", "apiserver_watch_cache_capacity", "apiserver_flowcontrol_nominal_limit_seats",
+        "etcd_request_duration_seconds_count", "authentication_attempts_total", "process_resident_memory_bytes",
+    ):  # fmt: skip
+        assert name in metrics or name.removesuffix("_total") in metrics, name
+
+
+async def test_the_audit_log_tells_by_policy_and_never_a_secret(server: Running, tmp_path: Path):  # noqa: F811
+    policy, log = tmp_path / "policy.yaml", tmp_path / "audit.log"
+    policy.write_text(POLICY)
+    await restart(server, audit_policy_file=policy, audit_log_path=str(log))
+    await create(server, "told", colour="blue")
+    secret = {"metadata": {"name": "quiet"}, "stringData": {"password": "hunter2"}}
+    async with server.http.post(f"{CORE}/secrets", json=secret, headers={"Audit-ID": "chosen"}) as answer:
+        assert answer.status == 201
+    async with server.http.get(f"{CORE}/configmaps?watch=1&timeoutSeconds=1") as answer:
+        await answer.read()
+    async with server.http.get(f"{CORE}/pods") as answer:
+        assert answer.status == 200
+    await server.stop()
+    text = log.read_text()
+    assert "hunter2" not in text and "aHVudGVyMg" not in text
+    events = [event for event in map(json.loads, text.splitlines()) if event["user"]["username"] != ""]
+    told = next(event for event in events if event.get("objectRef", {}).get("name") == "told")
+    assert told["level"] == "RequestResponse" and told["stage"] == "ResponseComplete"
+    assert told["requestObject"]["data"] == {"colour": "blue"}
+    assert told["responseObject"]["metadata"]["uid"] and "managedFields" not in told["responseObject"]["metadata"]
+    assert told["annotations"]["authorization.k8s.io/decision"] == "allow"
+    quiet = next(event for event in events if event["auditID"] == "chosen")
+    assert quiet["level"] == "Metadata" and "requestObject" not in quiet
+    watched = [event["stage"] for event in events if event["verb"] == "watch" and "configmaps" in event["requestURI"]]
+    assert watched == ["ResponseStarted", "ResponseComplete"]
+    assert not any("/pods" in event["requestURI"] for event in events)
+
+
+async def test_large_long_and_slow_requests_are_refused_and_the_server_goes_on(server: Running):  # noqa: F811
+    headers = {"Content-Type": "application/json"}
+    async with server.http.post(f"{CORE}/configmaps", data=b"x" * (3 * 2**20 + 1), headers=headers) as answer:
+        assert (answer.status, (await answer.json())["reason"]) == (413, "RequestEntityTooLarge")
+    async with server.http.post(f"{CORE}/configmaps", data=b"[" * 1_000_000, headers=headers) as answer:
+        assert answer.status == 400
+    async with server.http.get(f"{CORE}/configmaps?labelSelector=" + "a" * 10_000) as answer:
+        assert answer.status == 400 and (await answer.json())["kind"] == "Status"
+    async with server.http.get(f"{CORE}/configmaps?labelSelector=" + "a" * 100_000) as answer:
+        assert answer.status in (400, 414, 431)
+    async with server.http.get(f"{CORE}/configmaps?timeout=nonsense") as answer:
+        assert answer.status == 400
+    async with server.http.get(f"{CORE}/configmaps", headers={"Content-Encoding": "gzip"}, data=b"junk") as answer:
+        assert answer.status == 400
+    async with server.http.get("/livez") as answer:
+        assert answer.status == 200
