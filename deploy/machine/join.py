@@ -8,6 +8,7 @@ taken in as a member without a vote, catches up, and votes from then on (`deploy
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 from dataclasses import dataclass
@@ -16,9 +17,14 @@ from typing import Any
 import msgspec
 
 from api.certificates.certificatesigningrequest import CertificateSigningRequest
-from api.errors import ApiError
+from api.core import node
+from api.core.node import Node
+from api.errors import AlreadyExists, ApiError
+from api.meta import ObjectMeta
+from api.resource import ObjectKey
 from client import certificates
 from client.certificates import NotIssued, Wanted
+from client.verbs import Client
 from deploy import store_members
 from deploy.machine import cluster, credentials, discovery, host, install, upload
 from deploy.machine.build import Site, base_steps, finish_steps, record_step, start_steps, unit_steps
@@ -237,10 +243,25 @@ def _decode(answer: dict[str, Any]) -> CertificateSigningRequest:
     return msgspec.json.decode(json.dumps(answer).encode(), type=CertificateSigningRequest)
 
 
+async def _introduce(client: Client, machine: Machine) -> None:
+    """Make the Node, with its address: the certificate of its server is approved only for what its Node says."""
+    with contextlib.suppress(AlreadyExists):
+        await client.create(node.RESOURCE, Node(metadata=ObjectMeta(name=machine.name)))
+    addresses = [
+        {"type": "InternalIP", "address": machine.address},
+        {"type": "Hostname", "address": machine.name},
+    ]
+    found = await client.get(node.RESOURCE, ObjectKey("", machine.name))
+    if machine.address not in {each.address for each in found.status.addresses}:
+        key = ObjectKey("", machine.name)
+        await client.patch(node.RESOURCE, key, {"status": {"addresses": addresses}}, subresource="status")
+
+
 async def _obtain_serving(layout: Layout, machine: Machine) -> None:
     wanted = Wanted(certificates.SERVING_SIGNER, machine.name, (machine.name, machine.address))
     async with cluster.own_client(layout, machine) as client:
         try:
+            await _introduce(client, machine)
             key, certificate = await certificates.obtain(client, wanted)
         except (NotIssued, ApiError) as error:
             raise CannotDo(f"no certificate for the node's server: {error}") from None
