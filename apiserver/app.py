@@ -40,6 +40,7 @@ from apiserver.registry import compaction
 from apiserver.registry.expiry import expire_events
 from apiserver.registry.registries import Registries
 from apiserver.request import Authenticator, Authorizer, Call, Credentials, Reservation, SubresourceHandler, User
+from apiserver.store_health import StoreHealth
 from apiserver.verbs.context import Context
 from component.clock import Clock
 from store.client import Store
@@ -77,8 +78,10 @@ class Api:
         handler: Any,
         loops: Sequence[Loop],
         definitions: Definitions,
+        store_health: StoreHealth,
     ) -> None:
         self.context = context
+        self.store_health = store_health
         self._definitions = definitions
         self.registries = context.registries
         self.authorizer = authorizer
@@ -183,7 +186,8 @@ def build(
     handler = with_timeout(handler)
     if has_audit:
         handler = with_audit(handler, clock)
-    handler = with_failure(handler)
+    store_health = StoreHealth(store, clock, registries)
+    handler = with_failure(handler, store_health.check)
 
     async def compact() -> None:
         await compaction.run(store, clock)
@@ -193,4 +197,5 @@ def build(
     async def expire() -> None:
         await expire_events(registries, store, clock)
 
-    return Api(context, authorizer, handler, (compact, expire, definitions.run), definitions)
+    loops = (compact, expire, definitions.run, store_health.run)
+    return Api(context, authorizer, handler, loops, definitions, store_health)

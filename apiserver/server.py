@@ -42,7 +42,7 @@ from apiserver.subresources import handlers
 from apiserver.subresources.node_proxy import Kubelets
 from apiserver.subresources.streaming import Streams
 from apiserver.verbs.context import Context
-from component import relay
+from component import notify, relay
 from component.clock import Clock, RealClock
 from component.flags import setting
 from component.serve import Identity, server_context
@@ -134,7 +134,12 @@ class Server:
             },
             self.api.registries.kinds,
         )
-        self.door = Door(self.api, documents, {"caches": self._caches_ready, "bootstrap": self._bootstrapped})
+        self._checks = {
+            "etcd": self.api.store_health.check,
+            "caches": self._caches_ready,
+            "bootstrap": self._bootstrapped,
+        }
+        self.door = Door(self.api, documents, self._checks)
 
     def _caches_ready(self) -> str | None:
         unready = self.api.registries.unready()
@@ -163,6 +168,7 @@ class Server:
             cluster_ip=str(ipaddress.ip_network(settings.service_cidr)[1]),
         )
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(notify.run(self._checks), name="notify")
             tasks.create_task(self.api.run(), name="api")
             await self.api.wait_ready()
             await self._bootstrap()
