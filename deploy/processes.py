@@ -192,3 +192,8 @@ def kubeproxy(
         "--cni-conf-dir", cni_conf_dir,
         "--cni-state-dir", cni_state_dir,
     ]  # fmt: skip
+
+
+def balancer(backends: Sequence[str], *, ca: str, listen: str, health: str) -> list[str]:
+    """Return a balancer's arguments; `backends` are host:port of each API server's REST API."""
+    return ["--backends", ",".join(backends), "--ca", ca, "--listen", listen, "--health", health]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from component.serve import Identity
 from deploy import kubeconfig, pki
-from deploy.machine.plan import CONTROL_PLANE, Layout, Machine, server_url
+from deploy.machine.plan import CONTROL_PLANE, Layout, Machine, balanced_url, server_url
 from deploy.pki import STORE_CLIENT, Leaf, Pki
 from deploy.plan import first_service_address
 from deploy.processes import SERVICE_CIDR
@@ -75,7 +75,14 @@ def issue(layout: Layout, machine: Machine, *, anew: bool = False) -> list[str]:
         trusts.cluster.ensure(leaf, layout.kubelet_pki, anew=anew)
     if "cluster/admin" in issued or not layout.kubeconfig.exists():
         identity = admin_identity(layout)
-        config = kubeconfig.build(server_url(machine), identity.ca, identity.cert, identity.key)
+        # Two ways in: through this machine's balancer, which survives the loss of any API server; and, for a copy
+        # of the file on another machine, straight to this one's.
+        config = kubeconfig.build(balanced_url(), identity.ca, identity.cert, identity.key)
+        direct = kubeconfig.build(
+            server_url(machine), identity.ca, identity.cert, identity.key, context=f"{kubeconfig.CONTEXT}-direct"
+        )
+        for section in ("clusters", "users", "contexts"):
+            config[section] += direct[section]
         kubeconfig.write(layout.kubeconfig, config)
     concerned = {process for name in issued for process in USED_BY[name]}
     return [name for name in CONTROL_PLANE if name in concerned]

@@ -22,7 +22,7 @@ from deploy.report import CannotDo
 
 DISTRIBUTION = "steersman"
 FOLDERS = (
-    "api", "apiserver", "client", "clusterdns", "component", "controllers", "deploy",
+    "api", "apiserver", "balancer", "client", "clusterdns", "component", "controllers", "deploy",
     "kubelet", "kubeproxy", "lab", "proto", "scheduler", "store",
 )  # fmt: skip
 """Our packages, as pyproject.toml has them."""

@@ -21,6 +21,8 @@ from deploy.processes import ApiClient, Files
 SECURE_PORT, GRPC_PORT = 6443, 6444
 STORE_CLIENT_PORT, STORE_PEER_PORT = 2379, 2380
 KUBELET_PORT = 10250
+BALANCER_PORT = 6445
+"""Where kubectl on a machine reaches whichever API server is well."""
 HEALTH_PORTS = {
     "store": 2381,
     "controllers": 10257,
@@ -28,6 +30,7 @@ HEALTH_PORTS = {
     "dns": 9153,
     "kubelet": 10248,
     "kubeproxy": 10256,
+    "balancer": 6446,
 }
 """Upstream's, where upstream has such a process."""
 
@@ -157,7 +160,7 @@ def service(name: str) -> str:
 
 
 CONTROL_PLANE = ("store", "apiserver", "controllers", "scheduler", "dns")
-NODE = ("containerd", "kubelet", "kubeproxy")
+NODE = ("containerd", "kubelet", "kubeproxy", "balancer")
 
 
 def service_names(role: Role) -> list[str]:
@@ -245,7 +248,13 @@ def _node(machine: Machine, layout: Layout) -> list[Unit]:
         cni_conf_dir=CNI_CONF,
         cni_state_dir=str(layout.data / "cni"),
     )
-    return [_unit("kubelet", kubelet), _unit("kubeproxy", kubeproxy)]
+    balancer = processes.balancer(
+        [f"{member.address}:{SECURE_PORT}" for member in own_first(machine)],
+        ca=credential_path("balancer", "cluster/ca.crt"),
+        listen=f"127.0.0.1:{BALANCER_PORT}",
+        health=_health("balancer"),
+    )
+    return [_unit("kubelet", kubelet), _unit("kubeproxy", kubeproxy), _unit("balancer", balancer)]
 
 
 def _unit(name: str, arguments: Sequence[str]) -> Unit:
@@ -271,6 +280,11 @@ def server_url(machine: Machine) -> str:
     return f"https://{own_first(machine)[0].address}:{SECURE_PORT}"
 
 
+def balanced_url() -> str:
+    """Return the URL at which programs of this machine reach whichever API server is well."""
+    return f"https://127.0.0.1:{BALANCER_PORT}"
+
+
 def settings_of(arguments: Sequence[str]) -> dict[str, str | bool | list[str]]:
     """Return flags and their values as a settings file says them; a flag without a value is true."""
     settings: dict[str, str | bool | list[str]] = {}
@@ -294,7 +308,8 @@ def _camel(flag: str) -> str:
 
 def ports(role: Role) -> dict[int, str]:
     """Return the ports that a machine's processes listen on, with the process."""
-    taken = {KUBELET_PORT: "kubelet"} | {HEALTH_PORTS[name]: name for name in ("kubelet", "kubeproxy")}
+    taken = {KUBELET_PORT: "kubelet", BALANCER_PORT: "balancer"}
+    taken |= {HEALTH_PORTS[name]: name for name in ("kubelet", "kubeproxy", "balancer")}
     if role == "control-plane":
         taken |= {SECURE_PORT: "apiserver", GRPC_PORT: "apiserver"}
         taken |= {STORE_CLIENT_PORT: "store", STORE_PEER_PORT: "store"}

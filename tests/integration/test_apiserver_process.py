@@ -28,8 +28,8 @@ pytestmark = pytest.mark.integration
 class ApiserverProcess:
     """One apiserver; `kill` and `start` again as often as needed."""
 
-    def __init__(self, directory: Path, store: StoreProcess) -> None:
-        self._log = directory / "apiserver.log"
+    def __init__(self, directory: Path, store: StoreProcess, name: str = "apiserver") -> None:
+        self._log = directory / f"{name}.log"
         pki = Pki(directory / "cluster-pki")
         pki.ensure_control_plane([], ["m1"])
         self._at = pki.directory / "cluster"
