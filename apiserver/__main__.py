@@ -6,6 +6,7 @@ import errno
 import sys
 
 from apiserver.audit.policy import BadPolicy
+from apiserver.auth.oidc import BadSettings
 from apiserver.encryption.configuration import BadConfiguration
 from apiserver.server import Settings, run
 from component import flags, logs, signals
@@ -30,7 +31,7 @@ def main() -> int:
             else:
                 print(f"steer-apiserver: {problem}", file=sys.stderr)
             raise SystemExit(1) from None
-        except* (BadConfiguration, BadPolicy) as group:
+        except* (BadConfiguration, BadPolicy, BadSettings) as group:
             print(f"steer-apiserver: {group.exceptions[0]}", file=sys.stderr)
             raise SystemExit(2) from None
 

@@ -213,7 +213,7 @@ def build(
         clock=clock,
         random=random,
         toleration_s=toleration_s,
-        dynamic=dynamic.build(registries, webhooks, authorizer, random),
+        dynamic=dynamic.build(registries, webhooks, authorizer, random, clock, metrics.admission),
     )
     believed: list[Authenticator] = [CertificateAuthenticator()]
     if authenticators is not None:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import msgspec
+
 from api.discover import RESOURCES
 from api.resource import Resource
+from apiserver.aggregation import priorities
 
 AggregatedVersion = Literal["v2", "v2beta1"]
 Kinds = tuple[Resource[Any], ...]
@@ -25,6 +28,23 @@ AGGREGATED_MEDIA: Final[dict[AggregatedVersion, str]] = {
     for version in ("v2", "v2beta1")
 }
 """The Content-Type of an aggregated document."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteVersion:
+    """One version of a group that another server has (an APIService)."""
+
+    group: str
+    version: str
+    group_priority: int
+    version_priority: int
+    resources: bytes
+    """JSON, as an aggregated document lists them; what was last known."""
+    is_fresh: bool
+    """Whether the server could be asked lately."""
+
+
+Remotes = tuple[RemoteVersion, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +123,17 @@ _remembered: Final = functools.lru_cache(maxsize=256)
 
 
 @_remembered
-def group_list(kinds: Kinds = RESOURCES) -> dict[str, Any]:
+def group_list(kinds: Kinds = RESOURCES, remotes: Remotes = ()) -> dict[str, Any]:
     """Return the document at `/apis`."""
-    groups = [_group(name, kinds) for name in _groups(kinds) if name]
+    groups = [_group(name, kinds, remotes) for name in _groups(kinds, remotes) if name]
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
 
-def group(name: str, kinds: Kinds = RESOURCES) -> dict[str, Any] | None:
+def group(name: str, kinds: Kinds = RESOURCES, remotes: Remotes = ()) -> dict[str, Any] | None:
     """Return the document at `/apis/NAME`, or None when there is no such group."""
-    if not name or name not in _groups(kinds):
+    if not name or name not in _groups(kinds, remotes):
         return None
-    return {"kind": "APIGroup", "apiVersion": "v1", **_group(name, kinds)}
+    return {"kind": "APIGroup", "apiVersion": "v1", **_group(name, kinds, remotes)}
 
 
 @_remembered
@@ -131,12 +151,19 @@ def resource_list(group_name: str, version: str, kinds: Kinds = RESOURCES) -> di
 
 
 @_remembered
-def _groups(kinds: Kinds) -> list[str]:
-    return sorted({resource.group for resource in kinds})
+def _groups(kinds: Kinds, remotes: Remotes) -> list[str]:
+    by_group: dict[str, int] = {}
+    for resource in kinds:
+        by_group[resource.group] = priorities.of(resource.group, resource.version)[0]
+    for remote in remotes:
+        by_group[remote.group] = max(by_group.get(remote.group, 0), remote.group_priority)
+    return sorted(by_group, key=lambda name: (-by_group[name], name))
 
 
-def _versions(group_name: str, kinds: Kinds) -> list[str]:
-    return sorted({resource.version for resource in kinds if resource.group == group_name}, key=version_rank)
+def _versions(group_name: str, kinds: Kinds, remotes: Remotes) -> list[str]:
+    found = {each.version: priorities.of(group_name, each.version)[1] for each in kinds if each.group == group_name}
+    found |= {remote.version: remote.version_priority for remote in remotes if remote.group == group_name}
+    return sorted(found, key=lambda version: (-found[version], version_rank(version)))
 
 
 def version_rank(version: str) -> tuple[int, int, int, str]:
@@ -150,8 +177,9 @@ def version_rank(version: str) -> tuple[int, int, int, str]:
 _VERSION: Final = re.compile(r"v([1-9][0-9]*)(?:(alpha|beta)([1-9][0-9]*))?").fullmatch
 
 
-def _group(name: str, kinds: Kinds) -> dict[str, Any]:
-    versions = [{"groupVersion": f"{name}/{version}", "version": version} for version in _versions(name, kinds)]
+def _group(name: str, kinds: Kinds, remotes: Remotes) -> dict[str, Any]:
+    found = _versions(name, kinds, remotes)
+    versions = [{"groupVersion": f"{name}/{version}", "version": version} for version in found]
     return {"name": name, "versions": versions, "preferredVersion": versions[0]}
 
 
@@ -180,9 +208,11 @@ def _legacy_entries(resource: Resource[Any]) -> Iterable[dict[str, Any]]:
 
 
 @_remembered
-def aggregated(*, core: bool, version: AggregatedVersion, kinds: Kinds = RESOURCES) -> dict[str, Any]:
+def aggregated(
+    *, core: bool, version: AggregatedVersion, kinds: Kinds = RESOURCES, remotes: Remotes = ()
+) -> dict[str, Any]:
     """Return the aggregated document at `/api` (`core`) or `/apis`."""
-    names = [name for name in _groups(kinds) if (not name) is core]
+    names = [name for name in _groups(kinds, remotes) if (not name) is core]
     return {
         "kind": "APIGroupDiscoveryList",
         "apiVersion": f"apidiscovery.k8s.io/{version}",
@@ -190,14 +220,20 @@ def aggregated(*, core: bool, version: AggregatedVersion, kinds: Kinds = RESOURC
         "items": [
             {
                 "metadata": {"name": name} if name else {},
-                "versions": [_aggregated_version(name, served, kinds) for served in _versions(name, kinds)],
+                "versions": [
+                    _aggregated_version(name, served, kinds, remotes) for served in _versions(name, kinds, remotes)
+                ],
             }
             for name in names
         ],
     }
 
 
-def _aggregated_version(group_name: str, version: str, kinds: Kinds) -> dict[str, Any]:
+def _aggregated_version(group_name: str, version: str, kinds: Kinds, remotes: Remotes) -> dict[str, Any]:
+    for remote in remotes:
+        if (remote.group, remote.version) == (group_name, version):
+            freshness = "Current" if remote.is_fresh else "Stale"
+            return {"version": version, "resources": msgspec.json.decode(remote.resources), "freshness": freshness}
     resources = [resource for resource in kinds if (resource.group, resource.version) == (group_name, version)]
     return {
         "version": version,
@@ -234,3 +270,24 @@ def _aggregated_entry(resource: Resource[Any]) -> dict[str, Any]:
     if subresources:
         entry["subresources"] = subresources
     return entry
+
+
+def entries_of_legacy(group_name: str, version: str, legacy: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what an aggregated document shows of a legacy list's resources."""
+    entries: dict[str, dict[str, Any]] = {}
+    for each in legacy:
+        plural, _, subresource = str(each["name"]).partition("/")
+        kind = _response_kind(each.get("group") or group_name, each.get("version") or version, each.get("kind", ""))
+        shown: dict[str, Any] = {"responseKind": kind, "verbs": sorted(each.get("verbs") or ())}
+        if subresource:
+            if plural in entries:
+                entries[plural].setdefault("subresources", []).append({"subresource": subresource, **shown})
+            continue
+        entries[plural] = {
+            "resource": plural,
+            "scope": "Namespaced" if each.get("namespaced") else "Cluster",
+            "singularResource": each.get("singularName") or str(each.get("kind", "")).lower(),
+            **shown,
+            **{name: each[name] for name in ("shortNames", "categories") if each.get(name)},
+        }
+    return list(entries.values())

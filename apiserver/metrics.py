@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from apiserver.admission.metrics import AdmissionMetrics
 from apiserver.flowcontrol import metrics as flow_metrics
 from component.metrics import Family, Gauge, Labels, Spread, Tally
 
@@ -60,6 +61,7 @@ class ApiMetrics:
             "apiserver_admission_step_admission_duration_seconds", "How long each round of admission took.",
             ("operation", "rejected", "type"), (0.005, 0.025, 0.1, 0.5, 1.0, 2.5),
         )  # fmt: skip
+        self.admission = AdmissionMetrics()
         self.store = Spread(
             "etcd_request_duration_seconds", "How long the store took.", ("operation", "type"), _STORE_DURATIONS
         )
@@ -75,6 +77,7 @@ class ApiMetrics:
                     lambda: self.long_running, ("verb", *_TARGET))  # fmt: skip
         yield from (self.authentications, self.users, self.authorizations, self.authorization_attempts)
         yield self.admission_steps
+        yield from self.admission.families()
         yield from (self.store, self.store_requests, self.store_errors)
         yield from _caches(registries)
         yield from flow_metrics.families(control)

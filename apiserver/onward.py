@@ -14,6 +14,10 @@ def unreachable(problem: str) -> ApiError:
     return ServiceUnavailable(f"error trying to reach service: {problem}")
 
 
+class PlainUnavailable(ServiceUnavailable):
+    """An aggregated server does not answer; upstream says so in plain text, not with a Status."""
+
+
 class Onward(NamedTuple):
     """Another server, and what to ask it for."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from api.rbac.rules import PolicyRule
 from api.resource import Resource
@@ -62,6 +62,11 @@ class RuleSource(Protocol):
         ...
 
 
+_WARNINGS_LENGTH: Final = 4096
+"""How much may be said to a client in all before each warning is cut to `_WARNING_LENGTH`; both are upstream's."""
+_WARNING_LENGTH: Final = 256
+
+
 @dataclass(slots=True)
 class AdmissionRequest:
     """A write on its way to the store, as admission plugins see it."""
@@ -92,6 +97,18 @@ class AdmissionRequest:
     memory: dict[str, Any] = field(default_factory=dict)
     """What a plugin remembers from one round to the next, by its own name."""
 
+    def warn(self, text: str) -> None:
+        """Tell the client something, once: a write that meets a newer object is admitted again.
+
+        Whoever warns may be anybody's webhook: what would not fit into headers is cut off, then left out.
+        """
+        shown = "".join(letter if letter.isprintable() else " " for letter in text)
+        said = sum(len(warning) + 1 for warning in self.warnings)
+        if said + len(shown) > _WARNINGS_LENGTH:
+            shown = shown[:_WARNING_LENGTH]
+        if shown not in self.warnings and said + len(shown) <= _WARNINGS_LENGTH + _WARNING_LENGTH:
+            self.warnings.append(shown)
+
 
 class AdmissionPlugin(Protocol):
     """One rule about writes; either method may do nothing.
@@ -116,6 +133,8 @@ class Credentials:
     """Whether an Authorization header of another scheme (Basic) came along, which nobody here accepts."""
     impersonate: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Impersonate-* headers by lower-case name."""
+    remote: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """X-Remote-* headers by lower-case name: what a front proxy says of the user, if it is one."""
 
 
 class Authenticator(Protocol):

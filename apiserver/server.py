@@ -35,7 +35,7 @@ from apiserver.auth import assembly, published
 from apiserver.auth.assembly import Trust
 from apiserver.auth.oidc import OidcAuthenticator, OidcSettings
 from apiserver.auth.published import Published
-from apiserver.auth.tokens import TokenIssuer, load_private_key
+from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
 from apiserver.bootstrap import bootstrap
 from apiserver.dispatch import Address
 from apiserver.encryption.store import EncryptedStore, EncryptionKeys
@@ -59,6 +59,7 @@ from component import notify, relay
 from component.clock import Clock, RealClock
 from component.flags import setting
 from component.serve import Identity, server_context
+from component.signing_keys import load_private_key
 from store.client import Store, StoreClient
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ _POST_START: Final = (
     "poststarthook/bootstrap-controller",
 )
 """What upstream calls the steps of its start; here they are one."""
+SHARE_RETRY_S: Final = 0.5
 HEADERS_MAX: Final = 256
 """How many header fields a request may have, each of them and its first line at most as long as a whole head."""
 STOP_GRACE_S: Final = 0.5
@@ -120,6 +122,7 @@ class Settings:
     )
     bind_address: str = setting("address to listen on", "0.0.0.0")
     secure_port: int = setting("port of the REST API", 6443)
+    shared_port: int = setting("port on which all API servers of this machine listen together; 0: none", 0)
     grpc_port: int = setting("port of the component API", 6444)
     advertise_address: str = setting("address at which pods and other servers reach this one", "127.0.0.1")
     service_account_issuer: str = setting(
@@ -162,6 +165,7 @@ class Server:
             store = EncryptedStore(store, self.encryption)
         self.kubelets: Kubelets | None = None
         self._is_bootstrapped = False
+        self.became_ready = asyncio.Event()
         self._allocator: ServiceAllocator | None = None
 
         def reservations(registries: Registries) -> Mapping[Any, Any]:
@@ -246,7 +250,7 @@ class Server:
             ),
         )
         oidc = OidcAuthenticator(_oidc(settings), self._clock) if settings.oidc_issuer_url else None
-        return assembly.build(
+        self._believed = assembly.build(
             trust,
             registries.read,
             self._clock,
@@ -254,13 +258,15 @@ class Server:
             oidc,
             has_bootstrap_tokens=settings.enable_bootstrap_token_auth,
         )
+        return self._believed
 
     def _handlers(self, context: Context, authorizer: Authorizer) -> Mapping[Address, SubresourceHandler]:
         settings = self._settings
         cert, key, ca = settings.kubelet_client_cert, settings.kubelet_client_key, settings.kubelet_ca
         if cert and key and ca:
             self.kubelets = Kubelets(Identity(cert, key, ca), context.registries.read)
-        return handlers.build(context, authorizer, issuer=self.issuer, kubelets=self.kubelets)
+        others = [each for each in self._believed if not isinstance(each, TokenAuthenticator)]
+        return handlers.build(context, authorizer, issuer=self.issuer, kubelets=self.kubelets, believed=others)
 
     async def run(self) -> None:
         """Do everything but listen, until cancelled."""
@@ -294,6 +300,7 @@ class Server:
                 await self._clock.sleep(BOOTSTRAP_RETRY_S)
             else:
                 self._is_bootstrapped = True
+                self.became_ready.set()
                 log.info("ready")
 
     async def _services(self) -> list[service.Service]:
@@ -358,7 +365,7 @@ async def _run_until_stopped(server: Server, clock: Clock, delay_s: float) -> No
     try:
         await asyncio.shield(running)
     finally:
-        server.health.is_stopping = True
+        server.health.stopping.set()
         if delay_s and not running.done():
             await clock.sleep(delay_s)
         running.cancel()
@@ -419,13 +426,35 @@ async def _rest_listener(settings: Settings, server: Server) -> AsyncIterator[No
     )  # fmt: skip
     switchboard = relay.Switchboard(http, server.takes_upgrade, server.serve_upgrade)
     loop = asyncio.get_running_loop()
-    listener = await loop.create_server(
-        switchboard, settings.bind_address, settings.secure_port, ssl=tls, backlog=1024, ssl_handshake_timeout=10
-    )
+
+    async def listen(port: int, *, is_shared: bool = False) -> asyncio.Server:
+        return await loop.create_server(
+            switchboard, settings.bind_address, port, ssl=tls, backlog=1024, ssl_handshake_timeout=10,
+            reuse_port=is_shared or None,
+        )  # fmt: skip
+
+    async def share() -> None:
+        # Only while this server is ready: the kernel hands each connection to any of those that listen.
+        await server.became_ready.wait()
+        while len(listeners) == 1:
+            try:
+                listeners.append(await listen(settings.shared_port, is_shared=True))
+            except OSError as error:
+                # A server that has it for itself, from before there were several, is about to go.
+                log.warning("the shared port is taken", extra={"port": settings.shared_port, "error": error})
+                await asyncio.sleep(SHARE_RETRY_S)
+        await server.health.stopping.wait()
+        listeners.pop().close()
+
+    listeners = [await listen(settings.secure_port)]
+    sharing = asyncio.create_task(share()) if settings.shared_port else None
     try:
         yield
     finally:
-        listener.close()
+        if sharing is not None:
+            sharing.cancel()
+        for listener in listeners:
+            listener.close()
         await switchboard.close()
         http.pre_shutdown()
         await http.shutdown(timeout=STOP_GRACE_S)

@@ -19,7 +19,8 @@ from component import flags, health, logs, signals
 from component.clock import RealClock
 from component.flags import setting
 from component.serve import Identity
-from controllers import manager, node_ipam
+from component.signing_keys import load_private_key
+from controllers import manager, node_ipam, serviceaccount_tokens
 from controllers.certificates import signing
 
 LEASE = ObjectKey("kube-system", "steer-controllers")
@@ -36,6 +37,7 @@ class Settings:
     root_ca: Path | None = setting("the CA that pods trust the API server by (default: --ca)", None)
     cluster_signing_cert: Path | None = setting("the CA that signs certificates on request (default: none are)", None)
     cluster_signing_key: Path | None = setting("its key", None)
+    service_account_private_key: Path | None = setting("signs tokens that Secrets ask for (default: none are)", None)
     cluster_cidr: str = setting("the range that nodes get their pod addresses from", "10.244.0.0/16")
     node_cidr_mask: int = setting("prefix length of one node's range", 24)
     node_monitor_grace_s: float = setting("how long a node may be silent before it is NotReady", 50.0)
@@ -46,7 +48,12 @@ class Settings:
     log_format: Literal["text", "json"] = setting("how log lines look", "text")
 
 
-async def run(settings: Settings, root_ca: str, authority: signing.Authority | None = None) -> None:
+async def run(
+    settings: Settings,
+    root_ca: str,
+    authority: signing.Authority | None = None,
+    sign_account_token: serviceaccount_tokens.Sign | None = None,
+) -> None:
     """Control until cancelled; raises LeadershipLost, for a supervisor to start the process anew."""
     clock, rng = RealClock(), random.Random()
     client = Client(GrpcTransport(settings.apiserver, Identity(settings.cert, settings.key, settings.ca)))
@@ -57,6 +64,7 @@ async def run(settings: Settings, root_ca: str, authority: signing.Authority | N
         node_cidr_mask=settings.node_cidr_mask,
         root_ca=root_ca,
         signing=authority,
+        sign_account_token=sign_account_token,
         node_monitor_grace_s=settings.node_monitor_grace_s,
         eviction_after_s=settings.eviction_after_s,
     )
@@ -80,13 +88,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         for file in (settings.cert, settings.key, settings.ca):
             file.read_bytes()
         authority = _authority(settings)
+        key = settings.service_account_private_key
+        sign = serviceaccount_tokens.signer(load_private_key(key.read_bytes())) if key is not None else None
         node_ipam.controller(settings.cluster_cidr, settings.node_cidr_mask)
         if not settings.health.rpartition(":")[2].isdigit():
             raise ValueError(f"--health {settings.health}: expected host:port, such as 127.0.0.1:10257")
     except (OSError, ValueError) as error:
         print(f"steer-controllers: {error}", file=sys.stderr)
         return 2
-    return signals.run(run(settings, root_ca, authority))
+    return signals.run(run(settings, root_ca, authority, sign))
 
 
 def _authority(settings: Settings) -> signing.Authority | None:

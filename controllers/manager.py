@@ -18,7 +18,9 @@ from client.leader_election import LeaderElector
 from client.verbs import Client
 from component.clock import Clock
 from controllers import (
+    bootstrap_tokens,
     clusterrole_aggregation,
+    cronjob,
     disruption,
     endpoints,
     endpointslice,
@@ -31,12 +33,14 @@ from controllers import (
     resourcequota,
     root_ca,
     serviceaccount,
+    serviceaccount_tokens,
     storage_protection,
     ttl_after_finished,
 )
 from controllers.certificates import approving, cleaning, serving, signing
 from controllers.deployment import controller as deployment
 from controllers.garbage_collector.collector import GarbageCollector
+from controllers.job import controller as job
 from controllers.runner import Controller, Dialogue, Runner
 
 RESTART_S = 5.0
@@ -54,6 +58,8 @@ class Settings:
     """PEM; when empty, it is not published."""
     signing: signing.Authority | None = None
     """What certificates on request are signed with; without it, none are."""
+    sign_account_token: serviceaccount_tokens.Sign | None = None
+    """Makes the tokens that Secrets ask for; without it, none are."""
     node_monitor_grace_s: float = 50.0
     eviction_after_s: float = 300.0
 
@@ -73,6 +79,8 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
     found: list[Controller[Any, Any] | Dialogue[Any]] = [
         deployment.CONTROLLER,
         replicaset.CONTROLLER,
+        job.CONTROLLER,
+        cronjob.CONTROLLER,
         endpointslice.CONTROLLER,
         endpoints.CONTROLLER,
         endpointslice_mirroring.CONTROLLER,
@@ -86,6 +94,8 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
         cleaning.CONTROLLER,
         namespace.CONTROLLER,
         serviceaccount.CONTROLLER,
+        bootstrap_tokens.CLEANER,
+        bootstrap_tokens.SIGNER,
         node_lifecycle.controller(clock, settings.node_monitor_grace_s, settings.eviction_after_s),
         pod_gc.controller(clock),
     ]
@@ -93,6 +103,8 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
         found.append(node_ipam.controller(settings.cluster_cidr, settings.node_cidr_mask))
     if settings.root_ca:
         found.append(root_ca.controller(settings.root_ca))
+    if settings.sign_account_token is not None:
+        found.append(serviceaccount_tokens.controller(settings.sign_account_token, settings.root_ca))
     if settings.signing is not None:
         found.append(signing.controller(settings.signing))
     # Last, since it follows most kinds by their metadata, which those before it may need whole.

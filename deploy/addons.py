@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,24 @@ async def apply(client: Client, manifest: str, **values: str) -> None:
     for name, value in values.items():
         text = text.replace(f"${{{name}}}", value)
     for document in yaml.safe_load_all(text):
+        await _apply(client, document)
+
+
+async def apply_cluster_info(client: Client, server: str, ca: Path) -> None:
+    """Create or update what anybody may know of the cluster: where it is, and its CA. Bootstrap tokens sign it."""
+    cluster = {"server": server, "certificate-authority-data": base64.b64encode(ca.read_bytes()).decode()}
+    told: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "", "cluster": cluster}],
+        "contexts": None,
+        "current-context": "",
+        "preferences": {},
+        "users": None,
+    }
+    for document in yaml.safe_load_all((MANIFESTS / "cluster-info.yaml").read_text()):
+        if document["kind"] == "ConfigMap":
+            document["data"] = {"kubeconfig": yaml.safe_dump(told)}
         await _apply(client, document)
 
 

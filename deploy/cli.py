@@ -17,7 +17,7 @@ from rich.table import Table
 
 from deploy import local
 from deploy.local import ProcessStatus
-from deploy.plan import NODES_MAX, Cluster, Paths
+from deploy.plan import APISERVERS_MAX, NODES_MAX, Cluster, Paths
 from deploy.report import CannotDo
 
 app = typer.Typer(
@@ -78,6 +78,9 @@ def up(
     store_replicas: Annotated[
         int | None, typer.Option(help="Members of the store: 1, 3 or 5; another number grows or shrinks a cluster.")
     ] = None,
+    apiservers: Annotated[
+        int | None, typer.Option(min=1, max=APISERVERS_MAX, help="API servers; kubectl reaches whichever are alive.")
+    ] = None,
     port: Annotated[int | None, typer.Option(min=1024, max=65000, help="First of the ports taken (6443).")] = None,
     failover: Annotated[
         Literal["default", "fast"] | None,
@@ -94,6 +97,7 @@ def up(
     for name, value in (
         ("nodes", nodes),
         ("store_replicas", store_replicas),
+        ("apiservers", apiservers),
         ("runtime", runtime),
         ("port", port),
         ("failover", failover),
@@ -131,7 +135,7 @@ def status(data_dir: DataDir = None, output: Output = "text") -> None:
     processes = local.status(cluster)
     from deploy import inspect
 
-    view = inspect.look(cluster) if any(p.name == "apiserver" and p.is_running for p in processes) else None
+    view = inspect.look(cluster) if any(p.name.startswith("apiserver") and p.is_running for p in processes) else None
     if output == "json":
         shown = {
             "dataDir": cluster.data_dir,

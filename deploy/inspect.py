@@ -12,7 +12,7 @@ from api.errors import ApiError
 from client.transport import GrpcTransport
 from client.verbs import Client
 from deploy.local import admin_identity, store_identity
-from deploy.plan import Cluster, store_endpoint
+from deploy.plan import Cluster, component_endpoints, store_endpoint
 from store.client import StoreClient
 
 ANSWER_WITHIN_S = 5.0
@@ -63,7 +63,7 @@ async def _store(cluster: Cluster) -> dict[str, Any]:
 
 
 async def _nodes(cluster: Cluster) -> list[dict[str, Any]]:
-    client = Client(GrpcTransport([f"127.0.0.1:{cluster.port + 1}"], admin_identity(cluster)))
+    client = Client(GrpcTransport(component_endpoints(cluster), admin_identity(cluster)))
     try:
         nodes = await client.list(node.RESOURCE, resource_version="0")
         pods = await client.list(pod.RESOURCE, resource_version="0")

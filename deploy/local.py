@@ -36,6 +36,7 @@ from deploy.plan import (
     Paths,
     Plan,
     Process,
+    component_endpoints,
     first_service_address,
     member_name,
     member_number,
@@ -385,9 +386,9 @@ async def _change_members(cluster: Cluster, paths: Paths, addresses: Addresses, 
         cluster.store_members = members
         _replace(paths.cluster, msgspec.json.format(msgspec.json.encode(cluster)))
         # The API server keeps its endpoints until all is done: each change of them restarts it.
-        current = next(p for p in supervisor.read_plan(paths).processes if p.name == "apiserver")
+        current = {p.name: p for p in supervisor.read_plan(paths).processes if p.program == "steer-apiserver"}
         fresh = plan(cluster, addresses)
-        processes = [current if process.name == "apiserver" else process for process in fresh.processes]
+        processes = [current.get(process.name, process) for process in fresh.processes]
         _replace(paths.plan, msgspec.json.encode(Plan(cluster=cluster, processes=processes)))
         await asyncio.to_thread(supervisor.order, paths, "reload")
 
@@ -416,10 +417,12 @@ async def _finish(cluster: Cluster, addresses: Addresses, report: Report) -> Non
     from client.verbs import Client
     from deploy import addons
 
-    client = Client(GrpcTransport([f"127.0.0.1:{cluster.port + 1}"], admin_identity(cluster)))
+    client = Client(GrpcTransport(component_endpoints(cluster), admin_identity(cluster)))
     try:
         if addresses.dns:
             await addons.apply_dns(client, addresses.dns)
+        ca = Paths(cluster.directory).pki / "cluster" / "ca.crt"
+        await addons.apply_cluster_info(client, f"https://{addresses.gateway}:{cluster.port}", ca)
         await _await_nodes(client, cluster, report)
         await _await_default_account(client)
     finally:

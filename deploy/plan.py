@@ -24,6 +24,9 @@ PORTS_NEEDED = 100
 
 SCHEDULER_HEALTH, CONTROLLERS_HEALTH, DNS_HEALTH = 2, 3, 4
 STORE_CLIENT, STORE_PEER, STORE_HEALTH = 10, 20, 30
+APISERVER = 50
+"""Where the ports of several API servers begin, two for each; a single one takes the first two of all."""
+APISERVERS_MAX = 9
 HOLLOW_KUBELET, HOLLOW_HEALTH = 100, 5
 
 
@@ -37,6 +40,8 @@ class Cluster(msgspec.Struct, kw_only=True, rename="camel"):
     nodes: int = 1
     store_replicas: int = 1
     """How many members the store should have: 1, 3 or 5."""
+    apiservers: int = 1
+    """How many API servers run on the store."""
     store_members: list[str] = []
     """The members it has, by name; empty before the first start."""
     store_initial: list[str] = []
@@ -177,12 +182,33 @@ def store_peer_address(cluster: Cluster, member: str) -> str:
     return f"127.0.0.1:{cluster.port + STORE_PEER + member_number(member) - 1}"
 
 
+def apiserver_name(number: int) -> str:
+    """Return the name of API server `number`, which counts from 1."""
+    return "apiserver" if number == 1 else f"apiserver-{number}"
+
+
+def rest_port(cluster: Cluster, number: int) -> int:
+    """Return the port that API server `number` has for itself; all of them share the cluster's own."""
+    return cluster.port if cluster.apiservers == 1 else cluster.port + APISERVER + 2 * (number - 1)
+
+
+def grpc_port(cluster: Cluster, number: int) -> int:
+    """Return the port of the component API of API server `number`."""
+    return cluster.port + 1 if number == 1 else cluster.port + APISERVER + 2 * (number - 1) + 1
+
+
+def component_endpoints(cluster: Cluster, host: str = "127.0.0.1") -> list[str]:
+    """Return where the component API is reached: at every API server."""
+    return [f"{host}:{grpc_port(cluster, number)}" for number in range(1, cluster.apiservers + 1)]
+
+
 def plan(cluster: Cluster, addresses: Addresses) -> Plan:
     """Return what to run for `cluster`, in start order."""
     paths = Paths(cluster.directory)
     builder = _Builder(cluster, paths, addresses)
     planned = [builder.store(member) for member in cluster.member_names]
-    planned += [builder.apiserver(), builder.controllers(), builder.scheduler()]
+    planned += [builder.apiserver(number) for number in range(1, cluster.apiservers + 1)]
+    planned += [builder.controllers(), builder.scheduler()]
     if cluster.is_hollow:
         if cluster.nodes:
             planned.append(builder.hollow_kubelets())
@@ -207,7 +233,7 @@ class _Builder:
         return f"{self.paths.pki}/{place}"
 
     def _client(self, host: str, health: str) -> ApiClient:
-        return ApiClient([f"{host}:{self.cluster.port + 1}"], self._file, health)
+        return ApiClient(component_endpoints(self.cluster, host), self._file, health)
 
     def _local(self, offset: int) -> str:
         return f"127.0.0.1:{self.cluster.port + offset}"
@@ -227,20 +253,22 @@ class _Builder:
         )
         return self._process(f"store-{member}", "steer-store", arguments, health=f"http://{health}/readyz")
 
-    def apiserver(self) -> Process:
+    def apiserver(self, number: int) -> Process:
+        port = rest_port(self.cluster, number)
         arguments = processes.apiserver(
             store_endpoints=[store_endpoint(self.cluster, name) for name in self.cluster.member_names],
             bind="127.0.0.1" if self.cluster.is_hollow else "0.0.0.0",
-            secure_port=self.cluster.port,
-            grpc_port=self.cluster.port + 1,
+            secure_port=port,
+            grpc_port=grpc_port(self.cluster, number),
             advertise=self.addresses.advertise,
             failover=self.cluster.failover,
             files=self._file,
             tunnel=() if self.cluster.is_hollow else (CLUSTER_CIDR, SERVICE_CIDR),
         )
-        return self._process(
-            "apiserver", "steer-apiserver", arguments, health=f"https://127.0.0.1:{self.cluster.port}/readyz"
-        )
+        if self.cluster.apiservers > 1:
+            arguments += ["--shared-port", str(self.cluster.port)]
+        health = f"https://127.0.0.1:{port}/readyz"
+        return self._process(apiserver_name(number), "steer-apiserver", arguments, health=health)
 
     def controllers(self) -> Process:
         health = self._local(CONTROLLERS_HEALTH)

@@ -81,7 +81,7 @@ def listening_ports(wanted: Plan) -> set[int]:
             continue
         pairs = zip(process.arguments, process.arguments[1:], strict=False)
         for flag, value in pairs:
-            if flag in ("--secure-port", "--grpc-port", "--port"):
+            if flag in ("--secure-port", "--shared-port", "--grpc-port", "--port"):
                 ports.add(int(value))
             elif flag in ("--listen-client", "--listen-peer", "--health"):
                 ports.add(int(value.rpartition(":")[2]))

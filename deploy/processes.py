@@ -135,6 +135,7 @@ def controllers(client: ApiClient, *, failover: str) -> list[str]:
     authority, key = client.files("cluster/ca.crt"), client.files("cluster/ca.key")
     arguments += ["--cluster-cidr", CLUSTER_CIDR, "--root-ca", authority]
     arguments += ["--cluster-signing-cert", authority, "--cluster-signing-key", key]
+    arguments += ["--service-account-private-key", client.files("service-account/sa.key")]
     if failover == "fast":
         arguments += ["--node-monitor-grace-s", "10", "--eviction-after-s", "10"]
     return arguments

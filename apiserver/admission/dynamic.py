@@ -15,6 +15,7 @@ from api.admissionregistration import (
 from api.core import namespace
 from api.resource import Resource
 from apiserver.admission.matching import Matcher
+from apiserver.admission.metrics import AdmissionMetrics
 from apiserver.admission.policies import registered as policies_in_force
 from apiserver.admission.policies.params import Params
 from apiserver.admission.policies.plugin import ValidatingPolicies
@@ -26,6 +27,7 @@ from apiserver.admission.webhooks.validating import ValidatingWebhooks
 from apiserver.registry.registries import Registries
 from apiserver.request import Authorizer
 from apiserver.webhooks.client import WebhookClient
+from component.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,14 @@ class Dynamic:
     validating_webhooks: ValidatingWebhooks
 
 
-def build(registries: Registries, client: WebhookClient, authorizer: Authorizer, random: Random) -> Dynamic:
+def build(
+    registries: Registries,
+    client: WebhookClient,
+    authorizer: Authorizer,
+    random: Random,
+    clock: Clock,
+    metrics: AdmissionMetrics,
+) -> Dynamic:
     """Return the plugins of a server.
 
     Args:
@@ -45,10 +54,12 @@ def build(registries: Registries, client: WebhookClient, authorizer: Authorizer,
         client: asks webhooks.
         authorizer: what expressions may ask.
         random: makes the ids of questions.
+        clock: says how long webhooks take.
+        metrics: count what happens.
     """
     versions = Versions(registries)
     matcher = Matcher(versions, registries.lister(namespace.RESOURCE), registries.read)
-    caller = Caller(client, matcher, versions, authorizer, random)
+    caller = Caller(client, matcher, versions, authorizer, random, clock, metrics)
 
     def webhooks(kind: Resource[Any]) -> webhooks_in_force.Registered:
         return webhooks_in_force.Registered(registries.lister(kind), lambda: registries.changed_at(kind))
@@ -59,6 +70,6 @@ def build(registries: Registries, client: WebhookClient, authorizer: Authorizer,
     )
     return Dynamic(
         MutatingWebhooks(webhooks(mutatingwebhookconfiguration.RESOURCE), caller),
-        ValidatingPolicies(policies, matcher, versions, Params(registries), authorizer),
+        ValidatingPolicies(policies, matcher, versions, Params(registries), authorizer, metrics),
         ValidatingWebhooks(webhooks(validatingwebhookconfiguration.RESOURCE), caller),
     )

@@ -9,7 +9,7 @@ from api import serde
 from api.resource import Resource
 from apiserver.admission.attributes import described, options_of
 from apiserver.cel.authorization import AuthorizerValue
-from apiserver.cel.functions import timestamp
+from apiserver.cel.times import timestamp
 from apiserver.request import AdmissionRequest, Authorizer, RequestInfo
 
 CONDITION_NAMES: Final = frozenset({"object", "oldObject", "request", "authorizer"})

@@ -7,8 +7,10 @@ never gets this far. What is left is reading the name, the same from REST's and 
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 
 AUTHENTICATED = "system:authenticated"
 """The group of everybody whose credentials were believed."""
+CREDENTIAL_ID_EXTRA: Final = "authentication.kubernetes.io/credential-id"
+"""Says, for the audit log, which credential it was (KEP-4193)."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -44,7 +48,8 @@ def user_of(certificate: bytes) -> User | None:
         return None
     organizations = (str(name.value) for name in parsed.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
     groups = dict.fromkeys([*organizations, AUTHENTICATED])
-    return User(names[0], groups=tuple(groups))
+    credential = f"X509SHA256={hashlib.sha256(certificate).hexdigest()}"
+    return User(names[0], groups=tuple(groups), extra={CREDENTIAL_ID_EXTRA: (credential,)})
 
 
 def der_of_grpc_peer(auth_context: Mapping[str, Iterable[bytes]]) -> bytes:
@@ -54,8 +59,22 @@ def der_of_grpc_peer(auth_context: Mapping[str, Iterable[bytes]]) -> bytes:
     return b""
 
 
+class Signers(Protocol):
+    """Says whether a CA signed a certificate (DER)."""
+
+    @property
+    def issued(self) -> Callable[[bytes], bool]: ...
+
+
 class CertificateAuthenticator:
-    """Believes verified client certificates."""
+    """Believes verified client certificates.
+
+    Args:
+        signers: whose certificates name users; None: any that TLS has verified.
+    """
+
+    def __init__(self, signers: Signers | None = None) -> None:
+        self._signers = signers
 
     async def authenticate(self, credentials: Credentials) -> User | None:
         """Return the certificate's user; None when none was shown.
@@ -66,6 +85,9 @@ class CertificateAuthenticator:
         if not credentials.certificate:
             return None
         user = user_of(credentials.certificate)
+        if self._signers is not None and not self._signers.issued(credentials.certificate):
+            log.info("client certificate refused: the CA of clients did not sign it itself")
+            raise Unauthorized("Unauthorized")
         if user is None:
             log.info("client certificate refused: it has no common name, or is not for client authentication")
             raise Unauthorized("Unauthorized")

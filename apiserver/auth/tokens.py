@@ -10,24 +10,24 @@ object still exist with the same UID; deleting either revokes the token at once.
 
 from __future__ import annotations
 
-import base64
 import hashlib
+import hmac
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from api import timestamps
 from api.core import node, pod, secret, serviceaccount
 from api.errors import NotFound, Unauthorized
 from api.resource import ObjectKey, Resource
-from apiserver.auth.certificates import AUTHENTICATED
+from apiserver.auth.certificates import AUTHENTICATED, CREDENTIAL_ID_EXTRA
 from apiserver.request import Credentials, User
 from component.clock import Clock
+from component.signing_keys import PrivateKey, PublicKey, algorithm_of, key_id
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,9 @@ POD_NAME_EXTRA = "authentication.kubernetes.io/pod-name"
 POD_UID_EXTRA = "authentication.kubernetes.io/pod-uid"
 NODE_NAME_EXTRA = "authentication.kubernetes.io/node-name"
 NODE_UID_EXTRA = "authentication.kubernetes.io/node-uid"
-CREDENTIAL_ID_EXTRA = "authentication.kubernetes.io/credential-id"
 
+LEGACY_ISSUER = "kubernetes/serviceaccount"
+_NEVER_S = 1 << 62
 _LEEWAY_S = 10
 """How far clocks may disagree before a fresh token is refused for being from the future."""
 _BELIEVED_MAX = 4096
@@ -46,9 +47,6 @@ _BELIEVED_MAX = 4096
 
 Read = Callable[[Resource[Any], ObjectKey], Awaitable[Any]]
 """Returns an object as stored; raises NotFound. A cache may answer first: absence must come from the store."""
-
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +71,8 @@ class Claims:
     """The node of the bound pod, or a node bound by itself."""
     secret: Bound | None = None
     token_id: str = ""
+    is_legacy: bool = False
+    """Whether it is kept in `secret`, without an end: it is good as long as it is found there."""
 
     @property
     def username(self) -> str:
@@ -83,41 +83,6 @@ class Claims:
 def groups_of(namespace: str) -> tuple[str, ...]:
     """Return the groups of every ServiceAccount of a namespace."""
     return (GROUP_ALL, f"{GROUP_ALL}:{namespace}", AUTHENTICATED)
-
-
-def key_id(public: PublicKey) -> str:
-    """Return a key's name in JWT headers: the unpadded base64url SHA-256 of its SubjectPublicKeyInfo."""
-    der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
-
-
-def algorithm_of(public: PublicKey) -> str:
-    """Return the JWS algorithm a key signs with: RS256 for RSA, ES256 for P-256.
-
-    Raises:
-        ValueError: a curve other than P-256.
-    """
-    if isinstance(public, rsa.RSAPublicKey):
-        return "RS256"
-    if isinstance(public.curve, ec.SECP256R1):
-        return "ES256"
-    raise ValueError(f"service account key: curve {public.curve.name} cannot sign tokens; use P-256 or RSA")
-
-
-def load_private_key(pem: bytes) -> PrivateKey:
-    """Return the private key in `pem`.
-
-    Raises:
-        ValueError: it is not PEM, not private, or of a kind that cannot sign tokens; says which.
-    """
-    try:
-        key = serialization.load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"service account key: not a PEM private key without password: {error}") from None
-    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        raise ValueError("service account key: not an RSA or P-256 key")
-    algorithm_of(key.public_key())
-    return key
 
 
 class TokenIssuer:
@@ -212,7 +177,7 @@ class TokenAuthenticator:
         wanted = tuple(audiences) or self._issuer.audiences
         try:
             claims = self.verify(token, wanted)
-            await self._check_alive(claims)
+            await self._check_alive(claims, token)
         except (jwt.PyJWTError, _Revoked) as error:
             log.info("token refused", extra={"why": str(error)})
             raise Unauthorized("Unauthorized") from None
@@ -250,6 +215,7 @@ class TokenAuthenticator:
         return claims
 
     def _verify_signature(self, token: str) -> Claims:
+        is_legacy = jwt.decode(token, options={"verify_signature": False}).get("iss") == LEGACY_ISSUER
         name = jwt.get_unverified_header(token).get("kid", "")
         key = self._issuer.keys.get(name)
         if key is None:
@@ -259,18 +225,20 @@ class TokenAuthenticator:
             token,
             key,
             algorithms=[algorithm_of(key)],
-            issuer=self._issuer.issuer,
+            issuer=LEGACY_ISSUER if is_legacy else self._issuer.issuer,
             options={
-                "require": ["exp", "sub"],
+                "require": ["sub"] if is_legacy else ["exp", "sub"],
                 "verify_exp": False,
                 "verify_nbf": False,
                 "verify_iat": False,
                 "verify_aud": False,
             },
         )
-        return _parse(payload)
+        return _parse_legacy(payload, self._issuer.audiences) if is_legacy else _parse(payload)
 
-    async def _check_alive(self, claims: Claims) -> None:
+    async def _check_alive(self, claims: Claims, token: str) -> None:
+        if claims.is_legacy:
+            await self._check_kept(claims, token)
         await self._check_same(
             serviceaccount.RESOURCE, ObjectKey(claims.namespace, claims.account.name), claims.account
         )
@@ -278,8 +246,20 @@ class TokenAuthenticator:
             await self._check_same(pod.RESOURCE, ObjectKey(claims.namespace, claims.pod.name), claims.pod)
         elif claims.node is not None:
             await self._check_same(node.RESOURCE, ObjectKey("", claims.node.name), claims.node)
-        if claims.secret is not None:
+        if claims.secret is not None and not claims.is_legacy:
             await self._check_same(secret.RESOURCE, ObjectKey(claims.namespace, claims.secret.name), claims.secret)
+
+    async def _check_kept(self, claims: Claims, token: str) -> None:
+        assert claims.secret is not None, "parsed so"
+        key = ObjectKey(claims.namespace, claims.secret.name)
+        try:
+            found = await self._read(secret.RESOURCE, key)
+        except NotFound:
+            raise _Revoked(f"{secret.RESOURCE} {key} no longer exists") from None
+        if found.metadata.deletion_timestamp:
+            raise _Revoked(f"{secret.RESOURCE} {key} is being deleted")
+        if not hmac.compare_digest(found.data.get("token", b""), token.encode()):
+            raise _Revoked(f"{secret.RESOURCE} {key} holds another token")
 
     async def _check_same(self, resource: Resource[Any], key: ObjectKey, bound: Bound) -> None:
         try:
@@ -303,6 +283,22 @@ def _raise_if_long_gone(resource: Resource[Any], key: ObjectKey, deletion_timest
     """
     if now_s - timestamps.parse(deletion_timestamp) > 60:
         raise _Revoked(f"{resource} {key} has been deleted")
+
+
+def _parse_legacy(payload: Mapping[str, Any], audiences: tuple[str, ...]) -> Claims:
+    """Return what a token says that a controller has put into a Secret."""
+
+    def said(name: str) -> str:
+        return str(payload.get(f"kubernetes.io/serviceaccount/{name}", ""))
+
+    account = Bound(said("service-account.name"), said("service-account.uid"))
+    kept_in = Bound(said("secret.name"), "")
+    claims = Claims(said("namespace"), account, audiences, 0, _NEVER_S, secret=kept_in, is_legacy=True)
+    if not (claims.namespace and account.name and account.uid and kept_in.name):
+        raise jwt.InvalidTokenError("the token lacks an account or its Secret")
+    if payload["sub"] != claims.username:
+        raise jwt.InvalidTokenError("the token's subject is not its account")
+    return claims
 
 
 def _parse(payload: Mapping[str, Any]) -> Claims:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from apiserver.cel import functions
+from apiserver.cel.functions import STANDARD
+from apiserver.cel.library import Function, require_texts
 from apiserver.cel.values import Failure, no_overload
 from apiserver.request import Authorizer, Decision, RequestInfo, User
 
@@ -71,13 +72,8 @@ class DecisionValue:
     cel_type = "kubernetes.authorization.Decision"
 
 
-def _texts(name: str, *given: Any) -> None:
-    if not all(isinstance(value, str) for value in given[1:]):
-        raise no_overload(name, *given)
-
-
 def _path(value: Any, path: Any) -> PathCheck:
-    _texts("path", value, path)
+    require_texts("path", path)
     if not isinstance(value, AuthorizerValue):
         raise no_overload("path", value, path)
     if not path:
@@ -86,14 +82,14 @@ def _path(value: Any, path: Any) -> PathCheck:
 
 
 def _group(value: Any, group: Any) -> GroupCheck:
-    _texts("group", value, group)
+    require_texts("group", group)
     if not isinstance(value, AuthorizerValue):
         raise no_overload("group", value, group)
     return GroupCheck(value.authorizer, value.user, group)
 
 
 def _service_account(value: Any, namespace: Any, name: Any) -> AuthorizerValue:
-    _texts("serviceAccount", value, namespace, name)
+    require_texts("serviceAccount", namespace, name)
     if not isinstance(value, AuthorizerValue):
         raise no_overload("serviceAccount", value, namespace, name)
     if not namespace or not name:
@@ -103,15 +99,15 @@ def _service_account(value: Any, namespace: Any, name: Any) -> AuthorizerValue:
 
 
 def _resource(value: Any, resource: Any) -> ResourceCheck:
-    _texts("resource", value, resource)
+    require_texts("resource", resource)
     if not isinstance(value, GroupCheck):
         raise no_overload("resource", value, resource)
     return ResourceCheck(value.authorizer, value.user, RequestInfo("", "", value.group, "*", resource))
 
 
-def _part(name: str) -> functions.Function:
+def _part(name: str) -> Function:
     def narrow(value: Any, text: Any) -> ResourceCheck:
-        _texts(name, value, text)
+        require_texts(name, text)
         if not isinstance(value, ResourceCheck):
             raise no_overload(name, value, text)
         return replace(value, info=replace(value.info, **{name: text}))
@@ -119,10 +115,10 @@ def _part(name: str) -> functions.Function:
     return narrow
 
 
-def _select(name: str) -> functions.Function:
+def _select(name: str) -> Function:
     def narrow(value: Any, text: Any) -> ResourceCheck:
         """RBAC knows no selectors: who may list some of the objects may list all."""
-        _texts(name, value, text)
+        require_texts(name, text)
         if not isinstance(value, ResourceCheck):
             raise no_overload(name, value, text)
         return value
@@ -131,7 +127,7 @@ def _select(name: str) -> functions.Function:
 
 
 def _check(value: Any, verb: Any) -> DecisionValue:
-    _texts("check", value, verb)
+    require_texts("check", verb)
     if isinstance(value, PathCheck):
         asked = RequestInfo(verb, value.path)
     elif isinstance(value, ResourceCheck):
@@ -144,7 +140,7 @@ def _check(value: Any, verb: Any) -> DecisionValue:
 _check.cel_cost = CHECK_COST  # type: ignore[attr-defined]
 
 
-def _answer(name: str, read: Any) -> functions.Function:
+def _answer(name: str, read: Any) -> Function:
     def answer(value: Any) -> Any:
         if not isinstance(value, DecisionValue):
             raise no_overload(name, value)
@@ -153,7 +149,7 @@ def _answer(name: str, read: Any) -> functions.Function:
     return answer
 
 
-METHODS: Final[dict[str, functions.Function]] = {
+METHODS: Final[dict[str, Function]] = {
     "path": _path,
     "group": _group,
     "serviceAccount": _service_account,
@@ -169,5 +165,5 @@ METHODS: Final[dict[str, functions.Function]] = {
     "errored": _answer("errored", lambda decision: False),
     "error": _answer("error", lambda decision: ""),
 }
-LIBRARY: Final = functions.STANDARD.extended({}, METHODS)
+LIBRARY: Final = STANDARD.extended({}, METHODS)
 """What expressions of admission can call."""

@@ -79,12 +79,13 @@ class _Checker:
             case Call():
                 return self._call(tree, names)
             case ListOf(items):
-                return types.list_of(self._common([self._unwrapped(item, names, opt) for item, opt in items]))
+                return types.list_of(
+                    self._same([(item.at, self._unwrapped(item, names, optional)) for item, optional in items])
+                )
             case MapOf(entries):
-                keys = [self.of(key, names) for key, _, _ in entries]
                 return types.map_of(
-                    self._common(keys),
-                    self._common([self._unwrapped(value, names, optional) for _, value, optional in entries]),
+                    self._same([(key.at, self.of(key, names)) for key, _, _ in entries]),
+                    self._same([(value.at, self._unwrapped(value, names, opt)) for _, value, opt in entries]),
                 )
             case Comprehension():
                 return self._comprehension(tree, names)
@@ -97,6 +98,16 @@ class _Checker:
         found: Type | None = None
         for each in given:
             found = each if found is None else types.join(found, each) or DYN
+        return found or DYN
+
+    def _same(self, given: Iterable[tuple[int, Type]]) -> Type:
+        """Return the type of all elements of a literal, which may not be of several."""
+        found: Type | None = None
+        for at, each in given:
+            joined = each if found is None else types.join(found, each)
+            if joined is None:
+                return self._fail(at, f"expected type '{found}' but found '{each}'")
+            found = joined
         return found or DYN
 
     def _select(self, tree: Select, names: dict[str, Type]) -> Type:
@@ -141,12 +152,18 @@ class _Checker:
             if qualified in types.FUNCTIONS or qualified.startswith(("math.", "format.")):
                 return self._resolve(qualified, [self.of(each, names) for each in tree.arguments], tree.at)
             target = self.of(tree.target, names)
-            given = [target, *(self.of(each, names) for each in tree.arguments)]
+            given = [target, *(self._argument(name, each, names) for each in tree.arguments)]
             overloads = types.METHODS.get(name)
             if overloads is None:
                 return self._fail(tree.at, f"undeclared reference to '{name}' (in container '')")
             return self._choose(name, overloads, given, tree.at, is_method=True)
         return self._resolve(name, [self.of(each, names) for each in tree.arguments], tree.at)
+
+    def _argument(self, function: str, tree: Tree, names: dict[str, Type]) -> Type:
+        if function == "format" and isinstance(tree, ListOf):
+            # What is formatted may be of many types.
+            return types.list_of(self._common([self.of(item, names) for item, _ in tree.items]))
+        return self.of(tree, names)
 
     def _resolve(self, name: str, given: list[Type], at: int) -> Type:
         if name.startswith("math."):

@@ -1,4 +1,4 @@
-"""CEL's library: the standard functions, the string and set extensions, and Kubernetes' own. Pure.
+"""CEL's library: the standard functions, the string and set extensions, and with them Kubernetes' own. Pure.
 
 A function takes values and returns one; it raises `Failure` where there is none. What takes the wrong types or the
 wrong number of values has no such overload.
@@ -6,22 +6,16 @@ wrong number of values has no such overload.
 
 from __future__ import annotations
 
-import base64
-import datetime
-import functools
-import ipaddress
 import itertools
 import math
 import re
-import zoneinfo
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
-from urllib.parse import parse_qs, quote, urlsplit
 
-from api import names, quantity
-from apiserver.cel import values
+from apiserver.cel import kubernetes, operators
+from apiserver.cel.library import TEXT_MAX, Function, Library, of_text, require_texts
+from apiserver.cel.times import duration, milliseconds, part, rfc3339, timestamp
 from apiserver.cel.values import (
     Duration,
     Failure,
@@ -39,158 +33,6 @@ from apiserver.cel.values import (
     type_name,
 )
 from apiserver.crd import patterns
-
-Function = Callable[..., Any]
-_TEXT_MAX: Final = 10 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Library:
-    """What can be called: functions by name (`size`, `sets.contains`), methods by name without their target."""
-
-    functions: Mapping[str, Function]
-    methods: Mapping[str, Function]
-
-    def extended(self, functions: Mapping[str, Function], methods: Mapping[str, Function]) -> Library:
-        """Return the library with more in it."""
-        return Library({**self.functions, **functions}, {**self.methods, **methods})
-
-
-# --- operators ------------------------------------------------------------------------------------------------------
-
-
-def _add(left: Any, right: Any) -> Any:
-    match left, right:
-        case (UInt(), UInt()):
-            return checked_uint(int(left) + int(right))
-        case (bool(), _) | (_, bool()) | (UInt(), _) | (_, UInt()):
-            raise no_overload("_+_", left, right)
-        case (int(), int()):
-            return checked_int(left + right)
-        case (float(), float()):
-            return left + right
-        case (str(), str()) | (bytes(), bytes()):
-            if len(left) + len(right) > _TEXT_MAX:
-                raise Failure("string too large")
-            return left + right
-        case (list(), list()):
-            return _joined(left, right)
-        case (Duration(), Duration()):
-            return _duration(left.nanos + right.nanos)
-        case (Timestamp(), Duration()) | (Duration(), Timestamp()):
-            return _timestamp(left.nanos + right.nanos)
-    raise no_overload("_+_", left, right)
-
-
-def _joined(left: list[Any], right: list[Any]) -> list[Any]:
-    if len(left) + len(right) > _TEXT_MAX:
-        raise Failure("list too large")
-    if not isinstance(left, values.Unordered):
-        return [*left, *right]
-    made = values.Unordered(left)
-    made.keys = left.keys
-    places = {_hashable(left.key_of(item)): i for i, item in enumerate(left)}
-    for item in right:
-        place = places.get(_hashable(left.key_of(item)))
-        if place is None:
-            made.append(item)
-        else:
-            made[place] = item
-    return made
-
-
-def _hashable(value: Any) -> Any:
-    return repr(value)
-
-
-def _subtract(left: Any, right: Any) -> Any:
-    match left, right:
-        case (UInt(), UInt()):
-            return checked_uint(int(left) - int(right))
-        case (bool(), _) | (_, bool()) | (UInt(), _) | (_, UInt()):
-            raise no_overload("_-_", left, right)
-        case (int(), int()):
-            return checked_int(left - right)
-        case (float(), float()):
-            return left - right
-        case (Duration(), Duration()):
-            return _duration(left.nanos - right.nanos)
-        case (Timestamp(), Timestamp()):
-            return _duration(left.nanos - right.nanos)
-        case (Timestamp(), Duration()):
-            return _timestamp(left.nanos - right.nanos)
-    raise no_overload("_-_", left, right)
-
-
-def _numbers(name: str, left: Any, right: Any) -> str:
-    """Return which arithmetic two numbers need: int, uint or double; both must be of one type."""
-    kind = type_name(left)
-    if kind != type_name(right) or not is_number(left):
-        raise no_overload(name, left, right)
-    return kind
-
-
-def _multiply(left: Any, right: Any) -> Any:
-    match _numbers("_*_", left, right):
-        case "int":
-            return checked_int(left * right)
-        case "uint":
-            return checked_uint(int(left) * int(right))
-    return left * right
-
-
-def _divide(left: Any, right: Any) -> Any:
-    kind = _numbers("_/_", left, right)
-    if kind == "double":
-        if right == 0:
-            return (
-                math.nan if left == 0 or math.isnan(left) else math.copysign(math.inf, left) * math.copysign(1, right)
-            )
-        return left / right
-    if right == 0:
-        raise Failure("division by zero")
-    quotient = abs(int(left)) // abs(int(right))
-    signed = quotient if (left < 0) is (right < 0) else -quotient
-    return checked_uint(signed) if kind == "uint" else checked_int(signed)
-
-
-def _modulo(left: Any, right: Any) -> Any:
-    kind = _numbers("_%_", left, right)
-    if kind == "double":
-        raise no_overload("_%_", left, right)
-    if right == 0:
-        raise Failure("modulus by zero")
-    rest = (
-        int(math.copysign(abs(int(left)) % abs(int(right)), left))
-        if abs(left) < 2**52
-        else left - right * int(_divide(left, right))
-    )
-    return UInt(rest) if kind == "uint" else rest
-
-
-def _negate(value: Any) -> Any:
-    if isinstance(value, float):
-        return -value
-    if type_name(value) == "int":
-        return checked_int(-value)
-    if isinstance(value, Duration):
-        return _duration(-value.nanos)
-    raise no_overload("-_", value)
-
-
-def _not(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise no_overload("!_", value)
-    return not value
-
-
-def _in(value: Any, container: Any) -> bool:
-    if isinstance(container, list):
-        return contains(container, value)
-    if isinstance(container, dict):
-        return not isinstance(value, (list, dict)) and value in container
-    raise no_overload("@in", value, container)
-
 
 # --- conversions ----------------------------------------------------------------------------------------------------
 
@@ -259,18 +101,12 @@ def _string(value: Any) -> str:
             except UnicodeDecodeError:
                 raise Failure("invalid UTF-8 in bytes, cannot convert to string") from None
         case Timestamp():
-            return _rfc3339(value)
+            return rfc3339(value)
         case Duration():
             return f"{Decimal(value.nanos) / 10**9:f}".rstrip("0").rstrip(".") + "s" if value.nanos else "0s"
         case _ if hasattr(value, "cel_text"):
             return str(value.cel_text())
     raise no_overload("string", value)
-
-
-def _rfc3339(value: Timestamp) -> str:
-    text = value.at(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    nanos = value.nanos % 10**9
-    return f"{text}.{nanos:09d}".rstrip("0") + "Z" if nanos else f"{text}Z"
 
 
 def _bytes(value: Any) -> bytes:
@@ -293,106 +129,11 @@ def _bool(value: Any) -> bool:
     raise no_overload("bool", value)
 
 
-_TIMESTAMP: Final = re.compile(
-    r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
-).fullmatch
-_UNITS: Final = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-_PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-
-
-def timestamp(value: Any) -> Timestamp:
-    """Return a moment from RFC 3339 or from seconds."""
-    if isinstance(value, Timestamp):
-        return value
-    if type_name(value) == "int":
-        return _timestamp(value * 10**9)
-    if not isinstance(value, str):
-        raise no_overload("timestamp", value)
-    found = _TIMESTAMP(value)
-    try:
-        if found is None:
-            raise ValueError
-        zone = "+00:00" if found[4] in "Zz" else found[4]
-        moment = datetime.datetime.fromisoformat(f"{found[1]}T{found[2]}{zone}")
-    except ValueError:
-        raise Failure(f'parsing time "{value}" as RFC 3339: cannot parse it') from None
-    return _timestamp(int(moment.timestamp()) * 10**9 + int((found[3] or "0").ljust(9, "0")))
-
-
-def _timestamp(nanos: int) -> Timestamp:
-    if not -62135596800 <= nanos // 10**9 <= 253402300799:
-        raise Failure("timestamp overflow")
-    return Timestamp(nanos)
-
-
-def duration(value: Any) -> Duration:
-    """Return a length of time from Go's form of it, `1h30m`."""
-    if isinstance(value, Duration):
-        return value
-    if not isinstance(value, str):
-        raise no_overload("duration", value)
-    text = value.lstrip("+-")
-    parts = _PART.findall(text)
-    if text != "0" and (not parts or "".join(number + unit for number, unit in parts) != text):
-        raise Failure(f'time: invalid duration "{value}"')
-    nanos = sum(int(Decimal(number) * _UNITS[unit]) for number, unit in parts)
-    return _duration(-nanos if value.startswith("-") else nanos)
-
-
-def _duration(nanos: int) -> Duration:
-    return Duration(checked_int(nanos))
-
-
-def _zone(name: str) -> datetime.tzinfo:
-    found = re.fullmatch(r"([+-]?)(\d{1,2}):(\d{2})", name)
-    if found:
-        offset = datetime.timedelta(hours=int(found[2]), minutes=int(found[3]))
-        return datetime.timezone(-offset if found[1] == "-" else offset)
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise Failure(f"unknown time zone {name}") from None
-
-
-def _part(name: str, of_time: Callable[[datetime.datetime], int], nanos: int | None = None) -> Function:
-    def read(value: Any, zone: Any = "UTC") -> int:
-        if isinstance(value, Timestamp) and isinstance(zone, str):
-            return of_time(value.at(_zone(zone)))
-        if isinstance(value, Duration) and nanos is not None:
-            return int(value.nanos / nanos)
-        raise no_overload(name, value)
-
-    return read
-
-
-def _milliseconds(value: Any, zone: Any = "UTC") -> int:
-    if isinstance(value, Timestamp):
-        return value.nanos // 10**6 % 1000
-    if isinstance(value, Duration):
-        return int(value.nanos / 10**6)
-    raise no_overload("getMilliseconds", value)
-
-
 # --- strings --------------------------------------------------------------------------------------------------------
 
 
-def _texts(name: str, *given: Any) -> None:
-    if not all(isinstance(value, str) for value in given):
-        raise no_overload(name, *given)
-
-
-def _text(name: str, function: Callable[..., Any], count: int = 1) -> Function:
-    """Return a function whose first `count` values must be strings."""
-
-    def call(*given: Any) -> Any:
-        _texts(name, *given[:count])
-        return function(*given)
-
-    return call
-
-
 def _matches(text: Any, pattern: Any) -> bool:
-    _texts("matches", text, pattern)
+    require_texts("matches", text, pattern)
     return _pattern(pattern).search(text) is not None
 
 
@@ -412,7 +153,7 @@ def _char_at(text: str, at: int) -> str:
 def _index_of(value: Any, item: Any, start: int = 0) -> int:
     if isinstance(value, list):
         return next((i for i, each in enumerate(value) if equal(each, item)), -1)
-    _texts("indexOf", value, item)
+    require_texts("indexOf", value, item)
     if not 0 <= start <= len(value):
         raise Failure(f"index out of range: {start}")
     return int(value.find(item, start))
@@ -421,7 +162,7 @@ def _index_of(value: Any, item: Any, start: int = 0) -> int:
 def _last_index_of(value: Any, item: Any, end: int | None = None) -> int:
     if isinstance(value, list):
         return next((i for i in range(len(value) - 1, -1, -1) if equal(value[i], item)), -1)
-    _texts("lastIndexOf", value, item)
+    require_texts("lastIndexOf", value, item)
     return int(value.rfind(item) if end is None else value.rfind(item, 0, end + len(item)))
 
 
@@ -432,7 +173,7 @@ def _join(items: Any, separator: str = "") -> str:
 
 
 def _replace(text: str, old: str, new: str, count: int = -1) -> str:
-    if count < 0 and old and len(text) + text.count(old) * len(new) > _TEXT_MAX:
+    if count < 0 and old and len(text) + text.count(old) * len(new) > TEXT_MAX:
         raise Failure("string too large")
     return text.replace(old, new, count)
 
@@ -521,7 +262,7 @@ def _is_sorted(items: list[Any]) -> bool:
 def _sum(items: list[Any]) -> Any:
     total: Any = None
     for item in items:
-        total = item if total is None else _add(total, item)
+        total = item if total is None else operators.add(total, item)
     return 0 if total is None else total
 
 
@@ -595,299 +336,49 @@ def _of_non_zero(value: Any) -> Optional:
     return Optional(value, True) if value or (isinstance(value, bool) and value) else Optional()
 
 
-# --- Kubernetes' own: quantities, URLs, addresses ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """An exact amount, `100Mi`."""
-
-    amount: Decimal
-    cel_type = "kubernetes.Quantity"
-
-    def cel_text(self) -> str:
-        return format(self.amount, "f")
-
-
-def _quantity(text: str) -> Quantity:
-    try:
-        return Quantity(Decimal(quantity.parse(text).nanos) / 10**9)
-    except (ValueError, ArithmeticError):
-        raise Failure(
-            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-        ) from None
-
-
-def _can(function: Function) -> Function:
-    def call(value: Any) -> bool:
-        try:
-            function(value)
-        except Failure:
-            return False
-        return True
-
-    return call
-
-
-def _amount(value: Any) -> Decimal:
-    if isinstance(value, Quantity):
-        return value.amount
-    if type_name(value) == "int":
-        return Decimal(value)
-    raise no_overload("quantity", value)
-
-
-def _is_integer(value: Any) -> bool:
-    amount = _amount(value)
-    return amount == amount.to_integral_value() and values.INT_MIN <= amount <= values.INT_MAX
-
-
-def _as_integer(value: Any) -> int:
-    if not _is_integer(value):
-        raise Failure("cannot convert value to integer")
-    return int(_amount(value))
-
-
-def _compare_to(left: Any, right: Any) -> int:
-    one, other = _amount(left), _amount(right)
-    return (one > other) - (one < other)
-
-
-@dataclass(frozen=True)
-class Url:
-    """A URL."""
-
-    text: str
-    cel_type = "kubernetes.URL"
-
-
-def _url(text: str) -> Url:
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError as error:
-        raise Failure(f"URL parse error during conversion from string: {error}") from None
-    if not (parts.scheme and (parts.netloc or parts.path)) and not text.startswith("/"):
-        raise Failure(f'URL parse error during conversion from string: parse "{text}": invalid URI for request')
-    return Url(text)
-
-
-def _url_part(read: Callable[[Any], Any]) -> Function:
-    def call(value: Any) -> Any:
-        if not isinstance(value, Url):
-            raise no_overload("url", value)
-        return read(urlsplit(value.text))
-
-    return call
-
-
-@dataclass(frozen=True)
-class Ip:
-    """An IP address."""
-
-    address: ipaddress.IPv4Address | ipaddress.IPv6Address
-    cel_type = "net.IP"
-
-    def cel_text(self) -> str:
-        return str(self.address)
-
-
-def _ip(value: Any) -> Ip:
-    if isinstance(value, Cidr):
-        return Ip(value.interface.ip)
-    _texts("ip", value)
-    try:
-        address = ipaddress.ip_address(value)
-    except ValueError:
-        raise Failure(f'IP Address "{value}" parse error during conversion from string') from None
-    if isinstance(address, ipaddress.IPv6Address) and (address.ipv4_mapped or address.scope_id):
-        raise Failure(f'IP Address "{value}" parse error during conversion from string')
-    return Ip(address)
-
-
-@dataclass(frozen=True)
-class Cidr:
-    """A network, and the address by which it was named."""
-
-    interface: ipaddress.IPv4Interface | ipaddress.IPv6Interface
-    cel_type = "net.CIDR"
-
-    def cel_text(self) -> str:
-        return str(self.interface)
-
-
-def _cidr(value: Any) -> Cidr:
-    _texts("cidr", value)
-    try:
-        if "/" not in value:
-            raise ValueError
-        return Cidr(ipaddress.ip_interface(value))
-    except ValueError:
-        raise Failure(f'network address parse error during conversion from string: invalid CIDR "{value}"') from None
-
-
-def _family(value: Any) -> int:
-    if isinstance(value, Ip):
-        return value.address.version
-    raise no_overload("family", value)
-
-
-def _address(read: str) -> Function:
-    def call(value: Any) -> bool:
-        if not isinstance(value, Ip):
-            raise no_overload("ip", value)
-        address = value.address
-        match read:
-            case "global":
-                return not (
-                    address.is_unspecified or address.is_loopback or address.is_multicast or address.is_link_local
-                )
-            case "link_local_multicast":
-                return address in ipaddress.ip_network("224.0.0.0/24" if address.version == 4 else "ff02::/16")
-            case "link_local_unicast":
-                return address.is_link_local
-        return bool(getattr(address, read))
-
-    return call
-
-
-def _contains_ip(network: Any, value: Any) -> bool:
-    address = _ip(value) if isinstance(value, str) else value
-    if not isinstance(network, Cidr) or not isinstance(address, Ip):
-        raise no_overload("containsIP", network, value)
-    return address.address in network.interface.network
-
-
-def _contains_cidr(network: Any, value: Any) -> bool:
-    other = _cidr(value) if isinstance(value, str) else value
-    if not isinstance(network, Cidr) or not isinstance(other, Cidr):
-        raise no_overload("containsCIDR", network, value)
-    inner, outer = other.interface.network, network.interface.network
-    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
-
-
-def _masked(network: Any) -> Cidr:
-    return Cidr(ipaddress.ip_interface(str(network.interface.network)))
-
-
-@dataclass(frozen=True)
-class Format:
-    """A named form of strings, `format.dns1123Label()`."""
-
-    check: Callable[[str], list[str]]
-    cel_type = "kubernetes.NamedFormat"
-
-
-def _says(works: Callable[[str], bool], why: str) -> Callable[[str], list[str]]:
-    return lambda text: [] if works(text) else [why]
-
-
-_FORMATS: Final[dict[str, Callable[[str], list[str]]]] = {
-    "dns1123Label": names.check_label,
-    "dns1123Subdomain": names.check_subdomain,
-    "dns1035Label": names.check_label_1035,
-    "qualifiedName": names.check_qualified_name,
-    "labelValue": names.check_label_value,
-    "dns1123LabelPrefix": lambda text: names.check_label(text.removesuffix("-")),
-    "dns1123SubdomainPrefix": lambda text: names.check_subdomain(text.removesuffix("-")),
-    "dns1035LabelPrefix": lambda text: names.check_label_1035(text.removesuffix("-")),
-    "uri": _says(_can(lambda text: _url(text)), "invalid URI"),
-    "uuid": _says(lambda text: re.fullmatch("(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text) is not None,
-                  "does not match the UUID format"),
-    "byte": _says(lambda text: _decodes(text), "invalid base64"),
-    "date": _says(lambda text: re.fullmatch(r"\d{4}-\d{2}-\d{2}", text) is not None, "invalid date"),
-    "datetime": _says(_can(timestamp), "invalid datetime"),
-}  # fmt: skip
-
-
-def _decodes(text: str) -> bool:
-    try:
-        base64.b64decode(text, validate=True)
-    except ValueError:
-        return False
-    return True
-
-
-def _named(name: Any) -> Optional:
-    return Optional(Format(_FORMATS[name]), True) if name in _FORMATS else Optional()
-
-
-def _validate(value: Any, text: Any = None) -> Optional:
-    if not isinstance(value, Format) or not isinstance(text, str):
-        raise no_overload("validate", value, text)
-    wrong = value.check(text)
-    return Optional(wrong, True) if wrong else Optional()
-
-
 _FUNCTIONS: Final[dict[str, Function]] = {
-    "_==_": equal,
-    "_!=_": lambda left, right: not equal(left, right),
-    "_<_": less,
-    "_>_": lambda left, right: less(right, left),
-    "_<=_": lambda left, right: less(left, right) or equal(left, right),
-    "_>=_": lambda left, right: less(right, left) or equal(left, right),
-    "_+_": _add, "_-_": _subtract, "_*_": _multiply, "_/_": _divide, "_%_": _modulo, "-_": _negate, "!_": _not,
-    "@in": _in, "size": _size, "int": _int, "uint": _uint, "double": _double, "string": _string, "bytes": _bytes,
+    **operators.OPERATORS,
+    "size": _size, "int": _int, "uint": _uint, "double": _double, "string": _string, "bytes": _bytes,
     "bool": _bool, "type": lambda value: Type(type_name(value)), "dyn": lambda value: value, "timestamp": timestamp,
     "duration": duration, "matches": _matches,
     "optional.of": lambda value: Optional(value, True), "optional.none": Optional,
     "optional.ofNonZeroValue": _of_non_zero,
-    "quantity": _text("quantity", _quantity), "isQuantity": _text("isQuantity", _can(_quantity)),
-    "url": _text("url", _url), "isURL": _text("isURL", _can(_url)),
-    "ip": _ip, "isIP": _text("isIP", _can(_ip)), "cidr": _cidr, "isCIDR": _text("isCIDR", _can(_cidr)),
-    "ip.isCanonical": lambda text: str(_ip(text).address) == text,
     "sets.contains": _lists("sets.contains", lambda one, other: all(contains(one, item) for item in other)),
     "sets.intersects": _lists("sets.intersects", lambda one, other: any(contains(one, item) for item in other)),
     "sets.equivalent": _lists("sets.equivalent", lambda one, other: all(contains(one, item) for item in other)
                               and all(contains(other, item) for item in one)),
-    "strings.quote": _text("strings.quote", lambda text: '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'),
+    "strings.quote": of_text("strings.quote", lambda text: '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'),
     "math.greatest": lambda *given: _extreme("max", False)(_flatten(list(given))),
     "math.least": lambda *given: _extreme("min", True)(_flatten(list(given))),
-    "format.named": _named,
-    **{f"format.{name}": functools.partial(Format, check) for name, check in _FORMATS.items()},
+    **kubernetes.FUNCTIONS,
 }  # fmt: skip
 
 _METHODS: Final[dict[str, Function]] = {
     "size": _size, "matches": _matches,
-    "contains": _text("contains", lambda text, part: part in text, 2),
-    "startsWith": _text("startsWith", str.startswith, 2), "endsWith": _text("endsWith", str.endswith, 2),
-    "charAt": _text("charAt", _char_at), "indexOf": _index_of, "lastIndexOf": _last_index_of, "join": _join,
-    "lowerAscii": _text("lowerAscii", lambda text: _ascii(text, upper=False)),
-    "upperAscii": _text("upperAscii", lambda text: _ascii(text, upper=True)),
-    "replace": _text("replace", _replace, 3), "split": _text("split", _split, 2),
-    "substring": _text("substring", _substring), "trim": _text("trim", lambda text: text.strip()),
-    "format": _text("format", _format), "reverse": _text("reverse", lambda text: text[::-1]),
-    "find": _text("find", _find, 2), "findAll": _text("findAll", _find_all, 2),
-    "getFullYear": _part("getFullYear", lambda time: time.year),
-    "getMonth": _part("getMonth", lambda time: time.month - 1),
-    "getDate": _part("getDate", lambda time: time.day),
-    "getDayOfMonth": _part("getDayOfMonth", lambda time: time.day - 1),
-    "getDayOfWeek": _part("getDayOfWeek", lambda time: time.isoweekday() % 7),
-    "getDayOfYear": _part("getDayOfYear", lambda time: time.timetuple().tm_yday - 1),
-    "getHours": _part("getHours", lambda time: time.hour, 3600 * 10**9),
-    "getMinutes": _part("getMinutes", lambda time: time.minute, 60 * 10**9),
-    "getSeconds": _part("getSeconds", lambda time: time.second, 10**9), "getMilliseconds": _milliseconds,
+    "contains": of_text("contains", lambda text, part: part in text, 2),
+    "startsWith": of_text("startsWith", str.startswith, 2), "endsWith": of_text("endsWith", str.endswith, 2),
+    "charAt": of_text("charAt", _char_at), "indexOf": _index_of, "lastIndexOf": _last_index_of, "join": _join,
+    "lowerAscii": of_text("lowerAscii", lambda text: _ascii(text, upper=False)),
+    "upperAscii": of_text("upperAscii", lambda text: _ascii(text, upper=True)),
+    "replace": of_text("replace", _replace, 3), "split": of_text("split", _split, 2),
+    "substring": of_text("substring", _substring), "trim": of_text("trim", lambda text: text.strip()),
+    "format": of_text("format", _format), "reverse": of_text("reverse", lambda text: text[::-1]),
+    "find": of_text("find", _find, 2), "findAll": of_text("findAll", _find_all, 2),
+    "getFullYear": part("getFullYear", lambda time: time.year),
+    "getMonth": part("getMonth", lambda time: time.month - 1),
+    "getDate": part("getDate", lambda time: time.day),
+    "getDayOfMonth": part("getDayOfMonth", lambda time: time.day - 1),
+    "getDayOfWeek": part("getDayOfWeek", lambda time: time.isoweekday() % 7),
+    "getDayOfYear": part("getDayOfYear", lambda time: time.timetuple().tm_yday - 1),
+    "getHours": part("getHours", lambda time: time.hour, 3600 * 10**9),
+    "getMinutes": part("getMinutes", lambda time: time.minute, 60 * 10**9),
+    "getSeconds": part("getSeconds", lambda time: time.second, 10**9), "getMilliseconds": milliseconds,
     "isSorted": _lists("isSorted", _is_sorted), "sum": _lists("sum", _sum), "min": _extreme("min", True),
     "max": _extreme("max", False), "flatten": _flatten,
     "hasValue": lambda value: _optional(value).is_present, "value": _value,
     "or": lambda value, other: value if _optional(value).is_present else _optional(other),
     "orValue": lambda value, other: value.value if _optional(value).is_present else other,
-    "isInteger": _is_integer, "asInteger": _as_integer, "asApproximateFloat": lambda value: float(_amount(value)),
-    "sign": lambda value: (_amount(value) > 0) - (_amount(value) < 0),
-    "add": lambda value, other: Quantity(_amount(value) + _amount(other)),
-    "sub": lambda value, other: Quantity(_amount(value) - _amount(other)),
-    "isGreaterThan": lambda value, other: _compare_to(value, other) > 0,
-    "isLessThan": lambda value, other: _compare_to(value, other) < 0, "compareTo": _compare_to,
-    "getScheme": _url_part(lambda parts: parts.scheme), "getHost": _url_part(lambda parts: parts.netloc.split("@")[-1]),
-    "getHostname": _url_part(lambda parts: parts.hostname or ""),
-    "getPort": _url_part(lambda parts: str(parts.port or "")),
-    "getEscapedPath": _url_part(lambda parts: quote(parts.path, safe="/%:@!$&'()*+,;=~-._")),
-    "getQuery": _url_part(lambda parts: parse_qs(parts.query, keep_blank_values=True)),
-    "family": _family, "isUnspecified": _address("is_unspecified"), "isLoopback": _address("is_loopback"),
-    "isLinkLocalMulticast": _address("link_local_multicast"), "isLinkLocalUnicast": _address("link_local_unicast"),
-    "isGlobalUnicast": _address("global"), "containsIP": _contains_ip, "containsCIDR": _contains_cidr,
-    "ip": _ip, "masked": _masked, "prefixLength": lambda network: network.interface.network.prefixlen,
-    "validate": _validate,
+    **kubernetes.METHODS,
 }  # fmt: skip
 
 STANDARD: Final = Library(_FUNCTIONS, _METHODS)

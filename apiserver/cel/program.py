@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from apiserver.cel import functions
+from apiserver.cel.functions import STANDARD
+from apiserver.cel.library import Function, Library
 from apiserver.cel.syntax import (
     Call,
     Comprehension,
@@ -101,7 +102,7 @@ class Program:
             raise CostExceeded from None
 
 
-def compile_(text: str, variables: frozenset[str], library: functions.Library = functions.STANDARD) -> Program:
+def compile_(text: str, variables: frozenset[str], library: Library = STANDARD) -> Program:
     """Return the program of an expression over `variables`.
 
     Raises:
@@ -116,7 +117,7 @@ def compile_(text: str, variables: frozenset[str], library: functions.Library = 
 
 
 class _Compiler:
-    def __init__(self, text: str, variables: frozenset[str], library: functions.Library) -> None:
+    def __init__(self, text: str, variables: frozenset[str], library: Library) -> None:
         self._text = text
         self._variables = variables
         self._library = library
@@ -351,7 +352,7 @@ def _map(entries: list[tuple[Step, Step, bool]]) -> Step:
     return step
 
 
-def _applied(name: str, function: functions.Function, arguments: list[Step]) -> Step:
+def _applied(name: str, function: Function, arguments: list[Step]) -> Step:
     own_cost = 1 + getattr(function, "cel_cost", 0)
 
     def step(scope: Scope) -> Any:

@@ -34,6 +34,7 @@ class Literal:
     """A value written out."""
 
     value: Any
+    at: int = dataclasses.field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class ListOf:
 
     items: tuple[tuple[Tree, bool], ...]
     """Elements, and whether each is optional."""
+    at: int = dataclasses.field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class MapOf:
     """Keys, values, and whether each entry is optional."""
 
     entries: tuple[tuple[Tree, Tree, bool], ...]
+    at: int = dataclasses.field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,11 +336,11 @@ class _Parser:
         self._next += 1
         match token.kind:
             case "int":
-                return Literal(self._integer(token, sign))
+                return Literal(self._integer(token, sign), token.at)
             case "float":
-                return Literal(sign * float(token.text))
+                return Literal(sign * float(token.text), token.at)
             case "string":
-                return Literal(self._string(token))
+                return Literal(self._string(token), token.at)
             case "name":
                 return self._named(token, depth)
             case "op" if token.text == "(":
@@ -345,9 +348,9 @@ class _Parser:
                 self._expect(")")
                 return tree
             case "op" if token.text == "[":
-                return self._list(depth)
+                return self._list(depth, token.at)
             case "op" if token.text == "{":
-                return self._map(depth)
+                return self._map(depth, token.at)
             case "op" if token.text == "." and self._token.kind == "name":
                 return self._primary(depth, 1)
         self._next -= 1
@@ -404,11 +407,11 @@ class _Parser:
     def _named(self, token: _Token, depth: int) -> Tree:
         match token.text:
             case "true":
-                return Literal(True)
+                return Literal(True, token.at)
             case "false":
-                return Literal(False)
+                return Literal(False, token.at)
             case "null":
-                return Literal(None)
+                return Literal(None, token.at)
         if token.text in _RESERVED:
             raise self._failure(f"reserved identifier: {token.text}", token.at)
         at = self._token.at
@@ -422,7 +425,7 @@ class _Parser:
             return Select(select.operand, select.field, is_test=True, at=at)
         return Call(token.text, None, arguments, at)
 
-    def _list(self, depth: int) -> Tree:
+    def _list(self, depth: int, at: int) -> Tree:
         items: list[tuple[Tree, bool]] = []
         while not self._take("]"):
             is_optional = self._take("?")
@@ -430,9 +433,9 @@ class _Parser:
             if not self._take(","):
                 self._expect("]")
                 break
-        return ListOf(tuple(items))
+        return ListOf(tuple(items), at)
 
-    def _map(self, depth: int) -> Tree:
+    def _map(self, depth: int, at: int) -> Tree:
         entries: list[tuple[Tree, Tree, bool]] = []
         while not self._take("}"):
             is_optional = self._take("?")
@@ -442,4 +445,4 @@ class _Parser:
             if not self._take(","):
                 self._expect("}")
                 break
-        return MapOf(tuple(entries))
+        return MapOf(tuple(entries), at)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from api import validation as v
 from api.resource import FieldError
-from apiserver.cel import functions
+from apiserver.cel import times
 from apiserver.cel.program import COST_MAX as CALL_COST_MAX
 from apiserver.cel.program import BadProgram, CostExceeded, Program, compile_
 from apiserver.cel.values import Failure, Optional, Timestamp, Unordered
@@ -184,7 +184,7 @@ def _error(reason: str, path: str, shown: str, message: str) -> FieldError:
 
 
 def _date(text: str) -> Timestamp:
-    return functions.timestamp(f"{text}T00:00:00Z")
+    return times.timestamp(f"{text}T00:00:00Z")
 
 
 def _bytes(text: str) -> bytes:
@@ -196,8 +196,8 @@ def _bytes(text: str) -> bytes:
 
 _SPECIAL: Final = {
     "date": _date,
-    "date-time": functions.timestamp,
-    "datetime": functions.timestamp,
-    "duration": functions.duration,
+    "date-time": times.timestamp,
+    "datetime": times.timestamp,
+    "duration": times.duration,
     "byte": _bytes,
 }

@@ -18,6 +18,8 @@ from prometheus_client import REGISTRY, generate_latest
 from api.discover import RESOURCES
 from api.errors import MethodNotAllowed
 from apiserver import discovery, openapi, openapi_protobuf
+from apiserver.aggregation import documents as aggregated_documents
+from apiserver.aggregation.availability import Gathered
 from apiserver.registry.failures import no_such_resource
 from apiserver.registry.kinds import Kinds
 from component.health import METRICS_TYPE
@@ -47,6 +49,7 @@ class Documents:
         kinds: what is served; just the built-in kinds without it.
         scrape: gives the server's own metrics.
         dump: gives a table of what waits, by its name and a query.
+        gathered: what other servers serve, by APIService name.
     """
 
     def __init__(
@@ -56,7 +59,9 @@ class Documents:
         kinds: Kinds | None = None,
         scrape: Callable[[], bytes] = bytes,
         dump: Callable[[str, Mapping[str, str]], str | None] = lambda name, query: None,
+        gathered: Callable[[], Mapping[str, Gathered]] = dict,
     ) -> None:
+        self._gathered = gathered
         self._scrape = scrape
         self._dump = dump
         self._server_address = server_address
@@ -92,29 +97,54 @@ class Documents:
             case ["api", version]:
                 return _json(discovery.resource_list("", version, self._kinds.all))
             case ["apis", group]:
-                return _json(discovery.group(group, self._kinds.all))
+                return _json(discovery.group(group, self._kinds.all, self._remotes()))
             case ["apis", group, version]:
                 return _json(discovery.resource_list(group, version, self._kinds.all))
             case ["openapi", "v3"]:
                 index = openapi.index(self._kinds)
+                others = tuple(
+                    (f"apis/{each.version.group}/{each.version.version}", each.openapi_v3)
+                    for each in self._gathered().values()
+                    if each.openapi_v3
+                )
+                index = aggregated_documents.index(index.json, others) if others else index
                 return Document(index.json, etag=index.hash)
             case ["openapi", "v3", *rest]:
                 return _openapi(self._kinds, "/".join(rest), query)
             case ["openapi", "v2"]:
-                return _openapi_v2(self._kinds, accept)
+                return self._openapi_v2(accept)
         extra = self._extra.get(path)
         return _json(extra()) if extra is not None else None
 
     def _groups(self, is_core: bool, accept: str) -> Document:
         version = discovery.aggregated_version(accept)
         if version is not None:
-            body, etag = _aggregated(is_core, version, self._kinds.all)
+            body, etag = _aggregated(is_core, version, self._kinds.all, self._remotes())
             return Document(body, discovery.AGGREGATED_MEDIA[version], etag, {"Vary": "Accept"})
-        legacy = discovery.core_versions(self._server_address) if is_core else discovery.group_list(self._kinds.all)
+        groups = discovery.group_list(self._kinds.all, self._remotes())
+        legacy = discovery.core_versions(self._server_address) if is_core else groups
         return Document(msgspec.json.encode(legacy), headers={"Vary": "Accept"})
 
+    def _remotes(self) -> discovery.Remotes:
+        return tuple(each.version for each in self._gathered().values())
+
+    def _openapi_v2(self, accept: str) -> Document:
+        others = tuple(
+            (f"/apis/{each.version.group}/{each.version.version}", each.openapi_v2)
+            for each in self._gathered().values()
+            if each.openapi_v2
+        )
+        own = openapi.document_v2(self._kinds)
+        if openapi_protobuf.MEDIA_TYPE in accept:
+            document = openapi.document_v2_protobuf(self._kinds)
+            if others:
+                document = aggregated_documents.document_v2_protobuf(own.json, others)
+            return Document(document.json, "application/octet-stream", document.hash, {"Vary": "Accept"})
+        document = aggregated_documents.document_v2(own.json, others) if others else own
+        return Document(document.json, etag=document.hash, headers={"Vary": "Accept"})
+
     def _paths(self) -> list[str]:
-        groups = [group["name"] for group in discovery.group_list(self._kinds.all)["groups"]]
+        groups = [group["name"] for group in discovery.group_list(self._kinds.all, self._remotes())["groups"]]
         fixed = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3"]
         fixed += ["/readyz", "/version", *self._extra]
         return sorted([*fixed, *(f"/apis/{group}" for group in groups)])
@@ -135,21 +165,15 @@ def _openapi(kinds: Kinds, path: str, query: Mapping[str, str]) -> Document | No
     return Document(document.json, etag=document.hash, headers=headers)
 
 
-def _openapi_v2(kinds: Kinds, accept: str) -> Document:
-    if openapi_protobuf.MEDIA_TYPE in accept:
-        document = openapi.document_v2_protobuf(kinds)
-        return Document(document.json, "application/octet-stream", document.hash, {"Vary": "Accept"})
-    document = openapi.document_v2(kinds)
-    return Document(document.json, etag=document.hash, headers={"Vary": "Accept"})
-
-
 def _far_future() -> str:
     return email.utils.formatdate(time.time() + _FAR_FUTURE_S, usegmt=True)
 
 
 @functools.lru_cache(maxsize=16)
-def _aggregated(is_core: bool, version: discovery.AggregatedVersion, kinds: discovery.Kinds) -> tuple[bytes, str]:
-    body = msgspec.json.encode(discovery.aggregated(core=is_core, version=version, kinds=kinds))
+def _aggregated(
+    is_core: bool, version: discovery.AggregatedVersion, kinds: discovery.Kinds, remotes: discovery.Remotes
+) -> tuple[bytes, str]:
+    body = msgspec.json.encode(discovery.aggregated(core=is_core, version=version, kinds=kinds, remotes=remotes))
     return body, hashlib.sha512(body).hexdigest().upper()
 
 

@@ -184,6 +184,8 @@ def _worded(error: Exception) -> str:
         return f"tls: failed to verify certificate: x509: {getattr(fault, 'verify_message', '') or fault}"
     if isinstance(error, aiohttp.ClientConnectorError):
         why = error.os_error.strerror or str(error.os_error)
+        if why.startswith("dial "):
+            return why  # A node tried, and says so in these words.
         return f"dial tcp {error.host}:{error.port}: connect: {why.lower()}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "EOF"

@@ -39,7 +39,7 @@ class Health:
     def __init__(self, live: Mapping[str, Check], ready: Mapping[str, Check]) -> None:
         self._live = {"ping": _well, "log": _well, **live}
         self._ready = {**self._live, **ready, "shutdown": self._not_stopping}
-        self.is_stopping = False
+        self.stopping = asyncio.Event()
         """Set before the server stops, so that it is given no more work."""
 
     def checks(self, name: str) -> Mapping[str, Check]:
@@ -86,7 +86,7 @@ class Health:
         return [f"/{name}{'/' + key if key else ''}" for name in NAMES for key in ("", *self.checks(name))]
 
     async def _not_stopping(self) -> str | None:
-        return "process is shutting down" if self.is_stopping else None
+        return "process is shutting down" if self.stopping.is_set() else None
 
 
 async def _well() -> str | None:

@@ -123,12 +123,14 @@ def credentials_of(upgrade: relay.Upgrade, protocols: list[str]) -> Credentials:
     for protocol in protocols:
         if not bearer and protocol.startswith(BEARER_PROTOCOL):
             bearer = _decode_bearer(protocol[len(BEARER_PROTOCOL) :])
-    impersonate: dict[str, tuple[str, ...]] = {}
+    told: dict[str, tuple[str, ...]] = {}
     for name, value in upgrade.headers:
         lower = name.lower()
-        if lower.startswith("impersonate-"):
-            impersonate[lower] = (*impersonate.get(lower, ()), value)
-    return Credentials(upgrade.certificate, bearer, bool(scheme) and not is_bearer, impersonate)
+        if lower.startswith(("impersonate-", "x-remote-")):
+            told[lower] = (*told.get(lower, ()), value)
+    impersonate = {name: values for name, values in told.items() if name.startswith("impersonate-")}
+    remote = {name: values for name, values in told.items() if name.startswith("x-remote-")}
+    return Credentials(upgrade.certificate, bearer, bool(scheme) and not is_bearer, impersonate, remote)
 
 
 def _decode_bearer(text: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.errors import BadRequest
 from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
-from apiserver.request import Authorizer, Call, RuleSource, SubresourceHandler
+from apiserver.request import Authenticator, Authorizer, Call, RuleSource, SubresourceHandler
 from apiserver.subresources.log import LogHandler
 from apiserver.subresources.node_proxy import Kubelets
 from apiserver.subresources.reviews import (
@@ -26,7 +26,12 @@ _AUTHENTICATION = "authentication.k8s.io"
 
 
 def build(
-    context: Context, authorizer: Authorizer, *, issuer: TokenIssuer | None = None, kubelets: Kubelets | None = None
+    context: Context,
+    authorizer: Authorizer,
+    *,
+    issuer: TokenIssuer | None = None,
+    kubelets: Kubelets | None = None,
+    believed: Sequence[Authenticator] = (),
 ) -> Mapping[tuple[str, str, str, str], SubresourceHandler]:
     """Return the handlers: tokens where there is an issuer, logs and streams where there are kubelets to ask."""
     handlers: dict[tuple[str, str, str, str], Any] = {
@@ -42,7 +47,7 @@ def build(
     read = context.registries.read
     if issuer is not None:
         tokens = TokenAuthenticator(issuer, read, context.clock)
-        handlers[_AUTHENTICATION, "tokenreviews", "", "create"] = TokenReviewHandler(tokens)
+        handlers[_AUTHENTICATION, "tokenreviews", "", "create"] = TokenReviewHandler(tokens, believed)
         token = TokenHandler(issuer, read, context.admission, context.clock, context.random)
         handlers["", "serviceaccounts", "token", "create"] = token
     if kubelets is not None:

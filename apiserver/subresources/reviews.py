@@ -13,7 +13,7 @@ authorization.k8s.io/v1, authentication.k8s.io/v1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -41,7 +41,7 @@ from api.errors import Unauthorized
 from api.rbac.rules import PolicyRule
 from api.resource import Resource
 from apiserver.auth.tokens import TokenAuthenticator
-from apiserver.request import Answer, Authorizer, Call, RequestInfo, RuleSource, User
+from apiserver.request import Answer, Authenticator, Authorizer, Call, Credentials, RequestInfo, RuleSource, User
 from apiserver.verbs import writing
 from component.clock import Clock
 
@@ -123,8 +123,9 @@ class SelfReviewHandler:
 class TokenReviewHandler:
     """Says whose a token is, and for whom it was made."""
 
-    def __init__(self, tokens: TokenAuthenticator) -> None:
+    def __init__(self, tokens: TokenAuthenticator, others: Sequence[Authenticator] = ()) -> None:
         self._tokens = tokens
+        self._others = tuple(others)
 
     async def __call__(self, call: Call) -> Answer:
         """Answer the review in the call's body; a token that is not believed is an answer, too.
@@ -134,6 +135,12 @@ class TokenReviewHandler:
         """
         review: TokenReview = _decode(call, tokenreview.RESOURCE)
         try:
+            for other in self._others:
+                # Tokens of other kinds are for this server, and say of nobody else that they are for them.
+                found = await other.authenticate(Credentials(token=review.spec.token))
+                if found is not None:
+                    review.status = TokenReviewStatus(authenticated=True, user=_user_info(found))
+                    return _answer(review)
             user, audiences = await self._tokens.review(review.spec.token, review.spec.audiences)
         except Unauthorized:
             review.status = TokenReviewStatus(error="the token is not valid, or not for these audiences")

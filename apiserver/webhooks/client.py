@@ -7,6 +7,7 @@ bounded, redirects are not followed. What goes wrong is worded as upstream words
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import socket
 import ssl
@@ -114,7 +115,10 @@ class WebhookClient:
                 ssl=_trust(target.ca_bundle), resolver=resolver, use_dns_cache=False, keepalive_timeout=IDLE_S, limit=0
             )
             session = self._sessions[target] = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout()
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(),
+                auto_decompress=False,
             )
         self._sessions.move_to_end(target)
         if len(self._sessions) > TARGETS_MAX:
@@ -138,6 +142,7 @@ async def _post(session: aiohttp.ClientSession, url: str, body: bytes, answer_by
     headers = {
         "Content-Type": "application/json",
         "Accept": "application/json",
+        "Accept-Encoding": "identity",  # A small answer must not become a large one here.
         "User-Agent": "kube-apiserver-admission",
     }
     async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
@@ -221,6 +226,7 @@ def _certificate_fault(fault: Exception) -> str:
     return why
 
 
+@functools.lru_cache(maxsize=64)
 def _trust(ca_bundle: bytes) -> ssl.SSLContext:
     """Return what to trust: the bundle, or without one what this machine trusts.
 

@@ -10,6 +10,7 @@ import msgspec
 from api.errors import ApiError, Cause, Forbidden
 from api.resource import Resource
 from apiserver.admission.matching import Matcher, is_exempt
+from apiserver.admission.metrics import AdmissionMetrics
 from apiserver.admission.namespace_lifecycle import refusal
 from apiserver.admission.policies.params import BadParams, Params
 from apiserver.admission.policies.policy import Decision, merged
@@ -45,8 +46,15 @@ class ValidatingPolicies:
     """The plugin."""
 
     def __init__(
-        self, registered: Registered, matcher: Matcher, versions: Versions, params: Params, authorizer: Authorizer
+        self,
+        registered: Registered,
+        matcher: Matcher,
+        versions: Versions,
+        params: Params,
+        authorizer: Authorizer,
+        metrics: AdmissionMetrics,
     ) -> None:
+        self._metrics = metrics
         self._registered = registered
         self._matcher = matcher
         self._versions = versions
@@ -120,8 +128,10 @@ class ValidatingPolicies:
 
     def _act(self, bound: Bound, binding: Binding, decision: Decision, request: AdmissionRequest) -> list[_Denial]:
         name = bound.policy.name
+        for action in binding.actions:
+            self._metrics.checks.add((name, binding.name, "no_error", action.lower()))
         if "Warn" in binding.actions:
-            request.warnings.append(
+            request.warn(
                 f"Validation failed for ValidatingAdmissionPolicy '{name}' with binding '{binding.name}': "
                 f"{decision.message}"
             )
@@ -133,8 +143,8 @@ class ValidatingPolicies:
                 "expressionIndex": decision.index,
                 "validationActions": sorted(binding.actions),
             }
-            before = request.annotations.get(_FAILURES)
-            failures = [*(msgspec.json.decode(before) if before else ()), told]
+            failures = request.memory.setdefault(_FAILURES, [])
+            failures.append(told)
             request.annotations[_FAILURES] = msgspec.json.encode(failures).decode()
         return [self._denial(bound, binding, decision.message, decision.reason)] if "Deny" in binding.actions else []
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 from api.errors import ApiError, BadRequest, Cause, Forbidden, InternalError
 from api.resource import Resource
 from apiserver.admission.conditions import ConditionFailed
 from apiserver.admission.matching import Matcher
+from apiserver.admission.metrics import AdmissionMetrics
 from apiserver.admission.variables import Variables
 from apiserver.admission.versions import Versions
 from apiserver.admission.webhooks import review
 from apiserver.admission.webhooks.registered import Webhook
 from apiserver.request import AdmissionRequest, Authorizer
 from apiserver.webhooks.client import CallFailed, WebhookClient
+from component.clock import Clock
+
+ADMIT: Final = "admit"
+VALIDATE: Final = "validating"
+"""What mutating and validating webhooks are counted as."""
 
 
 class WebhookFailed(Exception):
@@ -52,11 +58,22 @@ class Caller:
         versions: converts objects.
         authorizer: what conditions may ask.
         random: makes the ids of questions.
+        clock: says how long they took.
+        metrics: count them.
     """
 
     def __init__(
-        self, client: WebhookClient, matcher: Matcher, versions: Versions, authorizer: Authorizer, random: Random
+        self,
+        client: WebhookClient,
+        matcher: Matcher,
+        versions: Versions,
+        authorizer: Authorizer,
+        random: Random,
+        clock: Clock,
+        metrics: AdmissionMetrics,
     ) -> None:
+        self.metrics = metrics
+        self._clock = clock
         self._client = client
         self._matcher = matcher
         self._versions = versions
@@ -114,18 +131,26 @@ class Caller:
         except ApiError as error:
             raise internal_error(error.message) from None
         body = review.question(webhook.review_version, uid, request, invocation.matched, obj, old)
+        code, has_answered, began = 500, False, self._clock.monotonic()
         try:
             answered = await self._client.ask(webhook.config, body, timeout_s=webhook.timeout_s)
             answer = review.read(answered, webhook.review_version, uid, is_mutating=is_mutating)
+            has_answered = True
+            refused = None if answer.is_allowed else review.refusal(webhook.name, answer.status)
+            code = 200 if refused is None else refused.code
         except CallFailed as failed:
             raise WebhookFailed(webhook.name, f"failed to call webhook: {failed}") from None
         except review.BadAnswer as bad:
             raise WebhookFailed(webhook.name, f"received invalid webhook response: {bad}") from None
+        finally:
+            took_s, kind = self._clock.monotonic() - began, ADMIT if is_mutating else VALIDATE
+            self.metrics.asked(webhook.name, kind, request.operation, took_s=took_s, code=code, failed=not has_answered)
         for key, value in answer.annotations.items():
             request.annotations[f"{webhook.name}/{key}"] = value
-        request.warnings.extend(answer.warnings)
-        if not answer.is_allowed:
-            raise review.refusal(webhook.name, answer.status)
+        for warning in answer.warnings:
+            request.warn(warning)
+        if refused is not None:
+            raise refused
         return answer
 
     async def convert(self, obj: Any, resource: Resource[Any], wanted: Resource[Any]) -> Any:

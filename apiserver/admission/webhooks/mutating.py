@@ -18,7 +18,7 @@ from api.patch import json_patch
 from api.patch.failure import PatchFailure
 from api.resource import Resource
 from apiserver.admission.matching import is_exempt
-from apiserver.admission.webhooks.call import Caller, Invocation, WebhookFailed, internal_error
+from apiserver.admission.webhooks.call import ADMIT, Caller, Invocation, WebhookFailed, internal_error
 from apiserver.admission.webhooks.registered import Registered
 from apiserver.admission.webhooks.review import JSON_PATCH, Answer
 from apiserver.request import AdmissionRequest
@@ -79,6 +79,7 @@ class MutatingWebhooks:
                     raise failed.error() from None
                 log.warning("a webhook failed; the request goes on without it", extra={"error": str(failed)})
                 request.annotations[_key(_FAILED_OPEN, request, index)] = webhook.name
+                self._caller.metrics.failed_open.add((webhook.name, ADMIT))
                 is_changed = False
             if is_changed:
                 memory.note_change()

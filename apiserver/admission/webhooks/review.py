@@ -79,7 +79,7 @@ def read(body: bytes, version: str, uid: str, *, is_mutating: bool) -> Answer:
     """
     try:
         review = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise BadAnswer(f"couldn't get version/kind; json parse error: {error}") from None
     if not isinstance(review, dict):
         raise BadAnswer("couldn't get version/kind: the answer is no object")
@@ -139,7 +139,7 @@ def _operations(patch: Any) -> list[Any]:
         return []
     try:
         operations = msgspec.json.decode(base64.b64decode(patch, validate=True))
-    except (TypeError, binascii.Error, ValueError, msgspec.DecodeError) as error:
+    except (TypeError, binascii.Error, ValueError, msgspec.DecodeError, RecursionError) as error:
         raise BadAnswer(f"its patch cannot be read: {error}") from None
     if operations is None:
         return []
@@ -162,9 +162,26 @@ def refusal(name: str, status: Plain) -> Refused:
     made: Plain = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message}
     if status.get("reason"):
         made["reason"] = str(status["reason"])
-    if isinstance(status.get("details"), dict):
-        made["details"] = status["details"]
+    details = _details(status.get("details"))
+    if details:
+        made["details"] = details
     return Refused({**made, "code": code})
+
+
+def _details(given: Any) -> Plain:
+    """Return what StatusDetails can hold, of whatever a webhook sent."""
+    if not isinstance(given, dict):
+        return {}
+    made: Plain = {name: given[name] for name in ("name", "group", "kind", "uid") if isinstance(given.get(name), str)}
+    causes = given.get("causes")
+    made["causes"] = [
+        {name: cause[name] for name in ("reason", "message", "field") if isinstance(cause.get(name), str)}
+        for cause in (causes if isinstance(causes, list) else ())
+        if isinstance(cause, dict)
+    ]
+    if isinstance(given.get("retryAfterSeconds"), int):
+        made["retryAfterSeconds"] = given["retryAfterSeconds"]
+    return {name: value for name, value in made.items() if value}
 
 
 def _raw(obj: Any) -> msgspec.Raw | None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from api.errors import ApiError
 from apiserver.admission.matching import is_exempt
-from apiserver.admission.webhooks.call import Caller, Invocation, WebhookFailed
+from apiserver.admission.webhooks.call import VALIDATE, Caller, Invocation, WebhookFailed
 from apiserver.admission.webhooks.registered import Registered
 from apiserver.request import AdmissionRequest
 
@@ -55,6 +55,7 @@ class ValidatingWebhooks:
                 return failed.error()
             log.warning("a webhook failed; the request goes on without it", extra={"error": str(failed)})
             request.annotations[f"{_FAILED_OPEN}/round_0_index_{index}"] = invocation.webhook.name
+            self._caller.metrics.failed_open.add((invocation.webhook.name, VALIDATE))
         except ApiError as error:
             return error
         return None

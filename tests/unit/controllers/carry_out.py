@@ -35,6 +35,15 @@ def carry_out(plan: Plan, objects: Objects) -> int:
             made = msgspec.convert(msgspec.to_builtins(step.object), step.resource.type)
             metadata = made.metadata
             number = len(objects) + count
+            while (
+                not metadata.name
+                and (
+                    kind,
+                    ObjectKey(metadata.namespace, f"{metadata.generate_name}{number}"),
+                )
+                in objects
+            ):
+                number += 1
             metadata.name = metadata.name or f"{metadata.generate_name}{number}"
             metadata.uid = f"uid-{metadata.name}"
             metadata.generation = 1

@@ -53,3 +53,23 @@ def test_no_port_is_given_twice_and_clusters_do_not_overlap() -> None:
     second = listening_ports(plan(Cluster(data_dir="/other", runtime="hollow", nodes=3, port=7443), Addresses()))
     assert len(first) == 8 + 3
     assert not first & second
+
+
+def test_several_api_servers_share_a_port_and_everybody_knows_all_of_them() -> None:
+    made = plan(Cluster(data_dir="/d", runtime="hollow", apiservers=3), Addresses())
+    processes = {process.name: process for process in made.processes}
+    servers = [processes[name] for name in ("apiserver", "apiserver-2", "apiserver-3")]
+    assert [flag(server.arguments, "--secure-port") for server in servers] == ["6493", "6495", "6497"]
+    assert [flag(server.arguments, "--grpc-port") for server in servers] == ["6444", "6496", "6498"]
+    assert {flag(server.arguments, "--shared-port") for server in servers} == {"6443"}
+    assert servers[2].health == "https://127.0.0.1:6497/readyz"
+    everywhere = "127.0.0.1:6444,127.0.0.1:6496,127.0.0.1:6498"
+    assert flag(processes["scheduler"].arguments, "--apiserver") == everywhere
+    assert flag(processes["kubelet-hollow"].arguments, "--apiserver") == everywhere
+
+
+def test_a_single_api_server_has_the_clusters_port_for_itself() -> None:
+    made = plan(Cluster(data_dir="/d", runtime="hollow"), Addresses())
+    server = next(process for process in made.processes if process.name == "apiserver")
+    assert flag(server.arguments, "--secure-port") == "6443"
+    assert "--shared-port" not in server.arguments

@@ -9,8 +9,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from api.core import node, pod, serviceaccount
+from api.core import node, pod, secret, serviceaccount
 from api.core.pod import Pod, PodSpec
+from api.core.secret import Secret
 from api.core.serviceaccount import ServiceAccount
 from api.errors import BadRequest, Conflict, Invalid, NotFound, Unauthorized
 from api.meta import ObjectMeta
@@ -18,10 +19,12 @@ from api.resource import ObjectKey
 from apiserver.admission.chain import AdmissionChain
 from apiserver.auth.certificates import CertificateAuthenticator, der_of_grpc_peer, user_of
 from apiserver.auth.chain import AuthenticationChain
-from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer, load_private_key
+from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
 from apiserver.request import Call, Credentials, RequestInfo
 from apiserver.subresources.token import TokenHandler
 from component.clock import RealClock
+from component.signing_keys import load_private_key
+from controllers import serviceaccount_tokens
 from tests.certificates import Authority
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
@@ -243,3 +246,34 @@ async def test_the_chain_takes_the_first_that_knows_and_refuses_what_nobody_know
         await chain.authenticate(Credentials(has_other_authorization=True))
     with pytest.raises(Unauthorized):
         await chain.authenticate(Credentials(certificate=b"garbage"))
+
+
+async def test_a_token_kept_in_a_secret_is_good_as_long_as_it_is_kept() -> None:
+    world = World()
+    sign = serviceaccount_tokens.signer(KEYS["rsa"])
+    account = world.objects[serviceaccount.RESOURCE, ObjectKey("a", "bot")]
+    token = sign(account, "kept")
+    with pytest.raises(Unauthorized):
+        await world.user(token)
+    kept = Secret(metadata=ObjectMeta(name="kept", namespace="a"), data={"token": token.encode()})
+    world.add(secret.RESOURCE, kept)
+    user = await world.user(token)
+    assert (user.name, user.uid) == ("system:serviceaccount:a:bot", "u1")
+    for data in ({"token": b"other"}, {}):
+        kept.data = data
+        with pytest.raises(Unauthorized):
+            await world.user(token)
+    kept.data = {"token": token.encode()}
+    account.metadata.uid = "u2"
+    with pytest.raises(Unauthorized):
+        await world.user(token)
+
+
+async def test_a_kept_token_cannot_pass_for_a_bound_one_or_be_made_by_others() -> None:
+    world = World()
+    account = world.objects[serviceaccount.RESOURCE, ObjectKey("a", "bot")]
+    token = serviceaccount_tokens.signer(KEYS["ec"])(account, "kept")
+    kept = Secret(metadata=ObjectMeta(name="kept", namespace="a"), data={"token": token.encode()})
+    world.add(secret.RESOURCE, kept)
+    with pytest.raises(Unauthorized):
+        await world.user(token)

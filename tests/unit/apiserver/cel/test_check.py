@@ -28,7 +28,8 @@ VARIABLES = {"object": object_of("Object", {"spec": SPEC}), "any": DYN, "authori
         ("any == 1 || any == 'a'", "bool"),
         ("any ? 1 : 2", "int"),
         ("{'a': [1, 2]}", "map(string, list(int))"),
-        ("[1, 'a']", "list(dyn)"),
+        ("[1, any]", "list(dyn)"),
+        ("'%s is %d'.format(['a', 1])", "string"),
         ("quantity('1Gi').compareTo(quantity('1G'))", "int"),
         ("url('https://a').getHost()", "string"),
         ("ip('10.0.0.1').family()", "int"),
@@ -60,6 +61,8 @@ def test_an_expression_has_a_type(text: str, found: str) -> None:
         ("object.spec.replicas.all(x, true)", "cannot be range of a comprehension (must be list, map, or dynamic)"),
         ("1 == 'a'", "found no matching overload for '_==_' applied to '(int, string)'"),
         ("object.spec.names[object]", "found no matching overload for '_[_]'"),
+        ("[1, 'a']", "1:5: expected type 'int' but found 'string'"),
+        ("{'a': 1, 'b': true}", "1:15: expected type 'int' but found 'bool'"),
         ("1 +", "Syntax error"),
     ],
 )  # fmt: skip

@@ -1,0 +1,58 @@
+"""What webhooks and policies are counted by, under upstream's names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from component.metrics import Family, Spread, Tally
+
+_DURATIONS: Final = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 25.0)
+
+
+class AdmissionMetrics:
+    """The counters."""
+
+    def __init__(self) -> None:
+        self.durations = Spread(
+            "apiserver_admission_webhook_admission_duration_seconds", "How long each webhook took.",
+            ("name", "type", "operation", "rejected"), _DURATIONS,
+        )  # fmt: skip
+        self.requests = Tally(
+            "apiserver_admission_webhook_request_total", "Questions to webhooks.",
+            ("name", "type", "operation", "code", "rejected"),
+        )  # fmt: skip
+        self.rejections = Tally(
+            "apiserver_admission_webhook_rejection_count", "Requests that webhooks refused, or failed to answer.",
+            ("name", "type", "operation", "error_type", "rejection_code"),
+        )  # fmt: skip
+        self.failed_open = Tally(
+            "apiserver_admission_webhook_fail_open_count", "Requests let through as a webhook failed.", ("name", "type")
+        )
+        self.checks = Tally(
+            "apiserver_validating_admission_policy_check_total", "Rules that were broken, and what followed.",
+            ("policy", "policy_binding", "error_type", "enforcement_action"),
+        )  # fmt: skip
+
+    def asked(self, name: str, kind: str, operation: str, *, took_s: float, code: int, failed: bool = False) -> None:
+        """Count a question to a webhook.
+
+        Args:
+            name: the webhook's.
+            kind: `admit` or `validating`.
+            operation: CREATE, UPDATE, DELETE or CONNECT.
+            took_s: how long it took.
+            code: of the answer that the client gets for it; 200 if the webhook said yes.
+            failed: whether it gave no answer.
+        """
+        rejected = "true" if code >= 400 else "false"
+        self.durations.of((name, kind, operation, rejected)).observe(took_s)
+        self.requests.add((name, kind, operation, str(code), rejected))
+        if failed:
+            self.rejections.add((name, kind, operation, "calling_webhook_error", "0"))
+        elif code >= 400:
+            self.rejections.add((name, kind, operation, "no_error", str(code)))
+
+    def families(self) -> Iterable[Family]:
+        """Return all of them."""
+        return self.durations, self.requests, self.rejections, self.failed_open, self.checks
