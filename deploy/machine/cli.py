@@ -14,7 +14,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from client.verbs import Client
 from deploy.machine import certs, cluster, create, credentials, host, install, invite, steps, tokens
 from deploy.machine import join as joining
 from deploy.machine import leave as leaving
@@ -200,14 +199,7 @@ def token_list(output: Output = "text") -> None:
 def token_delete(token: Annotated[str, typer.Argument(help="Its id: what stands before the dot.")]) -> None:
     """Delete a token: nobody joins with it any more."""
     layout, token_id = Layout(), token.partition(".")[0]
-    machine = _administered(layout)
-
-    async def work(client: Client) -> bool:
-        was_there = await tokens.delete(client, token_id)
-        await cluster.publish_info(client, layout, machine)
-        return was_there
-
-    if not cluster.ask(work, layout, machine):
+    if not cluster.ask(lambda client: tokens.delete(client, token_id), layout, _administered(layout)):
         raise CannotDo(f"there is no token {token_id}: `steer token list` shows which there are")
     out.print(f"token {token_id} deleted")
 

@@ -22,12 +22,14 @@ from client.transport import GrpcTransport
 from client.verbs import Client
 from component.serve import Identity
 from deploy import addons
-from deploy.machine import credentials, discovery, tokens
-from deploy.machine.plan import Layout, Machine, Member, endpoints, node_labels, server_url
+from deploy.machine import credentials, discovery
+from deploy.machine.plan import Layout, Machine, Member, endpoints, server_url
 from deploy.machine.steps import Step, never
 from deploy.report import CannotDo
 
 MACHINES = ObjectKey("kube-system", "steersman-machines")
+CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
+VERSION_ANNOTATION = "steersman.io/version"
 READY_WITHIN_S = 120.0
 POLL_S = 0.2
 T = TypeVar("T")
@@ -161,27 +163,19 @@ def announce_step(layout: Layout, machine: Machine, version: str) -> Step:
         await change_common(client, add_member(machine, version))
         await addons.apply_dns(client, machine.address, dns_slice(machine.name))
         await addons.apply(client, "machines.yaml")
-        await publish_info(client, layout, machine)
+        await discovery.publish(client, server_url(machine), layout.pki / "cluster" / "ca.crt")
 
     return Step(
         "tell the cluster of this machine, and put the add-ons in place", never, lambda: ask(work, layout, machine)
     )
 
 
-async def publish_info(client: Client, layout: Layout, machine: Machine) -> None:
-    """Write `cluster-info`, signed by every token that is good for it; safe to repeat."""
-    now = credentials.now()
-    known = await tokens.list_tokens(client)
-    signing = [each.token for each in known if "signing" in each.usages and not each.is_over(now)]
-    authority = (layout.pki / "cluster" / "ca.crt").read_bytes()
-    await discovery.publish(client, server_url(machine), authority, signing)
-
-
-def ready_step(layout: Layout, machine: Machine) -> Step:
+def ready_step(layout: Layout, machine: Machine, version: str) -> Step:
     """Return the step that waits until a control-plane machine's node is Ready and pods can run on it."""
 
     async def work(client: Client) -> None:
         await await_node(client, machine)
+        await mark_node(client, machine, version)
         await await_default_account(client)
 
     return Step(f"wait for node {machine.name} to be Ready", never, lambda: ask(work, layout, machine))
@@ -192,16 +186,31 @@ def dns_slice(machine: str) -> str:
     return f"kube-dns-{machine}"
 
 
+async def members_by_nodes(client: Client) -> tuple[list[Member], dict[str, str]]:
+    """Return the control-plane machines and their versions, as their Nodes say: what a node may read."""
+    found = (await client.list(node.RESOURCE, label_selector=CONTROL_PLANE_LABEL)).items
+    members, versions = [], {}
+    for each in found:
+        address = next((entry.address for entry in each.status.addresses if entry.type == "InternalIP"), "")
+        if address:
+            members.append(Member(name=each.metadata.name, address=address))
+            versions[each.metadata.name] = each.metadata.annotations.get(VERSION_ANNOTATION, "")
+    return sorted(members, key=lambda member: member.name), {name: text for name, text in versions.items() if text}
+
+
+async def mark_node(client: Client, machine: Machine, version: str) -> None:
+    """Say on a control-plane machine's Node that it is one, and of which version; for nodes to read, and people."""
+    about = {"labels": {CONTROL_PLANE_LABEL: ""}, "annotations": {VERSION_ANNOTATION: version}}
+    await client.patch(node.RESOURCE, ObjectKey("", machine.name), {"metadata": about})
+
+
 async def await_node(client: Client, machine: Machine) -> None:
-    """Wait until the machine's Node is Ready, and give it its role's label; raises CannotDo."""
+    """Wait until the machine's Node is Ready; raises CannotDo."""
     key, problem = ObjectKey("", machine.name), "it has not registered"
     deadline = asyncio.get_running_loop().time() + READY_WITHIN_S
     while asyncio.get_running_loop().time() < deadline:
         with contextlib.suppress(NotFound):
             found = await client.get(node.RESOURCE, key)
-            labels = node_labels(machine)
-            if any(found.metadata.labels.get(name) != value for name, value in labels.items()):
-                await client.patch(node.RESOURCE, key, {"metadata": {"labels": labels}})
             ready = next((each for each in found.status.conditions if each.type == "Ready"), None)
             if ready is not None and ready.status == "True":
                 return

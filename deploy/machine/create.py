@@ -60,7 +60,7 @@ def steps(site: Site) -> list[Step]:
         *start_steps(site, (*NODE, *CONTROL_PLANE[2:])),
         cluster.announce_step(layout, machine, install.running_version()),
         *finish_steps(site),
-        cluster.ready_step(layout, machine),
+        cluster.ready_step(layout, machine, install.running_version()),
     ]
 
 

@@ -1,7 +1,7 @@
 """How a newcomer comes to trust a cluster that it has never seen, with nothing but a token.
 
 The cluster publishes the ConfigMap `cluster-info` in kube-public: a kubeconfig without users, which anybody may read,
-signed once for each bootstrap token (a detached JWS, RFC 7515 appendix F, with the token's secret as HS256 key). A
+signed by the controllers once for each bootstrap token (a detached JWS, RFC 7515 appendix F, HS256). A
 newcomer fetches it without knowing the server, checks the signature by its token, checks that the CA in it has the hash
 it was given (upstream's `sha256:` of the public key), and fetches it again from the server that this CA vouches for.
 Without the hash anybody who has the token could pretend to be the cluster; so it has to be given.
@@ -9,15 +9,15 @@ Without the hash anybody who has the token could pretend to be the cluster; so i
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import contextlib
 import hashlib
 import hmac
 import json
 import re
 import ssl
-from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -25,11 +25,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from api.core import configmap
-from api.core.configmap import ConfigMap
-from api.errors import AlreadyExists, Conflict, NotFound
-from api.meta import ObjectMeta
+from api.errors import NotFound
 from api.resource import ObjectKey
 from client.verbs import Client
+from deploy import addons
 from deploy.machine.rest import Rest
 from deploy.machine.tokens import Token
 from deploy.report import CannotDo
@@ -37,6 +36,8 @@ from deploy.report import CannotDo
 CLUSTER_INFO = ObjectKey("kube-public", "cluster-info")
 KUBECONFIG = "kubeconfig"
 SIGNATURE = "jws-kubeconfig-"
+SIGNED_WITHIN_S = 30.0
+POLL_S = 0.1
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -66,25 +67,6 @@ def check_hash(text: str) -> str:
     if not _HASH.fullmatch(text.strip().lower()):
         raise CannotDo("--ca-hash is `sha256:` and 64 hexadecimal digits, as `steer token create` prints it")
     return text.strip().lower()
-
-
-def cluster_info(server: str, authority: bytes) -> str:
-    """Return the kubeconfig that is published: a cluster, and nobody's credentials. Pure."""
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {"name": "", "cluster": {"certificate-authority-data": _base64(authority), "server": server}},
-        ],
-    }
-    return yaml.safe_dump(config, sort_keys=False)
-
-
-def sign(text: str, token: Token) -> str:
-    """Return the detached signature that a token makes over `text`. Pure."""
-    header = _url_base64(json.dumps({"alg": "HS256", "kid": token.id}, separators=(",", ":")).encode())
-    signed = f"{header}.{_url_base64(text.encode())}".encode()
-    return f"{header}..{_url_base64(hmac.digest(token.secret.encode(), signed, 'sha256'))}"
 
 
 def is_signed(text: str, signature: str, token: Token) -> bool:
@@ -143,32 +125,30 @@ def discover(address: str, token: Token, wanted_hash: str) -> Found:
     return believe(again, token, wanted_hash)
 
 
-async def publish(client: Client, server: str, authority: bytes, tokens: Iterable[Token]) -> None:
-    """Write `cluster-info`, signed by each of `tokens` and by no other; safe to repeat."""
-    while True:
-        try:
-            found = await client.get(configmap.RESOURCE, CLUSTER_INFO)
-        except NotFound:
-            found = None
-        text = found.data.get(KUBECONFIG, "") if found else ""
-        text = text or cluster_info(server, authority)
-        data = {KUBECONFIG: text}
-        for token in tokens:
-            name = f"{SIGNATURE}{token.id}"
-            kept = found.data.get(name, "") if found else ""
-            data[name] = kept if is_signed(text, kept, token) else sign(text, token)
-        with contextlib.suppress(AlreadyExists, Conflict):
-            if found is None:
-                metadata = ObjectMeta(name=CLUSTER_INFO.name, namespace=CLUSTER_INFO.namespace)
-                await client.create(configmap.RESOURCE, ConfigMap(metadata=metadata, data=data))
-            elif found.data != data:
-                found.data = data
-                await client.update(configmap.RESOURCE, found)
+async def await_signature(client: Client, token: Token) -> None:
+    """Wait until the controllers have signed `cluster-info` with a new token: only then is it good for joining.
+
+    Raises:
+        CannotDo: they have not, in time.
+    """
+    deadline = asyncio.get_running_loop().time() + SIGNED_WITHIN_S
+    while asyncio.get_running_loop().time() < deadline:
+        found = await client.get(configmap.RESOURCE, CLUSTER_INFO)
+        if is_signed(found.data.get(KUBECONFIG, ""), found.data.get(f"{SIGNATURE}{token.id}", ""), token):
             return
+        await asyncio.sleep(POLL_S)
+    raise CannotDo(
+        f"the controllers did not sign cluster-info with token {token.id} in {SIGNED_WITHIN_S:.0f} s: "
+        "see journalctl -u steersman-controllers on every control-plane machine"
+    )
 
 
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
+async def publish(client: Client, server: str, authority: Path) -> None:
+    """Make `cluster-info` where there is none; the controllers sign it with every token."""
+    try:
+        await client.get(configmap.RESOURCE, CLUSTER_INFO)
+    except NotFound:
+        await addons.apply_cluster_info(client, server, authority)
 
 
 def _url_base64(content: bytes) -> str:

@@ -89,7 +89,7 @@ def create(layout: Layout, machine: Machine, lasts: timedelta | None, *, control
     async def work(client: Client) -> tuple[Token, str]:
         token, _ = await tokens.create(client, lasts, description="made by steer")
         key = await upload.upload(client, layout) if control_plane else ""
-        await cluster.publish_info(client, layout, machine)
+        await discovery.await_signature(client, token)
         return token, key
 
     token, key = cluster.ask(work, layout, machine)

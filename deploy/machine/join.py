@@ -149,7 +149,7 @@ def _control_plane_steps(site: Site, report: Report) -> list[Step]:
         *start_steps(site, (*NODE, *CONTROL_PLANE[2:])),
         cluster.announce_step(layout, machine, install.running_version()),
         *finish_steps(site),
-        cluster.ready_step(layout, machine),
+        cluster.ready_step(layout, machine, install.running_version()),
     ]
 
 

@@ -315,8 +315,3 @@ def ports(role: Role) -> dict[int, str]:
         taken |= {STORE_CLIENT_PORT: "store", STORE_PEER_PORT: "store"}
         taken |= {HEALTH_PORTS[name]: name for name in ("store", "controllers", "scheduler", "dns")}
     return taken
-
-
-def node_labels(machine: Machine) -> dict[str, str]:
-    """Return the labels an administrator, not the kubelet, gives to the Node; they show as its role."""
-    return {"node-role.kubernetes.io/control-plane": ""} if machine.is_control_plane else {}

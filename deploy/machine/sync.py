@@ -2,8 +2,7 @@
 
 Level-triggered: it looks at what is and does what is missing. On every machine it takes over which API servers there
 are, renews certificates that are about to end, and gives processes another chance that systemd gave up. Control-plane
-machines also keep `cluster-info` signed, delete tokens that are over, and take the DNS servers of lost machines out of
-service.
+machines also take the DNS servers of lost machines out of service.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from api.discovery import endpointslice
 from api.errors import ApiError, NotFound
 from api.resource import ObjectKey
 from client.verbs import Client
-from deploy.machine import build, cluster, credentials, host, tokens
+from deploy.machine import build, cluster, credentials, host
 from deploy.machine.build import Site
 from deploy.machine.cluster import Common
-from deploy.machine.plan import Machine, service, service_names
+from deploy.machine.plan import Machine, Member, service, service_names
 from deploy.report import CannotDo, Report
 
 ANSWER_WITHIN_S = 20.0
@@ -37,12 +36,10 @@ def sync(site: Site, report: Report) -> None:
     _restart(site, concerned, "its certificate was renewed", report)
     revive(site, report)
     try:
-        common = asyncio.run(asyncio.wait_for(_talk(site, report), ANSWER_WITHIN_S))
+        members = asyncio.run(asyncio.wait_for(_talk(site), ANSWER_WITHIN_S))
     except (ApiError, TimeoutError) as error:
         raise CannotDo(f"the cluster does not answer: {error or 'in time'}") from None
-    if common is None:
-        return
-    changed = updated(site.machine, common)
+    changed = updated(site.machine, members)
     if changed is not None:
         site.machine = changed
         host.write_machine(site.layout, changed)
@@ -50,9 +47,8 @@ def sync(site: Site, report: Report) -> None:
         _restart(site, names, "the machines of the cluster changed", report)
 
 
-def updated(machine: Machine, common: Common) -> Machine | None:
-    """Return `machine` as it is in view of what all have in common; None if that is as before. Pure."""
-    members = common.members
+def updated(machine: Machine, members: list[Member]) -> Machine | None:
+    """Return `machine` as it is in view of the control plane's `members`; None if that is as before. Pure."""
     if not members or members == machine.members:
         return None  # nobody left to ask is no news to act on
     if machine.is_control_plane and machine.name not in {member.name for member in members}:
@@ -84,19 +80,18 @@ def _restart(site: Site, names: list[str], why: str, report: Report) -> None:
             site.await_ready(name)
 
 
-async def _talk(site: Site, report: Report) -> Common | None:
+async def _talk(site: Site) -> list[Member]:
+    """Return the control-plane machines, and do what there is to do through the API."""
     layout, machine = site.layout, site.machine
     if not machine.is_control_plane:
         async with cluster.own_client(layout, machine) as client:
-            return await cluster.read_common(client)
+            return (await cluster.members_by_nodes(client))[0]
     async with cluster.administrator(layout, machine) as client:
-        for token_id in await tokens.delete_expired(client, credentials.now()):
-            report(f"token {token_id} is over, and deleted")
-        await cluster.publish_info(client, layout, machine)
         common = await cluster.read_common(client)
-        if common is not None:
-            await _mark_dns(client, common)
-        return common
+        if common is None:
+            return []
+        await _mark_dns(client, common)
+        return common.members
 
 
 async def _mark_dns(client: Client, common: Common) -> None:

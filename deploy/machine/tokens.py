@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from api.core import secret
+from api.core.bootstrap_token import NAME_PREFIX, NAMESPACE, TYPE, data_of
 from api.core.secret import Secret
 from api.errors import AlreadyExists, NotFound
 from api.meta import ObjectMeta
@@ -25,9 +26,6 @@ from api.timestamps import parse, render
 from client.verbs import Client
 from deploy.report import CannotDo
 
-NAMESPACE = "kube-system"
-TYPE = "bootstrap.kubernetes.io/token"
-PREFIX = "bootstrap-token-"
 GROUP = "system:bootstrappers:steersman"
 DEFAULT_TTL = timedelta(hours=24)
 _ALPHABET = string.ascii_lowercase + string.digits
@@ -99,7 +97,7 @@ def build(
         values["expiration"] = render(int(expires.timestamp()))
     if "authentication" in usages:
         values["auth-extra-groups"] = ",".join(groups)
-    metadata = ObjectMeta(name=f"{PREFIX}{token.id}", namespace=NAMESPACE)
+    metadata = ObjectMeta(name=f"{NAME_PREFIX}{token.id}", namespace=NAMESPACE)
     return Secret(metadata=metadata, type=TYPE, data={key: text.encode() for key, text in values.items() if text})
 
 
@@ -107,9 +105,9 @@ def read(found: Secret) -> Known | None:
     """Return the token that a Secret keeps; None if it keeps none that is whole. Pure."""
     if found.type != TYPE:
         return None
-    values = {key: content.decode(errors="replace") for key, content in found.data.items()}
+    values = data_of(found)
     token = _SHAPE.fullmatch(f"{values.get('token-id', '')}.{values.get('token-secret', '')}")
-    if not token or found.metadata.name != f"{PREFIX}{token[1]}":
+    if not token or found.metadata.name != f"{NAME_PREFIX}{token[1]}":
         return None
     expires: datetime | None = None
     if values.get("expiration"):
@@ -161,17 +159,9 @@ async def create(
 async def delete(client: Client, token_id: str) -> bool:
     """Delete a token by its id; return whether it was there."""
     with contextlib.suppress(NotFound):
-        await client.delete(secret.RESOURCE, ObjectKey(NAMESPACE, f"{PREFIX}{token_id}"))
+        await client.delete(secret.RESOURCE, ObjectKey(NAMESPACE, f"{NAME_PREFIX}{token_id}"))
         return True
     return False
-
-
-async def delete_expired(client: Client, now: datetime) -> list[str]:
-    """Delete the tokens that are over; return their ids."""
-    over = [known.token.id for known in await list_tokens(client) if known.is_over(now)]
-    for token_id in over:
-        await delete(client, token_id)
-    return over
 
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.verbs import Client
 from component.serve import Identity
 from deploy.machine import build, cluster, credentials, host, install
 from deploy.machine.build import Site
@@ -116,8 +117,8 @@ def upgrade(site: Site, report: Report) -> tuple[str, str]:
     target, present = install.running_version(), install.current_version(layout)
     if present is None:
         raise CannotDo("no version is installed here: `steer init` and `steer join` install one")
-    common = cluster.talk(_read_common(site))
-    others = {name: version for name, version in common.versions.items() if name != machine.name}
+    versions = cluster.talk(_read_versions(site))
+    others = {name: version for name, version in versions.items() if name != machine.name}
     if (problem := skew_problem(target, present, others, machine.role)) is not None:
         raise CannotDo(problem)
     report(f"install {target}")
@@ -134,16 +135,18 @@ def upgrade(site: Site, report: Report) -> tuple[str, str]:
         _swap(site, directory, present, report)
         at = target
     finally:
-        cluster.ask(lambda client: cluster.change_common(client, unlock(machine.name, at)), layout, machine)
+        cluster.ask(lambda client: _finish(client, machine, at), layout, machine)
     return present, target
 
 
-async def _read_common(site: Site) -> Common:
+async def _finish(client: Client, machine: Machine, version: str) -> None:
+    await cluster.change_common(client, unlock(machine.name, version))
+    await cluster.mark_node(client, machine, version)
+
+
+async def _read_versions(site: Site) -> dict[str, str]:
     async with cluster.own_client(site.layout, site.machine) as client:
-        common = await cluster.read_common(client)
-    if common is None:
-        raise CannotDo("the cluster does not say which machines it has: kube-system/steersman-machines is gone")
-    return common
+        return (await cluster.members_by_nodes(client))[1]
 
 
 async def _others_problems(machine: Machine, identity: Identity) -> list[str]:
