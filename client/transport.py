@@ -19,6 +19,7 @@ import json as json_module
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -36,6 +37,8 @@ DEADLINE_S: Final = 30.0
 SERVER_NAME: Final = "kubernetes"
 """The name every apiserver's certificate carries, whatever address was dialled."""
 BATCH_WRITES_MAX: Final = 256
+OLD_CONNECTION_S: Final = 2.0
+"""How long requests under way may take when a renewed certificate calls for new connections."""
 PENDING_EVENTS_MAX: Final = 100_000
 """A watch whose reader lets more than this pile up is ended; its reader lists again."""
 _TRAILER: Final = "steersman-status-bin"
@@ -53,19 +56,58 @@ class GrpcTransport:
     """
 
     def __init__(self, endpoints: Sequence[str], identity: Identity, *, server_name: str = SERVER_NAME) -> None:
-        self._channels = [
-            grpc_channel(endpoints, identity, server_name=server_name, vigilance=PROMPT, only_serving=True)
-        ]
-        if len(endpoints) > 1:
-            self._channels.append(grpc_channel(endpoints, identity, server_name=server_name, vigilance=PROMPT))
-        # The generated stub carries no types.
-        self._stubs: list[Any] = [rpc.ResourcesStub(channel) for channel in self._channels]  # type: ignore[no-untyped-call]
+        self._endpoints, self._identity, self._server_name = endpoints, identity, server_name
+        self._closing: set[asyncio.Task[None]] = set()
         self._watches: _WatchStream | None = None
         self._writes: _WriteStream | None = None
+        self._connect()
+
+    def _connect(self) -> None:
+        self._certificate = _version_of(self._identity.cert)
+
+        def channel(*, only_serving: bool) -> grpc.aio.Channel:
+            return grpc_channel(
+                self._endpoints,
+                self._identity,
+                server_name=self._server_name,
+                vigilance=PROMPT,
+                only_serving=only_serving,
+            )
+
+        self._channels = [channel(only_serving=True)]
+        if len(self._endpoints) > 1:
+            self._channels.append(channel(only_serving=False))
+        # The generated stub carries no types.
+        self._stubs: list[Any] = [rpc.ResourcesStub(channel) for channel in self._channels]  # type: ignore[no-untyped-call]
+
+    def _follow_certificate(self) -> None:
+        """Connect anew if our certificate was renewed; what is under way on the old connections may end in peace.
+
+        gRPC reads a certificate once a channel. Watches are cut off with their connection, and resume on the new one.
+        """
+        version = _version_of(self._identity.cert)
+        if version == self._certificate:
+            return
+        old = self._channels
+        try:
+            self._connect()
+        except (OSError, ValueError) as error:
+            log.warning("the renewed certificate cannot be used", extra={"file": self._identity.cert, "why": error})
+            self._certificate = version  # looked at again when it changes again
+            return
+        log.info("our certificate was renewed: connecting with it", extra={"file": self._identity.cert})
+        for stream in (self._watches, self._writes):
+            if stream is not None:
+                stream.is_usable = False
+        for channel in old:
+            task = asyncio.get_running_loop().create_task(channel.close(OLD_CONNECTION_S))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     @property
     def _stub(self) -> Any:
         """The apiservers that can serve or, where none can, any of them."""
+        self._follow_certificate()
         no_server_can = self._channels[0].get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
         return self._stubs[-1 if no_server_can else 0]
 
@@ -177,8 +219,10 @@ class GrpcTransport:
                 await stream.close()
         for channel in self._channels:
             await channel.close()
+        await asyncio.gather(*self._closing)
 
     async def _write(self, write: pb.Write) -> RawObject:
+        self._follow_certificate()
         if self._writes is None or not self._writes.is_usable:
             self._writes = _WriteStream(self._stub.Write())
         return await self._writes.write(write)
@@ -385,6 +429,14 @@ class _WriteStream:
         for future in unsettled:
             if not future.done():
                 future.set_exception(error)
+
+
+def _version_of(certificate: Path) -> int:
+    """Return what changes when a certificate is replaced; 0 while there is none."""
+    try:
+        return certificate.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _is_small(address: Address) -> bool:

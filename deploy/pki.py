@@ -16,7 +16,6 @@ what is missing, about to expire, or has other names than it should. User and gr
 from __future__ import annotations
 
 import base64
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from client.certificates import NODE_PREFIX, NODES_GROUP, alternative_names, key_pem
+from component.files import write_private
 
 CA_VALIDITY = timedelta(days=3650)
 LEAF_VALIDITY = timedelta(days=365)
@@ -94,15 +94,27 @@ class Authority:
         write_private(self._key_path, key_pem(self._key))
         write_private(self.cert_path, self._cert.public_bytes(serialization.Encoding.PEM))
 
-    def ensure(self, leaf: Leaf, directory: Path | None = None, *, anew: bool = False) -> bool:
-        """Issue `leaf` unless a good one is there; return whether it was issued now.
+    def ensure(self, leaf: Leaf, *, anew: bool = False) -> bool:
+        """Issue `leaf` beside the CA unless a good one is there; return whether it was issued now.
 
-        It goes beside the CA, or into `directory`; `anew` issues it whatever is there.
+        `anew` issues it whatever is there.
         """
-        place = directory or self.directory
-        cert_path, key_path = place / f"{leaf.stem}.crt", place / f"{leaf.stem}.key"
+        cert_path, key_path = self.directory / f"{leaf.stem}.crt", self.directory / f"{leaf.stem}.key"
         if not anew and key_path.exists() and cert_path.exists() and self._is_good(cert_path, leaf):
             return False
+        key, certificate = self._issue(leaf)
+        write_private(key_path, key)
+        write_private(cert_path, certificate)
+        return True
+
+    def ensure_in_one(self, leaf: Leaf, path: Path, *, anew: bool = False) -> bool:
+        """Issue `leaf` into one file with its key, unless a good one is there; return whether it was issued now."""
+        if not anew and path.exists() and self._is_good(path, leaf):
+            return False
+        write_private(path, b"".join(self._issue(leaf)))
+        return True
+
+    def _issue(self, leaf: Leaf) -> tuple[bytes, bytes]:
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, name) for name in leaf.organizations]
         names.append(x509.NameAttribute(NameOID.COMMON_NAME, leaf.common_name))
@@ -124,9 +136,7 @@ class Authority:
         if leaf.hosts:
             builder = builder.add_extension(x509.SubjectAlternativeName(alternative_names(leaf.hosts)), critical=False)
         cert = builder.sign(self._key, hashes.SHA256())
-        write_private(key_path, key_pem(key))
-        write_private(cert_path, cert.public_bytes(serialization.Encoding.PEM))
-        return True
+        return key_pem(key), cert.public_bytes(serialization.Encoding.PEM)
 
     def _is_good(self, path: Path, leaf: Leaf) -> bool:
         try:
@@ -223,17 +233,6 @@ def expiry(path: Path) -> datetime | None:
         return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
     except (OSError, ValueError):
         return None
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write `content` to `path` whole or not at all, readable by its owner only."""
-    temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _key_usage(*, ca: bool) -> x509.KeyUsage:

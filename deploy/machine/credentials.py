@@ -72,7 +72,7 @@ def issue(layout: Layout, machine: Machine, *, anew: bool = False) -> list[str]:
     layout.kubelet_pki.mkdir(parents=True, exist_ok=True, mode=0o700)
     for leaf in node_leaves(machine):
         # The kubelet renews these by itself and long before; here they are made, and mended when it could not.
-        trusts.cluster.ensure(leaf, layout.kubelet_pki, anew=anew)
+        trusts.cluster.ensure_in_one(leaf, layout.kubelet_pki / f"{leaf.stem}.pem", anew=anew)
     if "cluster/admin" in issued or not layout.kubeconfig.exists():
         identity = admin_identity(layout)
         # Two ways in: through this machine's balancer, which survives the loss of any API server; and, for a copy
@@ -105,7 +105,8 @@ def certificates(layout: Layout, machine: Machine) -> Iterator[Certificate]:
     for name in USED_BY:
         trust, _, stem = name.partition("/")
         if trust == "node" or machine.is_control_plane:
-            yield _certificate(name, (layout.kubelet_pki if trust == "node" else layout.pki / trust) / f"{stem}.crt")
+            in_node = layout.kubelet_pki / f"{stem}.pem"
+            yield _certificate(name, in_node if trust == "node" else layout.pki / trust / f"{stem}.crt")
     for trust in ("cluster", "store", "front-proxy") if machine.is_control_plane else ("cluster",):
         yield _certificate(f"{trust}/ca", layout.pki / trust / "ca.crt")
 
@@ -126,7 +127,8 @@ def store_identity(layout: Layout) -> Identity:
 
 def node_identity(layout: Layout) -> Identity:
     """Return the node's own certificate."""
-    return _identity(layout.kubelet_pki, "client", layout.pki / "cluster")
+    both = layout.kubelet_pki / "client.pem"
+    return Identity(cert=both, key=both, ca=layout.pki / "cluster" / "ca.crt")
 
 
 def _identity(directory: Path, stem: str, authority: Path) -> Identity:

@@ -17,9 +17,9 @@ from pathlib import Path
 import msgspec
 import yaml
 
+from component.files import write_private
 from component.serve import Identity
 from deploy.machine.plan import Layout, Machine, Unit, service, settings_of
-from deploy.pki import write_private
 from deploy.report import CannotDo
 
 POLL_S = 0.1

@@ -25,6 +25,7 @@ from api.resource import ObjectKey
 from client import certificates
 from client.certificates import NotIssued, Wanted
 from client.verbs import Client
+from component.files import write_private
 from deploy import store_members
 from deploy.machine import cluster, credentials, discovery, host, install, upload
 from deploy.machine.build import Site, base_steps, finish_steps, record_step, start_steps, unit_steps
@@ -43,7 +44,7 @@ from deploy.machine.plan import (
 )
 from deploy.machine.rest import Rest
 from deploy.machine.steps import Step, never
-from deploy.pki import expiry, write_private
+from deploy.pki import expiry
 from deploy.report import CannotDo, Report
 from store.client import StoreClient
 
@@ -202,15 +203,14 @@ def _node_steps(site: Site, invitation: Invitation) -> list[Step]:
 
 
 def _is_good(layout: Layout, stem: str) -> bool:
-    ends = expiry(layout.kubelet_pki / f"{stem}.crt")
-    return ends is not None and ends > credentials.now() and (layout.kubelet_pki / f"{stem}.key").exists()
+    ends = expiry(layout.kubelet_pki / f"{stem}.pem")
+    return ends is not None and ends > credentials.now()
 
 
-def write_pair(layout: Layout, stem: str, key: bytes, certificate: bytes) -> None:
-    """Keep one of the node's certificates; the certificate last, since it is what makes the pair count."""
+def _keep(layout: Layout, stem: str, key: bytes, certificate: bytes) -> None:
+    """Keep one of the node's certificates with its key, where the kubelet will renew it."""
     layout.kubelet_pki.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_private(layout.kubelet_pki / f"{stem}.key", key)
-    write_private(layout.kubelet_pki / f"{stem}.crt", certificate)
+    write_private(layout.kubelet_pki / f"{stem}.pem", key + certificate)
 
 
 def _bootstrap(site: Site, invitation: Invitation) -> None:
@@ -236,7 +236,7 @@ def _bootstrap(site: Site, invitation: Invitation) -> None:
             f"nobody approved {asked.metadata.name} in {certificates.WAIT_S:.0f} s: on a machine of the control plane, "
             f"`kubectl certificate approve {asked.metadata.name}`; then join again"
         )
-    write_pair(site.layout, "client", certificates.key_pem(key), issued)
+    _keep(site.layout, "client", certificates.key_pem(key), issued)
 
 
 def _decode(answer: dict[str, Any]) -> CertificateSigningRequest:
@@ -265,7 +265,7 @@ async def _obtain_serving(layout: Layout, machine: Machine) -> None:
             key, certificate = await certificates.obtain(client, wanted)
         except (NotIssued, ApiError) as error:
             raise CannotDo(f"no certificate for the node's server: {error}") from None
-    write_pair(layout, "serving", key, certificate)
+    _keep(layout, "serving", key, certificate)
 
 
 async def _await_own_node(layout: Layout, machine: Machine) -> None:

@@ -224,7 +224,10 @@ def _control_plane(machine: Machine, layout: Layout) -> list[Unit]:
 def _node(machine: Machine, layout: Layout) -> list[Unit]:
     def files(place: str) -> str:
         trust, _, name = place.partition("/")
-        return str(layout.kubelet_pki / name) if trust == "node" else str(layout.pki / place)
+        if trust != "node":
+            return str(layout.pki / place)
+        # Key and certificate are renewed together, so they are in one file.
+        return str(layout.kubelet_pki / name.partition(".")[0]) + ".pem"
 
     def client(name: str) -> ApiClient:
         return ApiClient(endpoints(machine), files, _health(name))
@@ -238,6 +241,7 @@ def _node(machine: Machine, layout: Layout) -> list[Unit]:
         port=KUBELET_PORT,
         failover=machine.failover,
     )
+    kubelet.append("--rotate-certificates")
     kubelet += processes.node(machine.name, machine.address, RUNTIME_SOCKET, str(layout.data / "kubelet"))
     kubeproxy = processes.kubeproxy(
         client("kubeproxy"),

@@ -23,11 +23,11 @@ from api.errors import NotFound
 from api.meta import ObjectMeta, OwnerReference
 from api.resource import ObjectKey
 from client.verbs import Client
+from component.files import write_private
 from deploy.machine import tokens
 from deploy.machine.credentials import SHARED_FILES
 from deploy.machine.plan import Layout, credential_name
 from deploy.machine.rest import Rest
-from deploy.pki import write_private
 from deploy.report import CannotDo
 
 KEPT = ObjectKey("kube-system", "steersman-certs")
