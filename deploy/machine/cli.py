@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -14,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deploy.machine import certs, cluster, create, credentials, host, install, invite, steps, tokens
+from deploy.machine import backup, certs, cluster, create, credentials, host, install, invite, steps, tokens
 from deploy.machine import join as joining
 from deploy.machine import leave as leaving
 from deploy.machine import reset as resetting
@@ -76,6 +77,13 @@ def init(
         list[str] | None,
         typer.Option(help="Further name or address of the API server, such as a load balancer's; may be repeated."),
     ] = None,
+    restore: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Begin with the store of this backup.")
+    ] = None,
+    certs_file: Annotated[
+        Path | None,
+        typer.Option("--certs", exists=True, dir_okay=False, help="Begin with these keys, of `steer certs export`."),
+    ] = None,
     no_packages: NoPackages = False,
     dry_run: DryRun = False,
     output: Output = "text",
@@ -85,7 +93,7 @@ def init(
     wanted = create.first_machine(node_name(name), address or host.own_address(), failover, server_name or [])
     site = Site(create.settle(wanted, layout), layout, may_install=not no_packages)
     site.check()
-    if not _go(create.steps(site), progress, dry_run=dry_run):
+    if not _go(create.steps(site, progress, keys=certs_file, snapshot=restore), progress, dry_run=dry_run):
         return
     invitation = invite.create(layout, site.machine, tokens.DEFAULT_TTL, control_plane=True)
     if output == "json":
@@ -240,6 +248,15 @@ def certs_renew() -> None:
     layout = Layout()
     certs.renew(Site(host.the_machine(layout), layout), _Progress())
     out.print("certificates renewed")
+
+
+@certs_app.command("export")
+def certs_export(file: Annotated[Path, typer.Argument(help="Where to; readable by its owner only.")]) -> None:
+    """Write the cluster's CAs and keys to FILE: with a backup of the store they make the cluster again."""
+    layout = Layout()
+    _administered(layout)
+    backup.export_keys(layout, file)
+    out.print(f"written to {file}: whoever has it can be anybody in the cluster; keep it apart from the backups")
 
 
 def leave(

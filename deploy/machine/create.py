@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from deploy.machine import cluster, credentials, install
+from pathlib import Path
+
+from deploy.machine import backup, cluster, credentials, install
 from deploy.machine.build import Site, base_steps, finish_steps, record_step, start_steps, unit_steps
 from deploy.machine.host import read_machine
 from deploy.machine.plan import CONTROL_PLANE, NODE, Layout, Machine, Member, service
 from deploy.machine.steps import Step, never
-from deploy.report import CannotDo
+from deploy.report import CannotDo, Report
 
 
 def first_machine(name: str, address: str, failover: str, names: list[str]) -> Machine:
@@ -47,14 +49,23 @@ def settle(wanted: Machine, layout: Layout) -> Machine:
     return existing
 
 
-def steps(site: Site) -> list[Step]:
-    """Return the steps from a bare machine to a cluster of one."""
+def steps(site: Site, report: Report, *, keys: Path | None = None, snapshot: Path | None = None) -> list[Step]:
+    """Return the steps from a bare machine to a cluster of one.
+
+    `keys` and `snapshot` are those of a cluster that is no more, and that this is to be again (`backup`).
+    """
     machine, layout = site.machine, site.layout
+    again = []
+    if keys is not None:
+        path = keys
+        again.append(Step(f"take the keys from {path}", never, lambda: backup.import_keys(layout, path)))
     return [
         *base_steps(site),
         record_step(site),
+        *again,
         Step("issue certificates", never, lambda: _issue(site)),
         *unit_steps(site),
+        *([_restore_step(site, snapshot, report)] if snapshot is not None else []),
         *start_steps(site, CONTROL_PLANE[:2]),
         Step("wait for the API server", never, lambda: site.await_ready("apiserver")),
         *start_steps(site, (*NODE, *CONTROL_PLANE[2:])),
@@ -62,6 +73,14 @@ def steps(site: Site) -> list[Step]:
         *finish_steps(site),
         cluster.ready_step(layout, machine, install.running_version()),
     ]
+
+
+def _restore_step(site: Site, snapshot: Path, report: Report) -> Step:
+    return Step(
+        f"restore the store from {snapshot}",
+        lambda: (site.layout.data / "store" / "state").exists(),
+        lambda: backup.restore(site, snapshot, report),
+    )
 
 
 def _issue(site: Site) -> None:
