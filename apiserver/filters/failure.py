@@ -22,6 +22,11 @@ def with_failure(then: Handler, store_problem: Callable[[], str | None]) -> Hand
     async def handle(call: Call) -> Any:
         try:
             return await then(call)
+        except ServiceUnavailable as error:
+            why = store_problem()
+            if why is None or why in str(error):
+                raise
+            raise ServiceUnavailable(f"{why}; {error}", retry_after_s=1) from error
         except ApiError:
             raise
         except (Unavailable, Refused) as error:

@@ -27,9 +27,9 @@ PREFIX = Path("opt/steersman/lab")
 SUITE, MIRROR, PYTHON = "bookworm", "http://deb.debian.org/debian", "3.11"
 PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "udev", "kmod", "procps", "util-linux", "e2fsprogs", "less", "sudo",
-    "iproute2", "iptables", "nftables", "ipset", "conntrack", "ethtool", "iputils-ping", "tcpdump", "socat", "curl", "ca-certificates",
-    "openssl", "containerd", "runc", "containernetworking-plugins", "busybox-static", "catatonit", "etcd-client",
-    "libfaketime", "python3", "python3-venv",
+    "iproute2", "iptables", "nftables", "ipset", "conntrack", "ethtool", "iputils-ping", "tcpdump", "socat", "curl",
+    "ca-certificates", "openssl", "containerd", "runc", "containernetworking-plugins", "busybox-static", "catatonit",
+    "etcd-client", "libfaketime", "python3", "python3-venv",
 )  # fmt: skip
 """What a machine needs to become a node, and what one looks at it with. Never started by itself: see `UNITS_OFF`."""
 SOURCE_ONLY = ("pysyncobj",)

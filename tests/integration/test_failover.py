@@ -124,12 +124,13 @@ async def test_without_its_store_an_apiserver_says_so_and_answers_from_its_cache
 
     async def follow() -> None:
         with contextlib.suppress(ServiceUnavailable):
-            async for _ in client.watch(configmaps.RESOURCE):
+            async for _ in client.watch(configmaps.RESOURCE, resource_version="0"):
                 began.set()
         ended.set()
 
     follower = asyncio.create_task(follow())
-    await began.wait()
+    async with asyncio.timeout(20):
+        await began.wait()
     assert store.process is not None
     store.process.send_signal(signal.SIGSTOP)
     try:
