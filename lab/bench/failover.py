@@ -1,8 +1,8 @@
 """How long nothing can be written when the store's leader is killed, and how long kubectl waits when a machine goes.
 
 Runs on a lab with a cluster on it, over REST through a balancer on this box, as users outside the cluster do. A writer
-makes one write after the other, each with a deadline; the pause is the longest time between two acknowledged ones around
-a kill. Every acknowledged write is looked for at the end.
+makes one write after the other, each with a deadline; the pause is the longest time between two acknowledged ones
+around a kill. Every acknowledged write is looked for at the end.
 """
 
 from __future__ import annotations

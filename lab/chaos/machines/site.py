@@ -104,10 +104,10 @@ class Site:
 
     async def look(self) -> dict[str, Sample]:
         """Ask every machine how it is; return what the stores say, by machine."""
-        samples = dict(
-            zip([m.name for m in self.machines], await asyncio.gather(*map(self._ask, self.machines)), strict=True)
-        )
-        leader = next((s.leader for s in sorted(filter(None, samples.values()), key=lambda s: -s.term) if s.leader), 0)
+        answers = await asyncio.gather(*map(self._ask, self.machines))
+        samples = {machine.name: answer for machine, answer in zip(self.machines, answers, strict=True)}
+        newest = max(filter(None, answers), key=lambda sample: (sample.leader != 0, sample.term), default=None)
+        leader = newest.leader if newest is not None else 0
         for machine in self.machines:
             status = self.status[machine.name]
             status.is_on = machine.is_on()
@@ -197,10 +197,8 @@ class Site:
         samples = await self.look()
         if missing := [each.name for each in self.machines if each.name not in samples]:
             return f"the stores of {', '.join(missing)} do not answer"
-        if (
-            len({(sample.term, sample.leader) for sample in samples.values()}) != 1
-            or not samples[missing[0] if missing else self.machines[0].name].leader
-        ):
+        known = {(sample.term, sample.leader) for sample in samples.values()}
+        if len(known) != 1 or not next(iter(known))[1]:
             return "the stores do not agree on who leads"
         try:
             return await asyncio.to_thread(self._unit_problem)
