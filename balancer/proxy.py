@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 CONNECT_WITHIN_S: Final = 1.0
 CONNECTIONS_MAX: Final = 10_000
+UNREADY_MAX: Final = 4
+"""Answers in a row that say "not ready" after which connections are moved, if there is somewhere to go."""
 
 
 class Proxy:
@@ -42,6 +44,7 @@ class Proxy:
 
     async def _follow(self, backend: Backend) -> None:
         probe = Probe(backend, self._tls)
+        unready = 0
         try:
             while True:
                 health, problem = await probe.ask()
@@ -50,11 +53,15 @@ class Proxy:
                     log.log(level, "an API server is %s", health.name.lower(),
                             extra={"address": backend.address, "problem": problem})  # fmt: skip
                 backend.health, backend.problem = health, problem
-                if health is Health.DOWN:
+                unready = unready + 1 if health is Health.UNREADY else 0
+                if health is Health.DOWN or (unready >= UNREADY_MAX and self._has_ready()):
                     self._cut(backend)
                 await asyncio.sleep(EVERY_S)
         finally:
             probe.close()
+
+    def _has_ready(self) -> bool:
+        return any(backend.health is Health.READY for backend in self.backends)
 
     def _cut(self, backend: Backend) -> None:
         for client, server in tuple(self._carried[backend.address]):

@@ -124,6 +124,23 @@ async def test_one_that_is_not_ready_is_passed_over_until_there_is_no_other(bala
     assert balancer[0].check() is None
 
 
+async def test_one_that_stays_unready_loses_its_connections_while_another_is_ready(balancer, servers, tmp_path: Path):
+    ca = tmp_path / "cluster/ca.crt"
+    streams = [await connect(balancer[1], ca) for _ in range(2)]
+    by_name = {await ask(each): each for each in streams}
+    servers[0].status = 500
+    async with asyncio.timeout(5):
+        with contextlib.suppress(OSError):
+            assert await by_name["a"][0].read(1) == b""
+    assert await ask(by_name["b"]) == "b"
+    servers[1].status = 500
+    await until(lambda: balancer[0].backends[1].health is Health.UNREADY)
+    left = await connect(balancer[1], ca)
+    for _ in range(10):  # longer than it takes to be moved, were there somewhere to go
+        assert await ask(left) in "ab"
+        await asyncio.sleep(0.02)
+
+
 async def test_one_that_refuses_connections_costs_no_request(balancer, servers, tmp_path: Path):
     servers[0].server.close()
     ca = tmp_path / "cluster/ca.crt"
