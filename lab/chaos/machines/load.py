@@ -124,6 +124,7 @@ class Load:
             f"https://{self._address}", connector=aiohttp.TCPConnector(ssl=tls, force_close=False), timeout=timeout
         )
         await self._make_namespace()
+        await self._delete_all()  # a sitting that was cut short may have left this round's objects
         version = await self._list_version()
         self._watched = Watched("balancer", version + 1)
         self.history.watched.append(self._watched)
@@ -161,8 +162,8 @@ class Load:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-            await self._http.delete(self._path(), params={"labelSelector": f"round={self._round}"})
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+            await self._delete_all()
         await self._http.close()
 
     @property
@@ -202,6 +203,10 @@ class Load:
         async with self._http.post("/api/v1/namespaces", json=body) as answer:
             if answer.status not in (201, 409):
                 answer.raise_for_status()
+
+    async def _delete_all(self) -> None:
+        async with self._http.delete(self._path(), params={"labelSelector": f"round={self._round}"}) as answer:
+            answer.raise_for_status()
 
     async def _list_version(self) -> int:
         async with self._http.get(self._path(), params={"limit": "1"}) as answer:
@@ -281,6 +286,8 @@ class Load:
 
     def _note(self, call: Call, error: str) -> None:
         call.error = error
+        if call.kind is Kind.GET:
+            call.outcome = Outcome.FAILED  # what is not answered was not read
         sort = error.split(" ")[0]
         self.errors[sort] = self.errors.get(sort, 0) + 1
         self.on_call(call)
