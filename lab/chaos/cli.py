@@ -88,7 +88,7 @@ def store(
 
 @app.command()
 def machines(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of this sitting.")] = 21,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of this sitting.")] = 22,
     seconds: Annotated[float | None, typer.Option(help="Begin no round after so long.")] = None,
     seed: Annotated[int | None, typer.Option(help="Repeats a run's schedule; drawn if not given.")] = None,
     resume: Annotated[Path | None, typer.Option(help="File of a run: its rounds add up over sittings.")] = None,

@@ -38,6 +38,7 @@ class Effect(enum.StrEnum):
     WATCHES_RESUMED = "watches resumed"
     LEASES_EXPIRED = "leases expired"
     UNITS_RESTARTED = "units started again by systemd"
+    VERSIONS_CHANGED = "machines that changed their version"
     MACHINES_BOOTED = "machines booted"
     NO_SPACE_SEEN = "writes refused for want of space"
     CERTIFICATES_REFUSED = "certificates refused"

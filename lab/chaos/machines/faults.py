@@ -23,6 +23,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.machine.install import FOLDERS, MARK
 from deploy.report import CannotDo
 from lab.chaos.arena import is_paused, is_waiting_for_disk
 from lab.chaos.effects import Effect, Effects
@@ -38,6 +39,19 @@ CLOCK_UNITS = ("store", "apiserver", "controllers", "scheduler", "kubelet", "kub
 CLOCK_DROP_IN = "90-chaos-clock.conf"
 SKEWS = ("-7m", "+7m", "+50m")
 TWO_YEARS = "+730d"
+FIRST_VERSION, OTHER_VERSION = "lab", "chaos"
+MAKE_OTHER_VERSION = f"""
+cd /opt/steersman
+[ -e {OTHER_VERSION}/{MARK} ] && exit
+rm -rf {OTHER_VERSION} && mkdir -p {OTHER_VERSION}/lib/python3.11/site-packages
+cp -a {FIRST_VERSION}/bin {FIRST_VERSION}/pyvenv.cfg {OTHER_VERSION}/
+sed -i '1s|/opt/steersman/{FIRST_VERSION}/|/opt/steersman/{OTHER_VERSION}/|' $(grep -lI '^#!/opt' {OTHER_VERSION}/bin/*)
+site=lib/python3.11/site-packages
+for each in {FIRST_VERSION}/$site/*; do ln -s ../../../../$each {OTHER_VERSION}/$site/; done
+for each in $1; do rm {OTHER_VERSION}/$site/$each; cp -a {FIRST_VERSION}/$site/$each {OTHER_VERSION}/$site/; done
+echo 0.1.0-{OTHER_VERSION} >{OTHER_VERSION}/{MARK}
+"""
+"""Installs our code once more under another name; the packages it needs are shared by links."""
 
 
 @dataclass(slots=True)
@@ -221,6 +235,23 @@ async def restart_in_turn(scene: Scene) -> None:
         await scene.hold()
 
 
+async def upgrade_in_turn(scene: Scene) -> None:
+    """Take one machine after the other to another version with `steer upgrade`, and in a later round back."""
+    folders = " ".join(FOLDERS)
+    for machine in scene.site.machines:
+        before = await asyncio.to_thread(machine.run, ["readlink", "/opt/steersman/current"])
+        here = before.strip() == OTHER_VERSION
+        target = FIRST_VERSION if here else OTHER_VERSION
+        scene.say(f"upgrading {machine.name} from {before.strip()} to {target}")
+        if not here:
+            await asyncio.to_thread(machine.run, ["sh", "-ec", MAKE_OTHER_VERSION, "sh", folders], timeout_s=60)
+        command = [f"/opt/steersman/{target}/bin/steer", "upgrade"]
+        await asyncio.to_thread(machine.run, command, timeout_s=240)
+        after = await asyncio.to_thread(machine.run, ["readlink", "/opt/steersman/current"])
+        scene.effects[Effect.VERSIONS_CHANGED] += after != before
+        await scene.hold()
+
+
 async def reboot(scene: Scene) -> None:
     """Reboot a machine in order."""
     machine = scene.one()
@@ -244,7 +275,7 @@ INJECTIONS: dict[str, Injection] = {
         kill_store_leader, kill_stores_in_turn, kill_all_stores, hang_store_leader, partition_leading_machine,
         deafen_leading_machine, mute_machine, power_cut, power_cut_leader, power_cut_all, lose_quorum,
         full_machine_disk, slow_machine_disk, clock_skew, certificates_expired, hang_apiserver, kill_apiservers,
-        kill_kubelet, kill_controllers, restart_in_turn, reboot,
+        kill_kubelet, kill_controllers, restart_in_turn, upgrade_in_turn, reboot,
     )
 }  # fmt: skip
 

@@ -86,6 +86,12 @@ SCENARIOS: tuple[Fault, ...] = (
         (Effect.UNITS_RESTARTED,),
         hold_s=(0.5, 1.0),
     ),
+    Fault(
+        "upgrade-in-turn",
+        "one machine after the other taken to another version with `steer upgrade`; the next time, back",
+        (Effect.VERSIONS_CHANGED,),
+        hold_s=(0.5, 1.0),
+    ),
     Fault("reboot", "an orderly reboot of one machine", (Effect.MACHINES_BOOTED,), hold_s=(0.5, 1.0)),
 )
 
