@@ -54,6 +54,7 @@ def renew(site: Site, report: Report) -> None:
     concerned = credentials.issue(site.layout, site.machine, anew=True)
     names = [name for name in service_names(site.machine.role) if name in concerned or name in NODE[1:]]
     active = [name for name in names if site.systemd.state(service(name)).active != "inactive"]
+    # All first, then each looked at: when everything has ended, none gets ready before its neighbours are started too.
     for name in active:
         report(f"restarting {service(name)}")
         site.systemd.restart(service(name))

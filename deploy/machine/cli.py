@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,7 +27,8 @@ from deploy.machine.host import Systemd
 from deploy.machine.plan import Layout, Machine
 from deploy.report import CannotDo
 
-out = Console(highlight=False)
+# What nobody reads in a terminal is not cut to one's width.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False)
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]

@@ -21,6 +21,7 @@ from deploy.machine.build import TARGET, TIMERS
 from deploy.machine.host import UNIT_FILES, Systemd
 from deploy.machine.plan import CONTROL_PLANE, NODE, Layout, service
 from deploy.machine.steps import Step, never
+from deploy.processes import CLUSTER_CIDR, SERVICE_CIDR
 from deploy.report import CannotDo
 
 BRIDGE = "cni0"
@@ -119,9 +120,10 @@ def _unmount(layout: Layout) -> None:
 
 def _clear_network() -> None:
     subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True, check=False)
-    for kind in ("unicast", "unreachable"):
-        flush = ["ip", "-4", "route", "flush", "type", kind, "proto", ROUTE_PROTOCOL]
-        subprocess.run(flush, capture_output=True, check=False)
+    routes = [["flush", "proto", ROUTE_PROTOCOL]]
+    routes += [["delete", "unreachable", network] for network in (CLUSTER_CIDR, SERVICE_CIDR)]
+    for route in routes:
+        subprocess.run(["ip", "-4", "route", *route], capture_output=True, check=False)
     for save in ("iptables-save", "iptables-legacy-save"):
         saved = subprocess.run([save], capture_output=True, text=True, check=False)
         if saved.returncode or "KUBE-" not in saved.stdout:
