@@ -17,6 +17,8 @@ from rich.table import Table
 
 from deploy import local
 from deploy.local import ProcessStatus
+from deploy.machine.host import read_machine
+from deploy.machine.plan import Layout
 from deploy.plan import APISERVERS_MAX, NODES_MAX, Cluster, Paths
 from deploy.report import CannotDo
 
@@ -131,26 +133,33 @@ def down(
 @app.command()
 def status(data_dir: DataDir = None, output: Output = "text") -> None:
     """Show every process and node: pid, health, memory, restarts, certificates, logs."""
-    cluster = local.read_cluster(_directory(data_dir))
-    processes = local.status(cluster)
     from deploy import inspect
 
-    view = inspect.look(cluster) if any(p.name.startswith("apiserver") and p.is_running for p in processes) else None
+    machine = read_machine(Layout()) if data_dir is None else None
+    if machine is not None:
+        from deploy.machine import status as machine_status
+        from deploy.machine.host import Systemd
+
+        processes = machine_status.processes(Layout(), machine, Systemd())
+        view = machine_status.view(Layout(), machine)
+        about: dict[str, object] = {"machine": machine.name, "role": machine.role}
+        logs = "journalctl -u steersman-NAME"
+    else:
+        cluster = local.read_cluster(_directory(data_dir))
+        processes = local.status(cluster)
+        is_up = any(p.name.startswith("apiserver") and p.is_running for p in processes)
+        view = inspect.look(cluster) if is_up else None
+        about = {"dataDir": cluster.data_dir, "runtime": cluster.runtime, "port": cluster.port}
+        logs = f"{Paths(cluster.directory).logs}/NAME.log"
     if output == "json":
-        shown = {
-            "dataDir": cluster.data_dir,
-            "runtime": cluster.runtime,
-            "port": cluster.port,
-            "processes": list(local.to_json(processes)),
-            "store": view.store if view else None,
-            "nodes": view.nodes if view else [],
-        }
-        print(local.dump_json(shown))
+        about |= {"processes": list(local.to_json(processes))}
+        about |= {"store": view.store if view else None, "nodes": view.nodes if view else []}
+        print(local.dump_json(about))
     else:
         _print_processes(processes)
         if view:
             _print_view(view)
-        out.print(f"[dim]logs: {Paths(cluster.directory).logs}/NAME.log[/]")
+        out.print(f"[dim]logs: {logs}[/]")
     if any(not process.is_running or process.is_ready is False for process in processes):
         raise typer.Exit(1)
 
@@ -167,6 +176,12 @@ def images_load(
     data_dir: DataDir = None,
 ) -> None:
     """Put OCI or docker archives into every node."""
+    if data_dir is None and read_machine(Layout()) is not None:
+        from deploy.machine import build
+
+        build.load_images(files)
+        out.print(f"loaded {', '.join(file.name for file in files)}")
+        return
     from deploy import hosts
 
     for line in hosts.load_images(local.read_cluster(_directory(data_dir)), files):
