@@ -247,7 +247,7 @@ class Peers:
             except (OSError, ssl.SSLError, TimeoutError, EOFError, Refused, ValueError) as error:
                 problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             except Exception as error:  # or nobody would ever dial this member again
-                log.exception("a connection to a member ended in a way that is a bug", extra={"peer": link.name or peer})
+                log.exception("a connection to a member ended by a bug", extra={"peer": link.name or peer})
                 problem = f"{type(error).__name__}: {error}"
             if problem != link.last_problem:
                 link.last_problem = problem
