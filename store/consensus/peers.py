@@ -266,6 +266,7 @@ class Peers:
         host, _, port = link.address.rpartition(":")
         async with asyncio.timeout(GREETING_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=self._client_context)
+        failure: BaseException | None = None
         try:
             _tune(writer)
             name = _name_of(writer)
@@ -297,13 +298,15 @@ class Peers:
                 finally:
                     pinger.cancel()
         except* (OSError, EOFError, TimeoutError, Refused, ValueError) as errors:
-            raise _first(errors) from None
+            failure = _first(errors)  # raised below: early Python 3.11 wraps in a group what is raised here
         finally:
             writer.transport.abort()
             if link.writer is writer:
                 link.writer = None
                 if not self._is_stopped and self._receiver is not None and self._links.get(peer) is link:
                     self._receiver.on_disconnected(peer)
+        if failure is not None:
+            raise failure
 
     # -- being dialled
 
