@@ -9,7 +9,6 @@ import ssl
 import subprocess
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import yaml
 from component.files import write_private
 from component.serve import Identity
 from deploy.machine.plan import Layout, Machine, Unit, service, settings_of
+from deploy.machine.rest import direct
 from deploy.report import CannotDo
 
 POLL_S = 0.1
@@ -176,7 +176,7 @@ def problem_of(url: str, identity: Identity | None = None) -> str | None:
         context = ssl.create_default_context(cafile=str(identity.ca))
         context.load_cert_chain(identity.cert, identity.key)
     try:
-        with urllib.request.urlopen(url, timeout=2, context=context):
+        with direct(context).open(url, timeout=2):
             return None
     except urllib.error.HTTPError as error:
         lines = [line for line in error.read(4096).decode(errors="replace").splitlines() if line.startswith("[-]")]

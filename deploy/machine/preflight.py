@@ -65,6 +65,8 @@ def _system() -> Iterable[str]:
 
 
 def _name(machine: Machine) -> Iterator[str]:
+    if machine.name == "localhost":
+        yield "every machine is called localhost by itself: give this one a --name, or set its host name"
     for problem in check_subdomain(machine.name):
         yield f"{machine.name!r} cannot be a node's name ({problem}): give another with --name"
 

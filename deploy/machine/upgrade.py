@@ -117,6 +117,8 @@ def upgrade(site: Site, report: Report) -> tuple[str, str]:
     target, present = install.running_version(), install.current_version(layout)
     if present is None:
         raise CannotDo("no version is installed here: `steer init` and `steer join` install one")
+    if target == present:
+        raise CannotDo(f"{machine.name} runs {present} already: run the other version's own `steer upgrade`")
     versions = cluster.talk(_read_versions(site))
     others = {name: version for name, version in versions.items() if name != machine.name}
     if (problem := skew_problem(target, present, others, machine.role)) is not None:
