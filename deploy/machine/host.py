@@ -127,14 +127,19 @@ class Systemd:
         subprocess.run(["systemctl", "disable", "--quiet", *names], capture_output=True, check=False)
 
     def start(self, *names: str) -> None:
-        """Start units; those that failed too often are given another chance."""
-        subprocess.run(["systemctl", "reset-failed", *names], capture_output=True, check=False)
-        run("systemctl", "start", *names, timeout_s=120)
+        """Start units; those that failed too often are given another chance. Raises CannotDo."""
+        self._bring_up("start", names)
 
     def restart(self, *names: str) -> None:
-        """Stop and start units."""
+        """Stop and start units; raises CannotDo."""
+        self._bring_up("restart", names)
+
+    def _bring_up(self, verb: str, names: Sequence[str]) -> None:
         subprocess.run(["systemctl", "reset-failed", *names], capture_output=True, check=False)
-        run("systemctl", "restart", *names, timeout_s=120)
+        try:
+            run("systemctl", verb, *names, timeout_s=120)
+        except CannotDo:
+            raise CannotDo(f"{' and '.join(names)} did not {verb}: `journalctl -u {names[0]}` says why") from None
 
     def stop(self, *names: str) -> None:
         """Stop units; those that are not there or do not run are left out."""

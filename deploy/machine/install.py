@@ -107,6 +107,7 @@ def install(layout: Layout, version: str) -> str:
     _write_commands(target)
     _open_to_all(target)
     compileall.compile_dir(site, quiet=2, workers=os.cpu_count() or 1)
+    _try_out(target)
     (target / MARK).write_text(f"{version}\n")
     (target / MARK).chmod(0o644)
     return target.name
@@ -187,15 +188,30 @@ def _copy(distribution: importlib.metadata.Distribution, site: Path) -> None:
 
 
 def _write_commands(target: Path) -> None:
-    for entry in importlib.metadata.distribution(DISTRIBUTION).entry_points:
-        if entry.group != "console_scripts":
-            continue
+    for entry in _commands():
         path = target / "bin" / entry.name
         path.write_text(
             f"#!{target}/bin/python3\nimport sys\n\nfrom {entry.module} import {entry.attr}\n\n"
             f"sys.exit({entry.attr}())\n"
         )
         path.chmod(0o755)
+
+
+def _try_out(target: Path) -> None:
+    """Import what every command runs, before anything depends on it; raises CannotDo."""
+    modules = sorted({entry.module for entry in _commands()})
+    if not modules:
+        raise CannotDo(f"{DISTRIBUTION} is not installed with its commands here: install it with pip, and run that")
+    program = [f"{target}/bin/python3", "-c", "; ".join(f"import {module}" for module in modules)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, cwd="/", env={"PATH": os.defpath})
+    if done.returncode:
+        said = (done.stderr.strip() or "it does not say why").splitlines()[-1]
+        raise CannotDo(f"the version in {target} does not run: {said}")
+
+
+def _commands() -> list[importlib.metadata.EntryPoint]:
+    found = importlib.metadata.distribution(DISTRIBUTION).entry_points
+    return [entry for entry in found if entry.group == "console_scripts"]
 
 
 def _open_to_all(target: Path) -> None:

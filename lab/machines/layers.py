@@ -164,12 +164,17 @@ def code(cache: Path, system_layer: Path, report: Report, source: Path = CHECKOU
 
 
 def _write_metadata(site: Path, project: dict[str, Any]) -> None:
+    """Write what pip would: an upgrade copies what this says that we need and run."""
     metadata = site / f"{project['name']}-{project['version']}.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    )
+    lines = ["Metadata-Version: 2.1", f"Name: {project['name']}", f"Version: {project['version']}"]
+    lines += [f"Requires-Dist: {needed}" for needed in project["dependencies"]]
+    (metadata / "METADATA").write_text("\n".join([*lines, ""]))
+    scripts = [f"{name} = {entry}" for name, entry in project["scripts"].items()]
+    (metadata / "entry_points.txt").write_text("\n".join(["[console_scripts]", *scripts, ""]))
     (metadata / "INSTALLER").write_text("steer-lab\n")
+    files = [f"{metadata.name}/{name}" for name in ("METADATA", "entry_points.txt", "INSTALLER", "RECORD")]
+    (metadata / "RECORD").write_text("".join(f"{name},,\n" for name in files))
 
 
 def _write_commands(target: Path, scripts: dict[str, str]) -> None:
