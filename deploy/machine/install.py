@@ -130,9 +130,9 @@ def use(layout: Layout, directory: str) -> None:
         aside.replace(command)
 
 
-def prune(layout: Layout) -> list[str]:
-    """Delete the oldest versions beyond `KEPT`, never the one in use; return what was deleted."""
-    keep = {current_version(layout), running_version()}
+def prune(layout: Layout, former: str) -> list[str]:
+    """Delete the oldest versions beyond `KEPT`, never those in use and `former`; return what was deleted."""
+    keep = {current_version(layout), running_version(), former}
     unused = [version for version in installed_versions(layout) if version not in keep]
     old = unused[: max(0, len(unused) + len(keep) - KEPT)]
     for version in old:

@@ -203,8 +203,10 @@ def _swap(site: Site, directory: str, present: str, report: Report) -> None:
         install.use(layout, former)
         _bring_back(site, kept)
         _roll(site, _names(site), report)
+        if directory != former:
+            shutil.rmtree(layout.prefix / directory, ignore_errors=True)
         raise CannotDo(f"{error}\nwent back to {present}") from error
-    install.prune(layout)
+    install.prune(layout, present)
 
 
 def _names(site: Site) -> list[str]:
