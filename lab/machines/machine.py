@@ -216,15 +216,22 @@ class Machine:
             CannotDo: the machine is off.
             subprocess.TimeoutExpired: it took longer.
         """
-        return subprocess.run(
-            self.argv(command),
-            input=text,
-            stdin=subprocess.DEVNULL if text is None else None,
-            capture_output=True,
+        argv = self.argv(command)
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=timeout_s,
-            check=False,
+            start_new_session=True,
         )
+        try:
+            out, err = process.communicate(text, timeout=timeout_s)
+        except BaseException:
+            kill_group(process.pid)
+            process.wait()
+            raise
+        return subprocess.CompletedProcess(argv, process.returncode, out, err)
 
     def run(self, command: Sequence[str], *, text: str | None = None, timeout_s: float = 60.0) -> str:
         """Run `command` in the machine and return its output.
@@ -240,6 +247,15 @@ class Machine:
             said = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
             raise CannotDo(f"{self.name}: `{' '.join(command)}` failed: {said}")
         return done.stdout
+
+
+def kill_group(pid: int) -> None:
+    """Kill what a process that leads a session of its own has started, in whichever machine.
+
+    The program that enters a machine goes on as its child's parent; killed alone, it would leave the child behind.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _kill(pid: int) -> None:

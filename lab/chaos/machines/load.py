@@ -24,7 +24,7 @@ import aiohttp
 from deploy import kubeconfig
 from lab.chaos.history import Call, Event, History, Kind, Outcome, Watched
 from lab.chaos.machines.site import Site
-from lab.machines.machine import Machine
+from lab.machines.machine import Machine, kill_group
 
 NAMESPACE = "chaos"
 REGISTERS = 4
@@ -382,6 +382,7 @@ class Load:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
             )
             assert process.stdout is not None
             try:
@@ -389,8 +390,7 @@ class Load:
                     at, _, problem = line.decode().strip().partition(" ")
                     self.requests.append(Request(machine.name, float(at), "" if problem == "ok" else problem))
             finally:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+                kill_group(process.pid)
                 await process.wait()
             await asyncio.sleep(0.3)
 
