@@ -176,11 +176,15 @@ def _name_of(requirement: str) -> str:
 
 
 def _copy(distribution: importlib.metadata.Distribution, site: Path) -> None:
-    own = distribution.metadata["Name"].lower() == DISTRIBUTION
+    if distribution.metadata["Name"].lower() == DISTRIBUTION:
+        # Our code is copied from where it runs; what pip wrote of it names our commands and what we need.
+        for directory in Path(str(distribution.locate_file(""))).glob(f"{DISTRIBUTION}-*.dist-info"):
+            shutil.copytree(directory, site / directory.name, dirs_exist_ok=True)
+        return
     for file in distribution.files or ():
         source = Path(str(distribution.locate_file(file)))
         inside = ".." not in file.parts and "__pycache__" not in file.parts and not file.is_absolute()
-        if not inside or not source.is_file() or (own and ".dist-info" not in file.parts[0]):
+        if not inside or not source.is_file():
             continue
         place = site.joinpath(*file.parts)
         place.parent.mkdir(parents=True, exist_ok=True)
