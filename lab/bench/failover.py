@@ -30,7 +30,7 @@ from lab.machines.lab import Lab
 NAMESPACE = "default"
 WRITE_EVERY_S = 0.02
 ANSWER_WITHIN_S = 3.0
-AROUND_S = 3.5
+AROUND_S = 2.5
 """How long after a kill its pause is looked for."""
 BACK_WITHIN_S = 60.0
 KUBECTL = ("get", "nodes", "--request-timeout=2s")

@@ -22,6 +22,7 @@ from typing import Any
 import aiohttp
 
 from deploy import kubeconfig
+from deploy.report import CannotDo
 from lab.chaos.history import Call, Event, History, Kind, Outcome, Watched
 from lab.chaos.machines.site import Site
 from lab.machines.machine import Machine, kill_group
@@ -80,7 +81,13 @@ class Balancer:
                 "--ca", str(self._site.admin_identity.ca), "--listen", listen, "--health", health,
                 stdout=log, stderr=log,
             )  # fmt: skip
-        return listen
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", BALANCER_PORTS[0])
+                writer.close()
+                return listen
+            await asyncio.sleep(0.1)
+        raise CannotDo(f"the balancer does not start: see {self._site.directory}/balancer.log")
 
     async def __aexit__(self, *_: object) -> None:
         """Stop it."""
