@@ -33,7 +33,8 @@ images_app = typer.Typer(help="Container images of the nodes.", no_args_is_help=
 node_app = typer.Typer(help="One node of this machine's cluster.", no_args_is_help=True)
 app.add_typer(images_app, name="images")
 app.add_typer(node_app, name="node")
-out = Console(highlight=False)
+# What nobody reads in a terminal is not cut to one's width.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False)
 
 

@@ -207,6 +207,14 @@ async def _fetch(endpoint: str, identity: Identity, partial: Path) -> None:
         await channel.close()
 
 
+def check(file: Path) -> None:
+    """Verify the whole file; raises CannotDo."""
+    try:
+        backup.verify(file)
+    except (backup.BackupDamaged, OSError) as error:
+        raise CannotDo(_reason(file, error)) from None
+
+
 def restore(file: Path, directory: Path) -> tuple[backup.Restored, list[Path]]:
     """Restore `file` into the cluster, or the member's data directory, `directory`; return what it is now.
 

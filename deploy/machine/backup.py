@@ -108,14 +108,15 @@ def import_keys(layout: Layout, file: Path) -> None:
 def restore(site: Site, file: Path, report: Report) -> None:
     """Make this machine's store what `file` says: a new cluster of one, which other machines join anew.
 
-    What the store held is moved aside, not deleted. The units must be stopped.
+    What the store held is moved aside, not deleted. The machine's processes are stopped for it; its containers run on.
 
     Raises:
-        CannotDo: the file is damaged, or the store runs; nothing was changed.
+        CannotDo: the file is damaged, and nothing was changed.
     """
     machine, layout = site.machine, site.layout
-    if site.systemd.is_active(service("store")):
-        raise CannotDo("the store runs: `systemctl stop steersman.target` first")
+    snapshot.check(file)
+    # The timer first, which would start again what is stopped; a target's stop would not wait for its units.
+    site.systemd.stop("steersman-sync.timer", service("sync"), *reversed(site.services))
     directory = layout.data / "store"
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     restored, aside = snapshot.restore(file, directory)
