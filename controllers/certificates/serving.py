@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import msgspec
-
 from api import timestamps
 from api.certificates import certificatesigningrequest as requests_kind
 from api.certificates.certificatesigningrequest import CertificateSigningRequest
@@ -24,12 +22,14 @@ from controllers.certificates.requests import (
     KUBELET_SERVING,
     NODE_PREFIX,
     NODES,
+    approval,
     asked_in,
     check_kubelet_serving,
     has_condition,
 )
 from controllers.runner import Controller, Listers, Watch
 
+MESSAGE = "Auto approving the serving certificate of a node for its own name and addresses."
 LOOK_AGAIN_S = 5.0
 LOOK_S_MAX = 600.0
 """How long a request waits for its Node to say that it has the addresses."""
@@ -79,19 +79,7 @@ def reconcile(observed: Observed, now: float) -> Plan:
     if not is_own(request, observed.nodes):
         is_new = now - timestamps.parse(request.metadata.creation_timestamp) < LOOK_S_MAX
         return Plan(requeue_after_s=LOOK_AGAIN_S if is_new else None)
-    moment = timestamps.render(now)
-    condition = {
-        "type": "Approved",
-        "status": "True",
-        "reason": "AutoApproved",
-        "message": "Auto approving the serving certificate of a node for its own name and addresses.",
-        "lastUpdateTime": moment,
-        "lastTransitionTime": moment,
-    }
-    change = {
-        "metadata": {"resourceVersion": request.metadata.resource_version},
-        "status": {"conditions": [*msgspec.to_builtins(request.status.conditions), condition]},
-    }
+    change = approval(request, MESSAGE, now)
     return Plan((Patch(requests_kind.RESOURCE, key_of(request), change, "approval"),))
 
 

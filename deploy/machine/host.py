@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import ssl
 import subprocess
 import time
-import urllib.error
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +16,8 @@ import yaml
 
 from component.files import write_private
 from component.serve import Identity
+from deploy.health import problem_of
 from deploy.machine.plan import Layout, Machine, Unit, service, settings_of
-from deploy.machine.rest import direct
 from deploy.report import CannotDo
 
 POLL_S = 0.1
@@ -171,23 +169,6 @@ def install_units(layout: Layout, names: Sequence[str]) -> bool:
     for name in names:
         changed = replace(layout.units / name, (UNIT_FILES / name).read_bytes()) or changed
     return changed
-
-
-def problem_of(url: str, identity: Identity | None = None) -> str | None:
-    """Ask a process for its health; None when it is ready, else what it says is wrong."""
-    context = None
-    if url.startswith("https"):
-        assert identity is not None
-        context = ssl.create_default_context(cafile=str(identity.ca))
-        context.load_cert_chain(identity.cert, identity.key)
-    try:
-        with direct(context).open(url, timeout=2):
-            return None
-    except urllib.error.HTTPError as error:
-        lines = [line for line in error.read(4096).decode(errors="replace").splitlines() if line.startswith("[-]")]
-        return "; ".join(lines) or f"answers {error.code}"
-    except OSError:
-        return "does not answer"
 
 
 def await_ready(

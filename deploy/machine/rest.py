@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from deploy.health import direct
 from deploy.report import CannotDo
 
 TIMEOUT_S = 15.0
@@ -23,14 +24,6 @@ class Refused(CannotDo):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
-
-
-def direct(context: ssl.SSLContext | None) -> urllib.request.OpenerDirector:
-    """Return what opens URLs without any proxy."""
-    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
-    if context is not None:
-        handlers.append(urllib.request.HTTPSHandler(context=context))
-    return urllib.request.build_opener(*handlers)
 
 
 class Rest:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 
+from deploy.health import problem_of, resident_bytes
 from deploy.inspect import View, look_at
 from deploy.local import ProcessStatus
-from deploy.machine import credentials, host
+from deploy.machine import credentials
 from deploy.machine.host import Systemd
 from deploy.machine.plan import (
     STORE_CLIENT_PORT,
@@ -36,7 +35,7 @@ def _process(layout: Layout, machine: Machine, systemd: Systemd, name: str, unit
     problem = "" if running else state.active
     if running and unit is not None:
         identity = credentials.admin_identity(layout) if machine.is_control_plane else None
-        problem = host.problem_of(unit.health, identity) or ""
+        problem = problem_of(unit.health, identity) or ""
     return ProcessStatus(
         name=name,
         pid=state.pid,
@@ -46,17 +45,10 @@ def _process(layout: Layout, machine: Machine, systemd: Systemd, name: str, unit
         problem=problem,
         restarts=state.restarts,
         uptime_s=time.clock_gettime(time.CLOCK_MONOTONIC) - state.since if running else 0.0,
-        rss_bytes=_resident_bytes(state.pid) if running else 0,
+        rss_bytes=resident_bytes(state.pid) if running else 0,
         certificate_ends=_certificate_end(layout, name),
         log=f"journalctl -u {service(name)}",
     )
-
-
-def _resident_bytes(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 def _certificate_end(layout: Layout, name: str) -> str:
