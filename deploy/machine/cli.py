@@ -235,8 +235,7 @@ def certs_status(output: Output = "text") -> None:
             table.add_column(heading, no_wrap=True)
         for each in found:
             days = each.days_left(now)
-            left = f"{days:.0f} days" if days >= 1 else ("[red]over[/]" if each.ends else "[red]missing[/]")
-            table.add_row(each.name, each.ends.strftime("%Y-%m-%d %H:%M UTC") if each.ends else "-", left)
+            table.add_row(each.name, each.ends.strftime("%Y-%m-%d %H:%M UTC") if each.ends else "-", _days(days, each))
         out.print(table, soft_wrap=True)
         for line in certs.advice(found, is_control_plane=machine.is_control_plane):
             out.print(line, soft_wrap=True)
@@ -336,6 +335,12 @@ def _administered(layout: Layout) -> Machine:
     if not machine.is_control_plane:
         raise CannotDo(f"{machine.name} is a worker machine: run this on one of the control plane")
     return machine
+
+
+def _days(days: float, certificate: credentials.Certificate) -> str:
+    if days <= 0:
+        return "[red]over[/]" if certificate.ends else "[red]missing[/]"
+    return f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} h" if days > 1 / 24 else f"{days * 1440:.0f} min"
 
 
 def _left(seconds: float) -> str:
