@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,7 @@ from deploy.machine.rest import Rest
 from deploy.machine.steps import Step, never
 from deploy.pki import expiry
 from deploy.report import CannotDo, Report
-from store.client import StoreClient
+from store.client import StoreClient, StoreMember
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,19 @@ def _control_plane_steps(site: Site, report: Report) -> list[Step]:
     ]
 
 
+def check_own_member(present: Sequence[StoreMember], name: str, address: str, *, has_data: bool) -> None:
+    """Raise CannotDo if the store has a member at our address that had data which is not here any more. Pure.
+
+    A member that lost what it voted for may not come back under its id: it must be removed, and added anew.
+    """
+    own = next((member for member in present if store_members.address_of(member) == address), None)
+    if own is not None and own.name and not has_data:
+        raise CannotDo(
+            f"the cluster still has the store of {name}, whose data is gone from this machine: "
+            f"`steer leave {name}` on another control-plane machine first, then join again"
+        )
+
+
 async def _join_store(site: Site, report: Report) -> None:
     machine = site.machine
     known = {member.name: f"{member.address}:{STORE_PEER_PORT}" for member in machine.members}
@@ -169,6 +183,7 @@ async def _join_store(site: Site, report: Report) -> None:
 
     try:
         present = await client.members()
+        check_own_member(present, machine.name, known[machine.name], has_data=(site.layout.data / "store/log").exists())
         # Only this machine's member is our business: whatever else there is stays.
         wanted = [(member.name, store_members.address_of(member)) for member in present]
         wanted = [(name, address) for name, address in wanted if address != known[machine.name]]

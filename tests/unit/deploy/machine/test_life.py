@@ -12,6 +12,7 @@ from deploy.machine.plan import Layout, Member
 from deploy.machine.steps import Step, carry_out, never, show
 from deploy.machine.tokens import Token
 from deploy.report import CannotDo
+from store.client import StoreMember
 from tests.unit.deploy.machine.builders import M1, M2, M3, control_plane, worker
 
 HASH = "sha256:" + "ab" * 32
@@ -80,6 +81,16 @@ def test_no_two_machines_share_a_name_or_an_address() -> None:
     for name, address in (("m2", "10.0.0.7"), ("m7", "10.0.0.2")):
         with pytest.raises(CannotDo, match="m2 at 10.0.0.2 already"):
             join.check(join.Newcomer(name, address, "control-plane"), common)
+
+
+def test_a_machine_that_lost_its_store_must_be_forgotten_before_it_joins_again() -> None:
+    started = StoreMember(7, "m2", ("https://10.0.0.2:2380",), (), False)
+    waiting = StoreMember(7, "", ("https://10.0.0.2:2380",), (), True)
+    join.check_own_member([], "m2", "10.0.0.2:2380", has_data=False)
+    join.check_own_member([waiting], "m2", "10.0.0.2:2380", has_data=False)
+    join.check_own_member([started], "m2", "10.0.0.2:2380", has_data=True)
+    with pytest.raises(CannotDo, match="steer leave m2"):
+        join.check_own_member([started], "m2", "10.0.0.2:2380", has_data=False)
 
 
 def test_members_come_and_go_and_twice_changes_nothing() -> None:
