@@ -18,6 +18,7 @@ def main() -> int:
     logs.configure(settings.log_level, settings.log_format)
 
     async def serve() -> None:
+        code = 0  # raised at the end: early Python 3.11 wraps in a group what an except* block raises
         try:
             await run(settings)
         except* OSError as group:
@@ -30,10 +31,12 @@ def main() -> int:
                       "--secure-port and --grpc-port", file=sys.stderr)  # fmt: skip
             else:
                 print(f"steer-apiserver: {problem}", file=sys.stderr)
-            raise SystemExit(1) from None
+            code = 1
         except* (BadConfiguration, BadPolicy, BadSettings) as group:
             print(f"steer-apiserver: {group.exceptions[0]}", file=sys.stderr)
-            raise SystemExit(2) from None
+            code = 2
+        if code:
+            raise SystemExit(code)
 
     return signals.run(serve())
 

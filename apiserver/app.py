@@ -53,6 +53,7 @@ from apiserver.registry.expiry import expire_events
 from apiserver.registry.metered import MeteredStore
 from apiserver.registry.registries import Registries
 from apiserver.request import Authenticator, Authorizer, Call, Credentials, Reservation, SubresourceHandler, User
+from apiserver.store_health import StoreHealth
 from apiserver.verbs.context import Context
 from apiserver.webhooks.client import WebhookClient
 from apiserver.webhooks.services import ServiceLocator
@@ -98,6 +99,7 @@ class Api:
         webhooks: WebhookClient,
         flow_control: FlowControl,
         metrics: ApiMetrics,
+        store_health: StoreHealth,
         auditor: Auditor | None = None,
     ) -> None:
         self.auditor = auditor
@@ -105,6 +107,7 @@ class Api:
         self.context = context
         self.flow_control = flow_control
         self._webhooks = webhooks
+        self.store_health = store_health
         self._definitions = definitions
         self.registries = context.registries
         self.authorizer = authorizer
@@ -229,13 +232,14 @@ def build(
     handler = with_authorization(with_watch_limit(handler, streams_max), authorizer)
     handler = with_flow_control(handler, control, clock, upkeep.refresh, widths(registries))
     handler = with_impersonation(handler, authorizer)
-    handler = with_failure(with_timeout(handler))
+    store_health = StoreHealth(store, clock, registries)
+    handler = with_failure(with_timeout(handler), store_health.check)
     if auditor is not None:
         handler = auditor.wrap(handler)
     handler = with_authentication(handler, authenticator, auditor.tell_unauthenticated if auditor else None)
     if has_audit:
         handler = with_lines(handler, clock)
-    handler = with_metrics(with_failure(handler), metrics, clock)
+    handler = with_metrics(with_failure(handler, store_health.check), metrics, clock)
 
     async def compact() -> None:
         await compaction.run(store, clock)
@@ -246,5 +250,5 @@ def build(
         await expire_events(registries, store, clock)
 
     type_checks = TypeChecks(registries, clock)
-    loops = (compact, expire, definitions.run, type_checks.run, upkeep.keep, upkeep.adjust)
-    return Api(context, authorizer, handler, loops, definitions, webhooks, control, metrics, auditor)
+    loops = (compact, expire, definitions.run, type_checks.run, upkeep.keep, upkeep.adjust, store_health.run)
+    return Api(context, authorizer, handler, loops, definitions, webhooks, control, metrics, store_health, auditor)

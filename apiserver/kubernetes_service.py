@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 NAME: Final = "kubernetes"
 NAMESPACE: Final = "default"
 LEASE_NAMESPACE: Final = "kube-system"
-RENEW_S: Final = 10.0
-LEASE_S: Final = 45.0
+RENEW_S: Final = 5.0
+LEASE_S: Final = 15.0
 LEAVE_S: Final = 2.0
 """How long an orderly stop waits for the store; the others find out by the Lease anyway."""
 _LABELS: Final = {"apiserver.kubernetes.io/identity": "steer-apiserver"}

@@ -55,12 +55,12 @@ from apiserver.subresources import handlers
 from apiserver.subresources.node_proxy import Kubelets
 from apiserver.subresources.streaming import Streams
 from apiserver.verbs.context import Context
-from component import relay
+from component import notify, relay
 from component.clock import Clock, RealClock
 from component.flags import setting
 from component.serve import Identity, server_context
 from component.signing_keys import load_private_key
-from store.client import Refused, Store, StoreClient, Unavailable
+from store.client import Store, StoreClient
 
 log = logging.getLogger(__name__)
 
@@ -217,19 +217,26 @@ class Server:
         self.health = Health(live, {"etcd-readiness": self._store_answers, "informer-sync": self._caches_ready})
         self.door = Door(self.api, documents, self.health, self.outside.proxies, self.outside.forwarder)
         self.door.upgrades = self
+        self._checks = {
+            "etcd": self.api.store_health.check,
+            "caches": self._unfilled_caches,
+            "bootstrap": self._lacks_own_objects,
+        }
 
     async def _store_answers(self) -> str | None:
-        try:
-            await self._store.status()
-        except (Unavailable, Refused) as error:
-            return str(error) or "the store does not answer"
-        return None
+        return self.api.store_health.check()
 
     async def _caches_ready(self) -> str | None:
+        return self._unfilled_caches()
+
+    async def _bootstrapped(self) -> str | None:
+        return self._lacks_own_objects()
+
+    def _unfilled_caches(self) -> str | None:
         unready = self.api.registries.unready()
         return f"not filled yet: {', '.join(unready)}" if unready else None
 
-    async def _bootstrapped(self) -> str | None:
+    def _lacks_own_objects(self) -> str | None:
         return None if self._is_bootstrapped else "the cluster's own roles and namespaces are not in place yet"
 
     def _authenticators(self, registries: Registries) -> list[Authenticator]:
@@ -275,6 +282,7 @@ class Server:
             cluster_ip=str(ipaddress.ip_network(settings.service_cidr)[1]),
         )
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(notify.run(self._checks), name="notify")
             tasks.create_task(self.api.run(), name="api")
             tasks.create_task(self.encryption.follow(self._clock), name="encryption keys")
             await self.api.wait_ready()

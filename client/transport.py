@@ -3,7 +3,11 @@
 Plain calls are unary, with a deadline. All watches of a process share one bidirectional stream, and small frequent
 writes (leases, pod and node status, events) share another in batches: a gRPC message costs 100 µs of CPU, an item in a
 batch a few. A broken connection ends every watch with ServiceUnavailable (the reflector watches again from where it
-was) and every write under way with an unknown outcome; gRPC itself reconnects, to another endpoint where there is one.
+was) and every write under way with an unknown outcome.
+
+Of several apiservers, all are connected to and take turns. One that is gone or hung is found out within 1.5 s; one that
+says that it cannot serve (its store has no quorum) is passed over while another can. When none can, whichever is there
+is asked: it still answers from its cache, and says why it does no more.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -24,7 +29,7 @@ import grpc.aio
 from api.errors import ApiError, InternalError, ServiceUnavailable, Timeout, Unauthorized, from_status
 from client.verbs import Address, EventType, RawEvent, RawList, RawObject
 from component.metrics import Spread, Tally, shared
-from component.serve import Identity, grpc_channel
+from component.serve import PROMPT, Identity, grpc_channel
 from proto.steersman.v1 import resources_pb2 as pb
 from proto.steersman.v1 import resources_pb2_grpc as rpc
 
@@ -35,6 +40,8 @@ _DURATION_BOUNDS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.
 SERVER_NAME: Final = "kubernetes"
 """The name every apiserver's certificate carries, whatever address was dialled."""
 BATCH_WRITES_MAX: Final = 256
+OLD_CONNECTION_S: Final = 2.0
+"""How long requests under way may take when a renewed certificate calls for new connections."""
 PENDING_EVENTS_MAX: Final = 100_000
 """A watch whose reader lets more than this pile up is ended; its reader lists again."""
 _WRITE_VERBS: Final = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
@@ -59,11 +66,60 @@ class GrpcTransport:
     """
 
     def __init__(self, endpoints: Sequence[str], identity: Identity, *, server_name: str = SERVER_NAME) -> None:
-        self._channel = grpc_channel(endpoints, identity, server_name=server_name)
-        # The generated stub carries no types.
-        self._stub: Any = rpc.ResourcesStub(self._channel)  # type: ignore[no-untyped-call]
+        self._endpoints, self._identity, self._server_name = endpoints, identity, server_name
+        self._closing: set[asyncio.Task[None]] = set()
         self._watches: _WatchStream | None = None
         self._writes: _WriteStream | None = None
+        self._connect()
+
+    def _connect(self) -> None:
+        self._certificate = _version_of(self._identity.cert)
+
+        def channel(*, only_serving: bool) -> grpc.aio.Channel:
+            return grpc_channel(
+                self._endpoints,
+                self._identity,
+                server_name=self._server_name,
+                vigilance=PROMPT,
+                only_serving=only_serving,
+            )
+
+        self._channels = [channel(only_serving=True)]
+        if len(self._endpoints) > 1:
+            self._channels.append(channel(only_serving=False))
+        # The generated stub carries no types.
+        self._stubs: list[Any] = [rpc.ResourcesStub(channel) for channel in self._channels]  # type: ignore[no-untyped-call]
+
+    def _follow_certificate(self) -> None:
+        """Connect anew if our certificate was renewed; what is under way on the old connections may end in peace.
+
+        gRPC reads a certificate once a channel. Watches are cut off with their connection, and resume on the new one.
+        """
+        version = _version_of(self._identity.cert)
+        if version == self._certificate:
+            return
+        old = self._channels
+        try:
+            self._connect()
+        except (OSError, ValueError) as error:
+            log.warning("the renewed certificate cannot be used", extra={"file": self._identity.cert, "why": error})
+            self._certificate = version  # looked at again when it changes again
+            return
+        log.info("our certificate was renewed: connecting with it", extra={"file": self._identity.cert})
+        for stream in (self._watches, self._writes):
+            if stream is not None:
+                stream.is_usable = False
+        for channel in old:
+            task = asyncio.get_running_loop().create_task(channel.close(OLD_CONNECTION_S))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    @property
+    def _stub(self) -> Any:
+        """The apiservers that can serve or, where none can, any of them."""
+        self._follow_certificate()
+        no_server_can = self._channels[0].get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        return self._stubs[-1 if no_server_can else 0]
 
     async def get(self, address: Address) -> RawObject:
         """Return the object."""
@@ -129,7 +185,7 @@ class GrpcTransport:
         self, address: Address, *, label_selector: str, field_selector: str, resource_version: str
     ) -> AsyncIterator[Sequence[RawEvent]]:
         """Yield batches of events; ends by raising (Expired, ServiceUnavailable) or by being closed."""
-        if self._watches is None or self._watches.is_broken:
+        if self._watches is None or not self._watches.is_usable:
             self._watches = _WatchStream(self._stub.Watch())
         add = pb.WatchAdd(
             resource=_resource(address),
@@ -151,10 +207,13 @@ class GrpcTransport:
         for stream in (self._watches, self._writes):
             if stream is not None:
                 await stream.close()
-        await self._channel.close()
+        for channel in self._channels:
+            await channel.close()
+        await asyncio.gather(*self._closing)
 
     async def _write(self, write: pb.Write) -> RawObject:
-        if self._writes is None or self._writes.is_broken:
+        self._follow_certificate()
+        if self._writes is None or not self._writes.is_usable:
             self._writes = _WriteStream(self._stub.Write())
         verb, code, began = _WRITE_VERBS[write.WhichOneof("write")], "200", time.monotonic()
         try:
@@ -210,7 +269,9 @@ class _WatchStream:
         self._watches: dict[int, _Watch] = {}
         self._numbers = itertools.count(1)
         self._outgoing: asyncio.Queue[pb.WatchCommand] = asyncio.Queue()
-        self.is_broken = False
+        self._is_broken = False
+        self.is_usable = True
+        """Whether new watches may go by it: not once its server has said that it cannot serve."""
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._send()), loop.create_task(self._receive())]
 
@@ -223,8 +284,10 @@ class _WatchStream:
 
     def remove(self, number: int) -> None:
         """End a watch; safe when it has ended."""
-        if self._watches.pop(number, None) is not None and not self.is_broken:
+        if self._watches.pop(number, None) is not None and not self._is_broken:
             self._outgoing.put_nowait(pb.WatchCommand(remove=pb.WatchRemove(watch=number)))
+        if not self.is_usable and not self._watches:
+            self._call.cancel()
 
     async def close(self) -> None:
         """End the stream."""
@@ -265,10 +328,14 @@ class _WatchStream:
                 watch.fail(ServiceUnavailable("the watch's reader fell too far behind"))
         if batch.status:
             self._watches.pop(batch.watch, None)
-            watch.fail(from_status(json_module.loads(batch.status)))
+            error = from_status(json_module.loads(batch.status))
+            if isinstance(error, ServiceUnavailable):
+                self.is_usable = False  # another server may be able to
+            watch.fail(error)
 
     def _break(self, error: ApiError) -> None:
-        self.is_broken = True
+        self._is_broken = True
+        self.is_usable = False
         watches, self._watches = self._watches, {}
         for watch in watches.values():
             watch.fail(error)
@@ -282,7 +349,8 @@ class _WriteStream:
         self._waiting: deque[tuple[pb.Write, asyncio.Future[RawObject]]] = deque()
         self._sent: deque[asyncio.Future[RawObject]] = deque()
         self._wake = asyncio.Event()
-        self.is_broken = False
+        self.is_usable = True
+        """Whether new writes may go by it: not once its server has said that it cannot serve."""
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._send()), loop.create_task(self._receive())]
 
@@ -327,6 +395,9 @@ class _WriteStream:
             async for results in self._call:
                 for result in results.results:
                     self._settle(self._sent.popleft(), result)
+                if not self.is_usable and not self._sent and not self._waiting:
+                    self._call.cancel()
+                    return
         except grpc.aio.AioRpcError as failure:
             error = _api_error(failure)
         except Exception as failure:
@@ -336,23 +407,33 @@ class _WriteStream:
             self._break(error)
             self._tasks[0].cancel()
 
-    @staticmethod
-    def _settle(future: asyncio.Future[RawObject], result: pb.WriteResult) -> None:
+    def _settle(self, future: asyncio.Future[RawObject], result: pb.WriteResult) -> None:
+        error = from_status(json_module.loads(result.status)) if result.status else None
+        if isinstance(error, ServiceUnavailable):
+            self.is_usable = False  # another server may be able to
         if future.done():
             return
-        if result.status:
-            future.set_exception(from_status(json_module.loads(result.status)))
+        if error is not None:
+            future.set_exception(error)
         else:
             future.set_result(_raw(result.object))
 
     def _break(self, error: ApiError) -> None:
-        self.is_broken = True
+        self.is_usable = False
         unsettled = [*self._sent, *(future for _, future in self._waiting)]
         self._sent.clear()
         self._waiting.clear()
         for future in unsettled:
             if not future.done():
                 future.set_exception(error)
+
+
+def _version_of(certificate: Path) -> int:
+    """Return what changes when a certificate is replaced; 0 while there is none."""
+    try:
+        return certificate.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _is_small(address: Address) -> bool:

@@ -5,7 +5,8 @@ name, `?exclude=NAME` leaves one out and `/readyz/NAME` asks just one, as upstre
 are never read.
 
 The listener is a few lines on asyncio, because a web framework for four paths would be a quarter of a small process's
-memory. A process that has an aiohttp application anyway adds `routes` to it.
+memory. A process that has an aiohttp application anyway adds `routes` to it. Whoever listens here also tells systemd
+(`component.notify`) that the process is up and alive.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from component import metrics as metrics_module
+from component import notify
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -97,8 +99,9 @@ def routes(
 class HealthServer:
     """A listener that answers `PATHS`; made by `serve`."""
 
-    def __init__(self, server: asyncio.Server) -> None:
+    def __init__(self, server: asyncio.Server, ready: Mapping[str, Check]) -> None:
         self._server = server
+        self._teller = asyncio.get_running_loop().create_task(notify.run(ready), name="notify")
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -107,6 +110,7 @@ class HealthServer:
 
     async def cleanup(self) -> None:
         """Stop listening."""
+        self._teller.cancel()
         self._server.close()
 
 
@@ -140,4 +144,4 @@ async def serve(
                 await writer.drain()
         writer.close()
 
-    return HealthServer(await asyncio.start_server(respond, host, port, limit=REQUEST_BYTES_MAX))
+    return HealthServer(await asyncio.start_server(respond, host, port, limit=REQUEST_BYTES_MAX), ready)

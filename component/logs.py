@@ -11,14 +11,18 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
-_STANDARD = set(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
+from component import journal
+
+_STANDARD = set(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName", "fields"}
 
 
 class _Formatter(logging.Formatter):
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, *, for_journal: bool = False) -> None:
         super().__init__()
         self._as_json = as_json
+        self._for_journal = for_journal
 
     def format(self, record: logging.LogRecord) -> str:
         """Render one record on one line; tracebacks follow on lines of their own in text form."""
@@ -33,7 +37,11 @@ class _Formatter(logging.Formatter):
                 entry["trace"] = trace
             return json.dumps(entry)
         tail = "".join(f" {key}={_quoted(value)}" for key, value in fields.items())
-        line = f"{stamp} {record.levelname:<7} {record.name}: {message}{tail}"
+        if self._for_journal:  # which knows time, severity and logger by itself
+            record.fields = fields
+            line = f"{message}{tail}"
+        else:
+            line = f"{stamp} {record.levelname:<7} {record.name}: {message}{tail}"
         return f"{line}\n{trace}" if trace else line
 
 
@@ -43,9 +51,14 @@ def _quoted(value: object) -> str:
 
 
 def configure(level: str = "info", format: str = "text") -> None:
-    """Send every record at `level` or above to stderr; `format` is text or json. Safe to call twice."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Send every record at `level` or above to stderr, or with its fields to the journal where that is stderr.
+
+    `format` is text or json. Safe to call twice.
+    """
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(as_json=format == "json"))
+    if format == "text" and journal.is_stderr():
+        handler = journal.JournalHandler(_Formatter(as_json=False, for_journal=True), Path(sys.argv[0]).name)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -38,7 +38,7 @@ from controllers import (
     ttl_after_finished,
     volume_binder,
 )
-from controllers.certificates import approving, cleaning, signing
+from controllers.certificates import approving, cleaning, serving, signing
 from controllers.deployment import controller as deployment
 from controllers.garbage_collector.collector import GarbageCollector
 from controllers.job import controller as job
@@ -93,6 +93,7 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
         ttl_after_finished.CONTROLLER,
         clusterrole_aggregation.CONTROLLER,
         approving.CONTROLLER,
+        serving.CONTROLLER,
         cleaning.CONTROLLER,
         namespace.CONTROLLER,
         serviceaccount.CONTROLLER,

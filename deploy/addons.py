@@ -1,4 +1,4 @@
-"""What every cluster has beside its control plane: the DNS Service that pods are told of."""
+"""What every cluster has beside its control plane: the DNS Service that pods are told of, and manifests like it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,19 @@ from client.verbs import Client, key_of
 MANIFESTS = Path(__file__).parent / "manifests"
 
 
-async def apply_dns(client: Client, address: str) -> None:
-    """Create or update the Service `kube-dns` and the endpoints that lead to `address`."""
-    text = (MANIFESTS / "dns.yaml").read_text().replace("${DNS_ADDRESS}", address)
+async def apply_dns(client: Client, address: str, slice_name: str = "kube-dns") -> None:
+    """Create or update the Service `kube-dns` and the EndpointSlice that leads to `address`.
+
+    Each server has a slice of its own: whoever comes or goes changes nobody else's.
+    """
+    await apply(client, "dns.yaml", DNS_ADDRESS=address, SLICE=slice_name)
+
+
+async def apply(client: Client, manifest: str, **values: str) -> None:
+    """Create or update every object of a manifest, its `${NAME}`s replaced by `values`."""
+    text = (MANIFESTS / manifest).read_text()
+    for name, value in values.items():
+        text = text.replace(f"${{{name}}}", value)
     for document in yaml.safe_load_all(text):
         await _apply(client, document)
 

@@ -17,6 +17,8 @@ from rich.table import Table
 
 from deploy import local
 from deploy.local import ProcessStatus
+from deploy.machine.host import read_machine
+from deploy.machine.plan import Layout
 from deploy.plan import APISERVERS_MAX, NODES_MAX, Cluster, ExternalStore, Paths, parse_endpoints
 from deploy.report import CannotDo
 
@@ -31,8 +33,13 @@ images_app = typer.Typer(help="Container images of the nodes.", no_args_is_help=
 node_app = typer.Typer(help="One node of this machine's cluster.", no_args_is_help=True)
 app.add_typer(images_app, name="images")
 app.add_typer(node_app, name="node")
-out = Console(highlight=False)
+# What nobody reads in a terminal is not cut to one's width.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False)
+
+
+MACHINE_VERBS = ("init", "join", "leave", "upgrade", "reset", "token", "certs", "machine")
+"""Verbs of a machine under systemd, which `deploy.machine.cli` has."""
 
 
 def default_data_dir() -> Path:
@@ -163,26 +170,33 @@ def down(
 @app.command()
 def status(data_dir: DataDir = None, output: Output = "text") -> None:
     """Show every process and node: pid, health, memory, restarts, certificates, logs."""
-    cluster = local.read_cluster(_directory(data_dir))
-    processes = local.status(cluster)
     from deploy import inspect
 
-    view = inspect.look(cluster) if any(p.name.startswith("apiserver") and p.is_running for p in processes) else None
+    machine = read_machine(Layout()) if data_dir is None else None
+    if machine is not None:
+        from deploy.machine import status as machine_status
+        from deploy.machine.host import Systemd
+
+        processes = machine_status.processes(Layout(), machine, Systemd())
+        view = machine_status.view(Layout(), machine)
+        about: dict[str, object] = {"machine": machine.name, "role": machine.role}
+        logs = "journalctl -u steersman-NAME"
+    else:
+        cluster = local.read_cluster(_directory(data_dir))
+        processes = local.status(cluster)
+        is_up = any(p.name.startswith("apiserver") and p.is_running for p in processes)
+        view = inspect.look(cluster) if is_up else None
+        about = {"dataDir": cluster.data_dir, "runtime": cluster.runtime, "port": cluster.port}
+        logs = f"{Paths(cluster.directory).logs}/NAME.log"
     if output == "json":
-        shown = {
-            "dataDir": cluster.data_dir,
-            "runtime": cluster.runtime,
-            "port": cluster.port,
-            "processes": list(local.to_json(processes)),
-            "store": view.store if view else None,
-            "nodes": view.nodes if view else [],
-        }
-        print(local.dump_json(shown))
+        about |= {"processes": list(local.to_json(processes))}
+        about |= {"store": view.store if view else None, "nodes": view.nodes if view else []}
+        print(local.dump_json(about))
     else:
         _print_processes(processes)
         if view:
             _print_view(view)
-        out.print(f"[dim]logs: {Paths(cluster.directory).logs}/NAME.log[/]")
+        out.print(f"[dim]logs: {logs}[/]")
     if any(not process.is_running or process.is_ready is False for process in processes):
         raise typer.Exit(1)
 
@@ -199,6 +213,12 @@ def images_load(
     data_dir: DataDir = None,
 ) -> None:
     """Put OCI or docker archives into every node."""
+    if data_dir is None and read_machine(Layout()) is not None:
+        from deploy.machine import build
+
+        build.load_images(files)
+        out.print(f"loaded {', '.join(file.name for file in files)}")
+        return
     from deploy import hosts
 
     for line in hosts.load_images(local.read_cluster(_directory(data_dir)), files):
@@ -312,6 +332,14 @@ def _add_rare_verbs() -> None:
         from lab.chaos.cli import app as chaos_app
 
         app.add_typer(chaos_app, name="chaos", help="Break a store of its own, and judge what its clients saw.")
+    if asked in ("lab", "--help"):
+        from lab.machines.cli import app as lab_app
+
+        app.add_typer(lab_app, name="lab")
+    if asked in MACHINE_VERBS or asked == "--help":
+        from deploy.machine.cli import add_to
+
+        add_to(app)
     if asked in ("snapshot", "--help"):
         from deploy.snapshot import app as snapshot_app
 

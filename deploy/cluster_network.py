@@ -136,8 +136,8 @@ class ClusterNetwork:
         """Whether the bridge is there."""
         return Path("/sys/class/net", self.bridge).exists()
 
-    def create(self) -> None:
-        """Make the bridge, its address and the way out; leaves what is already right alone.
+    def create(self, *, way_out: bool = True) -> None:
+        """Make the bridge, its address and, unless told otherwise, the way out; leaves what is already right alone.
 
         Raises:
             NetworkError: a program is missing or the kernel refuses.
@@ -150,6 +150,8 @@ class ClusterNetwork:
             run(["ip", "link", "add", self.bridge, "address", self.mac(0), "type", "bridge"])
         run(["ip", "address", "replace", f"{self.gateway}/{self.subnet.prefixlen}", "dev", self.bridge])
         run(["ip", "link", "set", self.bridge, "up"])
+        if not way_out:
+            return
         if FORWARDING.read_text().strip() == "0":
             # Remembered, so that the last cluster to go gives the machine back as it was.
             TURNED_FORWARDING_ON.touch()

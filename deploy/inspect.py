@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +12,9 @@ from api.core import node, pod
 from api.errors import ApiError
 from client.transport import GrpcTransport
 from client.verbs import Client
+from component.serve import Identity
 from deploy.local import admin_identity, store_identity
-from deploy.plan import Cluster, component_endpoints, store_endpoints
+from deploy.plan import Cluster, component_endpoints
 from store.client import StoreClient
 
 ANSWER_WITHIN_S = 5.0
@@ -29,28 +31,34 @@ class View:
 
 def look(cluster: Cluster) -> View:
     """Ask the store and the API server; never raises for one that does not answer."""
-    return asyncio.run(_look(cluster))
+    stores = [store_endpoint(cluster, name) for name in cluster.member_names]
+    return look_at(stores, store_identity(cluster), component_endpoints(cluster), admin_identity(cluster))
 
 
-async def _look(cluster: Cluster) -> View:
+def look_at(stores: Sequence[str], for_store: Identity, servers: Sequence[str], admin: Identity) -> View:
+    """Do the same by addresses: of the store's members, and of API servers' component API."""
+    return asyncio.run(_look(_store(stores, for_store), _nodes(servers, admin)))
+
+
+async def _look(store: Coroutine[Any, Any, dict[str, Any]], nodes: Coroutine[Any, Any, list[dict[str, Any]]]) -> View:
     view = View()
     problems = []
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
-            view.store = await _store(cluster)
+            view.store = await store
     except Exception as error:  # whatever is wrong with it is what the reader wants to know
         problems.append(f"the store does not answer: {error or type(error).__name__}")
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
-            view.nodes = await _nodes(cluster)
+            view.nodes = await nodes
     except (ApiError, TimeoutError) as error:
         problems.append(f"the API server does not answer: {error or type(error).__name__}")
     view.problem = "; ".join(problems)
     return view
 
 
-async def _store(cluster: Cluster) -> dict[str, Any]:
-    client = StoreClient(store_endpoints(cluster), store_identity(cluster))
+async def _store(endpoints: Sequence[str], identity: Identity) -> dict[str, Any]:
+    client = StoreClient(endpoints, identity)
     try:
         found = await client.status()
         members = {member.id: member for member in await client.members()}
@@ -64,8 +72,8 @@ async def _store(cluster: Cluster) -> dict[str, Any]:
     return shown | {"revision": found.revision}
 
 
-async def _nodes(cluster: Cluster) -> list[dict[str, Any]]:
-    client = Client(GrpcTransport(component_endpoints(cluster), admin_identity(cluster)))
+async def _nodes(endpoints: Sequence[str], identity: Identity) -> list[dict[str, Any]]:
+    client = Client(GrpcTransport(endpoints, identity))
     try:
         nodes = await client.list(node.RESOURCE, resource_version="0")
         pods = await client.list(pod.RESOURCE, resource_version="0")

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from deploy.pki import write_private
+from component.files import write_private
 
 CONTEXT = "steersman"
 

@@ -13,12 +13,9 @@ import json
 import os
 import shutil
 import socket
-import ssl
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +25,7 @@ import msgspec
 
 from component.serve import Identity
 from deploy import kubeconfig, preflight, supervisor
+from deploy.health import problem_of, resident_bytes
 from deploy.pki import Pki, expiry
 from deploy.plan import (
     SERVICE_CIDR,
@@ -204,7 +202,7 @@ def status(cluster: Cluster) -> list[ProcessStatus]:
                 problem=problem,
                 restarts=record.restarts if record else 0,
                 uptime_s=time.time() - record.since if record and running else 0.0,
-                rss_bytes=_resident_bytes(record.pid) if record and running else 0,
+                rss_bytes=resident_bytes(record.pid) if record and running else 0,
                 certificate_ends=_certificate_end(process),
                 log=process.log,
             )
@@ -487,19 +485,7 @@ async def _await_default_account(client: Any) -> None:
 
 def _problem_of(cluster: Cluster, process: Process) -> str | None:
     """Ask a process for its health; None when it is ready, else what it says is wrong."""
-    context = None
-    if process.health.startswith("https"):
-        identity = admin_identity(cluster)
-        context = ssl.create_default_context(cafile=str(identity.ca))
-        context.load_cert_chain(identity.cert, identity.key)
-    try:
-        with urllib.request.urlopen(process.health, timeout=2, context=context):
-            return None
-    except urllib.error.HTTPError as error:
-        lines = [line for line in error.read(4096).decode(errors="replace").splitlines() if line.startswith("[-]")]
-        return "; ".join(lines) or f"answers {error.code}"
-    except OSError:
-        return "does not answer"
+    return problem_of(process.health, admin_identity(cluster))
 
 
 def _supervisor_status(paths: Paths, state: supervisor.State) -> ProcessStatus:
@@ -515,17 +501,10 @@ def _supervisor_status(paths: Paths, state: supervisor.State) -> ProcessStatus:
         problem="" if running else "not running",
         restarts=0,
         uptime_s=time.time() - since if running else 0.0,
-        rss_bytes=_resident_bytes(pid) if running else 0,
+        rss_bytes=resident_bytes(pid) if running else 0,
         certificate_ends="",
         log=str(paths.logs / "supervisor.log"),
     )
-
-
-def _resident_bytes(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        return 0
 
 
 def _certificate_end(process: Process) -> str:

@@ -16,8 +16,6 @@ what is missing, about to expire, or has other names than it should. User and gr
 from __future__ import annotations
 
 import base64
-import ipaddress
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +26,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from client.certificates import NODE_PREFIX, NODES_GROUP, alternative_names, key_pem
+from component.files import write_private
 
 CA_VALIDITY = timedelta(days=3650)
 LEAF_VALIDITY = timedelta(days=365)
@@ -90,14 +91,30 @@ class Authority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        write_private(self._key_path, _pem(self._key))
+        write_private(self._key_path, key_pem(self._key))
         write_private(self.cert_path, self._cert.public_bytes(serialization.Encoding.PEM))
 
-    def ensure(self, leaf: Leaf) -> bool:
-        """Issue `leaf` unless a good one is there; return whether it was issued now."""
+    def ensure(self, leaf: Leaf, *, anew: bool = False) -> bool:
+        """Issue `leaf` beside the CA unless a good one is there; return whether it was issued now.
+
+        `anew` issues it whatever is there.
+        """
         cert_path, key_path = self.directory / f"{leaf.stem}.crt", self.directory / f"{leaf.stem}.key"
-        if key_path.exists() and cert_path.exists() and self._is_good(cert_path, leaf):
+        if not anew and key_path.exists() and cert_path.exists() and self._is_good(cert_path, leaf):
             return False
+        key, certificate = self._issue(leaf)
+        write_private(key_path, key)
+        write_private(cert_path, certificate)
+        return True
+
+    def ensure_in_one(self, leaf: Leaf, path: Path, *, anew: bool = False) -> bool:
+        """Issue `leaf` into one file with its key, unless a good one is there; return whether it was issued now."""
+        if not anew and path.exists() and self._is_good(path, leaf):
+            return False
+        write_private(path, b"".join(self._issue(leaf)))
+        return True
+
+    def _issue(self, leaf: Leaf) -> tuple[bytes, bytes]:
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, name) for name in leaf.organizations]
         names.append(x509.NameAttribute(NameOID.COMMON_NAME, leaf.common_name))
@@ -117,11 +134,9 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
         if leaf.hosts:
-            builder = builder.add_extension(x509.SubjectAlternativeName(_alternative_names(leaf.hosts)), critical=False)
+            builder = builder.add_extension(x509.SubjectAlternativeName(alternative_names(leaf.hosts)), critical=False)
         cert = builder.sign(self._key, hashes.SHA256())
-        write_private(key_path, _pem(key))
-        write_private(cert_path, cert.public_bytes(serialization.Encoding.PEM))
-        return True
+        return key_pem(key), cert.public_bytes(serialization.Encoding.PEM)
 
     def _is_good(self, path: Path, leaf: Leaf) -> bool:
         try:
@@ -156,7 +171,7 @@ class Pki:
         self.service_account_key = directory / "service-account" / "sa.key"
         if not self.service_account_key.exists():
             self.service_account_key.parent.mkdir(exist_ok=True, mode=0o700)
-            write_private(self.service_account_key, _pem(ec.generate_private_key(ec.SECP256R1())))
+            write_private(self.service_account_key, key_pem(ec.generate_private_key(ec.SECP256R1())))
         self.encryption = directory / "encryption" / "configuration.yaml"
         if not self.encryption.exists():
             self.encryption.parent.mkdir(exist_ok=True, mode=0o700)
@@ -169,28 +184,47 @@ class Pki:
 
         Returns the stems of what was issued now: their holders must be started again to use it.
         """
-        names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
-        leaves = [
-            Leaf("apiserver", "kube-apiserver", hosts=(*names, "localhost", "127.0.0.1", *hosts)),
-            Leaf("apiserver-kubelet-client", "steer-apiserver-kubelet-client", ("system:kubelet-api-admins",)),
-            Leaf("scheduler", "system:kube-scheduler"),
-            Leaf("controllers", "system:kube-controller-manager"),
-            Leaf("kubeproxy", "system:kube-proxy"),
-            Leaf("dns", "system:cluster-dns"),
-            Leaf("admin", "kubernetes-admin", ("system:masters",)),
-        ]
-        issued = [leaf.stem for leaf in leaves if self.cluster.ensure(leaf)]
-        members = [Leaf(m, f"steer-store-{m}", hosts=(m, "localhost", "127.0.0.1")) for m in store_members]
-        issued += [leaf.stem for leaf in [*members, Leaf("apiserver", "steer-apiserver")] if self.store.ensure(leaf)]
-        return issued
+        issued = [leaf.stem for leaf in [*control_plane_leaves(hosts), KUBEPROXY] if self.cluster.ensure(leaf)]
+        members = [member_leaf(name, name) for name in store_members]
+        return issued + [leaf.stem for leaf in [*members, STORE_CLIENT] if self.store.ensure(leaf)]
 
     def ensure_node(self, name: str, hosts: Sequence[str]) -> bool:
         """Issue a node's two certificates: its kubelet as a client, and as a server at `hosts`."""
-        client = self.cluster.ensure(Leaf(f"kubelet-{name}", f"system:node:{name}", ("system:nodes",)))
-        serving = self.cluster.ensure(
-            Leaf(f"kubelet-{name}-serving", f"system:node:{name}", ("system:nodes",), hosts=(name, *hosts))
-        )
-        return client or serving
+        issued = [self.cluster.ensure(leaf) for leaf in node_leaves(name, hosts, f"kubelet-{name}", "-serving")]
+        return any(issued)
+
+
+SERVER_NAMES = (
+    "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+    "localhost", "127.0.0.1",
+)  # fmt: skip
+"""Names that every API server's certificate carries."""
+STORE_CLIENT = Leaf("apiserver", "steer-apiserver")
+"""Of the store's CA: whom its members admit."""
+KUBEPROXY = Leaf("kubeproxy", "system:kube-proxy")
+
+
+def control_plane_leaves(hosts: Sequence[str]) -> list[Leaf]:
+    """Return the certificates of the cluster's CA that a control plane needs, its API server reached at `hosts` too."""
+    return [
+        Leaf("apiserver", "kube-apiserver", hosts=(*SERVER_NAMES, *hosts)),
+        Leaf("apiserver-kubelet-client", "steer-apiserver-kubelet-client", ("system:kubelet-api-admins",)),
+        Leaf("scheduler", "system:kube-scheduler"),
+        Leaf("controllers", "system:kube-controller-manager"),
+        Leaf("dns", "system:cluster-dns"),
+        Leaf("admin", "kubernetes-admin", ("system:masters",)),
+    ]
+
+
+def member_leaf(stem: str, member: str, hosts: Sequence[str] = ()) -> Leaf:
+    """Return a store member's certificate, kept under `stem`."""
+    return Leaf(stem, f"steer-store-{member}", hosts=(member, "localhost", "127.0.0.1", *hosts))
+
+
+def node_leaves(name: str, hosts: Sequence[str], stem: str, serving_suffix: str) -> tuple[Leaf, Leaf]:
+    """Return a node's two certificates: its kubelet as a client, and as a server at `hosts`."""
+    user, groups = f"{NODE_PREFIX}{name}", (NODES_GROUP,)
+    return Leaf(stem, user, groups), Leaf(f"{stem}{serving_suffix}", user, groups, hosts=(name, *hosts))
 
 
 def expiry(path: Path) -> datetime | None:
@@ -201,35 +235,8 @@ def expiry(path: Path) -> datetime | None:
         return None
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Write `content` to `path` whole or not at all, readable by its owner only."""
-    temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
 def _key_usage(*, ca: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
         key_agreement=False, key_cert_sign=ca, crl_sign=ca, encipher_only=False, decipher_only=False,
     )  # fmt: skip
-
-
-def _alternative_names(hosts: Sequence[str]) -> list[x509.GeneralName]:
-    names: list[x509.GeneralName] = []
-    for host in dict.fromkeys(hosts):
-        try:
-            names.append(x509.IPAddress(ipaddress.ip_address(host)))
-        except ValueError:
-            names.append(x509.DNSName(host))
-    return names

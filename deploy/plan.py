@@ -13,10 +13,11 @@ from pathlib import Path
 
 import msgspec
 
-SERVICE_CIDR = "10.96.0.0/16"
-CLUSTER_CIDR = "10.244.0.0/16"
-CLUSTER_DNS = "10.96.0.10"
-CLUSTER_DOMAIN = "cluster.local"
+from deploy import processes
+from deploy.processes import CLUSTER_CIDR as CLUSTER_CIDR
+from deploy.processes import SERVICE_CIDR as SERVICE_CIDR
+from deploy.processes import ApiClient
+
 NODES_MAX = 200
 PORTS_NEEDED = 100
 """Ports from `--port` upward that one cluster may use, beside one for each hollow node."""
@@ -246,17 +247,17 @@ def plan(cluster: Cluster, addresses: Addresses) -> Plan:
     """Return what to run for `cluster`, in start order."""
     paths = Paths(cluster.directory)
     builder = _Builder(cluster, paths, addresses)
-    processes = [builder.store(member) for member in cluster.member_names]
-    processes += [builder.apiserver(number) for number in range(1, cluster.apiservers + 1)]
-    processes += [builder.controllers(), builder.scheduler()]
+    planned = [builder.store(member) for member in cluster.member_names]
+    planned += [builder.apiserver(number) for number in range(1, cluster.apiservers + 1)]
+    planned += [builder.controllers(), builder.scheduler()]
     if cluster.is_hollow:
         if cluster.nodes:
-            processes.append(builder.hollow_kubelets())
+            planned.append(builder.hollow_kubelets())
     else:
-        processes.append(builder.dns())
+        planned.append(builder.dns())
         for name in cluster.node_names:
-            processes += [builder.kubelet(name), builder.kubeproxy(name)]
-    return Plan(cluster=cluster, processes=processes)
+            planned += [builder.kubelet(name), builder.kubeproxy(name)]
+    return Plan(cluster=cluster, processes=planned)
 
 
 def store_files(cluster: Cluster) -> ExternalStore:
@@ -282,151 +283,106 @@ class _Builder:
         log = str(self.paths.logs / f"{name}.log")
         return Process(name=name, program=program, arguments=arguments, log=log, node=node, health=health)
 
-    def _identity(self, stem: str) -> list[str]:
-        directory = self.paths.pki / "cluster"
-        return ["--cert", f"{directory}/{stem}.crt", "--key", f"{directory}/{stem}.key", "--ca", f"{directory}/ca.crt"]
+    def _file(self, place: str) -> str:
+        store = store_files(self.cluster)
+        client = {"store/apiserver.crt": store.cert, "store/apiserver.key": store.key, "store/ca.crt": store.ca}
+        # A store that is not ours has its own idea of whom it believes; our members' files are never asked for then.
+        return client.get(place, f"{self.paths.pki}/{place}")
 
-    def _client(self, stem: str, host: str, health: str) -> list[str]:
-        return [
-            "--apiserver",
-            ",".join(component_endpoints(self.cluster, host)),
-            *self._identity(stem),
-            "--health",
-            health,
-        ]
+    def _client(self, host: str, health: str) -> ApiClient:
+        return ApiClient(component_endpoints(self.cluster, host), self._file, health)
 
     def _local(self, offset: int) -> str:
         return f"127.0.0.1:{self.cluster.port + offset}"
 
     def store(self, member: str) -> Process:
-        directory = self.paths.pki / "store"
         health = self._local(STORE_HEALTH + member_number(member) - 1)
-        arguments = [
-            "--name", member,
-            "--data-dir", str(self.paths.data / "store" / member),
-            "--listen-client", store_endpoint(self.cluster, member),
-            "--listen-peer", store_peer_address(self.cluster, member),
-            "--cert", f"{directory}/{member}.crt",
-            "--key", f"{directory}/{member}.key",
-            "--ca", f"{directory}/ca.crt",
-            "--peer-cert", f"{directory}/{member}.crt",
-            "--peer-key", f"{directory}/{member}.key",
-            "--peer-ca", f"{directory}/ca.crt",
-            "--allowed-clients", "steer-apiserver",
-            "--health", health,
-        ]  # fmt: skip
         initial = self.cluster.store_initial or self.cluster.member_names
-        if member in initial:
-            known = [f"{name}={store_peer_address(self.cluster, name)}" for name in initial]
-            arguments += ["--initial-members", ",".join(known)]
-        else:
-            arguments += ["--join"]
+        arguments = processes.store(
+            member,
+            stem=member,
+            data_dir=str(self.paths.data / "store" / member),
+            client=store_endpoint(self.cluster, member),
+            peer=store_peer_address(self.cluster, member),
+            health=health,
+            initial={name: store_peer_address(self.cluster, name) for name in initial},
+            files=self._file,
+        )
         return self._process(f"store-{member}", "steer-store", arguments, health=f"http://{health}/readyz")
 
     def apiserver(self, number: int) -> Process:
         port = rest_port(self.cluster, number)
-        cluster, store, proxy = self.paths.pki / "cluster", store_files(self.cluster), self.paths.pki / "front-proxy"
-        arguments = [
-            "--store-endpoints", ",".join(store_endpoints(self.cluster)),
-            "--store-cert", store.cert,
-            "--store-key", store.key,
-            "--store-ca", store.ca,
-            "--bind-address", "127.0.0.1" if self.cluster.is_hollow else "0.0.0.0",
-            "--secure-port", str(port),
-            "--grpc-port", str(grpc_port(self.cluster, number)),
-            "--advertise-address", self.addresses.advertise,
-            "--tls-cert", f"{cluster}/apiserver.crt",
-            "--tls-key", f"{cluster}/apiserver.key",
-            "--client-ca", f"{cluster}/ca.crt",
-            "--kubelet-client-cert", f"{cluster}/apiserver-kubelet-client.crt",
-            "--kubelet-client-key", f"{cluster}/apiserver-kubelet-client.key",
-            "--kubelet-ca", f"{cluster}/ca.crt",
-            "--service-account-key", str(self.paths.pki / "service-account" / "sa.key"),
-            "--requestheader-client-ca", f"{proxy}/ca.crt",
-            "--requestheader-allowed-names", "front-proxy-client",
-            "--proxy-client-cert", f"{proxy}/client.crt",
-            "--proxy-client-key", f"{proxy}/client.key",
-            "--encryption-provider-config", str(self.paths.pki / "encryption" / "configuration.yaml"),
-            "--service-cidr", SERVICE_CIDR,
-            "--cluster-domain", CLUSTER_DOMAIN,
-        ]  # fmt: skip
-        if not self.cluster.is_hollow:
-            arguments += ["--kubelet-tunnel-cidrs", f"{CLUSTER_CIDR},{SERVICE_CIDR}"]
-        if self.cluster.failover == "fast":
-            arguments += ["--default-toleration-s", "10"]
+        arguments = processes.apiserver(
+            store_endpoints=store_endpoints(self.cluster),
+            bind="127.0.0.1" if self.cluster.is_hollow else "0.0.0.0",
+            secure_port=port,
+            grpc_port=grpc_port(self.cluster, number),
+            advertise=self.addresses.advertise,
+            failover=self.cluster.failover,
+            files=self._file,
+            tunnel=() if self.cluster.is_hollow else (CLUSTER_CIDR, SERVICE_CIDR),
+        )
         if self.cluster.apiservers > 1:
             arguments += ["--shared-port", str(self.cluster.port)]
         health = f"https://127.0.0.1:{port}/readyz"
         return self._process(apiserver_name(number), "steer-apiserver", arguments, health=health)
 
     def controllers(self) -> Process:
-        arguments = self._client("controllers", "127.0.0.1", self._local(CONTROLLERS_HEALTH))
-        authority = self.paths.pki / "cluster"
-        arguments += ["--cluster-cidr", CLUSTER_CIDR, "--root-ca", f"{authority}/ca.crt"]
-        arguments += ["--cluster-signing-cert", f"{authority}/ca.crt", "--cluster-signing-key", f"{authority}/ca.key"]
-        arguments += ["--service-account-private-key", str(self.paths.pki / "service-account" / "sa.key")]
-        if self.cluster.failover == "fast":
-            arguments += ["--node-monitor-grace-s", "10", "--eviction-after-s", "10"]
-        health = f"http://{self._local(CONTROLLERS_HEALTH)}/readyz"
-        return self._process("controllers", "steer-controllers", arguments, health=health)
+        health = self._local(CONTROLLERS_HEALTH)
+        arguments = processes.controllers(self._client("127.0.0.1", health), failover=self.cluster.failover)
+        return self._process("controllers", "steer-controllers", arguments, health=f"http://{health}/readyz")
 
     def scheduler(self) -> Process:
-        arguments = self._client("scheduler", "127.0.0.1", self._local(SCHEDULER_HEALTH))
-        health = f"http://{self._local(SCHEDULER_HEALTH)}/readyz"
-        return self._process("scheduler", "steer-scheduler", arguments, health=health)
+        health = self._local(SCHEDULER_HEALTH)
+        arguments = processes.scheduler(self._client("127.0.0.1", health))
+        return self._process("scheduler", "steer-scheduler", arguments, health=f"http://{health}/readyz")
 
     def dns(self) -> Process:
-        arguments = self._client("dns", "127.0.0.1", self._local(DNS_HEALTH))
-        arguments += ["--listen", f"{self.addresses.dns}:53", "--cluster-domain", CLUSTER_DOMAIN]
-        return self._process("dns", "steer-dns", arguments, health=f"http://{self._local(DNS_HEALTH)}/readyz")
+        health = self._local(DNS_HEALTH)
+        arguments = processes.dns(self._client("127.0.0.1", health), address=self.addresses.dns)
+        return self._process("dns", "steer-dns", arguments, health=f"http://{health}/readyz")
 
-    def _kubelet(self, stem: str, port: int, bind: str) -> list[str]:
-        directory = self.paths.pki / "cluster"
-        return [
-            "--serving-cert", f"{directory}/{stem}-serving.crt",
-            "--serving-key", f"{directory}/{stem}-serving.key",
-            "--client-ca", f"{directory}/ca.crt",
-            "--bind-address", bind,
-            "--port", str(port),
-            "--cluster-dns", CLUSTER_DNS,
-            "--cluster-domain", CLUSTER_DOMAIN,
-            *(["--node-lease-duration-s", "8"] if self.cluster.failover == "fast" else []),
-        ]  # fmt: skip
+    def _kubelet(self, node: str, client: ApiClient, port: int, bind: str) -> list[str]:
+        stem = f"kubelet-{node}"
+        return processes.kubelet(
+            client,
+            stem=stem,
+            serving=f"{stem}-serving",
+            trust="cluster",
+            bind=bind,
+            port=port,
+            failover=self.cluster.failover,
+        )
 
     def hollow_kubelets(self) -> Process:
         health = self._local(HOLLOW_HEALTH)
-        arguments = self._client("kubelet-{node}", "127.0.0.1", health)
-        arguments += self._kubelet("kubelet-{node}", self.cluster.port + HOLLOW_KUBELET, "127.0.0.1")
+        client = self._client("127.0.0.1", health)
+        arguments = self._kubelet("{node}", client, self.cluster.port + HOLLOW_KUBELET, "127.0.0.1")
         arguments += ["--runtime", "hollow", "--hollow-nodes", ",".join(self.cluster.node_names)]
         arguments += ["--node-ip", "127.0.0.1"]
         arguments += ["--root-dir", str(self.paths.nodes / "{node}" / "kubelet")]
         return self._process("kubelet-hollow", "steer-kubelet", arguments, health=f"http://{health}/readyz")
 
     def kubelet(self, node: str) -> Process:
-        directory = self.paths.nodes / node
-        arguments = self._client(f"kubelet-{node}", self.addresses.gateway, "127.0.0.1:10248")
-        arguments += self._kubelet(f"kubelet-{node}", 10250, self.addresses.nodes[node])
-        arguments += [
-            "--node-name", node,
-            "--node-ip", self.addresses.nodes[node],
-            "--runtime-endpoint", f"unix://{directory}/containerd.sock",
-            "--root-dir", f"{directory}/kubelet",
-        ]  # fmt: skip
-        health = f"https://{self.addresses.nodes[node]}:10250/readyz"
+        directory, address = self.paths.nodes / node, self.addresses.nodes[node]
+        client = self._client(self.addresses.gateway, "127.0.0.1:10248")
+        arguments = self._kubelet(node, client, 10250, address)
+        arguments += processes.node(node, address, f"{directory}/containerd.sock", f"{directory}/kubelet")
+        health = f"https://{address}:10250/readyz"
         return self._process(f"kubelet-{node}", "steer-kubelet", arguments, node=node, health=health)
 
     def kubeproxy(self, node: str) -> Process:
-        directory = self.paths.nodes / node
-        health = f"{self.addresses.nodes[node]}:10256"
-        arguments = self._client("kubeproxy", self.addresses.gateway, health)
-        arguments += [
-            "--node-name", node,
-            "--node-ip", self.addresses.nodes[node],
-            "--cluster-cidr", CLUSTER_CIDR,
-            "--service-cidr", SERVICE_CIDR,
-            "--cni-conf-dir", f"{directory}/cni",
-            "--cni-state-dir", f"{directory}/ipam",
-        ]  # fmt: skip
+        directory, address = self.paths.nodes / node, self.addresses.nodes[node]
+        health = f"{address}:10256"
+        arguments = processes.kubeproxy(
+            self._client(self.addresses.gateway, health),
+            stem="kubeproxy",
+            trust="cluster",
+            name=node,
+            address=address,
+            cni_conf_dir=f"{directory}/cni",
+            cni_state_dir=f"{directory}/ipam",
+        )
         return self._process(
             f"kubeproxy-{node}", "steer-kubeproxy", arguments, node=node, health=f"http://{health}/readyz"
         )

@@ -59,7 +59,7 @@ def save_command(
             raise CannotDo("--endpoint needs --cert, --key and --ca: the store admits nobody without a certificate")
         endpoints, identity = [endpoint], Identity(cert, key, ca)
     else:
-        endpoints, identity = access(local.read_cluster(_directory(data_dir)))
+        endpoints, identity = _access_here(data_dir)
     began = time.monotonic()
     description = save(file, endpoints, identity)
     size = f"{file.stat().st_size / 1e6:.1f} MB"
@@ -67,6 +67,34 @@ def save_command(
         f"[bold green]saved[/] {file}: revision {description.revision}, {size}, in {time.monotonic() - began:.1f} s",
         soft_wrap=True,
     )
+
+
+@app.command("rotate")
+def rotate_command(
+    directory: Annotated[Path, typer.Argument(help="Where the backups are.")],
+    keep: Annotated[int, typer.Option(min=1, help="How many to keep; older ones are deleted.")] = 28,
+    data_dir: DataDir = None,
+) -> None:
+    """Write a backup named by the time into DIRECTORY, and delete the oldest; what the timer runs on machines."""
+    from deploy.machine.backup import rotate
+
+    endpoints, identity = _access_here(data_dir)
+    made, deleted = rotate(directory, keep, endpoints, identity, datetime.now(UTC))
+    out.print(f"saved {made}, {made.stat().st_size / 1e6:.1f} MB; deleted {len(deleted)} older", soft_wrap=True)
+
+
+def _access_here(data_dir: Path | None) -> tuple[list[str], Identity]:
+    """Return how to reach the store of this machine's cluster, whichever way it was set up."""
+    from deploy.machine import backup as machine_backup
+    from deploy.machine import host
+    from deploy.machine.plan import Layout
+
+    machine = host.read_machine(Layout()) if data_dir is None else None
+    if machine is None:
+        return access(local.read_cluster(_directory(data_dir)))
+    if not machine.is_control_plane:
+        raise CannotDo(f"{machine.name} is a worker machine: backups are made on those of the control plane")
+    return machine_backup.access(Layout(), machine)
 
 
 @app.command("status")
@@ -104,6 +132,18 @@ def restore_command(file: File, data_dir: DataDir = None) -> None:
     What the store held before is moved aside, not deleted. Without a cluster there, --data-dir is taken for the data
     directory of one steer-store.
     """
+    from deploy.machine import backup as machine_backup
+    from deploy.machine import host
+    from deploy.machine.build import Site
+    from deploy.machine.plan import Layout
+
+    machine = host.read_machine(Layout()) if data_dir is None else None
+    if machine is not None:
+        machine_backup.restore(Site(machine), file, out.print)
+        out.print(
+            "  now `steer init` starts it; docs/disaster.md says how the other machines come back", soft_wrap=True
+        )
+        return
     directory = _directory(data_dir)
     if data_dir is None and not Paths(directory).cluster.exists():
         raise CannotDo(f"there is no cluster in {directory}: `steer up` makes one; or name a directory by --data-dir")
@@ -175,6 +215,14 @@ async def _fetch(endpoint: str, identity: Identity, partial: Path) -> None:
             os.fsync(file.fileno())
     finally:
         await channel.close()
+
+
+def check(file: Path) -> None:
+    """Verify the whole file; raises CannotDo."""
+    try:
+        backup.verify(file)
+    except (backup.BackupDamaged, OSError) as error:
+        raise CannotDo(_reason(file, error)) from None
 
 
 def restore(file: Path, directory: Path) -> tuple[backup.Restored, list[Path]]:

@@ -7,9 +7,11 @@ import logging
 import os
 import random
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from api.core import service as services
 from client.informer import Informer
@@ -24,6 +26,9 @@ from kubelet.kubelet import Kubelet, NodeIdentity
 from kubelet.runtime.cri import GrpcCri, socket_path
 from kubelet.runtime.hollow import HollowCri
 from kubelet.server import Server
+
+if TYPE_CHECKING:
+    from kubelet.rotation import Rotation
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +57,9 @@ class Settings:
     serving_cert: str = setting("certificate of the HTTPS server; {node} likewise")
     serving_key: str = setting("its private key; {node} likewise")
     client_ca: Path = setting("CA of those who may call the HTTPS server")
+    rotate_certificates: bool = setting(
+        "renew both certificates before they end; each must be in one file with its key", False
+    )
     node_status_update_s: float = setting("seconds between looks at the node's own state", 10.0)
     node_lease_duration_s: int = setting("seconds the node's Lease lasts; it is renewed four times as often", 40)
     health: str = setting("host:port of plain HTTP health and metrics; empty for none", "")
@@ -77,6 +85,11 @@ def check(settings: Settings) -> str | None:
             socket_path(settings.runtime_endpoint)
         except ValueError as error:
             return f"--runtime-endpoint: {error}"
+    if settings.rotate_certificates:
+        if settings.runtime == "hollow":
+            return "--rotate-certificates is not for hollow nodes"
+        if settings.cert != settings.key or settings.serving_cert != settings.serving_key:
+            return "--rotate-certificates needs certificate and key in one file: give it as --cert and as --key"
     files = [settings.ca, settings.client_ca]
     for name in node_names(settings):
         files += [Path(_of(template, name)) for template in _identities(settings)]
@@ -123,6 +136,9 @@ async def run(settings: Settings) -> None:
                     Path(_of(settings.serving_cert, name)), Path(_of(settings.serving_key, name)), settings.client_ca
                 )
                 await server.start(settings.bind_address, settings.port + index, serving)
+                if settings.rotate_certificates:
+                    rotation = build_rotation(settings, client, clock, rng, partial(server.reload, serving))
+                    group.create_task(rotation.run(), name="certificates")
                 servers.append(server)
                 kubelets.append(kubelet)
             if settings.health:
@@ -139,6 +155,22 @@ async def run(settings: Settings) -> None:
             await runner.cleanup()
         for client in clients:
             await client.close()
+
+
+def build_rotation(
+    settings: Settings, client: Client, clock: RealClock, rng: random.Random, serving_changed: Callable[[], None]
+) -> Rotation:
+    """Return what keeps the node's two certificates fresh."""
+    from client.certificates import CLIENT_SIGNER, SERVING_SIGNER, Wanted
+    from kubelet.rotation import Rotated, Rotation
+
+    name = settings.node_name
+    serving = Wanted(SERVING_SIGNER, name, (name, *settings.node_ip))
+    rotated = [
+        Rotated(Wanted(CLIENT_SIGNER, name), Path(settings.cert)),
+        Rotated(serving, Path(settings.serving_cert), serving_changed),
+    ]
+    return Rotation(client, rotated, clock=clock, rng=rng)
 
 
 def build(

@@ -76,6 +76,7 @@ class Server:
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._board: relay.Switchboard | None = None
+        self._context: ssl.SSLContext | None = None
 
     async def start(self, host: str, port: int, identity: Identity) -> None:
         """Listen until `close`.
@@ -104,9 +105,14 @@ class Server:
         self._board = relay.Switchboard(
             self._runner.server, self._takes, self._upgrade, protocols=("spdy/3.1", "websocket", tunnel.PROTOCOL)
         )
-        context = server_context(identity, client_certificates=ssl.CERT_REQUIRED)
+        context = self._context = server_context(identity, client_certificates=ssl.CERT_REQUIRED)
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(self._board, host or None, port, ssl=context)
+
+    def reload(self, identity: Identity) -> None:
+        """Show another certificate from now on; connections that there are keep theirs."""
+        assert self._context is not None, "the server was not started"
+        self._context.load_cert_chain(identity.cert, identity.key)
 
     async def close(self) -> None:
         """Stop listening, and end every connection."""

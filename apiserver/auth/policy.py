@@ -198,7 +198,7 @@ _CLUSTER_DNS: Final = (
 )
 
 
-_CLIENT_SIGNERS: Final = ("kubernetes.io/kube-apiserver-client-kubelet",)
+_APPROVED: Final = ("kubernetes.io/kube-apiserver-client-kubelet", "kubernetes.io/kubelet-serving")
 _SIGNERS: Final = (
     "kubernetes.io/kube-apiserver-client",
     "kubernetes.io/kube-apiserver-client-kubelet",
@@ -250,7 +250,7 @@ def _controllers() -> list[PolicyRule]:
             "certificatesigningrequests/approval certificatesigningrequests/status",
             "patch update",
         ),
-        rule("certificates.k8s.io", "signers", "approve", _CLIENT_SIGNERS),
+        rule("certificates.k8s.io", "signers", "approve", _APPROVED),
         rule("certificates.k8s.io", "signers", "sign", _SIGNERS),
         rule("authorization.k8s.io", "subjectaccessreviews", "create"),
         rule("rbac.authorization.k8s.io", "clusterroles", "escalate"),

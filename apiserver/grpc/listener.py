@@ -6,6 +6,7 @@ import errno
 from typing import Final
 
 from apiserver.app import Api
+from apiserver.grpc.health import Health
 from apiserver.grpc.service import Service
 from component.serve import Identity, grpc_server
 
@@ -19,7 +20,8 @@ class GrpcListener:
         self._host = host
         self._port = port
         self._server, self._credentials = grpc_server(identity)
-        self._server.add_generic_rpc_handlers((Service(api).handlers(),))
+        health = Health(lambda: api.store_health.check() is None, lambda: api.store_health.changed)
+        self._server.add_generic_rpc_handlers((Service(api).handlers(), health.handlers()))
         self.port = port
         """The port in use, once open: what port 0 became."""
 

@@ -7,9 +7,6 @@ for a person. A dialogue with the server, which says who has which right.
 
 from __future__ import annotations
 
-import msgspec
-
-from api import timestamps
 from api.authorization import subjectaccessreview
 from api.authorization.selfsubjectaccessreview import ResourceAttributes
 from api.authorization.subjectaccessreview import SubjectAccessReview, SubjectAccessReviewSpec
@@ -17,7 +14,7 @@ from api.certificates import certificatesigningrequest as requests_kind
 from api.certificates.certificatesigningrequest import CertificateSigningRequest
 from api.errors import NotFound
 from api.resource import ObjectKey
-from controllers.certificates.requests import KUBELET_CLIENT, asked_in, check_kubelet_client, has_condition
+from controllers.certificates.requests import KUBELET_CLIENT, approval, asked_in, check_kubelet_client, has_condition
 from controllers.runner import Context, Dialogue
 
 
@@ -46,19 +43,7 @@ async def reconcile(key: ObjectKey, context: Context) -> float | None:
     for subresource, why in rights_for(request):
         if not await _may(request, subresource, context):
             continue
-        now = timestamps.render(context.clock.now())
-        condition = {
-            "type": "Approved",
-            "status": "True",
-            "reason": "AutoApproved",
-            "message": why,
-            "lastUpdateTime": now,
-            "lastTransitionTime": now,
-        }
-        change = {
-            "metadata": {"resourceVersion": request.metadata.resource_version},
-            "status": {"conditions": [*msgspec.to_builtins(request.status.conditions), condition]},
-        }
+        change = approval(request, why, context.clock.now())
         try:
             await context.client.patch(requests_kind.RESOURCE, key, change, subresource="approval")
         except NotFound:

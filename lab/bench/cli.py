@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +15,7 @@ import typer
 
 from lab.bench.report import Report, machine, show
 from lab.bench.steer import BenchFailed
+from lab.machines.cli import DIRECTORY as LAB_DIRECTORY
 
 app = typer.Typer(help="Measure a cluster.", no_args_is_help=True)
 
@@ -174,6 +176,27 @@ def failover(
     from lab.bench import failover as measurement
 
     _run(lambda: measurement.measure(kills=kills, members=members), output)
+
+
+@app.command()
+def outage(
+    kills: Annotated[int, typer.Option(min=0, help="How often the store's leader is killed.")] = 50,
+    machines: Annotated[int, typer.Option(min=0, help="How often a machine's power is cut.")] = 3,
+    lab_dir: Annotated[Path, typer.Option("--lab-dir", help="The lab, with a cluster on it.")] = LAB_DIRECTORY,
+) -> None:
+    """Time how long nothing can be written, or kubectl does not work, when a leader or a machine is lost."""
+    from lab.bench import outage as measurement
+    from lab.chaos.machines.site import NotWell
+
+    with tempfile.TemporaryDirectory(prefix="steer-bench-") as directory:
+        at = lab_dir.expanduser().absolute()
+        try:
+            pauses = asyncio.run(measurement.measure(at, Path(directory), kills, machines, _progress))
+        except NotWell as error:
+            print(f"steer bench: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
+    print("\n".join(pauses.lines()))
+    raise typer.Exit(1 if pauses.lost else 0)
 
 
 def _progress(line: str) -> None:

@@ -1,8 +1,9 @@
-"""`steer chaos`: break a store of its own, and say whether it held."""
+"""`steer chaos`: break a store of its own, or a cluster on a lab's machines, and say whether it held."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import shutil
@@ -19,13 +20,14 @@ from lab.chaos.cluster import Cluster, ClusterFailed, Etcd, Server, SteerStore
 from lab.chaos.rounds import Rounds
 from lab.chaos.schedule import Fault, draw, possible
 from lab.chaos.verdict import Run, judge, progress_line, show
+from lab.machines.cli import DIRECTORY as LAB_DIRECTORY
 
 app = typer.Typer(help="Break things on purpose, and check that what was promised holds.", no_args_is_help=True)
 
 
 @app.callback()
 def chaos() -> None:
-    """Keep `store` a verb of its own, though it is the only one."""
+    """Keep every verb a verb of its own."""
 
 
 @app.command()
@@ -82,6 +84,61 @@ def store(
     else:
         print(f"logs and histories: {directory}", file=sys.stderr)
     raise typer.Exit(0 if verdict.is_clean else 1)
+
+
+@app.command()
+def machines(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of this sitting.")] = 22,
+    seconds: Annotated[float | None, typer.Option(help="Begin no round after so long.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeats a run's schedule; drawn if not given.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="File of a run: its rounds add up over sittings.")] = None,
+    fault: Annotated[list[str] | None, typer.Option(help="Only these faults (repeat it).")] = None,
+    lab_dir: Annotated[Path, typer.Option("--lab-dir", help="The lab, with a cluster on it.")] = LAB_DIRECTORY,
+    keep: Annotated[Path | None, typer.Option(help="Directory for the timeline, logs and histories, kept.")] = None,
+    output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How to print.")] = "text",
+) -> None:
+    """Break a cluster on a lab's machines round after round, and check what its clients saw.
+
+    The cluster is what `steer init` and `steer join --control-plane` made of the machines of `steer lab up`. Exit code
+    0: clean; 1: something was found, or a fault had no effect; 2: it could not run.
+    """
+    from lab.chaos.machines.scenarios import SCENARIOS
+    from lab.chaos.machines.sitting import sit
+
+    run = Run("lab", 0, seed if seed is not None else random.SystemRandom().getrandbits(32))
+    try:
+        faults = possible((), fault or (), SCENARIOS)
+        if resume is not None and resume.exists():
+            run = Run.load(resume)
+            if run.server != "lab" or seed not in (None, run.seed):
+                raise ValueError(f"{resume} is of {run.members} members of {run.server}, seed {run.seed}")
+    except ValueError as error:
+        print(f"steer chaos machines: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    directory = keep or Path(tempfile.mkdtemp(prefix="steer-chaos-"))
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    deadline = time.monotonic() + seconds if seconds else None
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(sit(run, faults, lab_dir.expanduser().absolute(), directory, rounds, deadline, resume, _say))
+    verdict = judge(run.rounds, faults)
+    show(run, verdict, as_json=output == "json")
+    print(f"timeline, logs and histories: {directory}", file=sys.stderr)
+    raise typer.Exit(0 if verdict.is_clean else 1)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Files of runs (--resume).", exists=True, dir_okay=False)],
+    command: Annotated[list[str] | None, typer.Option(help="A command that made them, to be quoted.")] = None,
+) -> None:
+    """Write up runs as Markdown, on stdout."""
+    from lab.chaos.machines.report import write_up
+
+    try:
+        print(write_up([Run.load(path) for path in runs], command or []), end="")
+    except ValueError as error:
+        print(f"steer chaos report: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
 
 
 async def _sit(

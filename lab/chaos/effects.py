@@ -37,6 +37,14 @@ class Effect(enum.StrEnum):
     COMPACTIONS = "compactions"
     WATCHES_RESUMED = "watches resumed"
     LEASES_EXPIRED = "leases expired"
+    UNITS_RESTARTED = "units started again by systemd"
+    VERSIONS_CHANGED = "machines that changed their version"
+    MACHINES_BOOTED = "machines booted"
+    NO_SPACE_SEEN = "writes refused for want of space"
+    CERTIFICATES_REFUSED = "certificates refused"
+    QUORUM_LOSS_NAMED = "answers that named the lost quorum"
+    CACHE_ANSWERED = "lists answered from a cache without quorum"
+    SERVICE_REQUESTS_FAILED = "requests to a Service that failed"
     HASHES_COMPARED = "rounds in which members' hashes were compared"
 
 

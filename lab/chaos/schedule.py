@@ -164,18 +164,19 @@ class Round:
     """For everything else that the round draws."""
 
 
-def possible(offers: Collection[str], only: Sequence[str] = ()) -> tuple[Fault, ...]:
+def possible(offers: Collection[str], only: Sequence[str] = (), faults: Sequence[Fault] = FAULTS) -> tuple[Fault, ...]:
     """Return the faults whose needs are met, of those named in `only` if any are.
 
     Raises:
         ValueError: a name in `only` is no fault's, or that fault's needs are not met; the message says which.
     """
+    by_name = {fault.name: fault for fault in faults}
     for name in only:
-        if name not in BY_NAME:
-            raise ValueError(f"no fault is called {name!r}; there are {', '.join(BY_NAME)}")
-        if missing := BY_NAME[name].needs - set(offers):
+        if name not in by_name:
+            raise ValueError(f"no fault is called {name!r}; there are {', '.join(by_name)}")
+        if missing := by_name[name].needs - set(offers):
             raise ValueError(f"{name} needs what there is not here: {', '.join(sorted(missing))}")
-    return tuple(fault for fault in FAULTS if fault.needs <= set(offers) and (not only or fault.name in only))
+    return tuple(fault for fault in faults if fault.needs <= set(offers) and (not only or fault.name in only))
 
 
 def draw(seed: int, number: int, faults: Sequence[Fault]) -> Round:

@@ -17,7 +17,12 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from lab.chaos.schedule import BY_NAME, Fault
+from lab.chaos import schedule
+from lab.chaos.machines import scenarios
+from lab.chaos.schedule import Fault
+
+BY_NAME = {**scenarios.BY_NAME, **schedule.BY_NAME}
+"""Every fault there is, by name; what runs on machines has names of its own."""
 
 
 class RoundReport(msgspec.Struct, frozen=True):

@@ -253,6 +253,9 @@ class Peers:
                 problem = "the connection ended"
             except (OSError, ssl.SSLError, TimeoutError, EOFError, Refused, ValueError) as error:
                 problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            except Exception as error:  # or nobody would ever dial this member again
+                log.exception("a connection to a member ended by a bug", extra={"peer": link.name or peer})
+                problem = f"{type(error).__name__}: {error}"
             if problem != link.last_problem:
                 link.last_problem = problem
                 level = logging.WARNING if problem.startswith("Refused") else logging.INFO
@@ -270,6 +273,7 @@ class Peers:
         host, _, port = link.address.rpartition(":")
         async with asyncio.timeout(GREETING_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=self._client_context)
+        failure: BaseException | None = None
         try:
             _tune(writer)
             name = _name_of(writer)
@@ -301,13 +305,15 @@ class Peers:
                 finally:
                     pinger.cancel()
         except* (OSError, EOFError, TimeoutError, Refused, ValueError) as errors:
-            raise _first(errors) from None
+            failure = _first(errors)  # raised below: early Python 3.11 wraps in a group what is raised here
         finally:
             writer.transport.abort()
             if link.writer is writer:
                 link.writer = None
                 if not self._is_stopped and self._receiver is not None and self._links.get(peer) is link:
                     self._receiver.on_disconnected(peer)
+        if failure is not None:
+            raise failure
 
     # -- being dialled
 
