@@ -14,7 +14,7 @@ from client.transport import GrpcTransport
 from client.verbs import Client
 from component.serve import Identity
 from deploy.local import admin_identity, store_identity
-from deploy.plan import Cluster, component_endpoints
+from deploy.plan import Cluster, component_endpoints, store_endpoints
 from store.client import StoreClient
 
 ANSWER_WITHIN_S = 5.0
@@ -31,8 +31,8 @@ class View:
 
 def look(cluster: Cluster) -> View:
     """Ask the store and the API server; never raises for one that does not answer."""
-    stores = [store_endpoint(cluster, name) for name in cluster.member_names]
-    return look_at(stores, store_identity(cluster), component_endpoints(cluster), admin_identity(cluster))
+    stores, servers = store_endpoints(cluster), component_endpoints(cluster)
+    return look_at(stores, store_identity(cluster), servers, admin_identity(cluster))
 
 
 def look_at(stores: Sequence[str], for_store: Identity, servers: Sequence[str], admin: Identity) -> View:

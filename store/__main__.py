@@ -34,6 +34,7 @@ log = logging.getLogger("store")
 STOP_GRACE_S = 0.2
 SERVE_WITHOUT_LEADER_S = 10.0
 """How long a start waits for a leader; then it serves what needs none, such as status and snapshots."""
+REASON_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -253,6 +254,9 @@ async def _unless(fatal: asyncio.Future[None], work: Coroutine[Any, Any, None]) 
     task = asyncio.create_task(work)
     try:
         await asyncio.wait({task, fatal}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done() and task.cancelled():
+            # Not by us: something that it waited for is being put away, and why is about to be said.
+            await asyncio.wait({fatal}, timeout=REASON_WITHIN_S)
         if fatal.done():
             fatal.result()
         task.result()

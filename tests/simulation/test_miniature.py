@@ -16,7 +16,7 @@ from tests.simulation.cluster import Cluster, running, until
 from tests.simulation.faults import Storm
 from tests.simulation.loop import Leak, Stalled, fork, run
 
-SEEDS = range(int(os.environ.get("SIMULATION_SEEDS", "6")))
+SEEDS = range(int(os.environ.get("SIMULATION_SEEDS", "4")))
 """`SIMULATION_SEEDS=200 pytest tests/simulation` looks further."""
 STORM_S = 90.0
 SETTLED_WITHIN_S = 180.0
@@ -44,7 +44,7 @@ async def sample(checkers: list[Checker], cluster: Cluster) -> None:
                 cluster.broken(str(error))
 
 
-async def survive(rng: random.Random, log: list[str]) -> tuple[str, float]:
+async def survive(rng: random.Random, log: list[str], storm_s: float) -> tuple[str, float]:
     """Run one storm; return the fingerprint of everything written, and how long settling took."""
     async with running(rng) as cluster:
         checkers = [checker(cluster) for checker in ALL]
@@ -52,7 +52,7 @@ async def survive(rng: random.Random, log: list[str]) -> tuple[str, float]:
         storm = Storm(cluster, fork(rng, "storm"))
         storm.log = log
         await cluster.set_replicas(REPLICAS)
-        await storm.blow(STORM_S)
+        await storm.blow(storm_s)
         await storm.calm()
         await until(lambda: cluster.server.endpoint is not None, within_s=30)
         await cluster.set_replicas(REPLICAS)
@@ -66,10 +66,10 @@ async def survive(rng: random.Random, log: list[str]) -> tuple[str, float]:
         return cluster.fingerprint(), took
 
 
-def simulate(seed: int) -> tuple[str, float]:
+def simulate(seed: int, storm_s: float = STORM_S) -> tuple[str, float]:
     log: list[str] = []
     try:
-        return run(seed, lambda rng: survive(rng, log))
+        return run(seed, lambda rng: survive(rng, log, storm_s))
     except Exception as error:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
@@ -86,7 +86,7 @@ def test_the_loop_converges_after_any_storm(seed: int) -> None:
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:
-    first, again, other = simulate(1)[0], simulate(1)[0], simulate(2)[0]
+    first, again, other = (simulate(seed, storm_s=20)[0] for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
