@@ -731,12 +731,35 @@ class ClientWatch:
                 )
                 self._call = open_stream()
                 self._endpoint.streams.add(self._call)
+                sending = _write_or_end(self._call, request)
+            else:
+                sending = self._call.write(request)
             try:
-                await self._call.write(request)
+                await sending
             except grpc.aio.AioRpcError as error:
                 raise _error_of(error.code(), error.details() or "") from None
             except (grpc.aio.UsageError, asyncio.InvalidStateError):
                 raise Unavailable("the store ended the watch") from None
+
+
+async def _write_or_end(call: Any, request: Any) -> None:
+    """Write a stream's first message.
+
+    gRPC's own `write` never returns when the call is cancelled before there is a connection, as happens when a member
+    that cannot be reached is left for another.
+
+    Raises:
+        Unavailable: the call ended first.
+    """
+    writing, ended = asyncio.ensure_future(call.write(request)), asyncio.ensure_future(call.code())
+    try:
+        await asyncio.wait({writing, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if not writing.done():
+            raise Unavailable(f"the watch ended before it began: {ended.result().name}")
+        await writing
+    finally:
+        writing.cancel()
+        ended.cancel()
 
 
 _KV_RESPONSES: dict[str, Any] = {
