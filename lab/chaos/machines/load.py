@@ -147,7 +147,7 @@ class Load:
             self._tasks.append(asyncio.create_task(self._ask_service(machine, address, port)))
 
     async def await_service(self, within_s: float) -> None:
-        """Wait until the Service has answered every machine a few times in a row; what came before does not count.
+        """Wait until the Service has answered every machine a few times in a row.
 
         Raises:
             NotWell: it has not in time.
@@ -161,7 +161,6 @@ class Load:
                 if len(few) < ANSWERS_IN_A_ROW or any(request.problem for request in few)
             ]  # fmt: skip
             if not silent:
-                self.requests.clear()
                 return
             if time.monotonic() > deadline:
                 raise NotWell(f"the Service does not answer {', '.join(silent)}")
