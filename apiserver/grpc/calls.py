@@ -12,6 +12,7 @@ from apiserver.auth.certificates import der_of_grpc_peer
 from apiserver.filters.request_info import selected_name
 from apiserver.request import Call, Credentials, RequestInfo
 from apiserver.verbs.writing import COMPONENT
+from component import tracing
 from proto.steersman.v1 import resources_pb2 as pb
 
 
@@ -20,6 +21,15 @@ def credentials_of(context: grpc.aio.ServicerContext[Any, Any]) -> Credentials:
     for pem in context.auth_context().get("x509_pem_cert", ()):
         return _credentials(pem)
     return Credentials()
+
+
+def traceparent_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """Return the step of the client that a call is part of, empty where nobody records."""
+    if tracing.is_on():
+        for key, value in context.invocation_metadata() or ():
+            if key == tracing.HEADER:
+                return str(value)
+    return ""
 
 
 @functools.lru_cache(maxsize=4096)

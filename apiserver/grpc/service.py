@@ -51,7 +51,9 @@ class Service:
     def _unary(self, to_call: Callable[[Any, Any], Call]) -> Callable[[Any, Context], Awaitable[pb.Object]]:
         async def handle(request: Any, context: Context) -> pb.Object:
             try:
-                answer: Answer = await self._api.handle(to_call(request, calls.credentials_of(context)))
+                call = to_call(request, calls.credentials_of(context))
+                call.traceparent = calls.traceparent_of(context)
+                answer: Answer = await self._api.handle(call)
             except ApiError as error:
                 await status.abort(context, error)
                 raise AssertionError("abort raises") from error
@@ -72,6 +74,7 @@ class Service:
             fieldSelector=request.field_selector,
             resourceVersion=request.resource_version,
         )
+        call.traceparent = calls.traceparent_of(context)
         try:
             answer: ListAnswer = await self._api.handle(call)
         except ApiError as error:
