@@ -9,13 +9,14 @@ from apiserver.audit.policy import BadPolicy
 from apiserver.auth.oidc import BadSettings
 from apiserver.encryption.configuration import BadConfiguration
 from apiserver.server import Settings, run
-from component import flags, logs, signals
+from component import flags, logs, signals, tracing
 
 
 def main() -> int:
     """Run the process; returns its exit code."""
     settings = flags.parse(Settings, prog="steer-apiserver")
     logs.configure(settings.log_level, settings.log_format)
+    tracing.start(settings.tracing_endpoint, "steer-apiserver")
 
     async def serve() -> None:
         code = 0  # raised at the end: early Python 3.11 wraps in a group what an except* block raises

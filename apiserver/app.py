@@ -43,6 +43,7 @@ from apiserver.filters.failure import with_failure
 from apiserver.filters.flow_control import wake, widths, with_flow_control
 from apiserver.filters.metrics import with_metrics
 from apiserver.filters.timeout import with_timeout
+from apiserver.filters.tracing import with_tracing
 from apiserver.filters.watch_limit import STREAMS_MAX, with_watch_limit
 from apiserver.flowcontrol.dump import dump
 from apiserver.flowcontrol.levels import FlowControl
@@ -239,7 +240,7 @@ def build(
     handler = with_authentication(handler, authenticator, auditor.tell_unauthenticated if auditor else None)
     if has_audit:
         handler = with_lines(handler, clock)
-    handler = with_metrics(with_failure(handler, store_health.check), metrics, clock)
+    handler = with_tracing(with_metrics(with_failure(handler, store_health.check), metrics, clock))
 
     async def compact() -> None:
         await compaction.run(store, clock)

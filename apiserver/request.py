@@ -181,6 +181,8 @@ class Call:
     """What is to stand in the audit log beside the request: what admission has to say of it; see `annotate`."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """For the response, beside those that say what it is."""
+    traceparent: str = ""
+    """The step of the client that this request is part of, as W3C Trace Context writes it."""
     audit_id: str = ""
     """What the audit log knows the request by; the client may choose it."""
 

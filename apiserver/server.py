@@ -55,7 +55,7 @@ from apiserver.subresources import handlers
 from apiserver.subresources.node_proxy import Kubelets
 from apiserver.subresources.streaming import Streams
 from apiserver.verbs.context import Context
-from component import notify, relay
+from component import notify, relay, tracing
 from component.clock import Clock, RealClock
 from component.flags import setting
 from component.serve import Identity, server_context
@@ -145,6 +145,7 @@ class Settings:
     audit_log_maxbackup: int = setting("how many old audit logs are kept; 0: all", 0)
     audit_log_maxsize: int = setting("megabytes at which the audit log is turned over", 100)
     shutdown_delay_s: float = setting("how long requests are still taken, and /readyz fails, before stopping", 0.0)
+    tracing_endpoint: str = setting(tracing.ENDPOINT_HELP, "")
     log_level: Literal["debug", "info", "warning", "error"] = setting("least severe records to log", "info")
     log_format: Literal["text", "json"] = setting("form of the log", "text")
 

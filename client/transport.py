@@ -28,6 +28,7 @@ import grpc.aio
 
 from api.errors import ApiError, InternalError, ServiceUnavailable, Timeout, Unauthorized, from_status
 from client.verbs import Address, EventType, RawEvent, RawList, RawObject
+from component import tracing
 from component.metrics import Spread, Tally, shared
 from component.serve import PROMPT, Identity, grpc_channel
 from proto.steersman.v1 import resources_pb2 as pb
@@ -124,7 +125,7 @@ class GrpcTransport:
     async def get(self, address: Address) -> RawObject:
         """Return the object."""
         request = pb.GetRequest(**_where(address))
-        return _raw(await _called(self._stub.Get(request, timeout=DEADLINE_S), "GET"))
+        return _raw(await _called(self._stub.Get(request, timeout=DEADLINE_S, metadata=tracing.metadata()), "GET"))
 
     async def list(
         self, address: Address, *, label_selector: str, field_selector: str, resource_version: str
@@ -140,7 +141,7 @@ class GrpcTransport:
         items: list[RawObject] = []
         version, code, began = "", "200", time.monotonic()
         try:
-            async for chunk in self._stub.List(request, timeout=DEADLINE_S):
+            async for chunk in self._stub.List(request, timeout=DEADLINE_S, metadata=tracing.metadata()):
                 version = version or chunk.resource_version
                 items += [RawObject(item.json, item.resource_version) for item in chunk.items]
         except grpc.aio.AioRpcError as error:
@@ -158,28 +159,30 @@ class GrpcTransport:
         request = pb.CreateRequest(**_where(address), json=json)
         if _is_small(address):
             return await self._write(pb.Write(create=request))
-        return _raw(await _called(self._stub.Create(request, timeout=DEADLINE_S), "POST"))
+        return _raw(await _called(self._stub.Create(request, timeout=DEADLINE_S, metadata=tracing.metadata()), "POST"))
 
     async def update(self, address: Address, json: bytes) -> RawObject:
         """Replace an object."""
         request = pb.UpdateRequest(**_where(address), json=json)
         if _is_small(address):
             return await self._write(pb.Write(update=request))
-        return _raw(await _called(self._stub.Update(request, timeout=DEADLINE_S), "PUT"))
+        return _raw(await _called(self._stub.Update(request, timeout=DEADLINE_S, metadata=tracing.metadata()), "PUT"))
 
     async def patch(self, address: Address, patch: bytes, content_type: str) -> RawObject:
         """Patch an object."""
         request = pb.PatchRequest(**_where(address), content_type=content_type, patch=patch)
         if _is_small(address):
             return await self._write(pb.Write(patch=request))
-        return _raw(await _called(self._stub.Patch(request, timeout=DEADLINE_S), "PATCH"))
+        return _raw(await _called(self._stub.Patch(request, timeout=DEADLINE_S, metadata=tracing.metadata()), "PATCH"))
 
     async def delete(self, address: Address, options: bytes) -> RawObject:
         """Delete an object."""
         request = pb.DeleteRequest(
             resource=_resource(address), namespace=address.namespace, name=address.name, options=options
         )
-        return _raw(await _called(self._stub.Delete(request, timeout=DEADLINE_S), "DELETE"))
+        return _raw(
+            await _called(self._stub.Delete(request, timeout=DEADLINE_S, metadata=tracing.metadata()), "DELETE")
+        )
 
     async def watch(
         self, address: Address, *, label_selector: str, field_selector: str, resource_version: str
@@ -438,6 +441,8 @@ def _version_of(certificate: Path) -> int:
 
 def _is_small(address: Address) -> bool:
     """Whether a write is of the kind that comes often and is little: it goes by the batched stream."""
+    if tracing.is_on():
+        return False  # of what shares a message, no part can say which step it belongs to
     if address.plural in ("leases", "events"):
         return True
     return address.subresource == "status" and address.plural in ("pods", "nodes")

@@ -15,7 +15,7 @@ from api.resource import ObjectKey
 from client.leader_election import LeaderElector
 from client.transport import GrpcTransport
 from client.verbs import Client
-from component import flags, health, logs, signals
+from component import flags, health, logs, signals, tracing
 from component.clock import RealClock
 from component.flags import setting
 from component.serve import Identity
@@ -44,6 +44,7 @@ class Settings:
     eviction_after_s: float = setting("how long pods that say nothing about it stay on a lost node", 300.0)
     leader_elect: bool = setting("stand for a Lease before working, so that several may run", True)
     health: str = setting("host:port of health and metrics", "127.0.0.1:10257")
+    tracing_endpoint: str = setting(tracing.ENDPOINT_HELP, "")
     log_level: Literal["debug", "info", "warning", "error"] = setting("least severe level logged", "info")
     log_format: Literal["text", "json"] = setting("how log lines look", "text")
 
@@ -82,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the process; return its exit code."""
     settings = flags.parse(Settings, argv, prog="steer-controllers")
     logs.configure(settings.log_level, settings.log_format)
+    tracing.start(settings.tracing_endpoint, "steer-controllers")
     path = settings.root_ca or settings.ca
     try:
         root_ca = path.read_text()

@@ -35,6 +35,7 @@ from client.informer import Change, Informer, Informers
 from client.store import IndexFunction, Store
 from client.verbs import Client, key_of
 from client.workqueue import WorkQueue
+from component import tracing
 from component.clock import Clock
 from component.metrics import Gauge as Reading
 from component.metrics import shared
@@ -245,7 +246,8 @@ class Runner:
             result = "error"
             try:
                 async with asyncio.timeout(TURN_S_MAX):
-                    result = await self._turn(key)
+                    with tracing.span(f"reconcile {self.name}", k8s__object__key=str(key)):
+                        result = await self._turn(key)
             except (Conflict, _StepFailed, ApiError, TimeoutError) as error:
                 cause = error.error if isinstance(error, _StepFailed) else error
                 level = logging.DEBUG if isinstance(cause, Conflict) else logging.WARNING

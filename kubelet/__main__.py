@@ -17,7 +17,7 @@ from api.core import service as services
 from client.informer import Informer
 from client.transport import GrpcTransport
 from client.verbs import Client
-from component import health, logs, signals
+from component import health, logs, signals, tracing
 from component.clock import RealClock
 from component.flags import parse, setting
 from component.serve import Identity
@@ -63,6 +63,7 @@ class Settings:
     node_status_update_s: float = setting("seconds between looks at the node's own state", 10.0)
     node_lease_duration_s: int = setting("seconds the node's Lease lasts; it is renewed four times as often", 40)
     health: str = setting("host:port of plain HTTP health and metrics; empty for none", "")
+    tracing_endpoint: str = setting(tracing.ENDPOINT_HELP, "")
     log_level: str = setting("debug, info, warning or error", "info")
     log_format: Literal["text", "json"] = setting("text or json", "text")
 
@@ -223,6 +224,7 @@ def main() -> None:
     """Parse the command line and run."""
     settings = parse(Settings, prog="steer-kubelet")
     logs.configure(settings.log_level, settings.log_format)
+    tracing.start(settings.tracing_endpoint, "steer-kubelet")
     problem = check(settings)
     if problem is not None:
         print(f"steer-kubelet: {problem}", file=sys.stderr)

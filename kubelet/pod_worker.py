@@ -24,6 +24,7 @@ from api.errors import ApiError, Conflict, NotFound
 from api.meta import ObjectMeta
 from api.resource import ObjectKey
 from client.verbs import key_of
+from component import tracing
 from kubelet import naming
 from kubelet.downward import PodFacts
 from kubelet.environment import ConfigError, compute_environment, names_of_objects
@@ -159,7 +160,8 @@ class PodWorker:
             self._changed.clear()
             wake_at_s: float | None
             try:
-                wake_at_s = await self._sync()
+                with tracing.span("sync pod", k8s__pod__uid=self.uid):
+                    wake_at_s = await self._sync()
                 self._failures = 0
             except _Interrupted:
                 return

@@ -19,7 +19,7 @@ from client.informer import Informers
 from client.leader_election import LeaderElector
 from client.transport import GrpcTransport
 from client.verbs import Client
-from component import flags, health, logs, signals
+from component import flags, health, logs, signals, tracing
 from component.clock import RealClock
 from component.flags import setting
 from component.serve import Identity
@@ -39,6 +39,7 @@ class Settings:
     ca: Path = setting("the CA we trust the API server by")
     health: str = setting("host:port of health and metrics", "127.0.0.1:10259")
     leader_elect: bool = setting("stand for a Lease before working, so that several may run", True)
+    tracing_endpoint: str = setting(tracing.ENDPOINT_HELP, "")
     log_level: Literal["debug", "info", "warning", "error"] = setting("least severe level logged", "info")
     log_format: Literal["text", "json"] = setting("how log lines look", "text")
 
@@ -73,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the process; return its exit code."""
     settings = flags.parse(Settings, argv, prog="steer-scheduler")
     logs.configure(settings.log_level, settings.log_format)
+    tracing.start(settings.tracing_endpoint, "steer-scheduler")
     return signals.run(run(settings))
 
 

@@ -25,6 +25,7 @@ from client.backoff import Backoff
 from client.events import NORMAL, WARNING, Recorder
 from client.informer import Change, Informers
 from client.verbs import Client, PatchType
+from component import tracing
 from component.clock import Clock
 from scheduler.cache import Cache
 from scheduler.cycle import Placement, Unschedulable, schedule
@@ -153,12 +154,13 @@ class Scheduler:
 
     async def _write(self, outcome: _Outcome) -> None:
         try:
-            match outcome.result:
-                case Placement():
-                    await self._bind(outcome, outcome.result)
-                case Unschedulable(message=message):
-                    self._metrics.rejected(outcome.profile.scheduler_name, attempt_s=self._since(outcome.started))
-                    await self._report(outcome.view, "Unschedulable", message)
+            with tracing.span("schedule pod", k8s__pod__uid=outcome.view.pod.metadata.uid):
+                match outcome.result:
+                    case Placement():
+                        await self._bind(outcome, outcome.result)
+                    case Unschedulable(message=message):
+                        self._metrics.rejected(outcome.profile.scheduler_name, attempt_s=self._since(outcome.started))
+                        await self._report(outcome.view, "Unschedulable", message)
         except Exception:
             log.exception("broken", extra={"pod": str(outcome.view.key)})
             self._give_back(outcome.queued)

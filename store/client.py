@@ -25,6 +25,7 @@ import grpc
 import grpc.aio
 import msgspec
 
+from component import tracing
 from component.serve import Identity
 from proto.etcd import kv_pb2, rpc_pb2
 from proto.steersman.v1 import store_pb2
@@ -335,7 +336,8 @@ class StoreClient:
             count_only=count_only,
             serializable=serializable,
         )
-        replies = await self._pipelined(store_pb2.Request(range=request))
+        with tracing.span("store range", kind="client"):
+            replies = await self._pipelined(store_pb2.Request(range=request))
         if replies is None:
             return await self._range_in_pages(request)
         last = replies[-1].range
@@ -429,7 +431,8 @@ class StoreClient:
         request = store_pb2.Request()
         request.txn.SetInParent()
         wire.txn_to(txn, request.txn)
-        replies = await self._pipelined(request)
+        with tracing.span("store txn", kind="client"):
+            replies = await self._pipelined(request)
         response = replies[0].txn if replies else await self._plain("Txn", request.txn)
         return wire.txn_result_from(response)
 

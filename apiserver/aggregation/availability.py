@@ -130,7 +130,7 @@ class Availability:
         results = await asyncio.gather(*(self._check(each) for each in due), return_exceptions=True)
         for each, result in zip(due, results, strict=True):
             if isinstance(result, BaseException):
-                log.info("APIService not checked", extra={"name": each.metadata.name, "why": str(result)})
+                log.info("APIService not checked", extra={"object": each.metadata.name, "why": str(result)})
             is_well = not isinstance(result, BaseException) and result
             self._due[each.metadata.name] = self._clock.monotonic() + (CHECK_S if is_well else RETRY_S)
         remote = {each.metadata.name for each in self._servers.remote()}
@@ -182,7 +182,7 @@ class Availability:
                 resources = msgspec.json.encode(await self._resources(wanted))
                 is_fresh = True
             except (ApiError, aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError, ValueError) as error:
-                log.info("no discovery", extra={"name": name, "why": str(error)})
+                log.info("no discovery", extra={"object": name, "why": str(error)})
             v3, v2 = await self._openapi_v3(wanted), await self._openapi_v2(wanted)
         version = RemoteVersion(
             spec.group, spec.version, spec.group_priority_minimum, spec.version_priority, resources, is_fresh
@@ -250,10 +250,10 @@ class Availability:
         except NotFound:
             return
         except (ApiError, Unavailable, Refused) as error:
-            log.info("status not written", extra={"name": wanted.metadata.name, "why": str(error)})
+            log.info("status not written", extra={"object": wanted.metadata.name, "why": str(error)})
             return
         if is_available(wanted) != (condition.status == "True"):
-            log.info("APIService", extra={"name": wanted.metadata.name, "available": condition.status})
+            log.info("APIService", extra={"object": wanted.metadata.name, "available": condition.status})
 
 
 def _said(obj: APIService) -> Condition | None:

@@ -92,7 +92,7 @@ class Published:
             try:
                 await self.reconcile()
             except ApiError as error:
-                log.info("ConfigMap not kept", extra={"name": NAME, "why": error.message})
+                log.info("ConfigMap not kept", extra={"object": NAME, "why": error.message})
             await self._clock.sleep(LOOK_S)
 
     async def reconcile(self) -> None:

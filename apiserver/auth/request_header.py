@@ -80,7 +80,7 @@ class RequestHeaderAuthenticator:
             return None
         name = _common_name(credentials.certificate)
         if self._allowed_names and name not in self._allowed_names:
-            log.info("front proxy refused: its certificate does not bear an allowed name", extra={"name": name})
+            log.info("front proxy refused: its certificate does not bear an allowed name", extra={"object": name})
             raise Unauthorized("Unauthorized")
         return user_of(credentials.remote)
 

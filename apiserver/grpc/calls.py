@@ -12,6 +12,7 @@ from apiserver.auth.certificates import der_of_grpc_peer
 from apiserver.filters.request_info import selected_name
 from apiserver.request import Call, Credentials, RequestInfo
 from apiserver.verbs.writing import COMPONENT
+from component import tracing
 from proto.steersman.v1 import resources_pb2 as pb
 
 
@@ -26,6 +27,15 @@ def remote_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
     """Return the client's address, as the audit log tells it: `ipv4:10.0.0.1:4711` is 10.0.0.1."""
     _, _, address = context.peer().partition(":")
     return address.rpartition(":")[0].removeprefix("%5B").removesuffix("%5D").strip("[]")
+
+
+def traceparent_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """Return the step of the client that a call is part of, empty where nobody records."""
+    if tracing.is_on():
+        for key, value in context.invocation_metadata() or ():
+            if key == tracing.HEADER:
+                return str(value)
+    return ""
 
 
 @functools.lru_cache(maxsize=4096)

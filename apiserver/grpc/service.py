@@ -53,6 +53,7 @@ class Service:
             try:
                 call = to_call(request, calls.credentials_of(context))
                 call.remote = calls.remote_of(context)
+                call.traceparent = calls.traceparent_of(context)
                 answer: Answer = await self._api.handle(call)
             except ApiError as error:
                 await status.abort(context, error)
@@ -75,6 +76,7 @@ class Service:
             resourceVersion=request.resource_version,
             remote=calls.remote_of(context),
         )
+        call.traceparent = calls.traceparent_of(context)
         try:
             answer: ListAnswer = await self._api.handle(call)
         except ApiError as error:

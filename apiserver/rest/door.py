@@ -34,7 +34,7 @@ from apiserver.rest.watch import HttpWatch
 from apiserver.subresources.log import ByteStream
 from apiserver.verbs.list import ListAnswer
 from apiserver.verbs.watch import flag
-from component import relay
+from component import relay, tracing
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +114,7 @@ class Door:
         call.content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
         call.remote = request.remote or ""
         call.user_agent = request.headers.get(hdrs.USER_AGENT, "")
+        call.traceparent = request.headers.get(tracing.HEADER, "")
         call.audit_id = _audit_id(request.headers.get(AUDIT_ID, ""))
         if self._proxies is not None:
             call.handler = self._proxies.finder(info, request.method, request.raw_path)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import grpc
 import grpc.aio
 
+from component import tracing
 from kubelet.runtime.labels import POD_UID
 from proto.containerd import events_pb2, events_pb2_grpc
 from proto.cri import api_pb2 as pb
@@ -116,7 +117,8 @@ class GrpcCri:
 
     async def _call(self, method: Any, request: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
         try:
-            return await method(request, timeout=timeout_s)
+            with tracing.span(f"cri {type(request).__name__.removesuffix('Request')}", kind="client"):
+                return await method(request, timeout=timeout_s, metadata=tracing.metadata())
         except grpc.aio.AioRpcError as error:
             raise self._translate(error) from None
 

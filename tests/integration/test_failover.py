@@ -17,8 +17,9 @@ from api.resource import ObjectKey
 from client.transport import GrpcTransport
 from client.verbs import Client, EventType
 from component.serve import Identity
+from store.client import StoreClient, Unavailable
 from tests import builders
-from tests.integration.store_process import StoreProcess
+from tests.integration.store_process import Authority, StoreProcess
 from tests.integration.test_apiserver_process import ApiserverProcess, until_longer
 
 pytestmark = pytest.mark.integration
@@ -149,3 +150,31 @@ async def test_without_its_store_an_apiserver_says_so_and_answers_from_its_cache
                 await client.get(configmaps.RESOURCE, ObjectKey("default", "kept"))
                 return
             await asyncio.sleep(0.05)
+
+
+async def test_a_store_watch_on_a_member_that_never_answers_ends_when_the_member_is_left(tmp_path: Path):
+    identity = Authority(tmp_path / "pki").issue("steer-apiserver")
+    silence = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await silence.wait()
+        writer.close()
+
+    listener = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    address = f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    client = StoreClient([address, address], identity, timeout_s=3.0)
+
+    async def watch() -> None:
+        async with client.watch(b"/") as watch:
+            async for _ in watch:
+                pass
+
+    watching = asyncio.create_task(watch())
+    with pytest.raises(Unavailable):  # by then it was left, since a request found it silent
+        await client.range(b"/x")
+    with pytest.raises(Unavailable):
+        async with asyncio.timeout(5):
+            await watching
+    await client.close()
+    silence.set()
+    listener.close()

@@ -32,6 +32,8 @@ from lab.chaos.schedule import Round
 from lab.machines.machine import Machine
 
 BACK_WITHIN_S = 30.0
+REBOOT_WITHIN_S = 180.0
+"""An orderly shutdown waits for each unit in turn."""
 FIFREEZE, FITHAW = 0xC0045877, 0xC0045878  # _IOWR('X', 119, int), _IOWR('X', 120, int)
 FROZEN_S, THAWED_S = 0.6, 0.3
 FILLER = Path("var/lib/chaos-filler")
@@ -263,7 +265,7 @@ async def reboot(scene: Scene) -> None:
         pid = await asyncio.to_thread(machine.pid)
         return pid not in (None, first)
 
-    await _until(is_another, f"{machine.name} booting again", within_s=60)
+    await _until(is_another, f"{machine.name} booting again", within_s=REBOOT_WITHIN_S)
     await asyncio.to_thread(machine.await_boot)
     scene.effects[Effect.MACHINES_BOOTED] += 1
 

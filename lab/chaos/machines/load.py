@@ -24,7 +24,7 @@ import aiohttp
 from deploy import kubeconfig
 from deploy.report import CannotDo
 from lab.chaos.history import Call, Event, History, Kind, Outcome, Watched
-from lab.chaos.machines.site import Site
+from lab.chaos.machines.site import NotWell, Site
 from lab.machines.machine import Machine, kill_group
 
 NAMESPACE = "chaos"
@@ -33,6 +33,7 @@ CLIENTS = 3
 PAUSE_S = (0.02, 0.12)
 KUBECTL_EVERY_S = 1.0
 ANSWER_WITHIN_S = 6.0
+ANSWERS_IN_A_ROW = 5
 BALANCER_PORTS = (25040, 25041)
 _REFUSED = frozenset({400, 401, 403, 404, 409, 422, 429})
 TRAFFIC = """
@@ -144,6 +145,26 @@ class Load:
         address, port = await self._service()
         for machine in self._site.machines:
             self._tasks.append(asyncio.create_task(self._ask_service(machine, address, port)))
+
+    async def await_service(self, within_s: float) -> None:
+        """Wait until the Service has answered every machine a few times in a row.
+
+        Raises:
+            NotWell: it has not in time.
+        """
+        deadline = time.monotonic() + within_s
+        names = [machine.name for machine in self._site.machines]
+        while True:
+            latest = {name: [r for r in self.requests if r.machine == name][-ANSWERS_IN_A_ROW:] for name in names}
+            silent = [
+                name for name, few in latest.items()
+                if len(few) < ANSWERS_IN_A_ROW or any(request.problem for request in few)
+            ]  # fmt: skip
+            if not silent:
+                return
+            if time.monotonic() > deadline:
+                raise NotWell(f"the Service does not answer {', '.join(silent)}")
+            await asyncio.sleep(0.1)
 
     async def stop(self) -> None:
         """Stop writing; the watch goes on."""

@@ -12,7 +12,7 @@ def write_up(runs: Sequence[Run], commands: Sequence[str]) -> str:
     """Return runs as Markdown: the verdict, then what each fault did."""
     lines = ["# What breaking it on purpose showed", ""]
     lines += [
-        "Written by `steer chaos report` from the files of the runs. `docs/operations.md` says how to run them; a seed",
+        "Written by `steer chaos report` from the files of the runs. `docs/lab.md` says how to run them; a seed",
         "repeats a run's schedule of faults.",
         "",
     ]

@@ -31,6 +31,7 @@ from lab.chaos.verdict import RoundReport
 
 AFTERMATH_S = 3.0
 WATCH_WITHIN_S = 20.0
+SERVICE_WITHIN_S = 30.0
 SAMPLE_EVERY_S = 0.5
 BEHIND_MIN = 200
 SILENCE_MAX_S = 15.0
@@ -95,12 +96,15 @@ class Rounds:
             await self._site.await_well()
             self._phase("calm")
             await load.start()
+            await load.await_service(SERVICE_WITHIN_S)
+            load.requests.clear()  # what an earlier round's fault may still have cost is not this one's
             await asyncio.sleep(round.calm_s + 1.0)
             struck = time.monotonic()
             self._phase("fault")
             await INJECTIONS[round.fault.name](scene)
             self._phase("healing")
             await self._site.await_well()
+            await load.await_service(SERVICE_WITHIN_S)
             healed = time.monotonic()
             self._phase("aftermath")
             await asyncio.sleep(AFTERMATH_S)
