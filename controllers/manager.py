@@ -80,6 +80,7 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
     found: list[Controller[Any, Any] | Dialogue[Any]] = [
         deployment.CONTROLLER,
         replicaset.CONTROLLER,
+        replicaset.REPLICATION_CONTROLLER,
         job.CONTROLLER,
         cronjob.CONTROLLER,
         endpointslice.CONTROLLER,

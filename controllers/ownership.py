@@ -16,7 +16,7 @@ import msgspec
 from api.meta import ObjectMeta, OwnerReference
 from api.resource import ObjectKey, Resource
 from api.schema import Struct
-from api.selectors import Selector, of_label_selector
+from api.selectors import Selector, of_label_selector, of_labels
 from client.verbs import key_of
 from controllers.actions import Guard, Patch
 
@@ -67,10 +67,16 @@ def keys_of_owned(owners: Resource[Any]) -> Callable[[Any, Listers], Iterable[Ob
                 yield ObjectKey(metadata.namespace, owner.name)
         elif metadata.labels and not metadata.deletion_timestamp:
             for one in listers[owners].list(metadata.namespace):
-                if of_label_selector(one.spec.selector).matches(metadata.labels):
+                if selector_of(one).matches(metadata.labels):
                     yield key_of(one)
 
     return keys
+
+
+def selector_of(owner: Any) -> Selector:
+    """Return which objects a workload selects; a ReplicationController says it by labels alone."""
+    selector = owner.spec.selector
+    return of_labels(selector) if isinstance(selector, dict) else of_label_selector(selector)
 
 
 def reference_as_controller(owner: Any) -> OwnerReference:
