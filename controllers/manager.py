@@ -39,6 +39,7 @@ from controllers import (
     volume_binder,
 )
 from controllers.certificates import approving, cleaning, signing
+from controllers.daemonset import controller as daemonset
 from controllers.deployment import controller as deployment
 from controllers.garbage_collector.collector import GarbageCollector
 from controllers.job import controller as job
@@ -81,6 +82,7 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
         deployment.CONTROLLER,
         replicaset.CONTROLLER,
         replicaset.REPLICATION_CONTROLLER,
+        daemonset.controller(),
         job.CONTROLLER,
         cronjob.CONTROLLER,
         endpointslice.CONTROLLER,

@@ -21,6 +21,7 @@ from client.verbs import key_of
 from controllers.actions import Guard, Patch
 
 if TYPE_CHECKING:
+    from client.store import Store
     from controllers.runner import Listers
 
 T = TypeVar("T", bound=Struct)
@@ -55,6 +56,11 @@ def index_by_controller(obj: Struct) -> Iterable[str]:
 def index_orphans(obj: Struct) -> Iterable[str]:
     """Index objects that have no controller by their namespace."""
     return () if controller_of(obj) is not None else (metadata_of(obj).namespace,)
+
+
+def candidates(store: Store[T], owner: Any) -> list[T]:
+    """Return what `owner` controls, and the orphans of its namespace, which it could adopt; both indexes are needed."""
+    return [*store.by_index(BY_CONTROLLER, owner.metadata.uid), *store.by_index(ORPHANS, owner.metadata.namespace)]
 
 
 def keys_of_owned(owners: Resource[Any]) -> Callable[[Any, Listers], Iterable[ObjectKey]]:

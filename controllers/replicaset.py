@@ -34,6 +34,7 @@ from controllers.actions import Action, Burst, Create, Delete, Patch, Plan, upda
 from controllers.ownership import (
     BY_CONTROLLER,
     ORPHANS,
+    candidates,
     claim,
     controller_of,
     index_by_controller,
@@ -78,7 +79,7 @@ def observe(resource: Resource[Any], key: ObjectKey, listers: Listers) -> Observ
             for pod in store.by_index(BY_CONTROLLER, sibling.metadata.uid):
                 if is_active(pod) and pod.spec.node_name:
                     related[pod.spec.node_name] += 1
-    return Observed(rs, [*mine, *store.by_index(ORPHANS, key.namespace)], related)
+    return Observed(rs, candidates(store, rs), related)
 
 
 def reconcile(observed: Observed, now: float) -> Plan:
