@@ -44,6 +44,7 @@ from controllers.deployment import controller as deployment
 from controllers.garbage_collector.collector import GarbageCollector
 from controllers.job import controller as job
 from controllers.runner import Controller, Dialogue, Runner
+from controllers.statefulset import controller as statefulset
 
 RESTART_S = 5.0
 
@@ -83,6 +84,7 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
         replicaset.CONTROLLER,
         replicaset.REPLICATION_CONTROLLER,
         daemonset.controller(),
+        statefulset.CONTROLLER,
         job.CONTROLLER,
         cronjob.CONTROLLER,
         endpointslice.CONTROLLER,
