@@ -38,6 +38,7 @@ from controllers import (
     ttl_after_finished,
     volume_binder,
 )
+from controllers.autoscaler import controller as autoscaler
 from controllers.certificates import approving, cleaning, signing
 from controllers.daemonset import controller as daemonset
 from controllers.deployment import controller as deployment
@@ -85,6 +86,7 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
         replicaset.REPLICATION_CONTROLLER,
         daemonset.controller(),
         statefulset.CONTROLLER,
+        autoscaler.controller(),
         job.CONTROLLER,
         cronjob.CONTROLLER,
         endpointslice.CONTROLLER,
