@@ -38,11 +38,14 @@ from controllers import (
     ttl_after_finished,
     volume_binder,
 )
+from controllers.autoscaler import controller as autoscaler
 from controllers.certificates import approving, cleaning, serving, signing
+from controllers.daemonset import controller as daemonset
 from controllers.deployment import controller as deployment
 from controllers.garbage_collector.collector import GarbageCollector
 from controllers.job import controller as job
 from controllers.runner import Controller, Dialogue, Runner
+from controllers.statefulset import controller as statefulset
 
 RESTART_S = 5.0
 
@@ -80,6 +83,10 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
     found: list[Controller[Any, Any] | Dialogue[Any]] = [
         deployment.CONTROLLER,
         replicaset.CONTROLLER,
+        replicaset.REPLICATION_CONTROLLER,
+        daemonset.controller(),
+        statefulset.CONTROLLER,
+        autoscaler.controller(),
         job.CONTROLLER,
         cronjob.CONTROLLER,
         endpointslice.CONTROLLER,

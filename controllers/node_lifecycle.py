@@ -24,7 +24,8 @@ from api.coordination.lease import Lease
 from api.core import node as nodes
 from api.core import pod as pods
 from api.core.node import Node, NodeCondition, Taint
-from api.core.pod import Pod, PodCondition, Toleration
+from api.core.node_matching import matches_taint
+from api.core.pod import Pod, PodCondition
 from api.resource import ObjectKey
 from client.events import NORMAL
 from client.verbs import key_of
@@ -200,7 +201,7 @@ def tolerated_until(pod: Pod, taints: Sequence[Taint], eviction_after_s: float, 
     """
     until: float | None = None
     for taint in taints:
-        matching = [toleration for toleration in pod.spec.tolerations if tolerates(toleration, taint)]
+        matching = [toleration for toleration in pod.spec.tolerations if matches_taint(toleration, taint)]
         limits = [each.toleration_seconds for each in matching if each.toleration_seconds is not None]
         if matching and not limits:
             continue
@@ -213,17 +214,6 @@ def tolerated_until(pod: Pod, taints: Sequence[Taint], eviction_after_s: float, 
             return now
         until = end if until is None else min(until, end)
     return until
-
-
-def tolerates(toleration: Toleration, taint: Taint) -> bool:
-    """Return whether a toleration matches a taint; empty key or effect match all."""
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    if toleration.operator == "Exists":
-        return True
-    return bool(toleration.key) and toleration.value == taint.value
 
 
 def _evict(observed: Observed, taints: Sequence[Taint], now: float) -> tuple[list[Action], float | None]:

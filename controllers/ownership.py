@@ -16,11 +16,12 @@ import msgspec
 from api.meta import ObjectMeta, OwnerReference
 from api.resource import ObjectKey, Resource
 from api.schema import Struct
-from api.selectors import Selector, of_label_selector
+from api.selectors import Selector, of_label_selector, of_labels
 from client.verbs import key_of
 from controllers.actions import Guard, Patch
 
 if TYPE_CHECKING:
+    from client.store import Store
     from controllers.runner import Listers
 
 T = TypeVar("T", bound=Struct)
@@ -57,6 +58,11 @@ def index_orphans(obj: Struct) -> Iterable[str]:
     return () if controller_of(obj) is not None else (metadata_of(obj).namespace,)
 
 
+def candidates(store: Store[T], owner: Any) -> list[T]:
+    """Return what `owner` controls, and the orphans of its namespace, which it could adopt; both indexes are needed."""
+    return [*store.by_index(BY_CONTROLLER, owner.metadata.uid), *store.by_index(ORPHANS, owner.metadata.namespace)]
+
+
 def keys_of_owned(owners: Resource[Any]) -> Callable[[Any, Listers], Iterable[ObjectKey]]:
     """Return what maps an object to its controller of the kind `owners`, or an orphan to those that could adopt it."""
 
@@ -67,10 +73,16 @@ def keys_of_owned(owners: Resource[Any]) -> Callable[[Any, Listers], Iterable[Ob
                 yield ObjectKey(metadata.namespace, owner.name)
         elif metadata.labels and not metadata.deletion_timestamp:
             for one in listers[owners].list(metadata.namespace):
-                if of_label_selector(one.spec.selector).matches(metadata.labels):
+                if selector_of(one).matches(metadata.labels):
                     yield key_of(one)
 
     return keys
+
+
+def selector_of(owner: Any) -> Selector:
+    """Return which objects a workload selects; a ReplicationController says it by labels alone."""
+    selector = owner.spec.selector
+    return of_labels(selector) if isinstance(selector, dict) else of_label_selector(selector)
 
 
 def reference_as_controller(owner: Any) -> OwnerReference:

@@ -1,6 +1,6 @@
-"""Keeps as many pods running as a ReplicaSet says.
+"""Keeps as many pods running as a ReplicaSet says, or a ReplicationController, which is the same under an older name.
 
-Reads the ReplicaSet and the pods it controls or could adopt; creates and deletes pods, adopts and releases them, and
+Reads the set and the pods it controls or could adopt; creates and deletes pods, adopts and releases them, and
 writes status. It never changes a pod's spec, and leaves finished pods to the garbage collection of pods. Names of
 pods are random, so the freshness gate is what prevents twins. Which pods go first when there are too many follows
 upstream's ActivePodsWithRanks, with pod-deletion-cost (KEP-2255) and ages compared by magnitude (KEP-2185).
@@ -12,50 +12,61 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import msgspec
 
 from api import selectors, timestamps
 from api.apps import replicaset as replicasets
 from api.apps.replicaset import ReplicaSet, ReplicaSetCondition, ReplicaSetStatus
 from api.core import pod as pods
-from api.core.pod import Pod
+from api.core import replicationcontroller as replicationcontrollers
+from api.core.pod import Pod, PodTemplateSpec
+from api.core.replicationcontroller import (
+    ReplicationController,
+    ReplicationControllerCondition,
+    ReplicationControllerStatus,
+)
 from api.errors import ApiError
-from api.meta import ObjectMeta
-from api.resource import ObjectKey
-from client.events import NORMAL, WARNING
-from client.verbs import key_of
-from controllers.actions import Action, Burst, Create, Delete, Emit, Patch, Plan, update_status
+from api.resource import ObjectKey, Resource
+from controllers.actions import Action, Burst, Create, Delete, Patch, Plan, update_status
 from controllers.ownership import (
     BY_CONTROLLER,
     ORPHANS,
+    candidates,
     claim,
     controller_of,
     index_by_controller,
     index_orphans,
     keys_of_owned,
-    reference_as_controller,
+    selector_of,
 )
+from controllers.pod_making import creation, deletion, pod_of
 from controllers.pods import available_in_s, is_active, is_ready, ready_since
 from controllers.runner import Controller, Listers, Watch
 
 BURST_MAX = 500
 """How many pods are created or deleted in one turn at most."""
+AnySet: TypeAlias = ReplicaSet | ReplicationController
+AnyStatus: TypeAlias = ReplicaSetStatus | ReplicationControllerStatus
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A ReplicaSet and the pods that matter to it."""
+    """A ReplicaSet or ReplicationController and the pods that matter to it."""
 
-    rs: ReplicaSet
+    rs: AnySet
     candidates: Sequence[Pod]
     """Pods it controls, and orphans of its namespace."""
     related_on_node: Counter[str]
     """How many active pods of ReplicaSets with the same owner are on each node; filled when pods must go."""
 
 
-def observe(key: ObjectKey, listers: Listers) -> Observed | None:
-    """Read the ReplicaSet and its pods."""
-    rs = listers[replicasets.RESOURCE].get(key)
+def observe(resource: Resource[Any], key: ObjectKey, listers: Listers) -> Observed | None:
+    """Read the set and its pods."""
+    rs: AnySet | None = listers[resource].get(key)
     if rs is None:
         return None
     store = listers[pods.RESOURCE]
@@ -63,21 +74,21 @@ def observe(key: ObjectKey, listers: Listers) -> Observed | None:
     related: Counter[str] = Counter()
     if sum(map(is_active, mine)) > _wanted(rs):
         owner = controller_of(rs)
-        siblings = listers[replicasets.RESOURCE].by_index(BY_CONTROLLER, owner.uid) if owner else [rs]
+        siblings = listers[resource].by_index(BY_CONTROLLER, owner.uid) if owner else [rs]
         for sibling in siblings:
             for pod in store.by_index(BY_CONTROLLER, sibling.metadata.uid):
                 if is_active(pod) and pod.spec.node_name:
                     related[pod.spec.node_name] += 1
-    return Observed(rs, [*mine, *store.by_index(ORPHANS, key.namespace)], related)
+    return Observed(rs, candidates(store, rs), related)
 
 
 def reconcile(observed: Observed, now: float) -> Plan:
     """Claim pods, then create or delete what is missing or too many, then tell in the status."""
     rs = observed.rs
-    selector = selectors.of_label_selector(rs.spec.selector)
+    selector = selector_of(rs)
     if selector.matches_everything or selector.matches_nothing:
         return Plan()
-    claimed = claim(replicasets.RESOURCE, rs, selector, pods.RESOURCE, observed.candidates)
+    claimed = claim(_RESOURCES[rs.kind], rs, selector, pods.RESOURCE, observed.candidates)
     if any(patch.guard is not None for patch in claimed.patches):
         # Count again once the adopted are ours.
         return Plan(tuple(claimed.patches))
@@ -86,10 +97,10 @@ def reconcile(observed: Observed, now: float) -> Plan:
     if not rs.metadata.deletion_timestamp:
         missing = _wanted(rs) - len(active)
         if missing > 0:
-            actions.append(Burst([_creation(rs)] * min(missing, BURST_MAX), slow_start=True))
+            actions.append(Burst([creation(rs, pod_of(rs, _template(rs)))] * min(missing, BURST_MAX), slow_start=True))
         elif missing < 0:
             victims = select_victims(active, min(-missing, BURST_MAX), observed.related_on_node, now)
-            actions.append(Burst([_deletion(rs, pod) for pod in victims]))
+            actions.append(Burst([deletion(rs, pod) for pod in victims]))
 
     def after_failure(step: Create | Patch | Delete, error: ApiError) -> Patch | None:
         reason = {Create: "FailedCreate", Delete: "FailedDelete"}.get(type(step))
@@ -103,23 +114,22 @@ def reconcile(observed: Observed, now: float) -> Plan:
     )
 
 
-def compute_status(
-    rs: ReplicaSet, active: Sequence[Pod], now: float, failure: tuple[str, str] | None = None
-) -> ReplicaSetStatus:
+def compute_status(rs: AnySet, active: Sequence[Pod], now: float, failure: tuple[str, str] | None = None) -> AnyStatus:
     """Return what the status should say; `failure` is (reason, message) of a step that failed."""
-    template_labels = selectors.of_labels(rs.spec.template.metadata.labels)
+    template_labels = selectors.of_labels(_template(rs).metadata.labels)
     delays = [available_in_s(pod, rs.spec.min_ready_seconds, now) for pod in active]
-    conditions = [condition for condition in rs.status.conditions if condition.type != "ReplicaFailure"]
+    conditions: list[Any] = [condition for condition in rs.status.conditions if condition.type != "ReplicaFailure"]
     if failure is not None:
         reason, message = failure
         current = next((known for known in rs.status.conditions if known.type == "ReplicaFailure"), None)
         if current is None or (current.status, current.reason) != ("True", reason):
             since = timestamps.render(now)
-            current = ReplicaSetCondition(
+            current = _CONDITIONS[rs.kind](
                 type="ReplicaFailure", status="True", last_transition_time=since, reason=reason, message=message
             )
         conditions.append(current)
-    return ReplicaSetStatus(
+    return msgspec.structs.replace(
+        rs.status,
         replicas=len(active),
         fully_labeled_replicas=sum(template_labels.matches(pod.metadata.labels) for pod in active),
         ready_replicas=sum(delay is not None for delay in delays),
@@ -167,65 +177,53 @@ def _deletion_cost(pod: Pod) -> int:
         return 0
 
 
-def _wanted(rs: ReplicaSet) -> int:
+def _wanted(rs: AnySet) -> int:
     return 1 if rs.spec.replicas is None else rs.spec.replicas
 
 
-def _creation(rs: ReplicaSet) -> Create:
+def _template(rs: AnySet) -> PodTemplateSpec:
     template = rs.spec.template
-    # A long name is cut so that five random characters fit in; the server adds them.
-    pod = Pod(
-        metadata=ObjectMeta(
-            generate_name=f"{rs.metadata.name}-",
-            namespace=rs.metadata.namespace,
-            labels=template.metadata.labels,
-            annotations=template.metadata.annotations,
-            finalizers=template.metadata.finalizers,
-            owner_references=[reference_as_controller(rs)],
-        ),
-        spec=template.spec,
-    )
-    return Create(
-        pods.RESOURCE,
-        pod,
-        done=lambda made: Emit(rs, NORMAL, "SuccessfulCreate", f"Created pod: {made.metadata.name}"),
-        failed=lambda error: Emit(rs, WARNING, "FailedCreate", f"Error creating: {error.message}"),
-    )
+    assert template is not None, "refused by validation"
+    return template
 
 
-def _deletion(rs: ReplicaSet, pod: Pod) -> Delete:
-    return Delete(
-        pods.RESOURCE,
-        key_of(pod),
-        pod.metadata.uid,
-        done=Emit(rs, NORMAL, "SuccessfulDelete", f"Deleted pod: {pod.metadata.name}"),
-        failed=lambda error: Emit(rs, WARNING, "FailedDelete", f"Error deleting: {error.message}"),
-    )
+def _update(rs: AnySet, status: AnyStatus) -> Patch | None:
+    return update_status(_RESOURCES[rs.kind], rs, status)
 
 
-def _update(rs: ReplicaSet, status: ReplicaSetStatus) -> Patch | None:
-    return update_status(replicasets.RESOURCE, rs, status)
-
-
-def _next_available_s(rs: ReplicaSet, active: Iterable[Pod], now: float) -> float | None:
+def _next_available_s(rs: AnySet, active: Iterable[Pod], now: float) -> float | None:
     delays = (available_in_s(pod, rs.spec.min_ready_seconds, now) for pod in active)
     waits = [delay for delay in delays if delay]
     # Timestamps are whole seconds: look just after, not just before.
     return min(waits) + 0.1 if waits else None
 
 
-CONTROLLER: Controller[ReplicaSet, Observed] = Controller(
-    name="replicaset-controller",
-    resource=replicasets.RESOURCE,
-    observe=observe,
-    reconcile=reconcile,
-    indexes={BY_CONTROLLER: index_by_controller},
-    watches=(
-        Watch(
-            resource=pods.RESOURCE,
-            keys=keys_of_owned(replicasets.RESOURCE),
-            indexes={BY_CONTROLLER: index_by_controller, ORPHANS: index_orphans},
+_RESOURCES: dict[str, Resource[Any]] = {
+    each.kind: each for each in (replicasets.RESOURCE, replicationcontrollers.RESOURCE)
+}
+_CONDITIONS: dict[str, Any] = {
+    replicasets.RESOURCE.kind: ReplicaSetCondition,
+    replicationcontrollers.RESOURCE.kind: ReplicationControllerCondition,
+}
+
+
+def _controller(name: str, resource: Resource[Any]) -> Controller[Any, Observed]:
+    return Controller(
+        name=name,
+        resource=resource,
+        observe=partial(observe, resource),
+        reconcile=reconcile,
+        indexes={BY_CONTROLLER: index_by_controller},
+        watches=(
+            Watch(
+                resource=pods.RESOURCE,
+                keys=keys_of_owned(resource),
+                indexes={BY_CONTROLLER: index_by_controller, ORPHANS: index_orphans},
+            ),
         ),
-    ),
-    workers=8,
-)
+        workers=8,
+    )
+
+
+CONTROLLER = _controller("replicaset-controller", replicasets.RESOURCE)
+REPLICATION_CONTROLLER = _controller("replication-controller", replicationcontrollers.RESOURCE)

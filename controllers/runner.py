@@ -105,6 +105,8 @@ class Watch(Generic[T]):
     field_selector: str = ""
     only_deleted: bool = False
     """Ask only about objects that are gone."""
+    is_news: Callable[[T, T], bool] = lambda old, new: True
+    """Whether a change from the old object to the new one can matter to anybody."""
     is_metadata_enough: bool = False
     """Follow the kind by its metadata alone, unless somebody declared before needs it whole."""
 
@@ -199,6 +201,8 @@ class Runner:
             for owner in self._gate.changed(resource, change):
                 self._release(owner)
             if watch.keys is no_keys or (watch.only_deleted and change.new is not None):
+                return
+            if change.old is not None and change.new is not None and not watch.is_news(change.old, change.new):
                 return
             for obj in (change.old, change.new):
                 if obj is not None:

@@ -33,6 +33,7 @@ from controllers.deployment.status import Progress
 from controllers.ownership import (
     BY_CONTROLLER,
     ORPHANS,
+    candidates,
     claim,
     controller_of,
     index_by_controller,
@@ -87,7 +88,7 @@ def observe(key: ObjectKey, listers: Listers) -> Observed | None:
     name = revisions.replica_set_name(deployment, _hash(deployment))
     return Observed(
         deployment,
-        [*mine, *store.by_index(ORPHANS, key.namespace)],
+        candidates(store, deployment),
         store.get(ObjectKey(key.namespace, name)),
         counts,
     )

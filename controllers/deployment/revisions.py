@@ -13,6 +13,7 @@ import msgspec
 from api.apps.deployment import Deployment
 from api.apps.replicaset import ReplicaSet
 from api.core.pod import PodTemplateSpec
+from controllers.short_hash import short_hash
 
 HASH_LABEL = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
@@ -31,19 +32,10 @@ _NOT_COPIED = frozenset(
 )
 _HISTORY_LENGTH_MAX = 2000
 
-# No vowels and no digits that look like them: a name must not spell a word. Part of how names of pods look.
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-
 
 def template_hash(template: PodTemplateSpec, collision_count: int) -> str:
     """Return the short name of a template; `collision_count` gives another one if a name was taken."""
-    content = _canonical(template)
-    if collision_count:
-        content += collision_count.to_bytes(8, "little")
-    value = 0x811C9DC5
-    for byte in content:  # FNV-1a
-        value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
-    return "".join(_ALPHABET[ord(digit) % len(_ALPHABET)] for digit in str(value))
+    return short_hash(_canonical(template), collision_count)
 
 
 def replica_set_name(deployment: Deployment, hash: str) -> str:

@@ -12,7 +12,6 @@ from api.batch.job import Job
 from api.core.containers import Container, EnvVar, EnvVarSource
 from api.core.pod import Pod, PodSpec
 from api.core.references import ObjectFieldSelector
-from api.meta import ObjectMeta
 from controllers.job.counting import (
     FINALIZER,
     INDEX_FAILURES,
@@ -25,7 +24,7 @@ from controllers.job.counting import (
     matching_rule,
 )
 from controllers.job.indexes import INDEX, index_of
-from controllers.ownership import reference_as_controller
+from controllers.pod_making import pod_of
 from controllers.pods import is_ready
 
 BACKOFF_S = 10.0
@@ -165,18 +164,9 @@ def _cost(pod: Pod) -> tuple[object, ...]:
 
 
 def _pod(job: Job) -> Pod:
-    template = job.spec.template
-    return Pod(
-        metadata=ObjectMeta(
-            generate_name=f"{job.metadata.name}-",
-            namespace=job.metadata.namespace,
-            labels=dict(template.metadata.labels),
-            annotations=dict(template.metadata.annotations),
-            finalizers=[*template.metadata.finalizers, FINALIZER],
-            owner_references=[reference_as_controller(job)],
-        ),
-        spec=template.spec,
-    )
+    made = pod_of(job, job.spec.template)
+    made.metadata.finalizers.append(FINALIZER)
+    return made
 
 
 def _indexed_pod(job: Job, index: int, before: Sequence[Pod]) -> Pod:

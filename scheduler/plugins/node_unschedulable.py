@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from api.core.node import Taint
+from api.core.node_matching import tolerates
 from scheduler.framework import SUCCESS, ClusterEvent, CycleState, Status, unresolvable
-from scheduler.plugins.taint_toleration import tolerates
 from scheduler.snapshot import NodeView, PodView
 
 _CORDONED = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from api.core.node_matching import selects, tolerates
 from api.core.pod import Pod, TopologySpreadConstraint
 from api.selectors import of_label_selector
 from scheduler.framework import (
@@ -18,8 +19,6 @@ from scheduler.framework import (
     unresolvable,
     unschedulable,
 )
-from scheduler.plugins.node_affinity import selects
-from scheduler.plugins.taint_toleration import tolerates
 from scheduler.snapshot import NodeView, PodView, Snapshot
 
 _HOSTNAME, _ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
@@ -158,7 +157,7 @@ def _rule(pod: Pod, constraint: TopologySpreadConstraint) -> _Rule:
         )
 
     def admits(node: NodeView) -> bool:
-        if constraint.node_affinity_policy != "Ignore" and not selects(pod, node.node):
+        if constraint.node_affinity_policy != "Ignore" and not selects(pod.spec, node.node):
             return False
         return constraint.node_taints_policy != "Honor" or all(
             taint.effect == "PreferNoSchedule" or tolerates(pod.spec.tolerations, taint)
@@ -177,7 +176,7 @@ def _sibling_rules(pod: PodView) -> list[_Rule]:
         return other.owner_uid == pod.owner_uid and not other.pod.metadata.deletion_timestamp
 
     def admits(node: NodeView) -> bool:
-        return selects(pod.pod, node.node)
+        return selects(pod.pod.spec, node.node)
 
     return [_Rule(_HOSTNAME, 3, counts, admits), _Rule(_ZONE, 5, counts, admits)]
 

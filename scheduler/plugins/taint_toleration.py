@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from api.core.node import Taint
-from api.core.pod import Toleration
+from api.core.node_matching import tolerates
 from scheduler.framework import SUCCESS, ClusterEvent, CycleState, Status, scale_scores, unresolvable
 from scheduler.snapshot import NodeView, PodView
 
@@ -31,16 +30,3 @@ class TaintToleration:
 
     def normalize(self, state: CycleState, scores: Mapping[str, int]) -> Mapping[str, int]:
         return scale_scores(scores, reverse=True)
-
-
-def tolerates(tolerations: Sequence[Toleration], taint: Taint) -> bool:
-    """Return whether any of `tolerations` matches `taint`; an empty key with Exists matches every taint."""
-    return any(_matches(toleration, taint) for toleration in tolerations)
-
-
-def _matches(toleration: Toleration, taint: Taint) -> bool:
-    if toleration.effect not in ("", taint.effect):
-        return False
-    if toleration.operator == "Exists":
-        return toleration.key in ("", taint.key)
-    return toleration.key == taint.key and toleration.value == taint.value

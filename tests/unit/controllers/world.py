@@ -18,6 +18,7 @@ from api.core import binding
 from api.core import namespace as namespaces
 from api.core import node as nodes
 from api.core import pod as pods
+from api.core.node_matching import selects
 from api.errors import ApiError, NotFound
 from api.meta import ObjectMeta
 from api.rbac import clusterrole, clusterrolebinding
@@ -74,13 +75,13 @@ class World:
 
     async def _turn(self) -> None:
         now = timestamps.render(self.clock.now())
-        alive = []
+        alive: dict[str, nodes.Node] = {}
         for node in (await self.client.list(nodes.RESOURCE)).items:
             name = node.metadata.name
             if name in self.silent:
                 continue
             if not any(taint.effect == "NoSchedule" for taint in node.spec.taints):
-                alive.append(name)
+                alive[name] = node
             key = ObjectKey("kube-node-lease", name)
             micro = timestamps.render_micro(self.clock.now())
             await self.client.patch(leases.RESOURCE, key, {"spec": {"holderIdentity": name, "renewTime": micro}})
@@ -94,8 +95,9 @@ class World:
                 with suppress(NotFound):
                     await self.client.delete(pods.RESOURCE, key, grace_period_s=0, uid=pod.metadata.uid)
                 continue
-            if not pod.spec.node_name and alive:
-                target = {"apiVersion": "v1", "kind": "Node", "name": alive[hash(pod.metadata.uid) % len(alive)]}
+            fitting = [name for name, node in alive.items() if selects(pod.spec, node)]
+            if not pod.spec.node_name and fitting:
+                target = {"apiVersion": "v1", "kind": "Node", "name": fitting[hash(pod.metadata.uid) % len(fitting)]}
                 body = {"metadata": {"name": key.name}, "target": target}
                 await self.client.create_subresource(
                     pods.RESOURCE, key, "binding", msgspec.convert(body, binding.Binding)

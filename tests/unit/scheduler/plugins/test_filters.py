@@ -3,6 +3,7 @@
 import pytest
 
 from api.core.node import Taint
+from api.core.node_matching import selects, tolerates
 from api.core.pod import (
     Affinity,
     NodeAffinity,
@@ -16,8 +17,6 @@ from api.core.pod import (
 from api.core.references import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
 from api.meta import LabelSelector
 from scheduler.cycle import Placement, schedule
-from scheduler.plugins.node_affinity import selects
-from scheduler.plugins.taint_toleration import tolerates
 from scheduler.profile import DEFAULT
 from scheduler.snapshot import NodeView, PodView, snapshot_of
 from tests.unit.scheduler.builders import node, pod, spread
@@ -91,7 +90,7 @@ def test_a_node_selector_holds_a_pod_to_labels() -> None:
 def test_node_affinity_knows_every_operator(operator: str, values: list[str], expected: bool) -> None:
     term = NodeSelectorTerm(match_expressions=[NodeSelectorRequirement(key="cores", operator=operator, values=values)])
     wanted = pod(affinity=required_node(term))
-    assert selects(wanted.pod, node(labels={"cores": "5"}).node) is expected
+    assert selects(wanted.pod.spec, node(labels={"cores": "5"}).node) is expected
 
 
 def required_node(*terms: NodeSelectorTerm) -> Affinity:

@@ -1,0 +1,282 @@
+"""Looks at each HorizontalPodAutoscaler every fifteen seconds and gives its target the number of pods it should have.
+
+A dialogue: it asks for the target's scale and for what its pods use, and writes the scale and the autoscaler's status.
+What it recommended and changed lately is remembered in memory alone, as stabilization windows and policies need it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from api import quantity, timestamps
+from api.apiextensions import customresourcedefinition as definitions
+from api.autoscaling.scale import Scale
+from api.autoscaling.v2 import horizontalpodautoscaler as autoscalers
+from api.autoscaling.v2.horizontalpodautoscaler import (
+    ContainerResourceMetricStatus,
+    HorizontalPodAutoscaler,
+    HorizontalPodAutoscalerCondition,
+    HorizontalPodAutoscalerStatus,
+    MetricSpec,
+    MetricStatus,
+    MetricValueStatus,
+    ResourceMetricStatus,
+)
+from api.core import pod as pods
+from api.core.pod import Pod
+from api.discover import by_kind
+from api.errors import ApiError, NotFound
+from api.resource import ObjectKey, Resource
+from api.selectors import parse_labels
+from client.events import NORMAL, WARNING
+from controllers.actions import Emit, update_status
+from controllers.autoscaler.limits import Limited, Past, allow
+from controllers.autoscaler.metrics import METRICS, measures_of
+from controllers.autoscaler.usage import Answer, CannotTell, Target, compute_replicas
+from controllers.conditions import with_condition
+from controllers.custom_kinds import handles_of
+from controllers.runner import Context, Dialogue, Watch
+
+PERIOD_S = 15.0
+_REASONS = {"Resource": "FailedGetResourceMetric", "ContainerResource": "FailedGetContainerResourceMetric"}
+
+
+@dataclass(slots=True)
+class _Look:
+    """One look at an autoscaler: its status as it becomes."""
+
+    hpa: HorizontalPodAutoscaler
+    context: Context
+    status: HorizontalPodAutoscalerStatus
+    now: float
+
+    def say(self, type: str, status: bool, reason: str, message: str) -> None:
+        """Set a condition."""
+        wanted = HorizontalPodAutoscalerCondition(
+            type=type, status="True" if status else "False", reason=reason, message=message
+        )
+        self.status.conditions = with_condition(self.status.conditions, wanted, self.now)
+
+    def warn(self, reason: str, message: str) -> None:
+        """Record a warning."""
+        self.context.emit(Emit(self.hpa, WARNING, reason, message))
+
+
+class Autoscaler:
+    """Looks at autoscalers, and remembers what it did."""
+
+    def __init__(self) -> None:
+        self._past: dict[str, Past] = {}
+        self._looked: dict[str, tuple[int, float]] = {}
+        """At which generation, and when by the monotonic clock, each was looked at last."""
+
+    async def look(self, key: ObjectKey, context: Context) -> float | None:
+        """Take one look; returns when to look again."""
+        hpa = context.listers[autoscalers.RESOURCE].get(key)
+        if hpa is None:
+            known = {each.metadata.uid for each in context.listers[autoscalers.RESOURCE].list()}
+            self._past = {uid: past for uid, past in self._past.items() if uid in known}
+            self._looked = {uid: seen for uid, seen in self._looked.items() if uid in known}
+            return None
+        uid, generation, at = hpa.metadata.uid, hpa.metadata.generation, context.clock.monotonic()
+        seen, before = self._looked.get(uid, (-1, 0.0))
+        if seen == generation and at - before < PERIOD_S:
+            # Our own writing woke us.
+            return before + PERIOD_S - at
+        self._looked[uid] = (generation, at)
+        status = msgspec.structs.replace(hpa.status, observed_generation=hpa.metadata.generation)
+        look = _Look(hpa, context, status, context.clock.now())
+        await self._settle(look)
+        patch = update_status(autoscalers.RESOURCE, hpa, look.status)
+        if patch is not None:
+            await context.client.patch(autoscalers.RESOURCE, key, patch.patch, subresource="status")
+        return PERIOD_S
+
+    async def _settle(self, look: _Look) -> None:
+        hpa, status = look.hpa, look.status
+        past = self._past.setdefault(hpa.metadata.uid, Past())
+        past.forget(look.now)
+        try:
+            handle = _handle(look)
+            key = ObjectKey(hpa.metadata.namespace, hpa.spec.scale_target_ref.name)
+            scale = await look.context.client.get(handle, key, subresource="scale")
+        except ApiError as error:
+            look.warn("FailedGetScale", error.message)
+            message = f"the HPA controller was unable to get the target's current scale: {error.message}"
+            look.say("AbleToScale", False, "FailedGetScale", message)
+            return
+        look.say(
+            "AbleToScale", True, "SucceededGetScale", "the HPA controller was able to get the target's current scale"
+        )
+        current = scale.spec.replicas
+        status.current_replicas = scale.status.replicas
+        low, high = hpa.spec.min_replicas or 1, hpa.spec.max_replicas
+        if current == 0:
+            message = "scaling is disabled since the replica count of the target is zero"
+            look.say("ScalingActive", False, "ScalingDisabled", message)
+            status.desired_replicas = 0
+            return
+        why = ""
+        if current > high or current < low:
+            wanted = max(low, min(high, current))
+            why = f"Current number of replicas {'above' if current > high else 'below'} Spec."
+            why += "MaxReplicas" if current > high else "MinReplicas"
+        else:
+            measured = await _measure(look, scale, current)
+            if measured is None:
+                status.desired_replicas = current
+                return
+            past.wishes.append((look.now, measured))
+            limited = allow(measured, current, (low, high), hpa.spec.behavior, past, look.now)
+            _tell_limits(look, limited)
+            wanted = limited.replicas
+            why = "All metrics below target" if wanted < current else "resource utilization above target"
+        status.desired_replicas = wanted
+        if wanted != current:
+            await self._rescale(look, handle, scale, wanted, why, past)
+
+    async def _rescale(
+        self, look: _Look, handle: Resource[Scale], scale: Scale, wanted: int, why: str, past: Past
+    ) -> None:
+        current, scale.spec.replicas = scale.spec.replicas, wanted
+        try:
+            await look.context.client.update(handle, scale, subresource="scale")
+        except ApiError as error:
+            look.warn("FailedRescale", f"New size: {wanted}; reason: {why}; error: {error.message}")
+            message = f"the HPA controller was unable to update the target scale: {error.message}"
+            look.say("AbleToScale", False, "FailedUpdateScale", message)
+            look.status.desired_replicas = current
+            return
+        past.changes.append((look.now, wanted - current))
+        look.status.last_scale_time = timestamps.render(look.now)
+        look.context.emit(Emit(look.hpa, NORMAL, "SuccessfulRescale", f"New size: {wanted}; reason: {why}"))
+        message = f"the HPA controller was able to update the target scale to {wanted}"
+        look.say("AbleToScale", True, "SucceededRescale", message)
+
+
+def _handle(look: _Look) -> Resource[Scale]:
+    """Return the handle of the target's scale; raises NotFound for a kind that nobody serves."""
+    target = look.hpa.spec.scale_target_ref
+    wanted = (target.api_version, target.kind)
+    kind = by_kind(*wanted)
+    for crd in look.context.listers[definitions.RESOURCE].list() if kind is None else ():
+        custom: list[Resource[Any]] = [each for each in handles_of(crd) if (each.api_version, each.kind) == wanted]
+        kind = custom[0] if custom else kind
+    if kind is None:
+        raise NotFound(f'no matches for kind "{target.kind}" in group "{target.api_version.rpartition("/")[0]}"')
+    return dataclasses.replace(kind, type=Scale)
+
+
+async def _measure(look: _Look, scale: Scale, current: int) -> int | None:
+    """Return the highest number that any metric asks for; None, and say why, if it cannot be told."""
+    hpa = look.hpa
+    if not scale.status.selector:
+        message = "the HPA target's scale is missing a selector"
+        look.warn("SelectorRequired", "selector is required")
+        look.say("ScalingActive", False, "InvalidSelector", message)
+        return None
+    selector = parse_labels(scale.status.selector)
+    found = look.context.listers[pods.RESOURCE].list(hpa.metadata.namespace)
+    mine = [pod for pod in found if selector.matches(pod.metadata.labels)]
+    wanted: dict[int, str] = {}
+    statuses: list[MetricStatus] = []
+    failures: list[tuple[str, str]] = []
+    for metric in hpa.spec.metrics:
+        try:
+            answer = await _ask(look, metric, scale.status.selector, mine, current)
+        except (ApiError, CannotTell) as error:
+            text = error.message if isinstance(error, ApiError) else str(error)
+            failures.append((_REASONS.get(metric.type, f"FailedGet{metric.type}Metric"), text))
+            statuses.append(MetricStatus())
+            continue
+        wanted.setdefault(answer.replicas, _name(metric))
+        statuses.append(_status(metric, answer))
+    most = max(wanted, default=current)
+    reason, text = failures[0] if failures else ("InvalidMetricSourceType", "there is nothing to measure")
+    if failures:
+        look.warn(reason, text)
+    # Fewer pods are not asked for while a metric is missing: it might ask for more.
+    if not wanted or (failures and most < current):
+        count = f"invalid metrics ({len(failures)} invalid out of {len(hpa.spec.metrics)}), first error is"
+        look.warn("FailedComputeMetricsReplicas", f"{count}: {text}")
+        look.say("ScalingActive", False, reason, f"the HPA was unable to compute the replica count: {text}")
+        return None
+    look.status.current_metrics = statuses
+    message = f"the HPA was able to successfully calculate a replica count from {wanted[most]}"
+    look.say("ScalingActive", True, "ValidMetricFound", message)
+    return most
+
+
+def _source(metric: MetricSpec) -> Any:
+    return metric.resource if metric.type == "Resource" else metric.container_resource
+
+
+def _name(metric: MetricSpec) -> str:
+    target = _source(metric).target
+    what = "resource" if metric.type == "Resource" else "container resource"
+    share = " utilization (percentage of request)" if target.average_utilization is not None else ""
+    return f"{_source(metric).name} {what}{share}"
+
+
+async def _ask(look: _Look, metric: MetricSpec, selector: str, mine: Sequence[Pod], current: int) -> Answer:
+    """Return what one metric asks for; raises ApiError or CannotTell."""
+    source = _source(metric)
+    if metric.type not in _REASONS or source is None:
+        raise CannotTell(f"unable to get metrics of type {metric.type}: only metrics of resources are read here")
+    namespace, resource = look.hpa.metadata.namespace, source.name
+    share = "utilization" if source.target.average_utilization is not None else "usage"
+    try:
+        found = await look.context.client.list(METRICS, namespace, label_selector=selector)
+    except ApiError as error:
+        why = f"unable to fetch metrics from resource metrics API: {error.message}"
+        raise CannotTell(
+            f"failed to get {resource} {share}: unable to get metrics for resource {resource}: {why}"
+        ) from error
+    container = source.container if metric.type == "ContainerResource" else ""
+    measures = measures_of(found.items, resource, container)
+    amount = source.target.average_value
+    target = Target(source.target.average_utilization, quantity.millis(amount) if amount is not None else None)
+    try:
+        return compute_replicas(current, resource, target, mine, measures, look.now, container)
+    except CannotTell as error:
+        raise CannotTell(f"failed to get {resource} {share}: {error}") from error
+
+
+def _status(metric: MetricSpec, answer: Answer) -> MetricStatus:
+    source = _source(metric)
+    value = quantity.from_millis(answer.average_millis)
+    current = MetricValueStatus(average_value=value, average_utilization=answer.percent)
+    if metric.type == "Resource":
+        return MetricStatus(type=metric.type, resource=ResourceMetricStatus(name=source.name, current=current))
+    told = ContainerResourceMetricStatus(name=source.name, container=source.container, current=current)
+    return MetricStatus(type=metric.type, container_resource=told)
+
+
+def _tell_limits(look: _Look, limited: Limited) -> None:
+    if limited.is_stabilized:
+        way = "higher" if limited.is_stabilized == "ScaleDownStabilized" else "lower"
+        end = "highest" if way == "higher" else "lowest"
+        message = f"recent recommendations were {way} than current one, applying the {end} recent recommendation"
+        look.say("AbleToScale", True, limited.is_stabilized, message)
+    else:
+        look.say("AbleToScale", True, "ReadyForNewScale", "recommended size matches current size")
+    if limited.limit is not None:
+        look.say("ScalingLimited", True, *limited.limit)
+    else:
+        message = "the desired count is within the acceptable range"
+        look.say("ScalingLimited", False, "DesiredWithinRange", message)
+
+
+def controller() -> Dialogue[HorizontalPodAutoscaler]:
+    """Return the controller, with a memory of its own."""
+    return Dialogue(
+        name="horizontal-pod-autoscaler",
+        resource=autoscalers.RESOURCE,
+        reconcile=Autoscaler().look,
+        watches=(Watch(resource=pods.RESOURCE), Watch(resource=definitions.RESOURCE)),
+    )

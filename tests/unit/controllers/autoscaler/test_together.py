@@ -1,0 +1,96 @@
+"""Autoscalers over the real API server, with and without somebody who serves metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from api.apps import deployment as deployments
+from api.autoscaling.v2 import horizontalpodautoscaler as autoscalers
+from api.autoscaling.v2.horizontalpodautoscaler import HorizontalPodAutoscaler
+from api.resource import ObjectKey
+from client.verbs import Client, ObjectList
+from controllers.autoscaler.metrics import METRICS, PodMetrics
+from tests.builders import deployment
+from tests.unit.controllers.world import World, world
+
+pytestmark = [pytest.mark.looptime]
+KEY = ObjectKey("default", "web")
+
+
+async def autoscale(at: World, **bounds: int) -> None:
+    web = deployment("web", replicas=2)
+    web.spec.template.spec.containers[0].resources.requests = {"cpu": "100m"}
+    await at.client.create(deployments.RESOURCE, web)
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    body = {"metadata": {"name": "web", "namespace": "default"}, "spec": {"scaleTargetRef": target, **bounds}}
+    await at.client.create(autoscalers.RESOURCE, msgspec.convert(body, HorizontalPodAutoscaler))
+
+
+def says(at: World, type: str, status: str, reason: str) -> Any:
+    async def check() -> bool:
+        found = (await at.client.get(autoscalers.RESOURCE, KEY)).status.conditions
+        return any((one.type, one.status, one.reason) == (type, status, reason) for one in found)
+
+    return check
+
+
+async def test_without_metrics_it_says_so_and_changes_nothing():
+    async with world() as at:
+        await autoscale(at, maxReplicas=5)
+        await at.until(says(at, "ScalingActive", "False", "FailedGetResourceMetric"))
+        await at.until(says(at, "AbleToScale", "True", "SucceededGetScale"))
+        assert (await at.deployment()).spec.replicas == 2
+
+
+async def test_a_target_that_is_not_there_is_said():
+    async with world() as at:
+        await autoscale(at, maxReplicas=5)
+        await at.client.delete(deployments.RESOURCE, KEY)
+        await at.until(says(at, "AbleToScale", "False", "FailedGetScale"))
+
+
+async def test_a_number_out_of_bounds_is_put_right_without_metrics():
+    async with world() as at:
+        await autoscale(at, minReplicas=3, maxReplicas=5)
+
+        async def are_three() -> bool:
+            return (await at.deployment()).spec.replicas == 3
+
+        await at.until(are_three)
+
+
+async def test_busy_pods_get_company_up_to_the_limit(monkeypatch: pytest.MonkeyPatch):
+    real = Client.list
+
+    async def list_with_metrics(self: Client, resource: Any, namespace: str = "", **more: Any) -> Any:
+        if resource is not METRICS:
+            return await real(self, resource, namespace, **more)
+        found = [pod for pod in await at.pods() if pod.metadata.labels.get("app") == "web"]
+        bodies = [
+            {"metadata": {"name": pod.metadata.name}, "containers": [{"name": "c", "usage": {"cpu": "320m"}}]}
+            for pod in found
+        ]
+        return ObjectList([msgspec.convert(body, PodMetrics) for body in bodies], "1")
+
+    async with world() as at:
+        monkeypatch.setattr(Client, "list", list_with_metrics)
+        turn = at.client.patch
+
+        async def start_long_ago(resource: Any, key: ObjectKey, patch: Any, **more: Any) -> Any:
+            status = patch.get("status", {})
+            if status.get("phase") == "Running":
+                status["startTime"] = "2020-01-01T00:00:00Z"
+            return await turn(resource, key, patch, **more)
+
+        monkeypatch.setattr(at.client, "patch", start_long_ago)
+        await autoscale(at, maxReplicas=5)
+
+        async def are_five() -> bool:
+            return (await at.deployment()).spec.replicas == 5
+
+        await at.until(are_five, 120)
+        await at.until(says(at, "ScalingLimited", "True", "TooManyReplicas"))
+        await at.until(says(at, "ScalingActive", "True", "ValidMetricFound"))
