@@ -34,7 +34,9 @@ class Run:
     """The file of each failure, by signature."""
 
 
-async def episode(pki: cases.Pki, seed: str, steps: int, seconds: float | None) -> tuple[Counter[str], dict[str, Failure]]:
+async def episode(
+    pki: cases.Pki, seed: str, steps: int, seconds: float | None
+) -> tuple[Counter[str], dict[str, Failure]]:
     """Run one episode on a server of its own."""
     tally: Counter[str] = Counter()
     async with arena(pki, seed) as made:
@@ -63,7 +65,10 @@ async def fuzz(run: Run, minutes: float, resume: Path | None, saved_at: Path, on
                 path = cases.save(saved_at, len(run.found) + 1, failure, small or failure.requests, seed)
                 run.found[signature] = str(path)
                 kept = f"{len(small)} requests" if small else f"not seen again; all {len(failure.requests)}"
-                print(f"FOUND {failure.text.splitlines()[0][:300]} | {failure.text.splitlines()[-1].strip()} | {path} ({kept})", flush=True)
+                print(
+                    f"FOUND {failure.text.splitlines()[0][:300]} | {failure.text.splitlines()[-1].strip()} | {path} ({kept})",
+                    flush=True,
+                )
             run.episodes += 1
             run.minutes = minutes_before + (time.monotonic() - begun) / 60
             if resume is not None:

@@ -14,7 +14,7 @@ from tests.fuzz.arena import arena
 from tests.fuzz.session import Failure, Session
 from tests.fuzz.wire import Request
 
-TRIES_MAX: Final = 14
+TRIES_MAX: Final = 10
 
 
 async def replay(pki: Pki, requests: Sequence[Request]) -> dict[str, Failure]:

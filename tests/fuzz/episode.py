@@ -21,7 +21,16 @@ from tests.fuzz.wire import Request
 JSON: Final = {"Content-Type": "application/json"}
 TABLE: Final = "application/json;as=Table;v=v1;g=meta.k8s.io"
 _WATCHES_MAX: Final = 12
-_OPTIONS: Final = ("", "", "", "", "dryRun=All", "fieldValidation=Strict", "fieldValidation=Ignore", "fieldManager=other")
+_OPTIONS: Final = (
+    "",
+    "",
+    "",
+    "",
+    "dryRun=All",
+    "fieldValidation=Strict",
+    "fieldValidation=Ignore",
+    "fieldManager=other",
+)
 
 
 @dataclass
@@ -101,7 +110,7 @@ class Episode:
         if response.status == 201 and "dryRun" not in query:
             metadata = (response.value or {}).get("metadata")
             if metadata and metadata.get("name"):
-                self._known.append(Known(f"{path}/{metadata['name']}", resource, seed))
+                self._known.append(Known(f"{path}/{quote(metadata['name'], safe='')}", resource, seed))
 
     async def _current(self) -> tuple[Known, Plain] | None:
         known = self._pick()
@@ -134,7 +143,9 @@ class Episode:
         if media == patches.APPLY and self._random.random() < 0.5:
             query += "&force=true"
         sub = self._random.choice(("", "", "", "", "", "/status", "/scale"))
-        await self._session.send(Request("PATCH", known.path + sub + query, body, {"Content-Type": media}), f"patch {media.split('/')[1]}")
+        await self._session.send(
+            Request("PATCH", known.path + sub + query, body, {"Content-Type": media}), f"patch {media.split('/')[1]}"
+        )
         return None
 
     async def _status(self) -> None:
@@ -150,7 +161,12 @@ class Episode:
         if sub in ("exec", "attach", "portforward", "proxy", "log"):
             sub = "status"
         if sub == "scale":
-            value = {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {"name": value["metadata"]["name"]}, "spec": {"replicas": self._random.choice(objects.NUMBERS)}}
+            value = {
+                "kind": "Scale",
+                "apiVersion": "autoscaling/v1",
+                "metadata": {"name": value["metadata"]["name"]},
+                "spec": {"replicas": self._random.choice(objects.NUMBERS)},
+            }
         method = "POST" if sub in ("binding", "eviction", "token") else "PUT"
         await self._session.send(Request(method, f"{known.path}/{sub}", _encoded(value), JSON), "subresource")
 
@@ -165,7 +181,9 @@ class Episode:
         ):  # fmt: skip
             if self._random.random() < 0.2:
                 options[name] = self._random.choice(values)
-        body = _encoded({"kind": "DeleteOptions", "apiVersion": "v1", **options}) if self._random.random() < 0.7 else b""
+        body = (
+            _encoded({"kind": "DeleteOptions", "apiVersion": "v1", **options}) if self._random.random() < 0.7 else b""
+        )
         await self._session.send(Request("DELETE", known.path, body, JSON), "delete")
 
     async def _delete_many(self) -> None:
@@ -177,7 +195,9 @@ class Episode:
                 await self._session.send(Request("DELETE", f"{path}?labelSelector={selector}"), "delete")
 
     async def _list(self) -> None:
-        resource = self._random.choice([each for each in RESOURCES if "list" in each.verbs and each.plural != "componentstatuses"])
+        resource = self._random.choice(
+            [each for each in RESOURCES if "list" in each.verbs and each.plural != "componentstatuses"]
+        )
         path = path_of(resource, everywhere=self._random.random() < 0.3)
         whole = await self._session.send(Request("GET", path), "list")
         if whole.status != 200:
@@ -195,7 +215,11 @@ class Episode:
             request = Request("GET", f"{path}?labelSelector={quote(selector)}")
             if self._random.random() < 0.5:
                 listed = (await self._session.send(request, "list")).value
-                self._compare(_names(listed), [_name_of(item) for item in items if holds(item["metadata"].get("labels", {}))], request)
+                self._compare(
+                    _names(listed),
+                    [_name_of(item) for item in items if holds(item["metadata"].get("labels", {}))],
+                    request,
+                )
         limit, token, paged = self._random.choice((1, 2, 5, 500)), "", []
         for _ in range(60):
             request = Request("GET", f"{path}?limit={limit}&continue={token}")
@@ -217,11 +241,15 @@ class Episode:
     async def _watch(self) -> None:
         if len(self._held) >= _WATCHES_MAX:
             return
-        resource = self._random.choice([each for each, _ in objects.seeds() if "watch" in each.verbs and each.storage is None])
+        resource = self._random.choice(
+            [each for each, _ in objects.seeds() if "watch" in each.verbs and each.storage is None]
+        )
         store, session = self._session.arena.store, self._session
         now = int((await store.status()).revision)
         since = None if self._random.random() < 0.4 else self._random.randint(max(now - 60, 1), now)
-        label = (self._random.choice(("app", "tier")), self._random.choice("xyz")) if self._random.random() < 0.5 else None
+        label = (
+            (self._random.choice(("app", "tier")), self._random.choice("xyz")) if self._random.random() < 0.5 else None
+        )
         is_everywhere = self._random.random() < 0.5 or not resource.namespaced
         query = "watch=1&allowWatchBookmarks=true&timeoutSeconds=600"
         if since is not None:
@@ -277,7 +305,11 @@ class Episode:
         custom = self._random.choice(self._custom)
         value = schemas.value(self._random, custom.schema)
         value = value if isinstance(value, dict) else {"spec": value}
-        value |= {"apiVersion": f"{schemas.GROUP}/{custom.version}", "kind": custom.kind, "metadata": {"name": self._name()}}
+        value |= {
+            "apiVersion": f"{schemas.GROUP}/{custom.version}",
+            "kind": custom.kind,
+            "metadata": {"name": self._name()},
+        }
         await self._post(custom.path, value, None, value, "custom")
         if self._random.random() < 0.2:
             await self._session.send(Request("GET", custom.path, headers={"Accept": TABLE}), "table")

@@ -167,7 +167,9 @@ def _mutate(random: Random, data: bytearray) -> None:
         case 3:
             data[at:at] = data[at:end] * random.choice((1, 2, 50))
         case 4:
-            data[at:at] = random.choice((b"\xff" * 9 + b"\x01", b"\x80" * 20, b"\x0a\xff\xff\xff\xff\x0f", b"\x0b\x0c", b"\x00\x00"))
+            data[at:at] = random.choice(
+                (b"\xff" * 9 + b"\x01", b"\x80" * 20, b"\x0a\xff\xff\xff\xff\x0f", b"\x0b\x0c", b"\x00\x00")
+            )
         case 5:
             del data[at:]
         case 6:

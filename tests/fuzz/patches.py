@@ -90,7 +90,9 @@ def _loose(random: Random, current: Plain) -> Any:
     for key in current:
         if key not in ("apiVersion", "kind", "metadata") and random.random() < 0.7:
             inner = current[key]
-            patch[key] = _loose(random, inner) if isinstance(inner, dict) and random.random() < 0.7 else random.choice(ODD)
+            patch[key] = (
+                _loose(random, inner) if isinstance(inner, dict) and random.random() < 0.7 else random.choice(ODD)
+            )
     if random.random() < 0.2:
         patch[random.choice(WORDS)] = random.choice(ODD)
     return patch if random.random() < 0.97 else random.choice(ODD)

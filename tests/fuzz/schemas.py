@@ -42,11 +42,16 @@ def schema(random: Random, depth: int = 0) -> Plain:
     match type_:
         case "object":
             if chance() < 0.8:
-                made["properties"] = {name: schema(random, depth + 1) for name in random.sample(("a", "b", "c", "d-e", "f_g", "if"), random.randint(1, 4))}
+                made["properties"] = {
+                    name: schema(random, depth + 1)
+                    for name in random.sample(("a", "b", "c", "d-e", "f_g", "if"), random.randint(1, 4))
+                }
                 if chance() < 0.3:
                     made["required"] = random.sample(tuple(made["properties"]), 1)
             else:
-                made["additionalProperties"] = schema(random, depth + 1) if chance() < 0.8 else random.choice((True, False))
+                made["additionalProperties"] = (
+                    schema(random, depth + 1) if chance() < 0.8 else random.choice((True, False))
+                )
             _maybe(random, made, 0.1, "maxProperties", (0, 1, 5, -1))
             _maybe(random, made, 0.1, "x-kubernetes-preserve-unknown-fields", (True, False))
             _maybe(random, made, 0.05, "x-kubernetes-embedded-resource", (True,))
@@ -109,7 +114,9 @@ def definition(random: Random, plural: str) -> Plain:
             version["subresources"] = {"status": {}}
             if random.random() < 0.4:
                 paths = {"specReplicasPath": ".spec.a", "statusReplicasPath": ".status.a"}
-                version["subresources"]["scale"] = random.choice((paths, {**paths, "labelSelectorPath": ".status.b"}, {}))
+                version["subresources"]["scale"] = random.choice(
+                    (paths, {**paths, "labelSelectorPath": ".status.b"}, {})
+                )
         if random.random() < 0.4:
             version["additionalPrinterColumns"] = [
                 {"name": "A", "type": random.choice(("string", "integer", "date", "boolean", "number", "x")),
@@ -169,4 +176,6 @@ def value(random: Random, made: Plain, depth: int = 0) -> Any:
             return random.choice((0.5, 1, 2, -1.5, 1e300))
         case "boolean":
             return random.random() < 0.5
-    return random.choice((*WORDS[:14], "2024-01-01T00:00:00Z", "1h30m", "10.0.0.1", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!", "5Gi", "12"))
+    return random.choice(
+        (*WORDS[:14], "2024-01-01T00:00:00Z", "1h30m", "10.0.0.1", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!", "5Gi", "12")
+    )

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote
 
 from tests.fuzz import oracle
 from tests.fuzz.arena import Arena
@@ -43,12 +44,14 @@ class Session:
         self.failures: dict[str, Failure] = {}
         self.sent: list[Request] = []
         self._connection = arena.connect()
-        self._revision = 0
-        self._revisions: dict[str, int] = {}
+        self._last: dict[str, tuple[int, Plain]] = {}
 
     async def begin(self) -> None:
         """Make a namespace to work in."""
-        for path, kind in (("/api/v1/namespaces", "Namespace"), ("/api/v1/namespaces/fuzz/serviceaccounts", "ServiceAccount")):
+        for path, kind in (
+            ("/api/v1/namespaces", "Namespace"),
+            ("/api/v1/namespaces/fuzz/serviceaccounts", "ServiceAccount"),
+        ):
             name = "fuzz" if kind == "Namespace" else "default"
             body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}}
             await self._ask(Request("POST", path, json.dumps(body).encode()))
@@ -101,21 +104,28 @@ class Session:
     async def _read_back(self, request: Request, response: Response, plural: str) -> None:
         path, _, query = request.target.partition("?")
         value: Any = response.value
-        is_object = isinstance(value, dict) and isinstance(value.get("metadata"), dict) and value["metadata"].get("name")
-        if not is_object or not value["metadata"].get("resourceVersion") or "=All" in query or "pretty" in query:
+        is_object = (
+            isinstance(value, dict) and isinstance(value.get("metadata"), dict) and value["metadata"].get("name")
+        )
+        if (
+            not is_object
+            or plural.endswith("reviews")
+            or plural == "bindings"
+            or not value["metadata"].get("resourceVersion")
+            or "=All" in query
+            or "pretty" in query
+        ):
             return
         metadata = value["metadata"]
         if request.method == "POST":
-            path = f"{path}/{metadata['name']}"
-        if request.method in ("POST", "PUT", "PATCH"):
-            revision = int(metadata["resourceVersion"])
-            if revision != self._revisions.get(path) and revision <= self._revision and plural not in CARED_FOR:
-                self._note(f"revision: {revision} after {self._revision}", request)
-            self._revision = max(self._revision, revision)
-            self._revisions[path] = revision
+            path = f"{path}/{quote(metadata['name'], safe='')}"
         read = await self._ask(Request("GET", path))
         if request.method == "DELETE":
-            if read.status == 200 and read.value["metadata"].get("uid") == metadata.get("uid"):
+            if (
+                b'"dryRun"' not in request.body
+                and read.status == 200
+                and read.value["metadata"].get("uid") == metadata.get("uid")
+            ):
                 if not read.value["metadata"].get("deletionTimestamp"):
                     self._note("not-deleted: it is still there as if nothing had happened", request)
             return
@@ -124,15 +134,29 @@ class Session:
         if read.status != 200:
             self._note(f"not-there: {plural}: {read.status} {read.body[:200]!r}", request)
             return
+        self._note(self._check_revision(path, read.value), request)
         if plural not in CARED_FOR:
             self._note(oracle.same(response.body, read.body), request)
         self._note(oracle.stored(read.value), request)
-        again = await self._ask(Request("PUT", f"{path}?dryRun=All&fieldManager=again", read.body, {"Content-Type": "application/json"}))
+        again = await self._ask(
+            Request("PUT", f"{path}?dryRun=All&fieldManager=again", read.body, {"Content-Type": "application/json"})
+        )
         is_left = plural not in CARED_FOR and "spec.finalizers" not in again.body.decode()
         if again.status != 200 and is_left and again.status != 409:
             self._note(f"not-writable: {plural}: {again.body[:400]!r}", request)
         elif again.status == 200 and is_left and again.body != read.body:
             self._note(f"put-changes: {plural}: {oracle.same(read.body, again.body)}", request)
+
+    def _check_revision(self, path: str, value: Plain) -> str | None:
+        """Return what is wrong with an object's resourceVersion, given what was last read of it."""
+        revision = int(value["metadata"]["resourceVersion"])
+        last = self._last.get(path)
+        self._last[path] = (revision, value)
+        if last is None or last[1]["metadata"]["uid"] != value["metadata"]["uid"]:
+            return None
+        if revision < last[0]:
+            return f"revision: it went back from {last[0]} to {revision}"
+        return "revision: it changed without a new one" if revision == last[0] and value != last[1] else None
 
     def _note(self, problem: str | None, request: Request) -> None:
         if problem is None:

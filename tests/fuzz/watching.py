@@ -115,7 +115,11 @@ class Held:
             return
         metadata = event["object"]["metadata"]
         prefix = storage_prefix(self.resource)
-        key = f"{prefix}{metadata['namespace']}/{metadata['name']}" if "namespace" in metadata else prefix + metadata["name"]
+        key = (
+            f"{prefix}{metadata['namespace']}/{metadata['name']}"
+            if "namespace" in metadata
+            else prefix + metadata["name"]
+        )
         self.heard.append((event["type"], key, int(metadata["resourceVersion"])))
 
     def expected(self, history: History) -> list[Heard]:
@@ -161,7 +165,10 @@ class Held:
             heard = [*sorted(heard[:many], key=lambda each: each[1]), *heard[many:]]
         if heard == expected:
             return None
-        at = next((i for i, pair in enumerate(zip(heard, expected, strict=False)) if pair[0] != pair[1]), min(len(heard), len(expected)))
+        at = next(
+            (i for i, pair in enumerate(zip(heard, expected, strict=False)) if pair[0] != pair[1]),
+            min(len(heard), len(expected)),
+        )
         return (
             f"watch-differs: {self.resource.plural} since {self.since} label {self.label}, event {at} of {len(expected)}: "
             f"heard {heard[at : at + 2]}, expected {expected[at : at + 2]}"

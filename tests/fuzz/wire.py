@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -142,7 +143,8 @@ class Connection:
         status, headers = await _head(self._reader)
         while 100 <= status < 200:
             status, headers = await _head(self._reader)
-        return Response(status, headers, await _body(self._reader, status, headers, request.method))
+        body = await _body(self._reader, status, headers, request.method)
+        return Response(status, headers, gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body)
 
 
 async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
