@@ -106,7 +106,7 @@ _ESCAPE: Final = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-
 
 
 def _whole(escape: re.Match[str]) -> str:
-    """Return an escape as it is, but for half a pair: no text can hold that, so it is replaced (RFC 8259, section 8.2)."""
+    """Return an escape as it is, but for half a pair, which no text can hold, so it is replaced (RFC 8259, 8.2)."""
     text = escape[0]
     return "\\ufffd" if len(text) == 6 and text[2] in "dD" and text[3] in "89abcdefABCDEF" else text
 

@@ -415,7 +415,8 @@ async def _rest_listener(settings: Settings, server: Server) -> AsyncIterator[No
         tls.load_verify_locations(cafile=str(settings.requestheader_client_ca))
     http = web.Server(
         server.door, handler_cancellation=True, access_log=None, keepalive_timeout=90,
-        logger=protocol_log.LOGGER, max_line_size=relay.HEAD_BYTES_MAX, max_field_size=relay.HEAD_BYTES_MAX, max_headers=HEADERS_MAX,
+        logger=protocol_log.LOGGER,
+        max_line_size=relay.HEAD_BYTES_MAX, max_field_size=relay.HEAD_BYTES_MAX, max_headers=HEADERS_MAX,
     )  # fmt: skip
     switchboard = relay.Switchboard(http, server.takes_upgrade, server.serve_upgrade)
     loop = asyncio.get_running_loop()

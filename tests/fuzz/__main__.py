@@ -33,6 +33,17 @@ class Run:
     found: dict[str, str] = field(default_factory=dict)
     """The file of each failure, by signature."""
 
+    def save(self, path: Path) -> None:
+        """Write it to a file, whole or not at all."""
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(asdict(self), indent=1))
+        new.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Run:
+        """Undo `save`."""
+        return cls(**json.loads(path.read_text()))
+
 
 async def episode(
     pki: cases.Pki, seed: str, steps: int, seconds: float | None
@@ -65,14 +76,12 @@ async def fuzz(run: Run, minutes: float, resume: Path | None, saved_at: Path, on
                 path = cases.save(saved_at, len(run.found) + 1, failure, small or failure.requests, seed)
                 run.found[signature] = str(path)
                 kept = f"{len(small)} requests" if small else f"not seen again; all {len(failure.requests)}"
-                print(
-                    f"FOUND {failure.text.splitlines()[0][:300]} | {failure.text.splitlines()[-1].strip()} | {path} ({kept})",
-                    flush=True,
-                )
+                first, *_, last = failure.text.splitlines()
+                print(f"FOUND {first[:300]} | {last.strip()} | {path} ({kept})", flush=True)
             run.episodes += 1
             run.minutes = minutes_before + (time.monotonic() - begun) / 60
             if resume is not None:
-                resume.write_text(json.dumps(asdict(run), indent=1))
+                run.save(resume)
             if only is not None:
                 break
     return is_clean
@@ -92,9 +101,11 @@ def main() -> int:
     logging.getLogger().addHandler(logging.NullHandler())
     if asked.replay is not None:
         return _replay(asked.replay)
+    if asked.resume is not None:
+        asked.resume.parent.mkdir(parents=True, exist_ok=True)
     run = Run(asked.seed)
     if asked.resume is not None and asked.resume.exists():
-        run = Run(**json.loads(asked.resume.read_text()))
+        run = Run.load(asked.resume)
     is_clean = asyncio.run(fuzz(run, asked.minutes, asked.resume, asked.cases, asked.episode))
     print(f"{run.episodes} episodes, {run.minutes:.1f} minutes, {len(run.found)} failures in all")
     for kind, count in sorted(run.cases.items()):

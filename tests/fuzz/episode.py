@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from api.discover import RESOURCES
 from api.resource import Resource
-from tests.fuzz import hostile, objects, patches, schemas
+from tests.fuzz import expressions, hostile, objects, patches, schemas
 from tests.fuzz.objects import Plain
 from tests.fuzz.session import Session
 from tests.fuzz.watching import Held, History
@@ -64,9 +64,19 @@ class Episode:
         self._history = History(session.arena.store)
         self._number = 0
         self._ways: tuple[tuple[int, Callable[[], Awaitable[None]]], ...] = (
-            (26, self._create), (14, self._update), (26, self._patch), (5, self._status), (7, self._delete), (1, self._delete_many),
-            (9, self._list), (4, self._watch), (3, self._define), (9, self._create_custom), (10, self._protobuf), (16, self._hostile),
-        )  # fmt: skip
+            (26, self._create),
+            (14, self._update),
+            (26, self._patch),
+            (5, self._status),
+            (7, self._delete),
+            (1, self._delete_many),
+            (9, self._list),
+            (4, self._watch),
+            (3, self._define),
+            (9, self._create_custom),
+            (10, self._protobuf),
+            (16, self._hostile),
+        )
 
     async def run(self, steps: int, seconds: float | None = None) -> None:
         """Take so many steps, fewer when the time is up, then judge the watches."""
@@ -102,7 +112,28 @@ class Episode:
         resource, seed = self._random.choice(objects.seeds())
         value = objects.sound(self._random, resource, seed, self._name())
         value = objects.change(self._random, value, resource.type, self._random.choice((0, 0, 1, 1, 2, 4)))
+        if resource.kind == "ValidatingAdmissionPolicy":
+            self._vary_policy(value)
+        if resource.kind == "ValidatingAdmissionPolicyBinding":
+            policies = [
+                known.path.rpartition("/")[2] for known in self._known if "/validatingadmissionpolicies/" in known.path
+            ]
+            value["spec"] = {"policyName": (policies or ["p"])[-1], "validationActions": ["Warn", "Audit"]}
         await self._post(path_of(resource), value, resource, seed, "create")
+
+    def _vary_policy(self, value: Plain) -> None:
+        """Let a policy judge ConfigMaps, by rules of which nobody knows whether they make sense."""
+        rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["configmaps"]}
+        value["spec"] = {
+            "failurePolicy": "Ignore",
+            "matchConstraints": {"resourceRules": [rule]},
+            "variables": [{"name": "v", "expression": expressions.make(self._random)}],
+            "validations": [{"expression": expressions.rule(self._random).replace("self", "object")} for _ in range(3)],
+            "auditAnnotations": [{"key": "k", "valueExpression": expressions.make(self._random)}],
+        }
+        value["spec"]["matchConditions"] = [{"name": "m", "expression": expressions.rule(self._random)}]
+        for part in self._random.sample(("variables", "auditAnnotations", "matchConditions"), 2):
+            del value["spec"][part]
 
     async def _post(self, path: str, value: Plain, resource: Resource[Any] | None, seed: Plain, kind: str) -> None:
         query = self._query()
@@ -176,9 +207,12 @@ class Episode:
             return
         options: Plain = {}
         for name, values in (
-            ("gracePeriodSeconds", (0, 1, 30, -1)), ("propagationPolicy", ("Foreground", "Background", "Orphan", "x")),
-            ("preconditions", ({"uid": "x"}, {"resourceVersion": "1"}, {})), ("dryRun", (["All"], ["x"], "All")), ("orphanDependents", (True, False)),
-        ):  # fmt: skip
+            ("gracePeriodSeconds", (0, 1, 30, -1)),
+            ("propagationPolicy", ("Foreground", "Background", "Orphan", "x")),
+            ("preconditions", ({"uid": "x"}, {"resourceVersion": "1"}, {})),
+            ("dryRun", (["All"], ["x"], "All")),
+            ("orphanDependents", (True, False)),
+        ):
             if self._random.random() < 0.2:
                 options[name] = self._random.choice(values)
         body = (
@@ -240,7 +274,7 @@ class Episode:
 
     async def _watch(self) -> None:
         if len(self._held) >= _WATCHES_MAX:
-            return
+            return None
         resource = self._random.choice(
             [each for each, _ in objects.seeds() if "watch" in each.verbs and each.storage is None]
         )
@@ -334,6 +368,10 @@ class Episode:
     async def _hostile(self) -> None:
         known = [each.path for each in self._known[-5:]]
         request = hostile.request(self._random, known)
+        if self._random.random() < 0.25:
+            resource, seed = self._random.choice(objects.seeds())
+            body = hostile.garbled(self._random, _encoded(objects.sound(self._random, resource, seed, self._name())))
+            request = Request("POST", path_of(resource), body, {"Content-Type": self._random.choice(hostile.TEXTS)})
         if "watch" in request.target or "follow" in request.target:
             request = Request(request.method, request.target, request.body, {**request.headers, "Connection": "close"})
         await self._session.send(request, "hostile")

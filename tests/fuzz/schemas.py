@@ -6,30 +6,99 @@ import copy
 from random import Random
 from typing import Any, Final
 
+from tests.fuzz import expressions
 from tests.fuzz.objects import NUMBERS, ODD, WORDS, Plain
 
 GROUP: Final = "fuzz.example.com"
-_FORMATS: Final = ("date-time", "date", "duration", "uuid", "ipv4", "ipv6", "cidr", "email", "uri", "byte", "hostname",
-                   "password", "mac", "nonsense")  # fmt: skip
+_FORMATS: Final = (
+    "date-time",
+    "date",
+    "duration",
+    "uuid",
+    "ipv4",
+    "ipv6",
+    "cidr",
+    "email",
+    "uri",
+    "byte",
+    "hostname",
+    "password",
+    "mac",
+    "nonsense",
+)
 _PATTERNS: Final = ("^a", "^[a-z]*$", "(a+)+$", "(", "[", "^.{1,5}$", "\\d+", "(?=a)", "\\p{L}", "a{1001}", "")
 _RULES: Final[dict[str, tuple[str, ...]]] = {
-    "object": ("has(self.a)", "!has(self.b) || self.b == self.b", "size(self) < 100", "self == oldSelf",
-               "self.nothing == 1", "has(self.a) ? self.a != '' : true", "true"),
-    "array": ("size(self) < 10", "self.all(x, x == x)", "self.exists(x, x == self[0])", "self[0] == self[0]",
-              "self.map(x, x).size() == self.size()", "self.all(x, self.all(y, self.all(z, x == y || y == z)))",
-              "self == self + self", "self.isSorted()", "self.sum() >= 0"),
-    "string": ("self != 'x'", "self.size() < 5", "self.startsWith('a')", "self.matches('^[a-z]*$')", "self.matches('(')",
-               "self == oldSelf", "self.split('a').size() > 0", "self.find('[0-9]+') == ''", "url(self).getHost() != ''",
-               "quantity(self).isGreaterThan(quantity('1'))", "ip(self).family() == 4", "timestamp(self) < timestamp('2024-01-01T00:00:00Z')",
-               "self.format([1]) == ''", "'%s'.format([self]) == self", "int(self) > 1", "self.substring(1, 3) == 'x'",
-               "self.replace('', 'xxxxxxxx').size() > 1", "duration(self) > duration('1s')", "format.dns1123Label().validate(self).hasValue()"),
-    "integer": ("self > 0", "self >= oldSelf", "10 / self > 1", "self % 2 == 0", "self * self > self", "-self < 0",
-                "self + 9223372036854775807 > 0", "string(self) != ''", "self in [1, 2, 3]"),
+    "object": (
+        "has(self.a)",
+        "!has(self.b) || self.b == self.b",
+        "size(self) < 100",
+        "self == oldSelf",
+        "self.nothing == 1",
+        "has(self.a) ? self.a != '' : true",
+        "true",
+    ),
+    "array": (
+        "size(self) < 10",
+        "self.all(x, x == x)",
+        "self.exists(x, x == self[0])",
+        "self[0] == self[0]",
+        "self.map(x, x).size() == self.size()",
+        "self.all(x, self.all(y, self.all(z, x == y || y == z)))",
+        "self == self + self",
+        "self.isSorted()",
+        "self.sum() >= 0",
+    ),
+    "string": (
+        "self != 'x'",
+        "self.size() < 5",
+        "self.startsWith('a')",
+        "self.matches('^[a-z]*$')",
+        "self.matches('(')",
+        "self == oldSelf",
+        "self.split('a').size() > 0",
+        "self.find('[0-9]+') == ''",
+        "url(self).getHost() != ''",
+        "quantity(self).isGreaterThan(quantity('1'))",
+        "ip(self).family() == 4",
+        "timestamp(self) < timestamp('2024-01-01T00:00:00Z')",
+        "self.format([1]) == ''",
+        "'%s'.format([self]) == self",
+        "int(self) > 1",
+        "self.substring(1, 3) == 'x'",
+        "self.replace('', 'xxxxxxxx').size() > 1",
+        "duration(self) > duration('1s')",
+        "format.dns1123Label().validate(self).hasValue()",
+    ),
+    "integer": (
+        "self > 0",
+        "self >= oldSelf",
+        "10 / self > 1",
+        "self % 2 == 0",
+        "self * self > self",
+        "-self < 0",
+        "self + 9223372036854775807 > 0",
+        "string(self) != ''",
+        "self in [1, 2, 3]",
+    ),
     "number": ("self > 0.5", "self / 0.0 > 1.0", "int(self) > 0", "math.greatest(self, 1.0) == 1.0"),
     "boolean": ("self", "!self", "self || 1 / 0 == 1", "self ? true : 'x'"),
-}  # fmt: skip
-_BROKEN: Final = ("", "self.", "1 +", "self == 1 == true", "unknown(self)", "[1, 'a'][0]", "{'a': 1}.b", "a" * 3000,
-                  "(" * 300 + "self" + ")" * 300, "self.x.y.z", "'\\u0000'", "b'abc' == self", "1u - 2u", "-9223372036854775808")  # fmt: skip
+}
+_BROKEN: Final = (
+    "",
+    "self.",
+    "1 +",
+    "self == 1 == true",
+    "unknown(self)",
+    "[1, 'a'][0]",
+    "{'a': 1}.b",
+    "a" * 3000,
+    "(" * 300 + "self" + ")" * 300,
+    "self.x.y.z",
+    "'\\u0000'",
+    "b'abc' == self",
+    "1u - 2u",
+    "-9223372036854775808",
+)
 
 
 def schema(random: Random, depth: int = 0) -> Plain:
@@ -93,9 +162,15 @@ def _maybe(random: Random, made: Plain, chance: float, key: str, values: tuple[A
 
 
 def _rule(random: Random, type_: str) -> Plain:
-    rule: Plain = {"rule": random.choice(_BROKEN if random.random() < 0.08 else _RULES.get(type_, ("true",)))}
+    way = random.random()
+    known = _BROKEN if way < 0.05 else _RULES.get(type_, ("true",))
+    rule: Plain = {"rule": expressions.rule(random) if way > 0.5 else random.choice(known)}
+    if rule["rule"] in ("self", "") or way > 0.9:
+        rule["rule"] = f"self == self || {rule['rule']}"
     _maybe(random, rule, 0.3, "message", ("no", "", "a\nb"))
     _maybe(random, rule, 0.15, "messageExpression", ("'x'", "string(self)", "1", "''", "'a\\nb'", "self"))
+    if random.random() < 0.1:
+        rule["messageExpression"] = expressions.make(random)
     _maybe(random, rule, 0.15, "reason", ("FieldValueInvalid", "FieldValueRequired", "x"))
     _maybe(random, rule, 0.1, "fieldPath", (".a", ".b", ".nothing", "x", "", "['d-e']"))
     _maybe(random, rule, 0.1, "optionalOldSelf", (True, False))
@@ -119,10 +194,25 @@ def definition(random: Random, plural: str) -> Plain:
                 )
         if random.random() < 0.4:
             version["additionalPrinterColumns"] = [
-                {"name": "A", "type": random.choice(("string", "integer", "date", "boolean", "number", "x")),
-                 "jsonPath": random.choice((".spec.a", ".spec", ".spec.a[*].b", ".metadata.creationTimestamp",
-                                            ".spec.a[?(@.b=='c')].d", "spec", "..", ".spec['d-e']", ".[", "$.a"))}
-            ]  # fmt: skip
+                {
+                    "name": "A",
+                    "type": random.choice(("string", "integer", "date", "boolean", "number", "x")),
+                    "jsonPath": random.choice(
+                        (
+                            ".spec.a",
+                            ".spec",
+                            ".spec.a[*].b",
+                            ".metadata.creationTimestamp",
+                            ".spec.a[?(@.b=='c')].d",
+                            "spec",
+                            "..",
+                            ".spec['d-e']",
+                            ".[",
+                            "$.a",
+                        )
+                    ),
+                }
+            ]
         if random.random() < 0.2:
             version["selectableFields"] = [{"jsonPath": random.choice((".spec.a", ".spec.b", ".spec", "x"))}]
         versions.append(version)

@@ -121,13 +121,9 @@ class Session:
             path = f"{path}/{quote(metadata['name'], safe='')}"
         read = await self._ask(Request("GET", path))
         if request.method == "DELETE":
-            if (
-                b'"dryRun"' not in request.body
-                and read.status == 200
-                and read.value["metadata"].get("uid") == metadata.get("uid")
-            ):
-                if not read.value["metadata"].get("deletionTimestamp"):
-                    self._note("not-deleted: it is still there as if nothing had happened", request)
+            after = read.value["metadata"] if read.status == 200 and b'"dryRun"' not in request.body else {}
+            if after.get("uid") == metadata.get("uid") and after and not after.get("deletionTimestamp"):
+                self._note("not-deleted: it is still there as if nothing had happened", request)
             return
         if read.status == 404 and metadata.get("deletionTimestamp") and not metadata.get("finalizers"):
             return

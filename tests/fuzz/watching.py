@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -88,6 +89,7 @@ class Held:
     heard: list[Heard] = field(default_factory=list)
     problem: str = ""
     is_over: bool = False
+    _has_heard: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
     def follow(self, chunks: AsyncIterator[bytes]) -> None:
@@ -106,8 +108,10 @@ class Held:
         except (ValueError, KeyError, TypeError) as error:
             self.problem = f"a line of it is no event: {error}"
         self.is_over = True
+        self._has_heard.set()
 
     def _hear(self, event: Plain) -> None:
+        self._has_heard.set()
         if event["type"] == "BOOKMARK":
             return
         if event["type"] == "ERROR":
@@ -153,9 +157,11 @@ class Held:
     async def judge(self, history: History) -> str | None:
         """Wait until it has heard as much as it should, and return what is wrong with that."""
         expected = self.expected(history)
-        deadline = asyncio.get_running_loop().time() + WAIT_S
-        while len(self.heard) < len(expected) and not self.is_over and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.005)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_S):
+                while len(self.heard) < len(expected) and not self.is_over:
+                    self._has_heard.clear()
+                    await self._has_heard.wait()
         if self.problem:
             return f"watch-ended: {self.problem}"
         heard = list(self.heard)
@@ -169,10 +175,8 @@ class Held:
             (i for i, pair in enumerate(zip(heard, expected, strict=False)) if pair[0] != pair[1]),
             min(len(heard), len(expected)),
         )
-        return (
-            f"watch-differs: {self.resource.plural} since {self.since} label {self.label}, event {at} of {len(expected)}: "
-            f"heard {heard[at : at + 2]}, expected {expected[at : at + 2]}"
-        )
+        what = f"{self.resource.plural} since {self.since} label {self.label}, event {at} of {len(expected)}"
+        return f"watch-differs: {what}: heard {heard[at : at + 2]}, expected {expected[at : at + 2]}"
 
     def close(self) -> None:
         """Hang up."""
