@@ -1,5 +1,5 @@
 # Thin names for real commands. `make up` and `make test` install what is missing first.
-.PHONY: up down test check integration e2e chaos bench proto setup
+.PHONY: up down test check integration e2e chaos fuzz bench proto setup
 
 BIN := .venv/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
@@ -29,6 +29,9 @@ e2e: setup  ## A whole cluster and stock kubectl; needs root.
 chaos: setup  ## Ten minutes of faults against a store of its own, and whether it would catch a broken one.
 	@$(SUDO) $(BIN)/pytest -m soak tests/integration tests/e2e/test_store_replicas.py
 	@$(SUDO) $(BIN)/steer chaos store --rounds 1000 --seconds 600
+
+fuzz: setup  ## Four minutes of random requests at an API server of its own; goes on where the last sitting left off.
+	@$(BIN)/python -m tests.fuzz --minutes 4 --resume build/fuzz.json --cases build/fuzz-cases
 
 bench: setup  ## Measure: how fast a pod runs, memory, and the start (on a cluster of its own).
 	@$(SUDO) $(BIN)/steer up

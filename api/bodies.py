@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from typing import Any, Final
 
 import yaml
@@ -90,12 +91,24 @@ def _parse_json(body: bytes) -> tuple[Any, bool]:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadRequest(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
+    if "\\ud" in text or "\\uD" in text:
+        text = _ESCAPE.sub(_whole, text)
     try:
         return json.loads(text, object_pairs_hook=collect, parse_constant=refuse_constant), has_duplicates
     except json.JSONDecodeError as error:
         raise BadRequest(f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except ValueError as error:
         raise BadRequest(f"the body is not JSON: {error}") from None
+
+
+_ESCAPE: Final = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)")
+"""One escape of a JSON string: a pair of surrogates, any other number, or a letter."""
+
+
+def _whole(escape: re.Match[str]) -> str:
+    """Return an escape as it is, but for half a pair, which no text can hold, so it is replaced (RFC 8259, 8.2)."""
+    text = escape[0]
+    return "\\ufffd" if len(text) == 6 and text[2] in "dD" and text[3] in "89abcdefABCDEF" else text
 
 
 class _YAMLLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -132,7 +145,10 @@ class _YAMLLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignor
         return self.construct_yaml_int(node) if is_integer else self.construct_yaml_float(node)
 
 
-_YAMLLoader.add_constructor("tag:yaml.org,2002:map", _YAMLLoader.construct_json_map)
+for _kind in ("map", "set"):
+    _YAMLLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _YAMLLoader.construct_json_map)
+for _kind in ("omap", "pairs"):
+    _YAMLLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _YAMLLoader.construct_yaml_seq)
 for _kind in ("int", "float"):
     _YAMLLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _YAMLLoader.construct_number)
 _YAMLLoader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_yaml_str(node))
@@ -151,8 +167,11 @@ def _parse_yaml(body: bytes) -> tuple[Any, bool]:
         return yaml.load(body, Loader=_YAMLLoader), True
     except yaml.YAMLError as error:
         raise BadRequest(f"the body is not YAML: {' '.join(str(error).split())}") from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise BadRequest(f"the body is not YAML: {error}") from None
+    except (LookupError, AttributeError, TypeError):
+        # The library does not expect `!!int ''` or `!!bool x`.
+        raise BadRequest("the body is not YAML: a value is not what its tag says") from None
 
 
 def _measure_yaml(body: bytes) -> None:

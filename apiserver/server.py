@@ -47,6 +47,7 @@ from apiserver.outside import FrontProxy, Outside
 from apiserver.registry.registries import Registries
 from apiserver.registry.selection import select
 from apiserver.request import Authenticator, Authorizer, SubresourceHandler
+from apiserver.rest import protocol_log
 from apiserver.rest.documents import Documents
 from apiserver.rest.door import Door
 from apiserver.rest.health import Health
@@ -424,6 +425,7 @@ async def _rest_listener(settings: Settings, server: Server) -> AsyncIterator[No
         tls.load_verify_locations(cafile=str(settings.requestheader_client_ca))
     http = web.Server(
         server.door, handler_cancellation=True, access_log=None, keepalive_timeout=90,
+        logger=protocol_log.LOGGER,
         max_line_size=relay.HEAD_BYTES_MAX, max_field_size=relay.HEAD_BYTES_MAX, max_headers=HEADERS_MAX,
     )  # fmt: skip
     switchboard = relay.Switchboard(http, server.takes_upgrade, server.serve_upgrade)

@@ -391,6 +391,8 @@ def prepare_for_create(job: Job) -> None:
     if job.spec.selector is None:
         job.spec.selector = LabelSelector()
     job.spec.selector.match_labels.setdefault(f"{_PREFIX}controller-uid", job.metadata.uid)
+    # Its template has labels only now, and a Job without labels of its own has them by default.
+    job.metadata.labels = job.metadata.labels or dict(labels)
 
 
 def validate_status(new: Job, old: Job) -> v.Errors:

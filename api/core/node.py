@@ -163,7 +163,12 @@ _ROLE_PREFIX = "node-role.kubernetes.io/"
 
 
 def default(node: Node) -> None:
-    """Take all that a node has to be for pods, where its kubelet has not said."""
+    """Take all that a node has to be for pods, where its kubelet has not said; keep its pod range's two names equal."""
+    spec = node.spec
+    if spec.pod_cidr and spec.pod_cidr not in spec.pod_cidrs[:1]:
+        spec.pod_cidrs = [spec.pod_cidr]
+    if spec.pod_cidrs and not spec.pod_cidr:
+        spec.pod_cidr = spec.pod_cidrs[0]
     if node.status.capacity and not node.status.allocatable:
         node.status.allocatable = dict(node.status.capacity)
 
@@ -198,12 +203,8 @@ def prepare_for_create(node: Node) -> None:
 
 
 def prepare_for_update(new: Node, old: Node) -> None:
-    """Keep the status; keep the two names of a node's pod range equal."""
+    """Keep the status."""
     new.status = old.status
-    if new.spec.pod_cidr and not new.spec.pod_cidrs:
-        new.spec.pod_cidrs = [new.spec.pod_cidr]
-    if new.spec.pod_cidrs and not new.spec.pod_cidr:
-        new.spec.pod_cidr = new.spec.pod_cidrs[0]
 
 
 def prepare_for_status_update(new: Node, old: Node) -> None:

@@ -169,6 +169,7 @@ def _last_index_of(value: Any, item: Any, end: int | None = None) -> int:
 def _join(items: Any, separator: str = "") -> str:
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise no_overload("join", items)
+    require_texts("join", separator)
     return separator.join(items)
 
 

@@ -176,8 +176,14 @@ def _contains_cidr(network: Any, value: Any) -> bool:
     return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
 
 
-def _masked(network: Any) -> Cidr:
-    return Cidr(ipaddress.ip_interface(str(network.interface.network)))
+def _network(name: str, value: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    if not isinstance(value, Cidr):
+        raise no_overload(name, value)
+    return value.interface.network
+
+
+def _masked(value: Any) -> Cidr:
+    return Cidr(ipaddress.ip_interface(str(_network("masked", value))))
 
 
 @dataclass(frozen=True)
@@ -253,6 +259,6 @@ METHODS: Final[dict[str, Function]] = {
     "family": _family, "isUnspecified": _address("is_unspecified"), "isLoopback": _address("is_loopback"),
     "isLinkLocalMulticast": _address("link_local_multicast"), "isLinkLocalUnicast": _address("link_local_unicast"),
     "isGlobalUnicast": _address("global"), "containsIP": _contains_ip, "containsCIDR": _contains_cidr,
-    "ip": _ip, "masked": _masked, "prefixLength": lambda network: network.interface.network.prefixlen,
+    "ip": _ip, "masked": _masked, "prefixLength": lambda value: _network("prefixLength", value).prefixlen,
     "validate": _validate,
 }  # fmt: skip

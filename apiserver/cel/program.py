@@ -282,6 +282,8 @@ def _indexed(value: Any, index: Any, *, is_optional: bool) -> Any:
         elif not is_optional:
             raise Failure(f"index out of bounds: {index}")
     elif isinstance(value, dict):
+        if isinstance(index, (list, dict)):
+            raise no_overload("_[_]", value, index)
         if index in value and not isinstance(index, bool):
             found, result = True, value[index]
         elif not is_optional:

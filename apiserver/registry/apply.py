@@ -274,7 +274,7 @@ def _top_level(
             continue
         for value, document in ((theirs, before), (ours, after)):
             if value or isinstance(value, (bool, int)):
-                document[json_name] = _metadata(value) if name == "metadata" else msgspec.to_builtins(value)
+                document[json_name] = _metadata(value) if name == "metadata" else _plain(value)
     return before, after
 
 
@@ -288,6 +288,11 @@ def _fields_of(new: Any, old: Any) -> Iterable[tuple[str, str, Any, Any]]:
         return
     for name, json_name in zip(new.__struct_fields__, new.__struct_encode_fields__, strict=True):
         yield name, json_name, getattr(new, name), getattr(old, name) if old is not None else None
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it; a pod template's metadata may hold managed fields, which are JSON already."""
+    return msgspec.to_builtins(value, enc_hook=msgspec.json.decode)
 
 
 def _metadata(metadata: Any) -> Any:

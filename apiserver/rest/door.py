@@ -237,8 +237,9 @@ def _with_warnings(response: R, call: Call) -> R:
     if call.audit_id:
         response.headers[AUDIT_ID] = call.audit_id
     for text in dict.fromkeys(call.warnings):
-        # RFC 9111 section 5.5: a quoted string on one line.
-        quoted = " ".join(text.split()).replace("\\", "\\\\").replace('"', '\\"')
+        # RFC 9111 section 5.5: a quoted string on one line. It may repeat what the client sent.
+        plain = "".join(each for each in " ".join(text.split()) if each.isprintable())
+        quoted = plain.replace("\\", "\\\\").replace('"', '\\"')
         response.headers.add(hdrs.WARNING, f'299 - "{quoted}"')
     return response
 

@@ -27,6 +27,9 @@ CASES = {
     "nested flow": (b"[" * 1_000_000, YAML, "nests deeper"),
     "nested block": (b"".join(b" " * i + b"-\n" for i in range(1000)), YAML, "nests deeper"),
     "a number of a million digits, in YAML": (b"a: " + b"9" * 1_000_000, YAML, "a number is too long"),
+    "a number that is none": (b"a: !!int ''", YAML, "not what its tag says"),
+    "a boolean that is none": (b"a: !!bool x", YAML, "not what its tag says"),
+    "a map that is none": (b"a: !!map [x]", YAML, "not what its tag says"),
     "an alias of itself": (b"a: &a [*a]\n", YAML, "unfolds to more|nests deeper|recursive"),
 }
 
@@ -63,3 +66,13 @@ def test_json_that_is_called_yaml_is_read_as_json() -> None:
     assert value == {"a": {"b": 2}}
     assert duplicates == ["a.b"]
     assert bodies.parse(b"{a: b}", "application/apply-patch+yaml")[0] == {"a": "b"}
+
+
+def test_half_a_pair_of_surrogates_is_replaced_and_a_whole_one_kept() -> None:
+    body = rb'{"a": "\ud800 \udc00\uD800 \ud83d\ude00 \\ud800 \u00e9"}'
+    assert bodies.parse(body)[0] == {"a": "\ufffd \ufffd\ufffd \U0001f600 \\ud800 \u00e9"}
+
+
+def test_yaml_tags_make_nothing_that_json_does_not_have() -> None:
+    body = b"a: !!set {x, y}\nb: !!pairs [x: y]\nc: !!omap [x: y]"
+    assert bodies.parse(body, YAML)[0] == {"a": {"x": None, "y": None}, "b": [{"x": "y"}], "c": [{"x": "y"}]}

@@ -42,6 +42,7 @@ def test_a_job_runs_one_pod_once_and_selects_it_by_the_jobs_uid() -> None:
         "controller-uid": "u1",
         "job-name": "a",
     }
+    assert job.metadata.labels == job.spec.template.metadata.labels
     assert wrong(job) == []
 
 

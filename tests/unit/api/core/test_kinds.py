@@ -79,7 +79,7 @@ def test_a_nodes_pod_range_is_given_once() -> None:
     old = node.Node(metadata=ObjectMeta(name="n"))
     new = copy.deepcopy(old)
     new.spec.pod_cidr = "10.244.0.0/24"
-    node.RESOURCE.prepare_for_update(new, old)
+    node.RESOURCE.default(new)
     assert new.spec.pod_cidrs == ["10.244.0.0/24"]
     assert wrong(node.RESOURCE, new, old) == []
     moved = copy.deepcopy(new)

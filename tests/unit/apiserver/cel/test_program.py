@@ -1,9 +1,13 @@
 """CEL: what expressions mean, and that they cost what they may."""
 
+import contextlib
+from random import Random
+
 import pytest
 
 from apiserver.cel.program import BadProgram, CostExceeded, compile_
 from apiserver.cel.values import Failure, Optional
+from tests.fuzz import expressions
 
 SELF = {"a": 2, "list": ["a", "b"], "map": {"foo-bar": 1, "namespace": "n"}, "nested": [{"k": 1}, {"k": 2}]}
 
@@ -90,3 +94,20 @@ def test_an_evaluation_stops_when_it_costs_too_much() -> None:
     program = compile_("self.all(a, self.all(b, self.all(c, a + b + c >= 0)))", frozenset({"self"}))
     with pytest.raises(CostExceeded):
         program.evaluate({"self": list(range(1000))})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["duration('1h').masked()", "'x'.prefixLength()", "['a'].join(1.5)", "[].join(1)", "{'a': 1}[{}]", "{'a': 1}[[]]"],
+)
+def test_a_function_of_another_type_is_no_overload_and_nothing_worse(text: str) -> None:
+    with pytest.raises(Failure, match="no such overload"):
+        value_of(text)
+
+
+def test_random_expressions_have_a_value_or_a_failure() -> None:
+    random, values = Random(1), (1, None, "a", "10.0.0.1", [1, 2], ["a"], {"a": 1}, 1.5, [{"a": [1]}])
+    for _ in range(1500):
+        with contextlib.suppress(BadProgram, Failure, CostExceeded):
+            program = compile_(expressions.rule(random), frozenset({"self", "oldSelf"}))
+            program.evaluate({"self": random.choice(values), "oldSelf": random.choice(values)}, 10_000)

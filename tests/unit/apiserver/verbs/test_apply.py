@@ -122,6 +122,13 @@ async def test_a_creator_owns_all_that_was_there_with_its_defaults(applier: Appl
     assert "f:status" not in fields
 
 
+async def test_a_template_may_hold_managed_fields_of_its_own(applier: Applier):
+    wanted = deployment()
+    wanted["spec"]["template"]["metadata"]["managedFields"] = [{"manager": "m", "fieldsV1": {"f:x": {}}}]
+    made = await applier.of(deployments.RESOURCE).create(wanted)
+    assert made["spec"]["template"]["metadata"]["managedFields"][0]["fieldsV1"] == {"f:x": {}}
+
+
 async def test_an_update_takes_what_it_changes_from_its_owner(applier: Applier):
     await applier.apply({"data": {"k": "1", "l": "1"}})
     changed = await applier.patch({"data": {"k": "2"}})

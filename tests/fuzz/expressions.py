@@ -1,0 +1,157 @@
+"""Random expressions in CEL: well-formed, mostly not well-typed, now and then absurd."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+_LEAVES: Final = (
+    "self",
+    "oldSelf",
+    "self.a",
+    "self.b",
+    "self['a']",
+    "self[0]",
+    "1",
+    "-1",
+    "0",
+    "9223372036854775807",
+    "1u",
+    "0.0",
+    "1e300",
+    "'a'",
+    "''",
+    "'\\u00e9'",
+    "r'\\d+'",
+    "b'x'",
+    "true",
+    "false",
+    "null",
+    "[]",
+    "[1, 2]",
+    "['a', 1]",
+    "{}",
+    "{'a': 1}",
+    "type(self)",
+    "int",
+    "duration('1h')",
+    "timestamp('2024-01-01T00:00:00Z')",
+    "quantity('1Gi')",
+    "ip('10.0.0.1')",
+    "cidr('10.0.0.0/8')",
+    "url('https://a/b?c=d')",
+    "optional.none()",
+    "optional.of(1)",
+    "object",
+    "request.name",
+    "x",
+)
+_CALLS: Final = (
+    "size({0})",
+    "{0}.size()",
+    "string({0})",
+    "int({0})",
+    "uint({0})",
+    "double({0})",
+    "bytes({0})",
+    "bool({0})",
+    "type({0})",
+    "dyn({0})",
+    "{0}.startsWith({1})",
+    "{0}.endsWith({1})",
+    "{0}.contains({1})",
+    "{0}.matches({1})",
+    "{0}.split({1})",
+    "{0}.split({1}, {2})",
+    "{0}.replace({1}, {2})",
+    "{0}.replace({1}, {2}, -1)",
+    "{0}.substring({1})",
+    "{0}.substring({1}, {2})",
+    "{0}.charAt({1})",
+    "{0}.indexOf({1})",
+    "{0}.lastIndexOf({1}, {2})",
+    "{0}.join({1})",
+    "{0}.join()",
+    "{0}.lowerAscii()",
+    "{0}.upperAscii()",
+    "{0}.trim()",
+    "{0}.reverse()",
+    "{0}.find({1})",
+    "{0}.findAll({1})",
+    "{0}.findAll({1}, {2})",
+    "{0}.format({1})",
+    "{0}.isSorted()",
+    "{0}.sum()",
+    "{0}.min()",
+    "{0}.max()",
+    "{0}.indexOf({1})",
+    "{0}.map(x, {1})",
+    "{0}.map(x, {1}, {2})",
+    "{0}.filter(x, {1})",
+    "{0}.all(x, {1})",
+    "{0}.exists(x, {1})",
+    "{0}.exists_one(x, {1})",
+    "has({0}.a)",
+    "has(self.a)",
+    "{0}.getHours()",
+    "{0}.getFullYear({1})",
+    "{0}.getSeconds()",
+    "{0}.isGreaterThan({1})",
+    "{0}.compareTo({1})",
+    "{0}.asInteger()",
+    "{0}.asApproximateFloat()",
+    "{0}.add({1})",
+    "{0}.sub({1})",
+    "isQuantity({0})",
+    "quantity({0})",
+    "ip({0})",
+    "isIP({0})",
+    "{0}.family()",
+    "{0}.containsIP({1})",
+    "{0}.containsCIDR({1})",
+    "{0}.prefixLength()",
+    "{0}.masked()",
+    "url({0})",
+    "isURL({0})",
+    "{0}.getHost()",
+    "{0}.getQuery()",
+    "{0}.getEscapedPath()",
+    "duration({0})",
+    "timestamp({0})",
+    "{0}.orValue({1})",
+    "{0}.hasValue()",
+    "{0}.value()",
+    "{0}[{1}]",
+    "{0}[?{1}]",
+    "{0}.?a",
+    "{0}.a",
+    "!{0}",
+    "-{0}",
+    "math.greatest({0}, {1})",
+    "math.least({0})",
+    "format.named({0})",
+    "format.dns1123Label().validate({0})",
+    "sets.contains({0}, {1})",
+    "{0}.nothing({1})",
+    "cel.bind(x, {0}, {1})",
+    "{0}.lastIndexOf({1})",
+)
+_OPERATORS: Final = ("+", "-", "*", "/", "%", "==", "!=", "<", "<=", ">", ">=", "&&", "||", "in")
+
+
+def make(random: Random, depth: int = 3) -> str:
+    """Return an expression."""
+    way = random.random()
+    if depth == 0 or way < 0.15:
+        return random.choice(_LEAVES)
+    if way < 0.6:
+        return random.choice(_CALLS).format(*(make(random, depth - 1) for _ in range(3)))
+    if way < 0.9:
+        return f"({make(random, depth - 1)} {random.choice(_OPERATORS)} {make(random, depth - 1)})"
+    return f"({make(random, depth - 1)} ? {make(random, depth - 1)} : {make(random, depth - 1)})"
+
+
+def rule(random: Random) -> str:
+    """Return an expression that is a boolean, if it is anything."""
+    left, right = make(random), make(random, 1)
+    return random.choice((f"{left} == {right}", f"dyn({left}) == {right}", f"dyn({left}) != dyn({right})", left))

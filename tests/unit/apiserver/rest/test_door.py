@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+from api.errors import BadRequest
+from apiserver.request import Call, RequestInfo
+from apiserver.rest.door import failure
+
+
+def test_a_warning_repeats_nothing_that_a_header_cannot_hold() -> None:
+    call = Call(RequestInfo("create", "/"), warnings=['unknown field "a\x00\x1b\nb"'])
+    assert failure(BadRequest("no"), call).headers["Warning"] == '299 - "unknown field \\"a b\\""'
