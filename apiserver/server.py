@@ -51,6 +51,7 @@ from apiserver.rest import protocol_log
 from apiserver.rest.documents import Documents
 from apiserver.rest.door import Door
 from apiserver.rest.health import Health
+from apiserver.rest.takeover import Takeover
 from apiserver.rest.upgrade import UpgradeDoor, takes_upgrade
 from apiserver.subresources import handlers
 from apiserver.subresources.node_proxy import Kubelets
@@ -312,7 +313,7 @@ class Server:
         return [stored.object for stored in cache.select(select(service.RESOURCE))]
 
     def takes_upgrade(self, method: str, target: str) -> bool:
-        """Whether a connection's first request may become an upgraded connection."""
+        """Whether a request may become an upgraded connection."""
         is_stream = self._upgrades is not None and takes_upgrade(method, target)
         return is_stream or self.outside.upgrades.takes(method, target)
 
@@ -423,12 +424,13 @@ async def _rest_listener(settings: Settings, server: Server) -> AsyncIterator[No
     tls = server_context(_identity(settings), client_certificates=ssl.CERT_OPTIONAL)
     if settings.requestheader_client_ca is not None:
         tls.load_verify_locations(cafile=str(settings.requestheader_client_ca))
+    takeover = Takeover(server.door)
     http = web.Server(
-        server.door, handler_cancellation=True, access_log=None, keepalive_timeout=90,
-        logger=protocol_log.LOGGER,
+        takeover, handler_cancellation=True, access_log=None, keepalive_timeout=90, logger=protocol_log.LOGGER,
         max_line_size=relay.HEAD_BYTES_MAX, max_field_size=relay.HEAD_BYTES_MAX, max_headers=HEADERS_MAX,
     )  # fmt: skip
     switchboard = relay.Switchboard(http, server.takes_upgrade, server.serve_upgrade)
+    takeover.switchboard = switchboard
     loop = asyncio.get_running_loop()
 
     async def listen(port: int, *, is_shared: bool = False) -> asyncio.Server:

@@ -165,6 +165,21 @@ class Switchboard:
         """How many upgraded connections are open."""
         return len(self._upgraded)
 
+    def adopt(
+        self, transport: asyncio.Transport, method: str, target: str, headers: Headers, protocol: str
+    ) -> asyncio.StreamReader:
+        """Take over a connection that asked for an upgrade; return where what it sent after that belongs."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=CHUNK_BYTES, loop=loop)
+        streams = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport.set_protocol(streams)
+        streams.connection_made(transport)
+        connection = Connection(reader, asyncio.StreamWriter(transport, streams, reader, loop))
+        _keep_alive(transport)
+        peer_cert = transport.get_extra_info("peercert")
+        self._start(Upgrade(method, target, headers, protocol, connection, peer_cert))
+        return reader
+
     async def close(self) -> None:
         """End every upgraded connection, and those that have sent no request yet. Ordinary ones are not ours."""
         for sniffer in list(self._waiting):
@@ -256,18 +271,7 @@ class _Sniffer(asyncio.Protocol):
         protocol.data_received(bytes(self._buffer))
 
     def _become_upgrade(self, method: str, target: str, headers: Headers, protocol: str, rest: bytes) -> None:
-        transport = self._leave()
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=CHUNK_BYTES, loop=loop)
-        streams = asyncio.StreamReaderProtocol(reader, loop=loop)
-        transport.set_protocol(streams)
-        streams.connection_made(transport)
-        if rest:
-            reader.feed_data(rest)
-        connection = Connection(reader, asyncio.StreamWriter(transport, streams, reader, loop))
-        _keep_alive(transport)
-        peer_cert = transport.get_extra_info("peercert")
-        self._board._start(Upgrade(method, target, headers, protocol, connection, peer_cert))
+        self._board.adopt(self._leave(), method, target, headers, protocol).feed_data(rest)
 
 
 async def dial(

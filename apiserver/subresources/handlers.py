@@ -59,5 +59,5 @@ def build(
 
 
 async def _upgrade_required(call: Call) -> Any:
-    """Answer a stream that was asked for without an upgrade, or not as the first request of its connection."""
+    """Answer a stream that was asked for without an upgrade, or by SPDY on a connection that was used before."""
     raise BadRequest("Upgrade request required: dial a new connection and ask for SPDY/3.1 or a WebSocket on it")

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -21,40 +20,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import RunningCluster, eventually
+from tests.e2e.kubectl import IMAGE, Kubectl, binaries
 
-IMAGE = "steersman.local/web:1"
 MIB = 1 << 20
-
-
-def binaries() -> dict[str, str]:
-    found = shutil.which("kubectl")
-    if found is None:
-        return {}
-    beside = Path(found).resolve().parent
-    named = {path.name.removeprefix("kubectl."): str(path) for path in sorted(beside.glob("kubectl.1.*"))}
-    return named or {"path": found}
-
-
 BINARIES = binaries()
-
-
-class Kubectl:
-    """One version's kubectl, in a namespace of its own."""
-
-    def __init__(self, cluster: RunningCluster, binary: str, namespace: str) -> None:
-        self.cluster = cluster
-        self.command = [binary, "-n", namespace]
-
-    def __call__(self, *arguments: str, check: bool = True, stdin: str = "", timeout: float = 90) -> str:
-        command = [*self.command[1:], *arguments]
-        done = self.cluster.kubectl(*command, check=check, stdin=stdin, timeout=timeout, binary=self.command[0])
-        return done.stdout + done.stderr
-
-    def raw(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        command = [*self.command, *arguments]
-        return subprocess.run(
-            command, input=stdin, capture_output=True, timeout=90, check=False, env=self.cluster.environment
-        )
 
 
 @pytest.fixture(params=list(BINARIES))
