@@ -86,7 +86,7 @@ async def extension(pki: Pki, tmp_path: Path) -> AsyncIterator[Extension]:
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
     await runner.setup()
     host = own_address()
     await web.TCPSite(runner, host, 0, ssl_context=context).start()
