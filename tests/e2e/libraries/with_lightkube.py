@@ -39,7 +39,7 @@ client.create(
     Pod(metadata=ObjectMeta(name="web"), spec=PodSpec(containers=[container], terminationGracePeriodSeconds=1))
 )
 client.wait(Pod, "web", for_conditions=["Ready"])
-assert list(client.log("web")) is not None
+list(client.log("web"))
 client.deletecollection(ConfigMap)
 assert not list(client.list(ConfigMap, labels={"n": exists()}))
 scaled = create_namespaced_resource("apps", "v1", "Deployment", "deployments")
