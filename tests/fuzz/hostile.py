@@ -433,7 +433,7 @@ def protobuf_body(random: Random, resource: Resource[Any], value: Plain) -> byte
 
 def _mutate(random: Random, data: bytearray) -> None:
     at = random.randrange(4 if random.random() < 0.95 else 0, max(len(data), 5))
-    end = min(len(data), at + random.choice((1, 2, 8, 40)))
+    end = max(at, min(len(data), at + random.choice((1, 2, 8, 40))))
     match random.randrange(8):
         case 0 if at < len(data):
             data[at] ^= 1 << random.randrange(8)
