@@ -223,7 +223,7 @@ _HEADERS: Final = (
 _RAW: Final = (
     b"GET / HTTP/1.1\r\n\r\n",
     b"GET\r\n\r\n",
-    b"\x16\x03\x01\x00\x05hello",
+    b"\x16\x03\x01\x00\x05hello\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
     b"GET /api/v1 HTTP/1.0\r\n\r\n",
