@@ -243,15 +243,15 @@ def _fixer_of(struct: type[Struct]) -> _Fixer | None:
     """Return what brings the quantities and times in a struct to their normal form, or None if it holds none."""
     if not _holds_normal_forms(struct):
         return None
-    steps: list[tuple[str, Callable[[Any], Any]]] = []
+    steps: list[tuple[str, bool, Callable[[Any], Any]]] = []
 
     def fix(obj: Any) -> None:
         if not steps:  # Compiled on first use, because types may contain themselves.
-            found = ((declared.name, _fix_step(declared.type)) for declared in fields_of(struct).values())
-            steps.extend((name, step) for name, step in found if step is not None)
-        for name, step in steps:
+            found = ((declared, _fix_step(declared.type)) for declared in fields_of(struct).values())
+            steps.extend((declared.name, declared.nullable, step) for declared, step in found if step is not None)
+        for name, is_nullable, step in steps:
             value = getattr(obj, name)
-            if value:
+            if value or (is_nullable and value is not None):  # Where absent is None, an empty text was written.
                 changed = step(value)
                 if changed is not value:
                     setattr(obj, name, changed)

@@ -223,7 +223,7 @@ _HEADERS: Final = (
 _RAW: Final = (
     b"GET / HTTP/1.1\r\n\r\n",
     b"GET\r\n\r\n",
-    b"\x16\x03\x01\x00\x05hello",
+    b"\x16\x03\x01\x00\x05hello\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
     b"GET /api/v1 HTTP/1.0\r\n\r\n",
@@ -433,7 +433,7 @@ def protobuf_body(random: Random, resource: Resource[Any], value: Plain) -> byte
 
 def _mutate(random: Random, data: bytearray) -> None:
     at = random.randrange(4 if random.random() < 0.95 else 0, max(len(data), 5))
-    end = min(len(data), at + random.choice((1, 2, 8, 40)))
+    end = max(at, min(len(data), at + random.choice((1, 2, 8, 40))))
     match random.randrange(8):
         case 0 if at < len(data):
             data[at] ^= 1 << random.randrange(8)

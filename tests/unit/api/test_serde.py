@@ -8,6 +8,7 @@ from api.apps import deployment
 from api.core import pod, secret
 from api.discover import KINDS
 from api.errors import BadRequest
+from api.storage import csistoragecapacity
 
 
 def read(value: Any, resource: Any = deployment.RESOURCE, **options: Any) -> Any:
@@ -108,6 +109,10 @@ def test_a_bad_quantity_or_time_is_refused_by_path() -> None:
     body = {"spec": {"containers": [{"resources": {"limits": {"cpu": "much"}}}]}}
     assert "spec.containers[0].resources.limits.cpu" in refusal(body, pod.RESOURCE)
     assert "metadata.creationTimestamp" in refusal({"metadata": {"creationTimestamp": "today"}}, pod.RESOURCE)
+
+
+def test_an_empty_text_is_no_quantity() -> None:
+    assert 'capacity: "" is not a quantity' in refusal({"capacity": ""}, csistoragecapacity.RESOURCE)
 
 
 def test_yaml_keeps_dates_as_text_and_keys_as_strings() -> None:
