@@ -55,6 +55,17 @@ class KindCondition(Struct):
     message: Annotated[str, wire(5)] = ""
 
 
+class ProbedCondition(Struct):
+    """What the conditions of kinds that are looked at by probes are made of."""
+
+    type: Annotated[str, wire(1, required=True)] = always("")
+    status: Annotated[str, wire(2, required=True)] = always("")
+    last_probe_time: Annotated[Time, wire(3)] = ""
+    last_transition_time: Annotated[Time, wire(4)] = ""
+    reason: Annotated[str, wire(5)] = ""
+    message: Annotated[str, wire(6)] = ""
+
+
 class Condition(Struct):
     """One question about an object (`type`), its answer (True, False or Unknown), and since when.
 

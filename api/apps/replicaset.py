@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from api import validation as v
-from api.apps.workloads import check_replica_counts, check_selector_and_template
+from api.apps.workloads import check_selector_and_template, validate_replica_status
 from api.columns import replica_columns
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
@@ -74,18 +74,6 @@ def validate(new: ReplicaSet, old: ReplicaSet | None) -> v.Errors:
         yield from v.check_immutable("spec.selector", spec.selector, old.spec.selector)
 
 
-def validate_status(new: ReplicaSet, old: ReplicaSet) -> v.Errors:
-    """Check that the counts make sense together."""
-    status = new.status
-    counts = {
-        "replicas": status.replicas,
-        "fullyLabeledReplicas": status.fully_labeled_replicas,
-        "readyReplicas": status.ready_replicas,
-        "availableReplicas": status.available_replicas,
-    }
-    yield from check_replica_counts(counts)
-
-
 RESOURCE: Final[Resource[ReplicaSet]] = Resource(
     type=ReplicaSet,
     group="apps",
@@ -98,7 +86,7 @@ RESOURCE: Final[Resource[ReplicaSet]] = Resource(
     subresources=("scale", "status"),
     default=default,
     validate=validate,
-    validate_status=validate_status,
+    validate_status=validate_replica_status,
     generation=True,
     columns=replica_columns(),
     selectable_fields={"status.replicas": lambda rs: str(rs.status.replicas)},

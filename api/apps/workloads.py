@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from api import validation as v
 from api.core.pod import PodTemplateSpec
@@ -38,3 +39,15 @@ def check_replica_counts(counts: Mapping[str, int], ready: str = "readyReplicas"
     available = counts["availableReplicas"]
     if available > counts["readyReplicas"]:
         yield v.invalid("status.availableReplicas", available, f"cannot be greater than {ready}")
+
+
+def validate_replica_status(new: Any, old: Any) -> v.Errors:
+    """Check that the counts of a ReplicaSet's or a ReplicationController's status make sense together."""
+    status = new.status
+    counts = {
+        "replicas": status.replicas,
+        "fullyLabeledReplicas": status.fully_labeled_replicas,
+        "readyReplicas": status.ready_replicas,
+        "availableReplicas": status.available_replicas,
+    }
+    yield from check_replica_counts(counts)

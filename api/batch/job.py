@@ -17,7 +17,7 @@ from api.columns import AGE, workload_columns
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
 from api.core.pod_validation import check_template
-from api.meta import LabelSelector, ObjectMeta
+from api.meta import LabelSelector, ObjectMeta, ProbedCondition
 from api.resource import Column, Resource
 from api.schema import Int32, Int64, Struct, Time, always, field, wire
 from api.selectors import of_label_selector
@@ -36,15 +36,8 @@ class UncountedTerminatedPods(Struct):
     failed: Annotated[list[str], wire(2, list_type="set")] = []
 
 
-class JobCondition(Struct):
+class JobCondition(ProbedCondition):
     """One question about a Job (`type`), its answer, and since when."""
-
-    type: Annotated[str, wire(1, required=True)] = always("")
-    status: Annotated[str, wire(2, required=True)] = always("")
-    last_probe_time: Annotated[Time, wire(3)] = ""
-    last_transition_time: Annotated[Time, wire(4)] = ""
-    reason: Annotated[str, wire(5)] = ""
-    message: Annotated[str, wire(6)] = ""
 
 
 class JobStatus(Struct):

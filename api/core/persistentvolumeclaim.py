@@ -12,9 +12,9 @@ from api import validation as v
 from api.columns import AGE
 from api.core.references import TypedLocalObjectReference, TypedObjectReference
 from api.core.volumes import PersistentVolumeClaimSpec
-from api.meta import ObjectMeta
+from api.meta import ObjectMeta, ProbedCondition
 from api.resource import Column, Resource
-from api.schema import Quantity, Struct, Time, always, field, wire
+from api.schema import Quantity, Struct, always, field, wire
 
 _MODES: Final = {
     "ReadWriteOnce": "RWO",
@@ -29,13 +29,8 @@ class ModifyVolumeStatus(Struct):
     status: Annotated[str, wire(2, required=True)] = always("")
 
 
-class PersistentVolumeClaimCondition(Struct):
-    type: Annotated[str, wire(1, required=True)] = always("")
-    status: Annotated[str, wire(2, required=True)] = always("")
-    last_probe_time: Annotated[Time, wire(3)] = ""
-    last_transition_time: Annotated[Time, wire(4)] = ""
-    reason: Annotated[str, wire(5)] = ""
-    message: Annotated[str, wire(6)] = ""
+class PersistentVolumeClaimCondition(ProbedCondition):
+    """One question about a claim (`type`), its answer, and since when."""
 
 
 class PersistentVolumeClaimStatus(Struct):

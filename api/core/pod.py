@@ -16,7 +16,7 @@ from api.core.pod_defaults import default_pod
 from api.core.pod_validation import check_ip, validate_pod
 from api.core.references import LocalObjectReference, NodeSelector, NodeSelectorTerm
 from api.core.volumes import Volume
-from api.meta import LabelSelector, ObjectMeta
+from api.meta import LabelSelector, ObjectMeta, ProbedCondition
 from api.resource import Resource
 from api.schema import Int32, Int64, Quantity, Struct, Time, always, field, wire
 
@@ -242,15 +242,8 @@ class HostIP(Struct):
     ip: Annotated[str, wire(1, required=True)] = always("")
 
 
-class PodCondition(Struct):
+class PodCondition(ProbedCondition):
     """One question about a pod (`type`), its answer (True, False or Unknown), and since when."""
-
-    type: Annotated[str, wire(1, required=True)] = always("")
-    status: Annotated[str, wire(2, required=True)] = always("")
-    last_probe_time: Annotated[Time, wire(3)] = ""
-    last_transition_time: Annotated[Time, wire(4)] = ""
-    reason: Annotated[str, wire(5)] = ""
-    message: Annotated[str, wire(6)] = ""
 
 
 class PodStatus(Struct):

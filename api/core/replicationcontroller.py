@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from api import validation as v
-from api.apps.workloads import check_replica_counts
+from api.apps.workloads import validate_replica_status
 from api.columns import labels_text, replica_columns
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
@@ -79,18 +79,6 @@ def validate(new: ReplicationController, old: ReplicationController | None) -> v
     yield from check_workload_template("spec.template", spec.template, matches=matches, kind="ReplicationController")
 
 
-def validate_status(new: ReplicationController, old: ReplicationController) -> v.Errors:
-    """Check that the counts make sense together."""
-    status = new.status
-    counts = {
-        "replicas": status.replicas,
-        "fullyLabeledReplicas": status.fully_labeled_replicas,
-        "readyReplicas": status.ready_replicas,
-        "availableReplicas": status.available_replicas,
-    }
-    yield from check_replica_counts(counts)
-
-
 RESOURCE: Final[Resource[ReplicationController]] = Resource(
     type=ReplicationController,
     group="",
@@ -103,7 +91,7 @@ RESOURCE: Final[Resource[ReplicationController]] = Resource(
     subresources=("scale", "status"),
     default=default,
     validate=validate,
-    validate_status=validate_status,
+    validate_status=validate_replica_status,
     generation=True,
     columns=replica_columns(selector=labels_text),
     selectable_fields={"status.replicas": lambda rc: str(rc.status.replicas)},

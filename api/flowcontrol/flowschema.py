@@ -8,23 +8,18 @@ from typing import Annotated, Any, Final
 from api import names
 from api import validation as v
 from api.columns import AGE, NONE
+from api.flowcontrol.condition import FlowControlCondition
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
-from api.schema import Int32, Struct, Time, always, field, wire
+from api.schema import Int32, Struct, always, field, wire
 
 _DEFAULT_PRECEDENCE: Final = 1000
 _PRECEDENCE_MAX: Final = 10_000
 _VERBS: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch")
 
 
-class FlowSchemaCondition(Struct):
+class FlowSchemaCondition(FlowControlCondition):
     """One question about a FlowSchema (`type`), its answer, and since when."""
-
-    type: Annotated[str, wire(1)] = ""
-    status: Annotated[str, wire(2)] = ""
-    last_transition_time: Annotated[Time, wire(3)] = ""
-    reason: Annotated[str, wire(4)] = ""
-    message: Annotated[str, wire(5)] = ""
 
 
 class FlowSchemaStatus(Struct):

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Final
 from api import names
 from api import validation as v
 from api.columns import AGE, NONE
+from api.flowcontrol.condition import FlowControlCondition
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
-from api.schema import Int32, Struct, Time, always, field, wire
+from api.schema import Int32, Struct, always, field, wire
 
 _SHARES: Final = 30
 _QUEUES: Final = 64
@@ -18,14 +19,8 @@ _QUEUE_LENGTH: Final = 50
 _QUEUES_MAX: Final = 10_000_000
 
 
-class PriorityLevelConfigurationCondition(Struct):
+class PriorityLevelConfigurationCondition(FlowControlCondition):
     """One question about a level (`type`), its answer, and since when."""
-
-    type: Annotated[str, wire(1)] = ""
-    status: Annotated[str, wire(2)] = ""
-    last_transition_time: Annotated[Time, wire(3)] = ""
-    reason: Annotated[str, wire(4)] = ""
-    message: Annotated[str, wire(5)] = ""
 
 
 class PriorityLevelConfigurationStatus(Struct):
