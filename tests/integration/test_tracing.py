@@ -32,7 +32,7 @@ def collector() -> Iterator[Collector]:
 def apiserver(tmp_path: Path, collector: Collector) -> Iterator[ApiserverProcess]:
     store = StoreProcess(tmp_path)
     store.start()
-    apiserver = ApiserverProcess(tmp_path, store)
+    apiserver = ApiserverProcess(tmp_path, store.endpoint, store.client)
     apiserver.command.append(f"--tracing-endpoint=http://127.0.0.1:{collector.server.server_port}")
     apiserver.start()
     yield apiserver
