@@ -761,6 +761,9 @@ class ClientWatch:
             except asyncio.CancelledError:
                 if _is_own_cancellation():
                     raise
+                if self._call.done() and (code := await self._call.code()) is not grpc.StatusCode.CANCELLED:
+                    # The call ended before the request was out, and says why: refused, for one.
+                    raise _error_of(code, await self._call.details() or "") from None
                 raise Unavailable("the store's member was left for another") from None
 
     def _stop_writing(self, _: object) -> None:

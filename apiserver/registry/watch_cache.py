@@ -258,6 +258,9 @@ class WatchCache:
                 before = await self._converted([event.prev_kv.value if event.prev_kv else None for event in events])
                 for event, value, was_value in zip(events, values, before, strict=True):
                     kv, prev = event.kv, event.prev_kv
+                    if prev is None and (event.is_delete or kv.create_revision != kv.mod_revision):
+                        # What was there before is compacted: whether it was asked for can't be told any more.
+                        raise Compacted(kv.mod_revision)
                     was = self._stored(kv.key, was_value, prev.mod_revision) if prev and was_value else None
                     now = self._stored(kv.key, value, kv.mod_revision) if value is not None else None
                     if was is not None or now is not None:

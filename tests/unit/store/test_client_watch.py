@@ -6,6 +6,7 @@ import asyncio
 import socket
 from types import SimpleNamespace
 
+import grpc
 import grpc.aio
 import pytest
 
@@ -37,6 +38,15 @@ class Stream:
 
     def cancelled(self) -> bool:
         return False  # its status is UNAVAILABLE, which came first
+
+    def done(self) -> bool:
+        return not self.is_writable
+
+    async def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNAVAILABLE
+
+    async def details(self) -> str:
+        return "the member is gone"
 
 
 def watch_on(stream: Stream) -> ClientWatch:
