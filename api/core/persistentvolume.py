@@ -10,22 +10,31 @@ from api.columns import AGE
 from api.core.persistentvolumeclaim import UNSET, VOLUME_MODES, check_access_modes, short_modes
 from api.core.pod_validation import check_node_selector
 from api.core.references import NodeSelector, ObjectReference, SecretReference
-from api.core.volumes import (
+from api.core.storage_systems import (
     AWSElasticBlockStoreVolumeSource,
     AzureDiskVolumeSource,
+    AzureFilePersistentVolumeSource,
+    CephFSPersistentVolumeSource,
+    CinderPersistentVolumeSource,
     FCVolumeSource,
+    FlexPersistentVolumeSource,
     FlockerVolumeSource,
     GCEPersistentDiskVolumeSource,
-    HostPathVolumeSource,
+    GlusterfsPersistentVolumeSource,
+    ISCSIPersistentVolumeSource,
     NFSVolumeSource,
     PhotonPersistentDiskVolumeSource,
     PortworxVolumeSource,
     QuobyteVolumeSource,
+    RBDPersistentVolumeSource,
+    ScaleIOPersistentVolumeSource,
+    StorageOSPersistentVolumeSource,
     VsphereVirtualDiskVolumeSource,
 )
+from api.core.volumes import HostPathVolumeSource
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
-from api.schema import Int32, Quantity, Struct, Time, always, field, wire
+from api.schema import Quantity, Struct, Time, always, field, wire
 
 _SOURCES: Final = [
     "gce_persistent_disk",
@@ -83,95 +92,11 @@ class CSIPersistentVolumeSource(Struct):
     node_expand_secret_ref: Annotated[SecretReference | None, wire(10)] = None
 
 
-class StorageOSPersistentVolumeSource(Struct):
-    volume_name: Annotated[str, wire(1)] = ""
-    volume_namespace: Annotated[str, wire(2)] = ""
-    fs_type: Annotated[str, wire(3)] = ""
-    read_only: Annotated[bool, wire(4)] = False
-    secret_ref: Annotated[ObjectReference | None, wire(5)] = None
-
-
 class LocalVolumeSource(Struct):
     """A disk or directory of one node."""
 
     path: Annotated[str, wire(1, required=True)] = always("")
     fs_type: Annotated[str | None, wire(2)] = None
-
-
-class ScaleIOPersistentVolumeSource(Struct):
-    gateway: Annotated[str, wire(1, required=True)] = always("")
-    system: Annotated[str, wire(2, required=True)] = always("")
-    secret_ref: Annotated[SecretReference | None, wire(3, required=True)] = None
-    ssl_enabled: Annotated[bool, wire(4)] = False
-    protection_domain: Annotated[str, wire(5)] = ""
-    storage_pool: Annotated[str, wire(6)] = ""
-    storage_mode: Annotated[str, wire(7)] = ""
-    volume_name: Annotated[str, wire(8)] = ""
-    fs_type: Annotated[str, wire(9)] = ""
-    read_only: Annotated[bool, wire(10)] = False
-
-
-class AzureFilePersistentVolumeSource(Struct):
-    secret_name: Annotated[str, wire(1, required=True)] = always("")
-    share_name: Annotated[str, wire(2, required=True)] = always("")
-    read_only: Annotated[bool, wire(3)] = False
-    secret_namespace: Annotated[str | None, wire(4)] = None
-
-
-class FlexPersistentVolumeSource(Struct):
-    driver: Annotated[str, wire(1, required=True)] = always("")
-    fs_type: Annotated[str, wire(2)] = ""
-    secret_ref: Annotated[SecretReference | None, wire(3)] = None
-    read_only: Annotated[bool, wire(4)] = False
-    options: Annotated[dict[str, str], wire(5)] = {}
-
-
-class CephFSPersistentVolumeSource(Struct):
-    monitors: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
-    path: Annotated[str, wire(2)] = ""
-    user: Annotated[str, wire(3)] = ""
-    secret_file: Annotated[str, wire(4)] = ""
-    secret_ref: Annotated[SecretReference | None, wire(5)] = None
-    read_only: Annotated[bool, wire(6)] = False
-
-
-class CinderPersistentVolumeSource(Struct):
-    volume_id: Annotated[str, wire(1, required=True)] = always("", name="volumeID")
-    fs_type: Annotated[str, wire(2)] = ""
-    read_only: Annotated[bool, wire(3)] = False
-    secret_ref: Annotated[SecretReference | None, wire(4)] = None
-
-
-class ISCSIPersistentVolumeSource(Struct):
-    target_portal: Annotated[str, wire(1, required=True)] = always("")
-    iqn: Annotated[str, wire(2, required=True)] = always("")
-    lun: Annotated[Int32, wire(3, required=True)] = always(0)
-    iscsi_interface: Annotated[str, wire(4)] = ""
-    fs_type: Annotated[str, wire(5)] = ""
-    read_only: Annotated[bool, wire(6)] = False
-    portals: Annotated[list[str], wire(7, list_type="atomic")] = []
-    chap_auth_discovery: Annotated[bool, wire(8)] = False
-    chap_auth_session: Annotated[bool, wire(11)] = False
-    secret_ref: Annotated[SecretReference | None, wire(10)] = None
-    initiator_name: Annotated[str | None, wire(12)] = None
-
-
-class RBDPersistentVolumeSource(Struct):
-    monitors: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
-    image: Annotated[str, wire(2, required=True)] = always("")
-    fs_type: Annotated[str, wire(3)] = ""
-    pool: Annotated[str, wire(4)] = ""
-    user: Annotated[str, wire(5)] = ""
-    keyring: Annotated[str, wire(6)] = ""
-    secret_ref: Annotated[SecretReference | None, wire(7)] = None
-    read_only: Annotated[bool, wire(8)] = False
-
-
-class GlusterfsPersistentVolumeSource(Struct):
-    endpoints: Annotated[str, wire(1, required=True)] = always("")
-    path: Annotated[str, wire(2, required=True)] = always("")
-    read_only: Annotated[bool, wire(3)] = False
-    endpoints_namespace: Annotated[str | None, wire(4)] = None
 
 
 class PersistentVolumeSpec(Struct):

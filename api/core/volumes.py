@@ -11,6 +11,27 @@ from api.core.references import (
     TypedLocalObjectReference,
     TypedObjectReference,
 )
+from api.core.storage_systems import (
+    AWSElasticBlockStoreVolumeSource,
+    AzureDiskVolumeSource,
+    AzureFileVolumeSource,
+    CephFSVolumeSource,
+    CinderVolumeSource,
+    FCVolumeSource,
+    FlexVolumeSource,
+    FlockerVolumeSource,
+    GCEPersistentDiskVolumeSource,
+    GlusterfsVolumeSource,
+    ISCSIVolumeSource,
+    NFSVolumeSource,
+    PhotonPersistentDiskVolumeSource,
+    PortworxVolumeSource,
+    QuobyteVolumeSource,
+    RBDVolumeSource,
+    ScaleIOVolumeSource,
+    StorageOSVolumeSource,
+    VsphereVirtualDiskVolumeSource,
+)
 from api.meta import LabelSelector, ObjectMeta
 from api.schema import Int32, Int64, Quantity, Struct, always, field, wire
 
@@ -96,33 +117,6 @@ class CSIVolumeSource(Struct):
     node_publish_secret_ref: Annotated[LocalObjectReference | None, wire(5)] = None
 
 
-class StorageOSVolumeSource(Struct):
-    volume_name: Annotated[str, wire(1)] = ""
-    volume_namespace: Annotated[str, wire(2)] = ""
-    fs_type: Annotated[str, wire(3)] = ""
-    read_only: Annotated[bool, wire(4)] = False
-    secret_ref: Annotated[LocalObjectReference | None, wire(5)] = None
-
-
-class ScaleIOVolumeSource(Struct):
-    gateway: Annotated[str, wire(1, required=True)] = always("")
-    system: Annotated[str, wire(2, required=True)] = always("")
-    secret_ref: Annotated[LocalObjectReference | None, wire(3, required=True)] = None
-    ssl_enabled: Annotated[bool, wire(4)] = False
-    protection_domain: Annotated[str, wire(5)] = ""
-    storage_pool: Annotated[str, wire(6)] = ""
-    storage_mode: Annotated[str, wire(7)] = ""
-    volume_name: Annotated[str, wire(8)] = ""
-    fs_type: Annotated[str, wire(9)] = ""
-    read_only: Annotated[bool, wire(10)] = False
-
-
-class PortworxVolumeSource(Struct):
-    volume_id: Annotated[str, wire(1, required=True)] = always("", name="volumeID")
-    fs_type: Annotated[str, wire(2)] = ""
-    read_only: Annotated[bool, wire(3)] = False
-
-
 class ClusterTrustBundleProjection(Struct):
     name: Annotated[str | None, wire(1)] = None
     signer_name: Annotated[str | None, wire(2)] = None
@@ -172,36 +166,6 @@ class ProjectedVolumeSource(Struct):
     default_mode: Annotated[Int32 | None, wire(2)] = None
 
 
-class PhotonPersistentDiskVolumeSource(Struct):
-    pd_id: Annotated[str, wire(1, required=True)] = always("", name="pdID")
-    fs_type: Annotated[str, wire(2)] = ""
-
-
-class AzureDiskVolumeSource(Struct):
-    disk_name: Annotated[str, wire(1, required=True)] = always("")
-    disk_uri: Annotated[str, wire(2, required=True)] = always("", name="diskURI")
-    caching_mode: Annotated[str | None, wire(3)] = None
-    fs_type: Annotated[str | None, wire(4)] = None
-    read_only: Annotated[bool | None, wire(5)] = None
-    kind: Annotated[str | None, wire(6)] = None
-
-
-class QuobyteVolumeSource(Struct):
-    registry: Annotated[str, wire(1, required=True)] = always("")
-    volume: Annotated[str, wire(2, required=True)] = always("")
-    read_only: Annotated[bool, wire(3)] = False
-    user: Annotated[str, wire(4)] = ""
-    group: Annotated[str, wire(5)] = ""
-    tenant: Annotated[str, wire(6)] = ""
-
-
-class VsphereVirtualDiskVolumeSource(Struct):
-    volume_path: Annotated[str, wire(1, required=True)] = always("")
-    fs_type: Annotated[str, wire(2)] = ""
-    storage_policy_name: Annotated[str, wire(3)] = ""
-    storage_policy_id: Annotated[str, wire(4)] = field(name="storagePolicyID", default="")
-
-
 class ConfigMapVolumeSource(Struct):
     """The keys of a ConfigMap as files."""
 
@@ -209,20 +173,6 @@ class ConfigMapVolumeSource(Struct):
     items: Annotated[list[KeyToPath], wire(2, list_type="atomic")] = []
     default_mode: Annotated[Int32 | None, wire(3)] = None
     optional: Annotated[bool | None, wire(4)] = None
-
-
-class AzureFileVolumeSource(Struct):
-    secret_name: Annotated[str, wire(1, required=True)] = always("")
-    share_name: Annotated[str, wire(2, required=True)] = always("")
-    read_only: Annotated[bool, wire(3)] = False
-
-
-class FCVolumeSource(Struct):
-    target_ww_ns: Annotated[list[str], wire(1, list_type="atomic")] = field(name="targetWWNs", default_factory=list)
-    lun: Annotated[Int32 | None, wire(2)] = None
-    fs_type: Annotated[str, wire(3)] = ""
-    read_only: Annotated[bool, wire(4)] = False
-    wwids: Annotated[list[str], wire(5, list_type="atomic")] = []
 
 
 class DownwardAPIVolumeFile(Struct):
@@ -239,75 +189,9 @@ class DownwardAPIVolumeSource(Struct):
     default_mode: Annotated[Int32 | None, wire(2)] = None
 
 
-class FlockerVolumeSource(Struct):
-    dataset_name: Annotated[str, wire(1)] = ""
-    dataset_uuid: Annotated[str, wire(2)] = field(name="datasetUUID", default="")
-
-
-class CephFSVolumeSource(Struct):
-    monitors: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
-    path: Annotated[str, wire(2)] = ""
-    user: Annotated[str, wire(3)] = ""
-    secret_file: Annotated[str, wire(4)] = ""
-    secret_ref: Annotated[LocalObjectReference | None, wire(5)] = None
-    read_only: Annotated[bool, wire(6)] = False
-
-
-class CinderVolumeSource(Struct):
-    volume_id: Annotated[str, wire(1, required=True)] = always("", name="volumeID")
-    fs_type: Annotated[str, wire(2)] = ""
-    read_only: Annotated[bool, wire(3)] = False
-    secret_ref: Annotated[LocalObjectReference | None, wire(4)] = None
-
-
-class FlexVolumeSource(Struct):
-    driver: Annotated[str, wire(1, required=True)] = always("")
-    fs_type: Annotated[str, wire(2)] = ""
-    secret_ref: Annotated[LocalObjectReference | None, wire(3)] = None
-    read_only: Annotated[bool, wire(4)] = False
-    options: Annotated[dict[str, str], wire(5)] = {}
-
-
-class RBDVolumeSource(Struct):
-    monitors: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
-    image: Annotated[str, wire(2, required=True)] = always("")
-    fs_type: Annotated[str, wire(3)] = ""
-    pool: Annotated[str, wire(4)] = ""
-    user: Annotated[str, wire(5)] = ""
-    keyring: Annotated[str, wire(6)] = ""
-    secret_ref: Annotated[LocalObjectReference | None, wire(7)] = None
-    read_only: Annotated[bool, wire(8)] = False
-
-
 class PersistentVolumeClaimVolumeSource(Struct):
     claim_name: Annotated[str, wire(1, required=True)] = always("")
     read_only: Annotated[bool, wire(2)] = False
-
-
-class GlusterfsVolumeSource(Struct):
-    endpoints: Annotated[str, wire(1, required=True)] = always("")
-    path: Annotated[str, wire(2, required=True)] = always("")
-    read_only: Annotated[bool, wire(3)] = False
-
-
-class ISCSIVolumeSource(Struct):
-    target_portal: Annotated[str, wire(1, required=True)] = always("")
-    iqn: Annotated[str, wire(2, required=True)] = always("")
-    lun: Annotated[Int32, wire(3, required=True)] = always(0)
-    iscsi_interface: Annotated[str, wire(4)] = ""
-    fs_type: Annotated[str, wire(5)] = ""
-    read_only: Annotated[bool, wire(6)] = False
-    portals: Annotated[list[str], wire(7, list_type="atomic")] = []
-    chap_auth_discovery: Annotated[bool, wire(8)] = False
-    chap_auth_session: Annotated[bool, wire(11)] = False
-    secret_ref: Annotated[LocalObjectReference | None, wire(10)] = None
-    initiator_name: Annotated[str | None, wire(12)] = None
-
-
-class NFSVolumeSource(Struct):
-    server: Annotated[str, wire(1, required=True)] = always("")
-    path: Annotated[str, wire(2, required=True)] = always("")
-    read_only: Annotated[bool, wire(3)] = False
 
 
 class KeyToPath(Struct):
@@ -331,20 +215,6 @@ class GitRepoVolumeSource(Struct):
     repository: Annotated[str, wire(1, required=True)] = always("")
     revision: Annotated[str, wire(2)] = ""
     directory: Annotated[str, wire(3)] = ""
-
-
-class AWSElasticBlockStoreVolumeSource(Struct):
-    volume_id: Annotated[str, wire(1, required=True)] = always("", name="volumeID")
-    fs_type: Annotated[str, wire(2)] = ""
-    partition: Annotated[Int32, wire(3)] = 0
-    read_only: Annotated[bool, wire(4)] = False
-
-
-class GCEPersistentDiskVolumeSource(Struct):
-    pd_name: Annotated[str, wire(1, required=True)] = always("")
-    fs_type: Annotated[str, wire(2)] = ""
-    partition: Annotated[Int32, wire(3)] = 0
-    read_only: Annotated[bool, wire(4)] = False
 
 
 class EmptyDirVolumeSource(Struct):

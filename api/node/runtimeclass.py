@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from api import names, quantity
 from api import validation as v
 from api.columns import AGE
-from api.core.pod import Toleration
+from api.core.placement import Toleration
 from api.core.pod_validation import check_tolerations
 from api.meta import ObjectMeta
 from api.resource import Column, Resource

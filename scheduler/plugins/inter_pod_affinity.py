@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from api.core.pod import Pod, PodAffinityTerm
+from api.core.placement import PodAffinityTerm
+from api.core.pod import Pod
 from api.selectors import of_label_selector
 from scheduler.framework import (
     SCORE_MAX,

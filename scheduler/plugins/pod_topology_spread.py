@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from api.core.node_matching import selects, tolerates
-from api.core.pod import Pod, TopologySpreadConstraint
+from api.core.placement import TopologySpreadConstraint
+from api.core.pod import Pod
 from api.selectors import of_label_selector
 from scheduler.framework import (
     SCORE_MAX,
