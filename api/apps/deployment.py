@@ -12,20 +12,16 @@ from api.apps.workloads import check_replica_counts, check_selector_and_template
 from api.columns import AGE, workload_columns
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
-from api.meta import LabelSelector, ObjectMeta
+from api.meta import KindCondition, LabelSelector, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Int64, IntOrString, Struct, Time, always, field, wire
 
 
-class DeploymentCondition(Struct):
+class DeploymentCondition(KindCondition):
     """One question about a Deployment (`type`), its answer, and since when."""
 
-    type: Annotated[str, wire(1, required=True)] = always("")
-    status: Annotated[str, wire(2, required=True)] = always("")
     last_update_time: Annotated[Time, wire(6)] = ""
     last_transition_time: Annotated[Time, wire(7)] = ""
-    reason: Annotated[str, wire(4)] = ""
-    message: Annotated[str, wire(5)] = ""
 
 
 class DeploymentStatus(Struct):

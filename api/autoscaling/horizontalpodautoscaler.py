@@ -36,12 +36,8 @@ class HorizontalPodAutoscalerStatus(Struct):
     )
 
 
-class CrossVersionObjectReference(Struct):
-    """Another object of the same namespace, whatever the version."""
-
-    kind: Annotated[str, wire(1, required=True)] = always("")
-    name: Annotated[str, wire(2, required=True)] = always("")
-    api_version: Annotated[str, wire(3)] = ""
+class CrossVersionObjectReference(v2.CrossVersionObjectReference):
+    """Another object of the same namespace, in whatever version."""
 
 
 class HorizontalPodAutoscalerSpec(Struct):

@@ -7,14 +7,14 @@ from typing import Annotated, Final
 from api import names
 from api import validation as v
 from api.columns import AGE
-from api.meta import ObjectMeta
+from api.meta import KindCondition, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Struct, Time, always, field, wire
 
 
-class NamespaceCondition(Struct):
-    type: Annotated[str, wire(1, required=True)] = always("")
-    status: Annotated[str, wire(2, required=True)] = always("")
+class NamespaceCondition(KindCondition):
+    """One question about a namespace (`type`), its answer, and since when."""
+
     last_transition_time: Annotated[Time, wire(4)] = ""
     reason: Annotated[str, wire(5)] = ""
     message: Annotated[str, wire(6)] = ""

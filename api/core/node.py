@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from api import names, quantity
 from api import validation as v
 from api.columns import AGE, NONE, joined
-from api.meta import ObjectMeta
+from api.meta import KindCondition, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Int64, Quantity, Struct, Time, always, field, wire
 
@@ -76,11 +76,9 @@ class NodeAddress(Struct):
     address: Annotated[str, wire(2, required=True)] = always("")
 
 
-class NodeCondition(Struct):
+class NodeCondition(KindCondition):
     """One question about a node (`type`), its answer (True, False or Unknown), and since when."""
 
-    type: Annotated[str, wire(1, required=True)] = always("")
-    status: Annotated[str, wire(2, required=True)] = always("")
     last_heartbeat_time: Annotated[Time, wire(3)] = ""
     last_transition_time: Annotated[Time, wire(4)] = ""
     reason: Annotated[str, wire(5)] = ""

@@ -19,14 +19,19 @@ class ReplicationControllerCondition(KindCondition):
     """One question about a ReplicationController (`type`), its answer, and since when."""
 
 
-class ReplicationControllerStatus(Struct):
-    """How many pods there are."""
+class ReplicaCounts(Struct):
+    """How many of the wanted pods there are, by how far they have come."""
 
     replicas: Annotated[Int32, wire(1, required=True)] = always(0)
     fully_labeled_replicas: Annotated[Int32, wire(2)] = 0
     ready_replicas: Annotated[Int32, wire(4)] = 0
     available_replicas: Annotated[Int32, wire(5)] = 0
     observed_generation: Annotated[Int64, wire(3)] = 0
+
+
+class ReplicationControllerStatus(ReplicaCounts):
+    """How many pods a ReplicationController has, as it last counted."""
+
     conditions: Annotated[
         list[ReplicationControllerCondition], wire(6, merge_key="type", list_type="map", list_keys=("type",))
     ] = []

@@ -9,6 +9,7 @@ from api import names
 from api import validation as v
 from api.columns import AGE, NONE, joined
 from api.core.references import TypedLocalObjectReference
+from api.core.service import PortStatus
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Struct, always, field, wire
@@ -19,10 +20,8 @@ _BAD_IN_PATHS: Final = ("//", "/./", "/../", "%2f", "%2F")
 _BAD_ENDS: Final = ("/..", "/.")
 
 
-class IngressPortStatus(Struct):
-    port: Annotated[Int32, wire(1, required=True)] = always(0)
-    protocol: Annotated[str, wire(2, required=True)] = always("")
-    error: Annotated[str | None, wire(3)] = None
+class IngressPortStatus(PortStatus):
+    """A port of a load balancer, and whether it works."""
 
 
 class IngressLoadBalancerIngress(Struct):
