@@ -20,7 +20,11 @@ class ReplicaSetCondition(KindCondition):
 
 
 class ReplicaSetStatus(ReplicaCounts):
-    """How many pods a ReplicaSet has, as it last counted."""
+    """How many pods a ReplicaSet has, as it last counted.
+
+    Attributes:
+        conditions: ReplicaFailure: pods could not be created or deleted.
+    """
 
     conditions: Annotated[
         list[ReplicaSetCondition], wire(6, merge_key="type", list_type="map", list_keys=("type",))
@@ -32,9 +36,9 @@ class ReplicaSetSpec(Struct):
 
     Attributes:
         replicas: How many pods there shall be; 1 by default.
-        min_ready_seconds: How long a pod must be ready to be counted on.
-        selector: Which pods are its own; never changes.
-        template: What the pods shall be.
+        min_ready_seconds: For how many seconds a pod must be ready to count as available; 0 by default.
+        selector: Which pods are its own; the template's labels must match it. Never changes.
+        template: What the pods shall be. A change only matters for pods made later.
     """
 
     replicas: Annotated[Int32 | None, wire(1)] = None
@@ -44,7 +48,7 @@ class ReplicaSetSpec(Struct):
 
 
 class ReplicaSet(Struct):
-    """So many pods of one template, at all times."""
+    """So many pods of one template, at all times; mostly made by a Deployment, one for each revision."""
 
     api_version: str = always("apps/v1")
     kind: str = always("ReplicaSet")
