@@ -21,7 +21,12 @@ class NamespaceCondition(KindCondition):
 
 
 class NamespaceStatus(Struct):
-    """Whether a namespace is Active or Terminating, and what it waits for."""
+    """Whether a namespace is Active or Terminating, and what it waits for.
+
+    Attributes:
+        phase: Active, or Terminating once it is being deleted: nothing new can be made there then.
+        conditions: What its deletion waits for, such as NamespaceContentRemaining.
+    """
 
     phase: Annotated[str, wire(1)] = ""
     conditions: Annotated[
@@ -30,13 +35,18 @@ class NamespaceStatus(Struct):
 
 
 class NamespaceSpec(Struct):
-    """What holds a namespace's deletion back."""
+    """What holds a namespace's deletion back.
+
+    Attributes:
+        finalizers: Who must still clear up before the namespace can go; `kubernetes` by default, which deletes all that
+            is in it.
+    """
 
     finalizers: Annotated[list[str], wire(1, list_type="atomic")] = []
 
 
 class Namespace(Struct):
-    """The room that names of other objects are unique in."""
+    """A space in which names are unique, and to which rights and quotas apply."""
 
     api_version: str = always("v1")
     kind: str = always("Namespace")
