@@ -21,7 +21,7 @@ check: setup  ## Format, lint, types, import arrows, unit tests and simulations:
 	@$(BIN)/pytest -n auto tests/unit tests/simulation
 
 integration: setup  ## Real processes and sockets on this machine.
-	@$(BIN)/pytest tests/integration
+	@$(BIN)/pytest -n 2 --dist loadfile tests/integration
 
 e2e: setup  ## A whole cluster and stock kubectl; needs root.
 	@$(SUDO) $(BIN)/pytest tests/e2e
