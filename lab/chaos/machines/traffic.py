@@ -1,8 +1,8 @@
 """A Service's traffic: asked from every machine all the time, and each request that fails held against the fault.
 
 A request may fail only where the fault hit the machine that asked, or the machine of the pod that it was sent to, and
-there only until the pod's endpoint is gone. Which pod that was, the kernel's table of connections says: to whom it
-translated the Service's address.
+there only until the pod's endpoint is gone. Which pod that was, the kernel says: to whom it translated the Service's
+address.
 """
 
 from __future__ import annotations
@@ -28,22 +28,29 @@ LOOK_EVERY_S = 0.5
 PROXIES_WITHIN_S = 3.0
 """How long after an endpoint is gone for the API every machine's proxy must have stopped sending to it."""
 SCRIPT = """
-import http.client, socket, sys, time
+import http.client, socket, subprocess, sys, threading, time
 address, port, within = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-def sent_to(own):
-    for line in open("/proc/self/net/nf_conntrack"):
-        if f" dst={address} sport={own} " in line:
-            return line.split(" src=")[2].split()[0]
-    return "-"
+sent_to = {}
+def follow():
+    telling = ["conntrack", "-E", "-e", "NEW", "-p", "tcp", "--orig-dst", address]
+    for line in subprocess.Popen(telling, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout:
+        _, asked, answers = line.split(" src=")
+        sent_to[asked.split("sport=")[1].split()[0]] = answers.split()[0]
+threading.Thread(target=follow, daemon=True).start()
+time.sleep(0.3)  # until it hears the kernel
 while True:
     began = time.monotonic()
-    problem, backend, own = "ok", "-", 0
+    problem, backend, stage, own = "ok", "-", "", ""
     try:
         with socket.socket() as connected:
             connected.settimeout(within)
-            connected.bind(("", 0))
-            own = connected.getsockname()[1]
-            connected.connect((address, port))
+            try:
+                connected.connect((address, port))
+            except OSError:
+                stage = "-to-connect"
+                raise
+            finally:
+                own = str(connected.getsockname()[1])
             connection = http.client.HTTPConnection(address, port)
             connection.sock = connected
             connection.request("GET", "/", headers={"Connection": "close"})
@@ -52,11 +59,17 @@ while True:
             if answer.status != 200:
                 problem = f"status-{answer.status}"
     except (OSError, http.client.HTTPException) as error:
-        problem = type(error).__name__
-    if problem != "ok" and own:
-        backend = sent_to(own)
+        problem = type(error).__name__ + stage
+    if problem != "ok":
+        time.sleep(0.05)
+        backend = sent_to.get(own, "-")
+    sent_to.pop(own, None)
     print(f"{began:.3f} {problem} {backend}", flush=True)
     time.sleep(max(0.0, 0.2 - (time.monotonic() - began)))
+"""
+"""Asks the Service over and over, and says of each failure at which stage, and which pod the kernel had sent it to.
+
+That is taken from the kernel's events. Its table would not do: a connection that is refused leaves it at once.
 """
 
 
