@@ -90,7 +90,8 @@ def test_a_group_weighs_as_many_processes_as_it_is_told(tmp_path: Path):
         (each / "lab").mkdir(parents=True)
     (second / "lab/cpu.weight").write_text("100")
     mounted = [
-        cgroups.Hierarchy(first, 1, "cpu"), cgroups.Hierarchy(second, 2), cgroups.Hierarchy(tmp_path / "pids", 1, "pids")
+        cgroups.Hierarchy(first, 1, "cpu"), cgroups.Hierarchy(second, 2),
+        cgroups.Hierarchy(tmp_path / "pids", 1, "pids"),
     ]  # fmt: skip
     cgroups.weigh(mounted, "lab", 30)
     assert (first / "lab/cpu.shares").read_text() == "30720"
