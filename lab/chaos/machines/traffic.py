@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -35,36 +36,38 @@ def follow():
     telling = ["conntrack", "-E", "-e", "NEW", "-p", "tcp", "--orig-dst", address]
     for line in subprocess.Popen(telling, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout:
         _, asked, answers = line.split(" src=")
-        sent_to[asked.split("sport=")[1].split()[0]] = answers.split()[0]
+        sent_to[asked.split("sport=")[1].split()[0]] = answers.split()[0], answers.split("dport=")[1].split()[0]
 threading.Thread(target=follow, daemon=True).start()
 time.sleep(0.3)  # until it hears the kernel
 while True:
     began = time.monotonic()
-    problem, backend, stage, own = "ok", "-", "", ""
+    problem, backend, port_there, stage, own, state = "ok", "-", "-", "", "", "-"
     try:
         with socket.socket() as connected:
             connected.settimeout(within)
             try:
-                connected.connect((address, port))
-            except OSError:
                 stage = "-to-connect"
-                raise
-            finally:
+                connected.connect((address, port))
+                own, stage = str(connected.getsockname()[1]), ""
+                connection = http.client.HTTPConnection(address, port)
+                connection.sock = connected
+                connection.request("GET", "/", headers={"Connection": "close"})
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    problem = f"status-{answer.status}"
+            except (OSError, http.client.HTTPException):
                 own = str(connected.getsockname()[1])
-            connection = http.client.HTTPConnection(address, port)
-            connection.sock = connected
-            connection.request("GET", "/", headers={"Connection": "close"})
-            answer = connection.getresponse()
-            answer.read()
-            if answer.status != 200:
-                problem = f"status-{answer.status}"
+                info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)
+                state = f"state={info[0]},retransmits={info[2]}"
+                raise
     except (OSError, http.client.HTTPException) as error:
         problem = type(error).__name__ + stage
     if problem != "ok":
         time.sleep(0.05)
-        backend = sent_to.get(own, "-")
+        backend, port_there = sent_to.get(own, ("-", "-"))
     sent_to.pop(own, None)
-    print(f"{began:.3f} {problem} {backend}", flush=True)
+    print(f"{began:.3f} {problem} {backend} {port_there} {state}", flush=True)
     time.sleep(max(0.0, 0.2 - (time.monotonic() - began)))
 """
 """Asks the Service over and over, and says of each failure at which stage, and which pod the kernel had sent it to.
@@ -84,6 +87,8 @@ class Request:
     """What went wrong; empty: it was answered."""
     backend: str = ""
     """Of one that failed, the pod's address that it was sent to; empty where that is not known."""
+    evidence: str = ""
+    """Of one that failed, what its socket had come to, and what the pod's machine knew of the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +172,16 @@ class Traffic:
                 self.ready.append(Ready(time.monotonic(), frozenset(ready)))
             await asyncio.sleep(LOOK_EVERY_S)
 
+    def _seen_there(self, backend: str, port: str) -> str:
+        """Return what a pod's machine has in its table of connections about one to the pod."""
+        name = self.machine_of(backend)
+        pid = self._site.machine(name).pid() if name else None
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/net/nf_conntrack").read_text().splitlines():
+                if f" dst={backend} sport={port} " in line:
+                    return line
+        return "unknown there"
+
     async def _ask(self, machine: Machine, address: str, port: int) -> None:
         while True:
             try:
@@ -184,9 +199,13 @@ class Traffic:
             assert process.stdout is not None
             try:
                 async for line in process.stdout:
-                    at, problem, backend = line.decode().split()
-                    values = ("" if problem == "ok" else problem, "" if backend == "-" else backend)
-                    self.requests.append(Request(machine.name, float(at), *values))
+                    at, problem, backend, port_there, state = line.decode().split()
+                    if problem == "ok":
+                        self.requests.append(Request(machine.name, float(at)))
+                        continue
+                    backend = "" if backend == "-" else backend
+                    evidence = f"{state}; {await asyncio.to_thread(self._seen_there, backend, port_there)}"
+                    self.requests.append(Request(machine.name, float(at), problem, backend, evidence))
             finally:
                 kill_group(process.pid)
                 await process.wait()
