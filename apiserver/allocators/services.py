@@ -125,7 +125,7 @@ class ServiceAllocator:
         keep_allocated(new, old)
         try:
             held = address_of(old)
-            if needs_cluster_ip(new) and new.spec.cluster_ip != held:
+            if needs_cluster_ip(new) and (not held or new.spec.cluster_ip != held):
                 await self._take_address(new, allocation, dry_run)
             _complete_addresses(new)
             if held and address_of(new) != held and not dry_run:

@@ -90,8 +90,16 @@ def test_a_deleted_pod_whose_containers_have_all_ended_is_over_whatever_its_poli
     assert status.phase == "Succeeded"
 
 
-def test_a_stopping_pod_is_not_ready_though_it_runs():
-    assert conditions(status_of(pod(), runtime(record()), is_stopping=True))["Ready"] == "False"
+def test_a_stopping_pod_stays_ready_while_it_runs_unless_its_probe_says_otherwise():
+    assert conditions(status_of(pod(), runtime(record()), is_stopping=True))["Ready"] == "True"
+    unready = {record().id: Verdict(is_ready=False)}
+    assert conditions(status_of(pod(), runtime(record()), is_stopping=True, verdicts=unready))["Ready"] == "False"
+
+
+def test_a_pod_that_was_refused_says_why_and_nothing_of_containers():
+    status = status_of(pod(), NOTHING, finish=Finish("Failed", "OutOfcpu", "Pod was rejected: no"), is_stopping=True)
+    assert (status.phase, status.reason, status.message) == ("Failed", "OutOfcpu", "Pod was rejected: no")
+    assert status.container_statuses == [] and status.start_time
 
 
 def test_a_transition_time_stays_while_the_condition_does():

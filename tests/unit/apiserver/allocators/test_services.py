@@ -124,6 +124,14 @@ async def test_an_update_keeps_what_it_leaves_out_and_gives_up_what_its_type_no_
     assert outside.spec.cluster_ip == "" and set(await tested.addresses.list()) == set()
 
 
+async def test_a_name_for_something_outside_gets_an_address_when_it_becomes_a_service_of_the_cluster() -> None:
+    given = allocator()
+    old, new = service(type="ExternalName"), service()
+    await given.begin_create(old)
+    await given.begin_update(new, old)
+    assert new.spec.cluster_ip and new.spec.cluster_ips == [new.spec.cluster_ip]
+
+
 async def test_an_update_that_is_reverted_leaves_the_old_claims() -> None:
     tested = allocator()
     old = service(type="NodePort", ports=[(80, 30080)])
