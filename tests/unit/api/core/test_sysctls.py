@@ -15,9 +15,9 @@ def test_names_that_can_be_no_sysctls_are_refused_each_in_its_place() -> None:
     assert wrong("kernel.shmmax", "safe-and-unsafe", "net/ipv4/conf/eth0.100/forwarding") == []
     found = wrong("foo-", "kernel.shmmax", "bar..", "")
     assert found == [
-        "sysctls[0].name FieldValueInvalid",
-        "sysctls[2].name FieldValueInvalid",
-        "sysctls[3].name FieldValueRequired",
+        "sysctls[0].name Invalid",
+        "sysctls[2].name Invalid",
+        "sysctls[3].name Required",
     ]
     assert wrong("a.b", "a.b") == ["sysctls[1].name Duplicate"]
 
