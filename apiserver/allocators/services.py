@@ -291,6 +291,8 @@ def keep_allocated(new: Service, old: Service) -> None:
     has_check = new.spec.type == "LoadBalancer" and new.spec.external_traffic_policy == "Local"
     if has_check and not new.spec.health_check_node_port:
         new.spec.health_check_node_port = old.spec.health_check_node_port
+    elif not has_check and new.spec.health_check_node_port == old.spec.health_check_node_port:
+        new.spec.health_check_node_port = 0
     if not needs_node_ports(new) and new.spec.type in ("ClusterIP", "ExternalName"):
         # Changing the type gives the ports up, if they are the old ones (kubectl sends back what it read).
         before = ports_of(old)
