@@ -24,6 +24,7 @@ from api.core.pod_status import (
     PodCondition,
     PodIP,
     PodStatus,
+    VolumeMountStatus,
 )
 from api.timestamps import render
 from kubelet import qos
@@ -179,6 +180,7 @@ class _Describer:
             image=newest.image or container.image,
             image_id=newest.image_ref,
             container_id=_container_id(newest),
+            volume_mounts=_volume_mounts(container),
         )
         previous = attempts[1] if len(attempts) > 1 else None
         if newest.is_running:
@@ -237,6 +239,19 @@ class _Describer:
 
     def _is_past(self, container: AnyContainer) -> bool:
         return self._initialized and self._is_plain_init(container)
+
+
+def _volume_mounts(container: AnyContainer) -> list[VolumeMountStatus]:
+    """Return how volumes are mounted; what is mounted below a read-only one may still be written (KEP-3857)."""
+    return [
+        VolumeMountStatus(
+            name=mount.name,
+            mount_path=mount.mount_path,
+            read_only=mount.read_only,
+            recursive_read_only="Disabled" if mount.read_only else None,
+        )
+        for mount in container.volume_mounts
+    ]
 
 
 def _container_id(record: ContainerRecord) -> str:
