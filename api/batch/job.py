@@ -33,8 +33,8 @@ class UncountedTerminatedPods(Struct):
     """Pods that have ended but are not in the Job's numbers yet, by uid: they still carry its finalizer.
 
     Attributes:
-        succeeded: Those that succeeded.
-        failed: Those that failed.
+        succeeded: Uids of those that ended well.
+        failed: Uids of those that did not.
     """
 
     succeeded: Annotated[list[str], wire(1, list_type="set")] = []

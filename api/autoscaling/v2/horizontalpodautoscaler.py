@@ -57,7 +57,7 @@ class ContainerResourceMetricStatus(Struct):
 
     Attributes:
         name: The resource: cpu or memory.
-        container: The container.
+        container: Which container of the pods, by its name.
     """
 
     name: Annotated[str, wire(1, required=True)] = always("")
@@ -88,7 +88,7 @@ class CrossVersionObjectReference(Struct):
 
     Attributes:
         kind: The kind of the object, such as Deployment.
-        name: Its metadata.name.
+        name: The metadata.name of the object that is meant.
         api_version: Its group and version, such as apps/v1.
     """
 
@@ -101,7 +101,7 @@ class ObjectMetricStatus(Struct):
     """A metric of another object, as last measured.
 
     Attributes:
-        described_object: The object that is measured.
+        described_object: What the metric tells about, in the autoscaler's namespace.
     """
 
     metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
@@ -154,7 +154,7 @@ class HPAScalingPolicy(Struct):
     Attributes:
         type: Pods or Percent: what value counts.
         value: By how much the number of pods may change in that time; above 0.
-        period_seconds: The time in seconds, 1 to 1800.
+        period_seconds: Over how many seconds the change is counted, 1 to 1800.
     """
 
     type: Annotated[str, wire(1, required=True)] = always("")
@@ -219,7 +219,7 @@ class ContainerResourceMetricSource(Struct):
 
     Attributes:
         name: The resource: cpu or memory.
-        container: The container.
+        container: Which container of the pods, by its name; others do not count.
     """
 
     name: Annotated[str, wire(1, required=True)] = always("")
@@ -249,7 +249,7 @@ class ObjectMetricSource(Struct):
     """A metric of another object, such as an Ingress.
 
     Attributes:
-        described_object: The object that is measured.
+        described_object: What the metric tells about, in the autoscaler's namespace.
     """
 
     described_object: Annotated[CrossVersionObjectReference, wire(1, required=True)] = field(
