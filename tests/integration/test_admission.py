@@ -551,3 +551,28 @@ async def test_a_proxied_path_is_the_one_that_webhooks_want(server: Running, hoo
         {"op": "replace", "path": "/path", "value": 7})), "rules": rules}, name="zz")  # fmt: skip
     code, said, _ = await ask(server, "GET", f"{CORE}/services/web:80/proxy/here")
     assert (code, said["reason"]) == (500, "InternalError")
+
+
+async def test_others_are_answered_while_a_costly_policy_is_evaluated(server: Running):
+    numbers = "[" + ",".join(str(number) for number in range(150)) + "]"
+    costly = f"{numbers}.all(x, {numbers}.all(y, x + y >= 0 && x * y >= 0 && x * x + y * y >= 0))"
+    spec = {
+        "matchConstraints": {"resourceRules": [CONFIGMAPS]},
+        "validations": [{"expression": costly, "message": "never"} for _ in range(10)],
+    }
+    await settled(server, "validatingadmissionpolicies", {"metadata": {"name": "costly"}, "spec": spec})
+    binding = {"policyName": "costly", "validationActions": ["Deny"]}
+    await settled(server, "validatingadmissionpolicybindings", {"metadata": {"name": "costly"}, "spec": binding})
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    writing = asyncio.create_task(create(server, "a"))
+    others: list[float] = []
+    while not writing.done():
+        asked = loop.time()
+        assert (await ask(server, "GET", "/version"))[0] == 200
+        others.append(loop.time() - asked)
+    took = loop.time() - began
+    assert (await writing)[0] == 201
+    # Client and server share this process; what is told apart is turns taken from one request that waits for another.
+    assert took > 0.4, "otherwise this shows nothing"
+    assert len(others) >= 10 and sorted(others)[len(others) // 2] < took / 5, (took, others)
