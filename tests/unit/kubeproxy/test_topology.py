@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kubeproxy.conntrack import Flow, stale_flows
+from kubeproxy.conntrack import UNANSWERED_MAX, Flow, stale_flows
 from kubeproxy.topology import NodeView, served_ports
 from tests.unit.kubeproxy.builders import NODE, endpoint, endpoint_slice, service
 
@@ -77,5 +77,15 @@ def test_udp_flows_from_before_the_first_endpoint_are_forgotten():
     assert stale_flows(ports("10.244.1.1"), ports("10.244.1.1", "10.244.1.2")) == []
 
 
-def test_tcp_flows_are_left_to_find_out_by_themselves():
-    assert stale_flows(ports("10.244.1.1", protocol="TCP"), ()) == []
+def test_tcp_connections_that_an_endpoint_never_answered_are_forgotten_when_it_goes():
+    two, one = (ports(*hosts, protocol="TCP") for hosts in (("10.244.1.1", "10.244.1.2"), ("10.244.1.2",)))
+    (flow,) = stale_flows(two, one)
+    assert flow == Flow(endpoint="10.244.1.1", protocol="tcp")
+    assert flow.arguments() == ["--proto", "tcp", "--state", "SYN_SENT", "--dst-nat", "10.244.1.1"]
+    assert stale_flows(one, two) == []
+    assert stale_flows((), one) == []
+
+
+def test_tcp_connections_are_left_to_find_out_by_themselves_where_very_many_endpoints_go_at_once():
+    many = ports(*(f"10.244.1.{number}" for number in range(1, UNANSWERED_MAX + 2)), protocol="TCP")
+    assert stale_flows(many, ()) == []
