@@ -151,8 +151,11 @@ async def _cut_power(site: Site, number: int) -> float:
     victim = site.machines[number % len(site.machines)]
     asker = site.machines[(number + 1) % len(site.machines)]
     await site.await_well()
-    await asyncio.to_thread(site.lab.power_off, [victim])
+    # Counted from the first blow: it takes the kernel a second to clear away what was killed.
     began = time.monotonic()
+    going = asyncio.create_task(asyncio.to_thread(site.lab.power_off, [victim]))
+    while victim.is_on():  # noqa: ASYNC110 - what it waits for is the kernel's to tell
+        await asyncio.sleep(0.005)
     command = ["kubectl", "--kubeconfig", "/etc/steersman/admin.kubeconfig", *KUBECTL]
     try:
         while (await asyncio.to_thread(asker.try_run, command, timeout_s=30)).returncode:
@@ -160,6 +163,7 @@ async def _cut_power(site: Site, number: int) -> float:
                 raise NotWell(f"kubectl does not work on {asker.name} since {victim.name} lost its power")
         return time.monotonic() - began
     finally:
+        await going
         await asyncio.to_thread(site.lab.power_on, [victim])
 
 

@@ -108,7 +108,11 @@ def web_slice(lab: Lab, addresses: tuple[str, ...]) -> EndpointSlice:
         metadata=ObjectMeta(name="web-1", namespace="default", labels={"kubernetes.io/service-name": "web"}),
         address_type="IPv4",
         endpoints=[
-            Endpoint(addresses=[one], node_name=node_of[one], conditions=EndpointConditions(ready=True))
+            Endpoint(
+                addresses=[one],
+                node_name=node_of.get(one, lab.hosts[1].name),
+                conditions=EndpointConditions(ready=True),
+            )
             for one in addresses
         ],
         ports=[EndpointPort(name="http", port=8080, protocol="TCP")],
@@ -226,6 +230,15 @@ async def test_without_endpoints_a_client_is_refused_at_once(lab):
     assert "refused" in await lab.get(0, f"http://{WEB_IP}/", seconds=3)
     with pytest.raises(urllib.error.URLError, match="refused"):
         await asyncio.to_thread(fetch, f"http://{lab.hosts[0].address}:30080/")
+
+
+async def test_who_waits_for_an_endpoint_that_was_lost_gets_to_another_when_it_goes(lab):
+    await lab.set_endpoints("10.244.2.250")  # nobody has this address
+    waiting = asyncio.create_task(lab.get(0, f"http://{WEB_IP}/", seconds=10))
+    table = lab.hosts[0].run
+    await until(lambda: f"dst={WEB_IP}" in table(["conntrack", "-L", "-p", "tcp", "--state", "SYN_SENT"]))
+    await lab.set_endpoints(lab.containers[2][2])
+    assert who(await waiting) == "web-2"
 
 
 async def test_local_policy_shows_the_clients_own_address_and_silence_where_no_pod_is(lab):
