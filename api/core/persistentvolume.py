@@ -63,7 +63,15 @@ _SOURCES: Final = [
 
 
 class PersistentVolumeStatus(Struct):
-    """Whether a volume is free, bound or released."""
+    """Whether a volume is free, bound or released.
+
+    Attributes:
+        phase: Pending, Available (free), Bound (to a claim), Released (its claim is gone, its data is not) or Failed
+            (could not be cleaned up).
+        message: Why it is so, for people.
+        reason: The same as one word, for programs.
+        last_phase_transition_time: When phase last changed.
+    """
 
     phase: Annotated[str, wire(1)] = ""
     message: Annotated[str, wire(2)] = ""
@@ -72,13 +80,31 @@ class PersistentVolumeStatus(Struct):
 
 
 class VolumeNodeAffinity(Struct):
-    """From which nodes a volume can be reached."""
+    """From which nodes a volume can be reached.
+
+    Attributes:
+        required: Which nodes; the scheduler brings pods that use the volume only there.
+    """
 
     required: Annotated[NodeSelector | None, wire(1)] = None
 
 
 class CSIPersistentVolumeSource(Struct):
-    """Storage that a CSI driver provides."""
+    """Storage that a CSI driver provides.
+
+    Attributes:
+        driver: The driver's name, as its CSIDriver object has it.
+        volume_handle: What the driver calls the volume. Never changes.
+        read_only: Whether it is mounted so that nothing can be written; false by default.
+        fs_type: The file system to mount, such as ext4; unset, the driver decides.
+        volume_attributes: What the driver said about the volume when it made it.
+        controller_publish_secret_ref: A Secret that the driver gets when it attaches the volume to a node, or takes it
+            off.
+        node_stage_secret_ref: A Secret that the driver gets when it prepares the volume on a node.
+        node_publish_secret_ref: A Secret that the driver gets when it mounts the volume for a pod.
+        controller_expand_secret_ref: A Secret that the driver gets when it makes the volume larger.
+        node_expand_secret_ref: A Secret that the driver gets when it makes the file system on a node larger.
+    """
 
     driver: Annotated[str, wire(1, required=True)] = always("")
     volume_handle: Annotated[str, wire(2, required=True)] = always("")
@@ -93,14 +119,32 @@ class CSIPersistentVolumeSource(Struct):
 
 
 class LocalVolumeSource(Struct):
-    """A disk or directory of one node."""
+    """A disk or directory of one node, which nodeAffinity must name.
+
+    Attributes:
+        path: The path on the node: a directory, or a block device.
+        fs_type: The file system on a block device, such as ext4; unset, found out.
+    """
 
     path: Annotated[str, wire(1, required=True)] = always("")
     fs_type: Annotated[str | None, wire(2)] = None
 
 
 class PersistentVolumeSpec(Struct):
-    """Where the storage is, how large, and how it may be used."""
+    """Where the storage is, how large, and how it may be used; exactly one source is set.
+
+    Attributes:
+        capacity: How large it is: `storage` in bytes.
+        access_modes: In which ways it can be mounted: ReadWriteOnce, ReadOnlyMany, ReadWriteMany, ReadWriteOncePod.
+        claim_ref: The claim that it is bound to, or kept for; unset, any claim that fits may have it.
+        persistent_volume_reclaim_policy: What happens once the claim is gone: Retain (the default) keeps the data for
+            somebody to look after, Delete deletes the storage. Recycle is deprecated.
+        storage_class_name: The StorageClass it belongs to: only claims that ask for it are bound. Empty is no class.
+        mount_options: Options for the mount, such as ro or soft; not checked beforehand.
+        volume_mode: Filesystem (the default), or Block for a device without one.
+        volume_attributes_class_name: The VolumeAttributesClass that the volume has; changed by way of the claim. Beta,
+            off by default.
+    """
 
     capacity: Annotated[dict[str, Quantity], wire(1)] = {}
     gce_persistent_disk: Annotated[GCEPersistentDiskVolumeSource | None, wire(2, 1)] = None
@@ -136,7 +180,7 @@ class PersistentVolumeSpec(Struct):
 
 
 class PersistentVolume(Struct):
-    """A piece of storage in the cluster."""
+    """A piece of storage in the cluster, which outlives pods; a claim is bound to it."""
 
     api_version: str = always("v1")
     kind: str = always("PersistentVolume")
