@@ -48,6 +48,7 @@ from kubelet.runtime.images import Images, normalize
 from kubelet.runtime.pleg import Pleg
 from kubelet.server import Served
 from kubelet.status_writer import StatusWriter
+from kubelet.storage_limits import StorageLimits
 from kubelet.volumes.pod_volumes import PodVolumes
 from kubelet.volumes.tokens import TokenSource
 from proto.cri import api_pb2 as pb
@@ -177,6 +178,10 @@ class Kubelet:
         )
         self._workers = PodWorkers(self.node, self.pods)
         self._rotation = None if is_hollow else LogRotation(self.pleg, cri, clock)
+        self._storage_limits: StorageLimits | None = None
+        if root is not None:
+            workers = self._workers
+            self._storage_limits = StorageLimits(Paths(root), self.pleg, cri, clock, workers.running, workers.evict)
 
     async def run(self) -> None:
         """Be the node until cancelled. Containers are left running."""
@@ -192,6 +197,8 @@ class Kubelet:
                 group.create_task(self._run_pods(), name="pods")
                 if self._rotation is not None:
                     group.create_task(self._rotation.run(), name="log rotation")
+                if self._storage_limits is not None:
+                    group.create_task(self._storage_limits.run(), name="storage limits")
         finally:
             await self._statuses.close()
             await self._references.close()

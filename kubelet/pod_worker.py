@@ -63,6 +63,7 @@ T = TypeVar("T")
 RETRY_FIRST_S = 0.5
 RETRY_MAX_S = 20.0
 CONFIG_RETRY_S = 10.0
+EVICTION_GRACE_S = 1.0
 ROUNDS_MAX = 20
 """Steps taken in one go; a pod that is never done within them is looked at again like any other."""
 
@@ -136,6 +137,15 @@ class PodWorker:
         if self._stop.is_set():
             self._shrink_grace()
         self._stop.set()
+        self._changed.set()
+
+    def evict(self, message: str) -> None:
+        """End the pod at once, for good: it took more of the node than it may."""
+        if self._stop.is_set() or self._finish is not None:
+            return
+        self._node.recorder.event(self.pod, "Warning", "Evicted", message)
+        self._finish = Finish("Failed", "Evicted", message)
+        self._deadline = self._node.clock.monotonic() + EVICTION_GRACE_S
         self._changed.set()
 
     def wake(self) -> None:
