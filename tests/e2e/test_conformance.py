@@ -12,7 +12,11 @@ import yaml
 
 from tests.e2e.conftest import RunningCluster, eventually, run
 
-SLEEPER = {"name": "c", "image": "steersman.local/web:1", "command": ["sh", "-c", "echo I am alive; exec sleep 1000"]}
+SLEEPER: dict[str, Any] = {
+    "name": "c",
+    "image": "steersman.local/web:1",
+    "command": ["sh", "-c", "echo I am alive; exec sleep 1000"],
+}
 
 
 def make(cluster: RunningCluster, namespace: str, name: str, labels: dict[str, str] | None = None, **spec: Any) -> None:
@@ -90,3 +94,14 @@ def test_a_load_balancer_learns_which_nodes_have_endpoints(cluster: RunningClust
         return run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "3", url], check=False).stdout
 
     eventually(lambda: (code("node-1"), code("node-2")) == ("200", "503"), 20, "only the node with the pod is well")
+
+
+def test_a_pod_that_fills_its_volume_beyond_the_limit_is_evicted(cluster: RunningCluster, namespace: str) -> None:
+    filler = {**SLEEPER, "command": ["sh", "-c", "dd if=/dev/zero of=/v/f bs=1M count=20; exec sleep 1000"]}
+    filler["volumeMounts"] = [{"name": "v", "mountPath": "/v"}]
+    volume = {"name": "v", "emptyDir": {"sizeLimit": "5Mi"}}
+    make(cluster, namespace, "filler", containers=[filler], volumes=[volume])
+    failed = eventually(
+        lambda: (s := status(cluster, namespace, "filler")).get("phase") == "Failed" and s, 40, "Failed"
+    )
+    assert failed["reason"] == "Evicted" and 'EmptyDir volume "v" exceeds the limit "5Mi"' in failed["message"]
