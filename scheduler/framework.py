@@ -78,7 +78,8 @@ class ClusterEvent(Flag):
     POD_ASSIGNED = auto()
     """A pod got a node, or a pod that has one changed its labels."""
     POD_GONE = auto()
-    """A pod that had a node was deleted or ended."""
+    """A pod that had a node, or for which room was made, was deleted or ended."""
+    NAMESPACE_LABELS = auto()
 
 
 ANY_EVENT = ~ClusterEvent(0)

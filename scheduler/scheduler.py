@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from api import timestamps
+from api.core import namespace as namespaces
 from api.core import node as nodes
 from api.core import pod as pods
 from api.core.binding import Binding
+from api.core.namespace import Namespace
 from api.core.node import Node
 from api.core.pod import Pod
 from api.core.references import ObjectReference
@@ -88,7 +90,9 @@ class Scheduler:
         self._pods = informers.of(pods.RESOURCE)
         self._pods.add_handler(self._on_pod)
         informers.of(nodes.RESOURCE).add_handler(self._on_node)
-        self._around = Surroundings(budgets=informers.of(budgets.RESOURCE).store)
+        spaces = informers.of(namespaces.RESOURCE)
+        spaces.add_handler(self._on_namespace)
+        self._around = Surroundings(budgets=informers.of(budgets.RESOURCE).store, namespaces=spaces.store)
 
     async def run(self) -> None:
         """Schedule until cancelled."""
@@ -370,6 +374,11 @@ class Scheduler:
         happened = _what_happened(change.old, change.new)
         if happened:
             self._queue.happened(happened, now)
+            self._work.set()
+
+    def _on_namespace(self, change: Change[Namespace]) -> None:
+        if change.new and (change.old is None or change.old.metadata.labels != change.new.metadata.labels):
+            self._queue.happened(ClusterEvent.NAMESPACE_LABELS, self._clock.monotonic())
             self._work.set()
 
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Never
 
 from api.core.containers import Container
+from api.core.namespace import Namespace
 from api.core.node import Node
 from api.core.pod import Pod
 from api.lister import Lister
@@ -79,10 +80,11 @@ class PodView:
 
     @cached_property
     def host_ports(self) -> tuple[HostPort, ...]:
-        """The node's ports this pod takes."""
+        """The node's ports this pod takes while it runs, sidecars' included."""
+        sidecars = [each for each in self.pod.spec.init_containers if each.restart_policy == "Always"]
         return tuple(
             HostPort(port.host_ip or "0.0.0.0", port.protocol or "TCP", port.host_port)
-            for container in self.pod.spec.containers
+            for container in (*sidecars, *self.pod.spec.containers)
             for port in container.ports
             if port.host_port
         )
@@ -179,6 +181,7 @@ class Surroundings:
     """What else matters to scheduling, as caches show it. One cycle awaits nothing, so they stand still meanwhile."""
 
     budgets: Lister[PodDisruptionBudget] = Nothing()
+    namespaces: Lister[Namespace] = Nothing()
 
 
 @dataclass(frozen=True, eq=False)
