@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from api.core.containers import Container, ContainerPort, ResourceRequirements
 from api.core.node import Node, NodeSpec, NodeStatus, Taint
 from api.core.pod import Affinity, Pod, PodSpec, Toleration, TopologySpreadConstraint
 from api.meta import LabelSelector, ObjectMeta, OwnerReference
-from api.schema import Struct
-from client.store import Store
 from scheduler.snapshot import NodeView, PodView, node_view
 
 
@@ -79,14 +75,3 @@ def spread(key: str, *, skew: int = 1, hard: bool = True, labels: dict[str, str]
         when_unsatisfiable="DoNotSchedule" if hard else "ScheduleAnyway",
         label_selector=LabelSelector(match_labels=labels),
     )
-
-
-T = TypeVar("T", bound=Struct)
-
-
-def store(*objects: T) -> Store[T]:
-    """A cache of these objects."""
-    filled: Store[T] = Store()
-    for each in objects:
-        filled.put(each)
-    return filled

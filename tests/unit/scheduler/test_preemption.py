@@ -10,7 +10,8 @@ from scheduler.nominations import Nominations
 from scheduler.preemption import Candidate, protected_by_budgets, select_candidate
 from scheduler.profile import DEFAULT
 from scheduler.snapshot import NodeView, PodView, Snapshot, Surroundings, snapshot_of
-from tests.unit.scheduler.builders import node, pod, store
+from tests.builders import store
+from tests.unit.scheduler.builders import node, pod
 
 
 def budget(allowed: int, disrupted: tuple[str, ...] = (), namespace: str = "default", **labels: str):

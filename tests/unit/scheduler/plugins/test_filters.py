@@ -20,7 +20,8 @@ from api.meta import LabelSelector, ObjectMeta
 from scheduler.cycle import Placement, Unschedulable, schedule
 from scheduler.profile import DEFAULT
 from scheduler.snapshot import NodeView, PodView, Snapshot, Surroundings, snapshot_of
-from tests.unit.scheduler.builders import node, pod, spread, store
+from tests.builders import store
+from tests.unit.scheduler.builders import node, pod, spread
 
 
 def outcome(wanted: PodView, *nodes: NodeView) -> str:
