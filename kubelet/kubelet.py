@@ -105,6 +105,7 @@ class Kubelet:
             on_node: told of the Node object as it is at the API server, again and again.
         """
         self.identity = identity
+        self._node_object: nodes.Node | None = None
         self._clock = clock
         self._http: aiohttp.ClientSession | None = None
         self._own_services = service_informer is None
@@ -125,7 +126,8 @@ class Kubelet:
         else:
             paths = Paths(root)
             real_files = PodFiles(paths, identity.cluster_domain)
-            files, volumes = real_files, PodVolumes(paths, self._references, TokenSource(client, clock))
+            tokens = TokenSource(client, clock)
+            files, volumes = real_files, PodVolumes(paths, self._references, tokens, lambda: self._node_object)
             cgroups = self._cgroups = Cgroups(cgroup_root)
             self.pleg = Pleg(cri, clock, real_files.read_message)
         self._reporter = NodeReporter(
@@ -224,6 +226,7 @@ class Kubelet:
         self._workers.refresh(uid)
 
     def _note_node(self, node: nodes.Node) -> None:
+        self._node_object = node
         self._lease.node_uid = node.metadata.uid
         if isinstance(self._cri, HollowCri) and node.spec.pod_cidr:
             self._cri.use_pod_cidr(node.spec.pod_cidr)

@@ -13,7 +13,6 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from api.core import pod as pods
@@ -51,7 +50,7 @@ from kubelet.runtime.records import ContainerRecord, RuntimePod
 from kubelet.runtime.sandbox import sandbox_config
 from kubelet.status import Circumstances, Waiting, compute_status
 from kubelet.volumes.files import names_in
-from kubelet.volumes.pod_volumes import VolumeError, container_mounts
+from kubelet.volumes.pod_volumes import Mounted, VolumeError, container_mounts
 from proto.cri import api_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -96,7 +95,7 @@ class PodWorker:
         """When the grace period ends, by the monotonic clock; only ever moved forward in time, never back."""
         self._hooked: set[str] = set()
         """Containers whose preStop hook has begun."""
-        self._volumes: dict[str, Path] = {}
+        self._volumes: dict[str, Mounted] = {}
         self._prober: Prober = node.make_prober(self.wake, self._unhealthy)
         self._must_refresh = False
 
