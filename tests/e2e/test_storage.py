@@ -25,7 +25,7 @@ class Storage:
         self.nodes: list[str] = [each["metadata"]["name"] for each in cluster.get("nodes")["items"]]
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
-        return self.cluster.kubectl(*arguments, "-n", self.namespace, stdin=stdin, check=check).stdout
+        return self.cluster.kubectl("-n", self.namespace, *arguments, stdin=stdin, check=check).stdout
 
     def make(self, *objects: dict[str, Any]) -> None:
         self.kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
