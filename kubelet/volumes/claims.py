@@ -115,9 +115,8 @@ def set_up(volume: PersistentVolume, node: Node | None, group: int | None) -> Pa
     if not path.exists():
         raise NotMounted("NewMounter initialization", f'path "{path}" does not exist')
     if not path.is_dir():
-        raise NotMounted(
-            "NewMounter initialization", f'path "{path}" is not a directory: other kinds are not supported'
-        )
+        why = "is not a directory: file systems on devices are not supported by this kubelet"
+        raise NotMounted("NewMounter initialization", f'path "{path}" {why}')
     if group is not None:
         give_to_group(path, group)
     return path
