@@ -78,8 +78,8 @@ async def reconcile(key: ObjectKey, context: Context) -> float | None:
 
 
 async def _write(context: Context, volume: PersistentVolume, phase: str, message: str) -> None:
-    if (volume.status.phase, volume.status.message) == (phase, message):
-        return
+    if volume.status.phase == phase and (phase != "Failed" or volume.status.message == message):
+        return  # What others say in the status is left alone.
     metadata = {"uid": volume.metadata.uid, "resourceVersion": volume.metadata.resource_version}
     status = {"phase": phase, "message": message or None}
     try:

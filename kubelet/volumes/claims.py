@@ -95,8 +95,8 @@ async def resolve(pod: Pod, volume: Volume, name: str, storage: Storage) -> Pers
     raise NotProcessed(f"error processing PVC {key}: {why}")
 
 
-def set_up(volume: PersistentVolume, node: Node | None, group: int | None) -> Path:
-    """Return where a volume is on this node, made ready for the pod's group.
+def set_up(volume: PersistentVolume, node: Node | None, group: int | None, change_policy: str = "Always") -> Path:
+    """Return where a volume is on this node, made ready for the pod's group (by its fsGroupChangePolicy).
 
     Raises:
         NotMounted: it is of another kind, elsewhere, or not there.
@@ -118,7 +118,7 @@ def set_up(volume: PersistentVolume, node: Node | None, group: int | None) -> Pa
         why = "is not a directory: file systems on devices are not supported by this kubelet"
         raise NotMounted("NewMounter initialization", f'path "{path}" {why}')
     if group is not None:
-        give_to_group(path, group)
+        give_to_group(path, group, only_if_root_differs=change_policy == "OnRootMismatch")
     return path
 
 

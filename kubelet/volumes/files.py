@@ -28,6 +28,10 @@ from kubelet.volumes.payload import (
 )
 
 
+_PRIVATE_MODE = 0o600
+"""Of tokens whose reader is known: the user of the pod's containers, or its group (KEP-1205)."""
+
+
 class Sources(Protocol):
     """Where content comes from."""
 
@@ -80,8 +84,23 @@ async def _project(
     if projection.service_account_token is not None:
         of_token = projection.service_account_token
         token = await tokens.token(pod, of_token)
-        return {check_path(of_token.path): File(token.encode(), mode)}
+        owner, security = the_user_of(pod), pod.spec.security_context
+        if owner is not None or (security is not None and security.fs_group is not None):
+            mode = _PRIVATE_MODE
+        return {check_path(of_token.path): File(token.encode(), mode, owner)}
     raise PayloadError("a projected source of a kind that this kubelet does not serve (clusterTrustBundle)")
+
+
+def the_user_of(pod: Pod) -> int | None:
+    """Return the user as whom all containers of a pod run; None if they differ, or one does not say."""
+    of_pod = pod.spec.security_context.run_as_user if pod.spec.security_context is not None else None
+    users = {
+        of_pod
+        if each.security_context is None or each.security_context.run_as_user is None
+        else each.security_context.run_as_user
+        for each in (*pod.spec.init_containers, *pod.spec.containers)
+    }
+    return users.pop() if len(users) == 1 else None
 
 
 async def _from_config_map(

@@ -20,6 +20,8 @@ class File:
 
     content: bytes
     mode: int
+    owner: int | None = None
+    """The user it belongs to; None for root."""
 
 
 Payload = dict[str, File]

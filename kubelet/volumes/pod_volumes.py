@@ -92,7 +92,9 @@ class PodVolumes:
             found = await claims.resolve(pod, volume, claim, self._references)
             chosen = volume.persistent_volume_claim
             is_read_only = chosen is not None and chosen.read_only
-            return Mounted(claims.set_up(found, self._node(), None if is_read_only else group), is_read_only)
+            policy = (security.fs_group_change_policy if security is not None else None) or "Always"
+            path = claims.set_up(found, self._node(), None if is_read_only else group, policy)
+            return Mounted(path, is_read_only)
         if volume.host_path is not None:
             return Mounted(host_path.set_up(volume.host_path))
         if volume.empty_dir is not None:
