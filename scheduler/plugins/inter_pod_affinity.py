@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from api.core.namespace import Namespace
-from api.core.pod import Pod, PodAffinityTerm
+from api.core.placement import PodAffinityTerm
+from api.core.pod import Pod
 from api.lister import Lister
 from api.resource import ObjectKey
 from api.selectors import of_label_selector

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from api.core.node_matching import selects, tolerates
-from api.core.pod import Pod, TopologySpreadConstraint
+from api.core.placement import TopologySpreadConstraint
+from api.core.pod import Pod
 from api.selectors import of_label_selector
 from scheduler.framework import (
     SCORE_MAX,
