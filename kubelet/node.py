@@ -88,5 +88,7 @@ class Node:
     pull_secrets: Callable[[Pod], Awaitable[list[pb.AuthConfig]]]
     allocatable: Mapping[str, str]
     memory_capacity_bytes: int
+    why_not_admitted: Callable[[Pod], str] = lambda pod: ""
+    """Why a pod may not begin on this node now; empty if it may."""
     resync_s: float = 60.0
     is_hollow: bool = False

@@ -60,6 +60,7 @@ T = TypeVar("T")
 RETRY_FIRST_S = 0.5
 RETRY_MAX_S = 20.0
 CONFIG_RETRY_S = 10.0
+EVICTED = "Evicted"
 ROUNDS_MAX = 20
 """Steps taken in one go; a pod that is never done within them is looked at again like any other."""
 
@@ -127,6 +128,16 @@ class PodWorker:
         self._stop.set()
         self._changed.set()
 
+    def evict(self, message: str) -> None:
+        """End the pod at once, for the node's sake; it stays as Failed, with the reason Evicted."""
+        if self._stop.is_set() or self._finish is not None:
+            return
+        self._node.recorder.event(self._pod, "Warning", EVICTED, message)
+        self._finish = Finish("Failed", EVICTED, message, was_disrupted=True)
+        self._deadline = self._node.clock.monotonic()
+        self._stop.set()
+        self._changed.set()
+
     def wake(self) -> None:
         """Look again soon."""
         self._changed.set()
@@ -139,6 +150,7 @@ class PodWorker:
     async def run(self) -> None:
         """Live the pod's life; return when nothing of it is left, here and at the API server."""
         try:
+            self._check_admission()
             if not self._stop.is_set():
                 await self._sync_until_stopped()
             await self._retrying(self._terminate)
@@ -151,6 +163,17 @@ class PodWorker:
             self._prober.stop_all()
             self._node.references.follow(self.uid, set(), set())
             self._node.statuses.forget(self.uid)
+
+    def _check_admission(self) -> None:
+        """Refuse a pod that has not begun here while the node is short of what it needs."""
+        pod, node = self.pod, self._node
+        if self._stop.is_set() or pod.status.start_time or self.uid in node.pleg.pods or has_finished(pod):
+            return
+        why = node.why_not_admitted(pod)
+        if why:
+            node.recorder.event(pod, "Warning", EVICTED, why)
+            self._finish = Finish("Failed", EVICTED, f"Pod was rejected: {why}")
+            self._stop.set()
 
     # Syncing
 

@@ -27,7 +27,6 @@ from kubelet.volumes.payload import (
     secret_content,
 )
 
-
 _PRIVATE_MODE = 0o600
 """Of tokens whose reader is known: the user of the pod's containers, or its group (KEP-1205)."""
 

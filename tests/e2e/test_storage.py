@@ -196,3 +196,23 @@ def test_ephemeral_volumes_and_those_of_stateful_sets_have_claims_of_their_own(s
     assert claims == ["persistentvolumeclaim/scratch-v", "persistentvolumeclaim/v-db-0"]
     storage.kubectl("delete", "pod/scratch", "statefulset/db")
     eventually(lambda: not storage.kubectl("get", "pvc", "-o", "name"), 30, "the claims go with their owners")
+
+
+def test_a_scratch_volume_above_its_limit_ends_its_pod_and_tokens_are_their_readers(storage: Storage) -> None:
+    token = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+    storage.make(
+        pod("greedy", {"emptyDir": {"sizeLimit": "1Mi"}}),
+        pod("reader", {"emptyDir": {"medium": "Memory"}}, securityContext={"runAsUser": 1000}),
+    )
+    storage.until_ready("greedy", "reader")
+    found = storage.kubectl("exec", "reader", "--", "stat", "-L", "-c", "%u %a", token).split()
+    assert found == ["1000", "600"]
+    assert storage.kubectl("exec", "reader", "--", "stat", "-c", "%a", "/data").strip() == "777"
+    storage.kubectl("exec", "greedy", "--", "sh", "-c", "head -c 3000000 /dev/zero > /data/file")
+    eventually(lambda: storage.phase("pod", "greedy") == "Failed", 40, "the pod is evicted")
+    status = storage.get("pod", "greedy")["status"]
+    why = 'Usage of EmptyDir volume "v" exceeds the limit "1Mi". '
+    assert (status["reason"], status["message"]) == ("Evicted", why)
+    disrupted = next(each for each in status["conditions"] if each["type"] == "DisruptionTarget")
+    assert (disrupted["status"], disrupted["reason"]) == ("True", "TerminationByKubelet")
+    eventually(lambda: why.strip() in [each.strip() for each in storage.messages("greedy")], 10, "the event")
