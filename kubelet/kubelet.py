@@ -108,7 +108,6 @@ class Kubelet:
             on_node: told of the Node object as it is at the API server, again and again.
         """
         self.identity = identity
-        self._node_object: nodes.Node | None = None
         self._client = client
         self._clock = clock
         self._root = root
@@ -134,7 +133,7 @@ class Kubelet:
             paths = Paths(root)
             real_files = PodFiles(paths, identity.cluster_domain)
             tokens = TokenSource(client, clock)
-            files, volumes = real_files, PodVolumes(paths, self._references, tokens, lambda: self._node_object)
+            files, volumes = real_files, PodVolumes(paths, self._references, tokens, lambda: self.node.own)
             cgroups = self._cgroups = Cgroups(cgroup_root)
             self.pleg = Pleg(cri, clock, real_files.read_message)
             self._images = ImageGc(cri, clock, self._warn)
@@ -254,8 +253,8 @@ class Kubelet:
         self._workers.refresh(uid)
 
     def _note_node(self, node: nodes.Node) -> None:
-        self._node_object = node
         self._lease.node_uid = node.metadata.uid
+        self.node.own = node
         if isinstance(self._cri, HollowCri) and node.spec.pod_cidr:
             self._cri.use_pod_cidr(node.spec.pod_cidr)
         self._on_node(node)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import aiohttp
 
+from api.core.node import Node as ApiNode
 from api.core.pod import Pod
 from api.core.service import Service
 from client.events import Recorder
@@ -90,5 +91,9 @@ class Node:
     memory_capacity_bytes: int
     why_not_admitted: Callable[[Pod], str] = lambda pod: ""
     """Why a pod may not begin on this node now; empty if it may."""
+    own: ApiNode | None = None
+    """This node's object, as last seen."""
+    neighbours: Callable[[str], Sequence[Pod]] = lambda uid: ()
+    """The pods that use this node beside the one of that UID."""
     resync_s: float = 60.0
     is_hollow: bool = False

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Never
 
 from api.core.containers import Container
+from api.core.host_ports import HostPort, host_ports
 from api.core.namespace import Namespace
 from api.core.node import Node
 from api.core.persistentvolume import PersistentVolume
@@ -36,20 +37,6 @@ NOTHING: Amounts = MappingProxyType({})
 
 SCORED_WHEN_UNSET: Amounts = MappingProxyType({CPU: 100, MEMORY: 200 * 1024 * 1024})
 """What a container that requests nothing counts as when nodes are scored, so that such pods still spread."""
-
-
-@dataclass(frozen=True, slots=True)
-class HostPort:
-    """A port of the node taken by a pod; `ip` is `0.0.0.0` for every address."""
-
-    ip: str
-    protocol: str
-    port: int
-
-    def conflicts_with(self, other: HostPort) -> bool:
-        """Return whether both cannot be open on one node."""
-        same = self.port == other.port and self.protocol == other.protocol
-        return same and (self.ip == other.ip or "0.0.0.0" in (self.ip, other.ip))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,14 +72,8 @@ class PodView:
 
     @cached_property
     def host_ports(self) -> tuple[HostPort, ...]:
-        """The node's ports this pod takes while it runs, sidecars' included."""
-        sidecars = [each for each in self.pod.spec.init_containers if each.restart_policy == "Always"]
-        return tuple(
-            HostPort(port.host_ip or "0.0.0.0", port.protocol or "TCP", port.host_port)
-            for container in (*sidecars, *self.pod.spec.containers)
-            for port in container.ports
-            if port.host_port
-        )
+        """The node's ports this pod takes."""
+        return host_ports(self.pod.spec)
 
     @cached_property
     def claims(self) -> tuple[ObjectKey, ...]:

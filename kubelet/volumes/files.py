@@ -27,9 +27,6 @@ from kubelet.volumes.payload import (
     secret_content,
 )
 
-_PRIVATE_MODE = 0o600
-"""Of tokens whose reader is known: the user of the pod's containers, or its group (KEP-1205)."""
-
 
 class Sources(Protocol):
     """Where content comes from."""
@@ -83,23 +80,8 @@ async def _project(
     if projection.service_account_token is not None:
         of_token = projection.service_account_token
         token = await tokens.token(pod, of_token)
-        owner, security = the_user_of(pod), pod.spec.security_context
-        if owner is not None or (security is not None and security.fs_group is not None):
-            mode = _PRIVATE_MODE
-        return {check_path(of_token.path): File(token.encode(), mode, owner)}
+        return {check_path(of_token.path): _token_file(pod, token, mode)}
     raise PayloadError("a projected source of a kind that this kubelet does not serve (clusterTrustBundle)")
-
-
-def the_user_of(pod: Pod) -> int | None:
-    """Return the user as whom all containers of a pod run; None if they differ, or one does not say."""
-    of_pod = pod.spec.security_context.run_as_user if pod.spec.security_context is not None else None
-    users = {
-        of_pod
-        if each.security_context is None or each.security_context.run_as_user is None
-        else each.security_context.run_as_user
-        for each in (*pod.spec.init_containers, *pod.spec.containers)
-    }
-    return users.pop() if len(users) == 1 else None
 
 
 async def _from_config_map(
@@ -118,6 +100,26 @@ async def _from_secret(
     if secret is None and not optional:
         raise PayloadError(f'secret "{name}" not found')
     return from_keys(f'secret "{name}"', secret_content(secret), items, mode, optional=optional)
+
+
+def _token_file(pod: Pod, token: str, mode: int) -> File:
+    """Return the token's file: for nobody but its user, where the pod says who that is (KEP-2451)."""
+    security = pod.spec.security_context
+    user = _only_user(pod)
+    if user is None and (security is None or security.fs_group is None):
+        return File(token.encode(), mode)
+    return File(token.encode(), 0o600, user)
+
+
+def _only_user(pod: Pod) -> int | None:
+    """Return the user that all containers run as, if the pod says so of each and they are one."""
+    of_pod = pod.spec.security_context
+    users = set()
+    for container in (*pod.spec.init_containers, *pod.spec.containers):
+        own = container.security_context
+        user = own.run_as_user if own is not None else None
+        users.add(user if user is not None else of_pod.run_as_user if of_pod is not None else None)
+    return users.pop() if len(users) == 1 else None
 
 
 def _mode(mode: int | None) -> int:

@@ -20,8 +20,8 @@ class File:
 
     content: bytes
     mode: int
-    owner: int | None = None
-    """The user it belongs to; None for root."""
+    user: int | None = None
+    """Whom it belongs to; None for the kubelet."""
 
 
 Payload = dict[str, File]

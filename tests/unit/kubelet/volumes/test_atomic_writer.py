@@ -66,10 +66,3 @@ def test_what_is_shown_is_always_the_last_that_was_written(tmp_path_factory, ver
     for version in versions:
         write(target, {name: File(text.encode(), 0o644) for name, text in version.items()})
         assert shown(target) == version
-
-
-def test_a_file_belongs_to_its_owner_and_a_change_of_owner_is_written(tmp_path: Path):
-    mine = {"token": File(b"t", 0o600, os.getuid())}
-    assert write(tmp_path, mine)
-    assert (tmp_path / "token").stat().st_uid == os.getuid()
-    assert not write(tmp_path, mine)

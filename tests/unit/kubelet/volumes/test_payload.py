@@ -3,10 +3,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from api.core.pod import Pod
 from api.core.volumes import DownwardAPIVolumeFile, KeyToPath
 from kubelet.downward import PodFacts, render_map
-from kubelet.volumes.files import the_user_of
 from kubelet.volumes.payload import File, PayloadError, check_path, from_downward, from_keys
 from tests.unit.kubelet.builders import pod
 
@@ -46,17 +44,3 @@ def test_downward_files():
 
 def test_maps_are_rendered_in_key_order():
     assert render_map({"b": "2\n", "a": "1"}) == 'a="1"\nb="2\\n"'
-
-
-def test_a_token_belongs_to_the_user_whom_all_containers_share():
-    def running(of_pod: int | None, *of_containers: int | None) -> Pod:
-        spec = {
-            "securityContext": {"runAsUser": of_pod},
-            "containers": [{"name": "c", "securityContext": {"runAsUser": each}} for each in of_containers],
-        }
-        return msgspec.convert({"spec": spec}, Pod)
-
-    assert the_user_of(running(None, None)) is None
-    assert the_user_of(running(7, None, None)) == 7
-    assert the_user_of(running(7, 8, 8)) == 8
-    assert the_user_of(running(7, 8, None)) is None
