@@ -439,10 +439,10 @@ class Volume(Struct):
         config_map: Files, one for each entry of a ConfigMap.
         vsphere_volume: A disk of vSphere (deprecated).
         quobyte: A Quobyte volume (deprecated).
-        azure_disk: A disk of Azure (deprecated).
+        azure_disk: A data disk of Azure's cloud (deprecated).
         photon_persistent_disk: A disk of Photon Controller (deprecated).
         projected: Secrets, ConfigMaps, tokens and fields of the pod, all in one directory.
-        portworx_volume: A Portworx volume (deprecated).
+        portworx_volume: A volume of a Portworx cluster (deprecated).
         scale_io: A ScaleIO volume (deprecated).
         storageos: A StorageOS volume (deprecated).
         csi: What a CSI driver makes for this pod alone.
