@@ -34,16 +34,6 @@ class PodWorkers:
         """Return the worker of a pod."""
         return self._workers.get(uid)
 
-    def evict(self, uid: str, message: str) -> None:
-        """End a pod that took more of the node than it may."""
-        worker = self._workers.get(uid)
-        if worker is not None:
-            worker.evict(message)
-
-    def running(self) -> list[Pod]:
-        """Return the pods that use this node."""
-        return self._neighbours("")
-
     def _neighbours(self, uid: str) -> list[Pod]:
         return [worker.pod for worker in self._workers.values() if worker.uid != uid and worker.uses_node]
 
@@ -52,6 +42,12 @@ class PodWorkers:
         worker = self._workers.get(uid)
         if worker is not None:
             worker.refresh()
+
+    def evict(self, uid: str, message: str) -> None:
+        """End a pod for the node's sake."""
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.evict(message)
 
     async def run(self) -> None:
         """Drive pods until cancelled; containers are left running."""

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
 from api.core.containers import Container
 from api.core.pod import Pod
-from kubelet.storage_limits import Usage, bytes_below, excess, limited_volumes
+from kubelet.storage_limits import Usage, excess, limited_volumes
 from tests.unit.kubelet.builders import pod
 
 MIB = 1 << 20
@@ -46,12 +44,3 @@ def test_one_container_over_its_own_limit_is_enough() -> None:
 def test_only_what_is_limited_is_measured() -> None:
     assert limited_volumes(keeping()) == []
     assert limited_volumes(keeping(size_limit="1Mi")) == limited_volumes(keeping(limit="1Mi")) == ["v"]
-
-
-def test_a_tree_is_as_large_as_the_disk_that_it_takes(tmp_path: Path) -> None:
-    before = bytes_below(tmp_path)
-    (tmp_path / "d").mkdir()
-    (tmp_path / "d" / "f").write_bytes(b"x" * MIB)
-    (tmp_path / "link").symlink_to("/nonexistent")
-    assert MIB <= bytes_below(tmp_path) - before < MIB + 65536
-    assert bytes_below(tmp_path / "nothing") == 0
