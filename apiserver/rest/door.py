@@ -119,7 +119,12 @@ class Door:
         if self._proxies is not None:
             call.handler = self._proxies.finder(info, request.method, request.raw_path)
         if call.handler is None and request.body_exists:
-            call.read_body = lambda: _read_body(request)
+
+            async def read_body() -> bytes:
+                answers.form_of(request, call.resource)  # Who could not take the answer gets nothing done.
+                return await _read_body(request)
+
+            call.read_body = read_body
 
     def _document_handler(self, request: web.BaseRequest) -> Callable[[Call], Awaitable[Document | Report]]:
         async def find(call: Call) -> Document | Report:
@@ -147,11 +152,11 @@ class Door:
             case Document():
                 return await _document(request, call, answered)
             case ListAnswer():
-                form = answers.form_of(request)
+                form = answers.form_of(request, call.resource)
                 body, content_type = answers.list_body(answered, form, self._now())
                 code = 200
             case Answer():
-                form = answers.form_of(request)
+                form = answers.form_of(request, call.resource)
                 shown = call.resource if call.info.subresource in ("", "status") else None
                 body, content_type = answers.object_body(shown, answered, form, self._now())
                 code = answered.code
@@ -163,7 +168,7 @@ class Door:
 
     async def _watch(self, request: web.BaseRequest, call: Call, watcher: Watcher) -> web.StreamResponse:
         try:
-            form = answers.form_of(request)
+            form = answers.form_of(request, call.resource)
             assert call.resource is not None
             encoding = encoding_of(call.resource, form, self._now)
             timeout_s, wants_bookmarks = self._watch_timeout_s(call), flag(call, "allowWatchBookmarks")

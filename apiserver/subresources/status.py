@@ -1,40 +1,25 @@
 """status: what the system observed, written apart from what the user wants.
 
-A write here changes status and nothing else; a write of the object itself leaves status alone (API conventions,
-"Spec and Status").
+A write here changes status, and of most kinds such metadata as labels and annotations, never the spec; a write of the
+object itself leaves status alone (API conventions, "Spec and Status").
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from api.resource import Resource
 from apiserver.request import Answer, Call
 from apiserver.verbs import patch as patch_verb
 from apiserver.verbs import update as update_verb
 from apiserver.verbs.context import Context, resource_of
 from apiserver.verbs.get import get as get_status
-from apiserver.verbs.writing import Prepare
 
 __all__ = ["get_status", "patch_status", "update_status"]
 
 
 async def update_status(context: Context, call: Call) -> Answer:
     """Replace the status by the body's."""
-    return await update_verb.update(context, call, prepare=_prepare(resource_of(call)), is_status=True)
+    return await update_verb.update(context, call, prepare=resource_of(call).prepare_for_status_update, is_status=True)
 
 
 async def patch_status(context: Context, call: Call) -> Answer:
     """Patch the object, and keep what that made of its status."""
-    return await patch_verb.patch(context, call, prepare=_prepare(resource_of(call)), is_status=True)
-
-
-def _prepare(resource: Resource[Any]) -> Prepare:
-    return resource.prepare_for_status_update or keep_all_but_status
-
-
-def keep_all_but_status(new: Any, old: Any) -> None:
-    """Put back in `new` everything but its status."""
-    for name in new.__struct_fields__:
-        if name != "status":
-            setattr(new, name, getattr(old, name))
+    return await patch_verb.patch(context, call, prepare=resource_of(call).prepare_for_status_update, is_status=True)

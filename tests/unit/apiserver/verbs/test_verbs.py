@@ -25,6 +25,7 @@ from api.errors import (
     RequestEntityTooLarge,
     UnsupportedMediaType,
 )
+from api.flowcontrol import prioritylevelconfiguration as levels
 from api.meta import DeleteOptions, ObjectMeta, Preconditions
 from api.resource import ObjectKey
 from apiserver.app import Api, InternalCredentials
@@ -192,6 +193,17 @@ async def test_a_write_of_the_object_leaves_status_and_a_write_of_status_leaves_
     assert (through_status.spec.replicas, through_status.status.replicas) == (1, 7)
     through_object = await client.patch(deployments.RESOURCE, A, {"spec": {"replicas": 2}, "status": {"replicas": 9}})
     assert (through_object.spec.replicas, through_object.status.replicas) == (2, 7)
+
+
+async def test_a_write_of_status_takes_annotations_along_but_for_kinds_that_keep_their_metadata(client: Client):
+    await client.create(deployments.RESOURCE, builders.deployment("a"))
+    noted = {"metadata": {"annotations": {"noted": "yes"}, "labels": {"app": "b"}}}
+    before = (await client.get(deployments.RESOURCE, A)).metadata.labels
+    made = await client.patch(deployments.RESOURCE, A, noted, subresource="status")
+    assert (made.metadata.annotations, made.metadata.labels) == ({"noted": "yes"}, before)
+    level = ObjectKey("", "exempt")
+    kept = await client.patch(levels.RESOURCE, level, noted, subresource="status")
+    assert "noted" not in kept.metadata.annotations
 
 
 async def test_the_three_kinds_of_patch(client: Client):
