@@ -213,16 +213,6 @@ _is_version: Final = re.compile("v[0-9]+((alpha|beta)[0-9]+)?").fullmatch
 """A version other than v1 is a folder below its group's: `api/autoscaling/v2/`."""
 
 
-_KIND_FIELDS: Final = {
-    "apiVersion": "The group and version of this form of the object, such as apps/v1.",
-    "kind": "What sort of object this is.",
-    "metadata": "Name, labels and whatever else every object has.",
-    "spec": "What is wanted.",
-    "status": "What is so, as far as the system has seen; clients only read it.",
-}
-"""What these mean on every kind that says nothing else of them."""
-
-
 class _Definitions:
     """The schemas one document needs, found by following references."""
 
@@ -273,9 +263,9 @@ class _Definitions:
         return {"allOf": [ref]} | ({"default": {}} if with_default else {})
 
     def _struct(self, struct: type[Struct]) -> Schema:
-        words, is_kind = words_of(struct), struct in _kinds()
+        words = words_of(struct)
         properties = {
-            name: self._field(field, words.fields.get(field.name, ""), _KIND_FIELDS.get(name, "") if is_kind else "")
+            name: self._field(field, words.fields.get(field.name, ""))
             for name, field in sorted(fields_of(struct).items())
         }
         schema: Schema = {"type": "object"}
@@ -299,13 +289,8 @@ class _Definitions:
             schema["x-kubernetes-group-version-kind"] = [_gvk("", "v1", "Status")]
         return schema
 
-    def _field(self, field: FieldSchema, description: str, otherwise: str) -> Schema:
+    def _field(self, field: FieldSchema, description: str) -> Schema:
         schema = dict(self._type(field.type, with_default=not field.nullable))
-        inner = field.type.item or field.type
-        if not description and inner.struct is not None:
-            # Clients list a field with these words only; they look into its type no sooner than when asked for it.
-            description = words_of(inner.struct).summary
-        description = description or otherwise
         if description:
             schema["description"] = description
         wire = field.wire

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 from api import names
 from api import validation as v
-from api.admissionregistration.webhooks import MatchCondition, check_match_conditions, check_rule
+from api.admissionregistration.webhooks import (
+    MatchCondition,
+    RuleWithOperations,
+    check_match_conditions,
+    check_rule,
+)
 from api.columns import AGE
 from api.meta import Condition, LabelSelector, ObjectMeta
 from api.resource import Column, Resource, keep_all_but_status
@@ -61,15 +66,12 @@ class Validation(Struct):
     message_expression: Annotated[str, wire(4)] = ""
 
 
-class NamedRuleWithOperations(Struct):
+class NamedRuleWithOperations(RuleWithOperations):
     """Which operations on which resources, or on which objects of them."""
 
+    INLINED: ClassVar[int] = 2
+
     resource_names: Annotated[list[str], wire(1, list_type="atomic")] = []
-    operations: Annotated[list[str], wire(2, 1, list_type="atomic")] = []
-    api_groups: Annotated[list[str], wire(2, 2, 1, list_type="atomic")] = []
-    api_versions: Annotated[list[str], wire(2, 2, 2, list_type="atomic")] = []
-    resources: Annotated[list[str], wire(2, 2, 3, list_type="atomic")] = []
-    scope: Annotated[str | None, wire(2, 2, 4)] = None
 
 
 class MatchResources(Struct):

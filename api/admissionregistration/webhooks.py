@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from api import names
 from api import validation as v
 from api.meta import LabelSelector
-from api.schema import Int32, Struct, always, wire
+from api.schema import Int32, Struct, always, field, wire
 
 _OPERATIONS: Final = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 _SCOPES: Final = ("*", "Cluster", "Namespaced")
@@ -51,20 +51,22 @@ class RuleWithOperations(Struct):
     scope: Annotated[str | None, wire(2, 4)] = None
 
 
-class Webhook(Protocol):
-    """What a validating and a mutating webhook have in common."""
+class Webhook(Struct):
+    """A server outside that is asked about writes, and about which."""
 
-    name: str
-    client_config: WebhookClientConfig
-    rules: list[RuleWithOperations]
-    failure_policy: str | None
-    match_policy: str | None
-    namespace_selector: LabelSelector | None
-    object_selector: LabelSelector | None
-    side_effects: str | None
-    timeout_seconds: int | None
-    admission_review_versions: list[str]
-    match_conditions: list[MatchCondition]
+    name: Annotated[str, wire(1, required=True)] = always("")
+    client_config: Annotated[WebhookClientConfig, wire(2, required=True)] = field(default_factory=WebhookClientConfig)
+    rules: Annotated[list[RuleWithOperations], wire(3, list_type="atomic")] = []
+    failure_policy: Annotated[str | None, wire(4)] = None
+    match_policy: Annotated[str | None, wire(9)] = None
+    namespace_selector: Annotated[LabelSelector | None, wire(5)] = None
+    object_selector: Annotated[LabelSelector | None, wire(10)] = None
+    side_effects: Annotated[str | None, wire(6, required=True)] = None
+    timeout_seconds: Annotated[Int32 | None, wire(7)] = None
+    admission_review_versions: Annotated[list[str], wire(8, required=True, list_type="atomic")] = []
+    match_conditions: Annotated[
+        list[MatchCondition], wire(11, merge_key="name", list_type="map", list_keys=("name",))
+    ] = []
 
 
 def default_webhook(webhook: Webhook) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
+from api.admissionregistration import webhooks
 from api.columns import CREATED_AT
 from api.meta import KindCondition, ObjectMeta
 from api.resource import Resource, keep_all_but_status
@@ -151,21 +152,14 @@ class CustomResourceDefinitionVersion(Struct):
     selectable_fields: Annotated[list[SelectableField], wire(9, list_type="atomic")] = []
 
 
-class ServiceReference(Struct):
-    """A Service that answers."""
-
-    namespace: Annotated[str, wire(1, required=True)] = always("")
-    name: Annotated[str, wire(2, required=True)] = always("")
-    path: Annotated[str | None, wire(3)] = None
-    port: Annotated[Int32 | None, wire(4)] = None
+class ServiceReference(webhooks.ServiceReference):
+    """A Service of the cluster behind which a webhook listens."""
 
 
-class WebhookClientConfig(Struct):
-    """Where a webhook is, and who vouches for it."""
+class WebhookClientConfig(webhooks.WebhookClientConfig):
+    """Where a webhook is, and whom to trust there; either a URL or a Service is set."""
 
-    url: Annotated[str | None, wire(3)] = None
     service: Annotated[ServiceReference | None, wire(1)] = None
-    ca_bundle: Annotated[bytes, wire(2)] = b""
 
 
 class WebhookConversion(Struct):

@@ -25,7 +25,16 @@ _ANNOTATIONS: Final = (METRICS, CURRENT_METRICS, CONDITIONS, BEHAVIOR)
 
 
 class HorizontalPodAutoscalerStatus(Struct):
-    """What is measured, and how many pods follow from it."""
+    """What was last measured, and how many pods follow from it.
+
+    Attributes:
+        observed_generation: The metadata.generation that this belongs to.
+        last_scale_time: When the number of pods was last changed.
+        current_replicas: How many pods there were when it was last looked at.
+        desired_replicas: How many pods there should be by what was measured.
+        current_cpu_utilization_percentage: How much of their requested CPU the pods used on average, in percent; 70
+            means 70%.
+    """
 
     observed_generation: Annotated[Int64 | None, wire(1)] = None
     last_scale_time: Annotated[Time, wire(2)] = ""
@@ -36,16 +45,20 @@ class HorizontalPodAutoscalerStatus(Struct):
     )
 
 
-class CrossVersionObjectReference(Struct):
-    """Another object of the same namespace, whatever the version."""
-
-    kind: Annotated[str, wire(1, required=True)] = always("")
-    name: Annotated[str, wire(2, required=True)] = always("")
-    api_version: Annotated[str, wire(3)] = ""
+class CrossVersionObjectReference(v2.CrossVersionObjectReference):
+    """Another object of the same namespace, in whatever version."""
 
 
 class HorizontalPodAutoscalerSpec(Struct):
-    """What is scaled, in which bounds, and by what."""
+    """What is scaled, within which bounds, and by what; this form only knows CPU.
+
+    Attributes:
+        scale_target_ref: What is scaled: anything with a scale subresource, such as a Deployment.
+        min_replicas: The fewest pods there may be; 1 by default. 0 only with a feature gate.
+        max_replicas: The most pods there may be; not less than minReplicas.
+        target_cpu_utilization_percentage: How much of their requested CPU the pods should use on average, in percent;
+            80 if nothing else is measured.
+    """
 
     scale_target_ref: Annotated[CrossVersionObjectReference, wire(1, required=True)] = field(
         default_factory=CrossVersionObjectReference
@@ -58,7 +71,7 @@ class HorizontalPodAutoscalerSpec(Struct):
 
 
 class HorizontalPodAutoscaler(Struct):
-    """How many pods a workload has, decided by what is measured."""
+    """How many pods a workload has, decided by how much CPU they use. Version v2 knows more measures."""
 
     api_version: str = always("autoscaling/v1")
     kind: str = always("HorizontalPodAutoscaler")

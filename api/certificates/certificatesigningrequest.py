@@ -14,7 +14,7 @@ import msgspec
 from api import names, timestamps
 from api import validation as v
 from api.columns import AGE, NONE
-from api.meta import ObjectMeta
+from api.meta import KindCondition, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Struct, Time, always, field, wire
 
@@ -47,10 +47,9 @@ _DECISIONS: Final = ("Approved", "Denied")
 _LIFETIME_S_MIN: Final = 600
 
 
-class CertificateSigningRequestCondition(Struct):
-    """A decision, or a failure."""
+class CertificateSigningRequestCondition(KindCondition):
+    """A decision about a request, or that it could not be signed; once made it stays."""
 
-    type: Annotated[str, wire(1, required=True)] = always("")
     status: Annotated[str, wire(6, required=True)] = always("")
     reason: Annotated[str, wire(2)] = ""
     message: Annotated[str, wire(3)] = ""

@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from api.core import node, pod
 from api.core.containers import Container
 from api.core.node import DaemonEndpoint, Node, NodeAddress, NodeDaemonEndpoints, NodeStatus
-from api.core.pod import Pod, PodSpec, PodStatus
+from api.core.pod import Pod, PodSpec
+from api.core.pod_status import PodStatus
 from api.errors import NotFound
 from api.meta import ObjectMeta
 from apiserver.server import Server, Settings, _rest_listener

@@ -20,14 +20,25 @@ class HorizontalPodAutoscalerCondition(KindCondition):
 
 
 class MetricIdentifier(Struct):
-    """A metric by name and labels."""
+    """A metric, by its name and labels.
+
+    Attributes:
+        name: Its name, as the metrics API has it.
+        selector: Labels of the series that are meant; unset, the name alone tells.
+    """
 
     name: Annotated[str, wire(1, required=True)] = always("")
     selector: Annotated[LabelSelector | None, wire(2)] = None
 
 
 class MetricValueStatus(Struct):
-    """What a measure is."""
+    """What a measure is now.
+
+    Attributes:
+        value: The value as a whole.
+        average_value: The average over all pods.
+        average_utilization: The average over all pods, in percent of what they request.
+    """
 
     value: Annotated[Quantity | None, wire(1)] = None
     average_value: Annotated[Quantity | None, wire(2)] = None
@@ -35,28 +46,51 @@ class MetricValueStatus(Struct):
 
 
 class ExternalMetricStatus(Struct):
+    """A metric of something outside the cluster, as last measured."""
+
     metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
     current: Annotated[MetricValueStatus, wire(2, required=True)] = field(default_factory=MetricValueStatus)
 
 
 class ContainerResourceMetricStatus(Struct):
+    """What one container of each pod uses of a resource, as last measured.
+
+    Attributes:
+        name: The resource: cpu or memory.
+        container: The container.
+    """
+
     name: Annotated[str, wire(1, required=True)] = always("")
     current: Annotated[MetricValueStatus, wire(2, required=True)] = field(default_factory=MetricValueStatus)
     container: Annotated[str, wire(3, required=True)] = always("")
 
 
 class ResourceMetricStatus(Struct):
+    """What the pods use of a resource, as last measured.
+
+    Attributes:
+        name: The resource: cpu or memory.
+    """
+
     name: Annotated[str, wire(1, required=True)] = always("")
     current: Annotated[MetricValueStatus, wire(2, required=True)] = field(default_factory=MetricValueStatus)
 
 
 class PodsMetricStatus(Struct):
+    """A metric of the pods themselves, as last measured."""
+
     metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
     current: Annotated[MetricValueStatus, wire(2, required=True)] = field(default_factory=MetricValueStatus)
 
 
 class CrossVersionObjectReference(Struct):
-    """Another object of the same namespace, whatever the version."""
+    """Another object of the same namespace, in whatever version.
+
+    Attributes:
+        kind: The kind of the object, such as Deployment.
+        name: Its metadata.name.
+        api_version: Its group and version, such as apps/v1.
+    """
 
     kind: Annotated[str, wire(1, required=True)] = always("")
     name: Annotated[str, wire(2, required=True)] = always("")
@@ -64,6 +98,12 @@ class CrossVersionObjectReference(Struct):
 
 
 class ObjectMetricStatus(Struct):
+    """A metric of another object, as last measured.
+
+    Attributes:
+        described_object: The object that is measured.
+    """
+
     metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
     current: Annotated[MetricValueStatus, wire(2, required=True)] = field(default_factory=MetricValueStatus)
     described_object: Annotated[CrossVersionObjectReference, wire(3, required=True)] = field(
@@ -72,7 +112,11 @@ class ObjectMetricStatus(Struct):
 
 
 class MetricStatus(Struct):
-    """Something measured."""
+    """One of the measures, as last taken; the field that `type` names is set.
+
+    Attributes:
+        type: Which: ContainerResource, External, Object, Pods or Resource.
+    """
 
     type: Annotated[str, wire(1, required=True)] = always("")
     object: Annotated[ObjectMetricStatus | None, wire(2)] = None
@@ -83,7 +127,16 @@ class MetricStatus(Struct):
 
 
 class HorizontalPodAutoscalerStatus(Struct):
-    """What is measured, and how many pods follow from it."""
+    """What was last measured, and how many pods follow from it.
+
+    Attributes:
+        observed_generation: The metadata.generation that this belongs to.
+        last_scale_time: When the number of pods was last changed.
+        current_replicas: How many pods there were when it was last looked at.
+        desired_replicas: How many pods there should be by what was measured.
+        current_metrics: What was measured, in the order of spec.metrics.
+        conditions: Whether it can measure and scale: AbleToScale, ScalingActive, ScalingLimited.
+    """
 
     observed_generation: Annotated[Int64 | None, wire(1)] = None
     last_scale_time: Annotated[Time, wire(2)] = ""
@@ -96,7 +149,13 @@ class HorizontalPodAutoscalerStatus(Struct):
 
 
 class HPAScalingPolicy(Struct):
-    """So many pods, or percent of them, in so many seconds."""
+    """So many pods, or so many percent of them, in so many seconds.
+
+    Attributes:
+        type: Pods or Percent: what value counts.
+        value: By how much the number of pods may change in that time; above 0.
+        period_seconds: The time in seconds, 1 to 1800.
+    """
 
     type: Annotated[str, wire(1, required=True)] = always("")
     value: Annotated[Int32, wire(2, required=True)] = always(0)
@@ -104,7 +163,16 @@ class HPAScalingPolicy(Struct):
 
 
 class HPAScalingRules(Struct):
-    """How fast the number of pods may change in one direction."""
+    """How fast the number of pods may change in one direction.
+
+    Attributes:
+        stabilization_window_seconds: Over how many seconds (0 to 3600) the most cautious of the recommendations is
+            taken; 0 by default for growing, 300 for shrinking.
+        select_policy: Which policy counts where several do: Max (the default) allows the largest change, Min the
+            smallest, Disabled none.
+        policies: The limits; at least one if any of this is said. By default 4 pods or 100% in 15 seconds for growing,
+            100% in 15 seconds for shrinking.
+    """
 
     stabilization_window_seconds: Annotated[Int32 | None, wire(3)] = None
     select_policy: Annotated[str | None, wire(1)] = None
@@ -112,14 +180,26 @@ class HPAScalingRules(Struct):
 
 
 class HorizontalPodAutoscalerBehavior(Struct):
-    """How fast the number of pods may grow and shrink."""
+    """How fast the number of pods may grow and shrink.
+
+    Attributes:
+        scale_up: For growing; at once by default, to at most double or 4 pods more in 15 seconds.
+        scale_down: For shrinking; by default only to what was enough for all of the last 300 seconds.
+    """
 
     scale_up: Annotated[HPAScalingRules | None, wire(1)] = None
     scale_down: Annotated[HPAScalingRules | None, wire(2)] = None
 
 
 class MetricTarget(Struct):
-    """What a measure should be."""
+    """What a measure should be; the number of pods is chosen to bring it there.
+
+    Attributes:
+        type: Utilization, Value or AverageValue: which of the other fields counts.
+        value: The value as a whole.
+        average_value: The average over all pods.
+        average_utilization: The average over all pods, in percent of what they request; only for resources.
+    """
 
     type: Annotated[str, wire(1, required=True)] = always("")
     value: Annotated[Quantity | None, wire(2)] = None
@@ -128,14 +208,19 @@ class MetricTarget(Struct):
 
 
 class ExternalMetricSource(Struct):
-    """A metric of something outside the cluster."""
+    """A metric of something outside the cluster, such as the length of a queue."""
 
     metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
     target: Annotated[MetricTarget, wire(2, required=True)] = field(default_factory=MetricTarget)
 
 
 class ContainerResourceMetricSource(Struct):
-    """What one container of a pod uses of a resource."""
+    """What one container of each pod uses of a resource.
+
+    Attributes:
+        name: The resource: cpu or memory.
+        container: The container.
+    """
 
     name: Annotated[str, wire(1, required=True)] = always("")
     target: Annotated[MetricTarget, wire(2, required=True)] = field(default_factory=MetricTarget)
@@ -143,21 +228,29 @@ class ContainerResourceMetricSource(Struct):
 
 
 class ResourceMetricSource(Struct):
-    """What all containers of a pod use of a resource."""
+    """What all containers of each pod use of a resource.
+
+    Attributes:
+        name: The resource: cpu or memory.
+    """
 
     name: Annotated[str, wire(1, required=True)] = always("")
     target: Annotated[MetricTarget, wire(2, required=True)] = field(default_factory=MetricTarget)
 
 
 class PodsMetricSource(Struct):
-    """A metric of each pod, averaged."""
+    """A metric of the pods themselves, averaged, such as requests per second."""
 
     metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
     target: Annotated[MetricTarget, wire(2, required=True)] = field(default_factory=MetricTarget)
 
 
 class ObjectMetricSource(Struct):
-    """A metric of another object."""
+    """A metric of another object, such as an Ingress.
+
+    Attributes:
+        described_object: The object that is measured.
+    """
 
     described_object: Annotated[CrossVersionObjectReference, wire(1, required=True)] = field(
         default_factory=CrossVersionObjectReference
@@ -167,7 +260,11 @@ class ObjectMetricSource(Struct):
 
 
 class MetricSpec(Struct):
-    """Something to measure, and what it should be."""
+    """Something to measure, and what it should be; the field that `type` names is set.
+
+    Attributes:
+        type: Which: ContainerResource, External, Object, Pods or Resource.
+    """
 
     type: Annotated[str, wire(1, required=True)] = always("")
     object: Annotated[ObjectMetricSource | None, wire(2)] = None
@@ -181,11 +278,12 @@ class HorizontalPodAutoscalerSpec(Struct):
     """What is scaled, in which bounds, and by what.
 
     Attributes:
-        scale_target_ref: What is scaled.
-        min_replicas: Never fewer pods; 1 by default.
-        max_replicas: Never more pods.
-        metrics: What is measured, and what it should be; the one that wants most pods decides.
-        behavior: How fast the number of pods may change.
+        scale_target_ref: What is scaled: anything with a scale subresource, such as a Deployment.
+        min_replicas: The fewest pods there may be; 1 by default. 0 only with a feature gate.
+        max_replicas: The most pods there may be; not less than minReplicas.
+        metrics: What is measured; the measure that asks for the most pods wins. By default the CPU use of the pods, at
+            80% of their requests.
+        behavior: How fast the number of pods may grow and shrink; quickly up and slowly down by default.
     """
 
     scale_target_ref: Annotated[CrossVersionObjectReference, wire(1, required=True)] = field(

@@ -1,6 +1,8 @@
 import json
 from typing import Any
 
+from api.apps.deployment import DeploymentSpec
+from api.schema import TYPE_META, words_of
 from apiserver import openapi
 from tests.unit.api import reference
 
@@ -141,6 +143,6 @@ def test_every_field_of_a_kind_that_is_a_struct_says_what_it_is() -> None:
     schemas = document("apis/apps/v1")["components"]["schemas"]
     deployment = schemas["io.k8s.api.apps.v1.Deployment"]["properties"]
     assert deployment["spec"]["description"] == schemas["io.k8s.api.apps.v1.DeploymentSpec"]["description"]
-    assert deployment["kind"]["description"] == "What sort of object this is."
+    assert deployment["kind"]["description"] == TYPE_META["kind"]
     spec = schemas["io.k8s.api.apps.v1.DeploymentSpec"]["properties"]
-    assert spec["replicas"]["description"] == "How many pods there shall be; 1 by default."
+    assert spec["replicas"]["description"] == words_of(DeploymentSpec).fields["replicas"]
