@@ -243,9 +243,10 @@ class GarbageCollector:
         checked = {"uid": item.uid, "resourceVersion": metadata.resource_version}
         kind = metadata_only(self._resource(item))
         try:
-            return metadata_of(await self._client.patch(kind, item.key, {"metadata": checked | change}))
+            patched = await self._client.patch(kind, item.key, {"metadata": checked | change})
         except NotFound:
             return metadata
+        return patched.metadata
 
     async def _fetch(self, item: Item) -> ObjectMeta | None:
         """Return the object's metadata from the server; None if it is gone, or another one has its name."""
