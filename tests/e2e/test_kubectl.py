@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import RunningCluster, eventually, kubectl_binaries, run, web_manifest
+from tests.ports import free_port
 
 BINARIES = kubectl_binaries()
 
@@ -221,9 +221,7 @@ def test_exec_with_a_terminal_is_interactive(k) -> None:
 def test_port_forward_reaches_the_pod(k) -> None:
     deploy(k, replicas=1)
     pod = k("get", "pods", "-o", "jsonpath={.items[0].metadata.name}")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     forward = subprocess.Popen(
         [k.binary, "-n", k.namespace, "port-forward", pod, f"{port}:8080"],
         stdout=subprocess.PIPE,

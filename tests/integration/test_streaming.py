@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from component.clock import RealClock
 from component.serve import Identity, client_context, server_context
 from store.local import LocalStore
 from tests.certificates import Authority
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -147,12 +147,6 @@ class World:
         fields = [("Host", "x"), ("Connection", "Upgrade"), ("Upgrade", protocol)]
         fields += [(name.replace("_", "-"), value) for name, value in more.items()]
         return connection, await relay.request_upgrade(connection, method, target, fields)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

@@ -5,25 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import tempfile
 import urllib.request
 from pathlib import Path
 
 from tests.e2e.conftest import eventually
 from tests.e2e.kubectl import IMAGE, Kubectl
+from tests.ports import free_port
 
 
 def a_pod(k: Kubectl) -> None:
     k("run", "web", f"--image={IMAGE}", "--port=8080", "--expose")
     k("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def logs_exec_attach_and_cp(k: Kubectl) -> None:
