@@ -22,11 +22,13 @@ _V2_DROPPED: Final = (
     "definitions",
     "example",
 )
+# Clients look for the first words of what is said of these three and of creationTimestamp.
 _API_VERSION: Final = {
-    "description": "The version of this schema, as group/version. Servers convert what they know.",
+    "description": "APIVersion defines the group and version of this schema. Servers convert what they know.",
     "type": "string",
 }
-_KIND: Final = {"description": "What kind of object this is; it cannot be changed.", "type": "string"}
+_KIND: Final = {"description": "Kind says what kind of object this is; it cannot be changed.", "type": "string"}
+_METADATA: Final = "Standard object's metadata: its name, its labels, and what the server keeps about it."
 
 
 def published(source: Plain, *, v2: bool, metadata: Plain) -> Plain:
@@ -38,7 +40,8 @@ def published(source: Plain, *, v2: bool, metadata: Plain) -> Plain:
 
 
 def _with_head(schema: Plain, metadata: Plain) -> Plain:
-    properties = {"apiVersion": _API_VERSION, "kind": _KIND, "metadata": metadata}
+    described = {"description": _METADATA, **metadata}
+    properties = {"apiVersion": _API_VERSION, "kind": _KIND, "metadata": described}
     return {**schema, "properties": {**schema.get("properties", {}), **properties}}
 
 
