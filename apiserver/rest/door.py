@@ -17,7 +17,7 @@ import msgspec
 from aiohttp import hdrs, http_exceptions, web
 
 from api.discover import by_gvr
-from api.errors import ApiError, BadRequest, InternalError, RequestEntityTooLarge, Timeout
+from api.errors import ApiError, BadRequest, Expired, InternalError, RequestEntityTooLarge, Timeout
 from apiserver.app import Api
 from apiserver.filters.request_info import request_info
 from apiserver.filters.timeout import TIMEOUT_S
@@ -28,7 +28,7 @@ from apiserver.request import Answer, Call, Credentials, RequestInfo
 from apiserver.rest import answers, reused, websocket
 from apiserver.rest.documents import Document, Documents
 from apiserver.rest.forward import Forwarder
-from apiserver.rest.frames import encoding_of
+from apiserver.rest.frames import encoding_of, error_frame
 from apiserver.rest.health import NAMES, Health, Report
 from apiserver.rest.watch import HttpWatch
 from apiserver.subresources.log import ByteStream
@@ -96,6 +96,12 @@ class Door:
                 call.handler = self._document_handler(request)
             answered = await self._api.handle(call)
             return await self._respond(request, call, answered)
+        except Expired as error:
+            if call.info.verb != "watch" or websocket.is_asked_for(request):
+                return failure(error, call)
+            # A watch that was let in says so itself: clients look for an event, whenever it ends.
+            headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
+            return _with_warnings(web.Response(body=error_frame(error), headers=headers), call)
         except ApiError as error:
             return failure(error, call)
         except Exception:

@@ -96,6 +96,19 @@ async def test_a_dry_run_stores_nothing(api: Api, client: Client):
         await client.get(configmaps.RESOURCE, A)
 
 
+async def test_a_patch_that_makes_of_an_object_what_is_none_is_invalid(api: Api, client: Client):
+    await client.create(deployments.RESOURCE, builders.deployment("a"))
+    for patch, why in (
+        ({"spec": {"replica": 1}}, 'strict decoding error: unknown field "spec.replica"'),
+        ({"spec": {"replicas": "many"}}, "json: cannot unmarshal string"),
+    ):
+        request = call(deployments.RESOURCE, "patch", name="a", body=json.dumps(patch).encode(),
+                       content_type=PatchType.STRATEGIC, fieldValidation="Strict")  # fmt: skip
+        with pytest.raises(Invalid, match=why) as caught:
+            await api.handle(request)
+        assert [cause.field for cause in caught.value.causes] == ["patch"]
+
+
 async def test_unknown_fields_are_refused_when_strict_and_told_of_otherwise(api: Api, client: Client):
     body = b'{"metadata":{"name":"a"},"dat":{"k":"v"}}'
     with pytest.raises(BadRequest, match='strict decoding error: unknown field "dat"'):
