@@ -178,11 +178,14 @@ class Words:
 _ATTRIBUTE = re.compile(r"    (\w+): (.+)")
 
 TYPE_META = {
-    "api_version": "The API group and version that this object is written in, such as apps/v1, or v1 alone for the "
-    "core group. The server converts between the versions it serves.",
+    "api_version": "APIVersion defines the API group and version that this object is written in, such as apps/v1, or "
+    "v1 alone for the core group. The server converts between the versions it serves.",
     "kind": "The type of this object, in CamelCase and singular, such as Deployment. It never changes.",
 }
-"""What is meant by the fields that every object begins with; no number on the wire tells them from others."""
+"""What is meant by the fields that every object begins with; no number on the wire tells them from others.
+
+Clients look for `APIVersion defines`, as for `Standard object's metadata` and `CreationTimestamp is a timestamp`.
+"""
 
 
 def words_of(struct: type[Struct]) -> Words:

@@ -18,7 +18,12 @@ from api.schema import Struct, always, field, wire
 
 
 class MutatingWebhook(Webhook):
-    """A server outside that may change what is written, and which writes it is asked about."""
+    """A server outside that may change what is written, and which writes it is asked about.
+
+    Attributes:
+        reinvocation_policy: Whether it is asked again when others changed the object after it: Never (the default) or
+            IfNeeded.
+    """
 
     object_selector: Annotated[LabelSelector | None, wire(11)] = None
     reinvocation_policy: Annotated[str | None, wire(10)] = None
@@ -28,7 +33,11 @@ class MutatingWebhook(Webhook):
 
 
 class MutatingWebhookConfiguration(Struct):
-    """Whom to ask about a write before it is stored; they may change it."""
+    """Whom to ask about a write before it is stored; they may change what is written.
+
+    Attributes:
+        webhooks: Whom to ask, one after the other; of several configurations, in the order of their names.
+    """
 
     api_version: str = always("admissionregistration.k8s.io/v1")
     kind: str = always("MutatingWebhookConfiguration")

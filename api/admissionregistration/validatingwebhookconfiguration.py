@@ -21,7 +21,11 @@ class ValidatingWebhook(Webhook):
 
 
 class ValidatingWebhookConfiguration(Struct):
-    """Whom to ask about a write before it is stored; they may say no."""
+    """Whom to ask about a write before it is stored; they may refuse it but not change it.
+
+    Attributes:
+        webhooks: Whom to ask, all at once.
+    """
 
     api_version: str = always("admissionregistration.k8s.io/v1")
     kind: str = always("ValidatingWebhookConfiguration")

@@ -14,7 +14,7 @@ class Binding(Struct):
     """Says that a pod goes to a node; schedulers make it, through the subresource binding.
 
     Attributes:
-        target: The node.
+        target: Where the pod goes: a reference of kind Node, with a name.
     """
 
     api_version: str = always("v1")

@@ -187,10 +187,10 @@ class EnvVarSource(Struct):
     """Where a variable's value comes from; exactly one is set.
 
     Attributes:
-        field_ref: A field of the pod.
-        resource_field_ref: A request or limit of a container.
-        config_map_key_ref: One value of a ConfigMap.
-        secret_key_ref: One value of a Secret.
+        field_ref: What stands in a field of the pod itself, such as its name or address.
+        resource_field_ref: What a container requests, or may use at most, of a resource.
+        config_map_key_ref: What one entry of a ConfigMap holds.
+        secret_key_ref: What one entry of a Secret holds.
     """
 
     field_ref: Annotated[ObjectFieldSelector | None, wire(1)] = None

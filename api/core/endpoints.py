@@ -20,7 +20,7 @@ class EndpointPort(Struct):
 
     Attributes:
         name: The Service port's name; empty only where there is just one.
-        port: The number.
+        port: The port's number at the addresses, 1 to 65535.
         protocol: TCP (the default), UDP or SCTP.
         app_protocol: What is spoken there, as the Service's port says.
     """

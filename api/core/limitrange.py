@@ -33,10 +33,10 @@ class LimitRangeItem(Struct):
 
 
 class LimitRangeSpec(Struct):
-    """The limits.
+    """Lower and upper bounds for what objects ask for, by type of object.
 
     Attributes:
-        limits: The limits, each for one type of object.
+        limits: One entry for each type of object.
     """
 
     limits: Annotated[list[LimitRangeItem], wire(1, required=True, list_type="atomic")] = []

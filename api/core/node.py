@@ -98,7 +98,7 @@ class NodeSystemInfo(Struct):
         container_runtime_version: The container runtime and its version, such as containerd://1.7.0.
         kubelet_version: The version of the node agent.
         kube_proxy_version: Deprecated: the same as kubeletVersion, or empty.
-        operating_system: linux or windows.
+        operating_system: Which system the kubelet runs on: linux or windows.
         architecture: The processor's architecture, such as amd64 or arm64.
     """
 
@@ -118,7 +118,7 @@ class DaemonEndpoint(Struct):
     """Where a program of the node listens.
 
     Attributes:
-        port: The TCP port.
+        port: The number of the TCP port on the node's addresses.
     """
 
     port: Annotated[Int32, wire(1, required=True)] = always(0, name="Port")
@@ -171,7 +171,7 @@ class NodeStatus(Struct):
         daemon_endpoints: Where its own programs listen.
         images: The largest images that it has, at most 50; nodes that have an image are preferred.
         volumes_in_use: Volumes that are attached and mounted, and must not be taken off.
-        volumes_attached: Volumes that are attached.
+        volumes_attached: What the attach controller, or a CSI driver, has attached to the node.
         runtime_handlers: In which ways its container runtime can run containers.
     """
 

@@ -204,7 +204,7 @@ class PodOS(Struct):
     """The operating system that a pod's containers are made for.
 
     Attributes:
-        name: linux or windows.
+        name: Which system: linux or windows.
     """
 
     name: Annotated[str, wire(1, required=True)] = always("")
@@ -251,7 +251,7 @@ class HostAlias(Struct):
     """A line of the containers' /etc/hosts.
 
     Attributes:
-        ip: The address.
+        ip: Where the names lead to, IPv4 or IPv6.
         hostnames: The names that lead to it.
     """
 

@@ -13,7 +13,7 @@ class PodResourceClaimStatus(Struct):
     """Which ResourceClaim was made for an entry of a pod's resourceClaims.
 
     Attributes:
-        name: The entry.
+        name: Which entry, by its name in the spec.
         resource_claim_name: The claim; unset if none was needed.
     """
 
@@ -69,7 +69,7 @@ class VolumeMountStatus(Struct):
     """How a volume was mounted in a container.
 
     Attributes:
-        name: The volume.
+        name: Which volume of the pod it is.
         mount_path: Where it appears in the container.
         read_only: Whether nothing can be written there.
         recursive_read_only: Whether that holds for mounts below it too: Disabled, IfPossible or Enabled; set only if

@@ -113,8 +113,8 @@ class ResourceFieldSelector(Struct):
 
     Attributes:
         container_name: Whose; unset in a variable, the container's own. Required for files.
-        resource: limits.cpu, limits.memory, limits.ephemeral-storage, requests.cpu, and so on. An unset limit counts as
-            what the node can allocate.
+        resource: Which amount: limits.cpu, limits.memory, limits.ephemeral-storage, requests.cpu, and so on. An unset
+            limit counts as what the node can allocate.
         divisor: The unit: 1 (the default), or such as 1m for CPU and 1Mi for memory.
     """
 
@@ -142,8 +142,8 @@ class TypedObjectReference(Struct):
 
     Attributes:
         api_group: The group of the kind; unset for the core group.
-        kind: The kind of the object.
-        name: Its metadata.name.
+        kind: What sort of object is meant, such as PersistentVolumeClaim.
+        name: The metadata.name of the object that is meant.
         namespace: Its namespace; unset, the one of the object that refers to it. Another one needs a ReferenceGrant
             there (alpha).
     """
@@ -158,7 +158,7 @@ class SecretReference(Struct):
     """A Secret of any namespace.
 
     Attributes:
-        name: Its metadata.name.
+        name: The metadata.name of the Secret that is meant.
         namespace: The Secret's namespace.
     """
 
@@ -171,8 +171,8 @@ class TypedLocalObjectReference(Struct):
 
     Attributes:
         api_group: The group of the kind; unset for the core group.
-        kind: The kind of the object.
-        name: Its metadata.name.
+        kind: What sort of object is meant, such as PersistentVolumeClaim.
+        name: The metadata.name of the object that is meant.
     """
 
     api_group: Annotated[str | None, wire(1)] = None
@@ -196,7 +196,7 @@ class ObjectReference(Struct):
     Attributes:
         kind: The kind of the object, such as Pod.
         namespace: Its namespace; empty for kinds without.
-        name: Its metadata.name.
+        name: The metadata.name of the object that is meant.
         uid: Its metadata.uid, where a certain object is meant and not just any of that name.
         api_version: Its group and version, such as v1 or apps/v1.
         resource_version: The version of the object that is spoken of, if a certain one.

@@ -87,8 +87,9 @@ class WindowsSecurityContextOptions(Struct):
     """As whom a container runs on a Windows node.
 
     Attributes:
-        gmsa_credential_spec_name: The name of the GMSA credential spec to use.
-        gmsa_credential_spec: The text of that credential spec; filled in by the GMSA webhook.
+        gmsa_credential_spec_name: Which group managed service account the container acts as, by the name of its
+            credential spec.
+        gmsa_credential_spec: The text of that credential spec, as JSON; filled in by the GMSA webhook.
         run_as_user_name: The user of the container's processes; unset, the image's.
         host_process: Whether the container runs on the host itself; all containers of a pod must agree, and hostNetwork
             must be true then.

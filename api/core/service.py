@@ -37,8 +37,8 @@ class LoadBalancerIngress(Struct):
     """An address of a load balancer: an ip or a hostname.
 
     Attributes:
-        ip: Its address.
-        hostname: Its name, where it has one instead.
+        ip: The IP address, for load balancers that have one.
+        hostname: The DNS name, for load balancers that have one instead.
         ip_mode: How traffic to ip arrives at nodes: VIP (the default) still addressed to it, so that nodes handle it
             themselves, Proxy addressed to the node or pod.
         ports: Its ports; all of the Service's if nothing is said.

@@ -135,7 +135,7 @@ class RBDImage(Struct):
 
     Attributes:
         monitors: Addresses of Ceph monitors.
-        image: The RADOS image.
+        image: The image in its pool that is mapped.
         fs_type: The file system on it: ext4 (the default), xfs or another that the node knows.
         pool: The RADOS pool; rbd by default.
         user: The RADOS user; admin by default.
@@ -288,8 +288,8 @@ class AzureDiskVolumeSource(Struct):
     """A data disk of Azure. Deprecated: the driver disk.csi.azure.com serves it.
 
     Attributes:
-        disk_name: The disk's name.
-        disk_uri: The disk's URI.
+        disk_name: What Azure calls the disk.
+        disk_uri: Where the disk is in the storage account, or its resource id.
         caching_mode: How the host caches it: None, ReadOnly or ReadWrite (the default).
         fs_type: The file system on it: ext4 (the default), xfs or another that the node knows.
         read_only: Whether it is mounted so that nothing can be written; false by default.
@@ -310,7 +310,7 @@ class AzureFileVolumeSource(Struct):
 
     Attributes:
         secret_name: A Secret with the storage account's name and key.
-        share_name: The share's name.
+        share_name: What Azure calls the share.
         read_only: Whether it is mounted so that nothing can be written; false by default.
     """
 
@@ -395,7 +395,7 @@ class PortworxVolumeSource(Struct):
     """A volume of Portworx. Deprecated: the driver pxd.portworx.com serves it.
 
     Attributes:
-        volume_id: The volume's id.
+        volume_id: What Portworx calls the volume.
         fs_type: The file system on it: ext4 (the default), xfs or another that the node knows.
         read_only: Whether it is mounted so that nothing can be written; false by default.
     """
@@ -412,8 +412,8 @@ class ScaleIOVolume(Struct):
         gateway: The URL of the ScaleIO gateway's API.
         system: The name of the storage system there.
         ssl_enabled: Whether to talk TLS to the gateway; false by default.
-        protection_domain: The protection domain that the volume is in.
-        storage_pool: The storage pool of that domain.
+        protection_domain: Which protection domain of that system the volume is in.
+        storage_pool: Which storage pool of that domain the volume is in.
         storage_mode: ThinProvisioned (the default) or ThickProvisioned.
         volume_name: The volume's name there.
         fs_type: The file system on it; xfs by default.

@@ -28,8 +28,8 @@ class IngressLoadBalancerIngress(Struct):
     """An address of a load balancer: an ip or a hostname.
 
     Attributes:
-        ip: Its address.
-        hostname: Its name, where it has one instead.
+        ip: The IP address, for load balancers that have one.
+        hostname: The DNS name, for load balancers that have one instead.
         ports: Its ports, and whether they work.
     """
 
@@ -122,8 +122,8 @@ class ServiceBackendPort(Struct):
     """A port of a Service, by name or number; one of both is set.
 
     Attributes:
-        name: Its name.
-        number: Its number.
+        name: Which port of the Service, by its name.
+        number: Which port of the Service, by its number.
     """
 
     name: Annotated[str, wire(1)] = ""

@@ -17,8 +17,8 @@ class IngressClassParametersReference(Struct):
 
     Attributes:
         api_group: The group of its kind; unset for the core group.
-        kind: Its kind.
-        name: Its metadata.name.
+        kind: What sort of object it is.
+        name: The metadata.name of the object that is meant.
         scope: Cluster (the default) or Namespace: where it is.
         namespace: Its namespace; required with the scope Namespace, not allowed otherwise.
     """

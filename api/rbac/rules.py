@@ -17,7 +17,8 @@ class Subject(Struct):
 
     Attributes:
         kind: User, Group or ServiceAccount.
-        api_group: rbac.authorization.k8s.io for users and groups (the default there), empty for service accounts.
+        api_group: The group of the subject's kind: rbac.authorization.k8s.io for users and groups (the default there),
+            empty for service accounts.
         name: The name of the user, group or account.
         namespace: The account's namespace; empty for users and groups.
     """
@@ -32,7 +33,7 @@ class RoleRef(Struct):
     """The role whose rights are given. It never changes: bind anew instead.
 
     Attributes:
-        api_group: rbac.authorization.k8s.io, which is the default.
+        api_group: The group of the role's kind: rbac.authorization.k8s.io, which is the default.
         kind: Role (of the same namespace) or ClusterRole.
         name: The role's name.
     """

@@ -58,7 +58,7 @@ class VolumeAttachmentSpec(Struct):
 
     Attributes:
         attacher: The CSI driver that does it.
-        node_name: The node.
+        node_name: To which node it is to be attached.
     """
 
     attacher: Annotated[str, wire(1, required=True)] = always("")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from api.schema import TYPE_META
+
 Plain = dict[str, Any]
 
 _V2_DROPPED: Final = (
@@ -22,12 +24,10 @@ _V2_DROPPED: Final = (
     "definitions",
     "example",
 )
-# Clients look for the first words of what is said of these three and of creationTimestamp.
-_API_VERSION: Final = {
-    "description": "APIVersion defines the group and version of this schema. Servers convert what they know.",
-    "type": "string",
+_TYPE_META: Final = {
+    "apiVersion": {"description": TYPE_META["api_version"], "type": "string"},
+    "kind": {"description": TYPE_META["kind"], "type": "string"},
 }
-_KIND: Final = {"description": "Kind says what kind of object this is; it cannot be changed.", "type": "string"}
 _METADATA: Final = "Standard object's metadata: its name, its labels, and what the server keeps about it."
 
 
@@ -40,8 +40,7 @@ def published(source: Plain, *, v2: bool, metadata: Plain) -> Plain:
 
 
 def _with_head(schema: Plain, metadata: Plain) -> Plain:
-    described = {"description": _METADATA, **metadata}
-    properties = {"apiVersion": _API_VERSION, "kind": _KIND, "metadata": described}
+    properties = {**_TYPE_META, "metadata": {"description": _METADATA, **metadata}}
     return {**schema, "properties": {**schema.get("properties", {}), **properties}}
 
 

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from api import quantity
 from api.apiextensions import customresourcedefinition as definitions
-from api.autoscaling.v2.horizontalpodautoscaler import (
+from api.autoscaling.v2.horizontalpodautoscaler import HorizontalPodAutoscaler
+from api.autoscaling.v2.metrics import (
     ContainerResourceMetricStatus,
     ExternalMetricSource,
     ExternalMetricStatus,
-    HorizontalPodAutoscaler,
     MetricSpec,
     MetricStatus,
     MetricTarget,

@@ -19,8 +19,8 @@ from api.autoscaling.v2.horizontalpodautoscaler import (
     HorizontalPodAutoscaler,
     HorizontalPodAutoscalerCondition,
     HorizontalPodAutoscalerStatus,
-    MetricStatus,
 )
+from api.autoscaling.v2.metrics import MetricStatus
 from api.core import pod as pods
 from api.errors import ApiError
 from api.resource import ObjectKey, Resource

@@ -30,7 +30,18 @@ PKI = Path("etc/steersman/pki")
 STORE_PORT, REST_PORT = 2379, 6443
 ASK_WITHIN_S = 1.5
 WELL_WITHIN_S = 150.0
-UNITS = ("store", "apiserver", "controllers", "scheduler", "dns", "containerd", "kubelet", "kubeproxy", "balancer")
+UNITS = (
+    "store",
+    "apiserver",
+    "controllers",
+    "scheduler",
+    "dns",
+    "metrics",
+    "containerd",
+    "kubelet",
+    "kubeproxy",
+    "balancer",
+)
 
 
 class NotWell(Exception):
