@@ -96,12 +96,19 @@ def test_a_load_balancer_learns_which_nodes_have_endpoints(cluster: RunningClust
     eventually(lambda: (code("node-1"), code("node-2")) == ("200", "503"), 20, "only the node with the pod is well")
 
 
-def test_a_pod_that_fills_its_volume_beyond_the_limit_is_evicted(cluster: RunningCluster, namespace: str) -> None:
-    filler = {**SLEEPER, "command": ["sh", "-c", "dd if=/dev/zero of=/v/f bs=1M count=20; exec sleep 1000"]}
-    filler["volumeMounts"] = [{"name": "v", "mountPath": "/v"}]
-    volume = {"name": "v", "emptyDir": {"sizeLimit": "5Mi"}}
-    make(cluster, namespace, "filler", containers=[filler], volumes=[volume])
-    failed = eventually(
-        lambda: (s := status(cluster, namespace, "filler")).get("phase") == "Failed" and s, 40, "Failed"
-    )
-    assert failed["reason"] == "Evicted" and 'EmptyDir volume "v" exceeds the limit "5Mi"' in failed["message"]
+def test_objects_that_own_each_other_in_a_circle_go_together(cluster: RunningCluster, namespace: str) -> None:
+    uids = {}
+    for name in "abc":
+        cluster.kubectl("-n", namespace, "create", "configmap", name)
+        uids[name] = cluster.get("-n", namespace, "configmap", name)["metadata"]["uid"]
+    for name, owner in zip("abc", "cab", strict=True):
+        reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": uids[owner]}
+        change = {"metadata": {"ownerReferences": [{**reference, "controller": True, "blockOwnerDeletion": True}]}}
+        cluster.kubectl("-n", namespace, "patch", "configmap", name, "-p", json.dumps(change))
+    cluster.kubectl("-n", namespace, "delete", "configmap", "a", "--cascade=foreground", "--timeout=30s")
+
+    def left() -> set[str]:
+        found = cluster.get("-n", namespace, "configmaps")["items"]
+        return {each["metadata"]["name"] for each in found} & set("abc")
+
+    eventually(lambda: not left(), 20, "all three to be gone")
