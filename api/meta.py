@@ -215,6 +215,7 @@ class DeleteOptions(Struct):
     Attributes:
         grace_period_seconds: How many seconds the object gets to end by itself; 0 is at once. Unset, the kind's own
             default holds (for a pod, terminationGracePeriodSeconds of its spec).
+        preconditions: What must hold for the object to be deleted; by default nothing.
         orphan_dependents: The older way to say propagationPolicy: true is Orphan, false is Background. Not both may be
             given.
         propagation_policy: What becomes of objects that this one owns: Orphan leaves them, Background deletes them
@@ -293,6 +294,7 @@ class Status(Struct):
     """How a request ended, where no object tells it: success without more to say, or a failure and its reasons.
 
     Attributes:
+        metadata: What lists have; mostly empty here.
         status: Success or Failure.
         message: What happened, for people.
         reason: Why it failed, as one word for programs, such as NotFound, Conflict or Invalid; empty if that is not
@@ -377,7 +379,7 @@ class ObjectMeta(Struct):
             nothing else.
         generation: Counts changes of what is wanted, mostly of spec, from 1. Controllers say in
             status.observedGeneration how far they have come.
-        creation_timestamp: When the server created the object; cannot be set by clients.
+        creation_timestamp: CreationTimestamp is a timestamp: when the server created the object. Clients cannot set it.
         deletion_timestamp: When the object is due to be gone. Set by the server when deletion is asked for, and never
             taken back; the object stays until then and until its finalizers are empty.
         deletion_grace_period_seconds: How many seconds the object was given to end, once it is being deleted. It can

@@ -40,6 +40,7 @@ class NodeRuntimeHandler(Struct):
 
     Attributes:
         name: The handler's name; empty for the default one.
+        features: What this handler can; unset if nobody knows.
     """
 
     name: Annotated[str, wire(1)] = ""
@@ -169,10 +170,13 @@ class NodeStatus(Struct):
         conditions: Ready, MemoryPressure, DiskPressure, PIDPressure and NetworkUnavailable.
         addresses: The ways to reach it; the first of a type counts.
         daemon_endpoints: Where its own programs listen.
+        node_info: The node's ids, versions and operating system.
         images: The largest images that it has, at most 50; nodes that have an image are preferred.
         volumes_in_use: Volumes that are attached and mounted, and must not be taken off.
         volumes_attached: What the attach controller, or a CSI driver, has attached to the node.
+        config: Was how spec.configSource fared; not set any more.
         runtime_handlers: In which ways its container runtime can run containers.
+        features: What the container runtime can beyond single handlers.
     """
 
     capacity: Annotated[dict[str, Quantity], wire(1)] = {}
@@ -318,11 +322,6 @@ def prepare_for_update(new: Node, old: Node) -> None:
     new.status = old.status
 
 
-def prepare_for_status_update(new: Node, old: Node) -> None:
-    """Take the status, and the labels and annotations that came with it."""
-    new.spec = old.spec
-
-
 def validate_status(new: Node, old: Node) -> v.Errors:
     """Check that no two addresses are the same, and that amounts are not negative."""
     seen: set[tuple[str, str]] = set()
@@ -372,7 +371,6 @@ RESOURCE: Final[Resource[Node]] = Resource(
     validate=validate,
     prepare_for_create=prepare_for_create,
     prepare_for_update=prepare_for_update,
-    prepare_for_status_update=prepare_for_status_update,
     validate_status=validate_status,
     columns=(
         Column("Status", "string", _status, "Whether the node can run pods."),

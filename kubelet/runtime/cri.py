@@ -70,7 +70,9 @@ class Cri(Protocol):
     async def image_status(self, image: str) -> pb.Image | None: ...
     async def list_images(self) -> Sequence[pb.Image]: ...
     async def pull_image(self, image: str, auth: pb.AuthConfig | None, sandbox: pb.PodSandboxConfig) -> str: ...
+    async def remove_image(self, image_id: str) -> None: ...
     async def image_filesystems(self) -> Sequence[pb.FilesystemUsage]: ...
+    async def writable_bytes(self, container_id: str) -> int: ...
     def exits(self) -> AsyncIterator[str]:
         """Yield the id of each container whose main process ends, as it ends.
 
@@ -237,10 +239,18 @@ class GrpcCri:
         request = pb.PullImageRequest(image=pb.ImageSpec(image=image), auth=auth, sandbox_config=sandbox)
         return str((await self._call(self._images.PullImage, request, PULL_TIMEOUT_S)).image_ref)
 
+    async def remove_image(self, image_id: str) -> None:
+        await self._call(self._images.RemoveImage, pb.RemoveImageRequest(image=pb.ImageSpec(image=image_id)))
+
     async def image_filesystems(self) -> Sequence[pb.FilesystemUsage]:
         answer = await self._call(self._images.ImageFsInfo, pb.ImageFsInfoRequest())
         filesystems: Sequence[pb.FilesystemUsage] = answer.image_filesystems
         return filesystems
+
+    async def writable_bytes(self, container_id: str) -> int:
+        request = pb.ListContainerStatsRequest(filter=pb.ContainerStatsFilter(id=container_id))
+        answer = await self._call(self._runtime.ListContainerStats, request)
+        return sum(int(stats.writable_layer.used_bytes.value) for stats in answer.stats)
 
     async def exits(self) -> AsyncIterator[str]:
         """Yield ids from containerd's own event stream; CRI's is not served by 1.6."""

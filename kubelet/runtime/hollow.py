@@ -189,8 +189,14 @@ class HollowCri:
     async def pull_image(self, image: str, auth: pb.AuthConfig | None, sandbox: pb.PodSandboxConfig) -> str:
         return image
 
+    async def remove_image(self, image_id: str) -> None:
+        return
+
     async def image_filesystems(self) -> Sequence[pb.FilesystemUsage]:
         return []
+
+    async def writable_bytes(self, container_id: str) -> int:
+        return 0
 
     async def exits(self) -> AsyncIterator[str]:
         while True:

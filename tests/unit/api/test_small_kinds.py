@@ -2,8 +2,10 @@
 
 import copy
 
+import msgspec
 import pytest
 
+from api.certificates import certificatesigningrequest as csrs
 from tests.unit.api.builders import cells, made, wrong
 
 TEMPLATE = "{metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x}]}}"
@@ -48,6 +50,24 @@ spec:
     new.spec.service_name = "t"
     [error] = wrong(new, old)
     assert error.startswith("spec: Forbidden: updates to statefulset spec for fields other than 'replicas'")
+
+
+def test_containers_of_a_stateful_set_mount_the_claims_of_its_templates() -> None:
+    container = "{name: c, image: x, volumeMounts: [{name: NAME, mountPath: /data}]}"
+    text = f"""
+apiVersion: apps/v1
+kind: StatefulSet
+spec:
+  serviceName: s
+  selector: {{matchLabels: {{a: b}}}}
+  template: {{metadata: {{labels: {{a: b}}}}, spec: {{containers: [{container}]}}}}
+  volumeClaimTemplates:
+  - {{metadata: {{name: v}}, spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}}}
+"""
+    assert wrong(made(text.replace("NAME", "v"))) == []
+    assert wrong(made(text.replace("NAME", "w"))) == [
+        'spec.template.spec.containers[0].volumeMounts[0].name: Not found: "w"'
+    ]
 
 
 def test_a_revision_is_written_once() -> None:
@@ -212,3 +232,18 @@ def test_a_certificate_is_asked_for_by_somebody_known_to_the_server_alone() -> N
         "spec.signerName",
     ]
     assert cells(request)["Condition"] == "Pending"
+
+
+def test_a_status_of_a_signing_request_keeps_the_decision_where_it_was() -> None:
+    def request(*types: str) -> csrs.CertificateSigningRequest:
+        conditions = [{"type": type, "status": "True", "reason": "x"} for type in types]
+        return msgspec.convert({"status": {"conditions": conditions}}, csrs.CertificateSigningRequest)
+
+    def kept(new: tuple[str, ...], old: tuple[str, ...]) -> list[str]:
+        written = request(*new)
+        csrs.prepare_for_status_update(written, request(*old))
+        return [condition.type for condition in written.status.conditions]
+
+    assert kept(("Seen", "Approved", "Failed"), ("Seen", "Approved")) == ["Seen", "Approved", "Failed"]
+    assert kept(("Denied", "Seen"), ("Approved",)) == ["Seen", "Approved"]
+    assert kept(("Approved",), ()) == []
