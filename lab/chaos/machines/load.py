@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import random
 import socket
 import ssl
@@ -352,13 +353,14 @@ class _TooOld(Exception):
 
 
 def _free_ports(count: int) -> list[int]:
-    """Return ports on loopback that nobody listens on.
+    """Return ports on loopback that nobody listens on; two runs that begin at once look at different ones first.
 
     Raises:
         CannotDo: there are not enough.
     """
     found: list[int] = []
-    for port in BALANCER_PORTS:
+    first = os.getpid() * count % len(BALANCER_PORTS)
+    for port in (*BALANCER_PORTS[first:], *BALANCER_PORTS[:first]):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):

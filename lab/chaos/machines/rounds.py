@@ -38,6 +38,7 @@ WATCH_WITHIN_S = 20.0
 SERVICE_WITHIN_S = 30.0
 SAMPLE_EVERY_S = 0.5
 BEHIND_MIN = 200
+UNFINISHED = "the round did not come to its end"
 SILENCE_MAX_S = 15.0
 """How long no write may be acknowledged in a fault that leaves most of the stores well."""
 
@@ -121,7 +122,7 @@ class Rounds:
             findings += await asyncio.to_thread(self._judge, load, stored)
             findings += traffic.judge(load.traffic, Blow(frozenset(scene.hit), struck, healed))
         except (CannotDo, NotWell, OSError, RuntimeError, ValueError, TimeoutError) as error:
-            findings.append(f"the round did not come to its end: {error or type(error).__name__}")
+            findings.append(f"{UNFINISHED}: {error or type(error).__name__}")
         finally:
             sampler.cancel()
             await load.close()

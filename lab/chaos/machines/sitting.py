@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 
 from lab.chaos.machines.load import Balancer, credentials_in
-from lab.chaos.machines.rounds import Rounds
+from lab.chaos.machines.rounds import UNFINISHED, Rounds
 from lab.chaos.machines.site import Site
 from lab.chaos.machines.view import render
 from lab.chaos.schedule import Fault, draw
@@ -22,6 +22,7 @@ from lab.machines.lab import Lab
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "deploy/examples/web.yaml"
 REFRESH_S = 0.25
+BROKEN_MAX = 3
 
 
 async def sit(
@@ -46,6 +47,7 @@ async def sit(
     last = len(run.rounds) + count
     async with Balancer(site) as address:
         rounds = Rounds(site, address, directory, say)
+        broken = 0
         viewer = asyncio.create_task(_view(site, rounds, run, last, faults)) if sys.stderr.isatty() else None
         try:
             while len(run.rounds) < last and (deadline is None or time.monotonic() < deadline):
@@ -57,6 +59,10 @@ async def sit(
                     say(f"    {finding}")
                 if resume is not None:
                     run.save(resume)
+                broken = broken + 1 if any(UNFINISHED in finding for finding in report.findings) else 0
+                if broken == BROKEN_MAX:
+                    say(f"{broken} rounds in a row did not come to their end: what comes now would prove nothing")
+                    break
         finally:
             if viewer is not None:
                 viewer.cancel()
