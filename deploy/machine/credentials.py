@@ -15,7 +15,7 @@ from pathlib import Path
 from component.serve import Identity
 from deploy import kubeconfig, pki
 from deploy.machine.plan import CONTROL_PLANE, Layout, Machine, balanced_url, server_url
-from deploy.pki import STORE_CLIENT, Leaf, Pki
+from deploy.pki import FRONT_PROXY_CLIENT, STORE_CLIENT, Leaf, Pki
 from deploy.plan import first_service_address
 from deploy.processes import SERVICE_CIDR
 
@@ -28,10 +28,11 @@ USED_BY: dict[str, tuple[str, ...]] = {
     "cluster/admin": (),
     "store/member": ("store",),
     "store/apiserver": ("apiserver",),
+    "front-proxy/client": ("apiserver",),
     "node/client": (),
     "node/serving": (),
 }
-"""Which processes must be started again to use a new certificate; the node's are read again by whoever uses them."""
+"""Which processes must be handed a new certificate; the node's are read again by whoever uses them."""
 SHARED_FILES = (
     "cluster/ca.crt", "cluster/ca.key", "store/ca.crt", "store/ca.key", "front-proxy/ca.crt", "front-proxy/ca.key",
     "service-account/sa.key", "encryption/configuration.yaml",
@@ -60,14 +61,16 @@ def server_hosts(machine: Machine) -> list[str]:
 
 
 def issue(layout: Layout, machine: Machine, *, anew: bool = False) -> list[str]:
-    """Issue what is missing, about to end, or wrong; return the processes to be started again for it.
+    """Issue what is missing, about to end, or wrong; return the processes to be handed what is new.
 
     `anew` issues all of them again, the CAs' own excepted.
     """
     trusts = Pki(layout.pki)
     issued = []
-    for authority, wanted in ((trusts.cluster, leaves(machine)[0]), (trusts.store, leaves(machine)[1])):
-        trust = authority.directory.name
+    of_cluster, of_store = leaves(machine)
+    wanted_of = {"cluster": of_cluster, "store": of_store, "front-proxy": [FRONT_PROXY_CLIENT]}
+    for trust, authority in (("cluster", trusts.cluster), ("store", trusts.store), ("front-proxy", trusts.front_proxy)):
+        wanted = wanted_of[trust]
         issued += [f"{trust}/{leaf.stem}" for leaf in wanted if authority.ensure(leaf, anew=anew)]
     layout.kubelet_pki.mkdir(parents=True, exist_ok=True, mode=0o700)
     for leaf in node_leaves(machine):

@@ -132,6 +132,10 @@ class Systemd:
         """Stop and start units; raises CannotDo."""
         self._bring_up("restart", names)
 
+    def hand_over(self, name: str) -> None:
+        """Hand a running unit the credentials it names as they are now (`deploy.machine.handover`); raises CannotDo."""
+        run("systemctl", "reload", name)
+
     def _bring_up(self, verb: str, names: Sequence[str]) -> None:
         subprocess.run(["systemctl", "reset-failed", *names], capture_output=True, check=False)
         try:

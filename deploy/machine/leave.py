@@ -1,8 +1,8 @@
 """`steer leave`: a machine goes for good, and the cluster forgets it; also for one that is lost and never returns.
 
-Of a control-plane machine the store's member is removed first, while a majority is there to agree; then nobody is told
-of the machine any more, and its Node is deleted. A worker cannot delete its own Node (NodeRestriction): that is for
-whoever administers the cluster, `steer leave NAME` on a control-plane machine.
+Its pods go elsewhere first (`drain`). Of a control-plane machine the store's member is removed then, while a majority
+is there to agree; nobody is told of the machine any more, and its Node is deleted. A worker cannot delete its own Node
+(NodeRestriction): that is for whoever administers the cluster, `steer leave NAME` on a control-plane machine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from api.errors import NotFound
 from api.resource import ObjectKey
 from client.verbs import Client
 from deploy import store_members
-from deploy.machine import cluster, credentials
+from deploy.machine import cluster, credentials, drain
 from deploy.machine.build import Site
 from deploy.machine.plan import STORE_CLIENT_PORT, STORE_PEER_PORT, Machine, Member, service
 from deploy.machine.steps import Step, never
@@ -48,6 +48,38 @@ def steps(site: Site, name: str, report: Report) -> list[Step]:
             Step("tell the other machines", never, lambda: _forget(site, name)),
         ]
     return [*found, Step(f"delete node {name}", never, lambda: _delete_node(site, name))]
+
+
+def drain_step(site: Site, name: str, timeout_s: float, report: Report, *, force: bool) -> Step:
+    """Return the step that has the pods of the machine `name` run elsewhere; one that is lost has none to ask."""
+    machine, layout = site.machine, site.layout
+
+    async def work(client: Client) -> None:
+        if await drain.is_alive(client, name):
+            await drain.drain(client, name, timeout_s, report, force=force)
+            return
+        known = {found.metadata.name for found in (await client.list(node.RESOURCE)).items}
+        if name != machine.name and name not in known | {member.name for member in machine.members}:
+            raise CannotDo(f"the cluster has no machine {name}; there are {', '.join(sorted(known))}")
+        report(f"node {name} is not Ready: its pods are given up, not moved")
+
+    async def as_node() -> None:
+        async with cluster.own_client(layout, machine) as client:
+            await work(client)
+
+    def do() -> None:
+        try:
+            if machine.is_control_plane:
+                cluster.ask(work, layout, _asking_others(machine, name))
+            else:
+                cluster.talk(as_node())
+        except CannotDo as error:
+            # Another machine's pods are given up only by somebody who was answered: else nothing after this can work.
+            if not force or name != machine.name:
+                raise
+            report(f"going on, as --force says: {error}")
+
+    return Step(f"have the pods of {name} run elsewhere", never, do)
 
 
 def others(machine: Machine, name: str) -> list[Member]:

@@ -168,9 +168,14 @@ def service_names(role: Role) -> list[str]:
     return [*(CONTROL_PLANE if role == "control-plane" else ()), *NODE]
 
 
+def credential_directory(name: str) -> str:
+    """Return where systemd puts the files that a process's unit names."""
+    return f"/run/credentials/{service(name)}"
+
+
 def credential_path(name: str, place: str) -> str:
     """Return where systemd puts the file at `place` below the PKI directory for a process."""
-    return f"/run/credentials/{service(name)}/{credential_name(place)}"
+    return f"{credential_directory(name)}/{credential_name(place)}"
 
 
 def credential_name(place: str) -> str:
