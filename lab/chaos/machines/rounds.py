@@ -112,7 +112,7 @@ class Rounds:
             self._phase("judging")
             await load.finish(WATCH_WITHIN_S)
             stored = await load.stored()
-            findings += await asyncio.to_thread(self._judge, load, stored)
+            findings += await asyncio.to_thread(judge_calls, load, stored)
             findings += judge_traffic(load.requests, round.fault.name, struck, healed)
         except (CannotDo, NotWell, OSError, RuntimeError, ValueError, TimeoutError) as error:
             findings.append(f"the round did not come to its end: {error or type(error).__name__}")
@@ -146,14 +146,6 @@ class Rounds:
             self._keep(round, load, findings)
         return report
 
-    def _judge(self, load: Load, stored: checks.Stored) -> list[str]:
-        findings = checks.check_registers(load.history)
-        writes = [call for call in (*load.history.calls, *load.ledger) if call.kind is not Kind.GET]
-        findings += checks.check_revisions(writes)
-        findings += checks.check_ledger(load.ledger, stored)
-        findings += checks.check_watches(load.history.watched, load.history.calls, load.fence)
-        return findings
-
     def _count(self, call: Call, load: Load) -> None:
         if call.kind is not Kind.GET:
             self.progress.acknowledged += call.outcome is Outcome.OK
@@ -180,6 +172,16 @@ class Rounds:
             for request in load.requests:
                 print(json.dumps({"machine": request.machine, "at": request.at, "problem": request.problem}), file=file)
         self._say(f"    the history is in {path}")
+
+
+def judge_calls(load: Load, stored: checks.Stored) -> list[str]:
+    """Hold what the clients were answered against what is stored: nothing lost, nothing read that was not so."""
+    findings = checks.check_registers(load.history)
+    writes = [call for call in (*load.history.calls, *load.ledger) if call.kind is not Kind.GET]
+    findings += checks.check_revisions(writes)
+    findings += checks.check_ledger(load.ledger, stored)
+    findings += checks.check_watches(load.history.watched, load.history.calls, load.fence)
+    return findings
 
 
 def judge_traffic(requests: list[Request], fault: str, struck: float, healed: float) -> list[str]:
