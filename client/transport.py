@@ -326,6 +326,10 @@ class _WatchStream:
             return
         if batch.events:
             events = [RawEvent(_TYPES[event.type], event.json, event.resource_version) for event in batch.events]
+            if tracing.is_on():
+                for event in batch.events:
+                    if event.traceparent:
+                        tracing.causes.note(int(event.resource_version), event.traceparent)
             if not watch.put(events):
                 self.remove(batch.watch)
                 watch.fail(ServiceUnavailable("the watch's reader fell too far behind"))
