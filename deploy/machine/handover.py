@@ -12,6 +12,7 @@ for the moment.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -70,9 +71,19 @@ def _replace(path: Path, content: bytes) -> None:
         file.write(content)
         os.fchown(descriptor, former.st_uid, former.st_gid)
         os.fchmod(descriptor, former.st_mode & 0o777)
-        for attribute in os.listxattr(path):  # systemd lets the unit's user read it by an access list
+        # systemd lets the unit's user read it by an access list, or where there is none such by making it theirs.
+        for attribute in _attributes(path):
             os.setxattr(descriptor, attribute, os.getxattr(path, attribute))
     temporary.replace(path)
+
+
+def _attributes(path: Path) -> list[str]:
+    try:
+        return os.listxattr(path)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        return []
 
 
 @contextlib.contextmanager

@@ -134,7 +134,10 @@ class Systemd:
 
     def hand_over(self, name: str) -> None:
         """Hand a running unit the credentials it names as they are now (`deploy.machine.handover`); raises CannotDo."""
-        run("systemctl", "reload", name)
+        try:
+            run("systemctl", "reload", name)
+        except CannotDo:
+            raise CannotDo(f"it could not be handed them, and `journalctl -u {name}` says why") from None
 
     def _bring_up(self, verb: str, names: Sequence[str]) -> None:
         subprocess.run(["systemctl", "reset-failed", *names], capture_output=True, check=False)
