@@ -18,6 +18,8 @@ from api.meta import DeleteOptions, ObjectMeta, Preconditions
 from api.policy.eviction import Eviction
 from api.resource import ObjectKey
 from client.verbs import Client
+from deploy.machine import host
+from deploy.machine.plan import KUBELET_PORT
 from deploy.report import CannotDo, Report
 
 MIRROR = "kubernetes.io/config.mirror"
@@ -25,6 +27,7 @@ LEAVING = "steersman.io/leaving"
 """Annotation of a Node that takes no more pods because its machine was to leave: one that joins again takes them."""
 ASK_EVERY_S = 2.0
 """How often a refused eviction is asked for again, and pods are looked for that are still there."""
+ANSWER_WITHIN_S = 3.0
 NAMED_MAX = 5
 """How many pods a sentence names."""
 
@@ -52,12 +55,18 @@ def named(pods: Sequence[Pod]) -> str:
 
 
 async def is_alive(client: Client, name: str) -> bool:
-    """Whether the machine's node is Ready: only then does anybody end its pods in order."""
+    """Whether the machine's node is Ready and its kubelet listens: only then does anybody end its pods in order.
+
+    A machine that has just been lost is Ready for a while yet.
+    """
     try:
         found = await client.get(node.RESOURCE, ObjectKey("", name))
     except NotFound:
         return False
-    return any(each.type == "Ready" and each.status == "True" for each in found.status.conditions)
+    if not any(each.type == "Ready" and each.status == "True" for each in found.status.conditions):
+        return False
+    addresses = [each.address for each in found.status.addresses if each.type == "InternalIP"]
+    return bool(addresses) and await host.listens(addresses[0], KUBELET_PORT, ANSWER_WITHIN_S)
 
 
 async def undo(client: Client, name: str) -> None:

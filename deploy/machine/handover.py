@@ -1,9 +1,10 @@
 """Renewed certificates handed to a process while it runs: what `systemctl reload` does with our units.
 
 systemd copies the files that a unit names into memory when it starts the unit (`LoadCredential=`), and never again.
-This writes what has changed since into the same place, as `ExecReload=+` of the unit: root, outside the sandbox. The
-process looks at its files by itself (`component.certificates`, `client.transport`). Nothing is believed: at the end the
-files are looked at through the process's own eyes, and where it does not see them, whoever asked restarts it instead.
+This writes what has changed since into the same place, as `ExecReload=+` of the unit: root, outside the sandbox, and by
+nsenter(1) where systemd itself sees the files, which it hides from whatever else it starts. The process looks at its
+files by itself (`component.certificates`, `client.transport`). Nothing is believed: at the end the files are looked at
+through the process's own eyes, and where it does not see them, whoever asked restarts it instead.
 
 The place is a file system of its own that systemd mounted read-only; only that mount is, and root may make it writable
 for the moment.

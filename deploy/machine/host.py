@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
@@ -208,6 +209,17 @@ def wait_until(is_so: Callable[[], bool], within_s: float) -> bool:
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_S)
+    return True
+
+
+async def listens(address: str, port: int, within_s: float) -> bool:
+    """Whether somebody takes a connection there."""
+    try:
+        async with asyncio.timeout(within_s):
+            _, writer = await asyncio.open_connection(address, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
     return True
 
 

@@ -101,11 +101,11 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def lab_of(directory: Path, machines: int) -> Iterator[Cluster]:
-    """Boot machines, and take them away at the end."""
+def lab_of(directory: Path, machines: int, code: Path | None = None) -> Iterator[Cluster]:
+    """Boot machines with the code of the checkout `code` (this one), and take them away at the end."""
     lab = Lab(directory)
     try:
-        lab("up", "--machines", str(machines))
+        Lab(directory, code)("up", "--machines", str(machines))
         yield Cluster(lab)
     finally:
         lab.try_("down", "--purge")

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
 
 from api.core import node as nodes
 from api.core import pod as pods
-from api.core.node import Node, NodeCondition
+from api.core.node import Node, NodeAddress, NodeCondition
 from api.core.pod import Pod
 from api.errors import TooManyRequests
 from api.meta import ObjectMeta, OwnerReference
@@ -16,8 +17,6 @@ from client.verbs import Client, ObjectList
 from deploy.machine import drain
 from deploy.report import CannotDo
 from tests import builders
-
-pytestmark = [pytest.mark.looptime]
 
 
 def pod(name: str, keeper: str = "ReplicaSet", **annotations: str) -> Pod:
@@ -70,6 +69,7 @@ async def run(cluster: Cluster, *, timeout_s: float = 60, force: bool = False) -
     return said
 
 
+@pytest.mark.looptime
 async def test_pods_are_evicted_and_those_that_belong_to_the_node_stay() -> None:
     mirror = pod("static", "Node", **{drain.MIRROR: "x"})
     cluster = Cluster(pod("a"), pod("b"), pod("agent", "DaemonSet"), mirror)
@@ -79,12 +79,14 @@ async def test_pods_are_evicted_and_those_that_belong_to_the_node_stay() -> None
     assert said == ["2 pods to go elsewhere: default/a, default/b"]
 
 
+@pytest.mark.looptime
 async def test_a_budget_is_waited_for() -> None:
     cluster = Cluster(pod("a"), refusals=3)
     await run(cluster)
     assert cluster.evicted == [("a", "uid-a")]
 
 
+@pytest.mark.looptime
 async def test_what_a_budget_never_lets_go_is_named_with_the_reason_and_the_way_back() -> None:
     cluster = Cluster(pod("a"), refusals=1000)
     with pytest.raises(CannotDo, match=r"after 60 s default/a is still there: .*budget.*--force.*kubectl uncordon n1"):
@@ -92,11 +94,13 @@ async def test_what_a_budget_never_lets_go_is_named_with_the_reason_and_the_way_
     assert cluster.node.spec.unschedulable
 
 
+@pytest.mark.looptime
 async def test_with_force_what_is_left_goes_with_the_machine() -> None:
     said = await run(Cluster(pod("a"), refusals=1000), force=True)
     assert "going on, as --force says" in said[-1]
 
 
+@pytest.mark.looptime
 async def test_a_pod_that_nobody_starts_again_is_evicted_only_with_force() -> None:
     cluster = Cluster(pod("a"), pod("alone", ""))
     with pytest.raises(CannotDo, match=r"nobody would start default/alone again.*--force"):
@@ -106,6 +110,7 @@ async def test_a_pod_that_nobody_starts_again_is_evicted_only_with_force() -> No
     assert [name for name, _ in cluster.evicted] == ["a", "alone"]
 
 
+@pytest.mark.looptime
 async def test_a_finished_pod_is_missed_by_nobody() -> None:
     done = pod("done", "")
     done.status.phase = "Succeeded"
@@ -124,11 +129,18 @@ async def test_a_node_that_once_left_takes_pods_again_and_one_cordoned_by_somebo
     assert cluster.node.spec.unschedulable
 
 
-async def test_only_a_ready_node_is_drained() -> None:
+async def test_only_a_ready_node_is_drained_whose_machine_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Cluster()
+    cluster.node.status.addresses = [NodeAddress(type="InternalIP", address="127.0.0.1")]
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    monkeypatch.setattr(drain, "KUBELET_PORT", server.sockets[0].getsockname()[1])
     assert await drain.is_alive(cast(Client, cluster), "n1")
     cluster.node.status.conditions[0].status = "Unknown"
     assert not await drain.is_alive(cast(Client, cluster), "n1")
+    cluster.node.status.conditions[0].status = "True"
+    server.close()
+    await server.wait_closed()
+    assert not await drain.is_alive(cast(Client, cluster), "n1"), "Ready as of a while ago"
 
 
 def test_a_sentence_names_a_few_pods_only() -> None:

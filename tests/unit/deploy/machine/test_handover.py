@@ -64,4 +64,5 @@ def test_every_unit_that_is_given_files_takes_them_again_while_it_runs() -> None
         text = path.read_text()
         name = path.name.removeprefix("steersman-").removesuffix(".service")
         if named_by(text) and "Type=oneshot" not in text:
-            assert f"ExecReload=+/opt/steersman/current/bin/steer machine hand-over {name} $MAINPID\n" in text, name
+            command = f"/opt/steersman/current/bin/steer machine hand-over {name} $MAINPID"
+            assert f"ExecReload=+/usr/bin/nsenter --target 1 --mount -- {command}\n" in text, name
