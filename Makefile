@@ -18,10 +18,10 @@ check: setup  ## Format, lint, types, import arrows, unit tests and simulations:
 	@$(BIN)/mypy --no-error-summary .
 	@$(BIN)/lint-imports --no-cache >/tmp/lint-imports.$$$$ || { cat /tmp/lint-imports.$$$$; rm -f /tmp/lint-imports.$$$$; exit 1; }; rm -f /tmp/lint-imports.$$$$
 	@$(BIN)/python -m deploy.stubs --check
-	@$(BIN)/pytest tests/unit tests/simulation
+	@$(BIN)/pytest -n auto tests/unit tests/simulation
 
 integration: setup  ## Real processes and sockets on this machine.
-	@$(BIN)/pytest tests/integration
+	@$(BIN)/pytest -n 2 --dist loadfile tests/integration
 
 e2e: setup  ## A whole cluster and stock kubectl; needs root.
 	@$(SUDO) $(BIN)/pytest tests/e2e

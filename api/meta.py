@@ -10,10 +10,41 @@ from api.schema import FieldsV1, Int32, Int64, Struct, Time, always, field, wire
 
 
 class GetOptions(Struct):
+    """How fresh the answer to a GET must be.
+
+    Attributes:
+        resource_version: The answer is at least as new as this version; 0 takes whatever the server has at hand. Unset,
+            it is the newest there is.
+    """
+
     resource_version: Annotated[str, wire(1)] = ""
 
 
 class ListOptions(Struct):
+    """What of a collection is wanted, and how: all at once, page by page, or as a stream of changes.
+
+    Attributes:
+        label_selector: Only objects whose labels match, such as app=web,tier!=cache; unset, all objects.
+        field_selector: Only objects whose fields match, such as status.phase=Running; each kind allows a few fields,
+            all kinds metadata.name and metadata.namespace. Unset, all objects.
+        watch: Answer with a stream of changes (ADDED, MODIFIED, DELETED) after resourceVersion rather than with a list;
+            false by default.
+        allow_watch_bookmarks: On a watch, also send BOOKMARK events, which carry only a resourceVersion up to which
+            everything has been sent. When they come is up to the server.
+        resource_version: For a list, how fresh it must be, as resourceVersionMatch says; for a watch, after which
+            version to begin. Unset, a list shows the newest state and a watch begins with whatever there is.
+        resource_version_match: How a list takes resourceVersion: Exact wants the state at that version, NotOlderThan
+            that or any newer one. Not allowed without resourceVersion.
+        timeout_seconds: After how many seconds the server ends the request, whatever happens meanwhile; unset, it
+            chooses.
+        limit: How many objects a page holds at most; where there are more, the list's metadata.continue leads to the
+            next page. 0, the default, means all at once.
+        continue_: The mark that the previous page came with; all other parameters must be the same as then. It expires
+            after some minutes, which is answered by 410 Gone.
+        send_initial_events: On a watch, begin with an ADDED event for each object there is, then a BOOKMARK with the
+            annotation k8s.io/initial-events-end, then changes. Needs resourceVersionMatch=NotOlderThan.
+    """
+
     label_selector: Annotated[str, wire(1)] = ""
     field_selector: Annotated[str, wire(2)] = ""
     watch: Annotated[bool, wire(3)] = False
@@ -26,27 +57,54 @@ class ListOptions(Struct):
     send_initial_events: Annotated[bool | None, wire(11)] = None
 
 
-class PatchOptions(Struct):
+class WriteOptions(Struct):
+    """How a write is carried out.
+
+    Attributes:
+        dry_run: `All` does everything but store the result; no other value is known.
+        field_manager: The name under which changed fields are recorded in managedFields, at most 128 characters; by
+            default taken from the User-Agent. Server-side apply insists on one.
+        field_validation: What becomes of unknown and duplicate fields: Ignore drops them, Warn (the default) drops them
+            and says so in a Warning header, Strict refuses the request.
+    """
+
     dry_run: Annotated[list[str], wire(1)] = []
-    force: Annotated[bool | None, wire(2)] = None
     field_manager: Annotated[str, wire(3)] = ""
     field_validation: Annotated[str, wire(4)] = ""
 
 
-class UpdateOptions(Struct):
-    dry_run: Annotated[list[str], wire(1)] = []
+class CreateOptions(WriteOptions):
+    """How an object is created."""
+
+
+class PatchOptions(WriteOptions):
+    """How an object is patched.
+
+    Attributes:
+        force: For server-side apply only: true takes over fields that others own, where the patch would be refused as a
+            conflict otherwise.
+    """
+
+    force: Annotated[bool | None, wire(2)] = None
+
+
+class UpdateOptions(WriteOptions):
+    """How an object is replaced."""
+
     field_manager: Annotated[str, wire(2)] = ""
     field_validation: Annotated[str, wire(3)] = ""
 
 
-class CreateOptions(Struct):
-    dry_run: Annotated[list[str], wire(1)] = []
-    field_manager: Annotated[str, wire(3)] = ""
-    field_validation: Annotated[str, wire(4)] = ""
-
-
 class KindCondition(Struct):
-    """What the conditions of many kinds are made of; each kind's has a name of its own in the API."""
+    """What the conditions of many kinds are made of; each kind's has a name of its own in the API.
+
+    Attributes:
+        type: The question, in CamelCase, such as Ready; an object has at most one condition of a type.
+        status: The answer: True, False or Unknown.
+        last_transition_time: When status last changed from one answer to another.
+        reason: Why the answer is what it is, as one CamelCase word for programs.
+        message: The same for people, as a sentence; may be empty.
+    """
 
     type: Annotated[str, wire(1, required=True)] = always("")
     status: Annotated[str, wire(2, required=True)] = always("")
@@ -56,7 +114,16 @@ class KindCondition(Struct):
 
 
 class ProbedCondition(Struct):
-    """What the conditions of kinds that are looked at by probes are made of."""
+    """What the conditions of kinds that are looked at by probes are made of.
+
+    Attributes:
+        type: The question, in CamelCase, such as Ready; an object has at most one condition of a type.
+        status: The answer: True, False or Unknown.
+        last_probe_time: When the question was last looked into; mostly unset.
+        last_transition_time: When status last changed from one answer to another.
+        reason: Why the answer is what it is, as one CamelCase word for programs.
+        message: The same for people, as a sentence; may be empty.
+    """
 
     type: Annotated[str, wire(1, required=True)] = always("")
     status: Annotated[str, wire(2, required=True)] = always("")
@@ -70,12 +137,14 @@ class Condition(Struct):
     """One question about an object (`type`), its answer (True, False or Unknown), and since when.
 
     Attributes:
-        type: What is asked.
+        type: The question, in CamelCase, such as Ready; may have a domain in front. An object has at most one condition
+            of a type.
         status: The answer: True, False or Unknown.
-        observed_generation: The generation that was looked at.
-        last_transition_time: When the answer last changed.
-        reason: Why, in one word for programs.
-        message: Why, in a sentence for people.
+        observed_generation: The metadata.generation that the answer was found for; where it is older than the object's
+            own, the answer is out of date.
+        last_transition_time: When status last changed from one answer to another.
+        reason: Why the answer is what it is, as one CamelCase word for programs; never empty.
+        message: The same for people, as a sentence of at most 32768 characters; may be empty.
     """
 
     type: Annotated[str, wire(1, required=True)] = always("")
@@ -90,9 +159,10 @@ class LabelSelectorRequirement(Struct):
     """A label, and the values it must have, or must not.
 
     Attributes:
-        key: The label.
-        operator: In, NotIn, Exists or DoesNotExist.
-        values: For In and NotIn: the values.
+        key: The label's name, such as app.kubernetes.io/name.
+        operator: In (the label has one of the values), NotIn (it has none of them, or is absent), Exists (it is there)
+            or DoesNotExist.
+        values: What In and NotIn compare with, at least one; must be empty for Exists and DoesNotExist.
     """
 
     key: Annotated[str, wire(1, required=True)] = always("")
@@ -101,11 +171,12 @@ class LabelSelectorRequirement(Struct):
 
 
 class LabelSelector(Struct):
-    """Objects, by labels. All of it must hold; an empty one matches everything.
+    """Chooses objects by their labels. All that is said must hold; an empty selector chooses everything, an absent one
+    nothing.
 
     Attributes:
-        match_labels: Labels that must be there, with these values.
-        match_expressions: What else must be true of the labels.
+        match_labels: Labels that must be there with exactly these values; each is short for an In with one value.
+        match_expressions: Further conditions on labels, all of which must hold together with matchLabels.
     """
 
     match_labels: Annotated[dict[str, str], wire(1)] = {}
@@ -113,20 +184,47 @@ class LabelSelector(Struct):
 
 
 class Preconditions(Struct):
-    """What must be true of the object for the request to happen."""
+    """What must be true of the stored object for the request to go ahead; otherwise it is refused as a conflict.
+
+    Attributes:
+        uid: The object must have this uid, so that it is not a later one of the same name.
+        resource_version: The object must be at exactly this version, so that nobody has changed it since.
+    """
 
     uid: Annotated[str | None, wire(1)] = None
     resource_version: Annotated[str | None, wire(2)] = None
 
 
 class FieldSelectorRequirement(Struct):
+    """A field, and the values it must have, or must not.
+
+    Attributes:
+        key: The path of the field, such as spec.nodeName.
+        operator: In, NotIn, Exists or DoesNotExist; others may follow.
+        values: What In and NotIn compare with, at least one; must be empty for Exists and DoesNotExist.
+    """
+
     key: Annotated[str, wire(1, required=True)] = always("")
     operator: Annotated[str, wire(2, required=True)] = always("")
     values: Annotated[list[str], wire(3, list_type="atomic")] = []
 
 
 class DeleteOptions(Struct):
-    """How to delete: how gently, on what condition, and what becomes of dependents."""
+    """How to delete: how gently, on what condition, and what becomes of dependents.
+
+    Attributes:
+        grace_period_seconds: How many seconds the object gets to end by itself; 0 is at once. Unset, the kind's own
+            default holds (for a pod, terminationGracePeriodSeconds of its spec).
+        orphan_dependents: The older way to say propagationPolicy: true is Orphan, false is Background. Not both may be
+            given.
+        propagation_policy: What becomes of objects that this one owns: Orphan leaves them, Background deletes them
+            afterwards, Foreground deletes them first and keeps this object until they are gone. Unset, the kind's
+            default holds, mostly Background.
+        dry_run: `All` does everything but delete; no other value is known.
+        ignore_store_read_error_with_cluster_breaking_potential: Delete even where the stored bytes cannot be read any
+            more (a lost encryption key), skipping finalizers and preconditions. An alpha feature that can break the
+            cluster; false by default.
+    """
 
     api_version: str = ""
     kind: str = ""
@@ -139,7 +237,13 @@ class DeleteOptions(Struct):
 
 
 class StatusCause(Struct):
-    """One thing that is wrong with a request."""
+    """One thing that is wrong with a request.
+
+    Attributes:
+        reason: What sort of fault it is, as one word for programs, such as FieldValueRequired.
+        message: What is wrong, for people.
+        field: The path of the field at fault, such as spec.containers[0].image; empty if it is not about one.
+    """
 
     reason: Annotated[str, wire(1)] = ""
     message: Annotated[str, wire(2)] = ""
@@ -147,7 +251,16 @@ class StatusCause(Struct):
 
 
 class StatusDetails(Struct):
-    """What a failed request was about."""
+    """What a failed request was about.
+
+    Attributes:
+        name: The name of the object asked for, if there was one.
+        group: The API group of the resource; empty for the core group.
+        kind: What was asked for; mostly the resource's plural, such as pods.
+        uid: The uid of the object, if the request was about a certain one.
+        causes: All that is wrong, one by one; a request that breaks several rules is told of each.
+        retry_after_seconds: After how many seconds to try again; 0 where waiting will not help.
+    """
 
     name: Annotated[str, wire(1)] = ""
     group: Annotated[str, wire(2)] = ""
@@ -158,7 +271,17 @@ class StatusDetails(Struct):
 
 
 class ListMeta(Struct):
-    """What every list has: where to watch from, and where the next page begins."""
+    """What every list has beside its items: the version it shows, and where the next page begins.
+
+    Attributes:
+        self_link: Was the URL of the list; nothing sets it any more.
+        resource_version: The version of the collection that this list shows: a watch from here misses nothing. Opaque;
+            compare it for equality only.
+        continue_: Set where there are more objects than `limit` let through: give it back as the parameter `continue`
+            for the next page.
+        remaining_item_count: About how many objects the following pages hold. Unset on the last page, and where a
+            selector makes it unknowable.
+    """
 
     self_link: Annotated[str, wire(1)] = ""
     resource_version: Annotated[str, wire(2)] = ""
@@ -167,7 +290,16 @@ class ListMeta(Struct):
 
 
 class Status(Struct):
-    """How a request ended, where no object tells it."""
+    """How a request ended, where no object tells it: success without more to say, or a failure and its reasons.
+
+    Attributes:
+        status: Success or Failure.
+        message: What happened, for people.
+        reason: Why it failed, as one word for programs, such as NotFound, Conflict or Invalid; empty if that is not
+            known.
+        details: More about the failure, by reason: which object, which fields, when to try again.
+        code: The HTTP status code that goes with it, such as 404; 0 is unknown.
+    """
 
     api_version: str = always("v1")
     kind: str = always("Status")
@@ -183,7 +315,19 @@ _NO_FIELDS: Final = msgspec.Raw(b"null")
 
 
 class ManagedFieldsEntry(Struct):
-    """Which fields one manager owns (server-side apply)."""
+    """Which fields one manager last set, by one kind of operation and at one version (server-side apply).
+
+    Attributes:
+        manager: The name of the manager, as it gave it in fieldManager.
+        operation: Apply for server-side apply, Update for every other write.
+        api_version: The group and version that the fields are written in; fields of another version are converted
+            before comparing.
+        time: When the manager last changed the set of fields or a value in it, to the second.
+        fields_type: How fieldsV1 is written; FieldsV1 is the only way there is.
+        fields_v1: The fields as a tree: `f:NAME` is a field, `k:{...}` a list item by its keys, `v:VALUE` a set's
+            member, and `.` the thing itself.
+        subresource: Through which subresource the write came, such as status or scale; empty for the object itself.
+    """
 
     manager: Annotated[str, wire(1)] = ""
     operation: Annotated[str, wire(2)] = ""
@@ -195,16 +339,17 @@ class ManagedFieldsEntry(Struct):
 
 
 class OwnerReference(Struct):
-    """An object on which this one depends: it is deleted when its last owner is.
+    """Another object that this one depends on: once all of its owners are gone, the object is deleted. Owners are of
+    the same namespace, or of none.
 
     Attributes:
-        api_version: The owner's group and version.
-        kind: The owner's kind.
-        name: The owner's name.
-        uid: The owner's uid.
-        controller: Whether the owner is the one that controls this object; at most one does.
-        block_owner_deletion: Whether the owner stays until this object is gone, when it is deleted in the
-            foreground.
+        api_version: The owner's group and version, such as apps/v1.
+        kind: The owner's kind, such as ReplicaSet.
+        name: The owner's metadata.name.
+        uid: The owner's metadata.uid; a later object of the same name is not the owner.
+        controller: Whether the owner is the one that acts on this object; at most one is. False by default.
+        block_owner_deletion: Whether an owner that is deleted in the foreground stays until this object is gone. Who
+            sets it must be allowed to change the owner's finalizers. False by default.
     """
 
     api_version: Annotated[str, wire(5, required=True)] = always("")
@@ -216,26 +361,36 @@ class OwnerReference(Struct):
 
 
 class ObjectMeta(Struct):
-    """What every stored object has.
+    """What every stored object has: a name, labels and notes of its users, and what the server keeps about it.
 
     Attributes:
-        name: Unique among objects of the kind, within the namespace; never changes.
-        generate_name: Where there is no name: the beginning of one, which the server completes.
-        namespace: The room in which the name is unique; empty for kinds without. Never changes.
-        self_link: Not used any more.
-        uid: Unique over time and space, set by the server: tells an object from a later one of the same name.
-        resource_version: Changes with every write, set by the server. Compare for equality, watch from it;
+        name: Unique among objects of the kind in the namespace, and never changed. For most kinds lower-case letters,
+            digits, - and . up to 253 characters; left empty with generateName, the server makes one.
+        generate_name: The beginning of a name for the server to complete with five random characters, where name is
+            empty.
+        namespace: The namespace in which the name is unique; objects that belong to the cluster as a whole have none.
+            Empty in a request, it is taken from the URL. Never changes.
+        self_link: Was the URL of the object; nothing sets it any more.
+        uid: Set by the server and unique for all time: tells an object from a later one of the same name.
+        resource_version: Changes with every write. Sent with an update, it must still be current, or the update is
+            refused as a conflict; unset, the update overwrites. Opaque: compare for equality, watch from it, and
             nothing else.
-        generation: Grows when what is wanted changes, set by the server.
-        creation_timestamp: When the object was created, set by the server.
-        deletion_timestamp: When the object is to be gone, set by the server once it is being deleted.
-        deletion_grace_period_seconds: How long the object may take to end, once it is being deleted. It can
+        generation: Counts changes of what is wanted, mostly of spec, from 1. Controllers say in
+            status.observedGeneration how far they have come.
+        creation_timestamp: When the server created the object; cannot be set by clients.
+        deletion_timestamp: When the object is due to be gone. Set by the server when deletion is asked for, and never
+            taken back; the object stays until then and until its finalizers are empty.
+        deletion_grace_period_seconds: How many seconds the object was given to end, once it is being deleted. It can
             only shrink.
-        labels: Short words to find and to select objects by.
-        annotations: Notes of people and programs, by which nothing is selected.
-        owner_references: Objects that this one depends on: it is deleted when all of them are gone.
-        finalizers: Who must still do something before the object can go; each takes its own entry away.
-        managed_fields: Who set which fields, kept by the server.
+        labels: Names and values, at most 63 characters each (a name may have a domain in front), to find and to select
+            objects by.
+        annotations: Notes of people and programs by name, 256 KiB in all; nothing is selected by them.
+        owner_references: Objects that this one depends on: it is deleted when all of them are gone. At most one is its
+            controller.
+        finalizers: Who must still do something before the object can go; each takes its own entry away. An object that
+            is being deleted gets no new ones.
+        managed_fields: Who last set which fields, kept by the server for server-side apply. An empty list makes it
+            forget.
     """
 
     name: Annotated[str, wire(1)] = ""
@@ -258,5 +413,7 @@ class ObjectMeta(Struct):
 
 
 class TypeMeta(Struct):
+    """What tells of which kind an object is."""
+
     kind: str = ""
     api_version: str = ""

@@ -82,12 +82,26 @@ def encode(obj: Struct, api_version: str, kind: str) -> bytes:
 
 
 class _TypeMeta(Struct):
+    """Of which kind the object in an envelope is.
+
+    Attributes:
+        api_version: The group and version that it is written in, such as apps/v1.
+        kind: Its kind, such as Deployment.
+    """
+
     api_version: Annotated[str, wire(1)] = ""
     kind: Annotated[str, wire(2)] = ""
 
 
 class _Unknown(Struct):
-    """The envelope: runtime.Unknown."""
+    """The envelope: runtime.Unknown.
+
+    Attributes:
+        type_meta: Of which kind the object is.
+        raw: The object itself, encoded.
+        content_encoding: How raw is encoded further; nothing today.
+        content_type: What raw is; unset, protobuf.
+    """
 
     type_meta: Annotated[_TypeMeta, wire(1)] = msgspec.field(default_factory=_TypeMeta)
     raw: Annotated[bytes, wire(2)] = b""

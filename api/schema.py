@@ -7,7 +7,9 @@ A type is a `Struct`; its fields are annotated with what cannot be derived from 
         ports: Annotated[list[ContainerPort], wire(6, merge_key="containerPort")] = []
         image_pull_policy: Annotated[str, wire(14)] = ""
 
-A field is described, where that helps, in the `Attributes:` section of the docstring: `kubectl explain` shows it.
+Every field is described in the `Attributes:` section of the docstring, for `kubectl explain` to show; a test finds
+those that are not. What a parent says holds for its children, and a field that holds a struct may leave it to that
+struct's own docstring to say what it is.
 
 JSON names are camelCase unless written out (`field(name="clusterIP", default="")`). Empty values are left out of
 the JSON, as Go's omitempty does, but for fields declared with `always`. A nullable scalar (`int | None`)
@@ -17,6 +19,7 @@ and protobuf one common view of all this.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import re
@@ -34,7 +37,11 @@ field = msgspec.field
 
 
 class Struct(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """The base of every API type."""
+    """The base of every API type.
+
+    A struct whose inherited fields are a message of their own on the wire says by which number: `INLINED`, a class
+    variable.
+    """
 
 
 def always(value: T, *, name: str | None = None) -> T:
@@ -146,10 +153,13 @@ class TypeSchema:
 def fields_of(struct: type[Struct]) -> dict[str, FieldSchema]:
     """Return the fields of `struct` by JSON name, in declaration order."""
     hints = typing.get_type_hints(struct, include_extras=True)
+    inlined: int | None = getattr(struct, "INLINED", None)
     found: dict[str, FieldSchema] = {}
     for info in msgspec.structs.fields(struct):
         hint = hints[info.name]
         declared = next((extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Wire)), None)
+        if declared is not None and inlined is not None and info.name not in struct.__annotations__:
+            declared = dataclasses.replace(declared, number=(inlined, *declared.number))
         inner, nullable = _split_optional(hint)
         found[info.encode_name] = FieldSchema(info.name, info.encode_name, declared, _type_schema(inner), nullable)
     return found
@@ -157,21 +167,47 @@ def fields_of(struct: type[Struct]) -> dict[str, FieldSchema]:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a struct's docstring says."""
+    """What is said of a struct."""
 
     summary: str
-    """Everything before `Attributes:`, as one line."""
+    """Everything in its docstring before `Attributes:`, as one line."""
     fields: Mapping[str, str]
-    """What `Attributes:` says of a field, by its Python name."""
+    """What is said of a field, by its Python name."""
 
 
 _ATTRIBUTE = re.compile(r"    (\w+): (.+)")
 
+TYPE_META = {
+    "api_version": "The API group and version that this object is written in, such as apps/v1, or v1 alone for the "
+    "core group. The server converts between the versions it serves.",
+    "kind": "The type of this object, in CamelCase and singular, such as Deployment. It never changes.",
+}
+"""What is meant by the fields that every object begins with; no number on the wire tells them from others."""
 
-@functools.cache
+
 def words_of(struct: type[Struct]) -> Words:
-    """Return what `kubectl explain` shows of a struct and its fields, from its docstring in Google form."""
-    text, _, attributes = inspect.cleandoc(struct.__doc__ or "").partition("\nAttributes:\n")
+    """Return what `kubectl explain` shows of a struct and its fields, from docstrings in Google form.
+
+    A field is described by the struct itself, by one that it is derived from, or by the struct that the field holds.
+    Nothing is kept: the documents that are made of these words hold them already.
+    """
+    said = {name: text for base in reversed(struct.__mro__) for name, text in _docstring(base).fields.items()}
+    found: dict[str, str] = {}
+    for declared in fields_of(struct).values():
+        held = (declared.type.item or declared.type).struct
+        text = said.get(declared.name, "")
+        if not text and declared.wire is None:
+            text = TYPE_META.get(declared.name, "")
+        if not text and held is not None:
+            # Clients list a field with these words only; they look into its type no sooner than when asked for it.
+            text = _docstring(held).summary
+        if text:
+            found[declared.name] = text
+    return Words(_docstring(struct).summary, found)
+
+
+def _docstring(struct: type[Any]) -> Words:
+    text, _, attributes = inspect.cleandoc(struct.__dict__.get("__doc__") or "").partition("\nAttributes:\n")
     found: dict[str, str] = {}
     name = ""
     for line in attributes.splitlines():

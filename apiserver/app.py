@@ -36,6 +36,7 @@ from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
 from apiserver.crd.caretaker import CaretakerAuthorizer
 from apiserver.crd.controller import Definitions
 from apiserver.dispatch import Address, Dispatcher
+from apiserver.evaluating import Evaluating
 from apiserver.filters.audit import Auditor, with_lines
 from apiserver.filters.authn import with_authentication, with_impersonation
 from apiserver.filters.authz import with_authorization
@@ -204,6 +205,7 @@ def build(
         lambda: registries.changed_at(*rbac_kinds),
     )
     authorizer = NodeAuthorizer(registries.lister(pod.RESOURCE), CaretakerAuthorizer(registries.kinds, rbac))
+    evaluating = Evaluating()
     quotas = registries.of(resourcequota.RESOURCE)
     services, slices = registries.lister(service.RESOURCE), registries.lister(endpointslice.RESOURCE)
     webhooks = WebhookClient(ServiceLocator(services, slices, random), connector)
@@ -215,7 +217,7 @@ def build(
         clock=clock,
         random=random,
         toleration_s=toleration_s,
-        dynamic=dynamic.build(registries, webhooks, authorizer, random, clock, metrics.admission),
+        dynamic=dynamic.build(registries, webhooks, authorizer, random, clock, metrics.admission, evaluating),
     )
     believed: list[Authenticator] = [CertificateAuthenticator()]
     if authenticators is not None:
@@ -224,9 +226,8 @@ def build(
         believed.append(TokenAuthenticator(issuer, registries.read, clock))
     authenticator = _Internal(AuthenticationChain(believed))
     reserving = reservations(registries) if reservations else {}
-    context = Context(
-        registries, MeteredAdmission(admission, metrics.admission_steps, clock), clock, random, reserving, authorizer
-    )
+    metered = MeteredAdmission(admission, metrics.admission_steps, clock)
+    context = Context(registries, metered, clock, random, reserving, evaluating, authorizer)
     handler: Any = Dispatcher(context, handlers(context, authorizer) if handlers else {})
     control = FlowControl(seats, clock.monotonic())
     upkeep = Upkeep(control, registries, clock, wake)

@@ -69,7 +69,7 @@ class Dispatcher:
         """
         if call.handler is not None:
             if connections.is_connection(call):
-                await connections.admit(self._context.admission, call)
+                call.connection = await connections.admit(self._context.admission, call)
             return await call.handler(call)
         if call.read_body is not None:
             call.body = await call.read_body()

@@ -53,7 +53,7 @@ class Outside:
         lister = registries.lister
         self.egress = Egress(kubelets, tunnelled, lister(node.RESOURCE), lister(pod.RESOURCE), random)
         slices = lister(endpointslice.RESOURCE)
-        self._servers = Servers(
+        self.servers = Servers(
             lister(apiservice.RESOURCE),
             registries.kinds,
             ServiceLocator(lister(service.RESOURCE), slices, random),
@@ -61,10 +61,10 @@ class Outside:
             front_proxy.cert,
             front_proxy.key,
         )
-        self._availability = Availability(registries, self._servers, clock)
+        self._availability = Availability(registries, self.servers, clock)
         self._registration = Registration(registries, clock)
         locator = ProxyLocator(registries.read, slices, lister(endpoints.RESOURCE), kubelets, random)
-        self.proxies = Proxies(locator, self._servers)
+        self.proxies = Proxies(locator, self.servers)
         self.forwarder = Forwarder(self.egress)
         self.upgrades = OnwardUpgrades(api.handle, self.proxies, self.egress)
 
@@ -80,6 +80,6 @@ class Outside:
 
     async def close(self) -> None:
         """Let go of every connection; safe to call twice."""
-        await self._servers.close()
+        await self.servers.close()
         await self.forwarder.close()
         await self.egress.close()

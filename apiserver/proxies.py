@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
+from urllib.parse import quote
 
 from api.errors import NotFound
+from apiserver.admission import connections
+from apiserver.admission.connections import ProxyOptions
 from apiserver.onward import Onward
 from apiserver.request import Call, RequestInfo
 from apiserver.subresources.proxy import KINDS, ProxyLocator
@@ -40,7 +43,13 @@ class Proxies:
             async def find(call: Call) -> Onward:
                 if info.version != "v1" or bool(info.namespace) is (info.plural == "nodes"):
                     raise NotFound("the server could not find the requested resource")
-                return await self._locator.locate(call.info, method, target)
+                onward = await self._locator.locate(call.info, method, target)
+                asked = connections.options_of(info.plural, "proxy", call.target or info.path)
+                if not isinstance(call.connection, ProxyOptions) or call.connection == asked:
+                    return onward
+                # A webhook wants another path to be asked for.
+                _, mark, query = onward.target.partition("?")
+                return onward._replace(target=quote(f"/{call.connection.path.lstrip('/')}") + mark + query)
 
             return find
         return self._aggregated.finder(info, target) if self._aggregated is not None else None

@@ -177,6 +177,8 @@ class Call:
     user_agent: str = ""
     target: str = ""
     """Path and query as they were sent, where a connection is asked for: one parameter may stand there many times."""
+    connection: Struct | None = None
+    """What a connection is asked for, as admission left it; None for what is no connection."""
     annotations: dict[str, str] = field(default_factory=dict)
     """What is to stand in the audit log beside the request: what admission has to say of it; see `annotate`."""
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -42,6 +42,7 @@ from apiserver.encryption.store import EncryptedStore, EncryptionKeys
 from apiserver.filters.audit import Auditor
 from apiserver.filters.watch_limit import STREAMS_MAX
 from apiserver.grpc.listener import GrpcListener
+from apiserver.grpc.relayed import Relay
 from apiserver.kubernetes_service import KubernetesService
 from apiserver.outside import FrontProxy, Outside
 from apiserver.registry.registries import Registries
@@ -352,7 +353,13 @@ async def serve(settings: Settings, store: Store, clock: Clock, random: Random) 
     try:
         async with (
             _rest_listener(settings, server),
-            GrpcListener(server.api, settings.bind_address, settings.grpc_port, _identity(settings)),
+            GrpcListener(
+                server.api,
+                settings.bind_address,
+                settings.grpc_port,
+                _identity(settings),
+                Relay(server.outside.servers),
+            ),
         ):
             log.info(
                 "serving",

@@ -16,6 +16,8 @@ from component.relay import Connection, relay
 log = logging.getLogger(__name__)
 
 CONNECT_WITHIN_S: Final = 1.0
+NEXT_AFTER_S: Final = 0.2
+"""After so long without a connection the next API server is tried as well: on one network it takes a millisecond."""
 CONNECTIONS_MAX: Final = 10_000
 UNREADY_MAX: Final = 4
 """Answers in a row that say "not ready" after which connections are moved, if there is somewhere to go."""
@@ -71,22 +73,48 @@ class Proxy:
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one client's connection to its end."""
         client = Connection(reader, writer)
-        tried: set[str] = set()
-        while (backend := choose(self.backends, tried)) is not None:
-            tried.add(backend.address)
-            if backend.connections >= CONNECTIONS_MAX:
-                continue
-            try:
-                async with asyncio.timeout(CONNECT_WITHIN_S):
-                    server = Connection(*await asyncio.open_connection(backend.host, backend.port))
-            except (OSError, TimeoutError) as error:
-                backend.health, backend.problem = Health.DOWN, str(error) or "no connection in time"
-                continue
-            await self._relay(backend, client, server)
-            return
-        client.abort()
+        reached = await self._reach()
+        if reached is None:
+            client.abort()
+        else:
+            await self._relay(*reached, client)
 
-    async def _relay(self, backend: Backend, client: Connection, server: Connection) -> None:
+    async def _reach(self) -> tuple[Backend, Connection] | None:
+        """Connect to the best API server that takes connections; while one is slow to, the next is tried (RFC 8305)."""
+        tried: set[str] = set()
+        trying: dict[asyncio.Task[Connection | None], Backend] = {}
+        try:
+            while True:
+                backend = choose(self.backends, tried)
+                if backend is None and not trying:
+                    return None
+                if backend is not None:
+                    tried.add(backend.address)
+                    if backend.connections >= CONNECTIONS_MAX:
+                        continue
+                    trying[asyncio.create_task(self._connect(backend))] = backend
+                patience_s = CONNECT_WITHIN_S if backend is None else NEXT_AFTER_S
+                done, _ = await asyncio.wait(trying, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    backend = trying.pop(task)
+                    if (server := task.result()) is not None:
+                        for slow in trying.values():
+                            slow.health = min(slow.health, Health.UNKNOWN)  # until it is asked again
+                        return backend, server
+        finally:
+            for task in trying:
+                task.add_done_callback(_drop)
+                task.cancel()
+
+    async def _connect(self, backend: Backend) -> Connection | None:
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN_S):
+                return Connection(*await asyncio.open_connection(backend.host, backend.port))
+        except (OSError, TimeoutError) as error:
+            backend.health, backend.problem = Health.DOWN, str(error) or "no connection in time"
+            return None
+
+    async def _relay(self, backend: Backend, server: Connection, client: Connection) -> None:
         carried = self._carried[backend.address]
         backend.connections += 1
         carried.add((client, server))
@@ -96,3 +124,9 @@ class Proxy:
         finally:
             carried.discard((client, server))
             backend.connections -= 1
+
+
+def _drop(task: asyncio.Task[Connection | None]) -> None:
+    """Close a connection that came too late to be wanted."""
+    if not task.cancelled() and (connection := task.result()) is not None:
+        connection.abort()

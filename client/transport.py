@@ -19,7 +19,7 @@ import json as json_module
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -122,9 +122,9 @@ class GrpcTransport:
         no_server_can = self._channels[0].get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
         return self._stubs[-1 if no_server_can else 0]
 
-    async def get(self, address: Address) -> RawObject:
+    async def get(self, address: Address, options: Mapping[str, str] = {}) -> RawObject:
         """Return the object."""
-        request = pb.GetRequest(**_where(address))
+        request = pb.GetRequest(**_where(address), options=options)
         return _raw(await _called(self._stub.Get(request, timeout=DEADLINE_S, metadata=tracing.metadata()), "GET"))
 
     async def list(

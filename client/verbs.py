@@ -77,7 +77,7 @@ class Address:
 class Transport(Protocol):
     """Moves requests to a server and answers back. Raises `api.errors.ApiError`."""
 
-    async def get(self, address: Address) -> RawObject: ...
+    async def get(self, address: Address, options: Mapping[str, str] = {}) -> RawObject: ...
     async def list(
         self, address: Address, *, label_selector: str, field_selector: str, resource_version: str
     ) -> RawList: ...
@@ -118,9 +118,11 @@ class Client:
         self._transport = transport
         self._decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 
-    async def get(self, resource: Resource[T], key: ObjectKey, *, subresource: str = "") -> T:
-        """Return the object; raises NotFound."""
-        answer = await self._transport.get(_address(resource, key.namespace, key.name, subresource))
+    async def get(
+        self, resource: Resource[T], key: ObjectKey, *, subresource: str = "", options: Mapping[str, str] = {}
+    ) -> T:
+        """Return the object; raises NotFound. `options` are further parameters of the query."""
+        answer = await self._transport.get(_address(resource, key.namespace, key.name, subresource), options)
         return self._decode(resource.type, answer)
 
     async def list(

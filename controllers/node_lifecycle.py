@@ -25,7 +25,8 @@ from api.core import node as nodes
 from api.core import pod as pods
 from api.core.node import Node, NodeCondition, Taint
 from api.core.node_matching import matches_taint
-from api.core.pod import Pod, PodCondition
+from api.core.pod import Pod
+from api.core.pod_status import PodCondition
 from api.resource import ObjectKey
 from client.events import NORMAL
 from client.verbs import key_of

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from api import timestamps
-from api.core.pod import Pod, PodCondition
+from api.core.pod import Pod
+from api.core.pod_status import PodCondition
 
 BY_NODE = "node"
 

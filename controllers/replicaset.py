@@ -33,18 +33,15 @@ from api.resource import ObjectKey, Resource
 from controllers.actions import Action, Burst, Create, Delete, Patch, Plan, update_status
 from controllers.ownership import (
     BY_CONTROLLER,
-    ORPHANS,
     candidates,
     claim,
     controller_of,
     index_by_controller,
-    index_orphans,
-    keys_of_owned,
     selector_of,
 )
 from controllers.pod_making import creation, deletion, pod_of
 from controllers.pods import available_in_s, is_active, is_ready, ready_since
-from controllers.runner import Controller, Listers, Watch
+from controllers.runner import Controller, Listers, watch_owned
 
 BURST_MAX = 500
 """How many pods are created or deleted in one turn at most."""
@@ -214,13 +211,7 @@ def _controller(name: str, resource: Resource[Any]) -> Controller[Any, Observed]
         observe=partial(observe, resource),
         reconcile=reconcile,
         indexes={BY_CONTROLLER: index_by_controller},
-        watches=(
-            Watch(
-                resource=pods.RESOURCE,
-                keys=keys_of_owned(resource),
-                indexes={BY_CONTROLLER: index_by_controller, ORPHANS: index_orphans},
-            ),
-        ),
+        watches=(watch_owned(pods.RESOURCE, resource),),
         workers=8,
     )
 

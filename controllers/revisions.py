@@ -20,14 +20,8 @@ from api.meta import ObjectMeta
 from client.verbs import key_of
 from controllers.actions import Create, Delete, Patch
 from controllers.ownership import (
-    BY_CONTROLLER,
-    ORPHANS,
-    index_by_controller,
-    index_orphans,
-    keys_of_owned,
     reference_as_controller,
 )
-from controllers.runner import Watch
 from controllers.short_hash import short_hash
 
 HASH_LABEL = "controller-revision-hash"
@@ -131,12 +125,3 @@ def forget(unused: Sequence[ControllerRevision], count: int) -> list[Delete]:
         Delete(controllerrevisions.RESOURCE, key_of(each), each.metadata.uid)
         for each in by_number(unused)[: max(0, count)]
     ]
-
-
-def watch(owners: Any) -> Watch[ControllerRevision]:
-    """Return what makes a controller of `owners` follow its revisions."""
-    return Watch(
-        resource=controllerrevisions.RESOURCE,
-        keys=keys_of_owned(owners),
-        indexes={BY_CONTROLLER: index_by_controller, ORPHANS: index_orphans},
-    )

@@ -42,7 +42,14 @@ from component.metrics import shared
 from controllers.actions import Action, Burst, Create, Delete, Emit, Guard, Patch, Plan
 from controllers.freshness import FreshnessGate
 from controllers.metadata import metadata_only
-from controllers.ownership import metadata_of
+from controllers.ownership import (
+    BY_CONTROLLER,
+    ORPHANS,
+    index_by_controller,
+    index_orphans,
+    keys_of_owned,
+    metadata_of,
+)
 
 T = TypeVar("T", bound=Struct)
 Observed = TypeVar("Observed")
@@ -109,6 +116,15 @@ class Watch(Generic[T]):
     """Whether a change from the old object to the new one can matter to anybody."""
     is_metadata_enough: bool = False
     """Follow the kind by its metadata alone, unless somebody declared before needs it whole."""
+
+
+def watch_owned(resource: Resource[T], owners: Resource[Any]) -> Watch[T]:
+    """Return what makes a controller of `owners` follow what it owns, and the orphans that it could adopt.
+
+    Both indexes that `ownership.candidates` reads are there.
+    """
+    indexes: dict[str, IndexFunction[T]] = {BY_CONTROLLER: index_by_controller, ORPHANS: index_orphans}
+    return Watch(resource=resource, keys=keys_of_owned(owners), indexes=indexes)
 
 
 @dataclass(frozen=True, kw_only=True)

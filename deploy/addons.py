@@ -1,8 +1,9 @@
-"""What every cluster has beside its control plane: the DNS Service that pods are told of, and manifests like it."""
+"""What every cluster has beside its control plane: the DNS Service that pods are told of, the metrics API and more."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import msgspec
 import yaml
 
 from api import discover
+from api.apiregistration import apiservice
 from api.errors import NotFound
+from api.resource import ObjectKey
 from client.verbs import Client, key_of
 
 MANIFESTS = Path(__file__).parent / "manifests"
@@ -24,12 +27,27 @@ async def apply_dns(client: Client, address: str, slice_name: str = "kube-dns") 
     await apply(client, "dns.yaml", DNS_ADDRESS=address, SLICE=slice_name)
 
 
+async def apply_metrics(client: Client, address: str, port: int, ca: Path, slice_name: str = "steer-metrics") -> None:
+    """Create or update what leads to the metrics server at `address`; nothing, where another one has taken over.
+
+    The APIService says what was applied as kubectl does: so `kubectl apply` of another server's leaves nothing of ours.
+    """
+    key = ObjectKey("", "v1beta1.metrics.k8s.io")
+    with contextlib.suppress(NotFound):
+        found = await client.get(apiservice.RESOURCE, key)
+        if found.metadata.labels.get("app.kubernetes.io/managed-by") != "steersman":
+            return
+    bundle = base64.b64encode(ca.read_bytes()).decode()
+    for document in _documents("metrics.yaml", ADDRESS=address, PORT=str(port), SLICE=slice_name, CA=bundle):
+        if document["kind"] == "APIService":
+            told = msgspec.json.encode(document).decode() + "\n"
+            document["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": told}
+        await _apply(client, document)
+
+
 async def apply(client: Client, manifest: str, **values: str) -> None:
     """Create or update every object of a manifest, its `${NAME}`s replaced by `values`."""
-    text = (MANIFESTS / manifest).read_text()
-    for name, value in values.items():
-        text = text.replace(f"${{{name}}}", value)
-    for document in yaml.safe_load_all(text):
+    for document in _documents(manifest, **values):
         await _apply(client, document)
 
 
@@ -49,6 +67,13 @@ async def apply_cluster_info(client: Client, server: str, ca: Path) -> None:
         if document["kind"] == "ConfigMap":
             document["data"] = {"kubeconfig": yaml.safe_dump(told)}
         await _apply(client, document)
+
+
+def _documents(manifest: str, **values: str) -> list[dict[str, Any]]:
+    text = (MANIFESTS / manifest).read_text()
+    for name, value in values.items():
+        text = text.replace(f"${{{name}}}", value)
+    return list(yaml.safe_load_all(text))
 
 
 async def _apply(client: Client, document: dict[str, Any]) -> None:

@@ -110,6 +110,30 @@ def suitable_snapshotter(directory: Path) -> str:
     return "native" if answer.stdout.strip().startswith("overlay") else "overlayfs"
 
 
+def settings_here(
+    root: Path, state: Path, socket: Path, cni_conf_dir: Path, cni_bin_dir: Path, sandbox_image: str
+) -> Settings:
+    """Return what a node on this machine tells its containerd, given what is installed and allowed here.
+
+    `root` is there already.
+
+    Raises:
+        ContainerdMissing: containerd or runc is not installed.
+    """
+    return Settings(
+        version=installed_version(),
+        root=root,
+        state=state,
+        socket=socket,
+        cni_conf_dir=cni_conf_dir,
+        cni_bin_dir=cni_bin_dir,
+        runc=runc_path(),
+        sandbox_image=sandbox_image,
+        snapshotter=suitable_snapshotter(root),
+        restrict_oom_score_adj=not has_sys_resource(),
+    )
+
+
 def render(settings: Settings) -> str:
     """Return the configuration file's text."""
     runtime, images, streaming = (

@@ -28,6 +28,7 @@ from deploy import kubeconfig, preflight, supervisor
 from deploy.health import problem_of, resident_bytes
 from deploy.pki import Pki, expiry
 from deploy.plan import (
+    METRICS,
     SERVICE_CIDR,
     Addresses,
     Cluster,
@@ -432,6 +433,8 @@ async def _finish(cluster: Cluster, addresses: Addresses, report: Report) -> Non
         if addresses.dns:
             await addons.apply_dns(client, addresses.dns)
         ca = Paths(cluster.directory).pki / "cluster" / "ca.crt"
+        if not cluster.is_hollow:
+            await addons.apply_metrics(client, addresses.advertise, cluster.port + METRICS, ca)
         await addons.apply_cluster_info(client, f"https://{addresses.gateway}:{cluster.port}", ca)
         await _await_nodes(client, cluster, report)
         await _await_default_account(client)

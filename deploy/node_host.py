@@ -36,11 +36,11 @@ from typing import Any
 from deploy import cgroups, containerd
 from deploy.cluster_network import ClusterNetwork, NetworkError, run
 from deploy.images.archive import read_references
+from deploy.images.pause import REFERENCE as PAUSE_IMAGE
 from deploy.preflight import CNI_DIRECTORIES, cni_directory
 
 log = logging.getLogger(__name__)
 
-PAUSE_IMAGE = "steersman.local/pause:1"
 SOCKET_PATH_BYTES_MAX = 100
 """A Unix socket's address holds 108 bytes; containerd appends `.ttrpc` to ours."""
 BOOT_TIMEOUT_S = 15.0
@@ -312,22 +312,20 @@ class NodeHost:
         ]
 
     def _containerd_config(self) -> Path:
+        root = self.directory / "containerd"
+        root.mkdir(parents=True, exist_ok=True)
         try:
-            settings = containerd.Settings(
-                version=containerd.installed_version(),
-                root=self.directory / "containerd",
+            settings = containerd.settings_here(
+                root=root,
                 state=Path("/run/containerd"),
                 socket=self.socket,
                 cni_conf_dir=self.cni_conf_dir,
                 cni_bin_dir=cni_directory() or CNI_DIRECTORIES[0],
-                runc=containerd.runc_path(),
                 sandbox_image=PAUSE_IMAGE,
-                snapshotter=containerd.suitable_snapshotter(self.directory),
-                restrict_oom_score_adj=not containerd.has_sys_resource(),
             )
         except containerd.ContainerdMissing as error:
             raise NodeError(str(error)) from error
-        path = self.directory / "containerd" / "config.toml"
+        path = root / "config.toml"
         path.write_text(containerd.render(settings))
         return path
 

@@ -217,6 +217,7 @@ def control_plane_leaves(hosts: Sequence[str]) -> list[Leaf]:
         Leaf("scheduler", "system:kube-scheduler"),
         Leaf("controllers", "system:kube-controller-manager"),
         Leaf("dns", "system:cluster-dns"),
+        Leaf("metrics", "system:steer-metrics", hosts=("steer-metrics.kube-system.svc",)),
         Leaf("admin", "kubernetes-admin", ("system:masters",)),
     ]
 

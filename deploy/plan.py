@@ -23,6 +23,7 @@ PORTS_NEEDED = 100
 """Ports from `--port` upward that one cluster may use, beside one for each hollow node."""
 
 SCHEDULER_HEALTH, CONTROLLERS_HEALTH, DNS_HEALTH = 2, 3, 4
+METRICS, METRICS_HEALTH = 6, 7
 STORE_CLIENT, STORE_PEER, STORE_HEALTH = 10, 20, 30
 APISERVER = 50
 """Where the ports of several API servers begin, two for each; a single one takes the first two of all."""
@@ -254,7 +255,7 @@ def plan(cluster: Cluster, addresses: Addresses) -> Plan:
         if cluster.nodes:
             planned.append(builder.hollow_kubelets())
     else:
-        planned.append(builder.dns())
+        planned += [builder.dns(), builder.metrics()]
         for name in cluster.node_names:
             planned += [builder.kubelet(name), builder.kubeproxy(name)]
     return Plan(cluster=cluster, processes=planned)
@@ -341,6 +342,12 @@ class _Builder:
         health = self._local(DNS_HEALTH)
         arguments = processes.dns(self._client("127.0.0.1", health), address=self.addresses.dns)
         return self._process("dns", "steer-dns", arguments, health=f"http://{health}/readyz")
+
+    def metrics(self) -> Process:
+        health, listen = self._local(METRICS_HEALTH), f"{self.addresses.advertise}:{self.cluster.port + METRICS}"
+        servers = [f"127.0.0.1:{rest_port(self.cluster, number)}" for number in range(1, self.cluster.apiservers + 1)]
+        arguments = processes.metrics(servers, self._file, listen=listen, health=health)
+        return self._process("metrics", "steer-metrics", arguments, health=f"http://{health}/readyz")
 
     def _kubelet(self, node: str, client: ApiClient, port: int, bind: str) -> list[str]:
         stem = f"kubelet-{node}"

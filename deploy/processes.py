@@ -151,6 +151,20 @@ def dns(client: ApiClient, *, address: str) -> list[str]:
     return [*client.arguments("dns"), "--listen", f"{address}:53", "--cluster-domain", CLUSTER_DOMAIN]
 
 
+def metrics(servers: Sequence[str], files: Files, *, listen: str, health: str) -> list[str]:
+    """Return the metrics server's arguments; `servers` are host:port of each API server's REST API."""
+    return [
+        "--apiserver", ",".join(servers),
+        "--cert", files("cluster/metrics.crt"),
+        "--key", files("cluster/metrics.key"),
+        "--ca", files("cluster/ca.crt"),
+        "--requestheader-client-ca", files("front-proxy/ca.crt"),
+        "--requestheader-allowed-names", "front-proxy-client",
+        "--listen", listen,
+        "--health", health,
+    ]  # fmt: skip
+
+
 def kubelet(
     client: ApiClient,
     *,

@@ -12,6 +12,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from api.core.pod import Pod
 from api.quantity import millis, units
@@ -56,6 +57,23 @@ def pod_limits(pod: Pod) -> PodLimits:
         return max(together, largest_init)
 
     return PodLimits(total("requests", "cpu") or 0, total("limits", "cpu"), total("limits", "memory"))
+
+
+class GroupUsage(NamedTuple):
+    """What a control group has used, and holds now."""
+
+    cpu_ns: int
+    used_bytes: int
+    droppable_bytes: int
+    """Page cache that nobody has touched lately."""
+    rss_bytes: int
+    faults: int
+    major_faults: int
+
+    @property
+    def working_set_bytes(self) -> int:
+        """What would be missed."""
+        return max(0, self.used_bytes - self.droppable_bytes)
 
 
 class Cgroups:
@@ -128,18 +146,22 @@ class Cgroups:
         if limits.memory_limit_bytes is not None:
             _write(directory / "memory.max", str(limits.memory_limit_bytes))
 
-    def usage(self, group: str) -> tuple[int, int]:
-        """Return a group's CPU time in nanoseconds and its working set in bytes; zeros where there is none."""
+    def usage(self, group: str) -> GroupUsage:
+        """Return what a group has used and holds; zeros where there is none."""
         below = group.strip("/")
         if self.is_v2:
             directory = self._mount / below
             cpu_ns = _table(directory / "cpu.stat").get("usage_usec", 0) * 1000
             used = _number(directory / "memory.current")
-            return cpu_ns, max(0, used - _table(directory / "memory.stat").get("inactive_file", 0))
+            told = _table(directory / "memory.stat")
+            faults, major = told.get("pgfault", 0), told.get("pgmajfault", 0)
+            return GroupUsage(cpu_ns, used, told.get("inactive_file", 0), told.get("anon", 0), faults, major)
         cpu_ns = _number(self._mount / "cpuacct" / below / "cpuacct.usage")
         memory = self._mount / "memory" / below
         used = _number(memory / "memory.usage_in_bytes")
-        return cpu_ns, max(0, used - _table(memory / "memory.stat").get("total_inactive_file", 0))
+        told = _table(memory / "memory.stat")
+        faults, major = told.get("total_pgfault", 0), told.get("total_pgmajfault", 0)
+        return GroupUsage(cpu_ns, used, told.get("total_inactive_file", 0), told.get("total_rss", 0), faults, major)
 
     def remove(self, uid: str) -> None:
         """Remove a pod's group from wherever it is; what still holds a process stays, and is logged."""

@@ -29,6 +29,7 @@ from client.verbs import Client
 from component.clock import Clock
 from component.health import Check
 from kubelet import hollow, registry_auth
+from kubelet.access import Access
 from kubelet.cgroups import Cgroups
 from kubelet.log_rotation import LogRotation
 from kubelet.machine import Machine
@@ -105,7 +106,9 @@ class Kubelet:
             on_node: told of the Node object as it is at the API server, again and again.
         """
         self.identity = identity
+        self._client = client
         self._clock = clock
+        self._root = root
         self._http: aiohttp.ClientSession | None = None
         self._own_services = service_informer is None
         self._services = service_informer or Informer(client, services.RESOURCE, clock=clock, rng=rng)
@@ -209,8 +212,10 @@ class Kubelet:
             pods=lambda: [self._statuses.newest(pod) for pod in self.pods.store],
             cgroups=self._cgroups,
             now=self._clock.now,
+            access=Access(self.identity.name, self._client, self._clock),
             ready=self.checks(),
             is_hollow=self._is_hollow,
+            root=self._root,
         )
 
     def checks(self) -> Mapping[str, Check]:

@@ -29,8 +29,8 @@ class Machine:
     memory_bytes: int
 
 
-def resource(summary: dict[str, Any]) -> bytes:
-    """Return /metrics/resource from the body of /stats/summary."""
+def resource(summary: dict[str, Any], at: float) -> bytes:
+    """Return /metrics/resource from the body of /stats/summary, whose numbers were read at a time."""
     of_container, of_pod = ("container", "namespace", "pod"), ("namespace", "pod")
     node = summary["node"]
     cpu, memory, started, pod_cpu, pod_memory = _empty(5)
@@ -41,7 +41,7 @@ def resource(summary: dict[str, Any]) -> bytes:
             labels = (container["name"], *reference)
             cpu[labels], memory[labels] = _cpu_s(container), container["memory"]["workingSetBytes"]
             started[labels] = parse(container["startTime"]) if container["startTime"] else 0
-    return render(
+    page = render(
         [
             _counter("container_cpu_usage_seconds_total", "CPU time of each container.", cpu, of_container),
             _gauge("container_memory_working_set_bytes", "Working set of each container.", memory, of_container),
@@ -51,9 +51,10 @@ def resource(summary: dict[str, Any]) -> bytes:
                    {(): node["memory"]["workingSetBytes"]}, ()),
             _counter("pod_cpu_usage_seconds_total", "CPU time of each pod.", pod_cpu, of_pod),
             _gauge("pod_memory_working_set_bytes", "Working set of each pod.", pod_memory, of_pod),
-            _gauge("resource_scrape_error", "1 if something could not be read.", {(): 0}, ()),
         ]
     )  # fmt: skip
+    errors = render([_gauge("resource_scrape_error", "1 if something could not be read.", {(): 0}, ())])
+    return _stamped(page, at) + errors
 
 
 def cadvisor(
@@ -99,6 +100,11 @@ def kubelet(node_name: str, pods: Iterable[tuple[Pod, RuntimePod]]) -> list[Fami
                {(): sum(1 for _, runtime in found if runtime.sandboxes)}, ()),
         _gauge("kubelet_running_containers", "Containers by state.", {("running",): running}, ("container_state",)),
     ]  # fmt: skip
+
+
+def _stamped(page: bytes, at: float) -> bytes:
+    stamp = f" {round(at * 1000)}".encode()
+    return b"".join(line if line[:1] == b"#" else line[:-1] + stamp + b"\n" for line in page.splitlines(True))
 
 
 def _empty(count: int) -> list[dict[Labels, float]]:

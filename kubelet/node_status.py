@@ -223,6 +223,9 @@ class NodeReporter:
         before: dict[str, Any] = msgspec.to_builtins(old)
         after: dict[str, Any] = msgspec.to_builtins(new)
         patch = {key: value for key, value in after.items() if key != "conditions" and before.get(key) != value}
+        if "allocatable" in patch:
+            # Amounts are merged one by one: what is there no more must be named.
+            patch["allocatable"] = {**dict.fromkeys(old.allocatable), **patch["allocatable"]}
         if "addresses" in patch:
             patch["addresses"] = [*patch["addresses"], {"$patch": "replace"}]
         if _states(old.conditions) != _states(new.conditions):
@@ -253,9 +256,10 @@ class NodeReporter:
         self._notice(", ".join(problems))
         info = msgspec.structs.replace(self._machine.info, container_runtime_version=self._runtime_version)
         addresses = [NodeAddress(type="InternalIP", address=ip) for ip in self._ips]
+        extended = _extended(old.capacity)
         return NodeStatus(
-            capacity=self._machine.capacity(),
-            allocatable=self._machine.allocatable(),
+            capacity={**extended, **self._machine.capacity()},
+            allocatable={**extended, **self._machine.allocatable()},
             conditions=conditions(self._health(), old.conditions, self._clock.now()),
             addresses=[*addresses, NodeAddress(type="Hostname", address=self._name)],
             daemon_endpoints=NodeDaemonEndpoints(kubelet_endpoint=DaemonEndpoint(port=self._port)),
@@ -301,6 +305,11 @@ class NodeReporter:
 
 
 _OURS = ("MemoryPressure", "DiskPressure", "PIDPressure", "Ready")
+
+
+def _extended(capacity: Mapping[str, str]) -> dict[str, str]:
+    """Return the amounts of extended resources that others have put into the node's capacity."""
+    return {name: amount for name, amount in capacity.items() if "/" in name and "kubernetes.io/" not in name}
 
 
 def _states(found: Sequence[NodeCondition]) -> list[tuple[str, str, str, str]]:

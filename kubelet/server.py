@@ -1,7 +1,7 @@
 """The kubelet's HTTPS server: logs, exec, attach and port-forward for the API server, and what operators read.
 
-Paths are upstream's. Only a client whose certificate puts it in `system:kubelet-api-admins` or `system:masters` gets
-in. Streams go on to the address that the runtime gives, as `kubelet.streaming` says: most of them byte for byte.
+Paths are upstream's. Who gets in is for `kubelet.access` to say. Streams go on to the address that the runtime gives,
+as `kubelet.streaming` says: most of them byte for byte.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from component.certificates import Renewal
 from component.metrics import render
 from component.serve import Identity, server_context
 from kubelet import logs, machine, metrics_pages, stats, streaming, tunnel
+from kubelet.access import Access, Turned, is_admitted
 from kubelet.cgroups import Cgroups
 from kubelet.logs import LogOptions
 from kubelet.runtime.cri import Cri, CriError
@@ -36,7 +37,6 @@ from proto.cri import api_pb2 as pb
 
 log = logging.getLogger(__name__)
 
-ADMITTED = frozenset({"system:kubelet-api-admins", "system:masters"})
 HOLLOW_LOG = "This node is hollow: its containers exist only in memory, and say nothing.\n"
 
 _STREAM = re.compile(r"/(exec|attach)/([^/]+)/([^/]+)/([^/]+)|/(portForward)/([^/]+)/([^/]+)")
@@ -61,8 +61,11 @@ class Served:
     pods: Callable[[], list[Pod]]
     cgroups: Cgroups | None
     now: Callable[[], float]
+    access: Access
     ready: Mapping[str, health.Check]
     is_hollow: bool = False
+    root: Path | None = None
+    """Where pods' files are."""
 
 
 def _metrics_response(body: bytes) -> web.Response:
@@ -78,6 +81,8 @@ class Server:
         self._listener: asyncio.Server | None = None
         self._board: relay.Switchboard | None = None
         self._renewal: Renewal | None = None
+        self._rates = stats.Rates()
+        self._started = served.now()
 
     async def start(self, host: str, port: int, identity: Identity) -> None:
         """Listen until `close`.
@@ -106,7 +111,7 @@ class Server:
         self._board = relay.Switchboard(
             self._runner.server, self._takes, self._upgrade, protocols=("spdy/3.1", "websocket", tunnel.PROTOCOL)
         )
-        context = server_context(identity, client_certificates=ssl.CERT_REQUIRED)
+        context = server_context(identity, client_certificates=ssl.CERT_OPTIONAL)
         self._renewal = Renewal(identity, [context])
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(self._board, host or None, port, ssl=context)
@@ -130,11 +135,11 @@ class Server:
     @web.middleware
     async def _admit(self, request: web.Request, handler: Any) -> web.StreamResponse:
         cert = request.transport.get_extra_info("peercert") if request.transport is not None else None
-        if not is_admitted(cert):
-            return web.Response(status=403, text="Forbidden: your certificate is in no group that may use this node\n")
+        authorization = request.headers.get("Authorization", "")
         try:
+            await self._served.access.check(cert, authorization, request.method, request.path)
             response: web.StreamResponse = await handler(request)
-        except _Refused as refused:
+        except (_Refused, Turned) as refused:
             return web.Response(status=refused.status, text=refused.message)
         except CriError as error:
             return web.Response(status=500, text=error.message)
@@ -156,7 +161,8 @@ class Server:
 
     def _stats(self) -> stats.Stats:
         served = self._served
-        return stats.summary(served.node_name, self._served_pods(), served.cgroups, served.now())
+        pods, now = self._served_pods(), served.now()
+        return stats.summary(served.node_name, pods, served.cgroups, now, self._rates, self._started, served.root)
 
     async def _summary(self, _: web.Request) -> web.Response:
         return web.Response(body=msgspec.json.encode(self._stats()), content_type="application/json")
@@ -166,7 +172,7 @@ class Server:
         return health.registered_metrics() + render(own)
 
     async def _resource_metrics(self, _: web.Request) -> web.Response:
-        return _metrics_response(metrics_pages.resource(self._stats()))
+        return _metrics_response(metrics_pages.resource(self._stats(), self._served.now()))
 
     async def _container_metrics(self, _: web.Request) -> web.Response:
         cgroups = self._served.cgroups
@@ -228,8 +234,10 @@ class Server:
         return target.startswith(("/exec/", "/attach/", "/portForward/", tunnel.PATH))
 
     async def _upgrade(self, upgrade: relay.Upgrade) -> None:
-        if not is_admitted(upgrade.peer_cert):
-            await self._refuse(upgrade, 403, "Forbidden: your certificate is in no group that may use this node")
+        try:
+            await self._check(upgrade)
+        except Turned as turned:
+            await self._refuse(upgrade, turned.status, turned.message)
             return
         if upgrade.target.startswith(tunnel.PATH):
             await tunnel.carry(upgrade)
@@ -275,6 +283,14 @@ class Server:
             return
         await relay.send_switch(upgrade.connection, answer.headers)
         await relay.relay(upgrade.connection, onward)
+
+    async def _check(self, upgrade: relay.Upgrade) -> None:
+        if not upgrade.target.startswith(tunnel.PATH):
+            authorization = upgrade.header("Authorization")
+            await self._served.access.check(upgrade.peer_cert, authorization, upgrade.method, upgrade.target)
+        elif not is_admitted(upgrade.peer_cert):
+            # A way into the whole network of pods: no subresource of the node stands for that.
+            raise Turned(403, "Forbidden: your certificate is in no group that may use this node")
 
     async def _refuse(self, upgrade: relay.Upgrade, status: int, message: str) -> None:
         await upgrade.refuse(status, message.encode(), "text/plain")
@@ -360,14 +376,6 @@ class Server:
 
 
 _NOT_ONWARD = frozenset({"host", "authorization", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
-
-
-def is_admitted(cert: Mapping[str, Any] | None) -> bool:
-    """Whether a verified client certificate (as getpeercert gives it) is of a group that may use the node."""
-    if not cert:
-        return False
-    groups = {value for names in cert.get("subject", ()) for key, value in names if key == "organizationName"}
-    return bool(groups & ADMITTED)
 
 
 def _wanted(target: str) -> streaming.Wanted:

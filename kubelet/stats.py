@@ -3,51 +3,134 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from api.core.pod import Pod
 from api.timestamps import render
 from kubelet import machine
-from kubelet.cgroups import Cgroups
+from kubelet.cgroups import Cgroups, GroupUsage
 from kubelet.runtime.records import RuntimePod
 
 Stats = dict[str, Any]
+_APART_S = 1.0
+_REMEMBERED_MAX = 4000
 
 
-def summary(node_name: str, pods: list[tuple[Pod, RuntimePod]], cgroups: Cgroups | None, now: float) -> Stats:
-    """Return the body of /stats/summary, in upstream's shape."""
+class Rates:
+    """What is used of processors, from one reading to the next; readings too close together tell nothing new."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[float, int, int | None]] = {}
+
+    def nano_cores(self, what: str, at: float, cpu_ns: int) -> int | None:
+        """Return how much of a processor `what` used since it was read last; None at the first reading."""
+        before, spent, rate = self._read.get(what, (0.0, 0, None))
+        if not before or cpu_ns < spent:
+            rate = None
+        elif at - before < _APART_S:
+            return rate
+        else:
+            rate = int((cpu_ns - spent) / (at - before))
+        self._read.pop(what, None)
+        self._read[what] = (at, cpu_ns, rate)
+        while len(self._read) > _REMEMBERED_MAX:
+            del self._read[next(iter(self._read))]
+        return rate
+
+
+def summary(
+    node_name: str,
+    pods: list[tuple[Pod, RuntimePod]],
+    cgroups: Cgroups | None,
+    now: float,
+    rates: Rates,
+    started: float = 0.0,
+    root: Path | None = None,
+) -> Stats:
+    """Return the body of /stats/summary, in upstream's shape.
+
+    Args:
+        node_name: of the Node.
+        pods: what runs.
+        cgroups: where their use is read; None on a hollow node, whose pods use nothing.
+        now: seconds since the epoch.
+        rates: remembers the last reading.
+        started: when the kubelet did.
+        root: on the file system that pods' files and images are kept on.
+    """
     stamp = render(now)
     available = machine.memory_available_bytes()
     total = machine.memory_bytes()
     memory = {"time": stamp, "availableBytes": available, "workingSetBytes": max(0, total - available)}
-    node = {"nodeName": node_name, "cpu": {"time": stamp, "usageCoreNanoSeconds": _machine_cpu_ns()}, "memory": memory}
+    spent = _machine_cpu_ns()
+    cpu = {"time": stamp, "usageCoreNanoSeconds": spent, **_rate(rates.nano_cores("", now, spent))}
+    node: Stats = {"nodeName": node_name, "startTime": render(started), "cpu": cpu, "memory": memory}
+    node["rlimit"] = {"time": stamp, **_processes()}
+    if root is not None:
+        node["fs"] = _file_system(root, stamp)
+        node["runtime"] = {"imageFs": node["fs"]}
     if cgroups is None:
         return {"node": node, "pods": []}
-    return {"node": node, "pods": [_of_pod(pod, runtime, cgroups, stamp) for pod, runtime in pods]}
+
+    def use(group: str) -> Stats:
+        return _usage(cgroups.usage(group), rates, group, now, stamp)
+
+    return {"node": node, "pods": [_of_pod(pod, runtime, cgroups.parent(pod), use) for pod, runtime in pods]}
 
 
-def _of_pod(pod: Pod, runtime: RuntimePod, cgroups: Cgroups, stamp: str) -> Stats:
+def _of_pod(pod: Pod, runtime: RuntimePod, group: str, use: Callable[[str], Stats]) -> Stats:
     meta = pod.metadata
-    group = cgroups.parent(pod)
     return {
         "podRef": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
         "startTime": pod.status.start_time,
         "containers": [
-            {"name": record.name, "startTime": render(record.started_at_s)}
-            | _usage(cgroups, f"{group}/{record.id}", stamp)
+            {"name": record.name, "startTime": render(record.started_at_s)} | use(f"{group}/{record.id}")
             for record in runtime.running
         ],
-        **_usage(cgroups, group, stamp),
+        **use(group),
     }
 
 
-def _usage(cgroups: Cgroups, group: str, stamp: str) -> Stats:
-    cpu_ns, working_set = cgroups.usage(group)
+def _usage(used: GroupUsage, rates: Rates, group: str, now: float, stamp: str) -> Stats:
+    rate = rates.nano_cores(group, now, used.cpu_ns)
     return {
-        "cpu": {"time": stamp, "usageCoreNanoSeconds": cpu_ns},
-        "memory": {"time": stamp, "workingSetBytes": working_set},
+        "cpu": {"time": stamp, "usageCoreNanoSeconds": used.cpu_ns, **_rate(rate)},
+        "memory": {
+            "time": stamp,
+            "usageBytes": used.used_bytes,
+            "workingSetBytes": used.working_set_bytes,
+            "rssBytes": used.rss_bytes,
+            "pageFaults": used.faults,
+            "majorPageFaults": used.major_faults,
+        },
     }
+
+
+def _rate(nano_cores: int | None) -> Stats:
+    return {} if nano_cores is None else {"usageNanoCores": nano_cores}
+
+
+def _file_system(root: Path, stamp: str) -> Stats:
+    found = os.statvfs(root)
+    return {
+        "time": stamp,
+        "availableBytes": found.f_bavail * found.f_frsize,
+        "capacityBytes": found.f_blocks * found.f_frsize,
+        "usedBytes": (found.f_blocks - found.f_bfree) * found.f_frsize,
+        "inodesFree": found.f_ffree,
+        "inodes": found.f_files,
+        "inodesUsed": found.f_files - found.f_ffree,
+    }
+
+
+def _processes() -> Stats:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        running = Path("/proc/loadavg").read_text().split()[3].partition("/")[2]
+        return {"maxpid": int(Path("/proc/sys/kernel/pid_max").read_text()), "curproc": int(running)}
+    return {}
 
 
 def _machine_cpu_ns() -> int:

@@ -13,14 +13,14 @@ from typing import Any
 import msgspec
 
 from api.core.containers import Container
-from api.core.pod import (
+from api.core.pod import Pod
+from api.core.pod_status import (
     ContainerState,
     ContainerStateRunning,
     ContainerStateTerminated,
     ContainerStateWaiting,
     ContainerStatus,
     HostIP,
-    Pod,
     PodCondition,
     PodIP,
     PodStatus,

@@ -6,7 +6,8 @@ import asyncio
 import logging
 
 from api.core import pod as pods
-from api.core.pod import Pod, PodStatus
+from api.core.pod import Pod
+from api.core.pod_status import PodStatus
 from api.errors import ApiError, Conflict, NotFound
 from client.verbs import Client, PatchType, key_of
 from component.clock import Clock

@@ -1,7 +1,8 @@
-"""One scheduling cycle, pure: from a pod and a snapshot to a placement, or to why there is none.
+"""One scheduling cycle, pure: from a pod and a snapshot to a placement, or to why there is none and what would help.
 
 Filters leave the feasible nodes, scores rank them. Of the best, the pod's UID picks one, so that equal nodes fill
-evenly and the same input always gives the same answer. Binding, and trying again, are `scheduler.scheduler`'s.
+evenly and the same input always gives the same answer. Binding, preempting and trying again are
+`scheduler.scheduler`'s.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from scheduler.framework import SUCCESS, Code, CycleState, Plugin, Status, count_reasons
+from scheduler.framework import SUCCESS, Code, CountsPods, CycleState, Plugin, Remedy, Status, count_reasons
 from scheduler.profile import Profile
 from scheduler.snapshot import NodeView, PodView, Snapshot
 
@@ -34,6 +35,8 @@ class Unschedulable:
     """What `kubectl describe pod` shows."""
     rejected_by: tuple[Plugin, ...] = field(default=())
     """The plugins that said no anywhere; their `helped_by` says what to wait for. Empty: any change may help."""
+    remedy: Remedy = field(default_factory=Remedy)
+    """What can be done for it."""
 
 
 def schedule(pod: PodView, snapshot: Snapshot, profile: Profile) -> Placement | Unschedulable:
@@ -48,34 +51,93 @@ def schedule(pod: PodView, snapshot: Snapshot, profile: Profile) -> Placement | 
             skipped.add(plugin.name)
         elif status.code is not Code.SUCCESS:
             message = f"0/{len(snapshot.nodes)} nodes are available: {', '.join(status.reasons)}."
-            rejected = dict.fromkeys(snapshot.nodes, status)
-            return Unschedulable(_with_post_filter(message, state, pod, snapshot, rejected, profile), (plugin,))
-    feasible, rejected, rejected_by = _filter(state, pod, snapshot, profile, skipped)
+            trials = _Trials(state, pod, snapshot, profile, skipped)
+            return _rejected(message, trials, dict.fromkeys(snapshot.nodes, status), (plugin,))
+    trials = _Trials(state, pod, snapshot, profile, skipped)
+    feasible, rejected = _filter(trials)
     if not feasible:
-        message = _describe(len(snapshot.nodes), rejected.values())
-        return Unschedulable(_with_post_filter(message, state, pod, snapshot, rejected, profile), rejected_by)
+        message = f"0/{len(snapshot.nodes)} nodes are available: {count_reasons(rejected.values())}."
+        return _rejected(message, trials, rejected, tuple(trials.rejected_by.values()))
     chosen = next(iter(feasible)) if len(feasible) == 1 else _best(state, pod, snapshot, feasible, profile)
     return Placement(chosen, state, len(snapshot.nodes), len(feasible))
 
 
-def _filter(
-    state: CycleState, pod: PodView, snapshot: Snapshot, profile: Profile, skipped: set[str]
-) -> tuple[dict[str, NodeView], dict[str, Status], tuple[Plugin, ...]]:
-    """Return the feasible nodes, each other node's rejection, and the plugins that rejected any."""
-    filters = [(plugin, point.filter) for plugin, point in profile.filters if plugin.name not in skipped]
+class _Trials:
+    """Asks the filters about one pod, on nodes as they are and as they might be."""
+
+    def __init__(
+        self, state: CycleState, pod: PodView, snapshot: Snapshot, profile: Profile, skipped: set[str]
+    ) -> None:
+        self.state = state
+        self.pod = pod
+        self.snapshot = snapshot
+        self.profile = profile
+        self.rejected_by: dict[str, Plugin] = {}
+        """The plugins that said no to a node as it is, by name."""
+        self._skipped = skipped
+        self._filters = [(plugin, point.filter) for plugin, point in profile.filters]
+
+    def ask(self, node: NodeView) -> Status:
+        """Return what the filters say of the pod on `node`, a state of one of the snapshot's.
+
+        Pods of its own or a higher priority that are nominated to run there count as if they did. The pod must fit
+        without them as well: they may never come, and it may want to be near one of them.
+        """
+        nominated = self.snapshot.nominated.get(node.name, ())
+        crowded = node
+        for other in nominated:
+            if other.priority >= self.pod.priority and other.uid != self.pod.uid and other.uid not in node.pods:
+                crowded = crowded.with_pod(other)
+        if crowded is not node:
+            status = self._ask(crowded)
+            if status.code is not Code.SUCCESS:
+                return status
+        return self._ask(node)
+
+    def _ask(self, node: NodeView) -> Status:
+        known = self.snapshot.nodes[node.name]
+        state, skipped = (self.state, self._skipped) if node is known else self._look_again(node)
+        for plugin, accepts in self._filters:
+            if plugin.name in skipped:
+                continue
+            status = accepts(state, self.pod, node)
+            if status.code is not Code.SUCCESS:
+                self.rejected_by[plugin.name] = plugin
+                return status
+        return SUCCESS
+
+    def _look_again(self, node: NodeView) -> tuple[CycleState, set[str]]:
+        """Return what would be noted, and skipped, if a node had other pods."""
+        # What had nothing to say of the pod has nothing to say with fewer pods either.
+        has_more = not node.pods.keys() <= self.snapshot.nodes[node.name].pods.keys()
+        state, skipped, cluster = self.state.copy(), set(self._skipped), None
+        for plugin, point in self.profile.pre_filters:
+            if isinstance(point, CountsPods) and (has_more or plugin.name not in skipped):
+                cluster = cluster or self.snapshot.with_node(node)
+                skipped.discard(plugin.name)
+                if point.pre_filter(state, self.pod, cluster).code is Code.SKIP:
+                    skipped.add(plugin.name)
+        return state, skipped
+
+
+def _filter(trials: _Trials) -> tuple[dict[str, NodeView], dict[str, Status]]:
+    """Return the feasible nodes, and each other node's rejection.
+
+    A node where room was made for the pod is looked at first; if it will do, no other is.
+    """
+    nodes = trials.snapshot.nodes
+    made_ready = nodes.get(trials.snapshot.nominated_node(trials.pod))
+    if made_ready is not None and trials.ask(made_ready).code is Code.SUCCESS:
+        return {made_ready.name: made_ready}, {}
     feasible: dict[str, NodeView] = {}
     rejected: dict[str, Status] = {}
-    rejected_by: dict[str, Plugin] = {}
-    for name, node in snapshot.nodes.items():
-        for plugin, accepts in filters:
-            status = accepts(state, pod, node)
-            if status.code is not Code.SUCCESS:
-                rejected[name] = status
-                rejected_by[plugin.name] = plugin
-                break
-        else:
+    for name, node in nodes.items():
+        status = trials.ask(node)
+        if status.code is Code.SUCCESS:
             feasible[name] = node
-    return feasible, rejected, tuple(rejected_by.values())
+        else:
+            rejected[name] = status
+    return feasible, rejected
 
 
 def _best(
@@ -98,21 +160,15 @@ def _best(
     return ties[zlib.crc32(pod.uid.encode()) % len(ties)]
 
 
-def _with_post_filter(
-    message: str,
-    state: CycleState,
-    pod: PodView,
-    snapshot: Snapshot,
-    rejected: Mapping[str, Status],
-    profile: Profile,
-) -> str:
-    for _, point in profile.post_filters:
-        status = point.post_filter(state, pod, snapshot, rejected)
-        if status is not SUCCESS and status.reasons:
-            message += " " + ", ".join(status.reasons)
-    return message
-
-
-def _describe(nodes: int, statuses: Iterable[Status]) -> str:
-    """Return upstream's sentence: how many nodes had which reason, in order of the text."""
-    return f"0/{nodes} nodes are available: {count_reasons(statuses)}."
+def _rejected(
+    message: str, trials: _Trials, rejected: Mapping[str, Status], rejected_by: Iterable[Plugin]
+) -> Unschedulable:
+    """Return why the pod fits nowhere, and what the first PostFilter that knows something says to do."""
+    remedy = Remedy()
+    for _, point in trials.profile.post_filters:
+        remedy = point.post_filter(trials.pod, trials.snapshot, rejected, trials.ask)
+        if remedy.message:
+            message += f" {remedy.message}"
+        if remedy.victims:
+            break
+    return Unschedulable(message, tuple(rejected_by), remedy)

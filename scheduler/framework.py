@@ -8,10 +8,10 @@ what it works out for a pod goes to `CycleState`. KEP-624 names these points.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, Flag, auto
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from scheduler.snapshot import NodeView, PodView, Snapshot
 
@@ -39,6 +39,18 @@ class Status:
 
     code: Code
     reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """What PostFilter makes of a pod that fits nowhere."""
+
+    message: str = ""
+    """Ends the pod's message; empty when there is something to do."""
+    nominated: str | None = None
+    """The node where room is made; empty: none, and an earlier nomination is void; None: as before."""
+    victims: tuple[PodView, ...] = ()
+    """Who is to leave that node, the most important first."""
 
 
 SUCCESS = Status(Code.SUCCESS)
@@ -84,6 +96,12 @@ class CycleState:
         """Keep `note`, in place of an earlier one of its type."""
         self._notes[type(note)] = note
 
+    def copy(self) -> CycleState:
+        """Return a state of its own with the same notes."""
+        twin = CycleState()
+        twin._notes = dict(self._notes)
+        return twin
+
     def get(self, kind: type[T]) -> T:
         """Return the note of this type; a plugin asks only for what its earlier point has put there."""
         note: T = self._notes[kind]
@@ -112,6 +130,13 @@ class PreFilter(Protocol):
 
 
 @runtime_checkable
+class CountsPods(PreFilter, Protocol):
+    """Notes something about pods on other nodes: looks again when preemption tries the cluster with other pods."""
+
+    counts_pods: Literal[True]
+
+
+@runtime_checkable
 class Filter(Protocol):
     """Says whether the pod may run on the node."""
 
@@ -123,9 +148,16 @@ class PostFilter(Protocol):
     """Called when no node is left: says what could be done, or why nothing can."""
 
     def post_filter(
-        self, state: CycleState, pod: PodView, snapshot: Snapshot, rejected: Mapping[str, Status]
-    ) -> Status:
-        """Return a status whose reason ends the pod's message; `rejected` is each node's, by name."""
+        self, pod: PodView, snapshot: Snapshot, rejected: Mapping[str, Status], try_on: Callable[[NodeView], Status]
+    ) -> Remedy:
+        """Return what to do about it.
+
+        Args:
+            pod: what fits nowhere.
+            snapshot: the cluster.
+            rejected: each node's answer, by name.
+            try_on: what all filters would say of the pod if a node of the snapshot were as the one given.
+        """
         ...
 
 

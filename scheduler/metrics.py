@@ -44,6 +44,15 @@ class Metrics:
             buckets=[1, 2, 4, 8, 16],
             registry=registry,
         )
+        self._preemptions = Counter(
+            "scheduler_preemption_attempts", "Times that pods had to leave for others.", registry=registry
+        )
+        self._victims = Histogram(
+            "scheduler_preemption_victims",
+            "Pods that had to leave for one other.",
+            buckets=[1, 2, 4, 8, 16, 32, 64],
+            registry=registry,
+        )
         self._pending = Gauge("scheduler_pending_pods", "Pods without a node, by queue.", ["queue"], registry=registry)
 
     def chose(self, seconds: float) -> None:
@@ -62,6 +71,11 @@ class Metrics:
         result = "error" if error else "unschedulable"
         self._attempts.labels(result, profile).inc()
         self._attempt_duration_s.labels(result, profile).observe(attempt_s)
+
+    def preempted(self, victims: int) -> None:
+        """Count a preemption."""
+        self._preemptions.inc()
+        self._victims.observe(victims)
 
     def pending(self, lengths: Mapping[str, int]) -> None:
         """Note how long the queues are."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from api import timestamps
 from api.core import node as nodes
@@ -19,8 +20,9 @@ from api.core.binding import Binding
 from api.core.node import Node
 from api.core.pod import Pod
 from api.core.references import ObjectReference
-from api.errors import ApiError, NotFound
+from api.errors import ApiError, Conflict, NotFound
 from api.meta import ObjectMeta
+from api.policy import poddisruptionbudget as budgets
 from client.backoff import Backoff
 from client.events import NORMAL, WARNING, Recorder
 from client.informer import Change, Informers
@@ -29,11 +31,13 @@ from component import tracing
 from component.clock import Clock
 from scheduler.cache import Cache
 from scheduler.cycle import Placement, Unschedulable, schedule
-from scheduler.framework import ANY_EVENT, ClusterEvent
+from scheduler.framework import ANY_EVENT, ClusterEvent, Remedy
 from scheduler.metrics import Metrics
+from scheduler.nominations import Nominations
+from scheduler.plugins.default_preemption import PREEMPTED
 from scheduler.profile import DEFAULT, Profile
 from scheduler.queue import QueuedPod, SchedulingQueue
-from scheduler.snapshot import PodView
+from scheduler.snapshot import PodView, Surroundings
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +80,7 @@ class Scheduler:
         self._metrics = metrics
         self._profiles = {profile.scheduler_name: profile for profile in profiles}
         self._cache = Cache()
+        self._nominations = Nominations()
         self._queue = SchedulingQueue()
         self._work = asyncio.Event()
         self._writes = asyncio.Semaphore(WRITES_MAX)
@@ -83,6 +88,7 @@ class Scheduler:
         self._pods = informers.of(pods.RESOURCE)
         self._pods.add_handler(self._on_pod)
         informers.of(nodes.RESOURCE).add_handler(self._on_node)
+        self._around = Surroundings(budgets=informers.of(budgets.RESOURCE).store)
 
     async def run(self) -> None:
         """Schedule until cancelled."""
@@ -138,14 +144,18 @@ class Scheduler:
         started = self._clock.monotonic()
         view = queued.view
         profile = self._profiles[view.pod.spec.scheduler_name or DEFAULT.scheduler_name]
-        result = schedule(view, self._cache.snapshot(), profile)
+        snapshot = replace(self._cache.snapshot(), nominated=self._nominations.by_node(), around=self._around)
+        result = schedule(view, snapshot, profile)
         self._metrics.chose(self._clock.monotonic() - started)
         match result:
             case Placement(node_name=node_name, state=state):
                 self._cache.assume(view, node_name)
+                self._nominations.drop(view.uid)
                 for plugin in profile.reserves:
                     plugin.reserve(state, view, node_name)
-            case Unschedulable(rejected_by=rejected_by):
+            case Unschedulable(rejected_by=rejected_by, remedy=remedy):
+                if remedy.nominated is not None:
+                    self._nominations.put(view, remedy.nominated)
                 waits_for = ClusterEvent(0)
                 for rejecting in rejected_by:
                     waits_for |= rejecting.helped_by
@@ -161,9 +171,11 @@ class Scheduler:
                 match outcome.result:
                     case Placement():
                         await self._bind(outcome, outcome.result)
-                    case Unschedulable(message=message):
+                    case Unschedulable(message=message, remedy=remedy):
                         self._metrics.rejected(outcome.profile.scheduler_name, attempt_s=self._since(outcome.started))
-                        await self._report(outcome.view, "Unschedulable", message)
+                        if remedy.nominated and not await self._preempt(outcome.view, remedy):
+                            remedy = Remedy()
+                        await self._report(outcome.view, "Unschedulable", message, nominated=remedy.nominated)
         except Exception:
             log.exception("broken", extra={"pod": str(outcome.view.key)})
             self._give_back(outcome.queued)
@@ -233,35 +245,90 @@ class Scheduler:
         self._cache.forget(outcome.view.uid)
         self._queue.happened(ClusterEvent.POD_GONE, now)
         if found == "":
+            self._nominations.saw(None, outcome.view)
             self._queue.put_back_failed(outcome.queued, now)
         else:
             self._queue.remove(outcome.view.uid)
         self._metrics.rejected(outcome.profile.scheduler_name, attempt_s=self._since(outcome.started), error=True)
         self._work.set()
 
-    async def _report(self, view: PodView, reason: str, message: str) -> None:
-        """Tell why the pod has no node: as an event, and as its condition unless that says so already."""
-        self._recorder.event(view.pod, WARNING, "FailedScheduling", message)
-        known = next((each for each in view.pod.status.conditions if each.type == "PodScheduled"), None)
-        if known and (known.status, known.reason, known.message) == ("False", reason, message):
-            return
-        since = known.last_transition_time if known and known.status == "False" else ""
+    async def _preempt(self, view: PodView, remedy: Remedy) -> bool:
+        """Have the victims leave; return whether all were told. If not, the pod is tried again from the beginning."""
+        assert remedy.nominated
+        told = await asyncio.gather(*(self._evict(view, victim, remedy.nominated) for victim in remedy.victims))
+        if not all(told):
+            self._nominations.drop(view.uid)
+            self._queue.happened(ANY_EVENT, self._clock.monotonic())
+            self._work.set()
+            return False
+        # Those that were to have this room look for another.
+        for other in self._nominations.lower_than(view, remedy.nominated):
+            self._nominations.drop(other.uid)
+            await self._write_status(other, {"nominatedNodeName": None})
+        self._metrics.preempted(len(remedy.victims))
+        return True
+
+    async def _evict(self, view: PodView, victim: PodView, node_name: str) -> bool:
+        """Have one pod leave in its grace period; return whether it was told, or is leaving or gone anyway."""
+        if victim.pod.metadata.deletion_timestamp:
+            return True
         condition = {
-            "type": "PodScheduled",
-            "status": "False",
-            "reason": reason,
-            "message": message,
-            "lastTransitionTime": since or timestamps.render(self._clock.now()),
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": PREEMPTED,
+            "message": f"{view.pod.spec.scheduler_name or DEFAULT.scheduler_name}: "
+            "preempting to accommodate a higher priority pod",
+            "lastTransitionTime": timestamps.render(self._clock.now()),
         }
-        patch = {"metadata": {"uid": view.uid}, "status": {"conditions": [condition]}}
+        if not await self._write_status(victim, {"conditions": [condition]}):
+            return False
+        try:
+            async with asyncio.timeout(WRITE_S_MAX):
+                await self._client.delete(pods.RESOURCE, victim.key, uid=victim.uid)
+        except (NotFound, Conflict):
+            return True
+        except (ApiError, TimeoutError) as error:
+            log.info("victim not deleted", extra={"pod": str(victim.key), "error": str(error)})
+            return False
+        self._recorder.event(victim.pod, NORMAL, "Preempted", f"Preempted by pod {view.uid} on node {node_name}")
+        return True
+
+    async def _report(self, view: PodView, reason: str, message: str, *, nominated: str | None = None) -> None:
+        """Tell why the pod has no node: as an event, and in its status unless that says so already.
+
+        `nominated` is the node where room is made for it; empty takes an earlier nomination back, None leaves it.
+        """
+        self._recorder.event(view.pod, WARNING, "FailedScheduling", message)
+        status: dict[str, Any] = {}
+        known = next((each for each in view.pod.status.conditions if each.type == "PodScheduled"), None)
+        if not known or (known.status, known.reason, known.message) != ("False", reason, message):
+            since = known.last_transition_time if known and known.status == "False" else ""
+            condition = {
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": reason,
+                "message": message,
+                "lastTransitionTime": since or timestamps.render(self._clock.now()),
+            }
+            status["conditions"] = [condition]
+        if nominated is not None and nominated != view.pod.status.nominated_node_name:
+            status["nominatedNodeName"] = nominated or None
+        if status:
+            # If it cannot be written, the next attempt will.
+            await self._write_status(view, status)
+
+    async def _write_status(self, view: PodView, status: dict[str, Any]) -> bool:
+        """Patch a pod's status; return whether it is written, or the pod gone."""
+        patch = {"metadata": {"uid": view.uid}, "status": status}
         try:
             async with asyncio.timeout(WRITE_S_MAX):
                 await self._client.patch(pods.RESOURCE, view.key, patch, type=PatchType.STRATEGIC, subresource="status")
-        except NotFound:
+        except (NotFound, Conflict):
             pass
         except (ApiError, TimeoutError) as error:
-            # The next attempt writes it again.
-            log.info("condition not written", extra={"pod": str(view.key), "error": str(error)})
+            log.info("status not written", extra={"pod": str(view.key), "error": str(error)})
+            return False
+        return True
 
     def _since(self, started: float) -> float:
         return self._clock.monotonic() - started
@@ -274,21 +341,27 @@ class Scheduler:
         uid = pod.metadata.uid
         if change.new is None or pod.status.phase in ("Succeeded", "Failed"):
             self._queue.remove(uid)
-            if self._cache.has_pod(uid):
+            had_room_made = self._nominations.drop(uid)
+            if self._cache.has_pod(uid) or had_room_made:
                 self._cache.remove_pod(uid)
                 self._queue.happened(ClusterEvent.POD_GONE, now)
         elif pod.spec.node_name:
             self._queue.remove(uid)
+            self._nominations.drop(uid)
             is_new = change.old is None or not change.old.spec.node_name
             self._cache.set_pod(PodView(pod))
             if is_new or (change.old and change.old.metadata.labels != pod.metadata.labels):
                 self._queue.happened(ClusterEvent.POD_ASSIGNED, now)
         elif pod.metadata.deletion_timestamp:
             self._queue.remove(uid)
+            if self._nominations.drop(uid):
+                self._queue.happened(ClusterEvent.POD_GONE, now)
         elif (pod.spec.scheduler_name or DEFAULT.scheduler_name) in self._profiles and (
             self._queue.find(uid) is not None or not self._cache.is_assumed(uid)
         ):
-            self._queue.add(PodView(pod), now)
+            view = PodView(pod)
+            self._nominations.saw(PodView(change.old) if change.old is not None else None, view)
+            self._queue.add(view, now)
         self._work.set()
 
     def _on_node(self, change: Change[Node]) -> None:

@@ -7,14 +7,17 @@ is never written to, so taking one is copying references.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
+from typing import Never
 
 from api.core.containers import Container
 from api.core.node import Node
 from api.core.pod import Pod
+from api.lister import Lister
+from api.policy.poddisruptionbudget import PodDisruptionBudget
 from api.quantity import millis, units
 from api.resource import ObjectKey
 
@@ -160,11 +163,43 @@ class NodeView:
         return replace(self, node=node, allocatable=_amounts(node.status.allocatable))
 
 
+class Nothing:
+    """A cache without anything in it."""
+
+    def get(self, key: ObjectKey) -> None:
+        """Return None."""
+
+    def list(self, namespace: str | None = None) -> Sequence[Never]:
+        """Return no objects."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What else matters to scheduling, as caches show it. One cycle awaits nothing, so they stand still meanwhile."""
+
+    budgets: Lister[PodDisruptionBudget] = Nothing()
+
+
 @dataclass(frozen=True, eq=False)
 class Snapshot:
     """The cluster as one cycle sees it; nodes in order of their names."""
 
     nodes: Mapping[str, NodeView]
+    nominated: Mapping[str, tuple[PodView, ...]] = field(default_factory=dict)
+    """Pods without a node for which room is being made, by the name of the node."""
+    around: Surroundings = Surroundings()
+
+    def nominated_node(self, pod: PodView) -> str:
+        """Return where room is being made for `pod`; empty for nowhere."""
+        for name, pods in self.nominated.items():
+            if any(each.uid == pod.uid for each in pods):
+                return name
+        return ""
+
+    def with_node(self, node: NodeView) -> Snapshot:
+        """Return the cluster with another state of one of its nodes."""
+        return replace(self, nodes={**self.nodes, node.name: node})
 
 
 def node_view(node: Node, pods: Mapping[str, PodView] | None = None) -> NodeView:

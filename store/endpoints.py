@@ -6,12 +6,16 @@ and cheap: the other members are as good. What was unanswered there is the calle
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 import grpc.aio
 
 from component.serve import Identity, grpc_channel
+
+LEFT_GRACE_S = 10.0
+"""What was asked of a member before it was left may still be answered for so long."""
 
 
 class Endpoint:
@@ -33,7 +37,7 @@ class Endpoints:
         self._server_name = server_name
         self._position = 0
         self._current: Endpoint | None = None
-        self._left: list[Endpoint] = []
+        self._closing: set[asyncio.Task[None]] = set()
         self.moves = 0
 
     @property
@@ -51,7 +55,7 @@ class Endpoints:
         return self._current
 
     def leave(self, endpoint: Endpoint) -> None:
-        """Move on, unless that was done already; what runs on the old channel ends."""
+        """Move on, unless that was done already; streams on the old channel end, single calls have a little time."""
         if endpoint is not self._current or not self.are_several:
             return
         self._position = (self._position + 1) % len(self._addresses)
@@ -59,16 +63,25 @@ class Endpoints:
         self.moves += 1
         for stream in tuple(endpoint.streams):
             stream.cancel()
-        self._left.append(endpoint)
-
-    async def close_left(self) -> None:
-        """Close the channels of members that were left."""
-        left, self._left = self._left, []
-        for endpoint in left:
-            await endpoint.channel.close()
+        # A channel that nobody closes goes on connecting to its member for as long as the process lives.
+        closing = asyncio.create_task(_close_in_time(endpoint.channel))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
-        """Close every channel."""
-        await self.close_left()
+        """Close every channel, also those of members that were left."""
+        closing = tuple(self._closing)
+        for task in closing:
+            task.cancel()
+        await asyncio.gather(*closing, return_exceptions=True)
         if self._current is not None:
             await self._current.channel.close()
+
+
+async def _close_in_time(channel: grpc.aio.Channel) -> None:
+    try:
+        await asyncio.sleep(
+            LEFT_GRACE_S
+        )  # a channel's own grace, once cancelled, leaves it open for ever (grpc.aio 1.85)
+    finally:
+        await channel.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from api.discover import by_gvr
 from apiserver.app import Api, InternalCredentials
@@ -45,8 +45,8 @@ class LocalTransport:
         answer = await self._api.handle(call)
         return RawObject(answer.json, answer.resource_version)
 
-    async def get(self, address: Address) -> RawObject:
-        return await self._answer(self._call("get", address))
+    async def get(self, address: Address, options: Mapping[str, str] = {}) -> RawObject:
+        return await self._answer(self._call("get", address, **options))
 
     async def list(
         self, address: Address, *, label_selector: str, field_selector: str, resource_version: str

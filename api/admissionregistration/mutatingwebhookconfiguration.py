@@ -7,30 +7,25 @@ from typing import Annotated, Final
 from api import validation as v
 from api.admissionregistration.webhooks import (
     MatchCondition,
-    RuleWithOperations,
-    WebhookClientConfig,
+    Webhook,
     check_webhooks,
     default_webhook,
 )
 from api.columns import AGE
 from api.meta import LabelSelector, ObjectMeta
 from api.resource import Column, Resource
-from api.schema import Int32, Struct, always, field, wire
+from api.schema import Struct, always, field, wire
 
 
-class MutatingWebhook(Struct):
-    """One webhook, and what it is asked about."""
+class MutatingWebhook(Webhook):
+    """A server outside that may change what is written, and which writes it is asked about.
 
-    name: Annotated[str, wire(1, required=True)] = always("")
-    client_config: Annotated[WebhookClientConfig, wire(2, required=True)] = field(default_factory=WebhookClientConfig)
-    rules: Annotated[list[RuleWithOperations], wire(3, list_type="atomic")] = []
-    failure_policy: Annotated[str | None, wire(4)] = None
-    match_policy: Annotated[str | None, wire(9)] = None
-    namespace_selector: Annotated[LabelSelector | None, wire(5)] = None
+    Attributes:
+        reinvocation_policy: Whether it is asked again when others changed the object after it: Never (the default) or
+            IfNeeded.
+    """
+
     object_selector: Annotated[LabelSelector | None, wire(11)] = None
-    side_effects: Annotated[str | None, wire(6, required=True)] = None
-    timeout_seconds: Annotated[Int32 | None, wire(7)] = None
-    admission_review_versions: Annotated[list[str], wire(8, required=True, list_type="atomic")] = []
     reinvocation_policy: Annotated[str | None, wire(10)] = None
     match_conditions: Annotated[
         list[MatchCondition], wire(12, merge_key="name", list_type="map", list_keys=("name",))
@@ -38,7 +33,11 @@ class MutatingWebhook(Struct):
 
 
 class MutatingWebhookConfiguration(Struct):
-    """Whom to ask about a write before it is stored; they may change it."""
+    """Whom to ask about a write before it is stored; they may change what is written.
+
+    Attributes:
+        webhooks: Whom to ask, one after the other; of several configurations, in the order of their names.
+    """
 
     api_version: str = always("admissionregistration.k8s.io/v1")
     kind: str = always("MutatingWebhookConfiguration")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 from api import names
 from api import validation as v
-from api.admissionregistration.webhooks import MatchCondition, check_match_conditions, check_rule
+from api.admissionregistration.webhooks import (
+    MatchCondition,
+    RuleWithOperations,
+    check_match_conditions,
+    check_rule,
+)
 from api.columns import AGE
 from api.meta import Condition, LabelSelector, ObjectMeta
 from api.resource import Column, Resource
@@ -18,20 +23,34 @@ _VARIABLE: Final = re.compile("[_a-zA-Z][_a-zA-Z0-9]*")
 
 
 class ExpressionWarning(Struct):
-    """What is wrong with one expression."""
+    """What is wrong with one expression of a policy.
+
+    Attributes:
+        field_ref: Where the expression is, such as spec.validations[0].expression.
+        warning: What is wrong, for each type of object where it is.
+    """
 
     field_ref: Annotated[str, wire(2, required=True)] = always("")
     warning: Annotated[str, wire(3, required=True)] = always("")
 
 
 class TypeChecking(Struct):
-    """What is wrong with the types in expressions."""
+    """What is wrong with the types in a policy's expressions, as far as the types it is about are known.
+
+    Attributes:
+        expression_warnings: What was found; empty is good.
+    """
 
     expression_warnings: Annotated[list[ExpressionWarning], wire(1, list_type="atomic")] = []
 
 
 class ValidatingAdmissionPolicyStatus(Struct):
-    """Whether the expressions make sense."""
+    """Whether a policy's expressions make sense.
+
+    Attributes:
+        observed_generation: The metadata.generation that was looked at.
+        conditions: Answers to questions about the policy; none is known today.
+    """
 
     observed_generation: Annotated[Int64, wire(1)] = 0
     type_checking: Annotated[TypeChecking | None, wire(2)] = None
@@ -39,21 +58,40 @@ class ValidatingAdmissionPolicyStatus(Struct):
 
 
 class Variable(Struct):
-    """An expression with a name, for use in others."""
+    """An expression with a name, which later expressions can use.
+
+    Attributes:
+        name: By which it is used, as variables.NAME; a CEL identifier, unique in the policy.
+        expression: The expression; evaluated only when it is needed, once a request.
+    """
 
     name: Annotated[str, wire(1, required=True)] = always("")
     expression: Annotated[str, wire(2, required=True)] = always("")
 
 
 class AuditAnnotation(Struct):
-    """An expression whose value goes into the audit log."""
+    """An expression whose value goes into the audit log.
+
+    Attributes:
+        key: The annotation's name, after the policy's name and a slash; unique in the policy.
+        value_expression: An expression that gives a text, or null for no annotation.
+    """
 
     key: Annotated[str, wire(1, required=True)] = always("")
     value_expression: Annotated[str, wire(2, required=True)] = always("")
 
 
 class Validation(Struct):
-    """An expression that must be true, and what is said if it is not."""
+    """An expression that must be true for a request to go on, and what is said if it is not.
+
+    Attributes:
+        expression: An expression that is true or false, with object (null for DELETE), oldObject (null for CREATE),
+            request, params, namespaceObject, variables and authorizer.
+        message: What is said if it is false; by default the expression itself. Required if the expression has line
+            breaks.
+        reason: The reason of the refusal: Invalid (the default), Forbidden, Unauthorized or RequestEntityTooLarge.
+        message_expression: An expression that makes the message; where it fails or gives nothing, message is used.
+    """
 
     expression: Annotated[str, wire(1, required=True)] = always("")
     message: Annotated[str, wire(2)] = ""
@@ -61,19 +99,30 @@ class Validation(Struct):
     message_expression: Annotated[str, wire(4)] = ""
 
 
-class NamedRuleWithOperations(Struct):
-    """Which operations on which resources, or on which objects of them."""
+class NamedRuleWithOperations(RuleWithOperations):
+    """Which operations on which resources, or on which objects of them.
+
+    Attributes:
+        resource_names: Only objects of these names; empty for any.
+    """
+
+    INLINED: ClassVar[int] = 2
 
     resource_names: Annotated[list[str], wire(1, list_type="atomic")] = []
-    operations: Annotated[list[str], wire(2, 1, list_type="atomic")] = []
-    api_groups: Annotated[list[str], wire(2, 2, 1, list_type="atomic")] = []
-    api_versions: Annotated[list[str], wire(2, 2, 2, list_type="atomic")] = []
-    resources: Annotated[list[str], wire(2, 2, 3, list_type="atomic")] = []
-    scope: Annotated[str | None, wire(2, 2, 4)] = None
 
 
 class MatchResources(Struct):
-    """Which requests are meant."""
+    """Which requests are looked at.
+
+    Attributes:
+        namespace_selector: Only objects in namespaces with such labels; by default all. Objects without namespace
+            always match.
+        object_selector: Only objects with such labels, before or after the change; by default all.
+        resource_rules: Which operations on which resources; a request needs to match one of these.
+        exclude_resource_rules: Requests that match one of these are left out.
+        match_policy: How rules are taken: Equivalent (the default) also matches other versions of the same resource,
+            Exact only as written.
+    """
 
     namespace_selector: Annotated[LabelSelector | None, wire(1)] = None
     object_selector: Annotated[LabelSelector | None, wire(2)] = None
@@ -83,14 +132,31 @@ class MatchResources(Struct):
 
 
 class ParamKind(Struct):
-    """The kind that parameters are of."""
+    """The kind of objects that a policy takes parameters from.
+
+    Attributes:
+        api_version: Its group and version, such as rules.example.com/v1.
+        kind: The kind of the parameters, in CamelCase, such as ReplicaLimit.
+    """
 
     api_version: Annotated[str, wire(1)] = ""
     kind: Annotated[str, wire(2)] = ""
 
 
 class ValidatingAdmissionPolicySpec(Struct):
-    """The rules, and what they are about."""
+    """The rules of a policy, and which requests they are about.
+
+    Attributes:
+        param_kind: Of which kind parameters are, which bindings name; unset, there are none. If the kind is missing,
+            the policy is misconfigured and failurePolicy decides.
+        match_constraints: Which requests are looked at; required. Bindings can only narrow it.
+        validations: What must be true; needed unless there are auditAnnotations.
+        failure_policy: What happens when an expression fails or something is misconfigured: Fail (the default) refuses
+            the request, Ignore goes on.
+        audit_annotations: What to tell the audit log; needed unless there are validations.
+        match_conditions: Conditions that a request must meet as well, all of them; at most 64.
+        variables: Expressions with names; each can use those before it.
+    """
 
     param_kind: Annotated[ParamKind | None, wire(1)] = None
     match_constraints: Annotated[MatchResources | None, wire(2)] = None
@@ -104,7 +170,7 @@ class ValidatingAdmissionPolicySpec(Struct):
 
 
 class ValidatingAdmissionPolicy(Struct):
-    """Rules about writes, as CEL expressions."""
+    """Rules about writes, as CEL expressions. They hold where a binding puts them into force."""
 
     api_version: str = always("admissionregistration.k8s.io/v1")
     kind: str = always("ValidatingAdmissionPolicy")

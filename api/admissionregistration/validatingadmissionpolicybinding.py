@@ -16,7 +16,15 @@ _ACTIONS: Final = ("Audit", "Deny", "Warn")
 
 
 class ParamRef(Struct):
-    """Where the parameters are."""
+    """Where a policy's parameters are; either a name or a selector is set. With several, the rules must hold for each.
+
+    Attributes:
+        name: The object, by name.
+        namespace: Its namespace; unset, that of the object in the request. Not for kinds without namespace.
+        selector: All objects with such labels; an empty selector is all of the kind.
+        parameter_not_found_action: What happens when there is none: Allow skips the policy, Deny leaves it to
+            failurePolicy. Required.
+    """
 
     name: Annotated[str, wire(1)] = ""
     namespace: Annotated[str, wire(2)] = ""
@@ -25,7 +33,15 @@ class ParamRef(Struct):
 
 
 class ValidatingAdmissionPolicyBindingSpec(Struct):
-    """The policy, its parameters, and what happens to who breaks it."""
+    """Which policy holds, with which parameters, and what happens to who breaks it.
+
+    Attributes:
+        policy_name: The ValidatingAdmissionPolicy; without it the binding does nothing.
+        param_ref: Where the parameters are; unset for policies without.
+        match_resources: Which of the policy's requests are looked at; by default all.
+        validation_actions: What happens when a rule does not hold: Deny refuses, Warn sends a warning, Audit notes it
+            in the audit log. Deny and Warn not together.
+    """
 
     policy_name: Annotated[str, wire(1)] = ""
     param_ref: Annotated[ParamRef | None, wire(2)] = None
@@ -34,7 +50,7 @@ class ValidatingAdmissionPolicyBindingSpec(Struct):
 
 
 class ValidatingAdmissionPolicyBinding(Struct):
-    """Puts a policy into force."""
+    """Puts a ValidatingAdmissionPolicy into force."""
 
     api_version: str = always("admissionregistration.k8s.io/v1")
     kind: str = always("ValidatingAdmissionPolicyBinding")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from api import names
 from api import validation as v
 from api.meta import LabelSelector
-from api.schema import Int32, Struct, always, wire
+from api.schema import Int32, Struct, always, field, wire
 
 _OPERATIONS: Final = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 _SCOPES: Final = ("*", "Cluster", "Namespaced")
@@ -18,14 +18,27 @@ REVIEW_VERSIONS: Final = ("v1", "v1beta1")
 
 
 class MatchCondition(Struct):
-    """A condition in CEL that a request must meet."""
+    """A condition in CEL that a request must meet to be looked at.
+
+    Attributes:
+        name: Unique among the conditions; tells them apart in messages and metrics. A qualified name.
+        expression: An expression that is true or false, with object, oldObject, request, authorizer and more as
+            variables. An error counts as the failurePolicy says.
+    """
 
     name: Annotated[str, wire(1, required=True)] = always("")
     expression: Annotated[str, wire(2, required=True)] = always("")
 
 
 class ServiceReference(Struct):
-    """A Service that listens."""
+    """A Service of the cluster behind which a webhook listens.
+
+    Attributes:
+        namespace: The Service's namespace.
+        name: The Service's name.
+        path: The path of the URL to call; / by default.
+        port: The Service's port, which must speak HTTPS; 443 by default.
+    """
 
     namespace: Annotated[str, wire(1, required=True)] = always("")
     name: Annotated[str, wire(2, required=True)] = always("")
@@ -34,7 +47,14 @@ class ServiceReference(Struct):
 
 
 class WebhookClientConfig(Struct):
-    """Where a webhook is, and whom to trust there."""
+    """Where a webhook is, and whom to trust there; either a URL or a Service is set.
+
+    Attributes:
+        url: The whole URL, which must begin with https:// and have neither user, query nor fragment.
+        service: A Service of the cluster; its name NAME.NAMESPACE.svc must be in the certificate.
+        ca_bundle: Certificates of authorities that vouch for the server, in PEM form; by default those that the API
+            server's machine trusts.
+    """
 
     url: Annotated[str | None, wire(3)] = None
     service: Annotated[ServiceReference | None, wire(1)] = None
@@ -42,7 +62,16 @@ class WebhookClientConfig(Struct):
 
 
 class RuleWithOperations(Struct):
-    """Which operations on which resources."""
+    """Which operations on which resources are meant; a request must match all fields.
+
+    Attributes:
+        operations: CREATE, UPDATE, DELETE, CONNECT; * is all of them. At least one.
+        api_groups: API groups; empty text is the core group, * all groups.
+        api_versions: Versions of those groups, such as v1; * is all.
+        resources: Resources such as pods; pods/status for a subresource, pods/* for all of its subresources, */* for
+            all there is.
+        scope: Cluster, Namespaced or * (the default): whether objects with or without a namespace are meant.
+    """
 
     operations: Annotated[list[str], wire(1, list_type="atomic")] = []
     api_groups: Annotated[list[str], wire(2, 1, list_type="atomic")] = []
@@ -51,20 +80,42 @@ class RuleWithOperations(Struct):
     scope: Annotated[str | None, wire(2, 4)] = None
 
 
-class Webhook(Protocol):
-    """What a validating and a mutating webhook have in common."""
+class Webhook(Struct):
+    """A server outside that is asked about writes, and about which.
 
-    name: str
-    client_config: WebhookClientConfig
-    rules: list[RuleWithOperations]
-    failure_policy: str | None
-    match_policy: str | None
-    namespace_selector: LabelSelector | None
-    object_selector: LabelSelector | None
-    side_effects: str | None
-    timeout_seconds: int | None
-    admission_review_versions: list[str]
-    match_conditions: list[MatchCondition]
+    Attributes:
+        name: A DNS name of at least three parts, such as check.example.com; unique in the configuration.
+        client_config: Where it is, and whom to trust there.
+        rules: Which operations on which resources it is asked about; a request needs to match one of these. It is never
+            asked about webhook configurations and admission policies.
+        failure_policy: What happens when it cannot be reached or answers nonsense: Fail (the default) refuses the
+            request, Ignore goes on without it.
+        match_policy: How rules are taken: Equivalent (the default) also asks about other versions of the same resource,
+            Exact only as written.
+        namespace_selector: Only about objects in namespaces with such labels; by default all, and for a namespace its
+            own labels count. Objects without namespace always match.
+        object_selector: Only about objects with such labels, before or after the change; by default all.
+        side_effects: Whether a call changes anything elsewhere: None, or NoneOnDryRun, not when the request says
+            dryRun. Other values are not allowed any more.
+        timeout_seconds: How many seconds it may take before it counts as failed, 1 to 30; 10 by default.
+        admission_review_versions: Versions of AdmissionReview that it understands, the preferred one first: v1 or
+            v1beta1. The first that the server knows is used.
+        match_conditions: Conditions that a request must meet as well, all of them, before it is asked; at most 64.
+    """
+
+    name: Annotated[str, wire(1, required=True)] = always("")
+    client_config: Annotated[WebhookClientConfig, wire(2, required=True)] = field(default_factory=WebhookClientConfig)
+    rules: Annotated[list[RuleWithOperations], wire(3, list_type="atomic")] = []
+    failure_policy: Annotated[str | None, wire(4)] = None
+    match_policy: Annotated[str | None, wire(9)] = None
+    namespace_selector: Annotated[LabelSelector | None, wire(5)] = None
+    object_selector: Annotated[LabelSelector | None, wire(10)] = None
+    side_effects: Annotated[str | None, wire(6, required=True)] = None
+    timeout_seconds: Annotated[Int32 | None, wire(7)] = None
+    admission_review_versions: Annotated[list[str], wire(8, required=True, list_type="atomic")] = []
+    match_conditions: Annotated[
+        list[MatchCondition], wire(11, merge_key="name", list_type="map", list_keys=("name",))
+    ] = []
 
 
 def default_webhook(webhook: Webhook) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
+from api.admissionregistration import webhooks
 from api.columns import CREATED_AT
 from api.meta import KindCondition, ObjectMeta
 from api.resource import Resource
@@ -18,14 +19,31 @@ CLEANUP_FINALIZER: Final = "customresourcecleanup.apiextensions.k8s.io"
 
 
 class ExternalDocumentation(Struct):
-    """Where more is said."""
+    """Where more is said.
+
+    Attributes:
+        description: What is to be found there.
+        url: Where it is to be found, as a URL.
+    """
 
     description: Annotated[str, wire(1)] = ""
     url: Annotated[str, wire(2)] = ""
 
 
 class ValidationRule(Struct):
-    """A rule in CEL that values at this place of the schema must keep."""
+    """A rule in CEL that values at this place of the schema must keep.
+
+    Attributes:
+        rule: An expression that must be true, with self as the value, and oldSelf as the former one, which makes the
+            rule hold for updates only.
+        message: What is said if it is false; by default the rule itself. Required if the rule has line breaks.
+        message_expression: An expression that makes the message; where it fails or gives nothing, message is used.
+        reason: The cause that is reported: FieldValueInvalid (the default), FieldValueForbidden, FieldValueRequired or
+            FieldValueDuplicate.
+        field_path: The field below this one that is blamed, such as .spec.replicas; by default the one with the rule.
+        optional_old_self: Whether a rule with oldSelf also holds at creation, with oldSelf as an optional value; false
+            by default.
+    """
 
     rule: Annotated[str, wire(1, required=True)] = always("")
     message: Annotated[str, wire(2)] = ""
@@ -41,7 +59,60 @@ SchemaOrStrings = Annotated["JSONSchemaProps | list[str]", Scalar("schema-or-str
 
 
 class JSONSchemaProps(Struct):
-    """A schema of OpenAPI 3.0, with what Kubernetes says beyond it."""
+    """A schema of OpenAPI 3.0, with what Kubernetes says beyond it. It must be structural: every field has a type.
+
+    Attributes:
+        id: Must be empty in a structural schema.
+        schema: The JSON Schema dialect; without effect.
+        ref: Not allowed: schemas cannot refer to others.
+        description: What the field means; `kubectl explain` shows it.
+        type: What the value is: object, array, string, integer, number or boolean. Required, but where intOrString or
+            preserving unknown fields stands in its place.
+        format: A format of a string or number that is checked, such as date-time, byte, int32, ipv4 or uuid; unknown
+            ones are ignored.
+        title: A short name of the field.
+        default: The value that a missing field gets, on writes and when older objects are read; must itself be valid.
+        maximum: The largest number allowed.
+        exclusive_maximum: Whether maximum itself is excluded; false by default.
+        minimum: The smallest number allowed.
+        exclusive_minimum: Whether minimum itself is excluded; false by default.
+        max_length: How many characters a string has at most.
+        min_length: How many characters a string has at least.
+        pattern: A regular expression (RE2) that a string must match somewhere.
+        max_items: How many items a list has at most.
+        min_items: How many items a list has at least.
+        unique_items: Must not be true: list types say what has to be unique.
+        multiple_of: The number must be a multiple of this one.
+        enum: The values that are allowed.
+        max_properties: How many fields an object has at most.
+        min_properties: How many fields an object has at least.
+        required: Fields that must be there.
+        items: The schema of a list's items; one for all of them.
+        all_of: Schemas that must all be met; they may not say types, defaults or descriptions.
+        one_of: Schemas of which exactly one must be met.
+        any_of: Schemas of which at least one must be met.
+        not_: A schema that must not be met.
+        properties: The fields of an object. Others are dropped when it is written.
+        additional_properties: The schema of all values of a map; not together with properties.
+        pattern_properties: Not allowed in a structural schema.
+        dependencies: Not allowed in a structural schema.
+        additional_items: Not allowed in a structural schema.
+        definitions: Not allowed in a structural schema.
+        external_docs: Where more is said.
+        example: An example value; without effect.
+        nullable: Whether null is allowed; false by default, and then null is dropped where there is a default.
+        preserve_unknown_fields: Whether fields that the schema does not know are kept; true is the only value. By
+            default they are dropped.
+        embedded_resource: Whether the value is an object with apiVersion, kind and metadata, which are then checked as
+            such; false by default.
+        int_or_string: Whether an integer or a string is allowed, in place of a type; false by default.
+        list_map_keys: The fields that together identify an item of a list of type map.
+        list_type: How lists are merged by server-side apply: atomic (as a whole, the default), set (each value once) or
+            map (by listMapKeys).
+        map_type: How objects are merged by server-side apply: granular (field by field, the default) or atomic (as a
+            whole).
+        validations: Rules in CEL that the value must keep.
+    """
 
     id: Annotated[str, wire(1)] = ""
     schema: Annotated[str, wire(2)] = field(default="", name="$schema")
@@ -96,17 +167,28 @@ class JSONSchemaProps(Struct):
 
 
 class CustomResourceValidation(Struct):
-    """What objects of a version may hold."""
+    """What objects of a version may hold.
+
+    Attributes:
+        open_api_v3_schema: The schema; required, and structural.
+    """
 
     open_api_v3_schema: Annotated[JSONSchemaProps | None, wire(1)] = field(default=None, name="openAPIV3Schema")
 
 
 class CustomResourceSubresourceStatus(Struct):
-    """The status is written on its own."""
+    """The subresource status: writes to it change nothing but .status, and others leave that alone."""
 
 
 class CustomResourceSubresourceScale(Struct):
-    """Where the numbers of the scale subresource stand, as simple JSON paths such as `.spec.replicas`."""
+    """The subresource scale: where its numbers stand in an object, as simple JSON paths such as `.spec.replicas`.
+
+    Attributes:
+        spec_replicas_path: Where the wanted number is; below .spec.
+        status_replicas_path: Where the present number is; below .status. 0 where it is missing.
+        label_selector_path: Where the pods' labels are, as a selector in text; below .status or .spec. An autoscaler
+            needs it.
+    """
 
     spec_replicas_path: Annotated[str, wire(1, required=True)] = always("")
     status_replicas_path: Annotated[str, wire(2, required=True)] = always("")
@@ -114,14 +196,28 @@ class CustomResourceSubresourceScale(Struct):
 
 
 class CustomResourceSubresources(Struct):
-    """What is served beside the objects."""
+    """What is served beside the objects themselves.
+
+    Attributes:
+        status: Serve the subresource status, by the mere presence of this; by default there is none.
+        scale: Serve the subresource scale; by default there is none.
+    """
 
     status: Annotated[CustomResourceSubresourceStatus | None, wire(1)] = None
     scale: Annotated[CustomResourceSubresourceScale | None, wire(2)] = None
 
 
 class CustomResourceColumnDefinition(Struct):
-    """A column of `kubectl get`."""
+    """A column of `kubectl get`.
+
+    Attributes:
+        name: The column's head.
+        type: What it holds: integer, number, string, boolean or date (shown as an age).
+        format: A format of the type that clients know, such as name, which marks the object's name.
+        description: What the column says, for people.
+        priority: When the column is shown: 0 (the default) always, anything above only with -o wide.
+        json_path: Where the value is in an object, such as .spec.replicas.
+    """
 
     name: Annotated[str, wire(1, required=True)] = always("")
     type: Annotated[str, wire(2, required=True)] = always("")
@@ -132,13 +228,29 @@ class CustomResourceColumnDefinition(Struct):
 
 
 class SelectableField(Struct):
-    """A field by which objects can be selected."""
+    """A field by which objects can be selected (--field-selector).
+
+    Attributes:
+        json_path: Where it is, such as .spec.color: a string, boolean or integer, in no list. Not in metadata.
+    """
 
     json_path: Annotated[str, wire(1, required=True)] = field(default_factory=str, name="jsonPath")
 
 
 class CustomResourceDefinitionVersion(Struct):
-    """One version of the kind."""
+    """One version of a custom kind.
+
+    Attributes:
+        name: The version, such as v1 or v1beta1.
+        served: Whether it can be used.
+        storage: Whether objects are stored in it; exactly one version is.
+        deprecated: Whether requests for it are answered with a warning; false by default.
+        deprecation_warning: What that warning says; by default that the version is deprecated, and which is newer.
+        schema: What objects may hold; required.
+        subresources: What is served beside the objects; by default nothing.
+        additional_printer_columns: Columns of `kubectl get` after the name; by default the age.
+        selectable_fields: Fields to select by, besides metadata.name and metadata.namespace; at most 8.
+    """
 
     name: Annotated[str, wire(1, required=True)] = always("")
     served: Annotated[bool, wire(2, required=True)] = always(False)
@@ -151,25 +263,28 @@ class CustomResourceDefinitionVersion(Struct):
     selectable_fields: Annotated[list[SelectableField], wire(9, list_type="atomic")] = []
 
 
-class ServiceReference(Struct):
-    """A Service that answers."""
-
-    namespace: Annotated[str, wire(1, required=True)] = always("")
-    name: Annotated[str, wire(2, required=True)] = always("")
-    path: Annotated[str | None, wire(3)] = None
-    port: Annotated[Int32 | None, wire(4)] = None
+class ServiceReference(webhooks.ServiceReference):
+    """A Service of the cluster behind which a webhook listens."""
 
 
-class WebhookClientConfig(Struct):
-    """Where a webhook is, and who vouches for it."""
+class WebhookClientConfig(webhooks.WebhookClientConfig):
+    """Where a webhook is, and whom to trust there; either a URL or a Service is set.
 
-    url: Annotated[str | None, wire(3)] = None
+    Attributes:
+        service: A Service of the cluster; its name NAME.NAMESPACE.svc must be in the certificate.
+    """
+
     service: Annotated[ServiceReference | None, wire(1)] = None
-    ca_bundle: Annotated[bytes, wire(2)] = b""
 
 
 class WebhookConversion(Struct):
-    """Who converts objects between versions, and how it wants to be asked."""
+    """Which webhook converts objects between versions.
+
+    Attributes:
+        client_config: Where it is, and whom to trust there.
+        conversion_review_versions: Versions of ConversionReview that it understands, the preferred one first, such as
+            v1. The first that the server knows is used.
+    """
 
     client_config: Annotated[WebhookClientConfig | None, wire(2)] = None
     conversion_review_versions: Annotated[list[str], wire(3, required=True, list_type="atomic")] = field(
@@ -178,14 +293,28 @@ class WebhookConversion(Struct):
 
 
 class CustomResourceConversion(Struct):
-    """How objects get from one version to another."""
+    """How objects get from one version to another.
+
+    Attributes:
+        strategy: None changes only apiVersion; Webhook asks one.
+        webhook: Which one; required with Webhook, and not allowed otherwise.
+    """
 
     strategy: Annotated[str, wire(1, required=True)] = always("")
     webhook: Annotated[WebhookConversion | None, wire(2)] = None
 
 
 class CustomResourceDefinitionNames(Struct):
-    """What the kind is called."""
+    """What a custom kind is called.
+
+    Attributes:
+        plural: As it is in URLs: lower case, such as crontabs. The definition's name is PLURAL.GROUP.
+        singular: In lower case; by default kind in lower case.
+        short_names: Short forms for kubectl, such as ct.
+        kind: In CamelCase and singular, such as CronTab.
+        list_kind: The kind of lists; by default kind and List.
+        categories: Groups of kinds that it belongs to, such as all, for `kubectl get all`.
+    """
 
     plural: Annotated[str, wire(1, required=True)] = always("")
     singular: Annotated[str, wire(2)] = ""
@@ -196,7 +325,16 @@ class CustomResourceDefinitionNames(Struct):
 
 
 class CustomResourceDefinitionSpec(Struct):
-    """The kind that is wanted."""
+    """A custom kind: its group, names, scope and versions.
+
+    Attributes:
+        group: Its API group, such as stable.example.com; served at /apis/GROUP.
+        names: What it is called.
+        scope: Namespaced or Cluster: whether objects are in namespaces. Never changes.
+        versions: Its versions, at least one.
+        conversion: How objects get from one version to another; by default only apiVersion changes.
+        preserve_unknown_fields: Must be false: fields are kept where the schema says so.
+    """
 
     group: Annotated[str, wire(1, required=True)] = always("")
     names: Annotated[CustomResourceDefinitionNames, wire(3, required=True)] = field(
@@ -215,7 +353,15 @@ class CustomResourceDefinitionCondition(KindCondition):
 
 
 class CustomResourceDefinitionStatus(Struct):
-    """How far the kind is served."""
+    """How far a custom kind is served.
+
+    Attributes:
+        conditions: NamesAccepted (nobody else has the names), Established (it is served), Terminating,
+            NonStructuralSchema and others.
+        accepted_names: The names under which it is served.
+        stored_versions: All versions in which objects may lie in the store; one that is here cannot be taken out of the
+            spec.
+    """
 
     conditions: Annotated[list[CustomResourceDefinitionCondition], wire(1, list_type="map", list_keys=("type",))] = []
     accepted_names: Annotated[CustomResourceDefinitionNames, wire(2)] = field(
@@ -225,7 +371,7 @@ class CustomResourceDefinitionStatus(Struct):
 
 
 class CustomResourceDefinition(Struct):
-    """A kind that users bring: once it is established, its objects can be stored."""
+    """A kind of objects that users bring: once it is established, such objects can be stored."""
 
     api_version: str = always("apiextensions.k8s.io/v1")
     kind: str = always("CustomResourceDefinition")

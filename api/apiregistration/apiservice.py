@@ -21,7 +21,11 @@ class APIServiceCondition(KindCondition):
 
 
 class APIServiceStatus(Struct):
-    """Whether the server can be reached."""
+    """Whether the server behind an APIService can be reached.
+
+    Attributes:
+        conditions: Available: whether it can.
+    """
 
     conditions: Annotated[
         list[APIServiceCondition], wire(1, merge_key="type", list_type="map", list_keys=("type",))
@@ -29,7 +33,13 @@ class APIServiceStatus(Struct):
 
 
 class ServiceReference(Struct):
-    """A Service that listens."""
+    """A Service of the cluster behind which an API server listens.
+
+    Attributes:
+        namespace: The Service's namespace.
+        name: The Service's name.
+        port: The Service's port, which must speak HTTPS; 443 by default.
+    """
 
     namespace: Annotated[str, wire(1)] = ""
     name: Annotated[str, wire(2)] = ""
@@ -37,7 +47,21 @@ class ServiceReference(Struct):
 
 
 class APIServiceSpec(Struct):
-    """What is served, by whom, and what clients prefer."""
+    """Which server has an API group and version, and how it ranks among others.
+
+    Attributes:
+        service: Where that server is; unset, this server has it.
+        group: The API group that is served, such as metrics.k8s.io.
+        version: The version, such as v1.
+        insecure_skip_tls_verify: Whether the server's certificate is not checked, which is unsafe; false by default.
+            Not together with a caBundle.
+        ca_bundle: Certificates of authorities that vouch for the server, in PEM form; by default those that the API
+            server's machine trusts.
+        group_priority_minimum: How the group ranks among groups where clients have a choice: higher is preferred, 1 to
+            20000. The highest of its versions counts.
+        version_priority: How the version ranks in its group: higher is preferred, 1 to 1000; equal ones go by how
+            stable and new their names are.
+    """
 
     service: Annotated[ServiceReference | None, wire(1)] = None
     group: Annotated[str, wire(2)] = ""
@@ -49,7 +73,7 @@ class APIServiceSpec(Struct):
 
 
 class APIService(Struct):
-    """One group and version, and which server has it."""
+    """One API group and version, and which server has it. Its name is VERSION.GROUP."""
 
     api_version: str = always("apiregistration.k8s.io/v1")
     kind: str = always("APIService")

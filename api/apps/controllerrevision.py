@@ -12,7 +12,12 @@ from api.schema import Int64, RawExtension, Struct, always, field, wire
 
 
 class ControllerRevision(Struct):
-    """What a template was at one time; written once."""
+    """What a DaemonSet's or StatefulSet's template was at one time, to compare with and to go back to. Written once.
+
+    Attributes:
+        data: The template, as a patch that brings the object back to it. Never changes.
+        revision: Its number: a later one is higher.
+    """
 
     api_version: str = always("apps/v1")
     kind: str = always("ControllerRevision")

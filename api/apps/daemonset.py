@@ -19,7 +19,20 @@ class DaemonSetCondition(KindCondition):
 
 
 class DaemonSetStatus(Struct):
-    """On how many nodes a DaemonSet is."""
+    """On how many nodes a DaemonSet has its pod, and on how many it should.
+
+    Attributes:
+        current_number_scheduled: How many nodes have the pod and should.
+        number_misscheduled: How many nodes have the pod and should not.
+        desired_number_scheduled: How many nodes should have the pod.
+        number_ready: How many nodes have the pod, and it is ready.
+        observed_generation: The metadata.generation that these numbers belong to.
+        updated_number_scheduled: How many nodes have the pod of the present template.
+        number_available: How many nodes have the pod, and it has been ready for minReadySeconds.
+        number_unavailable: How many nodes should have the pod but have none that is available.
+        collision_count: How often the name for a new ControllerRevision was taken; makes the next one different.
+        conditions: Answers to questions about the DaemonSet; none is known today.
+    """
 
     current_number_scheduled: Annotated[Int32, wire(1, required=True)] = always(0)
     number_misscheduled: Annotated[Int32, wire(2, required=True)] = always(0)
@@ -36,14 +49,27 @@ class DaemonSetStatus(Struct):
 
 
 class RollingUpdateDaemonSet(Struct):
-    """How many nodes may be without a pod, or have two, while pods are replaced."""
+    """How many nodes may be without a pod, or have two, while pods are replaced.
+
+    Attributes:
+        max_unavailable: How many nodes may be without a pod: a number, or a share such as 10%, rounded up; 1 by
+            default. Either this or maxSurge must be 0, but not both.
+        max_surge: How many nodes may have an old and a new pod at once: a number, or a share, rounded up; 0 by default.
+            Either this or maxUnavailable must be 0, but not both.
+    """
 
     max_unavailable: Annotated[IntOrString | None, wire(1)] = None
     max_surge: Annotated[IntOrString | None, wire(2)] = None
 
 
 class DaemonSetUpdateStrategy(Struct):
-    """How old pods give way to new ones."""
+    """How old pods give way to new ones.
+
+    Attributes:
+        type: RollingUpdate (the default) replaces pods when the template changes; OnDelete only those that somebody
+            deletes.
+        rolling_update: How many at a time; only with RollingUpdate.
+    """
 
     type: Annotated[str, wire(1)] = ""
     rolling_update: Annotated[RollingUpdateDaemonSet | None, wire(2)] = None
@@ -53,11 +79,11 @@ class DaemonSetSpec(Struct):
     """What the pods shall be, and how they are replaced.
 
     Attributes:
-        selector: Which pods are its own; never changes.
-        template: What the pods shall be; its node selector and affinity say on which nodes.
+        selector: Which pods are its own; the template's labels must match it. Never changes.
+        template: What the pods shall be; its node selector and affinity say on which nodes, and all nodes by default.
         update_strategy: How old pods give way to new ones.
-        min_ready_seconds: How long a pod must be ready to be counted on.
-        revision_history_limit: How many old versions are kept; 10 by default.
+        min_ready_seconds: For how many seconds a pod must be ready to count as available; 0 by default.
+        revision_history_limit: How many old templates are kept for `kubectl rollout undo`; 10 by default.
     """
 
     selector: Annotated[LabelSelector | None, wire(1, required=True)] = None
@@ -68,7 +94,7 @@ class DaemonSetSpec(Struct):
 
 
 class DaemonSet(Struct):
-    """One pod of a template on every node that matches."""
+    """One pod of a template on every node, or on every node that the template allows."""
 
     api_version: str = always("apps/v1")
     kind: str = always("DaemonSet")

@@ -12,34 +12,34 @@ from api.apps.workloads import check_replica_counts, check_selector_and_template
 from api.columns import AGE, workload_columns
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
-from api.meta import LabelSelector, ObjectMeta
+from api.meta import KindCondition, LabelSelector, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Int64, IntOrString, Struct, Time, always, field, wire
 
 
-class DeploymentCondition(Struct):
-    """One question about a Deployment (`type`), its answer, and since when."""
+class DeploymentCondition(KindCondition):
+    """One question about a Deployment (`type`), its answer, and since when.
 
-    type: Annotated[str, wire(1, required=True)] = always("")
-    status: Annotated[str, wire(2, required=True)] = always("")
+    Attributes:
+        last_update_time: When the condition was last written, even with the same answer.
+    """
+
     last_update_time: Annotated[Time, wire(6)] = ""
     last_transition_time: Annotated[Time, wire(7)] = ""
-    reason: Annotated[str, wire(4)] = ""
-    message: Annotated[str, wire(5)] = ""
 
 
 class DeploymentStatus(Struct):
-    """How far a Deployment is.
+    """How far a Deployment is with bringing its pods to the present template.
 
     Attributes:
-        observed_generation: The generation that was looked at.
-        replicas: How many pods there are.
+        observed_generation: The metadata.generation that these numbers belong to.
+        replicas: How many pods there are, of all revisions.
         updated_replicas: How many are of the present template.
         ready_replicas: How many are ready.
-        available_replicas: How many have been ready long enough.
-        unavailable_replicas: How many are still missing.
-        conditions: Available, Progressing, ReplicaFailure, and since when.
-        collision_count: How often a name for a ReplicaSet was taken.
+        available_replicas: How many have been ready for minReadySeconds.
+        unavailable_replicas: How many are still missing until all that are wanted are available.
+        conditions: Available (enough pods are), Progressing (the rollout goes on or is done) and ReplicaFailure.
+        collision_count: How often the name for a new ReplicaSet was taken; makes the next one different.
     """
 
     observed_generation: Annotated[Int64, wire(1)] = 0
@@ -58,10 +58,10 @@ class RollingUpdateDeployment(Struct):
     """How many pods may be missing, and how many too many, while old ones are replaced.
 
     Attributes:
-        max_unavailable: How many may be missing: a number, or a share such as 25% (the default), rounded
-            down.
-        max_surge: How many there may be beyond replicas: a number, or a share such as 25% (the default),
-            rounded up.
+        max_unavailable: How many pods may be missing: a number, or a share such as 25% (the default), rounded down. Not
+            0 if maxSurge is 0.
+        max_surge: How many pods there may be beyond replicas: a number, or a share such as 25% (the default), rounded
+            up. Not 0 if maxUnavailable is 0.
     """
 
     max_unavailable: Annotated[IntOrString | None, wire(1)] = None
@@ -72,8 +72,8 @@ class DeploymentStrategy(Struct):
     """How old pods give way to new ones.
 
     Attributes:
-        type: RollingUpdate (the default), or Recreate: first all old ones go.
-        rolling_update: For RollingUpdate: how fast.
+        type: RollingUpdate (the default) replaces pods a few at a time; Recreate first ends all old ones.
+        rolling_update: How many at a time; only with RollingUpdate.
     """
 
     type: Annotated[str, wire(1)] = ""
@@ -85,13 +85,15 @@ class DeploymentSpec(Struct):
 
     Attributes:
         replicas: How many pods there shall be; 1 by default.
-        selector: Which pods are its own; must match the template's labels and never changes.
-        template: What the pods shall be.
+        selector: Which pods are its own; the template's labels must match it. Never changes.
+        template: What the pods shall be; a change begins a rollout. The restartPolicy must be Always.
         strategy: How old pods give way to new ones.
-        min_ready_seconds: How long a pod must be ready to be counted on.
-        revision_history_limit: How many old versions are kept for going back; 10 by default.
-        paused: Whether changes of the template wait.
-        progress_deadline_seconds: After how long without progress it counts as failed; 600 by default.
+        min_ready_seconds: For how many seconds a pod must be ready to count as available; 0 by default.
+        revision_history_limit: How many old ReplicaSets are kept for `kubectl rollout undo`; 10 by default.
+        paused: Whether a change of the template waits instead of beginning a rollout; false by default. Scaling still
+            works.
+        progress_deadline_seconds: After how many seconds without progress a rollout is called failed (Progressing is
+            False); 600 by default. It goes on trying.
     """
 
     replicas: Annotated[Int32 | None, wire(1)] = None

@@ -9,23 +9,23 @@ from api.apps.workloads import check_selector_and_template, validate_replica_sta
 from api.columns import replica_columns
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
+from api.core.replicationcontroller import ReplicaCounts
 from api.meta import KindCondition, LabelSelector, ObjectMeta
 from api.resource import Resource
-from api.schema import Int32, Int64, Struct, always, field, wire
+from api.schema import Int32, Struct, always, field, wire
 
 
 class ReplicaSetCondition(KindCondition):
     """One question about a ReplicaSet (`type`), its answer, and since when."""
 
 
-class ReplicaSetStatus(Struct):
-    """How many pods a ReplicaSet has."""
+class ReplicaSetStatus(ReplicaCounts):
+    """How many pods a ReplicaSet has, as it last counted.
 
-    replicas: Annotated[Int32, wire(1, required=True)] = always(0)
-    fully_labeled_replicas: Annotated[Int32, wire(2)] = 0
-    ready_replicas: Annotated[Int32, wire(4)] = 0
-    available_replicas: Annotated[Int32, wire(5)] = 0
-    observed_generation: Annotated[Int64, wire(3)] = 0
+    Attributes:
+        conditions: ReplicaFailure: pods could not be created or deleted.
+    """
+
     conditions: Annotated[
         list[ReplicaSetCondition], wire(6, merge_key="type", list_type="map", list_keys=("type",))
     ] = []
@@ -36,9 +36,9 @@ class ReplicaSetSpec(Struct):
 
     Attributes:
         replicas: How many pods there shall be; 1 by default.
-        min_ready_seconds: How long a pod must be ready to be counted on.
-        selector: Which pods are its own; never changes.
-        template: What the pods shall be.
+        min_ready_seconds: For how many seconds a pod must be ready to count as available; 0 by default.
+        selector: Which pods are its own; the template's labels must match it. Never changes.
+        template: What the pods shall be. A change only matters for pods made later.
     """
 
     replicas: Annotated[Int32 | None, wire(1)] = None
@@ -48,7 +48,7 @@ class ReplicaSetSpec(Struct):
 
 
 class ReplicaSet(Struct):
-    """So many pods of one template, at all times."""
+    """So many pods of one template, at all times; mostly made by a Deployment, one for each revision."""
 
     api_version: str = always("apps/v1")
     kind: str = always("ReplicaSet")

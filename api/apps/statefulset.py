@@ -23,7 +23,20 @@ class StatefulSetCondition(KindCondition):
 
 
 class StatefulSetStatus(Struct):
-    """How far a StatefulSet is."""
+    """How many pods a StatefulSet has, and how far an update of them is.
+
+    Attributes:
+        observed_generation: The metadata.generation that these numbers belong to.
+        replicas: How many pods there are.
+        ready_replicas: How many are ready.
+        current_replicas: How many are of the revision currentRevision.
+        updated_replicas: How many are of the revision updateRevision.
+        current_revision: The ControllerRevision that pods not yet updated are of.
+        update_revision: The ControllerRevision that pods are being brought to.
+        collision_count: How often the name for a new ControllerRevision was taken; makes the next one different.
+        conditions: Answers to questions about the StatefulSet; none is known today.
+        available_replicas: How many have been ready for minReadySeconds.
+    """
 
     observed_generation: Annotated[Int64, wire(1)] = 0
     replicas: Annotated[Int32, wire(2, required=True)] = always(0)
@@ -40,27 +53,49 @@ class StatefulSetStatus(Struct):
 
 
 class StatefulSetOrdinals(Struct):
-    """The number of the first pod."""
+    """How the pods are numbered.
+
+    Attributes:
+        start: The number of the first pod; 0 by default. The last is start + replicas - 1.
+    """
 
     start: Annotated[Int32, wire(1)] = 0
 
 
 class StatefulSetPersistentVolumeClaimRetentionPolicy(Struct):
-    """What becomes of claims when their pod or the set is gone: Retain or Delete."""
+    """What becomes of the pods' claims, and so of their data, when they are not needed any more.
+
+    Attributes:
+        when_deleted: When the StatefulSet is deleted: Retain (the default) keeps the claims, Delete deletes them.
+        when_scaled: When it gets fewer replicas: Retain (the default) keeps the claims of pods that went, Delete
+            deletes them.
+    """
 
     when_deleted: Annotated[str, wire(1)] = ""
     when_scaled: Annotated[str, wire(2)] = ""
 
 
 class RollingUpdateStatefulSetStrategy(Struct):
-    """From which ordinal on pods are replaced."""
+    """Which pods are replaced, and how many at a time.
+
+    Attributes:
+        partition: Only pods with this number or a higher one are replaced; 0 by default, which is all.
+        max_unavailable: How many pods may be missing at once: a number, or a share such as 10%, rounded up; 1 by
+            default. Alpha: without its feature gate, always 1.
+    """
 
     partition: Annotated[Int32 | None, wire(1)] = None
     max_unavailable: Annotated[IntOrString | None, wire(2)] = None
 
 
 class StatefulSetUpdateStrategy(Struct):
-    """How old pods give way to new ones."""
+    """How old pods give way to new ones.
+
+    Attributes:
+        type: RollingUpdate (the default) replaces pods from the highest number down; OnDelete only those that somebody
+            deletes.
+        rolling_update: Which, and how many at a time; only with RollingUpdate.
+    """
 
     type: Annotated[str, wire(1)] = ""
     rolling_update: Annotated[RollingUpdateStatefulSetStrategy | None, wire(2)] = None
@@ -70,17 +105,22 @@ class StatefulSetSpec(Struct):
     """What the pods shall be, how many, and what storage each has.
 
     Attributes:
-        replicas: How many pods there shall be; 1 by default.
-        selector: Which pods are its own; never changes.
-        template: What the pods shall be.
-        volume_claim_templates: A claim for each pod is made of each of these, and stays with the pod's name.
-        service_name: The headless Service that gives the pods their names.
-        pod_management_policy: OrderedReady (the default): one after the other; Parallel: all at once.
+        replicas: How many pods there shall be; 1 by default. They are called NAME-0, NAME-1 and so on.
+        selector: Which pods are its own; the template's labels must match it. Never changes.
+        template: What the pods shall be; each also gets its name, its claims and a label with its number. The
+            restartPolicy must be Always.
+        volume_claim_templates: Of each of these a claim is made for each pod, called TEMPLATE-POD, and found again by a
+            later pod of that name. Never changes.
+        service_name: The headless Service, made by you, by which the pods have names in DNS: POD.SERVICE.NAMESPACE.svc.
+            Never changes.
+        pod_management_policy: OrderedReady (the default) makes and removes pods one after the other, each waiting for
+            the one before; Parallel all at once. Never changes.
         update_strategy: How old pods give way to new ones.
-        revision_history_limit: How many old versions are kept; 10 by default.
-        min_ready_seconds: How long a pod must be ready to be counted on.
-        persistent_volume_claim_retention_policy: What becomes of the claims.
-        ordinals: The number of the first pod.
+        revision_history_limit: How many old templates are kept for `kubectl rollout undo`; 10 by default.
+        min_ready_seconds: For how many seconds a pod must be ready to count as available; 0 by default.
+        persistent_volume_claim_retention_policy: What becomes of the claims when the set is deleted or scaled down;
+            they are kept by default.
+        ordinals: How the pods are numbered; from 0 by default.
     """
 
     replicas: Annotated[Int32 | None, wire(1)] = None
@@ -99,7 +139,7 @@ class StatefulSetSpec(Struct):
 
 
 class StatefulSet(Struct):
-    """Pods with names and storage of their own."""
+    """Pods with lasting names and storage of their own, numbered from 0."""
 
     api_version: str = always("apps/v1")
     kind: str = always("StatefulSet")

@@ -11,13 +11,13 @@ from api.schema import Struct, always, field, wire
 
 
 class SelfSubjectReviewStatus(Struct):
-    """The answer."""
+    """As whom the one who asks is known."""
 
     user_info: Annotated[UserInfo, wire(1)] = field(default_factory=UserInfo)
 
 
 class SelfSubjectReview(Struct):
-    """Asks who the one is who asks."""
+    """Asks as whom the server knows the one who asks (`kubectl auth whoami`)."""
 
     api_version: str = always("authentication.k8s.io/v1")
     kind: str = always("SelfSubjectReview")

@@ -11,12 +11,26 @@ from api.schema import Int64, Struct, Time, always, field, wire
 
 
 class TokenRequestStatus(Struct):
+    """The token that was made.
+
+    Attributes:
+        token: The token itself; keep it secret.
+        expiration_timestamp: When it expires.
+    """
+
     token: Annotated[str, wire(1, required=True)] = always("")
     expiration_timestamp: Annotated[Time, wire(2, required=True)] = always("")
 
 
 class BoundObjectReference(Struct):
-    """The object that a token lives no longer than."""
+    """An object that a token does not outlive: a Pod, Secret or Node.
+
+    Attributes:
+        kind: What sort of object it is: Pod, Secret or Node.
+        api_version: Its group and version; v1.
+        name: The metadata.name of the object; for a Pod or Secret in the account's namespace.
+        uid: Its uid; filled in if it is left out.
+    """
 
     kind: Annotated[str, wire(1)] = ""
     api_version: Annotated[str, wire(2)] = ""
@@ -25,13 +39,22 @@ class BoundObjectReference(Struct):
 
 
 class TokenRequestSpec(Struct):
+    """For whom a token shall be, and for how long.
+
+    Attributes:
+        audiences: Who may take it as proof; each checks that it is named. Empty is the API server itself.
+        expiration_seconds: For how many seconds, 600 at least; 3600 by default. The server may choose otherwise: look
+            at the answer.
+        bound_object_ref: An object that the token does not outlive; unset, only its account.
+    """
+
     audiences: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
     expiration_seconds: Annotated[Int64 | None, wire(4)] = None
     bound_object_ref: Annotated[BoundObjectReference | None, wire(3)] = None
 
 
 class TokenRequest(Struct):
-    """Asks for a signed token of a service account."""
+    """Asks for a signed token of a service account, through its subresource token."""
 
     api_version: str = always("authentication.k8s.io/v1")
     kind: str = always("TokenRequest")

@@ -11,7 +11,14 @@ from api.schema import Struct, always, field, wire
 
 
 class UserInfo(Struct):
-    """Who somebody is."""
+    """A user, as authentication found it.
+
+    Attributes:
+        username: The name, unique among users.
+        uid: Tells the user from an earlier one of the same name; may be empty.
+        groups: What the user is a member of, such as system:authenticated; roles can be bound to it.
+        extra: What else the authenticator knows, by name.
+    """
 
     username: Annotated[str, wire(1)] = ""
     uid: Annotated[str, wire(2)] = ""
@@ -20,7 +27,14 @@ class UserInfo(Struct):
 
 
 class TokenReviewStatus(Struct):
-    """The answer."""
+    """Whose token it is, if it is good.
+
+    Attributes:
+        authenticated: Whether the token is good.
+        user: Whose it is.
+        audiences: Which of the audiences asked for it is meant for; empty, the API server's own.
+        error: Why it could not be checked.
+    """
 
     authenticated: Annotated[bool, wire(1)] = False
     user: Annotated[UserInfo, wire(2)] = field(default_factory=UserInfo)
@@ -29,14 +43,19 @@ class TokenReviewStatus(Struct):
 
 
 class TokenReviewSpec(Struct):
-    """The token, and for whom it should be."""
+    """The token, and for whom it should be.
+
+    Attributes:
+        token: What was presented as proof: the opaque text of a bearer token.
+        audiences: Who takes it as proof: it must be meant for one of these. By default the API server.
+    """
 
     token: Annotated[str, wire(1)] = ""
     audiences: Annotated[list[str], wire(2, list_type="atomic")] = []
 
 
 class TokenReview(Struct):
-    """Asks whose token this is."""
+    """Asks whose token this is, and whether it is good."""
 
     api_version: str = always("authentication.k8s.io/v1")
     kind: str = always("TokenReview")

@@ -13,7 +13,11 @@ from api.schema import Struct, always, field, wire
 
 
 class LocalSubjectAccessReview(Struct):
-    """Asks whether somebody may do something in a namespace."""
+    """Asks whether somebody may do something in one namespace.
+
+    Attributes:
+        spec: Who, and what; its namespace must be that of the URL.
+    """
 
     api_version: str = always("authorization.k8s.io/v1")
     kind: str = always("LocalSubjectAccessReview")

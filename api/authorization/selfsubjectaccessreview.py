@@ -11,7 +11,14 @@ from api.schema import Struct, always, field, wire
 
 
 class SubjectAccessReviewStatus(Struct):
-    """The answer."""
+    """Whether it is allowed, and why.
+
+    Attributes:
+        allowed: Whether it is allowed.
+        denied: Whether it is forbidden outright; with both false nobody had an opinion, which is no too.
+        reason: Why, for people; may be empty.
+        evaluation_error: What went wrong while it was decided; the answer holds nevertheless.
+    """
 
     allowed: Annotated[bool, wire(1, required=True)] = always(False)
     denied: Annotated[bool, wire(4)] = False
@@ -20,24 +27,56 @@ class SubjectAccessReviewStatus(Struct):
 
 
 class NonResourceAttributes(Struct):
-    """What would be done to a path that is no resource."""
+    """What would be done to a path that is no resource.
+
+    Attributes:
+        path: The path, such as /healthz.
+        verb: The HTTP method in lower case, such as get.
+    """
 
     path: Annotated[str, wire(1)] = ""
     verb: Annotated[str, wire(2)] = ""
 
 
 class LabelSelectorAttributes(Struct):
+    """Which objects a request would be restricted to by a label selector; one of both is set.
+
+    Attributes:
+        raw_selector: The selector as text; only what was understood of it counts.
+        requirements: The selector in parts, all of which hold; those not understood are ignored.
+    """
+
     raw_selector: Annotated[str, wire(1)] = ""
     requirements: Annotated[list[LabelSelectorRequirement], wire(2, list_type="atomic")] = []
 
 
 class FieldSelectorAttributes(Struct):
+    """Which objects a request would be restricted to by a field selector; one of both is set.
+
+    Attributes:
+        raw_selector: The selector as text; only what was understood of it counts.
+        requirements: The selector in parts, all of which hold; those not understood are ignored.
+    """
+
     raw_selector: Annotated[str, wire(1)] = ""
     requirements: Annotated[list[FieldSelectorRequirement], wire(2, list_type="atomic")] = []
 
 
 class ResourceAttributes(Struct):
-    """What would be done to a resource."""
+    """What would be done to a resource.
+
+    Attributes:
+        namespace: In which namespace; empty is all of them, or a kind without.
+        verb: What would be done: get, list, watch, create, update, patch, delete, deletecollection, proxy or another; *
+            is all.
+        group: The API group; empty is the core group, * all.
+        version: Of which version of the group the resource is, such as v1; * is all.
+        resource: The resource in plural, such as pods; * is all.
+        subresource: The subresource, such as log; empty for none.
+        name: The object, by name; empty is any.
+        field_selector: Only objects whose fields match (beta).
+        label_selector: Only objects whose labels match (beta).
+    """
 
     namespace: Annotated[str, wire(1)] = ""
     verb: Annotated[str, wire(2)] = ""
@@ -51,12 +90,14 @@ class ResourceAttributes(Struct):
 
 
 class SelfSubjectAccessReviewSpec(Struct):
+    """What would be done; one of both is set."""
+
     resource_attributes: Annotated[ResourceAttributes | None, wire(1)] = None
     non_resource_attributes: Annotated[NonResourceAttributes | None, wire(2)] = None
 
 
 class SelfSubjectAccessReview(Struct):
-    """Asks whether the one who asks may do something."""
+    """Asks whether the one who asks may do something (`kubectl auth can-i`)."""
 
     api_version: str = always("authorization.k8s.io/v1")
     kind: str = always("SelfSubjectAccessReview")

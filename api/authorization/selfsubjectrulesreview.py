@@ -11,7 +11,12 @@ from api.schema import Struct, always, field, wire
 
 
 class NonResourceRule(Struct):
-    """What may be done to paths that are no resources."""
+    """What may be done to paths that are no resources.
+
+    Attributes:
+        verbs: HTTP methods in lower case; * is all.
+        non_resource_urls: The paths; * at the end stands for all below.
+    """
 
     verbs: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
     non_resource_urls: Annotated[list[str], wire(2, list_type="atomic")] = field(
@@ -20,7 +25,14 @@ class NonResourceRule(Struct):
 
 
 class ResourceRule(Struct):
-    """What may be done to resources."""
+    """What may be done to resources.
+
+    Attributes:
+        verbs: What may be done, such as get; * is everything.
+        api_groups: API groups; empty text is the core group, * all.
+        resources: Resources such as pods or pods/log; * is all.
+        resource_names: Only objects of these names; empty is any.
+    """
 
     verbs: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
     api_groups: Annotated[list[str], wire(2, list_type="atomic")] = []
@@ -29,7 +41,14 @@ class ResourceRule(Struct):
 
 
 class SubjectRulesReviewStatus(Struct):
-    """The answer, as far as it is known."""
+    """What may be done, as far as it is known.
+
+    Attributes:
+        resource_rules: Rules about resources, in no order; some may say the same.
+        non_resource_rules: Rules about paths, in no order; some may say the same.
+        incomplete: Whether there may be more that is allowed, as not every authorizer can tell.
+        evaluation_error: What went wrong while it was found out.
+    """
 
     resource_rules: Annotated[list[ResourceRule], wire(1, required=True, list_type="atomic")] = []
     non_resource_rules: Annotated[list[NonResourceRule], wire(2, required=True, list_type="atomic")] = []
@@ -38,13 +57,17 @@ class SubjectRulesReviewStatus(Struct):
 
 
 class SelfSubjectRulesReviewSpec(Struct):
-    """The namespace."""
+    """Where it would be done.
+
+    Attributes:
+        namespace: Where rights are looked for; required, as rules depend on it.
+    """
 
     namespace: Annotated[str, wire(1)] = ""
 
 
 class SelfSubjectRulesReview(Struct):
-    """Asks what the one who asks may do in a namespace."""
+    """Asks what the one who asks may do in a namespace. For display: to decide, ask about one thing."""
 
     api_version: str = always("authorization.k8s.io/v1")
     kind: str = always("SelfSubjectRulesReview")

@@ -17,7 +17,14 @@ from api.schema import Struct, always, field, wire
 
 
 class SubjectAccessReviewSpec(Struct):
-    """Who, and what."""
+    """Who would do what; a resource or a path is set.
+
+    Attributes:
+        user: The user's name; may be empty if there are groups.
+        groups: What the user is a member of; rights of these count too.
+        extra: What else the authenticator knows of the user, by name.
+        uid: The user's uid, if there is one.
+    """
 
     resource_attributes: Annotated[ResourceAttributes | None, wire(1)] = None
     non_resource_attributes: Annotated[NonResourceAttributes | None, wire(2)] = None

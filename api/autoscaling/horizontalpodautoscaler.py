@@ -12,6 +12,7 @@ import msgspec
 
 from api import validation as v
 from api.autoscaling.v2 import horizontalpodautoscaler as v2
+from api.autoscaling.v2 import metrics as v2_metrics
 from api.meta import ObjectMeta
 from api.resource import Column, Resource, Storage
 from api.schema import Int32, Int64, Struct, Time, always, field, wire
@@ -25,7 +26,16 @@ _ANNOTATIONS: Final = (METRICS, CURRENT_METRICS, CONDITIONS, BEHAVIOR)
 
 
 class HorizontalPodAutoscalerStatus(Struct):
-    """What is measured, and how many pods follow from it."""
+    """What was last measured, and how many pods follow from it.
+
+    Attributes:
+        observed_generation: The metadata.generation that this belongs to.
+        last_scale_time: When the number of pods was last changed.
+        current_replicas: How many pods there were when it was last looked at.
+        desired_replicas: How many pods there should be by what was measured.
+        current_cpu_utilization_percentage: How much of their requested CPU the pods used on average, in percent; 70
+            means 70%.
+    """
 
     observed_generation: Annotated[Int64 | None, wire(1)] = None
     last_scale_time: Annotated[Time, wire(2)] = ""
@@ -36,16 +46,20 @@ class HorizontalPodAutoscalerStatus(Struct):
     )
 
 
-class CrossVersionObjectReference(Struct):
-    """Another object of the same namespace, whatever the version."""
-
-    kind: Annotated[str, wire(1, required=True)] = always("")
-    name: Annotated[str, wire(2, required=True)] = always("")
-    api_version: Annotated[str, wire(3)] = ""
+class CrossVersionObjectReference(v2_metrics.CrossVersionObjectReference):
+    """Another object of the same namespace, in whatever version."""
 
 
 class HorizontalPodAutoscalerSpec(Struct):
-    """What is scaled, in which bounds, and by what."""
+    """What is scaled, within which bounds, and by what; this form only knows CPU.
+
+    Attributes:
+        scale_target_ref: What is scaled: anything with a scale subresource, such as a Deployment.
+        min_replicas: The fewest pods there may be; 1 by default. 0 only with a feature gate.
+        max_replicas: The most pods there may be; not less than minReplicas.
+        target_cpu_utilization_percentage: How much of their requested CPU the pods should use on average, in percent;
+            80 if nothing else is measured.
+    """
 
     scale_target_ref: Annotated[CrossVersionObjectReference, wire(1, required=True)] = field(
         default_factory=CrossVersionObjectReference
@@ -58,7 +72,7 @@ class HorizontalPodAutoscalerSpec(Struct):
 
 
 class HorizontalPodAutoscaler(Struct):
-    """How many pods a workload has, decided by what is measured."""
+    """How many pods a workload has, decided by how much CPU they use. Version v2 knows more measures."""
 
     api_version: str = always("autoscaling/v1")
     kind: str = always("HorizontalPodAutoscaler")
@@ -90,14 +104,16 @@ def _carried(autoscaler: HorizontalPodAutoscaler, key: str, kind: Any, nothing: 
 def to_stored(autoscaler: HorizontalPodAutoscaler) -> v2.HorizontalPodAutoscaler:
     """Return the same autoscaler in v2."""
     spec, status = autoscaler.spec, autoscaler.status
-    metrics = _carried(autoscaler, METRICS, list[v2.MetricSpec], [])
+    metrics = _carried(autoscaler, METRICS, list[v2_metrics.MetricSpec], [])
     if spec.target_cpu_utilization_percentage is not None:
         metrics = [v2.cpu_metric(spec.target_cpu_utilization_percentage), *metrics]
-    current = _carried(autoscaler, CURRENT_METRICS, list[v2.MetricStatus], [])
+    current = _carried(autoscaler, CURRENT_METRICS, list[v2_metrics.MetricStatus], [])
     if status.current_cpu_utilization_percentage is not None:
-        value = v2.MetricValueStatus(average_utilization=status.current_cpu_utilization_percentage)
+        value = v2_metrics.MetricValueStatus(average_utilization=status.current_cpu_utilization_percentage)
         # The average amount has no place in v1; it is observed anew anyway.
-        cpu = v2.MetricStatus(type="Resource", resource=v2.ResourceMetricStatus(name="cpu", current=value))
+        cpu = v2_metrics.MetricStatus(
+            type="Resource", resource=v2_metrics.ResourceMetricStatus(name="cpu", current=value)
+        )
         current = [cpu, *current]
     annotations = autoscaler.metadata.annotations
     kept = {key: value for key, value in annotations.items() if key not in _ANNOTATIONS}
@@ -105,7 +121,7 @@ def to_stored(autoscaler: HorizontalPodAutoscaler) -> v2.HorizontalPodAutoscaler
         metadata=msgspec.structs.replace(autoscaler.metadata, annotations=kept),
         spec=v2.HorizontalPodAutoscalerSpec(
             scale_target_ref=msgspec.convert(
-                spec.scale_target_ref, v2.CrossVersionObjectReference, from_attributes=True
+                spec.scale_target_ref, v2_metrics.CrossVersionObjectReference, from_attributes=True
             ),
             min_replicas=spec.min_replicas,
             max_replicas=spec.max_replicas,
@@ -123,7 +139,7 @@ def to_stored(autoscaler: HorizontalPodAutoscaler) -> v2.HorizontalPodAutoscaler
     )
 
 
-def _is_cpu(metric: v2.MetricSpec) -> bool:
+def _is_cpu(metric: v2_metrics.MetricSpec) -> bool:
     source = metric.resource
     return (
         metric.type == "Resource"
@@ -133,13 +149,13 @@ def _is_cpu(metric: v2.MetricSpec) -> bool:
     )
 
 
-def _is_cpu_status(metric: v2.MetricStatus) -> bool:
+def _is_cpu_status(metric: v2_metrics.MetricStatus) -> bool:
     source = metric.resource
     return (
         metric.type == "Resource"
         and source is not None
         and source.name == "cpu"
-        and source.current == v2.MetricValueStatus(average_utilization=source.current.average_utilization)
+        and source.current == v2_metrics.MetricValueStatus(average_utilization=source.current.average_utilization)
         and source.current.average_utilization is not None
     )
 

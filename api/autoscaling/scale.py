@@ -11,16 +11,31 @@ from api.schema import Int32, Struct, always, field, wire
 
 
 class ScaleStatus(Struct):
+    """How many replicas there are, and which pods they are.
+
+    Attributes:
+        replicas: How many replicas there are.
+        selector: Their labels, written as a selector such as app=web, for whoever counts or measures them.
+    """
+
     replicas: Annotated[Int32, wire(1, required=True)] = always(0)
     selector: Annotated[str, wire(2)] = ""
 
 
 class ScaleSpec(Struct):
+    """How many replicas are wanted.
+
+    Attributes:
+        replicas: How many there shall be; 0 by default.
+    """
+
     replicas: Annotated[Int32, wire(1)] = 0
 
 
 class Scale(Struct):
-    """How many replicas something has, and should have."""
+    """How many replicas something has and should have, whatever its kind: what `kubectl scale` and autoscalers read and
+    write.
+    """
 
     api_version: str = always("autoscaling/v1")
     kind: str = always("Scale")

@@ -20,7 +20,13 @@ _NAME_BYTES_MAX: Final = 52
 
 
 class CronJobStatus(Struct):
-    """Which Jobs run, and when one was last made."""
+    """Which Jobs of a CronJob run, and when one was last made.
+
+    Attributes:
+        active: The Jobs that have not finished yet.
+        last_schedule_time: The time of the schedule for which a Job was last made.
+        last_successful_time: When a Job last finished well.
+    """
 
     active: Annotated[list[ObjectReference], wire(1, list_type="atomic")] = []
     last_schedule_time: Annotated[Time, wire(4)] = ""
@@ -28,7 +34,11 @@ class CronJobStatus(Struct):
 
 
 class JobTemplateSpec(Struct):
-    """What the Jobs shall be."""
+    """What the Jobs that are made shall be.
+
+    Attributes:
+        metadata: Labels and annotations of the Jobs; the name is up to the controller.
+    """
 
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
     spec: Annotated[JobSpec, wire(2)] = field(default_factory=JobSpec)
@@ -38,11 +48,14 @@ class CronJobSpec(Struct):
     """When Jobs are made, and what of.
 
     Attributes:
-        schedule: Minute, hour, day of month, month, day of week, as in crontab(5), or @daily and the like.
-        time_zone: Where the schedule is to be read, such as Europe/Berlin.
-        starting_deadline_seconds: How late a Job may still be made.
-        concurrency_policy: Allow (the default), Forbid, or Replace a Job that still runs.
-        suspend: Whether it is held back.
+        schedule: Minute, hour, day of month, month and day of week, as in crontab(5), or @hourly, @daily and the like.
+        time_zone: Where the schedule is to be read, such as Europe/Berlin; by default the time zone of the controller
+            manager.
+        starting_deadline_seconds: How many seconds late a Job may still be made, for example after a downtime; unset,
+            however late. Below 10 it may never be.
+        concurrency_policy: What happens if a Job still runs when the next is due: Allow (the default) makes the next
+            beside it, Forbid leaves the next out, Replace ends the old one.
+        suspend: Whether no further Jobs are made; false by default. Those that run go on.
         job_template: What the Jobs shall be.
         successful_jobs_history_limit: How many Jobs that succeeded are kept; 3 by default.
         failed_jobs_history_limit: How many Jobs that failed are kept; 1 by default.
@@ -59,7 +72,7 @@ class CronJobSpec(Struct):
 
 
 class CronJob(Struct):
-    """A Job made at the times of a schedule."""
+    """Jobs made at the times of a schedule."""
 
     api_version: str = always("batch/v1")
     kind: str = always("CronJob")

@@ -13,6 +13,7 @@ import msgspec
 
 from api import names, timestamps
 from api import validation as v
+from api.batch.job_policies import PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, SuccessPolicy
 from api.columns import AGE, workload_columns
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
@@ -30,7 +31,12 @@ _TERMINAL: Final = ("Complete", "Failed")
 
 
 class UncountedTerminatedPods(Struct):
-    """Pods that have ended and are not counted yet, by uid."""
+    """Pods that have ended but are not in the Job's numbers yet, by uid: they still carry its finalizer.
+
+    Attributes:
+        succeeded: Uids of those that ended well.
+        failed: Uids of those that did not.
+    """
 
     succeeded: Annotated[list[str], wire(1, list_type="set")] = []
     failed: Annotated[list[str], wire(2, list_type="set")] = []
@@ -41,7 +47,21 @@ class JobCondition(ProbedCondition):
 
 
 class JobStatus(Struct):
-    """How far a Job is."""
+    """How far a Job is: which pods run, which have ended, and how.
+
+    Attributes:
+        conditions: Complete, Failed or Suspended, and before an end SuccessCriteriaMet or FailureTarget. Complete and
+            Failed are for ever.
+        start_time: When the Job was taken up; anew when it is resumed after a suspension.
+        completion_time: When the Job completed; unset if it failed.
+        active: How many pods run or wait to, and are not being deleted.
+        succeeded: How many pods have succeeded; for an indexed Job, how many indexes.
+        failed: How many pods have failed.
+        terminating: How many pods are being deleted but have not ended yet.
+        completed_indexes: Which indexes succeeded, as numbers and ranges such as 1,3-5,7; for indexed Jobs.
+        failed_indexes: Which indexes failed for good, written likewise; only with backoffLimitPerIndex.
+        ready: How many of the active pods are ready.
+    """
 
     conditions: Annotated[list[JobCondition], wire(1, merge_key="type", list_type="atomic")] = []
     start_time: Annotated[Time, wire(2)] = ""
@@ -56,68 +76,35 @@ class JobStatus(Struct):
     ready: Annotated[Int32 | None, wire(9)] = None
 
 
-class SuccessPolicyRule(Struct):
-    """Which indexes, or how many, are enough."""
-
-    succeeded_indexes: Annotated[str | None, wire(1)] = None
-    succeeded_count: Annotated[Int32 | None, wire(2)] = None
-
-
-class SuccessPolicy(Struct):
-    """When a Job has succeeded though not all of its pods have."""
-
-    rules: Annotated[list[SuccessPolicyRule], wire(1, required=True, list_type="atomic")] = []
-
-
-class PodFailurePolicyOnPodConditionsPattern(Struct):
-    """A condition of a pod."""
-
-    type: Annotated[str, wire(1, required=True)] = always("")
-    status: Annotated[str, wire(2, required=True)] = always("")
-
-
-class PodFailurePolicyOnExitCodesRequirement(Struct):
-    """Exit codes of a container."""
-
-    container_name: Annotated[str | None, wire(1)] = None
-    operator: Annotated[str, wire(2, required=True)] = always("")
-    values: Annotated[list[Int32], wire(3, required=True, list_type="set")] = []
-
-
-class PodFailurePolicyRule(Struct):
-    """What is done about pods that failed in this way."""
-
-    action: Annotated[str, wire(1, required=True)] = always("")
-    on_exit_codes: Annotated[PodFailurePolicyOnExitCodesRequirement | None, wire(2)] = None
-    on_pod_conditions: Annotated[list[PodFailurePolicyOnPodConditionsPattern], wire(3, list_type="atomic")] = []
-
-
-class PodFailurePolicy(Struct):
-    """What a failed pod means, by the first rule that matches."""
-
-    rules: Annotated[list[PodFailurePolicyRule], wire(1, required=True, list_type="atomic")] = []
-
-
 class JobSpec(Struct):
     """What the pods shall be, how often they must succeed, and what is done about failures.
 
     Attributes:
-        parallelism: How many pods may run at once; 1 by default.
-        completions: How many must succeed; without, one that does is enough.
-        active_deadline_seconds: How long the Job may take.
-        pod_failure_policy: What a failed pod means.
-        success_policy: When it is enough, for indexed Jobs.
-        backoff_limit: How many failures make the Job fail; 6 by default.
-        backoff_limit_per_index: The same for each index.
-        max_failed_indexes: How many failed indexes make the Job fail.
-        selector: Which pods are its own; the server writes it.
-        manual_selector: Whether you wrote the selector yourself.
-        template: What the pods shall be; restartPolicy is OnFailure or Never.
-        ttl_seconds_after_finished: How long after its end the Job is deleted; without, never.
-        completion_mode: NonIndexed (the default), or Indexed: each pod has a number, and all must succeed.
-        suspend: Whether it is held back: no pods run.
-        pod_replacement_policy: When a pod is replaced: TerminatingOrFailed, or Failed.
-        managed_by: Who acts on it, where that is not the cluster's own controller.
+        parallelism: How many pods may run at once; 1 by default. 0 lets none run.
+        completions: How many pods must succeed; unset, one that does is enough, and no more are begun. For indexed Jobs
+            the number of indexes.
+        active_deadline_seconds: After how many seconds the Job is failed and its pods are ended; unset, it may take for
+            ever. Suspended time does not count.
+        pod_failure_policy: What a failed pod means; by default it counts towards backoffLimit.
+        success_policy: When an indexed Job has succeeded early; by default all indexes must succeed.
+        backoff_limit: After how many failed pods the Job is failed; 6 by default. Until then pods are replaced after
+            ever longer delays (10s, 20s, up to 6 minutes).
+        backoff_limit_per_index: How many failures of one index are borne before that index fails; unset, only
+            backoffLimit counts. Never changes.
+        max_failed_indexes: How many failed indexes make the whole Job fail; unset, it goes on with the others and fails
+            at the end.
+        selector: Which pods are its own; mostly left out, and the server writes one with the Job's uid.
+        manual_selector: Whether you wrote the selector, and take care that no other Job's pods match it; false by
+            default.
+        template: What the pods shall be; the restartPolicy is OnFailure or Never.
+        ttl_seconds_after_finished: How many seconds after its end the Job is deleted with its pods; unset, it stays.
+        completion_mode: NonIndexed (the default), where pods are all alike, or Indexed: each has a number from 0 to
+            completions - 1, and all must succeed. Never changes.
+        suspend: Whether it is held back: no pods run, and those that do are deleted. False by default.
+        pod_replacement_policy: When a pod is replaced: TerminatingOrFailed (the default) as soon as it is being
+            deleted, Failed only when it has ended. Failed by default with a podFailurePolicy.
+        managed_by: Who acts on the Job, as DOMAIN/PATH; unset, or kubernetes.io/job-controller, the cluster's own
+            controller. Beta. Never changes.
     """
 
     parallelism: Annotated[Int32 | None, wire(1)] = None
@@ -139,7 +126,7 @@ class JobSpec(Struct):
 
 
 class Job(Struct):
-    """Pods that run to completion, so many times."""
+    """Pods that run until so many of them have succeeded."""
 
     api_version: str = always("batch/v1")
     kind: str = always("Job")

@@ -14,7 +14,7 @@ import msgspec
 from api import names, timestamps
 from api import validation as v
 from api.columns import AGE, NONE
-from api.meta import ObjectMeta
+from api.meta import KindCondition, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Struct, Time, always, field, wire
 
@@ -47,10 +47,15 @@ _DECISIONS: Final = ("Approved", "Denied")
 _LIFETIME_S_MIN: Final = 600
 
 
-class CertificateSigningRequestCondition(Struct):
-    """A decision, or a failure."""
+class CertificateSigningRequestCondition(KindCondition):
+    """A decision about a request, or that it could not be signed; once made it stays.
 
-    type: Annotated[str, wire(1, required=True)] = always("")
+    Attributes:
+        type: Approved, Denied or Failed; there is one of each at most, and Approved and Denied exclude each other.
+        status: The answer; always True for these types.
+        last_update_time: When the condition was last written.
+    """
+
     status: Annotated[str, wire(6, required=True)] = always("")
     reason: Annotated[str, wire(2)] = ""
     message: Annotated[str, wire(3)] = ""
@@ -59,14 +64,33 @@ class CertificateSigningRequestCondition(Struct):
 
 
 class CertificateSigningRequestStatus(Struct):
-    """What was decided, and the certificate."""
+    """What was decided, and the certificate once it is signed.
+
+    Attributes:
+        conditions: Approved, Denied, Failed. They are set through the subresources approval and status and never taken
+            away.
+        certificate: The certificate and those that lead to its root, in PEM form; empty until it is signed. Never
+            changes then.
+    """
 
     conditions: Annotated[list[CertificateSigningRequestCondition], wire(1, list_type="map", list_keys=("type",))] = []
     certificate: Annotated[bytes, wire(2, list_type="atomic")] = b""
 
 
 class CertificateSigningRequestSpec(Struct):
-    """What is asked for, and by whom."""
+    """What certificate is asked for, and by whom. Never changes.
+
+    Attributes:
+        request: The request (PKCS#10) in PEM form.
+        signer_name: Who shall sign, such as kubernetes.io/kube-apiserver-client; what is granted is up to the signer.
+        expiration_seconds: For how many seconds the certificate is wanted, 600 at least; the signer may shorten it.
+            Unset, the signer chooses.
+        usages: What the key may be used for, such as client auth, digital signature, key encipherment.
+        username: Who asks; set by the server.
+        uid: That user's uid; set by the server.
+        groups: That user's groups; set by the server.
+        extra: What else is known of that user; set by the server.
+    """
 
     request: Annotated[bytes, wire(1, required=True, list_type="atomic")] = b""
     signer_name: Annotated[str, wire(7, required=True)] = always("")
@@ -79,7 +103,7 @@ class CertificateSigningRequestSpec(Struct):
 
 
 class CertificateSigningRequest(Struct):
-    """Asks a signer for a certificate."""
+    """Asks a signer for a certificate; somebody must approve first. Deleted some time after its end."""
 
     api_version: str = always("certificates.k8s.io/v1")
     kind: str = always("CertificateSigningRequest")

@@ -12,7 +12,18 @@ from api.schema import Int32, MicroTime, Struct, always, field, wire
 
 
 class LeaseSpec(Struct):
-    """The holder, and for how long without a word it remains the holder."""
+    """Who holds a Lease, and for how long without a word.
+
+    Attributes:
+        holder_identity: Who holds it, by a name of the holder's choice; empty if nobody does.
+        lease_duration_seconds: For how many seconds after renewTime others must wait before they take it.
+        acquire_time: When the present holder took it.
+        renew_time: When the holder last renewed it.
+        lease_transitions: How often it has gone from one holder to another.
+        strategy: How the holder is chosen in a coordinated election, such as OldestEmulationVersion (alpha); unset,
+            whoever comes first.
+        preferred_holder: Who is asked to take it from the holder (alpha); only with a strategy.
+    """
 
     holder_identity: Annotated[str | None, wire(1)] = None
     lease_duration_seconds: Annotated[Int32 | None, wire(2)] = None
@@ -24,7 +35,7 @@ class LeaseSpec(Struct):
 
 
 class Lease(Struct):
-    """Who holds something, and when they last said so."""
+    """Who holds something, such as leadership, and when they last said so. For each node, that it lives."""
 
     api_version: str = always("coordination.k8s.io/v1")
     kind: str = always("Lease")

@@ -11,7 +11,11 @@ from api.schema import Struct, always, field, wire
 
 
 class Binding(Struct):
-    """The word that a pod goes to a node."""
+    """Says that a pod goes to a node; schedulers make it, through the subresource binding.
+
+    Attributes:
+        target: Where the pod goes: a reference of kind Node, with a name.
+    """
 
     api_version: str = always("v1")
     kind: str = always("Binding")

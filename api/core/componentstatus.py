@@ -10,7 +10,14 @@ from api.schema import Struct, always, field, wire
 
 
 class ComponentCondition(Struct):
-    """One question about a component (`type`), and its answer."""
+    """One question about a component (`type`), and its answer.
+
+    Attributes:
+        type: The question; Healthy is the only one.
+        status: The answer: True, False or Unknown.
+        message: What the component said.
+        error: What went wrong when it was asked.
+    """
 
     type: Annotated[str, wire(1, required=True)] = always("")
     status: Annotated[str, wire(2, required=True)] = always("")
@@ -19,7 +26,11 @@ class ComponentCondition(Struct):
 
 
 class ComponentStatus(Struct):
-    """How a part of the control plane is; deprecated."""
+    """How a part of the control plane is. Deprecated: ask its /livez and /readyz instead.
+
+    Attributes:
+        conditions: What was found.
+    """
 
     api_version: str = always("v1")
     kind: str = always("ComponentStatus")

@@ -17,12 +17,13 @@ from api.schema import Struct, always, field, wire
 
 
 class ConfigMap(Struct):
-    """Settings by name, as text or as bytes.
+    """Settings by name, as text or bytes, for pods to read as variables or files. At most 1 MiB in all.
 
     Attributes:
-        immutable: Whether it can never be changed again.
-        data: Text by key.
-        binary_data: Bytes by key, in base64.
+        immutable: Whether data can never be changed again, so that nodes need not watch; false by default, and never
+            taken back.
+        data: Text by name; names are of letters, digits, -, _ and . up to 253 characters.
+        binary_data: Bytes by name, in base64; no name may be in data too.
     """
 
     api_version: str = always("v1")

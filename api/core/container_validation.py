@@ -17,8 +17,8 @@ from api.core.containers import (
     LifecycleHandler,
     Probe,
     ResourceRequirements,
-    SecurityContext,
 )
+from api.core.security_context import SecurityContext
 from api.core.volume_validation import check_field_ref, check_local_path, check_resource_ref
 from api.core.volumes import VolumeMount
 

@@ -16,7 +16,14 @@ from api.schema import Int32, Struct, always, field, wire
 
 
 class EndpointPort(Struct):
-    """One port of every address of a subset."""
+    """One port of every address of a subset.
+
+    Attributes:
+        name: The Service port's name; empty only where there is just one.
+        port: The port's number at the addresses, 1 to 65535.
+        protocol: TCP (the default), UDP or SCTP.
+        app_protocol: What is spoken there, as the Service's port says.
+    """
 
     name: Annotated[str, wire(1)] = ""
     port: Annotated[Int32, wire(2, required=True)] = always(0)
@@ -25,7 +32,14 @@ class EndpointPort(Struct):
 
 
 class EndpointAddress(Struct):
-    """One address, and what is there."""
+    """One address, and what is there.
+
+    Attributes:
+        ip: The address; not a loopback, link-local or multicast one.
+        hostname: The name that it has below the Service's in DNS; unset, none of its own.
+        node_name: The node it is on, if known.
+        target_ref: The object it belongs to, mostly a Pod.
+    """
 
     ip: Annotated[str, wire(1, required=True)] = always("")
     hostname: Annotated[str, wire(3)] = ""
@@ -34,7 +48,13 @@ class EndpointAddress(Struct):
 
 
 class EndpointSubset(Struct):
-    """Addresses that have the same ports."""
+    """Addresses that have the same ports: each address with each port.
+
+    Attributes:
+        addresses: Those that are ready and get traffic.
+        not_ready_addresses: Those that are not ready yet, or not any more.
+        ports: The ports that they have.
+    """
 
     addresses: Annotated[list[EndpointAddress], wire(1, list_type="atomic")] = []
     not_ready_addresses: Annotated[list[EndpointAddress], wire(2, list_type="atomic")] = []
@@ -42,7 +62,11 @@ class EndpointSubset(Struct):
 
 
 class Endpoints(Struct):
-    """The addresses behind a Service, all in one object."""
+    """The addresses behind a Service, all in one object. EndpointSlices took their place.
+
+    Attributes:
+        subsets: The addresses, grouped by the ports they have.
+    """
 
     api_version: str = always("v1")
     kind: str = always("Endpoints")

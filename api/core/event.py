@@ -17,21 +17,48 @@ from api.schema import Int32, MicroTime, Struct, Time, always, field, wire
 
 
 class EventSeries(Struct):
-    """How often an event happened again, and when it last did."""
+    """How often an event happened again, and when it last did.
+
+    Attributes:
+        count: How often it happened until then.
+        last_observed_time: When it last happened.
+    """
 
     count: Annotated[Int32, wire(1)] = 0
     last_observed_time: Annotated[MicroTime, wire(2)] = ""
 
 
 class EventSource(Struct):
-    """Who says so, and on which node."""
+    """Who tells of an event.
+
+    Attributes:
+        component: The program, such as kubelet.
+        host: The node that it runs on; empty if that does not matter.
+    """
 
     component: Annotated[str, wire(1)] = ""
     host: Annotated[str, wire(2)] = ""
 
 
 class Event(Struct):
-    """A sentence about what happened to an object, kept for a while."""
+    """Something that happened to an object, told in a sentence and kept for a while (an hour by default).
+
+    Attributes:
+        involved_object: What the event is about.
+        reason: What happened, as one CamelCase word, such as FailedScheduling.
+        message: What happened, for people.
+        source: Who tells of it; reportingComponent is the newer form.
+        first_timestamp: When it first happened.
+        last_timestamp: When it last happened.
+        count: How often it has happened.
+        type: Normal or Warning; others may follow.
+        event_time: When it first happened, to the microsecond; the newer form of firstTimestamp.
+        series: How often it happened again; unset if it happened once.
+        action: What was done, or tried, with the object, as one word such as Binding.
+        related: Another object that had to do with it.
+        reporting_component: The controller that tells of it, such as kubernetes.io/kubelet.
+        reporting_instance: Which instance of that controller, such as a node's or pod's name.
+    """
 
     api_version: str = always("v1")
     kind: str = always("Event")

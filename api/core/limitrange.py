@@ -13,7 +13,16 @@ from api.schema import Quantity, Struct, always, field, wire
 
 
 class LimitRangeItem(Struct):
-    """The limits of one type of object."""
+    """The limits of one type of object.
+
+    Attributes:
+        type: To what the limits apply: Container, Pod, or PersistentVolumeClaim.
+        max: The most that one may ask for, by resource.
+        min: The least that one must ask for, by resource.
+        default: The limit that a container gets which names none, by resource.
+        default_request: The request that a container gets which names none, by resource.
+        max_limit_request_ratio: How many times the request a limit may be, by resource.
+    """
 
     type: Annotated[str, wire(1, required=True)] = always("")
     max: Annotated[dict[str, Quantity], wire(2)] = {}
@@ -24,13 +33,17 @@ class LimitRangeItem(Struct):
 
 
 class LimitRangeSpec(Struct):
-    """The limits."""
+    """Lower and upper bounds for what objects ask for, by type of object.
+
+    Attributes:
+        limits: One entry for each type of object.
+    """
 
     limits: Annotated[list[LimitRangeItem], wire(1, required=True, list_type="atomic")] = []
 
 
 class LimitRange(Struct):
-    """How much of a resource one object of a namespace may ask for, and does if it says nothing."""
+    """How much of a resource one object of a namespace may ask for, and what it asks for if it says nothing."""
 
     api_version: str = always("v1")
     kind: str = always("LimitRange")

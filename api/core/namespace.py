@@ -7,21 +7,26 @@ from typing import Annotated, Final
 from api import names
 from api import validation as v
 from api.columns import AGE
-from api.meta import ObjectMeta
+from api.meta import KindCondition, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Struct, Time, always, field, wire
 
 
-class NamespaceCondition(Struct):
-    type: Annotated[str, wire(1, required=True)] = always("")
-    status: Annotated[str, wire(2, required=True)] = always("")
+class NamespaceCondition(KindCondition):
+    """One question about a namespace (`type`), its answer, and since when."""
+
     last_transition_time: Annotated[Time, wire(4)] = ""
     reason: Annotated[str, wire(5)] = ""
     message: Annotated[str, wire(6)] = ""
 
 
 class NamespaceStatus(Struct):
-    """Whether a namespace is Active or Terminating, and what it waits for."""
+    """Whether a namespace is Active or Terminating, and what it waits for.
+
+    Attributes:
+        phase: Active, or Terminating once it is being deleted: nothing new can be made there then.
+        conditions: What its deletion waits for, such as NamespaceContentRemaining.
+    """
 
     phase: Annotated[str, wire(1)] = ""
     conditions: Annotated[
@@ -30,13 +35,18 @@ class NamespaceStatus(Struct):
 
 
 class NamespaceSpec(Struct):
-    """What holds a namespace's deletion back."""
+    """What holds a namespace's deletion back.
+
+    Attributes:
+        finalizers: Who must still clear up before the namespace can go; `kubernetes` by default, which deletes all that
+            is in it.
+    """
 
     finalizers: Annotated[list[str], wire(1, list_type="atomic")] = []
 
 
 class Namespace(Struct):
-    """The room that names of other objects are unique in."""
+    """A space in which names are unique, and to which rights and quotas apply."""
 
     api_version: str = always("v1")
     kind: str = always("Namespace")

@@ -8,26 +8,54 @@ from typing import Annotated, Final
 from api import names, quantity
 from api import validation as v
 from api.columns import AGE, NONE, joined
-from api.meta import ObjectMeta
+from api.meta import KindCondition, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Int64, Quantity, Struct, Time, always, field, wire
 
 
 class NodeFeatures(Struct):
+    """What the node's container runtime can, whatever the handler.
+
+    Attributes:
+        supplemental_groups_policy: Whether it knows supplementalGroupsPolicy of pods.
+    """
+
     supplemental_groups_policy: Annotated[bool | None, wire(1)] = None
 
 
 class NodeRuntimeHandlerFeatures(Struct):
+    """What one handler of the container runtime can.
+
+    Attributes:
+        recursive_read_only_mounts: Whether it can make mounts below a mount read-only too.
+        user_namespaces: Whether it can give pods user ids of their own, volumes included.
+    """
+
     recursive_read_only_mounts: Annotated[bool | None, wire(1)] = None
     user_namespaces: Annotated[bool | None, wire(2)] = None
 
 
 class NodeRuntimeHandler(Struct):
+    """A way in which the container runtime can run containers; RuntimeClasses name one.
+
+    Attributes:
+        name: The handler's name; empty for the default one.
+    """
+
     name: Annotated[str, wire(1)] = ""
     features: Annotated[NodeRuntimeHandlerFeatures | None, wire(2)] = None
 
 
 class NodeConfigStatus(Struct):
+    """What became of spec.configSource (removed: no kubelet sets it any more).
+
+    Attributes:
+        assigned: The configuration that the kubelet will try.
+        active: The configuration that it uses.
+        last_known_good: The configuration that it goes back to when the assigned one fails.
+        error: What is wrong with the assigned one.
+    """
+
     assigned: Annotated[NodeConfigSource | None, wire(1)] = None
     active: Annotated[NodeConfigSource | None, wire(2)] = None
     last_known_good: Annotated[NodeConfigSource | None, wire(3)] = None
@@ -35,19 +63,44 @@ class NodeConfigStatus(Struct):
 
 
 class AttachedVolume(Struct):
+    """A volume that is attached to the node.
+
+    Attributes:
+        name: The volume, by its driver and handle.
+        device_path: The device that it is on the node.
+    """
+
     name: Annotated[str, wire(1, required=True)] = always("")
     device_path: Annotated[str, wire(2, required=True)] = always("")
 
 
 class ContainerImage(Struct):
-    """An image that a node has."""
+    """An image that the node has.
+
+    Attributes:
+        names: All names it is known by, with tags and digests.
+        size_bytes: How large it is, in bytes.
+    """
 
     names: Annotated[list[str], wire(1, list_type="atomic")] = []
     size_bytes: Annotated[Int64, wire(2)] = 0
 
 
 class NodeSystemInfo(Struct):
-    """What the node's machine and software are."""
+    """What the node's machine and software are.
+
+    Attributes:
+        machine_id: The id of the installed system, from /etc/machine-id.
+        system_uuid: The id of the hardware, from its firmware.
+        boot_id: The id of this boot; a new one after each restart.
+        kernel_version: The kernel's version, as `uname -r` says it.
+        os_image: The name of the installed system, from /etc/os-release.
+        container_runtime_version: The container runtime and its version, such as containerd://1.7.0.
+        kubelet_version: The version of the node agent.
+        kube_proxy_version: Deprecated: the same as kubeletVersion, or empty.
+        operating_system: Which system the kubelet runs on: linux or windows.
+        architecture: The processor's architecture, such as amd64 or arm64.
+    """
 
     machine_id: Annotated[str, wire(1, required=True)] = always("", name="machineID")
     system_uuid: Annotated[str, wire(2, required=True)] = always("", name="systemUUID")
@@ -62,25 +115,44 @@ class NodeSystemInfo(Struct):
 
 
 class DaemonEndpoint(Struct):
+    """Where a program of the node listens.
+
+    Attributes:
+        port: The number of the TCP port on the node's addresses.
+    """
+
     port: Annotated[Int32, wire(1, required=True)] = always(0, name="Port")
 
 
 class NodeDaemonEndpoints(Struct):
+    """Where the node's own programs listen.
+
+    Attributes:
+        kubelet_endpoint: Where the kubelet serves logs, exec and the like; mostly port 10250.
+    """
+
     kubelet_endpoint: Annotated[DaemonEndpoint, wire(1)] = field(default_factory=DaemonEndpoint)
 
 
 class NodeAddress(Struct):
-    """How a node can be reached."""
+    """A way to reach the node.
+
+    Attributes:
+        type: What sort of address: InternalIP, ExternalIP, Hostname, InternalDNS or ExternalDNS.
+        address: The address or name itself.
+    """
 
     type: Annotated[str, wire(1, required=True)] = always("")
     address: Annotated[str, wire(2, required=True)] = always("")
 
 
-class NodeCondition(Struct):
-    """One question about a node (`type`), its answer (True, False or Unknown), and since when."""
+class NodeCondition(KindCondition):
+    """One question about a node (`type`), its answer (True, False or Unknown), and since when.
 
-    type: Annotated[str, wire(1, required=True)] = always("")
-    status: Annotated[str, wire(2, required=True)] = always("")
+    Attributes:
+        last_heartbeat_time: When the node last told of this condition.
+    """
+
     last_heartbeat_time: Annotated[Time, wire(3)] = ""
     last_transition_time: Annotated[Time, wire(4)] = ""
     reason: Annotated[str, wire(5)] = ""
@@ -88,7 +160,20 @@ class NodeCondition(Struct):
 
 
 class NodeStatus(Struct):
-    """What a node is and has, as its kubelet last said."""
+    """What a node is and has, as its kubelet last said.
+
+    Attributes:
+        capacity: What it has in all, by resource: cpu, memory, pods, ephemeral-storage and devices.
+        allocatable: What of that is left for pods after what the system keeps; the scheduler counts with this.
+        phase: Not used any more.
+        conditions: Ready, MemoryPressure, DiskPressure, PIDPressure and NetworkUnavailable.
+        addresses: The ways to reach it; the first of a type counts.
+        daemon_endpoints: Where its own programs listen.
+        images: The largest images that it has, at most 50; nodes that have an image are preferred.
+        volumes_in_use: Volumes that are attached and mounted, and must not be taken off.
+        volumes_attached: What the attach controller, or a CSI driver, has attached to the node.
+        runtime_handlers: In which ways its container runtime can run containers.
+    """
 
     capacity: Annotated[dict[str, Quantity], wire(1)] = {}
     allocatable: Annotated[dict[str, Quantity], wire(2)] = {}
@@ -106,6 +191,16 @@ class NodeStatus(Struct):
 
 
 class ConfigMapNodeConfigSource(Struct):
+    """A ConfigMap with a kubelet's configuration (removed).
+
+    Attributes:
+        namespace: The ConfigMap's namespace.
+        name: The ConfigMap's name.
+        uid: The ConfigMap's uid; only in status.
+        resource_version: The ConfigMap's version; only in status.
+        kubelet_config_key: The entry that holds the configuration.
+    """
+
     namespace: Annotated[str, wire(1, required=True)] = always("")
     name: Annotated[str, wire(2, required=True)] = always("")
     uid: Annotated[str, wire(3)] = ""
@@ -114,11 +209,25 @@ class ConfigMapNodeConfigSource(Struct):
 
 
 class NodeConfigSource(Struct):
+    """Where a kubelet's configuration is (removed).
+
+    Attributes:
+        config_map: The ConfigMap that holds it.
+    """
+
     config_map: Annotated[ConfigMapNodeConfigSource | None, wire(2)] = None
 
 
 class Taint(Struct):
-    """Keeps pods off a node unless they tolerate it."""
+    """Keeps pods off a node unless they tolerate it.
+
+    Attributes:
+        key: The taint's name, such as node-role.kubernetes.io/control-plane.
+        value: Its value; may be empty.
+        effect: NoSchedule keeps new pods away, PreferNoSchedule if it can be avoided, NoExecute evicts those that run
+            as well.
+        time_added: When it was added; set only for NoExecute.
+    """
 
     key: Annotated[str, wire(1, required=True)] = always("")
     value: Annotated[str, wire(2)] = ""
@@ -130,11 +239,13 @@ class NodeSpec(Struct):
     """What others decided about a node.
 
     Attributes:
-        pod_cidr: The addresses of its pods.
-        pod_cidrs: The addresses of its pods, of each family.
-        provider_id: What the cloud calls the machine.
-        unschedulable: Whether no new pods go there (`kubectl cordon`).
+        pod_cidr: The range that its pods' addresses are from, such as 10.244.1.0/24; the first of podCIDRs.
+        pod_cidrs: The ranges that its pods' addresses are from, at most one of each family.
+        provider_id: What the cloud calls the machine, as PROVIDER://ID.
+        unschedulable: Whether no new pods go there (`kubectl cordon`); false by default.
         taints: What keeps pods away that do not tolerate it.
+        config_source: Was where the kubelet's configuration is; removed, and without effect.
+        external_id: Was the machine's id in the cloud; not used any more.
     """
 
     pod_cidr: Annotated[str, wire(1)] = field(name="podCIDR", default="")

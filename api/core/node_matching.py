@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from api.core.node import Node, Taint
-from api.core.pod import PodSpec, Toleration
+from api.core.placement import Toleration
+from api.core.pod import PodSpec
 from api.core.references import NodeSelectorRequirement, NodeSelectorTerm
 
 

@@ -10,22 +10,31 @@ from api.columns import AGE
 from api.core.persistentvolumeclaim import UNSET, VOLUME_MODES, check_access_modes, short_modes
 from api.core.pod_validation import check_node_selector
 from api.core.references import NodeSelector, ObjectReference, SecretReference
-from api.core.volumes import (
+from api.core.storage_systems import (
     AWSElasticBlockStoreVolumeSource,
     AzureDiskVolumeSource,
+    AzureFilePersistentVolumeSource,
+    CephFSPersistentVolumeSource,
+    CinderPersistentVolumeSource,
     FCVolumeSource,
+    FlexPersistentVolumeSource,
     FlockerVolumeSource,
     GCEPersistentDiskVolumeSource,
-    HostPathVolumeSource,
+    GlusterfsPersistentVolumeSource,
+    ISCSIPersistentVolumeSource,
     NFSVolumeSource,
     PhotonPersistentDiskVolumeSource,
     PortworxVolumeSource,
     QuobyteVolumeSource,
+    RBDPersistentVolumeSource,
+    ScaleIOPersistentVolumeSource,
+    StorageOSPersistentVolumeSource,
     VsphereVirtualDiskVolumeSource,
 )
+from api.core.volumes import HostPathVolumeSource
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
-from api.schema import Int32, Quantity, Struct, Time, always, field, wire
+from api.schema import Quantity, Struct, Time, always, field, wire
 
 _SOURCES: Final = [
     "gce_persistent_disk",
@@ -54,7 +63,15 @@ _SOURCES: Final = [
 
 
 class PersistentVolumeStatus(Struct):
-    """Whether a volume is free, bound or released."""
+    """Whether a volume is free, bound or released.
+
+    Attributes:
+        phase: Pending, Available (free), Bound (to a claim), Released (its claim is gone, its data is not) or Failed
+            (could not be cleaned up).
+        message: Why it is so, for people.
+        reason: The same as one word, for programs.
+        last_phase_transition_time: When phase last changed.
+    """
 
     phase: Annotated[str, wire(1)] = ""
     message: Annotated[str, wire(2)] = ""
@@ -63,13 +80,31 @@ class PersistentVolumeStatus(Struct):
 
 
 class VolumeNodeAffinity(Struct):
-    """From which nodes a volume can be reached."""
+    """From which nodes a volume can be reached.
+
+    Attributes:
+        required: Which nodes; the scheduler brings pods that use the volume only there.
+    """
 
     required: Annotated[NodeSelector | None, wire(1)] = None
 
 
 class CSIPersistentVolumeSource(Struct):
-    """Storage that a CSI driver provides."""
+    """Storage that a CSI driver provides.
+
+    Attributes:
+        driver: The driver's name, as its CSIDriver object has it.
+        volume_handle: What the driver calls the volume. Never changes.
+        read_only: Whether it is mounted so that nothing can be written; false by default.
+        fs_type: The file system to mount, such as ext4; unset, the driver decides.
+        volume_attributes: What the driver said about the volume when it made it.
+        controller_publish_secret_ref: A Secret that the driver gets when it attaches the volume to a node, or takes it
+            off.
+        node_stage_secret_ref: A Secret that the driver gets when it prepares the volume on a node.
+        node_publish_secret_ref: A Secret that the driver gets when it mounts the volume for a pod.
+        controller_expand_secret_ref: A Secret that the driver gets when it makes the volume larger.
+        node_expand_secret_ref: A Secret that the driver gets when it makes the file system on a node larger.
+    """
 
     driver: Annotated[str, wire(1, required=True)] = always("")
     volume_handle: Annotated[str, wire(2, required=True)] = always("")
@@ -83,99 +118,33 @@ class CSIPersistentVolumeSource(Struct):
     node_expand_secret_ref: Annotated[SecretReference | None, wire(10)] = None
 
 
-class StorageOSPersistentVolumeSource(Struct):
-    volume_name: Annotated[str, wire(1)] = ""
-    volume_namespace: Annotated[str, wire(2)] = ""
-    fs_type: Annotated[str, wire(3)] = ""
-    read_only: Annotated[bool, wire(4)] = False
-    secret_ref: Annotated[ObjectReference | None, wire(5)] = None
-
-
 class LocalVolumeSource(Struct):
-    """A disk or directory of one node."""
+    """A disk or directory of one node, which nodeAffinity must name.
+
+    Attributes:
+        path: The path on the node: a directory, or a block device.
+        fs_type: The file system on a block device, such as ext4; unset, found out.
+    """
 
     path: Annotated[str, wire(1, required=True)] = always("")
     fs_type: Annotated[str | None, wire(2)] = None
 
 
-class ScaleIOPersistentVolumeSource(Struct):
-    gateway: Annotated[str, wire(1, required=True)] = always("")
-    system: Annotated[str, wire(2, required=True)] = always("")
-    secret_ref: Annotated[SecretReference | None, wire(3, required=True)] = None
-    ssl_enabled: Annotated[bool, wire(4)] = False
-    protection_domain: Annotated[str, wire(5)] = ""
-    storage_pool: Annotated[str, wire(6)] = ""
-    storage_mode: Annotated[str, wire(7)] = ""
-    volume_name: Annotated[str, wire(8)] = ""
-    fs_type: Annotated[str, wire(9)] = ""
-    read_only: Annotated[bool, wire(10)] = False
-
-
-class AzureFilePersistentVolumeSource(Struct):
-    secret_name: Annotated[str, wire(1, required=True)] = always("")
-    share_name: Annotated[str, wire(2, required=True)] = always("")
-    read_only: Annotated[bool, wire(3)] = False
-    secret_namespace: Annotated[str | None, wire(4)] = None
-
-
-class FlexPersistentVolumeSource(Struct):
-    driver: Annotated[str, wire(1, required=True)] = always("")
-    fs_type: Annotated[str, wire(2)] = ""
-    secret_ref: Annotated[SecretReference | None, wire(3)] = None
-    read_only: Annotated[bool, wire(4)] = False
-    options: Annotated[dict[str, str], wire(5)] = {}
-
-
-class CephFSPersistentVolumeSource(Struct):
-    monitors: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
-    path: Annotated[str, wire(2)] = ""
-    user: Annotated[str, wire(3)] = ""
-    secret_file: Annotated[str, wire(4)] = ""
-    secret_ref: Annotated[SecretReference | None, wire(5)] = None
-    read_only: Annotated[bool, wire(6)] = False
-
-
-class CinderPersistentVolumeSource(Struct):
-    volume_id: Annotated[str, wire(1, required=True)] = always("", name="volumeID")
-    fs_type: Annotated[str, wire(2)] = ""
-    read_only: Annotated[bool, wire(3)] = False
-    secret_ref: Annotated[SecretReference | None, wire(4)] = None
-
-
-class ISCSIPersistentVolumeSource(Struct):
-    target_portal: Annotated[str, wire(1, required=True)] = always("")
-    iqn: Annotated[str, wire(2, required=True)] = always("")
-    lun: Annotated[Int32, wire(3, required=True)] = always(0)
-    iscsi_interface: Annotated[str, wire(4)] = ""
-    fs_type: Annotated[str, wire(5)] = ""
-    read_only: Annotated[bool, wire(6)] = False
-    portals: Annotated[list[str], wire(7, list_type="atomic")] = []
-    chap_auth_discovery: Annotated[bool, wire(8)] = False
-    chap_auth_session: Annotated[bool, wire(11)] = False
-    secret_ref: Annotated[SecretReference | None, wire(10)] = None
-    initiator_name: Annotated[str | None, wire(12)] = None
-
-
-class RBDPersistentVolumeSource(Struct):
-    monitors: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
-    image: Annotated[str, wire(2, required=True)] = always("")
-    fs_type: Annotated[str, wire(3)] = ""
-    pool: Annotated[str, wire(4)] = ""
-    user: Annotated[str, wire(5)] = ""
-    keyring: Annotated[str, wire(6)] = ""
-    secret_ref: Annotated[SecretReference | None, wire(7)] = None
-    read_only: Annotated[bool, wire(8)] = False
-
-
-class GlusterfsPersistentVolumeSource(Struct):
-    endpoints: Annotated[str, wire(1, required=True)] = always("")
-    path: Annotated[str, wire(2, required=True)] = always("")
-    read_only: Annotated[bool, wire(3)] = False
-    endpoints_namespace: Annotated[str | None, wire(4)] = None
-
-
 class PersistentVolumeSpec(Struct):
-    """Where the storage is, how large, and how it may be used."""
+    """Where the storage is, how large, and how it may be used; exactly one source is set.
+
+    Attributes:
+        capacity: How large it is: `storage` in bytes.
+        access_modes: In which ways it can be mounted: ReadWriteOnce, ReadOnlyMany, ReadWriteMany, ReadWriteOncePod.
+        claim_ref: The claim that it is bound to, or kept for; unset, any claim that fits may have it.
+        persistent_volume_reclaim_policy: What happens once the claim is gone: Retain (the default) keeps the data for
+            somebody to look after, Delete deletes the storage. Recycle is deprecated.
+        storage_class_name: The StorageClass it belongs to: only claims that ask for it are bound. Empty is no class.
+        mount_options: Options for the mount, such as ro or soft; not checked beforehand.
+        volume_mode: Filesystem (the default), or Block for a device without one.
+        volume_attributes_class_name: The VolumeAttributesClass that the volume has; changed by way of the claim. Beta,
+            off by default.
+    """
 
     capacity: Annotated[dict[str, Quantity], wire(1)] = {}
     gce_persistent_disk: Annotated[GCEPersistentDiskVolumeSource | None, wire(2, 1)] = None
@@ -211,7 +180,7 @@ class PersistentVolumeSpec(Struct):
 
 
 class PersistentVolume(Struct):
-    """A piece of storage in the cluster."""
+    """A piece of storage in the cluster, which outlives pods; a claim is bound to it."""
 
     api_version: str = always("v1")
     kind: str = always("PersistentVolume")

@@ -25,6 +25,14 @@ _MODES: Final = {
 
 
 class ModifyVolumeStatus(Struct):
+    """How far a change of the VolumeAttributesClass is.
+
+    Attributes:
+        target_volume_attributes_class_name: The class that the volume shall get.
+        status: Pending (it cannot begin, as the class is missing), InProgress, or Infeasible (the driver refused the
+            class).
+    """
+
     target_volume_attributes_class_name: Annotated[str, wire(1)] = ""
     status: Annotated[str, wire(2, required=True)] = always("")
 
@@ -34,7 +42,19 @@ class PersistentVolumeClaimCondition(ProbedCondition):
 
 
 class PersistentVolumeClaimStatus(Struct):
-    """What a claim got."""
+    """What a claim got.
+
+    Attributes:
+        phase: Pending (nothing yet), Bound, or Lost (its volume is gone).
+        access_modes: In which ways its volume can be mounted.
+        capacity: How large its volume is: `storage` in bytes.
+        conditions: Answers to questions about the claim, such as Resizing and FileSystemResizePending.
+        allocated_resources: How large the volume shall get while it grows; counted by quotas when larger than what was
+            asked for.
+        allocated_resource_statuses: How far growing is, by resource: ControllerResizeInProgress,
+            ControllerResizeInfeasible, NodeResizePending, NodeResizeInProgress or NodeResizeInfeasible.
+        current_volume_attributes_class_name: The VolumeAttributesClass that the volume has now.
+    """
 
     phase: Annotated[str, wire(1)] = ""
     access_modes: Annotated[list[str], wire(2, list_type="atomic")] = []
@@ -49,7 +69,7 @@ class PersistentVolumeClaimStatus(Struct):
 
 
 class PersistentVolumeClaim(Struct):
-    """A wish for storage, and what it is bound to."""
+    """A user's claim to storage: what is needed, and the volume that it is bound to."""
 
     api_version: str = always("v1")
     kind: str = always("PersistentVolumeClaim")

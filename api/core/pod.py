@@ -1,7 +1,8 @@
 """Pod: containers that live and die together on one node.
 
-The types stand here, with what the server does to a pod's status. What a pod gets by default, what it may be and how
-it is shown have files of their own: `pod_defaults.py`, `pod_validation.py`, `pod_columns.py`.
+What a pod shall be stands here; where it may go, what became of it and what its containers are have files of their own
+(`placement.py`, `pod_status.py`, `containers.py`), and so have what it gets by default, what it may be and how
+it is shown: `pod_defaults.py`, `pod_validation.py`, `pod_columns.py`.
 """
 
 from __future__ import annotations
@@ -10,61 +11,89 @@ from typing import Annotated, Final
 
 from api import quantity
 from api import validation as v
-from api.core.containers import Container, EphemeralContainer, PodSecurityContext, ResourceRequirements
+from api.core.containers import Container, EphemeralContainer, ResourceRequirements
+from api.core.placement import Affinity, Toleration, TopologySpreadConstraint
 from api.core.pod_columns import COLUMNS
 from api.core.pod_defaults import default_pod
+from api.core.pod_status import PodCondition, PodStatus
 from api.core.pod_validation import check_ip, validate_pod
-from api.core.references import LocalObjectReference, NodeSelector, NodeSelectorTerm
+from api.core.references import LocalObjectReference
+from api.core.security_context import PodSecurityContext
 from api.core.volumes import Volume
-from api.meta import LabelSelector, ObjectMeta, ProbedCondition
+from api.meta import ObjectMeta
 from api.resource import Resource
-from api.schema import Int32, Int64, Quantity, Struct, Time, always, field, wire
+from api.schema import Int32, Int64, Quantity, Struct, always, field, wire
 
 
 class PodSpec(Struct):
     """What a pod shall be.
 
     Attributes:
-        volumes: Storage that containers can mount.
-        init_containers: Containers that run one after the other, each to its end, before the others start.
-            One whose restartPolicy is Always starts then and goes on beside them.
-        containers: The containers; at least one. They cannot be added or taken away later.
-        ephemeral_containers: Containers put into a running pod to look at it (`kubectl debug`).
-        restart_policy: What happens to containers that end: Always (the default), OnFailure or Never.
-        termination_grace_period_seconds: How long containers may take to stop before they are killed; 30 by
-            default.
-        active_deadline_seconds: How long the pod may run at all.
-        dns_policy: Where names are looked up: ClusterFirst (the default), ClusterFirstWithHostNet, Default
-            (as the node does) or None.
-        node_selector: Labels a node must have for the pod to run there.
-        service_account_name: Whose rights the pod's programs have at the API server.
-        service_account: The older name of serviceAccountName.
-        automount_service_account_token: Whether containers get a token of the service account.
-        node_name: The node; set by the scheduler, unless it is given at once.
-        host_network: Whether the pod has the node's network rather than its own.
-        host_pid: Whether the pod sees the node's processes.
-        host_ipc: Whether the pod shares the node's IPC namespace.
-        share_process_namespace: Whether the containers see each other's processes.
-        image_pull_secrets: Secrets with passwords of registries.
-        hostname: The pod's host name, where that is not its name.
-        subdomain: With it the pod's full name is HOSTNAME.SUBDOMAIN.NAMESPACE.svc and the cluster's domain.
-        scheduler_name: Which scheduler finds a node.
+        volumes: Storage that the containers can mount, by name.
+        init_containers: Containers that run one after the other, each to its end, before the others start. One whose
+            restartPolicy is Always starts then and goes on beside them.
+        containers: The containers that run side by side; at least one. They cannot be added or taken away later.
+        ephemeral_containers: Containers put into a running pod to look into it (`kubectl debug`), through the
+            subresource ephemeralcontainers only.
+        restart_policy: What happens to containers that end: Always (the default) starts them again, OnFailure only
+            those that failed, Never none.
+        termination_grace_period_seconds: How many seconds containers get from the order to stop until they are killed;
+            30 by default. 0 kills them at once.
+        active_deadline_seconds: How many seconds after its start on the node the pod is failed and its containers
+            ended; unset, it may run for ever.
+        dns_policy: Where names are looked up: ClusterFirst (the default) asks the cluster's DNS,
+            ClusterFirstWithHostNet does so even with hostNetwork, Default asks whom the node asks, None only whom
+            dnsConfig says.
+        node_selector: Labels, with their values, that a node must have for the pod to run there; empty by default.
+        service_account_name: The ServiceAccount as which the pod's programs call the API server; `default` if nobody
+            says.
+        service_account: The older name of serviceAccountName; both are kept equal.
+        automount_service_account_token: Whether containers find a token of the service account under
+            /var/run/secrets/kubernetes.io/serviceaccount; unset, as the account says, or else true.
+        node_name: The node that the pod is on. Mostly set by the scheduler; given at once, the pod goes there without
+            it.
+        host_network: Whether the pod uses the node's network and addresses rather than its own; false by default.
+        host_pid: Whether containers see the node's processes; false by default.
+        host_ipc: Whether containers share the node's IPC namespace; false by default.
+        share_process_namespace: Whether the containers see each other's processes, and the first is not process 1;
+            false by default. Not together with hostPID.
+        security_context: The rights of all containers, and what holds for the pod as a whole; by default nothing is
+            asked for.
+        image_pull_secrets: Secrets with passwords of registries (of type kubernetes.io/dockerconfigjson), in the pod's
+            namespace; tried for all images of the pod.
+        hostname: The pod's host name; its own name by default.
+        subdomain: With it the pod's full name is HOSTNAME.SUBDOMAIN.NAMESPACE.svc and the cluster's domain, found in
+            DNS if a headless Service has the subdomain's name. Unset, the pod has no full name.
+        affinity: Which nodes and which company the pod wants or must have; by default any.
+        scheduler_name: Which scheduler finds a node; default-scheduler by default.
         tolerations: Taints of nodes that the pod bears.
-        host_aliases: Lines for /etc/hosts.
-        priority_class_name: How important the pod is, by the name of a PriorityClass.
-        priority: How important the pod is, as a number; set by the server.
-        readiness_gates: Conditions that must hold, beside the containers', for the pod to be ready.
-        runtime_class_name: How containers are run, by the name of a RuntimeClass.
-        enable_service_links: Whether containers find Services in their environment; true by default.
-        preemption_policy: PreemptLowerPriority or Never: whether others may be driven out for this pod.
-        overhead: What running the pod costs beyond its containers; set from the RuntimeClass.
-        topology_spread_constraints: How evenly pods like this one spread over nodes and zones.
-        set_hostname_as_fqdn: Whether the kernel's host name is the full one.
-        os: The operating system the containers need.
-        host_users: Whether the pod shares the node's user ids; true by default.
-        scheduling_gates: While there are any, the pod is not scheduled.
-        resource_claims: Devices that must be there before the pod can start.
-        resources: What the containers may use together.
+        host_aliases: Further lines for the /etc/hosts of the containers.
+        priority_class_name: How important the pod is, by the name of a PriorityClass; unset, the class that is the
+            global default, if there is one.
+        priority: How important the pod is, as a number: higher goes first, and may drive out lower ones. Set by the
+            server from the class; 0 without one.
+        dns_config: Name servers, search domains and options beyond what dnsPolicy brings.
+        readiness_gates: Conditions in the pod's status that must be True, besides ready containers, for the pod to be
+            ready.
+        runtime_class_name: How containers are run, by the name of a RuntimeClass; unset, as the node does by default.
+        enable_service_links: Whether containers find the namespace's Services in variables such as WEB_SERVICE_HOST;
+            true by default.
+        preemption_policy: Whether pods of less priority may be driven out to make room: PreemptLowerPriority (the
+            default) or Never. Set from the PriorityClass.
+        overhead: What running the pod costs beyond its containers, by resource; counted by the scheduler. Set from the
+            RuntimeClass.
+        topology_spread_constraints: How evenly pods like this one must be spread over nodes, zones or the like; all of
+            them hold.
+        set_hostname_as_fqdn: Whether the kernel's host name is the full one, HOSTNAME.SUBDOMAIN and so on (at most 64
+            characters); false by default.
+        os: The operating system that the containers need; fields of the other one must not be set then.
+        host_users: Whether user ids in the pod are those of the node; true by default. False gives the pod a range of
+            its own, in which its root is nobody on the node.
+        scheduling_gates: While there are any the pod is not scheduled. They can be set at creation only, and then only
+            be taken away.
+        resource_claims: Devices that must be set aside before the pod can start, for containers to use by name (alpha).
+        resources: What the containers may use together: a request and limit of CPU and memory for the whole pod
+            (alpha).
     """
 
     volumes: Annotated[
@@ -135,216 +164,83 @@ class PodSpec(Struct):
 
 
 class PodTemplateSpec(Struct):
-    """What the pods that something makes shall be.
+    """What the pods that a controller makes shall be.
 
     Attributes:
-        metadata: Labels and annotations of the pods.
-        spec: What the pods shall be.
+        metadata: Labels and annotations of the pods; the name is up to the controller.
+        spec: What the pods shall be; once it changes, most controllers replace their pods.
     """
 
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
     spec: Annotated[PodSpec, wire(2)] = field(default_factory=PodSpec)
 
 
-class PodResourceClaimStatus(Struct):
-    name: Annotated[str, wire(1, required=True)] = always("")
-    resource_claim_name: Annotated[str | None, wire(2)] = None
-
-
-class ResourceHealth(Struct):
-    resource_id: Annotated[str, wire(1, required=True)] = always("", name="resourceID")
-    health: Annotated[str, wire(2)] = ""
-
-
-class ResourceStatus(Struct):
-    name: Annotated[str, wire(1, required=True)] = always("")
-    resources: Annotated[list[ResourceHealth], wire(2, list_type="map", list_keys=("resourceID",))] = []
-
-
-class LinuxContainerUser(Struct):
-    uid: Annotated[Int64, wire(1, required=True)] = always(0)
-    gid: Annotated[Int64, wire(2, required=True)] = always(0)
-    supplemental_groups: Annotated[list[Int64], wire(3, list_type="atomic")] = []
-
-
-class ContainerUser(Struct):
-    linux: Annotated[LinuxContainerUser | None, wire(1)] = None
-
-
-class VolumeMountStatus(Struct):
-    name: Annotated[str, wire(1, required=True)] = always("")
-    mount_path: Annotated[str, wire(2, required=True)] = always("")
-    read_only: Annotated[bool, wire(3)] = False
-    recursive_read_only: Annotated[str | None, wire(4)] = None
-
-
-class ContainerStateTerminated(Struct):
-    """The container ran, and ended."""
-
-    exit_code: Annotated[Int32, wire(1, required=True)] = always(0)
-    signal: Annotated[Int32, wire(2)] = 0
-    reason: Annotated[str, wire(3)] = ""
-    message: Annotated[str, wire(4)] = ""
-    started_at: Annotated[Time, wire(5)] = ""
-    finished_at: Annotated[Time, wire(6)] = ""
-    container_id: Annotated[str, wire(7)] = field(name="containerID", default="")
-
-
-class ContainerStateRunning(Struct):
-    """The container runs."""
-
-    started_at: Annotated[Time, wire(1)] = ""
-
-
-class ContainerStateWaiting(Struct):
-    """The container does not run yet, or not again yet."""
-
-    reason: Annotated[str, wire(1)] = ""
-    message: Annotated[str, wire(2)] = ""
-
-
-class ContainerState(Struct):
-    """At most one of these is set; none means waiting."""
-
-    waiting: Annotated[ContainerStateWaiting | None, wire(1)] = None
-    running: Annotated[ContainerStateRunning | None, wire(2)] = None
-    terminated: Annotated[ContainerStateTerminated | None, wire(3)] = None
-
-
-class ContainerStatus(Struct):
-    """What became of one container."""
-
-    name: Annotated[str, wire(1, required=True)] = always("")
-    state: Annotated[ContainerState, wire(2)] = field(default_factory=ContainerState)
-    last_state: Annotated[ContainerState, wire(3)] = field(default_factory=ContainerState)
-    ready: Annotated[bool, wire(4, required=True)] = always(False)
-    restart_count: Annotated[Int32, wire(5, required=True)] = always(0)
-    image: Annotated[str, wire(6, required=True)] = always("")
-    image_id: Annotated[str, wire(7, required=True)] = always("", name="imageID")
-    container_id: Annotated[str, wire(8)] = field(name="containerID", default="")
-    started: Annotated[bool | None, wire(9)] = None
-    allocated_resources: Annotated[dict[str, Quantity], wire(10)] = {}
-    resources: Annotated[ResourceRequirements | None, wire(11)] = None
-    volume_mounts: Annotated[
-        list[VolumeMountStatus], wire(12, merge_key="mountPath", list_type="map", list_keys=("mountPath",))
-    ] = []
-    user: Annotated[ContainerUser | None, wire(13)] = None
-    allocated_resources_status: Annotated[
-        list[ResourceStatus], wire(14, merge_key="name", list_type="map", list_keys=("name",))
-    ] = []
-
-
-class PodIP(Struct):
-    ip: Annotated[str, wire(1, required=True)] = always("")
-
-
-class HostIP(Struct):
-    ip: Annotated[str, wire(1, required=True)] = always("")
-
-
-class PodCondition(ProbedCondition):
-    """One question about a pod (`type`), its answer (True, False or Unknown), and since when."""
-
-
-class PodStatus(Struct):
-    """What became of a pod, as its kubelet last saw it; may lag behind.
+class PodResourceClaim(Struct):
+    """Devices for the containers of a pod: a ResourceClaim, existing or made for the pod; exactly one is set.
 
     Attributes:
-        phase: Pending, Running, Succeeded, Failed or Unknown: where in its life the pod is.
-        conditions: PodScheduled, Initialized, ContainersReady, Ready and others, and since when.
-        message: Why the pod is in this phase, in a sentence.
-        reason: Why the pod is in this phase, in one word.
-        nominated_node_name: Where room is being made for the pod.
-        host_ip: The node's address.
-        host_ips: The node's addresses.
-        pod_ip: The pod's address.
-        pod_ips: The pod's addresses, at most one of each family.
-        start_time: When the kubelet took the pod on.
-        init_container_statuses: What became of each init container.
-        container_statuses: What became of each container.
-        ephemeral_container_statuses: What became of each ephemeral container.
-        qos_class: Guaranteed, Burstable or BestEffort, from requests and limits: who goes last when memory
-            runs out.
+        name: By which the pod's containers refer to it; a DNS label.
+        resource_claim_name: A ResourceClaim of the namespace, which other pods may share.
+        resource_claim_template_name: A ResourceClaimTemplate of the namespace, of which a claim is made for this pod
+            and deleted with it.
     """
 
-    phase: Annotated[str, wire(1)] = ""
-    conditions: Annotated[list[PodCondition], wire(2, merge_key="type", list_type="map", list_keys=("type",))] = []
-    message: Annotated[str, wire(3)] = ""
-    reason: Annotated[str, wire(4)] = ""
-    nominated_node_name: Annotated[str, wire(11)] = ""
-    host_ip: Annotated[str, wire(5)] = field(name="hostIP", default="")
-    host_ips: Annotated[list[HostIP], wire(16, merge_key="ip", list_type="atomic")] = field(
-        name="hostIPs", default_factory=list
-    )
-    pod_ip: Annotated[str, wire(6)] = field(name="podIP", default="")
-    pod_ips: Annotated[list[PodIP], wire(12, merge_key="ip", list_type="map", list_keys=("ip",))] = field(
-        name="podIPs", default_factory=list
-    )
-    start_time: Annotated[Time, wire(7)] = ""
-    init_container_statuses: Annotated[list[ContainerStatus], wire(10, list_type="atomic")] = []
-    container_statuses: Annotated[list[ContainerStatus], wire(8, list_type="atomic")] = []
-    qos_class: Annotated[str, wire(9)] = ""
-    ephemeral_container_statuses: Annotated[list[ContainerStatus], wire(13, list_type="atomic")] = []
-    resize: Annotated[str, wire(14)] = ""
-    resource_claim_statuses: Annotated[
-        list[PodResourceClaimStatus],
-        wire(15, merge_key="name", patch="merge,retainKeys", list_type="map", list_keys=("name",)),
-    ] = []
-
-
-class PodResourceClaim(Struct):
     name: Annotated[str, wire(1, required=True)] = always("")
     resource_claim_name: Annotated[str | None, wire(3)] = None
     resource_claim_template_name: Annotated[str | None, wire(4)] = None
 
 
 class PodSchedulingGate(Struct):
-    """While a pod has any of these, it is not scheduled."""
+    """Something that must happen before a pod is scheduled.
+
+    Attributes:
+        name: Unique in the pod: a qualified name such as example.com/quota.
+    """
 
     name: Annotated[str, wire(1, required=True)] = always("")
 
 
 class PodOS(Struct):
+    """The operating system that a pod's containers are made for.
+
+    Attributes:
+        name: Which system: linux or windows.
+    """
+
     name: Annotated[str, wire(1, required=True)] = always("")
 
 
-class TopologySpreadConstraint(Struct):
-    """How evenly matching pods must spread over zones, nodes or other domains.
+class PodReadinessGate(Struct):
+    """A condition that must hold, beside the containers', for the pod to be ready.
 
     Attributes:
-        max_skew: By how many pods two domains may differ.
-        topology_key: The node label whose values are the domains.
-        when_unsatisfiable: DoNotSchedule, or ScheduleAnyway: only a preference.
-        label_selector: Which pods are counted.
-        min_domains: With fewer domains than this, an empty one is assumed.
-        node_affinity_policy: Honor (the default) or Ignore nodes that the pod cannot go to.
-        node_taints_policy: Honor or Ignore (the default) taints.
-        match_label_keys: Labels whose values are taken from the pod itself.
+        condition_type: The type of a condition in the pod's status; absent, it counts as False.
     """
-
-    max_skew: Annotated[Int32, wire(1, required=True)] = always(0)
-    topology_key: Annotated[str, wire(2, required=True)] = always("")
-    when_unsatisfiable: Annotated[str, wire(3, required=True)] = always("")
-    label_selector: Annotated[LabelSelector | None, wire(4)] = None
-    min_domains: Annotated[Int32 | None, wire(5)] = None
-    node_affinity_policy: Annotated[str | None, wire(6)] = None
-    node_taints_policy: Annotated[str | None, wire(7)] = None
-    match_label_keys: Annotated[list[str], wire(8, list_type="atomic")] = []
-
-
-class PodReadinessGate(Struct):
-    """A condition that must hold, beside the containers', for the pod to be ready."""
 
     condition_type: Annotated[str, wire(1, required=True)] = always("")
 
 
 class PodDNSConfigOption(Struct):
+    """An option of the resolver, as in resolv.conf.
+
+    Attributes:
+        name: The option, such as ndots; required.
+        value: Its value, such as 5; unset for options that have none.
+    """
+
     name: Annotated[str, wire(1)] = ""
     value: Annotated[str | None, wire(2)] = None
 
 
 class PodDNSConfig(Struct):
-    """DNS settings, added to those of the pod's `dnsPolicy`."""
+    """DNS settings of a pod, added to those that its `dnsPolicy` brings.
+
+    Attributes:
+        nameservers: Addresses of name servers, after those of the policy; at least one if that is None, and at most
+            three.
+        searches: Domains in which short names are looked up, after those of the policy; at most 32 in all.
+        options: Resolver options; they replace those of the policy that have the same name.
+    """
 
     nameservers: Annotated[list[str], wire(1, list_type="atomic")] = []
     searches: Annotated[list[str], wire(2, list_type="atomic")] = []
@@ -352,96 +248,24 @@ class PodDNSConfig(Struct):
 
 
 class HostAlias(Struct):
-    """A line of /etc/hosts."""
+    """A line of the containers' /etc/hosts.
+
+    Attributes:
+        ip: Where the names lead to, IPv4 or IPv6.
+        hostnames: The names that lead to it.
+    """
 
     ip: Annotated[str, wire(1, required=True)] = always("")
     hostnames: Annotated[list[str], wire(2, list_type="atomic")] = []
 
 
-class Toleration(Struct):
-    """Which taints of nodes a pod bears, and for how long.
+class Pod(Struct):
+    """Containers that live and die together on one node, with one address and shared volumes.
 
     Attributes:
-        key: The taint's key; empty with Exists: every taint.
-        operator: Equal (the default), or Exists: whatever the value.
-        value: The taint's value.
-        effect: NoSchedule, PreferNoSchedule or NoExecute; empty: any.
-        toleration_seconds: For NoExecute: how long; without, for ever.
+        spec: What the pod shall be. Most of it cannot change later; images, tolerations (added), activeDeadlineSeconds
+            and resources can.
     """
-
-    key: Annotated[str, wire(1)] = ""
-    operator: Annotated[str, wire(2)] = ""
-    value: Annotated[str, wire(3)] = ""
-    effect: Annotated[str, wire(4)] = ""
-    toleration_seconds: Annotated[Int64 | None, wire(5)] = None
-
-
-class PodAntiAffinity(Struct):
-    """Away from which pods a pod must or would rather be."""
-
-    required_during_scheduling_ignored_during_execution: Annotated[
-        list[PodAffinityTerm], wire(1, list_type="atomic")
-    ] = []
-    preferred_during_scheduling_ignored_during_execution: Annotated[
-        list[WeightedPodAffinityTerm], wire(2, list_type="atomic")
-    ] = []
-
-
-class PodAffinityTerm(Struct):
-    """Pods, by labels and namespaces, and how near is near: the same value of the node's label `topologyKey`."""
-
-    label_selector: Annotated[LabelSelector | None, wire(1)] = None
-    namespaces: Annotated[list[str], wire(2, list_type="atomic")] = []
-    topology_key: Annotated[str, wire(3, required=True)] = always("")
-    namespace_selector: Annotated[LabelSelector | None, wire(4)] = None
-    match_label_keys: Annotated[list[str], wire(5, list_type="atomic")] = []
-    mismatch_label_keys: Annotated[list[str], wire(6, list_type="atomic")] = []
-
-
-class WeightedPodAffinityTerm(Struct):
-    """A preference, and how much it counts: 1 to 100."""
-
-    weight: Annotated[Int32, wire(1, required=True)] = always(0)
-    pod_affinity_term: Annotated[PodAffinityTerm, wire(2, required=True)] = field(default_factory=PodAffinityTerm)
-
-
-class PodAffinity(Struct):
-    """Near which pods a pod must or would rather be."""
-
-    required_during_scheduling_ignored_during_execution: Annotated[
-        list[PodAffinityTerm], wire(1, list_type="atomic")
-    ] = []
-    preferred_during_scheduling_ignored_during_execution: Annotated[
-        list[WeightedPodAffinityTerm], wire(2, list_type="atomic")
-    ] = []
-
-
-class PreferredSchedulingTerm(Struct):
-    """A preference, and how much it counts: 1 to 100."""
-
-    weight: Annotated[Int32, wire(1, required=True)] = always(0)
-    preference: Annotated[NodeSelectorTerm, wire(2, required=True)] = field(default_factory=NodeSelectorTerm)
-
-
-class NodeAffinity(Struct):
-    """Which nodes a pod must or would rather be on."""
-
-    required_during_scheduling_ignored_during_execution: Annotated[NodeSelector | None, wire(1)] = None
-    preferred_during_scheduling_ignored_during_execution: Annotated[
-        list[PreferredSchedulingTerm], wire(2, list_type="atomic")
-    ] = []
-
-
-class Affinity(Struct):
-    """Where a pod wants to be, or must be, by labels of nodes and of pods there."""
-
-    node_affinity: Annotated[NodeAffinity | None, wire(1)] = None
-    pod_affinity: Annotated[PodAffinity | None, wire(2)] = None
-    pod_anti_affinity: Annotated[PodAntiAffinity | None, wire(3)] = None
-
-
-class Pod(Struct):
-    """Containers that live and die together on one node, with one address."""
 
     api_version: str = always("v1")
     kind: str = always("Pod")

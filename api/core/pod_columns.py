@@ -14,7 +14,8 @@ from api import timestamps
 from api.resource import Column
 
 if TYPE_CHECKING:
-    from api.core.pod import ContainerStatus, Pod
+    from api.core.pod import Pod
+    from api.core.pod_status import ContainerStatus
 
 _NONE = "<none>"
 

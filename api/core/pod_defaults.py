@@ -8,15 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from api.core.containers import (
-    Container,
-    EnvVar,
-    EphemeralContainer,
-    HTTPGetAction,
-    LifecycleHandler,
-    PodSecurityContext,
-    Probe,
-)
+from api.core.containers import Container, EnvVar, EphemeralContainer, HTTPGetAction, LifecycleHandler, Probe
+from api.core.security_context import PodSecurityContext
 from api.core.volumes import DownwardAPIVolumeFile, EmptyDirVolumeSource, Volume, VolumeProjection
 
 if TYPE_CHECKING:

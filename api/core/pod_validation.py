@@ -19,15 +19,8 @@ from api.core.references import NodeSelector, NodeSelectorTerm
 from api.core.volume_validation import check_volumes
 
 if TYPE_CHECKING:
-    from api.core.pod import (
-        Affinity,
-        Pod,
-        PodAffinityTerm,
-        PodSpec,
-        PodTemplateSpec,
-        Toleration,
-        TopologySpreadConstraint,
-    )
+    from api.core.placement import Affinity, PodAffinityTerm, Toleration, TopologySpreadConstraint
+    from api.core.pod import Pod, PodSpec, PodTemplateSpec
 
 _INT32_MAX: Final = 2**31 - 1
 _UPDATABLE: Final = (

@@ -17,7 +17,7 @@ from api.schema import Struct, always, field, wire
 
 
 class PodTemplate(Struct):
-    """The template of a pod, kept by itself."""
+    """The template of a pod, kept by itself. Nothing is made of it."""
 
     api_version: str = always("v1")
     kind: str = always("PodTemplate")

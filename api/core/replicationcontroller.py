@@ -19,21 +19,45 @@ class ReplicationControllerCondition(KindCondition):
     """One question about a ReplicationController (`type`), its answer, and since when."""
 
 
-class ReplicationControllerStatus(Struct):
-    """How many pods there are."""
+class ReplicaCounts(Struct):
+    """How many of the wanted pods there are, by how far they have come.
+
+    Attributes:
+        replicas: How many pods there are that it controls, ready or not.
+        fully_labeled_replicas: How many of them have all labels of the template.
+        ready_replicas: How many of them are ready.
+        available_replicas: How many of them have been ready for minReadySeconds.
+        observed_generation: The metadata.generation that these numbers belong to.
+    """
 
     replicas: Annotated[Int32, wire(1, required=True)] = always(0)
     fully_labeled_replicas: Annotated[Int32, wire(2)] = 0
     ready_replicas: Annotated[Int32, wire(4)] = 0
     available_replicas: Annotated[Int32, wire(5)] = 0
     observed_generation: Annotated[Int64, wire(3)] = 0
+
+
+class ReplicationControllerStatus(ReplicaCounts):
+    """How many pods a ReplicationController has, as it last counted.
+
+    Attributes:
+        conditions: ReplicaFailure: pods could not be created or deleted.
+    """
+
     conditions: Annotated[
         list[ReplicationControllerCondition], wire(6, merge_key="type", list_type="map", list_keys=("type",))
     ] = []
 
 
 class ReplicationControllerSpec(Struct):
-    """What the pods shall be, and how many."""
+    """What a ReplicationController's pods shall be, and how many.
+
+    Attributes:
+        replicas: How many pods there shall be; 1 by default.
+        min_ready_seconds: For how many seconds a pod must be ready to count as available; 0 by default.
+        selector: Labels that its pods have, with these values; the template's by default.
+        template: What the pods shall be. A change only matters for pods made later.
+    """
 
     replicas: Annotated[Int32 | None, wire(1)] = None
     min_ready_seconds: Annotated[Int32, wire(4)] = 0
@@ -42,7 +66,7 @@ class ReplicationControllerSpec(Struct):
 
 
 class ReplicationController(Struct):
-    """So many pods of one template; ReplicaSet took its place."""
+    """So many pods of one template, at all times. ReplicaSets, made by Deployments, took its place."""
 
     api_version: str = always("v1")
     kind: str = always("ReplicationController")

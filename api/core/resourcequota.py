@@ -23,14 +23,26 @@ _SCOPES: Final = (
 
 
 class ResourceQuotaStatus(Struct):
-    """The amounts in force, and what is used of them."""
+    """The amounts in force, and what is used of them.
+
+    Attributes:
+        hard: The amounts in force, by resource.
+        used: What the namespace uses of them now.
+    """
 
     hard: Annotated[dict[str, Quantity], wire(1)] = {}
     used: Annotated[dict[str, Quantity], wire(2)] = {}
 
 
 class ScopedResourceSelectorRequirement(Struct):
-    """A scope, and the values it must have, or must not."""
+    """A scope, and the values it must have, or must not.
+
+    Attributes:
+        scope_name: The scope: Terminating, NotTerminating, BestEffort, NotBestEffort, PriorityClass or
+            CrossNamespacePodAffinity.
+        operator: In, NotIn, Exists or DoesNotExist; scopes but PriorityClass know only Exists.
+        values: What In and NotIn compare with, such as names of PriorityClasses; empty for the others.
+    """
 
     scope_name: Annotated[str, wire(1, required=True)] = always("")
     operator: Annotated[str, wire(2, required=True)] = always("")
@@ -38,13 +50,24 @@ class ScopedResourceSelectorRequirement(Struct):
 
 
 class ScopeSelector(Struct):
-    """Which pods are counted."""
+    """Which pods are counted.
+
+    Attributes:
+        match_expressions: What must hold of a pod's scopes; all of these.
+    """
 
     match_expressions: Annotated[list[ScopedResourceSelectorRequirement], wire(1, list_type="atomic")] = []
 
 
 class ResourceQuotaSpec(Struct):
-    """The amounts, and what is counted."""
+    """The amounts, and what is counted.
+
+    Attributes:
+        hard: The most that the namespace may have or ask for, by resource: such as requests.cpu, limits.memory, pods,
+            services or count/deployments.apps.
+        scopes: Which objects count: those that are in all of these scopes. By default all.
+        scope_selector: The same, with values; both must hold.
+    """
 
     hard: Annotated[dict[str, Quantity], wire(1)] = {}
     scopes: Annotated[list[str], wire(2, list_type="atomic")] = []
@@ -52,7 +75,7 @@ class ResourceQuotaSpec(Struct):
 
 
 class ResourceQuota(Struct):
-    """How much a namespace may use in all."""
+    """How much a namespace may use in all: a request beyond it is refused."""
 
     api_version: str = always("v1")
     kind: str = always("ResourceQuota")

@@ -18,13 +18,15 @@ from api.schema import Struct, always, field, wire
 
 
 class Secret(Struct):
-    """Something only some may read; values travel in base64.
+    """Something that only some may read: passwords, tokens, keys. Values travel in base64; at most 1 MiB in all.
 
     Attributes:
-        immutable: Whether it can never be changed again.
-        data: Bytes by key, in base64.
-        string_data: Text by key; put into data when written, never read back.
-        type: What programs expect in it; Opaque by default.
+        immutable: Whether data can never be changed again, so that nodes need not watch; false by default, and never
+            taken back.
+        data: Bytes by name, in base64; names are of letters, digits, -, _ and . up to 253 characters.
+        string_data: Text by name, for writing only: the server puts it into data, over what is there.
+        type: What programs expect in it, such as kubernetes.io/tls; some types need certain entries. Opaque by default.
+            Never changes.
     """
 
     api_version: str = always("v1")

@@ -19,12 +19,31 @@ from api.schema import Int32, IntOrString, Struct, always, field, wire
 
 
 class PortStatus(Struct):
+    """A port of a load balancer, and whether it works.
+
+    Attributes:
+        port: The port's number.
+        protocol: TCP, UDP or SCTP.
+        error: Why it does not work, as a CamelCase word (with a domain in front if it is the provider's own); unset if
+            it does.
+    """
+
     port: Annotated[Int32, wire(1, required=True)] = always(0)
     protocol: Annotated[str, wire(2, required=True)] = always("")
     error: Annotated[str | None, wire(3)] = None
 
 
 class LoadBalancerIngress(Struct):
+    """An address of a load balancer: an ip or a hostname.
+
+    Attributes:
+        ip: The IP address, for load balancers that have one.
+        hostname: The DNS name, for load balancers that have one instead.
+        ip_mode: How traffic to ip arrives at nodes: VIP (the default) still addressed to it, so that nodes handle it
+            themselves, Proxy addressed to the node or pod.
+        ports: Its ports; all of the Service's if nothing is said.
+    """
+
     ip: Annotated[str, wire(1)] = ""
     hostname: Annotated[str, wire(2)] = ""
     ip_mode: Annotated[str | None, wire(3)] = None
@@ -32,21 +51,44 @@ class LoadBalancerIngress(Struct):
 
 
 class LoadBalancerStatus(Struct):
+    """Where a load balancer can be reached.
+
+    Attributes:
+        ingress: Its addresses; empty until there are any.
+    """
+
     ingress: Annotated[list[LoadBalancerIngress], wire(1, list_type="atomic")] = []
 
 
 class ServiceStatus(Struct):
-    """What a load balancer outside the cluster said."""
+    """What became of a Service outside the cluster.
+
+    Attributes:
+        load_balancer: Where its load balancer can be reached, if it has one.
+        conditions: Answers to questions about the Service.
+    """
 
     load_balancer: Annotated[LoadBalancerStatus, wire(1)] = field(default_factory=LoadBalancerStatus)
     conditions: Annotated[list[Condition], wire(2, merge_key="type", list_type="map", list_keys=("type",))] = []
 
 
 class ClientIPConfig(Struct):
+    """How long a client stays with its pod.
+
+    Attributes:
+        timeout_seconds: For how many seconds after its last connection, 1 to 86400; 10800 (3 hours) by default.
+    """
+
     timeout_seconds: Annotated[Int32 | None, wire(1)] = None
 
 
 class SessionAffinityConfig(Struct):
+    """How clients are kept with their pods.
+
+    Attributes:
+        client_ip: How it is done by the client's address.
+    """
+
     client_ip: Annotated[ClientIPConfig | None, wire(1)] = field(name="clientIP", default=None)
 
 
@@ -54,12 +96,14 @@ class ServicePort(Struct):
     """A port of a Service, and the port of the pods that it leads to.
 
     Attributes:
-        name: Needed where there are several.
+        name: By which it is found in DNS and in EndpointSlices; a DNS label, required where there are several ports.
         protocol: TCP (the default), UDP or SCTP.
-        app_protocol: What is spoken, such as kubernetes.io/h2c.
-        port: The Service's port.
-        target_port: The pods' port, by number or name; the same as port by default.
-        node_port: The port of every node, for NodePort and LoadBalancer.
+        app_protocol: What is spoken there, such as https or kubernetes.io/h2c; a hint for proxies and load balancers.
+        port: The port of the Service's address, 1 to 65535.
+        target_port: The pods' port, by number or by the name of a container port, which may differ from pod to pod; the
+            same as port by default.
+        node_port: For NodePort and LoadBalancer, the port of every node, from 30000 to 32767 unless configured
+            otherwise; chosen by the server by default.
     """
 
     name: Annotated[str, wire(1)] = ""
@@ -74,27 +118,35 @@ class ServiceSpec(Struct):
     """How a Service can be reached, and which pods are behind it.
 
     Attributes:
-        ports: The ports.
-        selector: Labels of the pods behind it; without, its endpoints are made by somebody else.
-        cluster_ip: Its address inside the cluster; None: no address, names lead to the pods.
-        cluster_ips: Its addresses, at most one of each family.
-        type: ClusterIP (the default), NodePort, LoadBalancer or ExternalName; each has what those before it
-            have, but for the last.
-        external_ips: Addresses of nodes that lead here, too.
+        ports: What is reachable; required but for headless Services and ExternalName.
+        selector: Labels of the pods behind it. Empty, its endpoints are made by somebody else. Ignored for
+            ExternalName.
+        cluster_ip: Its address inside the cluster; chosen by the server by default, and never changed. None makes it
+            headless: its name leads straight to the pods.
+        cluster_ips: Its addresses inside the cluster, at most one of each family; the first is clusterIP.
+        type: ClusterIP (the default: an address inside), NodePort (and a port of every node), LoadBalancer (and an
+            address outside) or ExternalName (only an alias in DNS).
+        external_ips: Addresses at which nodes take traffic for it too; somebody else must bring it there.
         session_affinity: ClientIP sends a client to the same pod again; None is the default.
-        load_balancer_ip: An address asked of the load balancer; deprecated.
-        load_balancer_source_ranges: From which addresses the load balancer may be used.
-        external_name: For ExternalName: the name that this one stands for.
-        external_traffic_policy: Cluster, or Local: from outside only to pods of the same node, which then see
-            who calls.
-        health_check_node_port: Where a load balancer asks whether a node has pods, for Local.
-        publish_not_ready_addresses: Whether names lead to pods that are not ready, too.
-        ip_families: IPv4 or IPv6, in this order.
-        ip_family_policy: SingleStack, PreferDualStack or RequireDualStack.
-        allocate_load_balancer_node_ports: Whether a LoadBalancer has node ports; true by default.
-        load_balancer_class: Which implementation makes the load balancer.
-        internal_traffic_policy: Cluster, or Local: from inside only to pods of the same node.
-        traffic_distribution: PreferClose: rather to pods near by.
+        load_balancer_ip: An address asked of the load balancer. Deprecated: not all have this.
+        load_balancer_source_ranges: Ranges of addresses from which the load balancer may be used; all by default.
+        external_name: For ExternalName: the DNS name that this one is an alias (CNAME) of.
+        external_traffic_policy: To which pods traffic from outside goes: Cluster (the default) to any, Local only to
+            those on the node where it arrives, which then see the client's address.
+        health_check_node_port: For a LoadBalancer with externalTrafficPolicy Local: the port at which a node says
+            whether it has pods. Chosen by the server by default, and never changed.
+        publish_not_ready_addresses: Whether pods that are not ready count as ready in DNS and EndpointSlices, for peers
+            to find each other; false by default.
+        session_affinity_config: For how long a client is kept with its pod; only with sessionAffinity ClientIP.
+        ip_families: Of which families its addresses are, IPv4 or IPv6, the first one first. The first never changes.
+        ip_family_policy: SingleStack (the default), PreferDualStack (both families if the cluster has them) or
+            RequireDualStack (both, or refused).
+        allocate_load_balancer_node_ports: Whether a LoadBalancer gets node ports too; true by default.
+        load_balancer_class: Which implementation makes the load balancer, as a qualified name; unset, the cloud's own.
+            Never changes once set.
+        internal_traffic_policy: To which pods traffic from inside goes: Cluster (the default) to any, Local only to
+            those on the client's node.
+        traffic_distribution: A wish where traffic goes: PreferClose is to pods of the same zone. Unset, to all alike.
     """
 
     ports: Annotated[

@@ -12,7 +12,16 @@ from api.schema import Struct, always, field, wire
 
 
 class ServiceAccount(Struct):
-    """Who a pod is when it calls the API."""
+    """Who a pod is when it calls the API: tokens are made for it, and roles are bound to it.
+
+    Attributes:
+        secrets: Secrets that its pods may use, where the account is annotated to allow only these. Tokens are not made
+            as Secrets any more.
+        image_pull_secrets: Secrets with passwords of registries, added to pods of the account that name none
+            themselves.
+        automount_service_account_token: Whether its pods' containers find a token; pods can say otherwise. True by
+            default.
+    """
 
     api_version: str = always("v1")
     kind: str = always("ServiceAccount")

@@ -11,25 +11,57 @@ from api.core.references import (
     TypedLocalObjectReference,
     TypedObjectReference,
 )
+from api.core.storage_systems import (
+    AWSElasticBlockStoreVolumeSource,
+    AzureDiskVolumeSource,
+    AzureFileVolumeSource,
+    CephFSVolumeSource,
+    CinderVolumeSource,
+    FCVolumeSource,
+    FlexVolumeSource,
+    FlockerVolumeSource,
+    GCEPersistentDiskVolumeSource,
+    GlusterfsVolumeSource,
+    ISCSIVolumeSource,
+    NFSVolumeSource,
+    PhotonPersistentDiskVolumeSource,
+    PortworxVolumeSource,
+    QuobyteVolumeSource,
+    RBDVolumeSource,
+    ScaleIOVolumeSource,
+    StorageOSVolumeSource,
+    VsphereVirtualDiskVolumeSource,
+)
 from api.meta import LabelSelector, ObjectMeta
 from api.schema import Int32, Int64, Quantity, Struct, always, field, wire
 
 
 class VolumeDevice(Struct):
+    """Where a container sees a block device, which is a claim whose volumeMode is Block.
+
+    Attributes:
+        name: The volume of the pod, which must be of a PersistentVolumeClaim.
+        device_path: The path in the container at which the device appears.
+    """
+
     name: Annotated[str, wire(1, required=True)] = always("")
     device_path: Annotated[str, wire(2, required=True)] = always("")
 
 
 class VolumeMount(Struct):
-    """Where a container sees a volume.
+    """Where a container sees a volume among its files.
 
     Attributes:
-        name: The volume.
-        read_only: Whether nothing can be written there.
-        mount_path: Where it appears.
-        sub_path: Which part of the volume.
-        sub_path_expr: The same, with $(NAME) for variables.
-        mount_propagation: Whether mounts made later are seen on the other side.
+        name: The volume of the pod.
+        read_only: Whether nothing can be written there; false by default.
+        recursive_read_only: Whether readOnly holds for mounts below too: Disabled (the default), IfPossible, or
+            Enabled, which fails the container where it cannot be done. Needs readOnly.
+        mount_path: The path in the container at which the volume appears; must not contain a colon.
+        sub_path: Which file or directory of the volume appears there; its root by default. Does not follow later
+            changes of a ConfigMap or Secret.
+        mount_propagation: Whether mounts made later cross over: None (the default), HostToContainer, or Bidirectional,
+            for privileged containers only.
+        sub_path_expr: Like subPath, but $(NAME) stands for a variable of the container; not together with it.
     """
 
     name: Annotated[str, wire(1, required=True)] = always("")
@@ -42,11 +74,26 @@ class VolumeMount(Struct):
 
 
 class ImageVolumeSource(Struct):
+    """The files of a container image or another artifact of a registry, read-only (alpha).
+
+    Attributes:
+        reference: The image, named as a container's; required in a pod of its own.
+        pull_policy: When it is fetched: Always, IfNotPresent or Never. By default Always for the tag latest or no tag,
+            and IfNotPresent for others.
+    """
+
     reference: Annotated[str, wire(1)] = ""
     pull_policy: Annotated[str, wire(2)] = ""
 
 
 class VolumeResourceRequirements(Struct):
+    """How much storage a claim needs.
+
+    Attributes:
+        limits: The most it may get, by resource; `storage` is the one there is. Unset, there is no limit.
+        requests: The least it must get: `storage` in bytes. Can be raised later if the class allows volumes to grow.
+    """
+
     limits: Annotated[dict[str, Quantity], wire(1)] = {}
     requests: Annotated[dict[str, Quantity], wire(2)] = {}
 
@@ -55,15 +102,21 @@ class PersistentVolumeClaimSpec(Struct):
     """What storage is asked for.
 
     Attributes:
-        access_modes: How it can be mounted: ReadWriteOnce, ReadOnlyMany, ReadWriteMany or ReadWriteOncePod.
-        selector: Which volumes will do.
-        resources: How large it must be.
-        volume_name: The volume it is bound to.
-        storage_class_name: The class of storage; empty: none; unset: the default.
-        volume_mode: Filesystem (the default) or Block.
-        data_source: What to fill it from: a claim or a snapshot.
-        data_source_ref: What to fill it from, whatever that is.
-        volume_attributes_class_name: How the volume behaves, by the name of a class.
+        access_modes: How it must be possible to mount it: ReadWriteOnce (from one node), ReadOnlyMany, ReadWriteMany or
+            ReadWriteOncePod (by one pod). Never changes.
+        selector: Which existing volumes will do, by their labels; by default any. With a selector nothing is
+            provisioned.
+        resources: How much storage it must have.
+        volume_name: The volume it is bound to. Set when it is bound; set before, no other volume will do.
+        storage_class_name: The StorageClass; empty text asks for a volume without a class, and unset for the cluster's
+            default class.
+        volume_mode: Filesystem (the default), or Block for a device without one.
+        data_source: What to fill a new volume from: a PersistentVolumeClaim or a VolumeSnapshot of the namespace. Kept
+            equal to dataSourceRef where that can say the same.
+        data_source_ref: What to fill a new volume from, of any kind for which there is a populator, and possibly of
+            another namespace (alpha).
+        volume_attributes_class_name: The VolumeAttributesClass with the performance the volume shall have; can be
+            changed. Beta, off by default.
     """
 
     access_modes: Annotated[list[str], wire(1, list_type="atomic")] = []
@@ -78,6 +131,13 @@ class PersistentVolumeClaimSpec(Struct):
 
 
 class PersistentVolumeClaimTemplate(Struct):
+    """The claim that is made for an ephemeral volume.
+
+    Attributes:
+        metadata: Labels and annotations of the claim; nothing else may be set.
+        spec: What the claim asks for, as in a PersistentVolumeClaim.
+    """
+
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
     spec: Annotated[PersistentVolumeClaimSpec, wire(2, required=True)] = field(
         default_factory=PersistentVolumeClaimSpec
@@ -85,10 +145,27 @@ class PersistentVolumeClaimTemplate(Struct):
 
 
 class EphemeralVolumeSource(Struct):
+    """Storage from a claim that is made for the pod and deleted with it.
+
+    Attributes:
+        volume_claim_template: The claim, which will be called POD-VOLUME; required. A claim of that name that is not
+            the pod's keeps it from starting.
+    """
+
     volume_claim_template: Annotated[PersistentVolumeClaimTemplate | None, wire(1)] = None
 
 
 class CSIVolumeSource(Struct):
+    """Storage that a CSI driver makes for the pod alone, and takes away with it.
+
+    Attributes:
+        driver: The driver's name, as its CSIDriver object has it; it must support ephemeral volumes.
+        read_only: Whether it is mounted so that nothing can be written; false by default.
+        fs_type: The file system to mount, such as ext4; unset, the driver decides.
+        volume_attributes: What the driver wants to know about the volume; see its documentation.
+        node_publish_secret_ref: A Secret of the pod's namespace with what the driver needs to log in somewhere.
+    """
+
     driver: Annotated[str, wire(1, required=True)] = always("")
     read_only: Annotated[bool | None, wire(2)] = None
     fs_type: Annotated[str | None, wire(3)] = None
@@ -96,34 +173,17 @@ class CSIVolumeSource(Struct):
     node_publish_secret_ref: Annotated[LocalObjectReference | None, wire(5)] = None
 
 
-class StorageOSVolumeSource(Struct):
-    volume_name: Annotated[str, wire(1)] = ""
-    volume_namespace: Annotated[str, wire(2)] = ""
-    fs_type: Annotated[str, wire(3)] = ""
-    read_only: Annotated[bool, wire(4)] = False
-    secret_ref: Annotated[LocalObjectReference | None, wire(5)] = None
-
-
-class ScaleIOVolumeSource(Struct):
-    gateway: Annotated[str, wire(1, required=True)] = always("")
-    system: Annotated[str, wire(2, required=True)] = always("")
-    secret_ref: Annotated[LocalObjectReference | None, wire(3, required=True)] = None
-    ssl_enabled: Annotated[bool, wire(4)] = False
-    protection_domain: Annotated[str, wire(5)] = ""
-    storage_pool: Annotated[str, wire(6)] = ""
-    storage_mode: Annotated[str, wire(7)] = ""
-    volume_name: Annotated[str, wire(8)] = ""
-    fs_type: Annotated[str, wire(9)] = ""
-    read_only: Annotated[bool, wire(10)] = False
-
-
-class PortworxVolumeSource(Struct):
-    volume_id: Annotated[str, wire(1, required=True)] = always("", name="volumeID")
-    fs_type: Annotated[str, wire(2)] = ""
-    read_only: Annotated[bool, wire(3)] = False
-
-
 class ClusterTrustBundleProjection(Struct):
+    """Certificates of authorities to trust, as a file in PEM form, kept up to date (alpha).
+
+    Attributes:
+        name: The ClusterTrustBundle, by name; not together with signerName.
+        signer_name: All ClusterTrustBundles of this signer that labelSelector chooses.
+        label_selector: Which of the signer's bundles; unset matches none, an empty selector all.
+        optional: True makes an empty file, or starts without, where nothing is found; false (the default) waits.
+        path: The file, relative to the volume's root.
+    """
+
     name: Annotated[str | None, wire(1)] = None
     signer_name: Annotated[str | None, wire(2)] = None
     label_selector: Annotated[LabelSelector | None, wire(3)] = None
@@ -132,7 +192,14 @@ class ClusterTrustBundleProjection(Struct):
 
 
 class ServiceAccountTokenProjection(Struct):
-    """A token of the pod's service account, for one audience, renewed before it expires."""
+    """A token of the pod's service account as a file, renewed before it expires.
+
+    Attributes:
+        audience: For whom the token is; whoever checks it must find itself named there. The API server by default.
+        expiration_seconds: For how many seconds it is valid, at least 600; 3600 by default. It is renewed when 80
+            percent have passed.
+        path: The file, relative to the volume's root.
+    """
 
     audience: Annotated[str, wire(1)] = ""
     expiration_seconds: Annotated[Int64 | None, wire(2)] = None
@@ -140,16 +207,41 @@ class ServiceAccountTokenProjection(Struct):
 
 
 class ConfigMapProjection(Struct):
+    """The entries of a ConfigMap as files of a projected volume.
+
+    Attributes:
+        name: The ConfigMap, in the pod's namespace.
+        items: Which entries, and as which files; by default all, each as a file of its name. One that is missing fails
+            unless optional.
+        optional: True does without if the ConfigMap or an item is missing; otherwise (the default) the pod does not
+            start.
+    """
+
     name: Annotated[str, wire(1, 1)] = ""
     items: Annotated[list[KeyToPath], wire(2, list_type="atomic")] = []
     optional: Annotated[bool | None, wire(4)] = None
 
 
 class DownwardAPIProjection(Struct):
+    """Fields of the pod as files of a projected volume.
+
+    Attributes:
+        items: The files, and what is in them.
+    """
+
     items: Annotated[list[DownwardAPIVolumeFile], wire(1, list_type="atomic")] = []
 
 
 class SecretProjection(Struct):
+    """The entries of a Secret as files of a projected volume.
+
+    Attributes:
+        name: The Secret, in the pod's namespace.
+        items: Which entries, and as which files; by default all, each as a file of its name. One that is missing fails
+            unless optional.
+        optional: True does without if the Secret or an item is missing; otherwise (the default) the pod does not start.
+    """
+
     name: Annotated[str, wire(1, 1)] = ""
     items: Annotated[list[KeyToPath], wire(2, list_type="atomic")] = []
     optional: Annotated[bool | None, wire(4)] = None
@@ -166,44 +258,30 @@ class VolumeProjection(Struct):
 
 
 class ProjectedVolumeSource(Struct):
-    """Several sources in one directory."""
+    """Several sources together in one directory.
+
+    Attributes:
+        sources: What is put together; paths must not meet.
+        default_mode: The permission bits of files that say nothing themselves, 0 to 0777 (octal; JSON has only decimal
+            numbers); 0644 by default.
+    """
 
     sources: Annotated[list[VolumeProjection], wire(1, list_type="atomic")] = []
     default_mode: Annotated[Int32 | None, wire(2)] = None
 
 
-class PhotonPersistentDiskVolumeSource(Struct):
-    pd_id: Annotated[str, wire(1, required=True)] = always("", name="pdID")
-    fs_type: Annotated[str, wire(2)] = ""
-
-
-class AzureDiskVolumeSource(Struct):
-    disk_name: Annotated[str, wire(1, required=True)] = always("")
-    disk_uri: Annotated[str, wire(2, required=True)] = always("", name="diskURI")
-    caching_mode: Annotated[str | None, wire(3)] = None
-    fs_type: Annotated[str | None, wire(4)] = None
-    read_only: Annotated[bool | None, wire(5)] = None
-    kind: Annotated[str | None, wire(6)] = None
-
-
-class QuobyteVolumeSource(Struct):
-    registry: Annotated[str, wire(1, required=True)] = always("")
-    volume: Annotated[str, wire(2, required=True)] = always("")
-    read_only: Annotated[bool, wire(3)] = False
-    user: Annotated[str, wire(4)] = ""
-    group: Annotated[str, wire(5)] = ""
-    tenant: Annotated[str, wire(6)] = ""
-
-
-class VsphereVirtualDiskVolumeSource(Struct):
-    volume_path: Annotated[str, wire(1, required=True)] = always("")
-    fs_type: Annotated[str, wire(2)] = ""
-    storage_policy_name: Annotated[str, wire(3)] = ""
-    storage_policy_id: Annotated[str, wire(4)] = field(name="storagePolicyID", default="")
-
-
 class ConfigMapVolumeSource(Struct):
-    """The keys of a ConfigMap as files."""
+    """The entries of a ConfigMap as files, which follow its changes.
+
+    Attributes:
+        name: The ConfigMap, in the pod's namespace.
+        items: Which entries, and as which files; by default all, each as a file of its name. One that is missing fails
+            unless optional.
+        default_mode: The permission bits of files that say nothing themselves, 0 to 0777 (octal; JSON has only decimal
+            numbers); 0644 by default.
+        optional: True does without if the ConfigMap or an item is missing; otherwise (the default) the pod does not
+            start.
+    """
 
     name: Annotated[str, wire(1, 1)] = ""
     items: Annotated[list[KeyToPath], wire(2, list_type="atomic")] = []
@@ -211,21 +289,15 @@ class ConfigMapVolumeSource(Struct):
     optional: Annotated[bool | None, wire(4)] = None
 
 
-class AzureFileVolumeSource(Struct):
-    secret_name: Annotated[str, wire(1, required=True)] = always("")
-    share_name: Annotated[str, wire(2, required=True)] = always("")
-    read_only: Annotated[bool, wire(3)] = False
-
-
-class FCVolumeSource(Struct):
-    target_ww_ns: Annotated[list[str], wire(1, list_type="atomic")] = field(name="targetWWNs", default_factory=list)
-    lun: Annotated[Int32 | None, wire(2)] = None
-    fs_type: Annotated[str, wire(3)] = ""
-    read_only: Annotated[bool, wire(4)] = False
-    wwids: Annotated[list[str], wire(5, list_type="atomic")] = []
-
-
 class DownwardAPIVolumeFile(Struct):
+    """A file that holds a field of the pod, or a request or limit of a container; one of both is set.
+
+    Attributes:
+        path: The file, relative to the volume's root; neither absolute nor with `..`.
+        field_ref: The field: annotations, labels, name, namespace or uid of the pod.
+        mode: The file's permission bits, 0 to 0777 (octal); the volume's defaultMode if unset.
+    """
+
     path: Annotated[str, wire(1, required=True)] = always("")
     field_ref: Annotated[ObjectFieldSelector | None, wire(2)] = None
     resource_field_ref: Annotated[ResourceFieldSelector | None, wire(3)] = None
@@ -233,85 +305,38 @@ class DownwardAPIVolumeFile(Struct):
 
 
 class DownwardAPIVolumeSource(Struct):
-    """Fields of the pod itself as files."""
+    """Fields of the pod itself as files, which follow their changes.
+
+    Attributes:
+        items: The files, and what is in them.
+        default_mode: The permission bits of files that say nothing themselves, 0 to 0777 (octal; JSON has only decimal
+            numbers); 0644 by default.
+    """
 
     items: Annotated[list[DownwardAPIVolumeFile], wire(1, list_type="atomic")] = []
     default_mode: Annotated[Int32 | None, wire(2)] = None
 
 
-class FlockerVolumeSource(Struct):
-    dataset_name: Annotated[str, wire(1)] = ""
-    dataset_uuid: Annotated[str, wire(2)] = field(name="datasetUUID", default="")
-
-
-class CephFSVolumeSource(Struct):
-    monitors: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
-    path: Annotated[str, wire(2)] = ""
-    user: Annotated[str, wire(3)] = ""
-    secret_file: Annotated[str, wire(4)] = ""
-    secret_ref: Annotated[LocalObjectReference | None, wire(5)] = None
-    read_only: Annotated[bool, wire(6)] = False
-
-
-class CinderVolumeSource(Struct):
-    volume_id: Annotated[str, wire(1, required=True)] = always("", name="volumeID")
-    fs_type: Annotated[str, wire(2)] = ""
-    read_only: Annotated[bool, wire(3)] = False
-    secret_ref: Annotated[LocalObjectReference | None, wire(4)] = None
-
-
-class FlexVolumeSource(Struct):
-    driver: Annotated[str, wire(1, required=True)] = always("")
-    fs_type: Annotated[str, wire(2)] = ""
-    secret_ref: Annotated[LocalObjectReference | None, wire(3)] = None
-    read_only: Annotated[bool, wire(4)] = False
-    options: Annotated[dict[str, str], wire(5)] = {}
-
-
-class RBDVolumeSource(Struct):
-    monitors: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
-    image: Annotated[str, wire(2, required=True)] = always("")
-    fs_type: Annotated[str, wire(3)] = ""
-    pool: Annotated[str, wire(4)] = ""
-    user: Annotated[str, wire(5)] = ""
-    keyring: Annotated[str, wire(6)] = ""
-    secret_ref: Annotated[LocalObjectReference | None, wire(7)] = None
-    read_only: Annotated[bool, wire(8)] = False
-
-
 class PersistentVolumeClaimVolumeSource(Struct):
+    """The storage that a PersistentVolumeClaim of the pod's namespace is bound to.
+
+    Attributes:
+        claim_name: The claim's name; the pod waits until it is bound.
+        read_only: Whether all containers of the pod can only read; false by default.
+    """
+
     claim_name: Annotated[str, wire(1, required=True)] = always("")
     read_only: Annotated[bool, wire(2)] = False
 
 
-class GlusterfsVolumeSource(Struct):
-    endpoints: Annotated[str, wire(1, required=True)] = always("")
-    path: Annotated[str, wire(2, required=True)] = always("")
-    read_only: Annotated[bool, wire(3)] = False
-
-
-class ISCSIVolumeSource(Struct):
-    target_portal: Annotated[str, wire(1, required=True)] = always("")
-    iqn: Annotated[str, wire(2, required=True)] = always("")
-    lun: Annotated[Int32, wire(3, required=True)] = always(0)
-    iscsi_interface: Annotated[str, wire(4)] = ""
-    fs_type: Annotated[str, wire(5)] = ""
-    read_only: Annotated[bool, wire(6)] = False
-    portals: Annotated[list[str], wire(7, list_type="atomic")] = []
-    chap_auth_discovery: Annotated[bool, wire(8)] = False
-    chap_auth_session: Annotated[bool, wire(11)] = False
-    secret_ref: Annotated[LocalObjectReference | None, wire(10)] = None
-    initiator_name: Annotated[str | None, wire(12)] = None
-
-
-class NFSVolumeSource(Struct):
-    server: Annotated[str, wire(1, required=True)] = always("")
-    path: Annotated[str, wire(2, required=True)] = always("")
-    read_only: Annotated[bool, wire(3)] = False
-
-
 class KeyToPath(Struct):
-    """One key, and the file it becomes."""
+    """One entry of a ConfigMap or Secret, and the file it becomes.
+
+    Attributes:
+        key: The entry's name.
+        path: The file, relative to the volume's root; neither absolute nor with `..`.
+        mode: The file's permission bits, 0 to 0777 (octal); the volume's defaultMode if unset.
+    """
 
     key: Annotated[str, wire(1, required=True)] = always("")
     path: Annotated[str, wire(2, required=True)] = always("")
@@ -319,7 +344,16 @@ class KeyToPath(Struct):
 
 
 class SecretVolumeSource(Struct):
-    """The keys of a Secret as files."""
+    """The entries of a Secret as files in memory, which follow its changes.
+
+    Attributes:
+        secret_name: The Secret, in the pod's namespace.
+        items: Which entries, and as which files; by default all, each as a file of its name. One that is missing fails
+            unless optional.
+        default_mode: The permission bits of files that say nothing themselves, 0 to 0777 (octal; JSON has only decimal
+            numbers); 0644 by default.
+        optional: True does without if the Secret or an item is missing; otherwise (the default) the pod does not start.
+    """
 
     secret_name: Annotated[str, wire(1)] = ""
     items: Annotated[list[KeyToPath], wire(2, list_type="atomic")] = []
@@ -328,41 +362,54 @@ class SecretVolumeSource(Struct):
 
 
 class GitRepoVolumeSource(Struct):
+    """A clone of a git repository, made when the pod starts. Deprecated and off by default: an init container that
+    clones into an emptyDir does the same.
+
+    Attributes:
+        repository: The repository's URL.
+        revision: The commit to check out; the newest by default.
+        directory: Where to clone to, relative to the volume's root; `.` is the root itself. By default a directory
+            named after the repository.
+    """
+
     repository: Annotated[str, wire(1, required=True)] = always("")
     revision: Annotated[str, wire(2)] = ""
     directory: Annotated[str, wire(3)] = ""
 
 
-class AWSElasticBlockStoreVolumeSource(Struct):
-    volume_id: Annotated[str, wire(1, required=True)] = always("", name="volumeID")
-    fs_type: Annotated[str, wire(2)] = ""
-    partition: Annotated[Int32, wire(3)] = 0
-    read_only: Annotated[bool, wire(4)] = False
-
-
-class GCEPersistentDiskVolumeSource(Struct):
-    pd_name: Annotated[str, wire(1, required=True)] = always("")
-    fs_type: Annotated[str, wire(2)] = ""
-    partition: Annotated[Int32, wire(3)] = 0
-    read_only: Annotated[bool, wire(4)] = False
-
-
 class EmptyDirVolumeSource(Struct):
-    """A directory that begins empty and ends with the pod."""
+    """A directory that begins empty, is shared by the pod's containers and is deleted with the pod.
+
+    Attributes:
+        medium: Where it lies: empty (the default) is the node's disk, Memory a tmpfs, whose files count as the
+            containers' memory.
+        size_limit: How much may be put there: beyond it the pod is evicted, and a tmpfs is full. Unset, there is no
+            limit.
+    """
 
     medium: Annotated[str, wire(1)] = ""
     size_limit: Annotated[Quantity | None, wire(2)] = None
 
 
 class HostPathVolumeSource(Struct):
-    """A path of the node's own file system; whoever may use it owns the node."""
+    """A file or directory of the node itself. Whoever may use it can take over the node.
+
+    Attributes:
+        path: The path on the node; a symbolic link is followed.
+        type: What must be there beforehand: Directory, File, Socket, CharDevice or BlockDevice, or DirectoryOrCreate
+            and FileOrCreate, which make it; empty (the default) checks nothing.
+    """
 
     path: Annotated[str, wire(1, required=True)] = always("")
     type: Annotated[str | None, wire(2)] = None
 
 
 class Volume(Struct):
-    """A source of files, by name; exactly one source is set."""
+    """Files, or a device, that containers of the pod can mount, by name; exactly one source is set.
+
+    Attributes:
+        name: By which containers mount it; unique in the pod, a DNS label.
+    """
 
     name: Annotated[str, wire(1, required=True)] = always("")
     host_path: Annotated[HostPathVolumeSource | None, wire(2, 1)] = None

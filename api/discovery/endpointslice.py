@@ -15,7 +15,14 @@ from api.schema import Int32, Struct, always, field, wire
 
 
 class EndpointPort(Struct):
-    """A port that every endpoint of the slice has."""
+    """A port that every endpoint of the slice has.
+
+    Attributes:
+        name: The Service port's name; empty only where there is just one.
+        protocol: TCP (the default), UDP or SCTP.
+        port: The number; unset means all ports, for clients that know what to do with it.
+        app_protocol: What is spoken there, as the Service's port says.
+    """
 
     name: Annotated[str | None, wire(1)] = None
     protocol: Annotated[str | None, wire(2)] = None
@@ -24,15 +31,33 @@ class EndpointPort(Struct):
 
 
 class ForZone(Struct):
+    """A zone that an endpoint is meant for.
+
+    Attributes:
+        name: The zone, as in the label topology.kubernetes.io/zone.
+    """
+
     name: Annotated[str, wire(1, required=True)] = always("")
 
 
 class EndpointHints(Struct):
+    """From where an endpoint should be used.
+
+    Attributes:
+        for_zones: Zones whose clients should use it, at most 8.
+    """
+
     for_zones: Annotated[list[ForZone], wire(1, list_type="atomic")] = []
 
 
 class EndpointConditions(Struct):
-    """Whether an endpoint takes traffic: `ready` for new connections, `serving` even while it ends."""
+    """Whether an endpoint takes traffic.
+
+    Attributes:
+        ready: Whether it takes new connections; false while it ends. Unset counts as true.
+        serving: Whether it answers, even while it ends. Unset counts as ready.
+        terminating: Whether it is being ended; unset counts as false.
+    """
 
     ready: Annotated[bool | None, wire(1)] = None
     serving: Annotated[bool | None, wire(2)] = None
@@ -40,7 +65,18 @@ class EndpointConditions(Struct):
 
 
 class Endpoint(Struct):
-    """One pod, or whatever else answers, behind a Service."""
+    """One pod, or whatever else answers, behind a Service.
+
+    Attributes:
+        addresses: Its addresses, of the slice's addressType; at least one, and only the first is used.
+        conditions: Whether it takes traffic; unset counts as yes.
+        hostname: The name that it has below the Service's in DNS; unset, none of its own.
+        target_ref: The object it belongs to, mostly a Pod.
+        deprecated_topology: Labels of the older form v1beta1; only read.
+        node_name: The node it is on, if known.
+        zone: The zone it is in, if known.
+        hints: From where it should be used; unset, from anywhere.
+    """
 
     addresses: Annotated[list[str], wire(1, required=True, list_type="set")] = []
     conditions: Annotated[EndpointConditions, wire(2)] = field(default_factory=EndpointConditions)
@@ -53,7 +89,13 @@ class Endpoint(Struct):
 
 
 class EndpointSlice(Struct):
-    """Some of the addresses behind a Service."""
+    """Some of the addresses behind a Service, at most 1000; together its slices hold them all.
+
+    Attributes:
+        address_type: IPv4, IPv6 or FQDN (deprecated): what the addresses are. Never changes.
+        endpoints: What answers.
+        ports: The ports that every endpoint has, at most 100; empty means none.
+    """
 
     api_version: str = always("discovery.k8s.io/v1")
     kind: str = always("EndpointSlice")

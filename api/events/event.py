@@ -14,14 +14,36 @@ from api.schema import Int32, MicroTime, Struct, Time, always, field, wire
 
 
 class EventSeries(Struct):
-    """How often an event happened again, and when it last did."""
+    """How often an event happened again, and when it last did.
+
+    Attributes:
+        count: How often it happened until then.
+        last_observed_time: When it last happened.
+    """
 
     count: Annotated[Int32, wire(1, required=True)] = always(0)
     last_observed_time: Annotated[MicroTime, wire(2, required=True)] = ""
 
 
 class Event(Struct):
-    """A sentence about what happened to an object, kept for a while."""
+    """Something that happened to an object, told in a sentence and kept for a while (an hour by default).
+
+    Attributes:
+        event_time: When it first happened.
+        series: How often it happened again; unset if it happened once.
+        reporting_controller: The controller that tells of it, such as kubernetes.io/kubelet.
+        reporting_instance: Which instance of that controller, such as a node's or pod's name.
+        action: What was done, or tried, with the object, as one word such as Binding.
+        reason: Why, as one CamelCase word, such as FailedScheduling.
+        regarding: What the event is about, mostly the object that the controller acts on.
+        related: Another object that had to do with it.
+        note: What happened, for people; at most 1 KiB.
+        type: Normal or Warning; others may follow.
+        deprecated_source: Who tells of it, in the older form of the core group.
+        deprecated_first_timestamp: When it first happened, in the older form.
+        deprecated_last_timestamp: When it last happened, in the older form.
+        deprecated_count: How often it has happened, in the older form.
+    """
 
     api_version: str = always("events.k8s.io/v1")
     kind: str = always("Event")

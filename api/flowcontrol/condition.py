@@ -8,7 +8,15 @@ from api.schema import Struct, Time, wire
 
 
 class FlowControlCondition(Struct):
-    """One question about an object (`type`), its answer, and since when."""
+    """One question about an object (`type`), its answer, and since when.
+
+    Attributes:
+        type: The question, in CamelCase, such as Dangling; an object has at most one condition of a type.
+        status: The answer: True, False or Unknown.
+        last_transition_time: When status last changed from one answer to another.
+        reason: Why the answer is what it is, as one CamelCase word for programs.
+        message: The same for people, as a sentence; may be empty.
+    """
 
     type: Annotated[str, wire(1)] = ""
     status: Annotated[str, wire(2)] = ""

@@ -23,7 +23,11 @@ class FlowSchemaCondition(FlowControlCondition):
 
 
 class FlowSchemaStatus(Struct):
-    """Whether the level exists."""
+    """Whether the level of a FlowSchema exists.
+
+    Attributes:
+        conditions: Dangling: the priority level that it names does not exist.
+    """
 
     conditions: Annotated[
         list[FlowSchemaCondition], wire(1, merge_key="type", list_type="map", list_keys=("type",))
@@ -31,7 +35,12 @@ class FlowSchemaStatus(Struct):
 
 
 class NonResourcePolicyRule(Struct):
-    """What is done to paths that are no resources."""
+    """What is done to paths that are no resources.
+
+    Attributes:
+        verbs: HTTP methods in lower case; * is all, and then alone.
+        non_resource_urls: Paths such as /healthz, or /metrics/* with all below; * is all, and then alone.
+    """
 
     verbs: Annotated[list[str], wire(1, required=True, list_type="set")] = []
     non_resource_urls: Annotated[list[str], wire(6, required=True, list_type="set")] = field(
@@ -40,7 +49,15 @@ class NonResourcePolicyRule(Struct):
 
 
 class ResourcePolicyRule(Struct):
-    """What is done to resources."""
+    """What is done to resources; a request must match all fields.
+
+    Attributes:
+        verbs: Verbs such as get or list; * is all, and then alone.
+        api_groups: API groups; empty text is the core group, * is all, and then alone.
+        resources: Resources, such as pods or pods/log; * is all, and then alone.
+        cluster_scope: Whether requests without a namespace match; false by default.
+        namespaces: Namespaces of requests that match; * is all, and then alone. Empty is none.
+    """
 
     verbs: Annotated[list[str], wire(1, required=True, list_type="set")] = []
     api_groups: Annotated[list[str], wire(2, required=True, list_type="set")] = []
@@ -50,26 +67,43 @@ class ResourcePolicyRule(Struct):
 
 
 class ServiceAccountSubject(Struct):
-    """A service account; `*` is every one of the namespace."""
+    """A service account, or all of a namespace.
+
+    Attributes:
+        namespace: The account's namespace.
+        name: The account's name; * is every one of the namespace.
+    """
 
     namespace: Annotated[str, wire(1, required=True)] = always("")
     name: Annotated[str, wire(2, required=True)] = always("")
 
 
 class GroupSubject(Struct):
-    """A group; `*` is every group."""
+    """All users of a group.
+
+    Attributes:
+        name: The group's name; * is every group, and so every user.
+    """
 
     name: Annotated[str, wire(1, required=True)] = always("")
 
 
 class UserSubject(Struct):
-    """A user; `*` is everybody."""
+    """One user, by name, or all users.
+
+    Attributes:
+        name: The user's name; * is everybody.
+    """
 
     name: Annotated[str, wire(1, required=True)] = always("")
 
 
 class Subject(Struct):
-    """Who: a user, a group or a service account."""
+    """Who makes a request; the field that `kind` names is set.
+
+    Attributes:
+        kind: User, Group or ServiceAccount.
+    """
 
     kind: Annotated[str, wire(1, required=True)] = always("")
     user: Annotated[UserSubject | None, wire(2)] = None
@@ -78,7 +112,13 @@ class Subject(Struct):
 
 
 class PolicyRulesWithSubjects(Struct):
-    """Requests by these subjects that match one of these rules."""
+    """Requests that one of the subjects makes and that match one of the rules.
+
+    Attributes:
+        subjects: Who; at least one.
+        resource_rules: What is done to resources.
+        non_resource_rules: What is done to other paths; at least one rule of either sort is needed.
+    """
 
     subjects: Annotated[list[Subject], wire(1, required=True, list_type="atomic")] = []
     resource_rules: Annotated[list[ResourcePolicyRule], wire(2, list_type="atomic")] = []
@@ -86,19 +126,35 @@ class PolicyRulesWithSubjects(Struct):
 
 
 class FlowDistinguisherMethod(Struct):
-    """What makes a flow of its own: ByUser or ByNamespace."""
+    """What makes requests of one schema separate flows, each with fair turns.
+
+    Attributes:
+        type: ByUser or ByNamespace.
+    """
 
     type: Annotated[str, wire(1, required=True)] = always("")
 
 
 class PriorityLevelConfigurationReference(Struct):
-    """A priority level."""
+    """A priority level.
+
+    Attributes:
+        name: The PriorityLevelConfiguration's name.
+    """
 
     name: Annotated[str, wire(1, required=True)] = always("")
 
 
 class FlowSchemaSpec(Struct):
-    """The requests, and the level."""
+    """Which requests a FlowSchema takes, and to which level.
+
+    Attributes:
+        priority_level_configuration: The level they belong to.
+        matching_precedence: Which schema takes a request that several match: the lowest number, 1 to 10000; 1000 by
+            default.
+        distinguisher_method: What makes flows of their own; unset, all requests are one flow.
+        rules: Which requests; one rule is enough. Without any, none.
+    """
 
     priority_level_configuration: Annotated[PriorityLevelConfigurationReference, wire(1, required=True)] = field(
         default_factory=PriorityLevelConfigurationReference
@@ -109,7 +165,7 @@ class FlowSchemaSpec(Struct):
 
 
 class FlowSchema(Struct):
-    """Which requests are of one flow, and which priority level they belong to."""
+    """Which requests belong together, and which priority level they get."""
 
     api_version: str = always("flowcontrol.apiserver.k8s.io/v1")
     kind: str = always("FlowSchema")

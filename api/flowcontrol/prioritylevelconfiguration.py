@@ -24,7 +24,11 @@ class PriorityLevelConfigurationCondition(FlowControlCondition):
 
 
 class PriorityLevelConfigurationStatus(Struct):
-    """What was observed."""
+    """What was observed of a priority level.
+
+    Attributes:
+        conditions: Answers to questions about the level; none is known today.
+    """
 
     conditions: Annotated[
         list[PriorityLevelConfigurationCondition], wire(1, merge_key="type", list_type="map", list_keys=("type",))
@@ -32,14 +36,26 @@ class PriorityLevelConfigurationStatus(Struct):
 
 
 class ExemptPriorityLevelConfiguration(Struct):
-    """The share of a level that is never held back."""
+    """What share of the server a level gives away whose own requests are never held back.
+
+    Attributes:
+        nominal_concurrency_shares: Its share of all seats beside other levels' shares; 0 by default.
+        lendable_percent: How much of that others may borrow, in percent; 0 by default.
+    """
 
     nominal_concurrency_shares: Annotated[Int32 | None, wire(1)] = None
     lendable_percent: Annotated[Int32 | None, wire(2)] = None
 
 
 class QueuingConfiguration(Struct):
-    """The queues that requests wait in."""
+    """The queues in which requests of a level wait; each flow uses only a few of them.
+
+    Attributes:
+        queues: How many queues there are; 64 by default.
+        hand_size: How many queues each flow is dealt, of which it takes the shortest; 8 by default, and not more than
+            queues.
+        queue_length_limit: How many requests wait in a queue at most; others are refused. 50 by default.
+    """
 
     queues: Annotated[Int32, wire(1)] = 0
     hand_size: Annotated[Int32, wire(2)] = 0
@@ -47,14 +63,27 @@ class QueuingConfiguration(Struct):
 
 
 class LimitResponse(Struct):
-    """What becomes of requests beyond the share: they wait (Queue) or are refused (Reject)."""
+    """What becomes of requests that cannot run at once.
+
+    Attributes:
+        type: Queue lets them wait, Reject refuses them (429).
+        queuing: The queues; only with Queue.
+    """
 
     type: Annotated[str, wire(1, required=True)] = always("")
     queuing: Annotated[QueuingConfiguration | None, wire(2)] = None
 
 
 class LimitedPriorityLevelConfiguration(Struct):
-    """The share of a level, and what becomes of requests beyond it."""
+    """What share of the server a level has, and what becomes of requests beyond it.
+
+    Attributes:
+        nominal_concurrency_shares: Its share of all seats beside other levels' shares; 30 by default. 0 gives it only
+            what it borrows.
+        limit_response: What becomes of requests that cannot run at once.
+        lendable_percent: How much of its seats others may borrow while it needs them not, in percent; 0 by default.
+        borrowing_limit_percent: How much it may borrow from others, in percent of its own seats; unset, without limit.
+    """
 
     nominal_concurrency_shares: Annotated[Int32 | None, wire(1)] = None
     limit_response: Annotated[LimitResponse, wire(2)] = field(default_factory=LimitResponse)
@@ -63,7 +92,13 @@ class LimitedPriorityLevelConfiguration(Struct):
 
 
 class PriorityLevelConfigurationSpec(Struct):
-    """Exempt, or limited, and by how much."""
+    """Whether requests of a level are held back, and at how many.
+
+    Attributes:
+        type: Exempt (never held back) or Limited.
+        limited: The share and the queues; required for Limited, and not allowed otherwise.
+        exempt: What it gives away; only for Exempt.
+    """
 
     type: Annotated[str, wire(1, required=True)] = always("")
     limited: Annotated[LimitedPriorityLevelConfiguration | None, wire(2)] = None
@@ -71,7 +106,7 @@ class PriorityLevelConfigurationSpec(Struct):
 
 
 class PriorityLevelConfiguration(Struct):
-    """How much of the server requests of one priority may take."""
+    """How much of the server requests of one priority may take, and how the others wait."""
 
     api_version: str = always("flowcontrol.apiserver.k8s.io/v1")
     kind: str = always("PriorityLevelConfiguration")

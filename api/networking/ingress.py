@@ -9,6 +9,7 @@ from api import names
 from api import validation as v
 from api.columns import AGE, NONE, joined
 from api.core.references import TypedLocalObjectReference
+from api.core.service import PortStatus
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Struct, always, field, wire
@@ -19,37 +20,64 @@ _BAD_IN_PATHS: Final = ("//", "/./", "/../", "%2f", "%2F")
 _BAD_ENDS: Final = ("/..", "/.")
 
 
-class IngressPortStatus(Struct):
-    port: Annotated[Int32, wire(1, required=True)] = always(0)
-    protocol: Annotated[str, wire(2, required=True)] = always("")
-    error: Annotated[str | None, wire(3)] = None
+class IngressPortStatus(PortStatus):
+    """A port of a load balancer, and whether it works."""
 
 
 class IngressLoadBalancerIngress(Struct):
+    """An address of a load balancer: an ip or a hostname.
+
+    Attributes:
+        ip: The IP address, for load balancers that have one.
+        hostname: The DNS name, for load balancers that have one instead.
+        ports: Its ports, and whether they work.
+    """
+
     ip: Annotated[str, wire(1)] = ""
     hostname: Annotated[str, wire(2)] = ""
     ports: Annotated[list[IngressPortStatus], wire(4, list_type="atomic")] = []
 
 
 class IngressLoadBalancerStatus(Struct):
+    """Where a load balancer can be reached.
+
+    Attributes:
+        ingress: Its addresses; empty until there are any.
+    """
+
     ingress: Annotated[list[IngressLoadBalancerIngress], wire(1, list_type="atomic")] = []
 
 
 class IngressStatus(Struct):
-    """Where an Ingress can be reached."""
+    """Where an Ingress can be reached.
+
+    Attributes:
+        load_balancer: The load balancer that serves it.
+    """
 
     load_balancer: Annotated[IngressLoadBalancerStatus, wire(1)] = field(default_factory=IngressLoadBalancerStatus)
 
 
 class IngressBackend(Struct):
-    """Where requests go: a Service, or another object."""
+    """Where requests go; one of both is set.
+
+    Attributes:
+        resource: Another object of the namespace that answers requests; not together with a Service.
+    """
 
     service: Annotated[IngressServiceBackend | None, wire(4)] = None
     resource: Annotated[TypedLocalObjectReference | None, wire(3)] = None
 
 
 class HTTPIngressPath(Struct):
-    """Requests whose path matches, and where they go."""
+    """Requests whose path matches, and where they go.
+
+    Attributes:
+        path: The path to match; begins with / for Exact and Prefix.
+        path_type: How path is compared: Exact, Prefix (whole elements between slashes), or ImplementationSpecific as
+            the controller likes.
+        backend: Where the requests go.
+    """
 
     path: Annotated[str, wire(1)] = ""
     path_type: Annotated[str | None, wire(3, required=True)] = None
@@ -57,34 +85,58 @@ class HTTPIngressPath(Struct):
 
 
 class HTTPIngressRuleValue(Struct):
-    """The paths of one host."""
+    """The paths of one host.
+
+    Attributes:
+        paths: Each with its backend; the longest match wins, and Exact before Prefix.
+    """
 
     paths: Annotated[list[HTTPIngressPath], wire(1, required=True, list_type="atomic")] = []
 
 
 class IngressRule(Struct):
-    """What happens to requests for one host."""
+    """What happens to requests for one host.
+
+    Attributes:
+        host: The host, as in the request's Host header; *.example.com is any one label before it. Unset, all hosts.
+        http: Where requests go, by path; unset, all to the default backend.
+    """
 
     host: Annotated[str, wire(1)] = ""
     http: Annotated[HTTPIngressRuleValue | None, wire(2, 1)] = None
 
 
 class IngressTLS(Struct):
-    """The certificate of some hosts."""
+    """A certificate, and for which hosts.
+
+    Attributes:
+        hosts: The hosts that the certificate is for; by default those that the controller finds in it.
+        secret_name: The Secret with certificate and key (of type kubernetes.io/tls), in the Ingress's namespace.
+    """
 
     hosts: Annotated[list[str], wire(1, list_type="atomic")] = []
     secret_name: Annotated[str, wire(2)] = ""
 
 
 class ServiceBackendPort(Struct):
-    """A port, by name or number."""
+    """A port of a Service, by name or number; one of both is set.
+
+    Attributes:
+        name: Which port of the Service, by its name.
+        number: Which port of the Service, by its number.
+    """
 
     name: Annotated[str, wire(1)] = ""
     number: Annotated[Int32, wire(2)] = 0
 
 
 class IngressServiceBackend(Struct):
-    """A Service, and which of its ports."""
+    """A Service of the Ingress's namespace, and which of its ports.
+
+    Attributes:
+        name: The Service's name.
+        port: Which port; required.
+    """
 
     name: Annotated[str, wire(1, required=True)] = always("")
     port: Annotated[ServiceBackendPort, wire(2)] = field(default_factory=ServiceBackendPort)
@@ -94,9 +146,10 @@ class IngressSpec(Struct):
     """The rules, and who acts on them.
 
     Attributes:
-        ingress_class_name: The IngressClass, and by it the controller.
-        default_backend: Where requests go that no rule matches.
-        tls: Certificates, by host.
+        ingress_class_name: The IngressClass, and by it the controller that acts; unset, the class marked as the
+            default.
+        default_backend: Where requests go that no rule matches; unset, the controller decides. Required without rules.
+        tls: Certificates by host, all served at port 443; none by default.
         rules: What happens to requests, by host and path.
     """
 

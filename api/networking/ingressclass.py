@@ -13,7 +13,15 @@ from api.schema import Struct, always, field, wire
 
 
 class IngressClassParametersReference(Struct):
-    """An object that holds parameters."""
+    """An object with parameters for a class's controller.
+
+    Attributes:
+        api_group: The group of its kind; unset for the core group.
+        kind: What sort of object it is.
+        name: The metadata.name of the object that is meant.
+        scope: Cluster (the default) or Namespace: where it is.
+        namespace: Its namespace; required with the scope Namespace, not allowed otherwise.
+    """
 
     api_group: Annotated[str | None, wire(1)] = None
     kind: Annotated[str, wire(2, required=True)] = always("")
@@ -23,14 +31,18 @@ class IngressClassParametersReference(Struct):
 
 
 class IngressClassSpec(Struct):
-    """The controller, and its parameters."""
+    """Which controller acts on Ingresses of a class, and with which parameters.
+
+    Attributes:
+        controller: The controller's name, a path with a domain in front, such as example.com/ingress. Never changes.
+    """
 
     controller: Annotated[str, wire(1)] = ""
     parameters: Annotated[IngressClassParametersReference | None, wire(2)] = None
 
 
 class IngressClass(Struct):
-    """A kind of Ingress, and which controller acts on those."""
+    """A class of Ingresses, and which controller acts on them."""
 
     api_version: str = always("networking.k8s.io/v1")
     kind: str = always("IngressClass")

@@ -14,21 +14,38 @@ from api.schema import Int32, IntOrString, Struct, always, field, wire
 
 
 class NetworkPolicyEgressRule(Struct):
-    """To whom, on which ports."""
+    """Where chosen pods may connect to: to these peers, on these ports.
+
+    Attributes:
+        ports: On which ports; empty is all.
+        to: To whom: any of these; empty is everybody.
+    """
 
     ports: Annotated[list[NetworkPolicyPort], wire(1, list_type="atomic")] = []
     to: Annotated[list[NetworkPolicyPeer], wire(2, list_type="atomic")] = []
 
 
 class IPBlock(Struct):
-    """A range of addresses, with holes."""
+    """A range of addresses, with holes.
+
+    Attributes:
+        cidr: The range, such as 192.168.0.0/16 or 2001:db8::/64.
+        except_: Ranges within it that do not belong.
+    """
 
     cidr: Annotated[str, wire(1, required=True)] = always("")
     except_: Annotated[list[str], wire(2, list_type="atomic")] = []
 
 
 class NetworkPolicyPeer(Struct):
-    """Pods, namespaces, or a range of addresses."""
+    """Who is at the other end: pods, by labels and namespaces, or a range of addresses.
+
+    Attributes:
+        pod_selector: Pods by their labels; in the policy's own namespace unless namespaceSelector says otherwise. Empty
+            is all of them.
+        namespace_selector: Namespaces by their labels; empty is all of them. Alone it means all of their pods.
+        ip_block: A range of addresses; then no selector may be set.
+    """
 
     pod_selector: Annotated[LabelSelector | None, wire(1)] = None
     namespace_selector: Annotated[LabelSelector | None, wire(2)] = None
@@ -36,7 +53,13 @@ class NetworkPolicyPeer(Struct):
 
 
 class NetworkPolicyPort(Struct):
-    """A port, or a range of them."""
+    """A port, or a range of them.
+
+    Attributes:
+        protocol: TCP (the default), UDP or SCTP.
+        port: The pods' port, by number or by the name of a container port; unset, all of the protocol.
+        end_port: The last port of a range that begins at port, which then is a number.
+    """
 
     protocol: Annotated[str | None, wire(1)] = None
     port: Annotated[IntOrString | None, wire(2)] = None
@@ -44,7 +67,12 @@ class NetworkPolicyPort(Struct):
 
 
 class NetworkPolicyIngressRule(Struct):
-    """From whom, on which ports."""
+    """Who may connect to chosen pods: these peers, on these ports.
+
+    Attributes:
+        ports: On which ports; empty is all.
+        from_: From whom: any of these; empty is everybody.
+    """
 
     ports: Annotated[list[NetworkPolicyPort], wire(1, list_type="atomic")] = []
     from_: Annotated[list[NetworkPolicyPeer], wire(2, list_type="atomic")] = []
@@ -54,10 +82,12 @@ class NetworkPolicySpec(Struct):
     """Which pods, and what they may receive and send.
 
     Attributes:
-        pod_selector: Which pods; an empty one: all of the namespace.
-        ingress: What they may receive; nothing without a rule.
-        egress: What they may send; nothing without a rule, if policyTypes has Egress.
-        policy_types: Ingress, Egress, or both: what this is about.
+        pod_selector: To which pods of the namespace it applies; an empty selector is all of them.
+        ingress: Who may connect to them. Rules add up, over all policies; nobody may without any, if the policy is
+            about ingress.
+        egress: Where they may connect to. Rules add up likewise; nowhere without any, if the policy is about egress.
+        policy_types: Ingress, Egress or both: what it is about. By default Ingress, and Egress if there are egress
+            rules.
     """
 
     pod_selector: Annotated[LabelSelector, wire(1, required=True)] = field(default_factory=LabelSelector)
@@ -67,7 +97,7 @@ class NetworkPolicySpec(Struct):
 
 
 class NetworkPolicy(Struct):
-    """Which traffic to and from pods is let through."""
+    """Which traffic to and from pods is let through. Pods that no policy chooses are open."""
 
     api_version: str = always("networking.k8s.io/v1")
     kind: str = always("NetworkPolicy")

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from api import names, quantity
 from api import validation as v
 from api.columns import AGE
-from api.core.pod import Toleration
+from api.core.placement import Toleration
 from api.core.pod_validation import check_tolerations
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
@@ -15,20 +15,33 @@ from api.schema import Quantity, Struct, always, field, wire
 
 
 class Scheduling(Struct):
-    """Which nodes can run containers so."""
+    """On which nodes pods of a RuntimeClass can run.
+
+    Attributes:
+        node_selector: Labels that a node must have; added to those of the pod, which must not differ.
+        tolerations: Taints that pods of the class bear; added to those of the pod.
+    """
 
     node_selector: Annotated[dict[str, str], wire(1, atomic=True)] = {}
     tolerations: Annotated[list[Toleration], wire(2, list_type="atomic")] = []
 
 
 class Overhead(Struct):
-    """What running so costs beyond the containers."""
+    """What running a pod of a RuntimeClass costs beyond its containers.
+
+    Attributes:
+        pod_fixed: How much for each pod, by resource.
+    """
 
     pod_fixed: Annotated[dict[str, Quantity], wire(1)] = {}
 
 
 class RuntimeClass(Struct):
-    """A way to run containers."""
+    """A way to run containers, which pods choose by name.
+
+    Attributes:
+        handler: What the container runtime of the nodes calls it; a DNS label. Never changes.
+    """
 
     api_version: str = always("node.k8s.io/v1")
     kind: str = always("RuntimeClass")

@@ -10,7 +10,11 @@ from api.schema import Struct, always, field, wire
 
 
 class Eviction(Struct):
-    """Asks to take a pod away, if its budgets allow."""
+    """Asks to take a pod away, which its PodDisruptionBudgets may refuse for now (429).
+
+    Attributes:
+        delete_options: How to delete the pod, if it may go.
+    """
 
     api_version: str = always("policy/v1")
     kind: str = always("Eviction")

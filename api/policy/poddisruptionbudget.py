@@ -12,7 +12,18 @@ from api.schema import Int32, Int64, IntOrString, Struct, Time, always, field, w
 
 
 class PodDisruptionBudgetStatus(Struct):
-    """How many may go now."""
+    """How many pods may be evicted now, and what that was counted from.
+
+    Attributes:
+        observed_generation: The metadata.generation that these numbers belong to; where it is older, evictions are
+            refused.
+        disrupted_pods: Pods whose eviction was granted but is not seen yet, with the time of the grant.
+        disruptions_allowed: How many pods may be evicted now.
+        current_healthy: How many pods are healthy.
+        desired_healthy: How many must be.
+        expected_pods: How many pods there should be, by their controllers.
+        conditions: DisruptionAllowed: whether an eviction would be granted now.
+    """
 
     observed_generation: Annotated[Int64, wire(1)] = 0
     disrupted_pods: Annotated[dict[str, Time], wire(2)] = {}
@@ -27,11 +38,13 @@ class PodDisruptionBudgetSpec(Struct):
     """Which pods, and how many must stay or may go.
 
     Attributes:
-        min_available: How many must stay: a number or a share.
-        selector: Which pods.
-        max_unavailable: How many may be away: a number or a share.
-        unhealthy_pod_eviction_policy: IfHealthyBudget (the default), or AlwaysAllow: pods that are not ready
-            may always go.
+        min_available: How many pods must stay healthy: a number, or a share such as 50%, rounded up. Not together with
+            maxUnavailable.
+        selector: Which pods of the namespace; an empty selector is all of them, an absent one none.
+        max_unavailable: How many pods may be missing: a number, or a share such as 50%, rounded up. Not together with
+            minAvailable; only for pods with a controller.
+        unhealthy_pod_eviction_policy: When running pods that are not ready may be evicted: IfHealthyBudget (the
+            default) only while enough others are healthy, AlwaysAllow at any time.
     """
 
     min_available: Annotated[IntOrString | None, wire(1)] = None
@@ -41,7 +54,7 @@ class PodDisruptionBudgetSpec(Struct):
 
 
 class PodDisruptionBudget(Struct):
-    """How many pods of a kind may be taken away at once on purpose."""
+    """How many pods of an application may be evicted at once, as when nodes are drained."""
 
     api_version: str = always("policy/v1")
     kind: str = always("PodDisruptionBudget")

@@ -17,13 +17,22 @@ from api.schema import Struct, always, field, wire
 
 
 class AggregationRule(Struct):
-    """Whose rules are gathered into this role's."""
+    """Whose rules a ClusterRole is made of.
+
+    Attributes:
+        cluster_role_selectors: ClusterRoles whose labels match any of these give their rules.
+    """
 
     cluster_role_selectors: Annotated[list[LabelSelector], wire(1, list_type="atomic")] = []
 
 
 class ClusterRole(Struct):
-    """What may be done anywhere, or to what has no namespace."""
+    """Rights anywhere in the cluster, or to what has no namespace.
+
+    Attributes:
+        rules: What may be done. With an aggregationRule a controller writes them.
+        aggregation_rule: Fill the rules from other ClusterRoles, by label; unset, they stand as written.
+    """
 
     api_version: str = always("rbac.authorization.k8s.io/v1")
     kind: str = always("ClusterRole")

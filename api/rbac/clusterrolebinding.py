@@ -13,7 +13,11 @@ from api.schema import Struct, always, field, wire
 
 
 class ClusterRoleBinding(Struct):
-    """Gives a cluster role's rights, everywhere, to its subjects."""
+    """Gives a ClusterRole's rights, everywhere, to its subjects.
+
+    Attributes:
+        subjects: Who gets the rights.
+    """
 
     api_version: str = always("rbac.authorization.k8s.io/v1")
     kind: str = always("ClusterRoleBinding")

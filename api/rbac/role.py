@@ -14,7 +14,11 @@ from api.schema import Struct, always, field, wire
 
 
 class Role(Struct):
-    """What may be done in one namespace."""
+    """Rights in one namespace.
+
+    Attributes:
+        rules: What may be done.
+    """
 
     api_version: str = always("rbac.authorization.k8s.io/v1")
     kind: str = always("Role")

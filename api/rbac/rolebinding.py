@@ -13,7 +13,11 @@ from api.schema import Struct, always, field, wire
 
 
 class RoleBinding(Struct):
-    """Gives a role's rights, in one namespace, to its subjects."""
+    """Gives a role's rights, in one namespace, to its subjects.
+
+    Attributes:
+        subjects: Who gets the rights.
+    """
 
     api_version: str = always("rbac.authorization.k8s.io/v1")
     kind: str = always("RoleBinding")

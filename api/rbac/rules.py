@@ -13,7 +13,15 @@ from api.schema import Struct, always, field, wire
 
 
 class Subject(Struct):
-    """A user, a group, or a service account."""
+    """A user, a group, or a service account.
+
+    Attributes:
+        kind: User, Group or ServiceAccount.
+        api_group: The group of the subject's kind: rbac.authorization.k8s.io for users and groups (the default there),
+            empty for service accounts.
+        name: The name of the user, group or account.
+        namespace: The account's namespace; empty for users and groups.
+    """
 
     kind: Annotated[str, wire(1, required=True)] = always("")
     api_group: Annotated[str, wire(2)] = ""
@@ -22,7 +30,13 @@ class Subject(Struct):
 
 
 class RoleRef(Struct):
-    """The role whose rights are given."""
+    """The role whose rights are given. It never changes: bind anew instead.
+
+    Attributes:
+        api_group: The group of the role's kind: rbac.authorization.k8s.io, which is the default.
+        kind: Role (of the same namespace) or ClusterRole.
+        name: The role's name.
+    """
 
     api_group: Annotated[str, wire(1, required=True)] = always("")
     kind: Annotated[str, wire(2, required=True)] = always("")
@@ -30,7 +44,17 @@ class RoleRef(Struct):
 
 
 class PolicyRule(Struct):
-    """Verbs allowed on resources, or on paths that are no resources."""
+    """Verbs that are allowed on resources, or on paths that are no resources.
+
+    Attributes:
+        verbs: What may be done, such as get, list, watch, create, update, patch, delete; * is everything.
+        api_groups: API groups of the resources; empty text is the core group, * every group.
+        resources: Resources, such as pods or pods/log; * is all.
+        resource_names: Only objects of these names; empty for any. Cannot hold for create, nor for lists without a
+            name.
+        non_resource_urls: Paths such as /healthz, or /metrics/* with all below. Only in ClusterRoles that are bound
+            cluster-wide, and not together with resources.
+    """
 
     verbs: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
     api_groups: Annotated[list[str], wire(2, list_type="atomic")] = []

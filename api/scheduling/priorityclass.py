@@ -16,7 +16,16 @@ SYSTEM: Final = {"system-node-critical": 2_000_001_000, "system-cluster-critical
 
 
 class PriorityClass(Struct):
-    """A name for how important pods are."""
+    """A name for how important pods are.
+
+    Attributes:
+        value: The number that pods of the class get as priority: higher goes first. At most 1000000000 but for the
+            system's own. Never changes.
+        global_default: Whether pods that name no class get this one; only one class can be it. False by default.
+        description: What the class is for.
+        preemption_policy: Whether its pods may drive out those of less priority: PreemptLowerPriority (the default) or
+            Never. Never changes.
+    """
 
     api_version: str = always("scheduling.k8s.io/v1")
     kind: str = always("PriorityClass")

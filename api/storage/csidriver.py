@@ -12,14 +12,35 @@ from api.schema import Int64, Struct, always, field, wire
 
 
 class TokenRequest(Struct):
-    """A token of the pod's service account that the driver wants."""
+    """A token of the pod's service account that a driver gets when it mounts.
+
+    Attributes:
+        audience: For whom the token is; empty is the API server.
+        expiration_seconds: For how many seconds it is valid, at least 600; unset, as the server chooses (one hour).
+    """
 
     audience: Annotated[str, wire(1, required=True)] = always("")
     expiration_seconds: Annotated[Int64 | None, wire(2)] = None
 
 
 class CSIDriverSpec(Struct):
-    """What a driver needs and can."""
+    """What a storage driver needs and can.
+
+    Attributes:
+        attach_required: Whether volumes must be attached to a node before they are mounted; true by default. Never
+            changes.
+        pod_info_on_mount: Whether the driver is told name, namespace and uid of the pod; false by default.
+        volume_lifecycle_modes: What sort of volumes it has: Persistent (the default) and Ephemeral, which live with a
+            pod. Never changes.
+        storage_capacity: Whether the scheduler looks at CSIStorageCapacity objects before a volume is made; false by
+            default.
+        fs_group_policy: Whether a pod's fsGroup is applied to volumes: ReadWriteOnceWithFSType (the default: only to
+            those), File (always) or None.
+        token_requests: Tokens of the pod's service account that the driver wants.
+        requires_republish: Whether mounted volumes are mounted again from time to time, for the driver to renew what is
+            there; false by default.
+        se_linux_mount: Whether volumes can be mounted with an SELinux label (-o context); false by default.
+    """
 
     attach_required: Annotated[bool | None, wire(1)] = None
     pod_info_on_mount: Annotated[bool | None, wire(2)] = None
@@ -32,7 +53,7 @@ class CSIDriverSpec(Struct):
 
 
 class CSIDriver(Struct):
-    """What the cluster should know of a storage driver."""
+    """What the cluster should know of a storage driver; its name is the driver's."""
 
     api_version: str = always("storage.k8s.io/v1")
     kind: str = always("CSIDriver")

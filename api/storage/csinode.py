@@ -13,13 +13,23 @@ from api.schema import Int32, Struct, always, field, wire
 
 
 class VolumeNodeResources(Struct):
-    """How many volumes a node can have."""
+    """How many volumes of a driver a node can have.
+
+    Attributes:
+        count: How many at most; unset, there is no known limit.
+    """
 
     count: Annotated[Int32 | None, wire(1)] = None
 
 
 class CSINodeDriver(Struct):
-    """One driver, and what the node is called there."""
+    """One driver on a node, and what the node is called there.
+
+    Attributes:
+        name: The driver, by the name of its CSIDriver.
+        node_id: What the driver calls the node.
+        topology_keys: Labels of the node by which the driver says where volumes can be reached.
+    """
 
     name: Annotated[str, wire(1, required=True)] = always("")
     node_id: Annotated[str, wire(2, required=True)] = always("", name="nodeID")
@@ -28,7 +38,11 @@ class CSINodeDriver(Struct):
 
 
 class CSINodeSpec(Struct):
-    """The drivers."""
+    """The storage drivers of a node.
+
+    Attributes:
+        drivers: Each driver that is registered there.
+    """
 
     drivers: Annotated[
         list[CSINodeDriver], wire(1, required=True, merge_key="name", list_type="map", list_keys=("name",))
@@ -36,7 +50,7 @@ class CSINodeSpec(Struct):
 
 
 class CSINode(Struct):
-    """Which storage drivers a node has."""
+    """Which storage drivers a node has; its name is the node's."""
 
     api_version: str = always("storage.k8s.io/v1")
     kind: str = always("CSINode")

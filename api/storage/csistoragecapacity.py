@@ -13,7 +13,14 @@ from api.schema import Quantity, Struct, always, field, wire
 
 
 class CSIStorageCapacity(Struct):
-    """How much storage of a class there still is in one part of the cluster."""
+    """How much storage of a class is left in one part of the cluster, as its driver says.
+
+    Attributes:
+        node_topology: The nodes that can reach this storage, by their labels; unset, none can.
+        storage_class_name: The StorageClass that this is about. Never changes.
+        capacity: How much is left; unset if nobody knows.
+        maximum_volume_size: How large one volume can be at most; unset if nobody knows.
+    """
 
     api_version: str = always("storage.k8s.io/v1")
     kind: str = always("CSIStorageCapacity")

@@ -19,7 +19,20 @@ DEFAULT_ANNOTATIONS: Final = (
 
 
 class StorageClass(Struct):
-    """A kind of storage, and who makes volumes of it."""
+    """A kind of storage that claims can ask for, and who makes volumes of it.
+
+    Attributes:
+        provisioner: Who makes the volumes, mostly the name of a CSI driver; kubernetes.io/no-provisioner is nobody.
+            Never changes.
+        parameters: What the provisioner is told about volumes of the class. Never changes.
+        reclaim_policy: What happens to its volumes once their claims are gone: Delete (the default) or Retain. Never
+            changes.
+        mount_options: Options that its volumes are mounted with; not checked beforehand.
+        allow_volume_expansion: Whether claims may ask for more later; unset, they may not.
+        volume_binding_mode: When claims get a volume: Immediate (the default), or WaitForFirstConsumer, once it is
+            known where a pod needs it. Never changes.
+        allowed_topologies: Where volumes may be made; by default anywhere.
+    """
 
     api_version: str = always("storage.k8s.io/v1")
     kind: str = always("StorageClass")

@@ -14,14 +14,26 @@ from api.schema import Struct, Time, always, field, wire
 
 
 class VolumeError(Struct):
-    """What went wrong, and when."""
+    """What went wrong, and when.
+
+    Attributes:
+        time: When it happened.
+        message: What was said; may end up in logs, so it must hold no secrets.
+    """
 
     time: Annotated[Time, wire(1)] = ""
     message: Annotated[str, wire(2)] = ""
 
 
 class VolumeAttachmentStatus(Struct):
-    """Whether it is there, and what went wrong."""
+    """Whether a volume is attached, and what went wrong.
+
+    Attributes:
+        attached: Whether it is attached; only the attacher says so.
+        attachment_metadata: What the driver needs to know when it mounts the volume.
+        attach_error: Why attaching last failed; unset after a success.
+        detach_error: Why detaching last failed; unset after a success.
+    """
 
     attached: Annotated[bool, wire(1, required=True)] = always(False)
     attachment_metadata: Annotated[dict[str, str], wire(2)] = {}
@@ -30,14 +42,24 @@ class VolumeAttachmentStatus(Struct):
 
 
 class VolumeAttachmentSource(Struct):
-    """The volume: by name, or written out."""
+    """The volume that is attached; one of both is set.
+
+    Attributes:
+        persistent_volume_name: The PersistentVolume, by name.
+        inline_volume_spec: The volume written out, for volumes of pods that are migrated to CSI.
+    """
 
     persistent_volume_name: Annotated[str | None, wire(1)] = None
     inline_volume_spec: Annotated[PersistentVolumeSpec | None, wire(2)] = None
 
 
 class VolumeAttachmentSpec(Struct):
-    """What, where, and by whom."""
+    """Which volume is to be attached, where, and by whom.
+
+    Attributes:
+        attacher: The CSI driver that does it.
+        node_name: To which node it is to be attached.
+    """
 
     attacher: Annotated[str, wire(1, required=True)] = always("")
     source: Annotated[VolumeAttachmentSource, wire(2, required=True)] = field(default_factory=VolumeAttachmentSource)
@@ -45,7 +67,11 @@ class VolumeAttachmentSpec(Struct):
 
 
 class VolumeAttachment(Struct):
-    """The wish that a volume be attached to a node, and whether it is."""
+    """The wish that a volume be attached to a node, and whether it is.
+
+    Attributes:
+        spec: What is wished for. Never changes.
+    """
 
     api_version: str = always("storage.k8s.io/v1")
     kind: str = always("VolumeAttachment")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from api.schema import Int32, Struct, always, wire
 from apiserver.request import AdmissionPlugin, AdmissionRequest, Call
@@ -50,6 +50,9 @@ class ProxyOptions(Struct):
     path: Annotated[str, wire(1)] = ""
 
 
+PodStream = PodExecOptions | PodAttachOptions | PodPortForwardOptions
+"""What a connection is asked for that goes on to a kubelet."""
+
 _SUBRESOURCES: Final = ("exec", "attach", "portforward", "proxy")
 _PROXIED: Final = {"pods": "PodProxyOptions", "nodes": "NodeProxyOptions", "services": "ServiceProxyOptions"}
 
@@ -60,8 +63,8 @@ def is_connection(call: Call) -> bool:
     return resource is not None and call.info.subresource in _SUBRESOURCES and not resource.group
 
 
-async def admit(admission: AdmissionPlugin, call: Call) -> None:
-    """Ask admission whether a connection may be made.
+async def admit(admission: AdmissionPlugin, call: Call) -> Struct | None:
+    """Ask admission whether a connection may be made; returns what it is asked for then, which webhooks may change.
 
     Raises:
         ApiError: somebody refuses it.
@@ -85,6 +88,7 @@ async def admit(admission: AdmissionPlugin, call: Call) -> None:
     )
     await admission.admit(request)
     await admission.validate(request)
+    return request.object
 
 
 def options_of(plural: str, subresource: str, target: str) -> Struct:
@@ -105,5 +109,6 @@ def options_of(plural: str, subresource: str, target: str) -> Struct:
         case "portforward":
             numbers = [port for value in given.get("ports", []) for port in value.split(",")]
             return PodPortForwardOptions(ports=[int(number) for number in numbers if number.isdecimal()])
-    onward = path.partition("/proxy")[2]
-    return ProxyOptions(kind=_PROXIED[plural], path=onward or "/")
+    # Behind /api/v1/namespaces/NAMESPACE/pods/NAME/proxy, or /api/v1/nodes/NAME/proxy.
+    onward = path.split("/", 6 if plural == "nodes" else 8)[6 if plural == "nodes" else 8 :]
+    return ProxyOptions(kind=_PROXIED[plural], path=f"/{unquote(onward[0])}" if onward else "/")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from api.core import pod
+from api.core.placement import Toleration
 from apiserver.request import AdmissionRequest
 
 NOT_READY: Final = "node.kubernetes.io/not-ready"
@@ -28,12 +29,12 @@ class DefaultTolerationSeconds:
         spec: Any = request.object.spec  # type: ignore[union-attr]
         for key in (NOT_READY, UNREACHABLE):
             if not any(_answers(toleration, key) for toleration in spec.tolerations):
-                added = pod.Toleration(key=key, operator="Exists", effect="NoExecute", toleration_seconds=self._seconds)
+                added = Toleration(key=key, operator="Exists", effect="NoExecute", toleration_seconds=self._seconds)
                 spec.tolerations = [*spec.tolerations, added]
 
     async def validate(self, request: AdmissionRequest) -> None:
         """Judge nothing."""
 
 
-def _answers(toleration: pod.Toleration, key: str) -> bool:
+def _answers(toleration: Toleration, key: str) -> bool:
     return toleration.key in (key, "") and toleration.effect in ("NoExecute", "")

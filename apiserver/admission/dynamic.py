@@ -26,6 +26,7 @@ from apiserver.admission.webhooks import registered as webhooks_in_force
 from apiserver.admission.webhooks.call import Caller
 from apiserver.admission.webhooks.mutating import MutatingWebhooks
 from apiserver.admission.webhooks.validating import ValidatingWebhooks
+from apiserver.evaluating import Evaluating
 from apiserver.registry.registries import Registries
 from apiserver.request import AdmissionPlugin, Authorizer
 from apiserver.webhooks.client import WebhookClient
@@ -53,6 +54,7 @@ def build(
     random: Random,
     clock: Clock,
     metrics: AdmissionMetrics,
+    evaluating: Evaluating,
 ) -> Dynamic:
     """Return the plugins of a server.
 
@@ -63,10 +65,11 @@ def build(
         random: makes the ids of questions.
         clock: says how long webhooks take.
         metrics: count what happens.
+        evaluating: evaluates expressions.
     """
     versions = Versions(registries)
     matcher = Matcher(versions, registries.lister(namespace.RESOURCE), registries.read)
-    caller = Caller(client, matcher, versions, authorizer, random, clock, metrics)
+    caller = Caller(client, matcher, versions, authorizer, random, clock, metrics, evaluating)
 
     def webhooks(kind: Resource[Any]) -> webhooks_in_force.Registered:
         return webhooks_in_force.Registered(registries.lister(kind), lambda: registries.changed_at(kind))
@@ -78,6 +81,6 @@ def build(
     return Dynamic(
         ParamRights(authorizer, registries.kinds, registries.read),
         MutatingWebhooks(webhooks(mutatingwebhookconfiguration.RESOURCE), caller),
-        ValidatingPolicies(policies, matcher, versions, Params(registries), authorizer, metrics),
+        ValidatingPolicies(policies, matcher, versions, Params(registries), authorizer, metrics, evaluating),
         ValidatingWebhooks(webhooks(validatingwebhookconfiguration.RESOURCE), caller),
     )

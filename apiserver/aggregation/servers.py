@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 from api.apiregistration.apiservice import APIService
 from api.errors import ApiError
@@ -124,25 +125,43 @@ class Servers:
             ApiError, OSError, TimeoutError, aiohttp.ClientError: there is no answer.
         """
         onward = self.onward(service, path, AGGREGATOR)
+        return await self.ask(onward, headers={"Accept": accept}, timeout_s=timeout_s)
+
+    async def ask(
+        self,
+        onward: Onward,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        timeout_s: float,
+    ) -> tuple[int, str, bytes]:
+        """Ask what `onward` says; returns status, Content-Type and body.
+
+        Raises:
+            OSError, TimeoutError, aiohttp.ClientError: there is no answer.
+        """
         if self._session is None:
             connector = self._egress.connector(limit=0, use_dns_cache=False)
             self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         host = f"[{onward.host}]" if ":" in onward.host else onward.host
         assert onward.tls is not None
-        async with self._session.get(
-            f"https://{host}:{onward.port}{path}",
-            headers=[*onward.headers, ("Accept", accept)],
+        async with self._session.request(
+            method,
+            URL(f"https://{host}:{onward.port}{onward.target}", encoded=True),
+            headers=[*onward.headers, *headers.items()],
+            data=body or None,
             ssl=onward.tls,
             server_hostname=onward.server_name,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=timeout_s),
         ) as answer:
-            body = bytearray()
+            told = bytearray()
             async for piece in answer.content.iter_any():
-                body += piece
-                if len(body) > ANSWER_BYTES_MAX:
+                told += piece
+                if len(told) > ANSWER_BYTES_MAX:
                     raise OSError(f"the answer has more than {ANSWER_BYTES_MAX} bytes")
-            return answer.status, answer.headers.get("Content-Type", ""), bytes(body)
+            return answer.status, answer.headers.get("Content-Type", ""), bytes(told)
 
     async def close(self) -> None:
         """Close what is kept open; safe to call twice."""

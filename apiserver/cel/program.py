@@ -76,6 +76,8 @@ class Program:
             return self._step(scope), scope.cost
         except RecursionError:
             raise CostExceeded from None
+        finally:
+            scope.settle()
 
 
 def compile_(text: str, variables: frozenset[str], library: Library = STANDARD) -> Program:

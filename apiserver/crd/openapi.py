@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from api.schema import TYPE_META
+
 Plain = dict[str, Any]
 
 _V2_DROPPED: Final = (
@@ -22,11 +24,10 @@ _V2_DROPPED: Final = (
     "definitions",
     "example",
 )
-_API_VERSION: Final = {
-    "description": "The version of this schema, as group/version. Servers convert what they know.",
-    "type": "string",
+_TYPE_META: Final = {
+    "apiVersion": {"description": TYPE_META["api_version"], "type": "string"},
+    "kind": {"description": TYPE_META["kind"], "type": "string"},
 }
-_KIND: Final = {"description": "What kind of object this is; it cannot be changed.", "type": "string"}
 
 
 def published(source: Plain, *, v2: bool, metadata: Plain) -> Plain:
@@ -38,7 +39,7 @@ def published(source: Plain, *, v2: bool, metadata: Plain) -> Plain:
 
 
 def _with_head(schema: Plain, metadata: Plain) -> Plain:
-    properties = {"apiVersion": _API_VERSION, "kind": _KIND, "metadata": metadata}
+    properties = {**_TYPE_META, "metadata": metadata}
     return {**schema, "properties": {**schema.get("properties", {}), **properties}}
 
 

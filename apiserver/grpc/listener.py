@@ -7,6 +7,7 @@ from typing import Final
 
 from apiserver.app import Api
 from apiserver.grpc.health import Health
+from apiserver.grpc.relayed import Relay
 from apiserver.grpc.service import Service
 from component.serve import Identity, grpc_server
 
@@ -16,12 +17,12 @@ _GRACE_S: Final = 0.5
 class GrpcListener:
     """Serves the component API on host:port to whoever shows a certificate signed by `identity.ca`."""
 
-    def __init__(self, api: Api, host: str, port: int, identity: Identity) -> None:
+    def __init__(self, api: Api, host: str, port: int, identity: Identity, relay: Relay | None = None) -> None:
         self._host = host
         self._port = port
         self._server, self._credentials = grpc_server(identity)
         health = Health(lambda: api.store_health.check() is None, lambda: api.store_health.changed)
-        self._server.add_generic_rpc_handlers((Service(api).handlers(), health.handlers()))
+        self._server.add_generic_rpc_handlers((Service(api, relay).handlers(), health.handlers()))
         self.port = port
         """The port in use, once open: what port 0 became."""
 

@@ -12,6 +12,7 @@ import grpc.aio
 from api.errors import ApiError
 from apiserver.app import Api
 from apiserver.grpc import calls, status, watch, write
+from apiserver.grpc.relayed import Relay, RelayedList
 from apiserver.request import Answer, Call
 from apiserver.verbs.list import ListAnswer
 from proto.steersman.v1 import resources_pb2 as pb
@@ -26,8 +27,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Service:
     """The methods, over an `Api`."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, relay: Relay | None = None) -> None:
         self._api = api
+        self._relay = relay
+        """Asks other servers about the groups that they have."""
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return the handlers to add to a server. Watch's answers are bytes already."""
@@ -54,7 +57,7 @@ class Service:
                 call = to_call(request, calls.credentials_of(context))
                 call.remote = calls.remote_of(context)
                 call.traceparent = calls.traceparent_of(context)
-                answer: Answer = await self._api.handle(call)
+                answer: Answer = await self._handle(call)
             except ApiError as error:
                 await status.abort(context, error)
                 raise AssertionError("abort raises") from error
@@ -62,9 +65,16 @@ class Service:
 
         return handle
 
+    async def _handle(self, call: Call) -> Any:
+        if self._relay is not None:
+            self._relay.prepare(call)
+        return await self._api.handle(call)
+
     @staticmethod
     def _get(request: pb.GetRequest, credentials: Any) -> Call:
-        return calls.call_of("get", request, credentials, resourceVersion=request.resource_version)
+        call = calls.call_of("get", request, credentials, resourceVersion=request.resource_version)
+        call.options = {**request.options, **call.options}
+        return call
 
     async def _list(self, request: pb.ListRequest, context: Context) -> AsyncIterator[pb.ListChunk]:
         call = calls.call_of(
@@ -78,7 +88,7 @@ class Service:
         )
         call.traceparent = calls.traceparent_of(context)
         try:
-            answer: ListAnswer = await self._api.handle(call)
+            answer: ListAnswer | RelayedList = await self._handle(call)
         except ApiError as error:
             await status.abort(context, error)
             return

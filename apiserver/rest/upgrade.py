@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl, unquote
 
 from api.core import pod
 from api.errors import ApiError, BadRequest, InternalError, MethodNotAllowed, Unauthorized, from_status
+from apiserver.admission.connections import PodStream
 from apiserver.filters.request_info import request_info
 from apiserver.request import Call, Credentials
 from apiserver.subresources.node_proxy import Kubelets, unreachable
@@ -81,7 +82,9 @@ class UpgradeDoor:
         async def locate(call: Call) -> Destination:
             if upgrade.method not in ("GET", "POST"):
                 raise MethodNotAllowed("the server does not allow this method on the requested resource")
-            return await self._streams.locate(call.info, query)
+            asked = call.connection
+            assert isinstance(asked, PodStream), "admission saw it"
+            return await self._streams.locate(call.info, asked)
 
         peer = upgrade.connection.transport.get_extra_info("peername")
         call = Call(

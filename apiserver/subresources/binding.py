@@ -13,7 +13,7 @@ import msgspec
 from api import timestamps
 from api.core import binding, pod
 from api.core.binding import Binding
-from api.core.pod import PodCondition
+from api.core.pod_status import PodCondition
 from api.errors import BadRequest
 from apiserver.registry import failures
 from apiserver.registry.codec import Stored

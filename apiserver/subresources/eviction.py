@@ -15,7 +15,8 @@ import msgspec
 
 from api import timestamps
 from api.core import pod
-from api.core.pod import Pod, PodCondition
+from api.core.pod import Pod
+from api.core.pod_status import PodCondition
 from api.errors import BadRequest, Cause, Forbidden, InternalError, TooManyRequests
 from api.meta import DeleteOptions
 from api.policy import eviction, poddisruptionbudget

@@ -34,21 +34,24 @@ def build(
     believed: Sequence[Authenticator] = (),
 ) -> Mapping[tuple[str, str, str, str], SubresourceHandler]:
     """Return the handlers: tokens where there is an issuer, logs and streams where there are kubelets to ask."""
+    admission = context.admission
     handlers: dict[tuple[str, str, str, str], Any] = {
-        (_AUTHORIZATION, "selfsubjectaccessreviews", "", "create"): AccessReviewHandler(authorizer),
-        (_AUTHORIZATION, "subjectaccessreviews", "", "create"): SubjectAccessReviewHandler(authorizer, is_local=False),
-        (_AUTHORIZATION, "localsubjectaccessreviews", "", "create"): SubjectAccessReviewHandler(
-            authorizer, is_local=True
+        (_AUTHORIZATION, "selfsubjectaccessreviews", "", "create"): AccessReviewHandler(authorizer, admission),
+        (_AUTHORIZATION, "subjectaccessreviews", "", "create"): SubjectAccessReviewHandler(
+            authorizer, admission, is_local=False
         ),
-        (_AUTHENTICATION, "selfsubjectreviews", "", "create"): SelfReviewHandler(context.clock),
+        (_AUTHORIZATION, "localsubjectaccessreviews", "", "create"): SubjectAccessReviewHandler(
+            authorizer, admission, is_local=True
+        ),
+        (_AUTHENTICATION, "selfsubjectreviews", "", "create"): SelfReviewHandler(context.clock, admission),
     }
     if isinstance(authorizer, RuleSource):
-        handlers[_AUTHORIZATION, "selfsubjectrulesreviews", "", "create"] = RulesReviewHandler(authorizer)
+        handlers[_AUTHORIZATION, "selfsubjectrulesreviews", "", "create"] = RulesReviewHandler(authorizer, admission)
     read = context.registries.read
     if issuer is not None:
         tokens = TokenAuthenticator(issuer, read, context.clock)
-        handlers[_AUTHENTICATION, "tokenreviews", "", "create"] = TokenReviewHandler(tokens, believed)
-        token = TokenHandler(issuer, read, context.admission, context.clock, context.random)
+        handlers[_AUTHENTICATION, "tokenreviews", "", "create"] = TokenReviewHandler(tokens, believed, admission)
+        token = TokenHandler(issuer, read, admission, context.clock, context.random)
         handlers["", "serviceaccounts", "token", "create"] = token
     if kubelets is not None:
         handlers["", "pods", "log", "get"] = LogHandler(kubelets, read)

@@ -41,15 +41,51 @@ from api.errors import Unauthorized
 from api.rbac.rules import PolicyRule
 from api.resource import Resource
 from apiserver.auth.tokens import TokenAuthenticator
-from apiserver.request import Answer, Authenticator, Authorizer, Call, Credentials, RequestInfo, RuleSource, User
+from apiserver.request import (
+    AdmissionPlugin,
+    Answer,
+    Authenticator,
+    Authorizer,
+    Call,
+    Credentials,
+    RequestInfo,
+    RuleSource,
+    User,
+)
 from apiserver.verbs import writing
 from component.clock import Clock
 
 
-class AccessReviewHandler:
+class _Reviews:
+    """Takes in reviews: like every object that is created they pass admission, where webhooks may see and change them.
+
+    Args:
+        admission: whom they pass; None lets them all by.
+    """
+
+    def __init__(self, admission: AdmissionPlugin | None) -> None:
+        self._admission = admission
+
+    async def _decode(self, call: Call, resource: Resource[Any]) -> Any:
+        review = writing.decode_body(call, resource)
+        writing.place(call, resource, review)
+        request = writing.admission_request(call, resource, "CREATE", review, None)
+        if self._admission is not None:
+            await self._admission.admit(request)
+            review = request.object
+        errors = list(resource.validate(review, None))
+        if errors:
+            raise validation.refuse(resource, review, errors)
+        if self._admission is not None:
+            await self._admission.validate(request)
+        return review
+
+
+class AccessReviewHandler(_Reviews):
     """Asks the authorizer on behalf of whoever calls: SelfSubjectAccessReview."""
 
-    def __init__(self, authorizer: Authorizer) -> None:
+    def __init__(self, authorizer: Authorizer, admission: AdmissionPlugin | None = None) -> None:
+        super().__init__(admission)
         self._authorizer = authorizer
 
     async def __call__(self, call: Call) -> Answer:
@@ -58,15 +94,16 @@ class AccessReviewHandler:
         Raises:
             Invalid: it asks about neither a resource nor a path, or about both.
         """
-        review: SelfSubjectAccessReview = _decode(call, selfsubjectaccessreview.RESOURCE)
+        review: SelfSubjectAccessReview = await self._decode(call, selfsubjectaccessreview.RESOURCE)
         review.status = _decide(self._authorizer, call.user, review.spec)
         return _answer(review)
 
 
-class SubjectAccessReviewHandler:
+class SubjectAccessReviewHandler(_Reviews):
     """Asks the authorizer about somebody else, anywhere or in the namespace of the path."""
 
-    def __init__(self, authorizer: Authorizer, *, is_local: bool) -> None:
+    def __init__(self, authorizer: Authorizer, admission: AdmissionPlugin | None = None, *, is_local: bool) -> None:
+        super().__init__(admission)
         self._authorizer = authorizer
         self._resource: Resource[Any] = localsubjectaccessreview.RESOURCE if is_local else subjectaccessreview.RESOURCE
 
@@ -76,15 +113,16 @@ class SubjectAccessReviewHandler:
         Raises:
             Invalid: it is about nobody, about nothing, or about another namespace.
         """
-        review: SubjectAccessReview | LocalSubjectAccessReview = _decode(call, self._resource)
+        review: SubjectAccessReview | LocalSubjectAccessReview = await self._decode(call, self._resource)
         review.status = _decide(self._authorizer, _subject(review.spec), review.spec)
         return _answer(review)
 
 
-class RulesReviewHandler:
+class RulesReviewHandler(_Reviews):
     """Lists what whoever calls may do in a namespace."""
 
-    def __init__(self, rules: RuleSource) -> None:
+    def __init__(self, rules: RuleSource, admission: AdmissionPlugin | None = None) -> None:
+        super().__init__(admission)
         self._rules = rules
 
     async def __call__(self, call: Call) -> Answer:
@@ -93,7 +131,7 @@ class RulesReviewHandler:
         Raises:
             Invalid: it names no namespace.
         """
-        review: SelfSubjectRulesReview = _decode(call, selfsubjectrulesreview.RESOURCE)
+        review: SelfSubjectRulesReview = await self._decode(call, selfsubjectrulesreview.RESOURCE)
         held = self._rules.rules_of(call.user, review.spec.namespace)
         review.status = SubjectRulesReviewStatus(
             resource_rules=[_resource_rule(rule) for rule in held if rule.resources],
@@ -106,24 +144,31 @@ class RulesReviewHandler:
         return _answer(review)
 
 
-class SelfReviewHandler:
+class SelfReviewHandler(_Reviews):
     """Tells whoever calls who they are, as authentication and impersonation have it."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, admission: AdmissionPlugin | None = None) -> None:
+        super().__init__(admission)
         self._clock = clock
 
     async def __call__(self, call: Call) -> Answer:
         """Answer the review in the call's body."""
-        review: SelfSubjectReview = _decode(call, selfsubjectreview.RESOURCE)
+        review: SelfSubjectReview = await self._decode(call, selfsubjectreview.RESOURCE)
         review.metadata.creation_timestamp = timestamps.render(self._clock.now())
         review.status.user_info = _user_info(call.user)
         return _answer(review)
 
 
-class TokenReviewHandler:
+class TokenReviewHandler(_Reviews):
     """Says whose a token is, and for whom it was made."""
 
-    def __init__(self, tokens: TokenAuthenticator, others: Sequence[Authenticator] = ()) -> None:
+    def __init__(
+        self,
+        tokens: TokenAuthenticator,
+        others: Sequence[Authenticator] = (),
+        admission: AdmissionPlugin | None = None,
+    ) -> None:
+        super().__init__(admission)
         self._tokens = tokens
         self._others = tuple(others)
 
@@ -133,7 +178,7 @@ class TokenReviewHandler:
         Raises:
             Invalid: there is no token in it.
         """
-        review: TokenReview = _decode(call, tokenreview.RESOURCE)
+        review: TokenReview = await self._decode(call, tokenreview.RESOURCE)
         try:
             for other in self._others:
                 # Tokens of other kinds are for this server, and say of nobody else that they are for them.
@@ -147,15 +192,6 @@ class TokenReviewHandler:
         else:
             review.status = TokenReviewStatus(authenticated=True, user=_user_info(user), audiences=list(audiences))
         return _answer(review)
-
-
-def _decode(call: Call, resource: Resource[Any]) -> Any:
-    review = writing.decode_body(call, resource)
-    writing.place(call, resource, review)
-    errors = list(resource.validate(review, None))
-    if errors:
-        raise validation.refuse(resource, review, errors)
-    return review
 
 
 def _answer(review: Any) -> Answer:

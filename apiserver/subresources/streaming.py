@@ -1,7 +1,7 @@
 """pods/exec, pods/attach and pods/portforward: where an upgraded connection goes, decided before it is made.
 
-Pure but for looking up the pod and its node. `apiserver.rest.upgrade` does the carrying. The query's names are
-upstream's on both sides: `stdin=true` here becomes `input=1` at the kubelet.
+Pure but for looking up the pod and its node. `apiserver.rest.upgrade` does the carrying. Names are upstream's on both
+sides: `stdin=true` here becomes `input=1` at the kubelet.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qs
 
 from api.core import pod
 from api.errors import BadRequest
 from api.resource import ObjectKey
+from apiserver.admission.connections import PodExecOptions, PodPortForwardOptions, PodStream
 from apiserver.auth.tokens import Read
 from apiserver.request import RequestInfo
 from apiserver.subresources import node_proxy
@@ -54,8 +54,8 @@ class Streams:
         self._kubelets = kubelets
         self._read = read
 
-    async def locate(self, info: RequestInfo, query: str) -> Destination:
-        """Return where a request with this query string goes.
+    async def locate(self, info: RequestInfo, asked: PodStream) -> Destination:
+        """Return where a request goes, by what is asked for in the end: webhooks may have changed what the query says.
 
         Raises:
             NotFound: no such pod, or its node is gone.
@@ -63,35 +63,26 @@ class Streams:
         """
         key = ObjectKey(info.namespace, info.name)
         found: pod.Pod = await self._read(pod.RESOURCE, key)
-        options = parse_qs(query, keep_blank_values=True)
-        if info.subresource == "portforward":
+        if isinstance(asked, PodPortForwardOptions):
             address = await self._kubelets.locate(found)
-            ports = [port for value in options.get("ports", []) for port in value.split(",")]
+            ports = [str(port) for port in asked.ports]
             return Destination(
                 address, node_proxy.target(["portForward", key.namespace, key.name], {"port": ports} if ports else {})
             )
-        asked = (options.get("container") or [""])[0]
-        container = node_proxy.choose_container(found, asked)
-        wanted: dict[str, str | list[str]] = {
-            theirs: "1" for ours, theirs in _STREAMS if _is_true(options.get(ours, []))
-        }
+        container = node_proxy.choose_container(found, asked.container)
+        wanted: dict[str, str | list[str]] = {theirs: "1" for ours, theirs in _STREAMS if getattr(asked, ours)}
         if not wanted:
             raise BadRequest("you must specify at least 1 of stdin, stdout, stderr")
-        if _is_true(options.get("tty", [])):
+        if asked.tty:
             # A terminal has one output: asking for stderr beside it would never end.
             wanted.pop("error", None)
             wanted["tty"] = "1"
-        if info.subresource == "exec":
-            command = options.get("command", [])
-            if not command:
+        if isinstance(asked, PodExecOptions):
+            if not asked.command:
                 raise BadRequest("you must specify at least 1 command for the container")
-            wanted["command"] = command
+            wanted["command"] = asked.command
         address = await self._kubelets.locate(found)
         return Destination(address, node_proxy.target([info.subresource, key.namespace, key.name, container], wanted))
-
-
-def _is_true(values: Sequence[str]) -> bool:
-    return bool(values) and values[0].lower() in ("true", "1", "t")
 
 
 def choose_subprotocols(offered: Sequence[str], subresource: str) -> list[str]:

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from api.resource import Resource
+from apiserver.evaluating import Evaluating
 from apiserver.registry.failures import no_such_resource
 from apiserver.registry.registries import Registries
 from apiserver.registry.storage import Registry
@@ -25,6 +26,8 @@ class Context:
     random: Random
     reservations: Mapping[Resource[Any], Reservation] = field(default_factory=dict)
     """By kind, what hands out unique values while its objects are written."""
+    evaluating: Evaluating = field(default_factory=Evaluating)
+    """Checks objects by rules that may be users', and costly."""
     authorizer: Authorizer | None = None
     """Asked where one request turns out to be another: a PUT that creates. None allows it."""
 

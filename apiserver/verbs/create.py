@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from api import validation
@@ -76,7 +77,7 @@ async def create_object(context: Context, call: Call, obj: Any, *, is_apply: boo
     metadata.generation = 1 if resource.generation else 0
     settle = await writing.reserve(context, request)
     try:
-        validation.check(resource, obj, None)
+        await context.evaluating.run(partial(validation.check, resource, obj, None))
         await context.admission.validate(request)
         stored = await registry.create(obj, has_generated_name=is_generated, dry_run=call.dry_run)
     except ApiError as error:

@@ -7,6 +7,7 @@ unique values, validate, validating admission; only then the store.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Protocol, cast
 
 import msgspec
@@ -248,7 +249,7 @@ async def decide_update(
     new.metadata.generation = _next_generation(resource, new, old)
     settle = await reserve(context, request)
     try:
-        validation.check(resource, new, old, status=is_status)
+        await context.evaluating.run(partial(validation.check, resource, new, old, status=is_status))
         await context.admission.validate(request)
     except ApiError:
         if settle is not None:

@@ -7,43 +7,33 @@ What it recommended and changed lately is remembered in memory alone, as stabili
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
-from api import quantity, timestamps
+from api import timestamps
 from api.apiextensions import customresourcedefinition as definitions
 from api.autoscaling.scale import Scale
 from api.autoscaling.v2 import horizontalpodautoscaler as autoscalers
 from api.autoscaling.v2.horizontalpodautoscaler import (
-    ContainerResourceMetricStatus,
     HorizontalPodAutoscaler,
     HorizontalPodAutoscalerCondition,
     HorizontalPodAutoscalerStatus,
-    MetricSpec,
-    MetricStatus,
-    MetricValueStatus,
-    ResourceMetricStatus,
 )
+from api.autoscaling.v2.metrics import MetricStatus
 from api.core import pod as pods
-from api.core.pod import Pod
-from api.discover import by_kind
-from api.errors import ApiError, NotFound
+from api.errors import ApiError
 from api.resource import ObjectKey, Resource
 from api.selectors import parse_labels
 from client.events import NORMAL, WARNING
 from controllers.actions import Emit, update_status
+from controllers.autoscaler.asking import FAILURES, Scaled, ask, kind_of
 from controllers.autoscaler.limits import Limited, Past, allow
-from controllers.autoscaler.metrics import METRICS, measures_of
-from controllers.autoscaler.usage import Answer, CannotTell, Target, compute_replicas
+from controllers.autoscaler.usage import CannotTell
 from controllers.conditions import with_condition
-from controllers.custom_kinds import handles_of
 from controllers.runner import Context, Dialogue, Watch
 
 PERIOD_S = 15.0
-_REASONS = {"Resource": "FailedGetResourceMetric", "ContainerResource": "FailedGetContainerResourceMetric"}
 
 
 @dataclass(slots=True)
@@ -162,14 +152,7 @@ class Autoscaler:
 def _handle(look: _Look) -> Resource[Scale]:
     """Return the handle of the target's scale; raises NotFound for a kind that nobody serves."""
     target = look.hpa.spec.scale_target_ref
-    wanted = (target.api_version, target.kind)
-    kind = by_kind(*wanted)
-    for crd in look.context.listers[definitions.RESOURCE].list() if kind is None else ():
-        custom: list[Resource[Any]] = [each for each in handles_of(crd) if (each.api_version, each.kind) == wanted]
-        kind = custom[0] if custom else kind
-    if kind is None:
-        raise NotFound(f'no matches for kind "{target.kind}" in group "{target.api_version.rpartition("/")[0]}"')
-    return dataclasses.replace(kind, type=Scale)
+    return dataclasses.replace(kind_of(look.context, target.api_version, target.kind), type=Scale)
 
 
 async def _measure(look: _Look, scale: Scale, current: int) -> int | None:
@@ -183,19 +166,20 @@ async def _measure(look: _Look, scale: Scale, current: int) -> int | None:
     selector = parse_labels(scale.status.selector)
     found = look.context.listers[pods.RESOURCE].list(hpa.metadata.namespace)
     mine = [pod for pod in found if selector.matches(pod.metadata.labels)]
+    scaled = Scaled(current, scale.status.replicas, scale.status.selector, mine)
     wanted: dict[int, str] = {}
     statuses: list[MetricStatus] = []
     failures: list[tuple[str, str]] = []
     for metric in hpa.spec.metrics:
         try:
-            answer = await _ask(look, metric, scale.status.selector, mine, current)
+            wish = await ask(look.context, hpa, metric, scaled, look.now)
         except (ApiError, CannotTell) as error:
             text = error.message if isinstance(error, ApiError) else str(error)
-            failures.append((_REASONS.get(metric.type, f"FailedGet{metric.type}Metric"), text))
+            failures.append((FAILURES.get(metric.type, f"FailedGet{metric.type}Metric"), text))
             statuses.append(MetricStatus())
             continue
-        wanted.setdefault(answer.replicas, _name(metric))
-        statuses.append(_status(metric, answer))
+        wanted.setdefault(wish.replicas, wish.name)
+        statuses.append(wish.status)
     most = max(wanted, default=current)
     reason, text = failures[0] if failures else ("InvalidMetricSourceType", "there is nothing to measure")
     if failures:
@@ -210,51 +194,6 @@ async def _measure(look: _Look, scale: Scale, current: int) -> int | None:
     message = f"the HPA was able to successfully calculate a replica count from {wanted[most]}"
     look.say("ScalingActive", True, "ValidMetricFound", message)
     return most
-
-
-def _source(metric: MetricSpec) -> Any:
-    return metric.resource if metric.type == "Resource" else metric.container_resource
-
-
-def _name(metric: MetricSpec) -> str:
-    target = _source(metric).target
-    what = "resource" if metric.type == "Resource" else "container resource"
-    share = " utilization (percentage of request)" if target.average_utilization is not None else ""
-    return f"{_source(metric).name} {what}{share}"
-
-
-async def _ask(look: _Look, metric: MetricSpec, selector: str, mine: Sequence[Pod], current: int) -> Answer:
-    """Return what one metric asks for; raises ApiError or CannotTell."""
-    source = _source(metric)
-    if metric.type not in _REASONS or source is None:
-        raise CannotTell(f"unable to get metrics of type {metric.type}: only metrics of resources are read here")
-    namespace, resource = look.hpa.metadata.namespace, source.name
-    share = "utilization" if source.target.average_utilization is not None else "usage"
-    try:
-        found = await look.context.client.list(METRICS, namespace, label_selector=selector)
-    except ApiError as error:
-        why = f"unable to fetch metrics from resource metrics API: {error.message}"
-        raise CannotTell(
-            f"failed to get {resource} {share}: unable to get metrics for resource {resource}: {why}"
-        ) from error
-    container = source.container if metric.type == "ContainerResource" else ""
-    measures = measures_of(found.items, resource, container)
-    amount = source.target.average_value
-    target = Target(source.target.average_utilization, quantity.millis(amount) if amount is not None else None)
-    try:
-        return compute_replicas(current, resource, target, mine, measures, look.now, container)
-    except CannotTell as error:
-        raise CannotTell(f"failed to get {resource} {share}: {error}") from error
-
-
-def _status(metric: MetricSpec, answer: Answer) -> MetricStatus:
-    source = _source(metric)
-    value = quantity.from_millis(answer.average_millis)
-    current = MetricValueStatus(average_value=value, average_utilization=answer.percent)
-    if metric.type == "Resource":
-        return MetricStatus(type=metric.type, resource=ResourceMetricStatus(name=source.name, current=current))
-    told = ContainerResourceMetricStatus(name=source.name, container=source.container, current=current)
-    return MetricStatus(type=metric.type, container_resource=told)
 
 
 def _tell_limits(look: _Look, limited: Limited) -> None:

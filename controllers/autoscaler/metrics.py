@@ -1,15 +1,21 @@
-"""What pods use, as `metrics.k8s.io` tells it; that API is served by somebody else, or not at all."""
+"""What others measure: the types and questions of the three metrics APIs, which somebody else serves, or nobody.
+
+`metrics.k8s.io` tells what pods use; `custom.metrics.k8s.io` anything that has to do with an object of the cluster; and
+`external.metrics.k8s.io` anything else.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from api import quantity, timestamps
+from api.errors import NotFound
 from api.meta import ObjectMeta
-from api.resource import Resource
-from api.schema import Quantity, Struct, Time, field
+from api.resource import ObjectKey, Resource
+from api.schema import Int64, Quantity, Struct, Time, field
+from client.verbs import Client
 from controllers.autoscaler.usage import Measure
 
 _DURATION = re.compile(r"([0-9.]+)(ns|us|µs|ms|s|m|h)")
@@ -37,6 +43,84 @@ class PodMetrics(Struct):
 METRICS: Final[Resource[PodMetrics]] = Resource(
     type=PodMetrics, group="metrics.k8s.io", version="v1beta1", kind="PodMetrics", plural="pods", namespaced=True
 )
+
+
+class DescribedObject(Struct):
+    """What a custom metric is about."""
+
+    kind: str = ""
+    name: str = ""
+    namespace: str = ""
+
+
+class MetricValue(Struct):
+    """A custom metric of one object, of either version."""
+
+    described_object: DescribedObject = field(default_factory=DescribedObject)
+    timestamp: Time = ""
+    window_seconds: Int64 | None = None
+    value: Quantity = "0"
+
+
+class MetricValueList(Struct):
+    """A custom metric of several objects."""
+
+    items: list[MetricValue] = []
+
+
+class ExternalMetricValue(Struct):
+    """A metric of something outside the cluster."""
+
+    metric_name: str = ""
+    metric_labels: dict[str, str] = {}
+    timestamp: Time = ""
+    value: Quantity = "0"
+
+
+def external(metric: str) -> Resource[ExternalMetricValue]:
+    """Return the handle of an external metric: each is a resource of its own."""
+    return Resource(
+        type=ExternalMetricValue,
+        group="external.metrics.k8s.io",
+        version="v1beta1",
+        kind="ExternalMetricValue",
+        plural=metric,
+        namespaced=True,
+    )
+
+
+async def read_custom(
+    client: Client, namespace: str, plural: str, name: str, metric: str, options: Mapping[str, str]
+) -> MetricValueList:
+    """Return a custom metric of the object called `name`, or of all that `options` select if that is `*`.
+
+    Servers have the newer version, the older, or both.
+
+    Raises:
+        ApiError: nobody serves it, or there is no such metric.
+    """
+    key, newest = ObjectKey(namespace, name), None
+    for version in ("v1beta2", "v1beta1"):
+        handle = Resource(
+            type=MetricValueList,
+            group="custom.metrics.k8s.io",
+            version=version,
+            kind="MetricValueList",
+            plural=plural,
+            namespaced=True,
+        )
+        try:
+            return await client.get(handle, key, subresource=metric, options=options)
+        except NotFound as error:
+            newest = newest or error
+    assert newest is not None, "it was asked at least once"
+    raise newest
+
+
+def measure_of(value: MetricValue) -> Measure:
+    """Return a custom metric as the arithmetic takes it."""
+    at = timestamps.parse(value.timestamp) if value.timestamp else 0.0
+    return Measure(quantity.millis(value.value), at, float(value.window_seconds or 60))
 
 
 def measures_of(found: Iterable[PodMetrics], resource: str, container: str = "") -> dict[str, Measure]:

@@ -105,6 +105,30 @@ def compute_replicas(
     return answer if is_backwards else scaled
 
 
+def replicas_for_value(wished: int, ready: int, measured: int, target: int) -> int:
+    """Return how many pods there should be for a measure that they bring down together to `target`."""
+    ratio = measured / target
+    if wished == 0:
+        return math.ceil(ratio)
+    return wished if abs(1 - ratio) <= TOLERANCE else math.ceil(ratio * ready)
+
+
+def replicas_for_average(present: int, measured: int, target: int) -> tuple[int, int]:
+    """Return how many pods there should be for each to have `target` of a measure; and what each has now."""
+    each = math.ceil(measured / present) if present else 0
+    if present and abs(1 - measured / (target * present)) <= TOLERANCE:
+        return present, each
+    return math.ceil(measured / target), each
+
+
+def count_ready(pods: Sequence[Pod]) -> int:
+    """Return how many pods are ready; raises CannotTell where there is none at all."""
+    if not pods:
+        raise CannotTell("no pods returned by selector while calculating replica count")
+    running = (pod for pod in pods if pod.status.phase == "Running")
+    return sum(1 for pod in running if (ready := condition_of(pod, "Ready")) is not None and ready.status == "True")
+
+
 def _wanted_of(name: str, requests: Mapping[str, int], target: Target) -> int:
     if target.percent is not None:
         return requests[name] * max(100, target.percent) // 100

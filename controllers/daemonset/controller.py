@@ -30,18 +30,13 @@ from controllers.actions import NOTHING, Action, Burst, Emit, Plan, update_statu
 from controllers.daemonset.nodes import by_node, daemon_pod, is_node_news, where
 from controllers.daemonset.rolling import allows_surge, plan_step
 from controllers.ownership import (
-    BY_CONTROLLER,
-    ORPHANS,
     candidates,
     claim,
-    index_by_controller,
-    index_orphans,
-    keys_of_owned,
 )
 from controllers.pod_making import creation, deletion
 from controllers.pods import available_in_s, is_ready
 from controllers.revisions import HASH_LABEL, History
-from controllers.runner import Controller, Listers, Watch
+from controllers.runner import Controller, Listers, Watch, watch_owned
 
 BURST_MAX = 250
 """How many pods are created, and how many deleted, in one turn at most."""
@@ -274,12 +269,8 @@ def controller() -> Controller[DaemonSet, Observed]:
         observe=observe,
         reconcile=lambda observed, now: reconcile(observed, now, failures),
         watches=(
-            Watch(
-                resource=pods.RESOURCE,
-                keys=keys_of_owned(daemonsets.RESOURCE),
-                indexes={BY_CONTROLLER: index_by_controller, ORPHANS: index_orphans},
-            ),
-            revisions.watch(daemonsets.RESOURCE),
+            watch_owned(pods.RESOURCE, daemonsets.RESOURCE),
+            watch_owned(controllerrevisions.RESOURCE, daemonsets.RESOURCE),
             Watch(resource=nodes.RESOURCE, keys=_everyone, is_news=is_node_news),
         ),
         workers=2,

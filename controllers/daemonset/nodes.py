@@ -13,7 +13,8 @@ import msgspec
 from api.apps.daemonset import DaemonSet
 from api.core.node import Node
 from api.core.node_matching import selects, tolerates
-from api.core.pod import Affinity, NodeAffinity, Pod, PodSpec, Toleration
+from api.core.placement import Affinity, NodeAffinity, Toleration
+from api.core.pod import Pod, PodSpec
 from api.core.references import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
 from controllers.pod_making import pod_of
 from controllers.pods import is_finished

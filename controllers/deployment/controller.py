@@ -32,17 +32,14 @@ from controllers.deployment.rolling import replicas_of
 from controllers.deployment.status import Progress
 from controllers.ownership import (
     BY_CONTROLLER,
-    ORPHANS,
     candidates,
     claim,
     controller_of,
     index_by_controller,
-    index_orphans,
-    keys_of_owned,
     reference_as_controller,
 )
 from controllers.pods import is_finished
-from controllers.runner import Controller, Listers, Watch
+from controllers.runner import Controller, Listers, Watch, watch_owned
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,11 +321,7 @@ CONTROLLER: Controller[Deployment, Observed] = Controller(
     observe=observe,
     reconcile=reconcile,
     watches=(
-        Watch(
-            resource=replicasets.RESOURCE,
-            keys=keys_of_owned(deployments.RESOURCE),
-            indexes={BY_CONTROLLER: index_by_controller, ORPHANS: index_orphans},
-        ),
+        watch_owned(replicasets.RESOURCE, deployments.RESOURCE),
         Watch(resource=pods.RESOURCE, keys=keys_of_pod, indexes={BY_CONTROLLER: index_by_controller}),
     ),
 )

@@ -28,12 +28,22 @@ from controllers.job.counting import FINALIZER, Counts, count, is_indexed
 from controllers.job.indexes import render
 from controllers.job.making import Change, plan_pods
 from controllers.job.outcome import ENDED, Outcome, condition_of, decide
-from controllers.ownership import BY_CONTROLLER, ORPHANS, claim, controller_of, index_by_controller, index_orphans
+from controllers.ownership import (
+    BY_CONTROLLER,
+    ORPHANS,
+    claim,
+    controller_of,
+    index_by_controller,
+    index_orphans,
+    keys_of_owned,
+)
+from controllers.pod_making import creation, deletion
 from controllers.pods import is_ready
 from controllers.runner import Controller, Listers, Watch
 
 MANAGER = "kubernetes.io/job-controller"
 BY_JOB_NAME = "job name"
+_keys_of_owned = keys_of_owned(jobs.RESOURCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +98,11 @@ def reconcile(observed: Observed, now: float) -> Plan:
         written = None
         actions.append(Burst(_releases(counts.releasable)))
     if outcome is not None:
-        actions += _burst([_deletion(job, pod) for pod in counts.active])
+        actions += _burst([deletion(job, pod) for pod in counts.active])
     removed = [*change.removed]
-    actions += _burst(_releases(removed)) + _burst([_deletion(job, pod) for pod in removed])
+    actions += _burst(_releases(removed)) + _burst([deletion(job, pod) for pod in removed])
     if change.made:
-        actions.append(Burst([_creation(job, pod) for pod in change.made], slow_start=True))
+        actions.append(Burst([creation(job, msgspec.structs.replace(pod)) for pod in change.made], slow_start=True))
     actions += _events(job, status)
     return Plan(tuple(actions), status=written, requeue_after_s=_next_look_s(job, change, now))
 
@@ -204,25 +214,6 @@ def _releases(found: Iterable[Pod]) -> list[Create | Patch | Delete]:
     return steps
 
 
-def _creation(job: Job, pod: Pod) -> Create:
-    return Create(
-        pods.RESOURCE,
-        msgspec.structs.replace(pod),
-        done=lambda made: Emit(job, NORMAL, "SuccessfulCreate", f"Created pod: {made.metadata.name}"),
-        failed=lambda error: Emit(job, WARNING, "FailedCreate", f"Error creating: {error.message}"),
-    )
-
-
-def _deletion(job: Job, pod: Pod) -> Delete:
-    return Delete(
-        pods.RESOURCE,
-        key_of(pod),
-        pod.metadata.uid,
-        done=Emit(job, NORMAL, "SuccessfulDelete", f"Deleted pod: {pod.metadata.name}"),
-        failed=lambda error: Emit(job, WARNING, "FailedDelete", f"Error deleting: {error.message}"),
-    )
-
-
 def index_by_job_name(pod: Pod) -> Iterable[str]:
     """Index pods by the name of the Job that controls them, or did before it let them go."""
     owner = controller_of(pod)
@@ -232,18 +223,10 @@ def index_by_job_name(pod: Pod) -> Iterable[str]:
 
 
 def keys_of_pod(pod: Pod, listers: Listers) -> Iterable[ObjectKey]:
-    """Map a pod to its Job, or an orphan to those that could adopt it."""
-    owner = controller_of(pod)
-    if owner is not None:
-        if owner.kind == "Job":
-            yield ObjectKey(pod.metadata.namespace, owner.name)
-        return
-    if FINALIZER in pod.metadata.finalizers:
+    """Map a pod to its Job, or an orphan to those that could adopt it, and to the one that must let it go."""
+    if controller_of(pod) is None and FINALIZER in pod.metadata.finalizers:
         yield ObjectKey(pod.metadata.namespace, _job_label(pod))
-    if pod.metadata.labels and not pod.metadata.deletion_timestamp:
-        for job in listers[jobs.RESOURCE].list(pod.metadata.namespace):
-            if selectors.of_label_selector(job.spec.selector).matches(pod.metadata.labels):
-                yield key_of(job)
+    yield from _keys_of_owned(pod, listers)
 
 
 CONTROLLER: Controller[Job, Observed] = Controller(

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from api.batch.job import Job, PodFailurePolicyRule, UncountedTerminatedPods
-from api.core.pod import ContainerStatus, Pod
+from api.batch.job import Job, UncountedTerminatedPods
+from api.batch.job_policies import PodFailurePolicyRule
+from api.core.pod import Pod
+from api.core.pod_status import ContainerStatus
 from controllers.job.indexes import index_of, parse
 from controllers.pods import is_finished
 

@@ -25,17 +25,12 @@ from api.resource import ObjectKey
 from controllers import revisions
 from controllers.actions import NOTHING, Plan, update_status
 from controllers.ownership import (
-    BY_CONTROLLER,
-    ORPHANS,
     candidates,
     claim,
     controller_of,
-    index_by_controller,
-    index_orphans,
-    keys_of_owned,
 )
 from controllers.pods import available_in_s
-from controllers.runner import Controller, Listers, Watch
+from controllers.runner import Controller, Listers, Watch, watch_owned
 from controllers.statefulset import storage
 from controllers.statefulset.identity import ordinal_of, ordinals, revision_of, wanted
 from controllers.statefulset.ordering import Situation, is_available, is_running_and_ready, plan_steps
@@ -149,12 +144,8 @@ CONTROLLER: Controller[StatefulSet, Observed] = Controller(
     observe=observe,
     reconcile=reconcile,
     watches=(
-        Watch(
-            resource=pods.RESOURCE,
-            keys=keys_of_owned(statefulsets.RESOURCE),
-            indexes={BY_CONTROLLER: index_by_controller, ORPHANS: index_orphans},
-        ),
-        revisions.watch(statefulsets.RESOURCE),
+        watch_owned(pods.RESOURCE, statefulsets.RESOURCE),
+        watch_owned(controllerrevisions.RESOURCE, statefulsets.RESOURCE),
         Watch(resource=claims.RESOURCE),
     ),
 )

@@ -166,17 +166,13 @@ def install_units(site: Site) -> bool:
 def _configure_containerd(layout: Layout) -> None:
     layout.containerd.mkdir(parents=True, exist_ok=True, mode=0o711)
     try:
-        settings = containerd.Settings(
-            version=containerd.installed_version(),
+        settings = containerd.settings_here(
             root=layout.containerd,
             state=Path(RUNTIME_STATE),
             socket=Path(RUNTIME_SOCKET),
             cni_conf_dir=Path(plan.CNI_CONF),
             cni_bin_dir=cni_directory() or CNI_DIRECTORIES[0],
-            runc=containerd.runc_path(),
             sandbox_image=PAUSE_IMAGE,
-            snapshotter=containerd.suitable_snapshotter(layout.containerd),
-            restrict_oom_score_adj=not containerd.has_sys_resource(),
         )
     except containerd.ContainerdMissing as error:
         raise CannotDo(str(error)) from error

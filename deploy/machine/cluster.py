@@ -23,7 +23,7 @@ from client.verbs import Client
 from component.serve import Identity
 from deploy import addons
 from deploy.machine import credentials, discovery
-from deploy.machine.plan import Layout, Machine, Member, endpoints, server_url
+from deploy.machine.plan import METRICS_PORT, Layout, Machine, Member, endpoints, server_url
 from deploy.machine.steps import Step, never
 from deploy.report import CannotDo
 
@@ -156,12 +156,15 @@ def remove_member(name: str) -> Callable[[Common | None], Common]:
 def announce_step(layout: Layout, machine: Machine, version: str) -> Step:
     """Return the step that makes a control-plane machine known, and puts the add-ons in place.
 
-    Those are DNS, the rights of nodes and newcomers, and `cluster-info`, which newcomers know the cluster by.
+    Those are DNS, the metrics API, the rights of nodes and newcomers, and `cluster-info`, which newcomers know the
+    cluster by.
     """
 
     async def work(client: Client) -> None:
         await change_common(client, add_member(machine, version))
         await addons.apply_dns(client, machine.address, dns_slice(machine.name))
+        ca = layout.pki / "cluster" / "ca.crt"
+        await addons.apply_metrics(client, machine.address, METRICS_PORT, ca, metrics_slice(machine.name))
         await addons.apply(client, "machines.yaml")
         await discovery.publish(client, server_url(machine), layout.pki / "cluster" / "ca.crt")
 
@@ -184,6 +187,11 @@ def ready_step(layout: Layout, machine: Machine, version: str) -> Step:
 def dns_slice(machine: str) -> str:
     """Return the name of the EndpointSlice that leads to a machine's DNS server."""
     return f"kube-dns-{machine}"
+
+
+def metrics_slice(machine: str) -> str:
+    """Return the name of the EndpointSlice that leads to a machine's metrics server."""
+    return f"steer-metrics-{machine}"
 
 
 async def members_by_nodes(client: Client) -> tuple[list[Member], dict[str, str]]:

@@ -25,6 +25,7 @@ USED_BY: dict[str, tuple[str, ...]] = {
     "cluster/scheduler": ("scheduler",),
     "cluster/controllers": ("controllers",),
     "cluster/dns": ("dns",),
+    "cluster/metrics": ("metrics",),
     "cluster/admin": (),
     "store/member": ("store",),
     "store/apiserver": ("apiserver",),

@@ -23,7 +23,7 @@ from deploy.report import CannotDo
 DISTRIBUTION = "steersman"
 FOLDERS = (
     "api", "apiserver", "balancer", "client", "clusterdns", "component", "controllers", "deploy",
-    "kubelet", "kubeproxy", "lab", "proto", "scheduler", "store",
+    "kubelet", "kubeproxy", "lab", "metricsserver", "proto", "scheduler", "store",
 )  # fmt: skip
 """Our packages, as pyproject.toml has them."""
 MARK = ".steersman-version"

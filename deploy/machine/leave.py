@@ -139,8 +139,9 @@ def _forget(site: Site, name: str) -> None:
     async def work(client: Client) -> None:
         common = await cluster.change_common(client, cluster.remove_member(name))
         site.machine.members = common.members
-        with contextlib.suppress(NotFound):
-            await client.delete(endpointslice.RESOURCE, ObjectKey("kube-system", cluster.dns_slice(name)))
+        for slice_name in (cluster.dns_slice(name), cluster.metrics_slice(name)):
+            with contextlib.suppress(NotFound):
+                await client.delete(endpointslice.RESOURCE, ObjectKey("kube-system", slice_name))
 
     cluster.ask(work, site.layout, _asking_others(site.machine, name))
 

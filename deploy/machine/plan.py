@@ -21,6 +21,8 @@ from deploy.processes import ApiClient, Files
 SECURE_PORT, GRPC_PORT = 6443, 6444
 STORE_CLIENT_PORT, STORE_PEER_PORT = 2379, 2380
 KUBELET_PORT = 10250
+METRICS_PORT = 10252
+"""Where the metrics server of a control-plane machine is asked by API servers."""
 BALANCER_PORT = 6445
 """Where kubectl on a machine reaches whichever API server is well."""
 HEALTH_PORTS = {
@@ -28,6 +30,7 @@ HEALTH_PORTS = {
     "controllers": 10257,
     "scheduler": 10259,
     "dns": 9153,
+    "metrics": 10251,
     "kubelet": 10248,
     "kubeproxy": 10256,
     "balancer": 6446,
@@ -161,7 +164,7 @@ def service(name: str) -> str:
     return f"steersman-{name}.service"
 
 
-CONTROL_PLANE = ("store", "apiserver", "controllers", "scheduler", "dns")
+CONTROL_PLANE = ("store", "apiserver", "controllers", "scheduler", "dns", "metrics")
 NODE = ("containerd", "kubelet", "kubeproxy", "balancer")
 
 
@@ -225,6 +228,15 @@ def _control_plane(machine: Machine, layout: Layout) -> list[Unit]:
         _unit("controllers", processes.controllers(client("controllers"), failover=machine.failover)),
         _unit("scheduler", processes.scheduler(client("scheduler"))),
         _unit("dns", processes.dns(client("dns"), address=machine.address)),
+        _unit(
+            "metrics",
+            processes.metrics(
+                rest_endpoints(machine),
+                credentials("metrics"),
+                listen=f"{machine.address}:{METRICS_PORT}",
+                health=_health("metrics"),
+            ),
+        ),
     ]
 
 
@@ -261,7 +273,7 @@ def _node(machine: Machine, layout: Layout) -> list[Unit]:
         cni_state_dir=str(layout.data / "cni"),
     )
     balancer = processes.balancer(
-        [f"{member.address}:{SECURE_PORT}" for member in own_first(machine)],
+        rest_endpoints(machine),
         ca=credential_path("balancer", "cluster/ca.crt"),
         listen=f"127.0.0.1:{BALANCER_PORT}",
         health=_health("balancer"),
@@ -298,6 +310,11 @@ def own_first(machine: Machine) -> list[Member]:
 def endpoints(machine: Machine) -> list[str]:
     """Return host:port of every API server's component API; this machine's own first."""
     return [f"{member.address}:{GRPC_PORT}" for member in own_first(machine)]
+
+
+def rest_endpoints(machine: Machine) -> list[str]:
+    """Return host:port of every API server's REST API; this machine's own first."""
+    return [f"{member.address}:{SECURE_PORT}" for member in own_first(machine)]
 
 
 def server_url(machine: Machine) -> str:
@@ -338,5 +355,6 @@ def ports(role: Role) -> dict[int, str]:
     if role == "control-plane":
         taken |= {SECURE_PORT: "apiserver", GRPC_PORT: "apiserver"}
         taken |= {STORE_CLIENT_PORT: "store", STORE_PEER_PORT: "store"}
-        taken |= {HEALTH_PORTS[name]: name for name in ("store", "controllers", "scheduler", "dns")}
+        taken |= {HEALTH_PORTS[name]: name for name in ("store", "controllers", "scheduler", "dns", "metrics")}
+        taken[METRICS_PORT] = "metrics"
     return taken

@@ -91,16 +91,18 @@ async def _talk(site: Site) -> list[Member]:
             common = await cluster.read_common(client)
             if common is None:
                 return []
-            await _mark_dns(client, common)
+            await _mark_slices(client, common)
             return common.members
 
 
-async def _mark_dns(client: Client, common: Common) -> None:
-    """Have the DNS Service lead only to machines whose node is Ready; to all, if none is."""
+async def _mark_slices(client: Client, common: Common) -> None:
+    """Have the DNS Service and the metrics API lead only to machines whose node is Ready; to all, if none is."""
     nodes = {found.metadata.name: found for found in (await client.list(node.RESOURCE)).items}
     ready = {member.name: is_ready(nodes.get(member.name)) for member in common.members}
-    for name, good in ready.items():
-        key = ObjectKey("kube-system", cluster.dns_slice(name))
+    slices = [(cluster.dns_slice(name), good) for name, good in ready.items()]
+    slices += [(cluster.metrics_slice(name), good) for name, good in ready.items()]
+    for slice_name, good in slices:
+        key = ObjectKey("kube-system", slice_name)
         try:
             found = await client.get(endpointslice.RESOURCE, key)
         except NotFound:

@@ -10,7 +10,8 @@ from dataclasses import replace
 import aiohttp
 
 from api.core.containers import Container, EphemeralContainer, Probe
-from api.core.pod import ContainerStatus, Pod
+from api.core.pod import Pod
+from api.core.pod_status import ContainerStatus
 from component.clock import Clock
 from kubelet.lifecycle import Liveness, Verdict, is_sidecar
 from kubelet.metrics_pages import PROBES

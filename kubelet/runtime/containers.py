@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from api.core.containers import Capabilities, Container, PodSecurityContext, SecurityContext
+from api.core.containers import Container
 from api.core.pod import Pod
+from api.core.security_context import Capabilities, PodSecurityContext, SecurityContext
 from api.quantity import millis, units
 from kubelet import qos
 from kubelet.environment import ConfigError, expand

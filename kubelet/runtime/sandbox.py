@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from api.core.containers import PodSecurityContext, SeccompProfile
 from api.core.pod import Pod
+from api.core.security_context import PodSecurityContext, SeccompProfile
 from kubelet.lifecycle import GRACE_DEFAULT_S
 from kubelet.naming import Resolver
 from kubelet.runtime import labels

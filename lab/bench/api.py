@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lab.bench.api_load import Order, Outcome
-from lab.bench.child import Child
+from lab.bench.child import CLIENT_BOUND_SHARE, Child
 from lab.bench.kube import NAMESPACE, Json, Kube, namespace
 from lab.bench.report import Figure, Goal, Report
 from lab.bench.steer import BenchFailed
@@ -28,7 +28,6 @@ _PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 LISTED = 5000
 CASES = ("get", "list", "create", "update", "patch")
 CLIENTS = (1, 32, 256)
-CLIENT_BOUND_SHARE = 0.9
 CPU = "process_cpu_seconds_total"
 RATE_GOALS = {"get x32": (2500, 8000), "update x32": (600, 1500), "create x32": (600, 1500)}
 """Requests a second on a quiet machine of two cores: floor, aim."""

@@ -9,6 +9,8 @@ import sys
 from lab.bench.steer import BenchFailed
 
 LINE_BYTES_MAX = 64 << 20
+CLIENT_BOUND_SHARE = 0.85
+"""A process of clients that spends so much of a core is what was measured."""
 
 
 class Child:

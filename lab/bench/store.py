@@ -8,6 +8,7 @@ is what travels; the absolute figures belong to this machine and this hour.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import statistics
@@ -22,13 +23,12 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from lab.bench.child import CLIENT_BOUND_SHARE, Child
 from lab.bench.steer import BenchFailed
 from lab.bench.store_load import Order, Outcome
-from lab.chaos.arena import PYTHON, Loopback
+from lab.chaos.arena import Loopback
 from lab.chaos.cluster import Cluster, ClusterFailed, Etcd, Server, SteerStore
 
-CLIENT_BOUND_SHARE = 0.85
-"""A client process that spends so much of a core is what was measured."""
 SETTLE_S = 0.2
 
 
@@ -183,49 +183,26 @@ async def _load(cluster: Cluster, case: Case, seconds: float, processes: int) ->
     """Run one case on one cluster."""
     identity = cluster.identity
     count = 1 if case.clients < 32 or case.is_latency or case.name == "fill" else processes
-    workers = []
-    for number in range(count):
-        order = Order(
-            case=case.name,
-            clients=case.clients // count,
-            seconds=seconds,
-            endpoints=tuple(cluster.endpoints),
-            cert=str(identity.cert),
-            key=str(identity.key),
-            ca=str(identity.ca),
-            number=number,
-        )
-        worker = await asyncio.create_subprocess_exec(
-            PYTHON, "-m", "lab.bench.store_load", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            limit=16 << 20,
-        )  # fmt: skip
-        assert worker.stdin is not None
-        worker.stdin.write(msgspec.json.encode(order) + b"\n")
-        workers.append(worker)
-    try:
-        async with asyncio.timeout(seconds + 60):
-            for worker in workers:
-                assert worker.stdout is not None
-                if await worker.stdout.readline() != b"ready\n":
-                    raise BenchFailed(f"the clients of {case.label} could not connect to {cluster.server.name}")
-            for worker in workers:
-                assert worker.stdin is not None
-                worker.stdin.write(b"go\n")
-            outcomes = []
-            for worker in workers:
-                assert worker.stdout is not None
-                line = await worker.stdout.readline()
-                if not line:
-                    raise BenchFailed(f"the clients of {case.label} on {cluster.server.name} broke off")
-                outcomes.append(msgspec.json.decode(line, type=Outcome))
-            return outcomes
-    except TimeoutError:
-        raise BenchFailed(f"{case.label} on {cluster.server.name} did not end") from None
-    finally:
+    async with contextlib.AsyncExitStack() as stack:
+        workers = [await stack.enter_async_context(Child("lab.bench.store_load")) for _ in range(count)]
+        for number, worker in enumerate(workers):
+            order = Order(
+                case=case.name,
+                clients=case.clients // count,
+                seconds=seconds,
+                endpoints=tuple(cluster.endpoints),
+                cert=str(identity.cert),
+                key=str(identity.key),
+                ca=str(identity.ca),
+                number=number,
+            )
+            await worker.tell(msgspec.json.encode(order))
         for worker in workers:
-            if worker.returncode is None:
-                worker.kill()
-            await worker.wait()
+            if await worker.hear() != b"ready\n":
+                raise BenchFailed(f"the clients of {case.label} could not connect to {cluster.server.name}")
+        for worker in workers:
+            await worker.tell(b"go")
+        return [msgspec.json.decode(await worker.hear(seconds + 60), type=Outcome) for worker in workers]
 
 
 # -- what it comes to

@@ -21,14 +21,13 @@ import msgspec
 
 from deploy.pki import Authority, Leaf
 from lab.bench import fanout_limit, watch_load
-from lab.bench.child import Child
+from lab.bench.child import CLIENT_BOUND_SHARE, Child
 from lab.bench.kube import NAMESPACE, Json, Kube, namespace
 from lab.bench.report import Figure, Goal, Report
 
 _OBJECTS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 WRITERS = 4
 """Of them write at once where the rate is unlimited."""
-CLIENT_BOUND_SHARE = 0.9
 CPU, MEMORY, ENCODES = (
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",
@@ -287,6 +286,3 @@ def _notes(load: Load, series: dict[str, Series]) -> Iterator[str]:
         median = statistics.median(series["server"].delivered)
         reached = "aim" if median >= 200_000 else "floor" if median >= 60_000 else "missed"
         yield f"{reached}: {median:,.0f} events/s back to back (floor 60,000, aim 200,000)"
-
-
-__all__ = ["Load", "measure"]

@@ -88,7 +88,7 @@ def store(
 
 @app.command()
 def machines(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of this sitting.")] = 22,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of this sitting.")] = 23,
     seconds: Annotated[float | None, typer.Option(help="Begin no round after so long.")] = None,
     seed: Annotated[int | None, typer.Option(help="Repeats a run's schedule; drawn if not given.")] = None,
     resume: Annotated[Path | None, typer.Option(help="File of a run: its rounds add up over sittings.")] = None,
@@ -130,12 +130,17 @@ def machines(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Files of runs (--resume).", exists=True, dir_okay=False)],
     command: Annotated[list[str] | None, typer.Option(help="A command that made them, to be quoted.")] = None,
+    remarks: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Markdown to put in below the verdict.")
+    ] = None,
 ) -> None:
     """Write up runs as Markdown, on stdout."""
     from lab.chaos.machines.report import write_up
 
     try:
-        print(write_up([Run.load(path) for path in runs], command or []), end="")
+        print(
+            write_up([Run.load(path) for path in runs], command or [], remarks.read_text() if remarks else ""), end=""
+        )
     except ValueError as error:
         print(f"steer chaos report: {error}", file=sys.stderr)
         raise typer.Exit(2) from None

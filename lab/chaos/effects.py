@@ -43,6 +43,8 @@ class Effect(enum.StrEnum):
     NO_SPACE_SEEN = "writes refused for want of space"
     CERTIFICATES_REFUSED = "certificates refused"
     QUORUM_LOSS_NAMED = "answers that named the lost quorum"
+    ENDPOINTS_GONE = "lost machines whose endpoints were taken out"
+    PODS_REPLACED = "lost machines whose pods were replaced"
     CACHE_ANSWERED = "lists answered from a cache without quorum"
     SERVICE_REQUESTS_FAILED = "requests to a Service that failed"
     HASHES_COMPARED = "rounds in which members' hashes were compared"

@@ -39,6 +39,21 @@ class RoundReport(msgspec.Struct, frozen=True):
     """The longest time without an acknowledged write."""
     effects: dict[str, int]
     findings: tuple[str, ...]
+    began_at: float = 0.0
+    """On the wall clock."""
+    build: str = ""
+    """What ran, as it names itself."""
+    failover: str = "default"
+    """How soon a machine is given up: `steer init --failover`."""
+    acknowledged: int = 0
+    """Writes that were."""
+    not_acknowledged: int = 0
+    """Writes that were refused, or whose outcome is not known."""
+    requests: int = 0
+    """To a Service, from every machine."""
+    requests_failed: int = 0
+    figures: dict[str, float] = {}
+    """Further things measured, in seconds."""
 
 
 class Run(msgspec.Struct):
@@ -111,8 +126,9 @@ def progress_line(report: RoundReport, of: int) -> str:
     effects = BY_NAME[report.fault].effects
     seen = ", ".join(f"{effect} {report.effects.get(effect, 0)}" for effect in effects)
     state = "ok" if not report.findings else f"FOUND {len(report.findings)}"
+    width = max(map(len, scenarios.BY_NAME)) if report.fault in scenarios.BY_NAME else 16
     return (
-        f"round {report.number + 1:>3}/{of} {report.fault:<16} {report.took_s:5.1f} s  {report.calls:>6} calls "
+        f"round {report.number + 1:>3}/{of} {report.fault:<{width}} {report.took_s:5.1f} s  {report.calls:>6} calls "
         f"({report.unknown} unknown, {report.refused} refused)  silent {report.silence_s:.2f} s  {seen}: {state}"
     )
 
@@ -145,7 +161,11 @@ def show(run: Run, verdict: Verdict, *, as_json: bool) -> None:
     if verdict.not_run:
         out.print(f"not run: {', '.join(verdict.not_run)}")
     calls = sum(each.calls for each in run.rounds)
-    about = f"{len(run.rounds)} rounds, {calls} calls, {run.members} members of {run.server}, seed {run.seed}"
+    minutes = sum(each.took_s for each in run.rounds) / 60
+    about = (
+        f"{len(run.rounds)} rounds in {minutes:.0f} minutes, {calls} calls, {run.members} members of {run.server}, "
+        f"seed {run.seed}"
+    )
     if verdict.is_clean:
         out.print(f"[bold green]clean[/]: {about}: nothing acknowledged was lost, nothing stale was read")
     else:

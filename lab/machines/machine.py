@@ -38,6 +38,12 @@ ENVIRONMENT = {
 }
 ENTER = 'for d in $2; do echo 0 >"$d/cgroup.procs" || :; done 2>/dev/null; p=$1; shift 2; exec nsenter -t "$p" "$@"'
 """Takes the first process's pid, the machine's cgroups, and nsenter's arguments: joins both."""
+BECOME_PARENT = 'env "$@"; exit $?'
+"""Runs in the machine's view of the world, but only what it starts is in the machine's process table.
+
+nsenter could do that itself, but it stops whenever its child is stopped, as all are by systemd when it shuts down, and
+nothing would set it going again: the child would never be waited for, and the machine never be off.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +209,10 @@ class Machine:
         directories = [
             str(hierarchy.mountpoint / self._cgroup) for hierarchy in cgroups.hierarchies() if hierarchy.version == 1
         ]
-        entering = ["--all", "--wdns=/root", "--", "env", "-i", f"TERM={os.environ.get('TERM', 'dumb')}"]
+        entering = ["--all", "--no-fork", "--wdns=/root", "--", "env", "-i", f"TERM={os.environ.get('TERM', 'dumb')}"]
         entering += [f"{name}={value}" for name, value in ENVIRONMENT.items()]
-        return ["/bin/sh", "-c", ENTER, "enter-machine", str(pid), " ".join(directories), *entering, *command]
+        entering += ["/bin/sh", "-c", BECOME_PARENT, "in-machine", *command]
+        return ["/bin/sh", "-c", ENTER, "enter-machine", str(pid), " ".join(directories), *entering]
 
     def try_run(
         self, command: Sequence[str], *, text: str | None = None, timeout_s: float = 60.0

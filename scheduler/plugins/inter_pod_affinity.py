@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from api.core.pod import Pod, PodAffinityTerm
+from api.core.placement import PodAffinityTerm
+from api.core.pod import Pod
 from api.selectors import of_label_selector
 from scheduler.framework import (
     SCORE_MAX,
@@ -55,6 +57,7 @@ class InterPodAffinity:
     Not yet served: terms that choose namespaces by label; a pod with one is told so instead of being placed.
     """
 
+    counts_pods: Literal[True] = True
     name = "InterPodAffinity"
     helped_by = ClusterEvent.NODE_ADDED | ClusterEvent.NODE_LABELS | ClusterEvent.POD_ASSIGNED | ClusterEvent.POD_GONE
 

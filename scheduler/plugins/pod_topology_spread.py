@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from api.core.node_matching import selects, tolerates
-from api.core.pod import Pod, TopologySpreadConstraint
+from api.core.placement import TopologySpreadConstraint
+from api.core.pod import Pod
 from api.selectors import of_label_selector
 from scheduler.framework import (
     SCORE_MAX,
@@ -61,6 +63,7 @@ class PodTopologySpread:
     Siblings are the pods of one controller; upstream also counts those behind a common Service.
     """
 
+    counts_pods: Literal[True] = True
     name = "PodTopologySpread"
     helped_by = (
         ClusterEvent.NODE_ADDED

@@ -2,9 +2,10 @@
 
 A segment is a file of records, `<crc32c> <length> <type> <index> <term> <payload>`, the checksum covering all after it.
 Records are staged in memory, written together, and synced by one fdatasync: a *group*, which begins with a record that
-holds the offset it starts at. Since a group is only written once the one before it is on disk, that record proves
-everything before it was whole once. So damage can be told apart at start: after a crash the last group may be torn,
-and was never acknowledged, so it is dropped; damage anywhere else may hold acknowledged writes, and the member
+holds the offset it starts at and how many bytes follow. Since a group is only written once the one before it is on
+disk, that record proves everything before it was whole once; and bytes that come to lie at the end from elsewhere,
+records though they may be, are none of ours. So damage can be told apart at start: after a crash the last group may be
+torn, and was never acknowledged, so it is dropped; damage anywhere else may hold acknowledged writes, and the member
 refuses to start. An entry whose index is already taken replaces that entry and all after it (a follower's conflict).
 
 What the log must not lose is decided by who calls `write_and_sync`: nothing may be acknowledged before it returns.
@@ -134,19 +135,18 @@ class Journal:
         content = segment.path.read_bytes()
         offset = 0
         while offset < len(content):
-            problem, end = _examine(content, offset)
+            records, problem, end = _read_group(content, offset)
+            if problem and not is_newest:
+                raise JournalDamaged(segment.path, f"{problem} at byte {end}, in a segment that is complete")
+            if problem and _group_after(content, end):
+                raise JournalDamaged(
+                    segment.path, f"{problem} at byte {end}, though what follows shows that it was whole once"
+                )
+            for kind, index, term, payload in records:
+                self._recover(segment, kind, index, term, payload, offset)
             if problem:
-                if not is_newest:
-                    raise JournalDamaged(segment.path, f"{problem} at byte {offset}, in a segment that is complete")
-                if _group_after(content, offset):
-                    raise JournalDamaged(
-                        segment.path, f"{problem} at byte {offset}, though what follows shows that it was whole once"
-                    )
-                self._drop_tail(segment.path, offset, len(content), problem)
+                self._drop_tail(segment.path, end, len(content), problem)
                 return
-            _, _, kind, index, term = _HEADER.unpack_from(content, offset)
-            payload = content[offset + _HEADER.size : end]
-            self._recover(segment, kind, index, term, payload, offset)
             offset = end
 
     def _recover(self, segment: _Segment, kind: int, index: int, term: int, payload: bytes, offset: int) -> None:
@@ -163,11 +163,8 @@ class Journal:
                 self._cut(0, len(self.entries))
                 self._place((EMPTY, index, term))
                 segment.index_max = max(segment.index_max, index)
-            case 4:  # _GROUP
-                if index != offset:
-                    raise JournalDamaged(segment.path, f"the group at byte {offset} was written at byte {index}")
             case _:
-                raise JournalDamaged(segment.path, f"record of unknown type {kind} at byte {offset}")
+                raise JournalDamaged(segment.path, f"record of unknown type {kind} in the group at byte {offset}")
 
     def _drop_tail(self, path: Path, offset: int, size: int, problem: str) -> None:
         self.dropped_tail_bytes = size - offset
@@ -267,7 +264,8 @@ class Journal:
             os.close(self._descriptor)
             self._begin_segment(self._segments[-1].sequence + 1)
         records = staged.records if self._size_bytes else [staged.vote, *staged.records]
-        content = memoryview(b"".join([_record(_GROUP, self._size_bytes, 0, _GROUP_MAGIC), *records]))
+        length = sum(map(len, records))
+        content = memoryview(b"".join([_record(_GROUP, self._size_bytes, length, _GROUP_MAGIC), *records]))
         written = 0
         while written < len(content):
             written += os.write(self._descriptor, content[written:])
@@ -319,6 +317,37 @@ def _examine(content: bytes, offset: int) -> tuple[str, int]:
     if google_crc32c.value(content[offset + 4 : end]) != crc:
         return "checksum mismatch", end
     return "", end
+
+
+def _read_group(content: bytes, offset: int) -> tuple[list[tuple[int, int, int, bytes]], str, int]:
+    """Return a group's records as (type, index, term, payload), what is wrong with it, and where it ends.
+
+    A group with something wrong is as if it were not there: no records, and it ends where it begins. But one that does
+    not say its length, as they were once written, goes up to the next group or to what is wrong.
+    """
+    problem, end = _examine(content, offset)
+    if problem:
+        return [], problem, offset
+    _, _, kind, start, length = _HEADER.unpack_from(content, offset)
+    if kind != _GROUP:
+        return [], "a record that is in no group", offset
+    if start != offset:
+        return [], f"a group that was written at byte {start}", offset
+    if end + length > len(content):
+        return [], "incomplete group", offset
+    group_end = end + length if length else len(content)
+    records: list[tuple[int, int, int, bytes]] = []
+    position = end
+    while position < group_end:
+        problem, end = _examine(content, position)
+        if problem:
+            return ([], problem, offset) if length else (records, problem, position)
+        _, _, kind, index, term = _HEADER.unpack_from(content, position)
+        if kind == _GROUP and not length:
+            break
+        records.append((kind, index, term, content[position + _HEADER.size : end]))
+        position = end
+    return records, "", position
 
 
 def _group_after(content: bytes, offset: int) -> bool:

@@ -173,13 +173,13 @@ class UnderLoad:
             try:
                 await site.await_well()
                 await load.start()
-                await load.await_service(60)
-                load.requests.clear()
+                await load.traffic.await_answers(60)
+                load.traffic.requests.clear()
                 began = time.monotonic()
                 self._runs.set()
                 await asyncio.to_thread(self._stop.wait)
                 await site.await_well()
-                await load.await_service(60)
+                await load.traffic.await_answers(60)
                 ended = time.monotonic()
                 await load.stop()
                 await load.finish(30)
@@ -192,8 +192,8 @@ class UnderLoad:
         calls = [*load.history.calls, *load.ledger]
         self.judged = Judged(
             findings=judge_calls(load, stored),
-            requests=len(load.requests),
-            failed=[f"{r.machine} {r.at - began:+.1f} s: {r.problem}" for r in load.requests if r.problem],
+            requests=len(load.traffic.requests),
+            failed=[f"{r.machine} {r.at - began:+.1f} s: {r.problem}" for r in load.traffic.requests if r.problem],
             writes=sum(call.kind is not Kind.GET and call.outcome is Outcome.OK for call in calls),
             errors=dict(load.errors),
             silence_s=checks.longest_silence(calls, began, ended),

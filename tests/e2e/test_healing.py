@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import signal
@@ -196,7 +197,20 @@ def test_nothing_that_said_configured_is_lost_when_store_and_apiserver_die(
         assert int(cluster.get("-n", namespace, "configmap", name)["data"]["value"]) >= value
 
 
+def leaders_renew(cluster: RunningCluster) -> None:
+    """Wait until both leaders have renewed their leases: one that was cut off too long ends itself rather than that."""
+    begun = datetime.datetime.now(datetime.UTC)
+
+    def renewed(name: str) -> bool:
+        lease = cluster.get("-n", "kube-system", "lease", name)
+        return datetime.datetime.fromisoformat(lease["spec"]["renewTime"]) > begun
+
+    for name in ("steer-scheduler", "steer-controllers"):
+        eventually(lambda name=name: renewed(name), 40, f"{name} renews its lease")
+
+
 def test_the_supervisor_comes_back_and_finds_its_children(cluster: RunningCluster) -> None:
+    leaders_renew(cluster)  # the test before may have left them without an API server for longer than they bear
     before = {p["name"]: p["pid"] for p in cluster.status()["processes"]}
     os.kill(before["supervisor"], signal.SIGKILL)
     eventually(

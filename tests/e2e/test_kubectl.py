@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import RunningCluster, eventually, kubectl_binaries, run, web_manifest
+from tests.ports import free_port
 
 BINARIES = kubectl_binaries()
 
@@ -221,9 +221,7 @@ def test_exec_with_a_terminal_is_interactive(k) -> None:
 def test_port_forward_reaches_the_pod(k) -> None:
     deploy(k, replicas=1)
     pod = k("get", "pods", "-o", "jsonpath={.items[0].metadata.name}")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     forward = subprocess.Popen(
         [k.binary, "-n", k.namespace, "port-forward", pod, f"{port}:8080"],
         stdout=subprocess.PIPE,
@@ -276,3 +274,41 @@ def test_create_and_run_whether_bodies_are_json_or_protobuf(k) -> None:
     eventually(
         lambda: k("get", "pod", "once", "-o", "jsonpath={.status.phase}") == "Succeeded", 30, "the pod ran to its end"
     )
+
+
+def test_top_and_autoscaling_follow_what_pods_use(k) -> None:
+    k("create", "deployment", "busy", "--image=steersman.local/web:1", "--", "sh", "-c", "while :; do :; done")
+    k("set", "resources", "deployment", "busy", "--requests=cpu=20m", "--limits=cpu=60m")
+    k("rollout", "status", "deployment/busy", "--timeout=60s")
+    k("autoscale", "deployment", "busy", "--cpu-percent=50", "--min=1", "--max=2")
+    eventually(lambda: re.search(r"busy\S+ +[1-9]\d*m +", k("top", "pods", check=False)), 60, "the pod was measured")
+    assert "node-1" in k("top", "nodes")
+    replicas = ("get", "deployment", "busy", "-o", "jsonpath={.spec.replicas}")
+    eventually(lambda: k(*replicas) == "2", 60, "the busy pod got company")
+
+
+def test_a_service_account_reads_kubelets_if_its_role_says_so_as_other_metrics_servers_do(k, cluster) -> None:
+    if k.version in ("1.20", "1.21", "1.22", "1.23"):
+        pytest.skip("this kubectl creates no tokens")
+    k("create", "serviceaccount", "reader")
+    token = k("create", "token", "reader").strip()
+    url = f"https://{cluster.node_address('node-1')}:10250/metrics/resource"
+
+    def ask(*more: str) -> str:
+        return run(["curl", "-sk", "-w", " %{http_code}", *more, url]).stdout
+
+    assert ask().endswith(" 401")
+    assert ask("-H", f"Authorization: Bearer {token}x").endswith(" 401")
+    assert (
+        f"Forbidden (user=system:serviceaccount:{k.namespace}:reader, verb=get, resource=nodes, subresource=metrics)"
+        in (ask("-H", f"Authorization: Bearer {token}"))
+    )
+    name = f"reader-{k.namespace}"
+    k("create", "clusterrole", name, "--verb=get", "--resource=nodes/metrics")
+    k("create", "clusterrolebinding", name, f"--clusterrole={name}", f"--serviceaccount={k.namespace}:reader")
+    try:
+        # A refusal is remembered for half a minute.
+        eventually(lambda: ask("-H", f"Authorization: Bearer {token}").endswith(" 200"), 40, "the role counts")
+        assert "node_cpu_usage_seconds_total" in ask("-H", f"Authorization: Bearer {token}")
+    finally:
+        k("delete", "clusterrolebinding,clusterrole", name)

@@ -100,6 +100,20 @@ def test_a_power_cut_keeps_what_was_written_and_a_reboot_is_another_boot(lab: La
     lab.await_state("m2", "running")
 
 
+def test_a_machine_reboots_also_while_a_command_from_outside_runs_in_it(lab: Lab):
+    code = "from deploy.cli import main; main()"
+    command = [sys.executable, "-c", code, "lab", "exec", "--lab-dir", str(lab.directory), "m1", "--", "sleep", "600"]
+    with subprocess.Popen(command, start_new_session=True) as inside:
+        try:
+            boot = lab("exec", "m1", "--", "cat", "/proc/sys/kernel/random/boot_id", "/proc/1/stat")
+            lab("exec", "m1", "--", "systemctl", "reboot")
+            assert inside.wait(60) != 0, "the command outlived the machine"
+            lab.await_state("m1", "running")
+            assert lab("exec", "m1", "--", "cat", "/proc/sys/kernel/random/boot_id", "/proc/1/stat") != boot
+        finally:
+            inside.kill()
+
+
 def test_bad_names_are_one_line_and_say_what_there_is(lab: Lab):
     wrong = lab.try_("exec", "m7", "--", "true")
     assert wrong.returncode == 1

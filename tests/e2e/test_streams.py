@@ -21,6 +21,7 @@ import pytest
 
 from tests.e2e.conftest import RunningCluster, eventually
 from tests.e2e.kubectl import IMAGE, Kubectl, binaries
+from tests.ports import free_port
 
 MIB = 1 << 20
 BINARIES = binaries()
@@ -94,9 +95,7 @@ def test_thirty_at_once(web: Kubectl) -> None:
 
 @contextlib.contextmanager
 def forwarded(k: Kubectl, what: str, port: int) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        local: int = probe.getsockname()[1]
+    local = free_port()
     command = [*k.command, "port-forward", what, f"{local}:{port}", "--address=127.0.0.1"]
     process = subprocess.Popen(command, env=k.cluster.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:

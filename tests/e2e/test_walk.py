@@ -44,7 +44,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     inside.logs_exec_attach_and_cp,
     inside.forward_and_proxy,
     inside.debug_pods_and_nodes,
-    inside.top_says_what_is_not_there,
+    inside.top,
     inside.taint_cordon_and_drain,
     access.ask_what_one_may,
     access.approve_and_deny_certificates,

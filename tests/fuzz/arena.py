@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from component.clock import RealClock
 from deploy.pki import Pki
 from store.local import LocalStore
 from tests.fuzz.wire import Connection, Request
+from tests.ports import free_port
 
 
 class Tracebacks(logging.Handler):
@@ -69,7 +69,7 @@ async def arena(pki: Pki, seed: str) -> AsyncIterator[Arena]:
         store_endpoints=(), store_cert=nowhere, store_key=nowhere, store_ca=nowhere,
         tls_cert=at / "apiserver.crt", tls_key=at / "apiserver.key", client_ca=at / "ca.crt",
         service_account_key=pki.service_account_key,
-        bind_address="127.0.0.1", secure_port=_free_port(), grpc_port=_free_port(),
+        bind_address="127.0.0.1", secure_port=free_port(), grpc_port=free_port(),
     )  # fmt: skip
     tls = ssl.create_default_context(cafile=at / "ca.crt")
     tls.load_cert_chain(at / "admin.crt", at / "admin.key")
@@ -104,9 +104,3 @@ def _record(context: dict[str, object]) -> logging.LogRecord:
     error = context.get("exception")
     exc_info = (type(error), error, error.__traceback__) if isinstance(error, BaseException) else None
     return logging.LogRecord("asyncio", logging.ERROR, "", 0, str(context.get("message")), None, exc_info)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

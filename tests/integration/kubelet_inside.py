@@ -31,6 +31,7 @@ from api.resource import ObjectKey
 from apiserver.app import build
 from apiserver.bootstrap import bootstrap
 from apiserver.request import User
+from apiserver.subresources import handlers
 from client.verbs import Client
 from component import logs
 from component.clock import RealClock
@@ -58,7 +59,9 @@ class World:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        api = self._api = build(LocalStore(), self._clock, random.Random())  # UIDs must differ between scenarios
+        api = self._api = build(
+            LocalStore(), self._clock, random.Random(), handlers=handlers.build
+        )  # UIDs must differ between scenarios
         self._group.create_task(api.run())
         await api.wait_ready()
         await bootstrap(api.registries)

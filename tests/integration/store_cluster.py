@@ -11,7 +11,8 @@ from pathlib import Path
 
 from component.serve import Identity
 from store.client import StoreClient
-from tests.integration.store_process import ROOT, Authority, free_port
+from tests.integration.store_process import ROOT, Authority
+from tests.ports import free_port
 
 
 class MemberProcess:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import ipaddress
-import itertools
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,23 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from component.serve import Identity
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
-
-
-_ports = itertools.count(random.SystemRandom().randrange(10_000, 28_000))
-
-
-def free_port() -> int:
-    """Return a port that is free and stays so: below the range from which outgoing connections take theirs.
-
-    A member that was killed comes back to its port, which a connection of another must not have taken meanwhile.
-    """
-    for port in _ports:
-        with socket.socket() as listener, contextlib.suppress(OSError):
-            listener.bind(("127.0.0.1", port % 20_000 + 10_000))
-            return port % 20_000 + 10_000
-    raise AssertionError("there are always more ports")
 
 
 class Authority:

@@ -14,10 +14,11 @@ from api.core import configmap as configmaps
 from api.errors import Forbidden
 from tests import builders
 from tests.integration.test_apiserver import CORE, Running, pki, server
+from tests.integration.test_proxied import Backend, backend, behind
 from tests.webhook_server import Plain, WebhookServer, allow, deny, patch, serving
 
 pytestmark = pytest.mark.integration
-__all__ = ["pki", "server"]
+__all__ = ["backend", "behind", "pki", "server"]
 
 REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
 CONFIGMAPS = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["*"]}
@@ -495,3 +496,83 @@ async def test_the_component_api_is_judged_the_same_way(server: Running, hooks: 
     with pytest.raises(Forbidden, match='admission webhook "hook0.example.com" denied the request: not here'):
         await client.create(configmaps.RESOURCE, builders.configmap("a"))
     await client.close()
+
+
+# --- questions and connections --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("group", "plural", "spec"),
+    [
+        ("authentication", "tokenreviews", {"token": "none"}),
+        ("authentication", "selfsubjectreviews", None),
+        ("authorization", "selfsubjectaccessreviews", {"resourceAttributes": {"verb": "get", "resource": "pods"}}),
+        ("authorization", "selfsubjectrulesreviews", {"namespace": "default"}),
+        ("authorization", "subjectaccessreviews", {"user": "u", "nonResourceAttributes": {"verb": "get", "path": "/"}}),
+    ],
+)
+async def test_reviews_are_seen_by_webhooks_like_everything_that_is_created(
+    server: Running, hooks: WebhookServer, group: str, plural: str, spec: Plain | None
+):
+    rules = [{"apiGroups": [f"{group}.k8s.io"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["*"]}]
+    labelled = patch({"op": "add", "path": "/metadata/labels", "value": {"seen": "yes"}})
+    await register(server, "Mutating", {"clientConfig": hooks.on("change", labelled), "rules": rules})
+    await register(server, "Validating", {"clientConfig": hooks.on("judge", allow), "rules": rules})
+    path = f"/apis/{group}.k8s.io/v1/{plural}"
+    code, made, _ = await ask(server, "POST", path, {"spec": spec} if spec else {})
+    assert code == 201 and made["metadata"]["labels"] == {"seen": "yes"}
+    seen = hooks.asked["judge"][0]
+    assert (seen["resource"]["resource"], seen["operation"], seen["object"]["kind"]) == (plural, "CREATE", made["kind"])
+    assert seen["object"]["metadata"]["labels"] == {"seen": "yes"} and not seen["object"].get("status", {}).get("user")
+    await register(server, "Validating", {"clientConfig": hooks.on("no", deny()), "rules": rules}, name="no")
+    code, made, _ = await ask(server, "POST", path, {"spec": spec} if spec else {})
+    assert (code, made["kind"]) == (400, "Status")
+
+
+async def test_a_question_is_answered_as_webhooks_have_changed_it(server: Running, hooks: WebhookServer):
+    rules = [{"apiGroups": ["authorization.k8s.io"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}]
+    other = patch({"op": "replace", "path": "/spec/user", "value": "nobody"}, {"op": "remove", "path": "/spec/groups"})
+    await register(server, "Mutating", {"clientConfig": hooks.on("change", other), "rules": rules})
+    spec = {"user": "root", "groups": ["system:masters"], "resourceAttributes": {"verb": "get", "resource": "pods"}}
+    body = {"spec": spec}
+    code, made, _ = await ask(server, "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body)
+    assert (code, made["spec"]["user"], made["status"]["allowed"]) == (201, "nobody", False)
+
+
+async def test_a_proxied_path_is_the_one_that_webhooks_want(server: Running, hooks: WebhookServer, behind: Backend):
+    rules = [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CONNECT"], "resources": ["services/proxy"]}]
+    elsewhere = patch({"op": "replace", "path": "/path", "value": "/else where"})
+    await register(server, "Mutating", {"clientConfig": hooks.on("change", elsewhere), "rules": rules})
+    code, said, _ = await ask(server, "GET", f"{CORE}/services/web:80/proxy/here?x=1")
+    assert (code, said["path"]) == (200, "/else%20where?x=1")
+    seen = hooks.asked["change"][0]["object"]
+    assert (seen["kind"], seen["path"]) == ("ServiceProxyOptions", "/here")
+    await register(server, "Mutating", {"clientConfig": hooks.on("bad", patch(
+        {"op": "replace", "path": "/path", "value": 7})), "rules": rules}, name="zz")  # fmt: skip
+    code, said, _ = await ask(server, "GET", f"{CORE}/services/web:80/proxy/here")
+    assert (code, said["reason"]) == (500, "InternalError")
+
+
+async def test_others_are_answered_while_a_costly_policy_is_evaluated(server: Running):
+    numbers = "[" + ",".join(str(number) for number in range(150)) + "]"
+    costly = f"{numbers}.all(x, {numbers}.all(y, x + y >= 0 && x * y >= 0 && x * x + y * y >= 0))"
+    spec = {
+        "matchConstraints": {"resourceRules": [CONFIGMAPS]},
+        "validations": [{"expression": costly, "message": "never"} for _ in range(10)],
+    }
+    await settled(server, "validatingadmissionpolicies", {"metadata": {"name": "costly"}, "spec": spec})
+    binding = {"policyName": "costly", "validationActions": ["Deny"]}
+    await settled(server, "validatingadmissionpolicybindings", {"metadata": {"name": "costly"}, "spec": binding})
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    writing = asyncio.create_task(create(server, "a"))
+    others: list[float] = []
+    while not writing.done():
+        asked = loop.time()
+        assert (await ask(server, "GET", "/version"))[0] == 200
+        others.append(loop.time() - asked)
+    took = loop.time() - began
+    assert (await writing)[0] == 201
+    # Client and server share this process; what is told apart is turns taken from one request that waits for another.
+    assert took > 0.4, "otherwise this shows nothing"
+    assert len(others) >= 10 and sorted(others)[len(others) // 2] < took / 5, (took, others)

@@ -10,11 +10,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from api.errors import Conflict, Forbidden, NotFound
+from api.meta import ObjectMeta
+from api.resource import ObjectKey, Resource
+from api.schema import Struct
+from api.schema import field as declared
+from controllers.autoscaler.metrics import MetricValueList
 from deploy.pki import Authority, Leaf, Pki
 from tests.integration.test_apiserver import Running, pki, server, status_of, tls
 from tests.integration.test_proxied import NAMESPACE, own_address, post
@@ -41,6 +48,7 @@ class Extension:
     ca: bytes
     runner: web.AppRunner
     asked: list[web.Request] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
 
 def peer(request: web.Request) -> str:
@@ -77,6 +85,17 @@ async def extension(pki: Pki, tmp_path: Path) -> AsyncIterator[Extension]:
                 for number in range(2):
                     await stream.write(json.dumps({"type": "ADDED", "object": {"n": number}}).encode() + b"\n")
                 await asyncio.sleep(30)
+            case path if path.endswith("/flunders/one"):
+                item = {"metadata": {"name": "one", "resourceVersion": "7"}, "user": request.headers["X-Remote-User"]}
+                return web.json_response(item)
+            case path if path.endswith("/flunders/full"):
+                made.bodies.append(await request.read())
+                said = {"kind": "Status", "reason": "Conflict", "message": "full up", "code": 409}
+                return web.json_response(said, status=409)
+            case path if path.endswith("/pods/*/queued"):
+                return web.json_response({"items": [{"value": "3", "describedObject": {"name": request.query_string}}]})
+            case path if path.endswith("/flunders") and request.headers["X-Remote-User"] == "system:kube-scheduler":
+                return web.json_response({"items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]})
             case path if path.endswith("/flunders"):
                 told = [
                     [name, value] for name, value in request.headers.items() if name.lower().startswith("x-remote-")
@@ -190,6 +209,59 @@ async def test_requests_reach_the_other_server_with_the_user(server: Running, ex
     async with server.http.get(path, headers={"Impersonate-User": "mary"}) as answer:
         _, reason, message = await status_of(answer)
     assert reason == "Forbidden" and 'cannot list resource "flunders" in API group "wardle.example.com"' in message
+
+
+class Flunder(Struct):
+    metadata: ObjectMeta = declared(default_factory=ObjectMeta)
+    user: str = ""
+
+
+async def test_our_own_processes_reach_the_other_server_through_the_component_api(
+    server: Running, extension: Extension
+):
+    await register(server, extension)
+    await wait_for(server, "Passed")
+    flunders = Resource(
+        type=Flunder, group=GROUP, version="v1alpha1", kind="Flunder", plural="flunders", namespaced=True
+    )
+    admin, scheduler = server.client(), server.client("scheduler")
+    try:
+        with pytest.raises(Forbidden, match="cannot list resource"):
+            await scheduler.list(flunders, "default")
+        role = {"metadata": {"name": "flunders"}, "rules": [{"apiGroups": [GROUP], "resources": ["*"], "verbs": ["*"]}]}
+        await post(server, "/apis/rbac.authorization.k8s.io/v1/clusterroles", role)
+        binding = {
+            "metadata": {"name": "flunders"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "flunders"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "system:kube-scheduler"}],
+        }
+        await post(server, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+
+        async def listed() -> Any:
+            try:
+                return await scheduler.list(flunders, "default")
+            except Forbidden:
+                return None
+
+        found = await eventually(listed)
+        assert [item.metadata.name for item in found.items] == ["a", "b"]
+        one = await scheduler.get(flunders, ObjectKey("default", "one"))
+        assert (one.metadata.resource_version, one.user) == ("7", "system:kube-scheduler")
+        with pytest.raises(Conflict, match="full up"):
+            await admin.delete(flunders, ObjectKey("default", "full"))
+        assert json.loads(extension.bodies[0])["kind"] == "DeleteOptions"
+        with pytest.raises(NotFound):
+            await admin.get(flunders, ObjectKey("default", "none"))
+        queued = Resource(
+            type=MetricValueList, group=GROUP, version="v1alpha1", kind="X", plural="pods", namespaced=True
+        )
+        options = {"labelSelector": "app in (a,b)"}
+        told = await admin.get(queued, ObjectKey("default", "*"), subresource="queued", options=options)
+        assert told.items[0].value == "3"
+        assert parse_qs(told.items[0].described_object.name) == {"labelSelector": ["app in (a,b)"]}
+    finally:
+        await admin.close()
+        await scheduler.close()
 
 
 async def test_what_it_serves_is_in_discovery_and_openapi(server: Running, extension: Extension):

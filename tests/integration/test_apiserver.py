@@ -7,7 +7,6 @@ import json
 import os
 import random
 import shutil
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -32,18 +31,13 @@ from deploy import kubeconfig
 from deploy.pki import Pki
 from store.local import LocalStore
 from tests import builders
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 
 CORE = "/api/v1/namespaces/default"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 JSON_HEADERS = {"Content-Type": "application/json"}
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @dataclass

@@ -20,7 +20,8 @@ from client.verbs import Client
 from component.serve import Identity
 from deploy.pki import Pki
 from tests import builders
-from tests.integration.store_process import ROOT, StoreProcess, free_port
+from tests.integration.store_process import ROOT, StoreProcess
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 

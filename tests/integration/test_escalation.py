@@ -30,7 +30,8 @@ from apiserver.server import Settings, serve
 from component.clock import RealClock
 from deploy.pki import Leaf, Pki
 from store.local import LocalStore
-from tests.integration.test_apiserver import free_port, tls
+from tests.integration.test_apiserver import tls
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.store_process import StoreProcess, free_port
+from tests.integration.store_process import StoreProcess
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.integration,

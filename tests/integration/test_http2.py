@@ -16,7 +16,8 @@ import pytest
 from component.serve import Identity, grpc_channel
 from store.http2.call import Code, Method, Refusal
 from store.http2.server import Server
-from tests.integration.store_process import Authority, free_port
+from tests.integration.store_process import Authority
+from tests.ports import free_port
 
 LARGE = 9 << 20
 

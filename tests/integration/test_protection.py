@@ -20,7 +20,8 @@ from api.coordination.lease import Lease, LeaseSpec
 from api.meta import ObjectMeta
 from apiserver.server import serve
 from component.clock import RealClock
-from tests.integration.test_apiserver import CORE, Running, create, free_port, pki, server, tls  # noqa: F401
+from tests.integration.test_apiserver import CORE, Running, create, pki, server, tls  # noqa: F401
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -21,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from api.core import node, pod
 from api.core.containers import Container
 from api.core.node import DaemonEndpoint, Node, NodeAddress, NodeDaemonEndpoints, NodeStatus
-from api.core.pod import Pod, PodSpec, PodStatus
+from api.core.pod import Pod, PodSpec
+from api.core.pod_status import PodStatus
 from api.errors import NotFound
 from api.meta import ObjectMeta
 from apiserver.server import Server, Settings, _rest_listener
@@ -30,6 +30,7 @@ from component.clock import RealClock
 from component.serve import Identity, client_context, server_context
 from store.local import LocalStore
 from tests.certificates import Authority
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -146,12 +147,6 @@ class World:
         fields = [("Host", "x"), ("Connection", "Upgrade"), ("Upgrade", protocol)]
         fields += [(name.replace("_", "-"), value) for name, value in more.items()]
         return connection, await relay.request_upgrade(connection, method, target, fields)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -83,8 +83,8 @@ class SimulatedTransport:
         self.is_dead = False
         """The process has crashed: what is left of it can no longer say anything."""
 
-    async def get(self, address: Address) -> RawObject:
-        return await self._call(lambda server: server.get(address))
+    async def get(self, address: Address, options: Mapping[str, str] = {}) -> RawObject:
+        return await self._call(lambda server: server.get(address, options))
 
     async def list(
         self, address: Address, *, label_selector: str, field_selector: str, resource_version: str

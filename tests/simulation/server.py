@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,8 +64,8 @@ class VerbTransport:
         self._api = api
         self._user = user
 
-    async def get(self, address: Address) -> RawObject:
-        return _raw(await self._handle("get", address))
+    async def get(self, address: Address, options: Mapping[str, str] = {}) -> RawObject:
+        return _raw(await self._handle("get", address, options=dict(options)))
 
     async def list(
         self, address: Address, *, label_selector: str, field_selector: str, resource_version: str

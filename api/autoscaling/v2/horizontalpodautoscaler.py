@@ -7,10 +7,18 @@ from typing import Annotated, Any, Final
 
 from api import names, quantity
 from api import validation as v
+from api.autoscaling.v2.metrics import (
+    CrossVersionObjectReference,
+    MetricSpec,
+    MetricStatus,
+    MetricTarget,
+    MetricValueStatus,
+    ResourceMetricSource,
+)
 from api.columns import AGE, NONE
-from api.meta import KindCondition, LabelSelector, ObjectMeta
+from api.meta import KindCondition, ObjectMeta
 from api.resource import Column, Resource
-from api.schema import Int32, Int64, Quantity, Struct, Time, always, field, wire
+from api.schema import Int32, Int64, Struct, Time, always, field, wire
 
 _DEFAULT_CPU_PERCENT: Final = 80
 
@@ -19,71 +27,17 @@ class HorizontalPodAutoscalerCondition(KindCondition):
     """One question about an autoscaler (`type`), its answer, and since when."""
 
 
-class MetricIdentifier(Struct):
-    """A metric by name and labels."""
-
-    name: Annotated[str, wire(1, required=True)] = always("")
-    selector: Annotated[LabelSelector | None, wire(2)] = None
-
-
-class MetricValueStatus(Struct):
-    """What a measure is."""
-
-    value: Annotated[Quantity | None, wire(1)] = None
-    average_value: Annotated[Quantity | None, wire(2)] = None
-    average_utilization: Annotated[Int32 | None, wire(3)] = None
-
-
-class ExternalMetricStatus(Struct):
-    metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
-    current: Annotated[MetricValueStatus, wire(2, required=True)] = field(default_factory=MetricValueStatus)
-
-
-class ContainerResourceMetricStatus(Struct):
-    name: Annotated[str, wire(1, required=True)] = always("")
-    current: Annotated[MetricValueStatus, wire(2, required=True)] = field(default_factory=MetricValueStatus)
-    container: Annotated[str, wire(3, required=True)] = always("")
-
-
-class ResourceMetricStatus(Struct):
-    name: Annotated[str, wire(1, required=True)] = always("")
-    current: Annotated[MetricValueStatus, wire(2, required=True)] = field(default_factory=MetricValueStatus)
-
-
-class PodsMetricStatus(Struct):
-    metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
-    current: Annotated[MetricValueStatus, wire(2, required=True)] = field(default_factory=MetricValueStatus)
-
-
-class CrossVersionObjectReference(Struct):
-    """Another object of the same namespace, whatever the version."""
-
-    kind: Annotated[str, wire(1, required=True)] = always("")
-    name: Annotated[str, wire(2, required=True)] = always("")
-    api_version: Annotated[str, wire(3)] = ""
-
-
-class ObjectMetricStatus(Struct):
-    metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
-    current: Annotated[MetricValueStatus, wire(2, required=True)] = field(default_factory=MetricValueStatus)
-    described_object: Annotated[CrossVersionObjectReference, wire(3, required=True)] = field(
-        default_factory=CrossVersionObjectReference
-    )
-
-
-class MetricStatus(Struct):
-    """Something measured."""
-
-    type: Annotated[str, wire(1, required=True)] = always("")
-    object: Annotated[ObjectMetricStatus | None, wire(2)] = None
-    pods: Annotated[PodsMetricStatus | None, wire(3)] = None
-    resource: Annotated[ResourceMetricStatus | None, wire(4)] = None
-    container_resource: Annotated[ContainerResourceMetricStatus | None, wire(7)] = None
-    external: Annotated[ExternalMetricStatus | None, wire(5)] = None
-
-
 class HorizontalPodAutoscalerStatus(Struct):
-    """What is measured, and how many pods follow from it."""
+    """What was last measured, and how many pods follow from it.
+
+    Attributes:
+        observed_generation: The metadata.generation that this belongs to.
+        last_scale_time: When the number of pods was last changed.
+        current_replicas: How many pods there were when it was last looked at.
+        desired_replicas: How many pods there should be by what was measured.
+        current_metrics: What was measured, in the order of spec.metrics.
+        conditions: Whether it can measure and scale: AbleToScale, ScalingActive, ScalingLimited.
+    """
 
     observed_generation: Annotated[Int64 | None, wire(1)] = None
     last_scale_time: Annotated[Time, wire(2)] = ""
@@ -96,7 +50,13 @@ class HorizontalPodAutoscalerStatus(Struct):
 
 
 class HPAScalingPolicy(Struct):
-    """So many pods, or percent of them, in so many seconds."""
+    """So many pods, or so many percent of them, in so many seconds.
+
+    Attributes:
+        type: Pods or Percent: what value counts.
+        value: By how much the number of pods may change in that time; above 0.
+        period_seconds: Over how many seconds the change is counted, 1 to 1800.
+    """
 
     type: Annotated[str, wire(1, required=True)] = always("")
     value: Annotated[Int32, wire(2, required=True)] = always(0)
@@ -104,7 +64,16 @@ class HPAScalingPolicy(Struct):
 
 
 class HPAScalingRules(Struct):
-    """How fast the number of pods may change in one direction."""
+    """How fast the number of pods may change in one direction.
+
+    Attributes:
+        stabilization_window_seconds: Over how many seconds (0 to 3600) the most cautious of the recommendations is
+            taken; 0 by default for growing, 300 for shrinking.
+        select_policy: Which policy counts where several do: Max (the default) allows the largest change, Min the
+            smallest, Disabled none.
+        policies: The limits; at least one if any of this is said. By default 4 pods or 100% in 15 seconds for growing,
+            100% in 15 seconds for shrinking.
+    """
 
     stabilization_window_seconds: Annotated[Int32 | None, wire(3)] = None
     select_policy: Annotated[str | None, wire(1)] = None
@@ -112,80 +81,27 @@ class HPAScalingRules(Struct):
 
 
 class HorizontalPodAutoscalerBehavior(Struct):
-    """How fast the number of pods may grow and shrink."""
+    """How fast the number of pods may grow and shrink.
+
+    Attributes:
+        scale_up: For growing; at once by default, to at most double or 4 pods more in 15 seconds.
+        scale_down: For shrinking; by default only to what was enough for all of the last 300 seconds.
+    """
 
     scale_up: Annotated[HPAScalingRules | None, wire(1)] = None
     scale_down: Annotated[HPAScalingRules | None, wire(2)] = None
-
-
-class MetricTarget(Struct):
-    """What a measure should be."""
-
-    type: Annotated[str, wire(1, required=True)] = always("")
-    value: Annotated[Quantity | None, wire(2)] = None
-    average_value: Annotated[Quantity | None, wire(3)] = None
-    average_utilization: Annotated[Int32 | None, wire(4)] = None
-
-
-class ExternalMetricSource(Struct):
-    """A metric of something outside the cluster."""
-
-    metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
-    target: Annotated[MetricTarget, wire(2, required=True)] = field(default_factory=MetricTarget)
-
-
-class ContainerResourceMetricSource(Struct):
-    """What one container of a pod uses of a resource."""
-
-    name: Annotated[str, wire(1, required=True)] = always("")
-    target: Annotated[MetricTarget, wire(2, required=True)] = field(default_factory=MetricTarget)
-    container: Annotated[str, wire(3, required=True)] = always("")
-
-
-class ResourceMetricSource(Struct):
-    """What all containers of a pod use of a resource."""
-
-    name: Annotated[str, wire(1, required=True)] = always("")
-    target: Annotated[MetricTarget, wire(2, required=True)] = field(default_factory=MetricTarget)
-
-
-class PodsMetricSource(Struct):
-    """A metric of each pod, averaged."""
-
-    metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
-    target: Annotated[MetricTarget, wire(2, required=True)] = field(default_factory=MetricTarget)
-
-
-class ObjectMetricSource(Struct):
-    """A metric of another object."""
-
-    described_object: Annotated[CrossVersionObjectReference, wire(1, required=True)] = field(
-        default_factory=CrossVersionObjectReference
-    )
-    target: Annotated[MetricTarget, wire(2, required=True)] = field(default_factory=MetricTarget)
-    metric: Annotated[MetricIdentifier, wire(3, required=True)] = field(default_factory=MetricIdentifier)
-
-
-class MetricSpec(Struct):
-    """Something to measure, and what it should be."""
-
-    type: Annotated[str, wire(1, required=True)] = always("")
-    object: Annotated[ObjectMetricSource | None, wire(2)] = None
-    pods: Annotated[PodsMetricSource | None, wire(3)] = None
-    resource: Annotated[ResourceMetricSource | None, wire(4)] = None
-    container_resource: Annotated[ContainerResourceMetricSource | None, wire(7)] = None
-    external: Annotated[ExternalMetricSource | None, wire(5)] = None
 
 
 class HorizontalPodAutoscalerSpec(Struct):
     """What is scaled, in which bounds, and by what.
 
     Attributes:
-        scale_target_ref: What is scaled.
-        min_replicas: Never fewer pods; 1 by default.
-        max_replicas: Never more pods.
-        metrics: What is measured, and what it should be; the one that wants most pods decides.
-        behavior: How fast the number of pods may change.
+        scale_target_ref: What is scaled: anything with a scale subresource, such as a Deployment.
+        min_replicas: The fewest pods there may be; 1 by default. 0 only with a feature gate.
+        max_replicas: The most pods there may be; not less than minReplicas.
+        metrics: What is measured; the measure that asks for the most pods wins. By default the CPU use of the pods, at
+            80% of their requests.
+        behavior: How fast the number of pods may grow and shrink; quickly up and slowly down by default.
     """
 
     scale_target_ref: Annotated[CrossVersionObjectReference, wire(1, required=True)] = field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,7 @@ from apiserver.admission.policies.policy import Decision, merged
 from apiserver.admission.policies.registered import Binding, Bound, Registered
 from apiserver.admission.variables import Variables
 from apiserver.admission.versions import Versions
+from apiserver.evaluating import Evaluating
 from apiserver.request import AdmissionRequest, Authorizer
 
 _CODES: Final = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413, "Invalid": 422}
@@ -53,7 +55,9 @@ class ValidatingPolicies:
         params: Params,
         authorizer: Authorizer,
         metrics: AdmissionMetrics,
+        evaluating: Evaluating,
     ) -> None:
+        self._evaluating = evaluating
         self._metrics = metrics
         self._registered = registered
         self._matcher = matcher
@@ -106,7 +110,7 @@ class ValidatingPolicies:
                 continue
             for params in found:
                 assert variables is not None
-                verdict = policy.evaluate(variables, params, namespace)
+                verdict = await self._evaluating.run(partial(policy.evaluate, variables, params, namespace))
                 for decision in verdict.decisions:
                     denials += self._act(bound, binding, decision, request)
                 denials += [self._denial(bound, binding, why, "Invalid") for why in verdict.failures]

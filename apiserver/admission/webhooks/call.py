@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from apiserver.admission.variables import Variables
 from apiserver.admission.versions import Versions
 from apiserver.admission.webhooks import review
 from apiserver.admission.webhooks.registered import Webhook
+from apiserver.evaluating import Evaluating
 from apiserver.request import AdmissionRequest, Authorizer
 from apiserver.webhooks.client import CallFailed, WebhookClient
 from component.clock import Clock
@@ -60,6 +62,7 @@ class Caller:
         random: makes the ids of questions.
         clock: says how long they took.
         metrics: count them.
+        evaluating: evaluates conditions.
     """
 
     def __init__(
@@ -71,8 +74,10 @@ class Caller:
         random: Random,
         clock: Clock,
         metrics: AdmissionMetrics,
+        evaluating: Evaluating,
     ) -> None:
         self.metrics = metrics
+        self._evaluating = evaluating
         self._clock = clock
         self._client = client
         self._matcher = matcher
@@ -93,7 +98,7 @@ class Caller:
         if webhook.conditions:
             variables = await self.variables(request, matched)
             try:
-                if not webhook.conditions.hold(variables):
+                if not await self._evaluating.run(partial(webhook.conditions.hold, variables)):
                     return None
             except ConditionFailed as failed:
                 raise _forbidden(request, str(failed)) from None

@@ -120,7 +120,7 @@ class MutatingWebhooks:
         try:
             patched = json_patch.apply(serde.to_value(shown), answer.patch)
             new = _decoded(patched, shown, matched)
-        except (PatchFailure, RecursionError) as failure:
+        except (PatchFailure, RecursionError, msgspec.ValidationError) as failure:
             raise internal_error(str(failure) or "the patch nests too deeply") from None
         except ApiError as error:
             raise internal_error(error.message) from None

@@ -20,18 +20,25 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.machine.install import FOLDERS, MARK
 from deploy.report import CannotDo
 from lab.chaos.arena import is_paused, is_waiting_for_disk
 from lab.chaos.effects import Effect, Effects
+from lab.chaos.machines.load import Load
 from lab.chaos.machines.site import REST_PORT, UNITS, Site, each_of
+from lab.chaos.machines.traffic import first_without
 from lab.chaos.schedule import Round
 from lab.machines.machine import Machine
 
 BACK_WITHIN_S = 30.0
+REPLICAS = 3
+FAST_GONE_S, SLOW_GONE_S = (15.0, 60.0), (65.0, 120.0)
+"""When a lost machine's endpoints are to be gone, and when to stop waiting: with `--failover fast`, and without."""
+REPLACED_S = 60.0
+"""When their replacements are to run with `--failover fast`."""
 REBOOT_WITHIN_S = 180.0
 """An orderly shutdown waits for each unit in turn."""
 FIFREEZE, FITHAW = 0xC0045877, 0xC0045878  # _IOWR('X', 119, int), _IOWR('X', 120, int)
@@ -41,6 +48,21 @@ CLOCK_UNITS = ("store", "apiserver", "controllers", "scheduler", "kubelet", "kub
 CLOCK_DROP_IN = "90-chaos-clock.conf"
 SKEWS = ("-7m", "+7m", "+50m")
 TWO_YEARS = "+730d"
+WITHOUT_QUORUM: tuple[tuple[str, str, bytes, Effect], ...] = (
+    ("GET", "/api/v1/namespaces/default/pods?resourceVersion=0", b"", Effect.CACHE_ANSWERED),
+    ("GET", "/apis/apps/v1/deployments?resourceVersion=0", b"", Effect.CACHE_ANSWERED),
+    ("GET", "/api/v1/namespaces/default/pods", b"", Effect.QUORUM_LOSS_NAMED),
+    ("GET", "/api/v1/nodes", b"", Effect.QUORUM_LOSS_NAMED),
+    ("GET", "/api/v1/namespaces/default/services/web", b"", Effect.QUORUM_LOSS_NAMED),
+    (
+        "POST",
+        "/api/v1/namespaces/chaos/configmaps",
+        b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"generateName":"without-quorum-"}}',
+        Effect.QUORUM_LOSS_NAMED,
+    ),
+    ("DELETE", "/api/v1/namespaces/chaos/configmaps/none", b"", Effect.QUORUM_LOSS_NAMED),
+)
+"""What is asked of the one member that is left, and what is to come of it."""
 FIRST_VERSION, OTHER_VERSION = "lab", "chaos"
 MAKE_OTHER_VERSION = f"""
 cd /opt/steersman
@@ -65,6 +87,12 @@ class Scene:
     rng: random.Random
     effects: Effects
     say: Callable[[str], None]
+    load: Load
+    hit: set[str] = field(default_factory=set)
+    """The machines whose pods or wires the fault takes."""
+    findings: list[str] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+    """What was measured, in seconds."""
 
     def one(self) -> Machine:
         """Return a machine, drawn."""
@@ -155,19 +183,59 @@ async def power_cut_all(scene: Scene) -> None:
         await scene.hold()
 
 
+async def lose_machine(scene: Scene) -> None:
+    """Cut the power of a machine that runs pods for as long as it takes the cluster to do without it."""
+    holding = [each for each in scene.site.machines if scene.load.traffic.endpoints_on({each.name})]
+    machine = scene.rng.choice(holding or scene.site.machines)
+    is_fast = scene.site.failover == "fast"
+    async with _without_power(scene, [machine]):
+        struck = time.monotonic()
+        await _lose_endpoints(scene, machine, struck, *(FAST_GONE_S if is_fast else SLOW_GONE_S))
+        if is_fast:
+            await _replace_pods(scene, struck)
+
+
+async def _lose_endpoints(scene: Scene, machine: Machine, struck: float, meant_s: float, within_s: float) -> None:
+    async def are_gone() -> bool:
+        return first_without({machine.name}, struck, scene.load.traffic) is not None
+
+    await _until(are_gone, f"the Service without the endpoints on {machine.name}", within_s=within_s)
+    took_s = first_without({machine.name}, struck, scene.load.traffic) or 0.0
+    scene.effects[Effect.ENDPOINTS_GONE] += 1
+    scene.figures["endpoints of a lost machine gone"] = took_s
+    scene.say(f"the endpoints on {machine.name} are gone after {took_s:.1f} s")
+    if took_s > meant_s:
+        scene.findings.append(f"the endpoints on {machine.name} went {took_s:.1f} s after it was lost: {meant_s:g} s")
+
+
+async def _replace_pods(scene: Scene, struck: float) -> None:
+    async def are_replaced() -> bool:
+        ready = scene.load.traffic.ready
+        return bool(ready) and len(ready[-1].addresses) == REPLICAS
+
+    await _until(are_replaced, "replacements of the lost pods", within_s=2 * REPLACED_S)
+    took_s = scene.load.traffic.ready[-1].at - struck
+    scene.effects[Effect.PODS_REPLACED] += 1
+    scene.figures["pods of a lost machine replaced and ready"] = took_s
+    scene.say(f"the lost pods are replaced, and the new ones ready, after {took_s:.1f} s")
+    if took_s > REPLACED_S:
+        scene.findings.append(f"the lost pods were replaced after {took_s:.1f} s: {REPLACED_S:g} s")
+
+
 async def lose_quorum(scene: Scene) -> None:
-    """Leave one machine with power; ask its API server what it still does."""
+    """Leave one machine with power; ask its API server what it still does, and hold every answer against that."""
     left = scene.one()
     async with _without_power(scene, [machine for machine in scene.site.machines if machine is not left]):
         deadline = time.monotonic() + scene.round.hold_s
         while time.monotonic() < deadline:
-            await asyncio.to_thread(_ask_without_quorum, scene, left)
+            await asyncio.gather(*(asyncio.to_thread(_ask_without_quorum, scene, left, ask) for ask in WITHOUT_QUORUM))
             await asyncio.sleep(0.5)
 
 
 async def full_machine_disk(scene: Scene) -> None:
     """Fill a machine's disk."""
     machine = scene.one()
+    scene.hit.add(machine.name)
     scene.say(f"filling the disk of {machine.name}")
     filler = _root(machine) / FILLER
     try:
@@ -189,6 +257,7 @@ async def full_machine_disk(scene: Scene) -> None:
 async def slow_machine_disk(scene: Scene) -> None:
     """Freeze a machine's disk again and again."""
     machine = scene.one()
+    scene.hit.add(machine.name)
     scene.say(f"freezing the disk of {machine.name} again and again")
     pid = await asyncio.to_thread(scene.site.host_pid, machine, "store")
     descriptor = os.open(_root(machine) / "var/lib", os.O_RDONLY | os.O_DIRECTORY)
@@ -257,6 +326,7 @@ async def upgrade_in_turn(scene: Scene) -> None:
 async def reboot(scene: Scene) -> None:
     """Reboot a machine in order."""
     machine = scene.one()
+    scene.hit.add(machine.name)
     scene.say(f"rebooting {machine.name}")
     first = machine.pid()
     await asyncio.to_thread(machine.try_run, ["systemctl", "reboot"], timeout_s=30)
@@ -275,7 +345,7 @@ INJECTIONS: dict[str, Injection] = {
     function.__name__.replace("_", "-"): function
     for function in (
         kill_store_leader, kill_stores_in_turn, kill_all_stores, hang_store_leader, partition_leading_machine,
-        deafen_leading_machine, mute_machine, power_cut, power_cut_leader, power_cut_all, lose_quorum,
+        deafen_leading_machine, mute_machine, power_cut, power_cut_leader, power_cut_all, lose_machine, lose_quorum,
         full_machine_disk, slow_machine_disk, clock_skew, certificates_expired, hang_apiserver, kill_apiservers,
         kill_kubelet, kill_controllers, restart_in_turn, upgrade_in_turn, reboot,
     )
@@ -322,6 +392,7 @@ async def _pause(scene: Scene, machine: Machine, unit: str) -> None:
 
 async def _cut(scene: Scene, machine: Machine, others: Sequence[Machine], *, incoming: bool, outgoing: bool) -> None:
     ways = {(True, True): "both ways", (True, False): "hears nobody", (False, True): "is heard by nobody"}
+    scene.hit.add(machine.name)
     scene.say(f"cutting {machine.name} off: {ways[incoming, outgoing]}")
     lab = scene.site.lab
     names = [other.name for other in others if other is not machine]
@@ -334,6 +405,7 @@ async def _cut(scene: Scene, machine: Machine, others: Sequence[Machine], *, inc
 
 @asynccontextmanager
 async def _without_power(scene: Scene, machines: Sequence[Machine]) -> AsyncIterator[None]:
+    scene.hit.update(machine.name for machine in machines)
     scene.say(f"cutting the power of {each_of(machines)}")
     lab = scene.site.lab
     await asyncio.to_thread(lab.power_off, machines)
@@ -402,24 +474,26 @@ def _fill(path: Path) -> None:
                 size //= 2
 
 
-def _ask_without_quorum(scene: Scene, machine: Machine) -> None:
+def _ask_without_quorum(scene: Scene, machine: Machine, ask: tuple[str, str, bytes, Effect]) -> None:
+    method, path, body, meant = ask
     identity = scene.site.admin_identity
     tls = ssl.create_default_context(cafile=str(identity.ca))
     tls.load_cert_chain(identity.cert, identity.key)
-    for path, means in (
-        ("/api/v1/namespaces/default/pods?resourceVersion=0", Effect.CACHE_ANSWERED),
-        ("/api/v1/namespaces/default/pods", Effect.QUORUM_LOSS_NAMED),
-    ):
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPSConnection(str(machine.address), REST_PORT, timeout=12, context=tls)
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            body = answer.read()
-            if means is Effect.CACHE_ANSWERED:
-                scene.effects[means] += answer.status == 200
-            else:
-                scene.effects[means] += answer.status == 503 and b"quorum" in body
-            connection.close()
+    connection = http.client.HTTPSConnection(str(machine.address), REST_PORT, timeout=20, context=tls)
+    try:
+        connection.request(method, path, body or None, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        said = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        scene.findings.append(f"without quorum, {method} {path} was not answered: {type(error).__name__}")
+        return
+    finally:
+        connection.close()
+    if answer.status == 200 if meant is Effect.CACHE_ANSWERED else answer.status == 503 and b"quorum" in said:
+        scene.effects[meant] += 1
+    else:
+        shown = said[:200].decode(errors="replace")
+        scene.findings.append(f"without quorum, {method} {path} was answered {answer.status}: {shown}")
 
 
 async def _answers(site: Site, machines: Sequence[Machine]) -> bool:

@@ -11,11 +11,11 @@ import asyncio
 import contextlib
 import json
 import random
+import socket
 import ssl
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,46 +24,20 @@ import aiohttp
 from deploy import kubeconfig
 from deploy.report import CannotDo
 from lab.chaos.history import Call, Event, History, Kind, Outcome, Watched
-from lab.chaos.machines.site import NotWell, Site
-from lab.machines.machine import Machine, kill_group
+from lab.chaos.machines.site import Site
+from lab.chaos.machines.traffic import Traffic
 
 NAMESPACE = "chaos"
 REGISTERS = 4
 CLIENTS = 3
 PAUSE_S = (0.02, 0.12)
+KUBECTL = 100
+"""The client's number in the record."""
 KUBECTL_EVERY_S = 1.0
 ANSWER_WITHIN_S = 6.0
-ANSWERS_IN_A_ROW = 5
-BALANCER_PORTS = (25040, 25041)
+BALANCER_PORTS = range(25040, 25140)
+"""Where a balancer looks for free ports: runs on several labs go on side by side."""
 _REFUSED = frozenset({400, 401, 403, 404, 409, 422, 429})
-TRAFFIC = """
-import http.client, sys, time
-address, port = sys.argv[1], int(sys.argv[2])
-while True:
-    began = time.monotonic()
-    problem = ""
-    try:
-        connection = http.client.HTTPConnection(address, port, timeout=2)
-        connection.request("GET", "/")
-        answer = connection.getresponse()
-        answer.read()
-        if answer.status != 200:
-            problem = f"status {answer.status}"
-        connection.close()
-    except (OSError, http.client.HTTPException) as error:
-        problem = type(error).__name__
-    print(f"{began:.3f} {problem or 'ok'}", flush=True)
-    time.sleep(max(0.0, 0.2 - (time.monotonic() - began)))
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request to the Service, from one machine."""
-
-    machine: str
-    at: float
-    problem: str
 
 
 class Balancer:
@@ -75,7 +49,8 @@ class Balancer:
 
     async def __aenter__(self) -> str:
         """Start it; return its address."""
-        listen, health = (f"127.0.0.1:{port}" for port in BALANCER_PORTS)
+        port, health_port = _free_ports(2)
+        listen, health = f"127.0.0.1:{port}", f"127.0.0.1:{health_port}"
         with (self._site.directory / "balancer.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "balancer", "--backends", ",".join(self._site.endpoints),
@@ -84,7 +59,7 @@ class Balancer:
             )  # fmt: skip
         for _ in range(100):
             with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", BALANCER_PORTS[0])
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.close()
                 return listen
             await asyncio.sleep(0.1)
@@ -106,11 +81,12 @@ class Load:
         self._address = address
         self._round = f"r{number:04d}"
         self._rng = rng
+        self.has_started = False
+        self.traffic: Traffic
         self.registers = [f"{self._round}-reg-{index}" for index in range(REGISTERS)]
         self.history = History()
         self.ledger: list[Call] = []
         """Objects that are made once and never changed: by REST and by kubectl."""
-        self.requests: list[Request] = []
         self.errors: dict[str, int] = {}
         self._counter = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -131,6 +107,7 @@ class Load:
         self._http = aiohttp.ClientSession(
             f"https://{self._address}", connector=aiohttp.TCPConnector(ssl=tls, force_close=False), timeout=timeout
         )
+        self.traffic = Traffic(self._site, self._http)
         await self._make_namespace()
         await self._delete_all()  # a sitting that was cut short may have left this round's objects
         version = await self._list_version()
@@ -142,29 +119,8 @@ class Load:
         for client in range(CLIENTS):
             self._tasks.append(asyncio.create_task(self._write_and_read(client)))
         self._tasks.append(asyncio.create_task(self._make_by_kubectl()))
-        address, port = await self._service()
-        for machine in self._site.machines:
-            self._tasks.append(asyncio.create_task(self._ask_service(machine, address, port)))
-
-    async def await_service(self, within_s: float) -> None:
-        """Wait until the Service has answered every machine a few times in a row.
-
-        Raises:
-            NotWell: it has not in time.
-        """
-        deadline = time.monotonic() + within_s
-        names = [machine.name for machine in self._site.machines]
-        while True:
-            latest = {name: [r for r in self.requests if r.machine == name][-ANSWERS_IN_A_ROW:] for name in names}
-            silent = [
-                name for name, few in latest.items()
-                if len(few) < ANSWERS_IN_A_ROW or any(request.problem for request in few)
-            ]  # fmt: skip
-            if not silent:
-                return
-            if time.monotonic() > deadline:
-                raise NotWell(f"the Service does not answer {', '.join(silent)}")
-            await asyncio.sleep(0.1)
+        self._tasks += await self.traffic.start()
+        self.has_started = True
 
     async def stop(self) -> None:
         """Stop writing; the watch goes on."""
@@ -240,12 +196,6 @@ class Load:
         async with self._http.get(self._path(), params={"limit": "1"}) as answer:
             answer.raise_for_status()
             return int((await answer.json())["metadata"]["resourceVersion"])
-
-    async def _service(self) -> tuple[str, int]:
-        async with self._http.get("/api/v1/namespaces/default/services/web") as answer:
-            answer.raise_for_status()
-            spec = (await answer.json())["spec"]
-        return spec["clusterIP"], spec["ports"][0]["port"]
 
     async def _must(self, making: Any) -> None:
         call: Call = await making
@@ -330,7 +280,7 @@ class Load:
         kubeconfig.write(path, config)
         while True:
             value = self._value()
-            call = Call(100, "kubectl", Kind.PUT, f"{value}-kubectl", time.monotonic(), value)
+            call = Call(KUBECTL, "kubectl", Kind.PUT, f"{value}-kubectl", time.monotonic(), value)
             self.ledger.append(call)
             process = await asyncio.create_subprocess_exec(
                 "kubectl", "--kubeconfig", str(path), "create", "-f", "-", f"--request-timeout={ANSWER_WITHIN_S:.0f}s",
@@ -396,35 +346,27 @@ class Load:
         if self._fence and self._watched is not None and self._watched.covered >= self._fence:
             self._fenced.set()
 
-    # -- the Service
-
-    async def _ask_service(self, machine: Machine, address: str, port: int) -> None:
-        while True:
-            try:
-                argv = machine.argv(["python3", "-c", TRAFFIC, address, str(port)])
-            except Exception:
-                await asyncio.sleep(0.5)
-                continue
-            process = await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            assert process.stdout is not None
-            try:
-                async for line in process.stdout:
-                    at, _, problem = line.decode().strip().partition(" ")
-                    self.requests.append(Request(machine.name, float(at), "" if problem == "ok" else problem))
-            finally:
-                kill_group(process.pid)
-                await process.wait()
-            await asyncio.sleep(0.3)
-
 
 class _TooOld(Exception):
     """The watch's version is compacted."""
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports on loopback that nobody listens on.
+
+    Raises:
+        CannotDo: there are not enough.
+    """
+    found: list[int] = []
+    for port in BALANCER_PORTS:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                found.append(port)
+        if len(found) == count:
+            return found
+    raise CannotDo(f"no ports are free for a balancer between {BALANCER_PORTS[0]} and {BALANCER_PORTS[-1]}")
 
 
 def credentials_in(directory: Path) -> list[Path]:

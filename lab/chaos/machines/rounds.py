@@ -13,19 +13,23 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from deploy.report import CannotDo
 from lab.chaos import checks, effects
 from lab.chaos.effects import Effect, Sample
 from lab.chaos.history import Call, Kind, Outcome, count_outcomes
+from lab.chaos.machines import traffic
 from lab.chaos.machines.faults import INJECTIONS, Scene, no_effects
-from lab.chaos.machines.load import Load, Request
-from lab.chaos.machines.scenarios import LEAVES_MAJORITY, LOSES_PODS
+from lab.chaos.machines.load import KUBECTL, Load
+from lab.chaos.machines.scenarios import LEAVES_MAJORITY
 from lab.chaos.machines.site import NotWell, Site
+from lab.chaos.machines.traffic import Blow
 from lab.chaos.schedule import Round
 from lab.chaos.verdict import RoundReport
 
@@ -45,9 +49,10 @@ class Progress:
     number: int = 0
     fault: str = ""
     phase: str = ""
+    began: float = field(default_factory=time.monotonic)
     says: list[str] = field(default_factory=list)
     acknowledged: int = 0
-    failed: int = 0
+    not_acknowledged: int = 0
     requests: int = 0
     requests_failed: int = 0
     errors: dict[str, int] = field(default_factory=dict)
@@ -86,25 +91,26 @@ class Rounds:
         rng = random.Random(round.seed)
         load = Load(self._site, self._address, round.number, random.Random(rng.getrandbits(48)))
         load.on_call = lambda call: self._count(call, load)
-        scene = Scene(self._site, round, rng, no_effects(), self._tell)
+        scene = Scene(self._site, round, rng, no_effects(), self._tell, load)
         self.samples = []
-        findings: list[str] = []
+        findings = scene.findings
         struck = healed = began
+        began_at = time.time()
         sampler = asyncio.create_task(self._sample(load))
         try:
             self._phase("waiting until all is well")
             await self._site.await_well()
             self._phase("calm")
             await load.start()
-            await load.await_service(SERVICE_WITHIN_S)
-            load.requests.clear()  # what an earlier round's fault may still have cost is not this one's
+            await load.traffic.await_answers(SERVICE_WITHIN_S)
+            load.traffic.requests.clear()  # what an earlier round's fault may still have cost is not this one's
             await asyncio.sleep(round.calm_s + 1.0)
             struck = time.monotonic()
             self._phase("fault")
             await INJECTIONS[round.fault.name](scene)
             self._phase("healing")
             await self._site.await_well()
-            await load.await_service(SERVICE_WITHIN_S)
+            await load.traffic.await_answers(SERVICE_WITHIN_S)
             healed = time.monotonic()
             self._phase("aftermath")
             await asyncio.sleep(AFTERMATH_S)
@@ -113,7 +119,7 @@ class Rounds:
             await load.finish(WATCH_WITHIN_S)
             stored = await load.stored()
             findings += await asyncio.to_thread(judge_calls, load, stored)
-            findings += judge_traffic(load.requests, round.fault.name, struck, healed)
+            findings += traffic.judge(load.traffic, Blow(frozenset(scene.hit), struck, healed))
         except (CannotDo, NotWell, OSError, RuntimeError, ValueError, TimeoutError) as error:
             findings.append(f"the round did not come to its end: {error or type(error).__name__}")
         finally:
@@ -126,20 +132,33 @@ class Rounds:
         if round.fault.name in LEAVES_MAJORITY and silence_s > SILENCE_MAX_S:
             findings.append(f"no write was acknowledged for {silence_s:.1f} s, though most of the stores were well")
         seen = scene.effects + effects.from_samples(self.samples, BEHIND_MIN)
-        seen[Effect.SERVICE_REQUESTS_FAILED] += sum(bool(request.problem) for request in load.requests)
+        requests = load.traffic.requests if healed > struck else []
+        requests_failed = sum(bool(request.problem) for request in requests)
+        seen[Effect.SERVICE_REQUESTS_FAILED] += requests_failed
         seen[Effect.WATCHES_RESUMED] += sum(watched.resumptions for watched in load.history.watched)
         outcomes = count_outcomes(calls)
+        writes = count_outcomes(call for call in calls if call.kind is not Kind.GET)
+        if healed > struck and (first := first_by_kubectl(load.ledger, struck)) is not None:
+            scene.figures["first kubectl done that began after the blow"] = first
         report = RoundReport(
             number=round.number,
             fault=round.fault.name,
             took_s=time.monotonic() - began,
-            calls=len(calls) + len(load.requests),
+            calls=len(calls) + len(requests),
             unknown=outcomes[Outcome.UNKNOWN],
             refused=outcomes[Outcome.FAILED],
             events=sum(len(watched.events) for watched in load.history.watched),
             silence_s=silence_s,
             effects={str(effect): count for effect, count in sorted(seen.items()) if count},
             findings=tuple(findings),
+            began_at=to_ms(began_at),
+            build=self._site.build,
+            failover=self._site.failover,
+            acknowledged=writes[Outcome.OK],
+            not_acknowledged=writes[Outcome.UNKNOWN] + writes[Outcome.FAILED],
+            requests=len(requests),
+            requests_failed=requests_failed,
+            figures={name: to_ms(value) for name, value in scene.figures.items()},
         )
         self.timeline("round", **{name: getattr(report, name) for name in report.__struct_fields__})
         if findings:
@@ -149,15 +168,16 @@ class Rounds:
     def _count(self, call: Call, load: Load) -> None:
         if call.kind is not Kind.GET:
             self.progress.acknowledged += call.outcome is Outcome.OK
-            self.progress.failed += call.outcome is not Outcome.OK
+            self.progress.not_acknowledged += call.outcome is not Outcome.OK
         self.progress.errors = load.errors
 
     async def _sample(self, load: Load) -> None:
         while True:
             samples = await self._site.look()
             self.samples.append(samples)
-            self.progress.requests = len(load.requests)
-            self.progress.requests_failed = sum(bool(request.problem) for request in load.requests)
+            if load.has_started:
+                self.progress.requests = len(load.traffic.requests)
+                self.progress.requests_failed = sum(bool(request.problem) for request in load.traffic.requests)
             shown = {name: [s.term, s.leader, s.revision] for name, s in samples.items()}
             self.timeline("sample", members=shown)
             await asyncio.sleep(SAMPLE_EVERY_S)
@@ -169,8 +189,8 @@ class Rounds:
                 print(json.dumps({"finding": finding}), file=file)
             for call in (*load.history.calls, *load.ledger):
                 print(json.dumps(call.to_json()), file=file)
-            for request in load.requests:
-                print(json.dumps({"machine": request.machine, "at": request.at, "problem": request.problem}), file=file)
+            for record in (*load.traffic.requests, *load.traffic.ready) if load.has_started else ():
+                print(json.dumps(msgspec.to_builtins(record)), file=file)
         self._say(f"    the history is in {path}")
 
 
@@ -184,26 +204,12 @@ def judge_calls(load: Load, stored: checks.Stored) -> list[str]:
     return findings
 
 
-def judge_traffic(requests: list[Request], fault: str, struck: float, healed: float) -> list[str]:
-    """Hold the requests to a Service against what the fault may have cost.
+def first_by_kubectl(ledger: Sequence[Call], struck: float) -> float | None:
+    """Return how long after the blow the first kubectl was done that began after it; it runs about once a second."""
+    done = [call for call in ledger if call.client == KUBECTL and call.outcome is Outcome.OK and call.invoked >= struck]
+    return min((call.returned - struck for call in done), default=None)
 
-    Where a fault takes no pods and no wires between machines, every request is answered. Where it does, requests may
-    fail from then until the cluster is well again, and at no other time.
-    """
-    findings = []
-    failed = [request for request in requests if request.problem]
-    if not requests:
-        return ["no request to the Service was made"]
-    if fault not in LOSES_PODS:
-        forbidden = failed
-        why = "the fault takes no pods"
-    else:
-        forbidden = [request for request in failed if not struck - 2.0 <= request.at <= healed]
-        why = "not while the fault lasted"
-    if forbidden:
-        first = forbidden[0]
-        findings.append(
-            f"{len(forbidden)} of {len(requests)} requests to the Service failed, though {why}: the first from "
-            f"{first.machine}, {first.at - struck:+.1f} s after the fault struck, {first.problem}"
-        )
-    return findings
+
+def to_ms(seconds: float) -> float:
+    """Return seconds as they go on file."""
+    return round(seconds, 3)

@@ -55,6 +55,11 @@ SCENARIOS: tuple[Fault, ...] = (
         hold_s=(0.5, 2),
     ),
     Fault(
+        "lose-machine",
+        "the power of a machine with pods cut until the cluster has taken them out of their Service",
+        (Effect.MACHINES_BOOTED, Effect.ENDPOINTS_GONE),
+    ),
+    Fault(
         "lose-quorum",
         "the power of all machines but one cut: it answers from its cache and says that the quorum is lost",
         (Effect.MACHINES_BOOTED, Effect.QUORUM_LOSS_NAMED, Effect.CACHE_ANSWERED),
@@ -96,15 +101,6 @@ SCENARIOS: tuple[Fault, ...] = (
 )
 
 BY_NAME = {each.name: each for each in SCENARIOS}
-
-LOSES_PODS = frozenset(
-    {
-        "partition-leading-machine", "deafen-leading-machine", "mute-machine",
-        "power-cut", "power-cut-leader", "power-cut-all", "lose-quorum", "reboot",
-        "slow-machine-disk", "full-machine-disk",
-    }
-)  # fmt: skip
-"""Faults in which pods, or the way to them, go: a Service's requests may fail until its endpoints are corrected."""
 
 LEAVES_MAJORITY = frozenset(BY_NAME) - {"kill-all-stores", "power-cut-all", "lose-quorum"}
 """Faults through which most of the store's members stay well: writes must go on after a few seconds."""

@@ -10,12 +10,16 @@ import asyncio
 import contextlib
 import json
 import shutil
+import ssl
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
+
 from component.serve import Identity
+from deploy.machine.install import MARK
 from deploy.report import CannotDo
 from lab.chaos.effects import Sample
 from lab.machines.lab import Lab
@@ -26,7 +30,18 @@ PKI = Path("etc/steersman/pki")
 STORE_PORT, REST_PORT = 2379, 6443
 ASK_WITHIN_S = 1.5
 WELL_WITHIN_S = 150.0
-UNITS = ("store", "apiserver", "controllers", "scheduler", "dns", "containerd", "kubelet", "kubeproxy", "balancer")
+UNITS = (
+    "store",
+    "apiserver",
+    "controllers",
+    "scheduler",
+    "dns",
+    "metrics",
+    "containerd",
+    "kubelet",
+    "kubeproxy",
+    "balancer",
+)
 
 
 class NotWell(Exception):
@@ -41,7 +56,7 @@ class Status:
     sample: Sample | None = None
     """What its store says; None: it does not answer."""
     api: str = ""
-    """What its API server's /readyz says: ok, or what is wrong."""
+    """What its API server's /readyz says: ok, or what is wrong; empty: it does not answer."""
     leads: bool = False
 
 
@@ -63,10 +78,12 @@ class Site:
         self.machines: list[Machine] = self.lab.machines
         self.store_identity = self._copy("store/apiserver.crt", "store/apiserver.key", "store/ca.crt")
         self.admin_identity = self._copy("cluster/admin.crt", "cluster/admin.key", "cluster/ca.crt")
+        self.failover, self.build = self._settings()
         self._stores = {
             each.name: StoreClient([f"{each.address}:{STORE_PORT}"], self.store_identity, timeout_s=ASK_WITHIN_S)
             for each in self.machines
         }
+        self._api: aiohttp.ClientSession | None = None
         self._ids: dict[str, int] = {}
         self.status = {each.name: Status() for each in self.machines}
 
@@ -85,6 +102,16 @@ class Site:
             return Identity(*paths)
         raise CannotDo("no machine of the lab runs a control plane: `steer init` and `steer join` come first")
 
+    def _settings(self) -> tuple[str, str]:
+        """Return how soon the cluster gives a machine up (`steer init --failover`), and which build it is."""
+        for machine in self.machines:
+            root = Path(f"/proc/{machine.pid()}/root")
+            with contextlib.suppress(OSError):
+                settings = json.loads((root / "etc/steersman/machine.json").read_text())
+                build = (root / "opt/steersman/lab" / MARK).read_text().strip()
+                return settings.get("failover", "default"), build
+        return "default", ""
+
     def machine(self, name: str) -> Machine:
         """Return a machine by name."""
         return self.lab.machine(name)
@@ -98,18 +125,23 @@ class Site:
         """Let go of connections."""
         for client in self._stores.values():
             await client.close()
+        if self._api is not None:
+            await self._api.close()
         shutil.rmtree(self.directory / "credentials", ignore_errors=True)
 
     # -- looking
 
     async def look(self) -> dict[str, Sample]:
         """Ask every machine how it is; return what the stores say, by machine."""
-        answers = await asyncio.gather(*map(self._ask, self.machines))
+        answers, ready = await asyncio.gather(
+            asyncio.gather(*map(self._ask, self.machines)), asyncio.gather(*map(self._ask_api, self.machines))
+        )
         samples = {machine.name: answer for machine, answer in zip(self.machines, answers, strict=True)}
         newest = max(filter(None, answers), key=lambda sample: (sample.leader != 0, sample.term), default=None)
         leader = newest.leader if newest is not None else 0
-        for machine in self.machines:
+        for machine, api in zip(self.machines, ready, strict=True):
             status = self.status[machine.name]
+            status.api = api
             status.is_on = machine.is_on()
             status.sample = samples[machine.name]
             status.leads = bool(leader) and self._ids.get(machine.name) == leader
@@ -128,6 +160,18 @@ class Site:
         except (Unavailable, Refused, TimeoutError):
             return None
         return Sample(machine.name, status.raft_term, status.leader, status.raft_index, status.revision)
+
+    async def _ask_api(self, machine: Machine) -> str:
+        if self._api is None:
+            tls = ssl.create_default_context(cafile=str(self.admin_identity.ca))
+            tls.load_cert_chain(self.admin_identity.cert, self.admin_identity.key)
+            timeout = aiohttp.ClientTimeout(total=ASK_WITHIN_S)
+            self._api = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls), timeout=timeout)
+        try:
+            async with self._api.get(f"https://{machine.address}:{REST_PORT}/readyz") as answer:
+                return "ok" if answer.status == 200 else f"{answer.status}"
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return ""
 
     async def leader(self) -> Machine:
         """Return the machine whose store leads.

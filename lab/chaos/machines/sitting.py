@@ -46,7 +46,7 @@ async def sit(
     last = len(run.rounds) + count
     async with Balancer(site) as address:
         rounds = Rounds(site, address, directory, say)
-        viewer = asyncio.create_task(_view(site, rounds, run, last)) if sys.stderr.isatty() else None
+        viewer = asyncio.create_task(_view(site, rounds, run, last, faults)) if sys.stderr.isatty() else None
         try:
             while len(run.rounds) < last and (deadline is None or time.monotonic() < deadline):
                 say(f"round {len(run.rounds) + 1}/{last}: {draw(run.seed, len(run.rounds), faults).fault.does}")
@@ -76,8 +76,8 @@ def _apply_example(site: Site) -> None:
             return
 
 
-async def _view(site: Site, rounds: Rounds, run: Run, of: int) -> None:
-    with Live(render(site, rounds, run, of), console=Console(stderr=True), refresh_per_second=4) as live:
+async def _view(site: Site, rounds: Rounds, run: Run, of: int, faults: Sequence[Fault]) -> None:
+    with Live(render(site, rounds, run, of, faults), console=Console(stderr=True), refresh_per_second=4) as live:
         while True:
             await asyncio.sleep(REFRESH_S)
-            live.update(render(site, rounds, run, of))
+            live.update(render(site, rounds, run, of, faults))

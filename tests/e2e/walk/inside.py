@@ -5,25 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import tempfile
 import urllib.request
 from pathlib import Path
 
 from tests.e2e.conftest import eventually
 from tests.e2e.kubectl import IMAGE, Kubectl
+from tests.ports import free_port
 
 
 def a_pod(k: Kubectl) -> None:
     k("run", "web", f"--image={IMAGE}", "--port=8080", "--expose")
     k("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def logs_exec_attach_and_cp(k: Kubectl) -> None:
@@ -109,9 +102,11 @@ def debug_pods_and_nodes(k: Kubectl) -> None:
     k("delete", "pod", name, "copy", "--grace-period=0", "--force")
 
 
-def top_says_what_is_not_there(k: Kubectl) -> None:
-    assert "Metrics API not available" in k.fails("top", "nodes")
-    assert "Metrics API not available" in k.fails("top", "pods", "-A")
+def top(k: Kubectl) -> None:
+    eventually(lambda: "node-1" in k("top", "nodes", check=False), 40, "the nodes were measured")
+    assert re.search(r"node-1 +\d+m +\d+% +\d+Mi +\d+%", k("top", "nodes"))
+    eventually(lambda: re.search(r"web +\d+m +\d+Mi", k("top", "pods", check=False)), 60, "the pod was measured")
+    assert re.search(r"web +web +\d+m", k("top", "pod", "web", "--containers"))
 
 
 def taint_cordon_and_drain(k: Kubectl) -> None:

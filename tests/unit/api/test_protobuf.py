@@ -17,8 +17,9 @@ from api.apiextensions.customresourcedefinition import JSONSchemaProps
 from api.apps import deployment
 from api.authentication import tokenrequest
 from api.core import pod, secret, service
-from api.core.containers import Container, ContainerPort, Probe, SecurityContext
+from api.core.containers import Container, ContainerPort, Probe
 from api.core.pod import Pod, PodSpec
+from api.core.security_context import SecurityContext
 from api.core.volumes import EmptyDirVolumeSource, Volume
 from api.discover import KINDS
 from api.errors import BadRequest

@@ -1,6 +1,8 @@
 import json
 from typing import Any
 
+from api.apps.deployment import DeploymentSpec
+from api.schema import TYPE_META, words_of
 from apiserver import openapi
 from tests.unit.api import reference
 
@@ -141,6 +143,24 @@ def test_every_field_of_a_kind_that_is_a_struct_says_what_it_is() -> None:
     schemas = document("apis/apps/v1")["components"]["schemas"]
     deployment = schemas["io.k8s.api.apps.v1.Deployment"]["properties"]
     assert deployment["spec"]["description"] == schemas["io.k8s.api.apps.v1.DeploymentSpec"]["description"]
-    assert deployment["kind"]["description"] == "What sort of object this is."
+    assert deployment["kind"]["description"] == TYPE_META["kind"]
     spec = schemas["io.k8s.api.apps.v1.DeploymentSpec"]["properties"]
-    assert spec["replicas"]["description"] == "How many pods there shall be; 1 by default."
+    assert spec["replicas"]["description"] == words_of(DeploymentSpec).fields["replicas"]
+
+
+def test_every_type_and_field_is_described_in_every_document() -> None:
+    silent = []
+    for path in openapi.documents():
+        silent += [f"{path}: {name}" for name in _silent(document(path)["components"]["schemas"])]
+    assert silent + _silent(json.loads(openapi.document_v2().json)["definitions"]) == []
+
+
+def _silent(schemas: Any) -> list[str]:
+    types = [name for name, schema in schemas.items() if not schema.get("description")]
+    fields = [
+        f"{name}.{field}"
+        for name, schema in schemas.items()
+        for field, declared in schema.get("properties", {}).items()
+        if not declared.get("description")
+    ]
+    return types + fields

@@ -6,7 +6,7 @@ from api import timestamps
 from api.core import event, node, pod
 from api.core.containers import Container
 from api.core.node import NodeCondition
-from api.core.pod import (
+from api.core.pod_status import (
     ContainerState,
     ContainerStateRunning,
     ContainerStateTerminated,

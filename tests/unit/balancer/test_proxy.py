@@ -145,3 +145,26 @@ async def test_one_that_refuses_connections_costs_no_request(balancer, servers, 
     servers[0].server.close()
     ca = tmp_path / "cluster/ca.crt"
     assert [await ask(await connect(balancer[1], ca)) for _ in range(3)] == ["b", "b", "b"]
+
+
+async def test_a_server_that_is_slow_to_take_a_connection_is_not_waited_for(
+    balancer, servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(proxy, "NEXT_AFTER_S", 0.05)
+    monkeypatch.setattr(proxy, "CONNECT_WITHIN_S", 30.0)
+    ca = tmp_path / "cluster/ca.crt"
+    really_connect, dropped = asyncio.open_connection, asyncio.Event()
+
+    async def connect_slowly(host: str, port: int, **options: object):
+        if port == servers[0].port and "ssl" not in options:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                dropped.set()
+        return await really_connect(host, port, **options)
+
+    monkeypatch.setattr(asyncio, "open_connection", connect_slowly)
+    async with asyncio.timeout(5):
+        assert [await ask(await connect(balancer[1], ca)) for _ in range(3)] == ["b", "b", "b"]
+        await dropped.wait()
+    await until(lambda: balancer[0].backends[0].health is Health.READY)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from api.errors import AlreadyExists, ApiError, Conflict, Expired, NotFound
@@ -82,7 +82,7 @@ class MemoryApi:
         self._changed = asyncio.Event()
         return RawObject(encoded, str(self.version))
 
-    async def get(self, address: Address) -> RawObject:
+    async def get(self, address: Address, options: Mapping[str, str] = {}) -> RawObject:
         self._enter("get", address)
         _, obj = self._find(address)
         return RawObject(json.dumps(obj).encode(), obj["metadata"]["resourceVersion"])

@@ -20,7 +20,7 @@ def flag(arguments: list[str], name: str) -> str:
 def test_a_cluster_of_containers_has_a_kubelet_and_a_proxy_on_each_node() -> None:
     names = [process.name for process in plan(REAL, ADDRESSES).processes]
     assert names == [
-        "store-s1", "apiserver", "controllers", "scheduler", "dns",
+        "store-s1", "apiserver", "controllers", "scheduler", "dns", "metrics",
         "kubelet-node-1", "kubeproxy-node-1", "kubelet-node-2", "kubeproxy-node-2",
     ]  # fmt: skip
 

@@ -28,14 +28,14 @@ def lines(page: bytes) -> list[str]:
 
 
 def test_resource_metrics_are_those_of_containers_pods_and_the_node() -> None:
-    assert lines(metrics_pages.resource(SUMMARY)) == [
-        'container_cpu_usage_seconds_total{container="c",namespace="shop",pod="p"} 1.5',
-        'container_memory_working_set_bytes{container="c",namespace="shop",pod="p"} 100',
-        'container_start_time_seconds{container="c",namespace="shop",pod="p"} 10',
-        "node_cpu_usage_seconds_total 9",
-        "node_memory_working_set_bytes 1000",
-        'pod_cpu_usage_seconds_total{namespace="shop",pod="p"} 2',
-        'pod_memory_working_set_bytes{namespace="shop",pod="p"} 120',
+    assert lines(metrics_pages.resource(SUMMARY, 60.0)) == [
+        'container_cpu_usage_seconds_total{container="c",namespace="shop",pod="p"} 1.5 60000',
+        'container_memory_working_set_bytes{container="c",namespace="shop",pod="p"} 100 60000',
+        'container_start_time_seconds{container="c",namespace="shop",pod="p"} 10 60000',
+        "node_cpu_usage_seconds_total 9 60000",
+        "node_memory_working_set_bytes 1000 60000",
+        'pod_cpu_usage_seconds_total{namespace="shop",pod="p"} 2 60000',
+        'pod_memory_working_set_bytes{namespace="shop",pod="p"} 120 60000',
         "resource_scrape_error 0",
     ]
 
@@ -50,5 +50,5 @@ def test_container_metrics_carry_the_runtimes_names() -> None:
 
 def test_a_node_without_pods_has_its_pages_too() -> None:
     empty = {"node": SUMMARY["node"], "pods": []}
-    assert "resource_scrape_error 0" in lines(metrics_pages.resource(empty))
+    assert "resource_scrape_error 0" in lines(metrics_pages.resource(empty, 0.0))
     assert lines(metrics_pages.cadvisor(empty, Machine(1, 1), [], lambda pod: ""))

@@ -9,20 +9,6 @@ import pytest
 from api.core.secret import Secret
 from kubelet.__main__ import Settings, check
 from kubelet.registry_auth import credentials, matching
-from kubelet.server import is_admitted
-
-
-def cert(*organizations: str) -> dict[str, object]:
-    names = [(("organizationName", name),) for name in organizations]
-    return {"subject": (*names, (("commonName", "somebody"),))}
-
-
-def test_only_those_who_may_use_nodes_are_admitted():
-    assert is_admitted(cert("system:kubelet-api-admins"))
-    assert is_admitted(cert("other", "system:masters"))
-    assert not is_admitted(cert("system:nodes"))
-    assert not is_admitted({})
-    assert not is_admitted(None)
 
 
 def test_registry_credentials_are_read_from_a_pull_secret():

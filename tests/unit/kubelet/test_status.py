@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from api.core.pod import Pod, PodStatus
+from api.core.pod import Pod
+from api.core.pod_status import PodStatus
 from kubelet.lifecycle import Finish, Verdict
 from kubelet.runtime.records import RuntimePod
 from kubelet.status import Circumstances, Waiting, compute_status, diff

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from api.core.containers import Container, ContainerPort, ResourceRequirements
 from api.core.node import Node, NodeSpec, NodeStatus, Taint
-from api.core.pod import Affinity, Pod, PodSpec, Toleration, TopologySpreadConstraint
+from api.core.placement import Affinity, Toleration, TopologySpreadConstraint
+from api.core.pod import Pod, PodSpec
 from api.meta import LabelSelector, ObjectMeta, OwnerReference
 from scheduler.snapshot import NodeView, PodView, node_view
 

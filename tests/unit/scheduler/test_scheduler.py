@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -31,7 +31,7 @@ class Server:
         self._news: asyncio.Queue[RawEvent] = asyncio.Queue()
         self._version = 1
 
-    async def get(self, address: Address) -> RawObject:
+    async def get(self, address: Address, options: Mapping[str, str] = {}) -> RawObject:
         if address.name not in self.pods:
             raise NotFound("gone")
         return RawObject(msgspec.json.encode(self.pods[address.name]), "1")

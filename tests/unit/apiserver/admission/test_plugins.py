@@ -16,7 +16,8 @@ from api.core import configmap, namespace, node, pod, serviceaccount
 from api.core.containers import Container
 from api.core.namespace import Namespace, NamespaceStatus
 from api.core.node import Node, NodeSpec
-from api.core.pod import Pod, PodSpec, Toleration
+from api.core.placement import Toleration
+from api.core.pod import Pod, PodSpec
 from api.core.references import LocalObjectReference
 from api.core.serviceaccount import ServiceAccount
 from api.core.volumes import VolumeMount

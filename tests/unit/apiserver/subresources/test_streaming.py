@@ -7,6 +7,7 @@ from api.core.node import DaemonEndpoint, Node, NodeAddress, NodeDaemonEndpoints
 from api.core.pod import Pod, PodSpec
 from api.errors import BadRequest, NotFound
 from api.meta import ObjectMeta
+from apiserver.admission.connections import options_of
 from apiserver.request import RequestInfo
 from apiserver.subresources.node_proxy import KubeletAddress, address_of
 from apiserver.subresources.streaming import Streams, choose_subprotocols
@@ -27,7 +28,7 @@ async def target(subresource: str, query: str, found: Pod = WEB) -> str:
         return found
 
     info = RequestInfo("create", "", "", "v1", "pods", subresource, "a", "web")
-    destination = await Streams(Kubelets(), read).locate(info, query)
+    destination = await Streams(Kubelets(), read).locate(info, options_of("pods", subresource, f"/x?{query}"))
     assert destination.address == ADDRESS
     return destination.target
 
@@ -76,3 +77,16 @@ def test_a_kubelet_is_reached_at_its_internal_address_and_reported_port() -> Non
     assert address_of(made(("Hostname", "h"), port=7)) == KubeletAddress("n1", "h", 7)
     with pytest.raises(NotFound, match="no preferred addresses found for node n1"):
         address_of(made())
+
+
+@pytest.mark.parametrize(
+    ("plural", "target", "path"),
+    [
+        ("pods", "/api/v1/namespaces/proxy/pods/proxy/proxy", "/"),
+        ("pods", "/api/v1/namespaces/a/pods/web/proxy/", "/"),
+        ("services", "/api/v1/namespaces/a/services/web/proxy/a%20b/proxy/c?x=1", "/a b/proxy/c"),
+        ("nodes", "/api/v1/nodes/n1/proxy/metrics", "/metrics"),
+    ],
+)
+def test_what_is_asked_of_a_proxied_server_is_the_path_behind_the_subresource(plural, target, path) -> None:
+    assert options_of(plural, "proxy", target).path == path

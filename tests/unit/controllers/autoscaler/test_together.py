@@ -10,6 +10,7 @@ import pytest
 from api.apps import deployment as deployments
 from api.autoscaling.v2 import horizontalpodautoscaler as autoscalers
 from api.autoscaling.v2.horizontalpodautoscaler import HorizontalPodAutoscaler
+from api.errors import NotFound
 from api.resource import ObjectKey
 from client.verbs import Client, ObjectList
 from controllers.autoscaler.metrics import METRICS, PodMetrics
@@ -94,3 +95,79 @@ async def test_busy_pods_get_company_up_to_the_limit(monkeypatch: pytest.MonkeyP
         await at.until(are_five, 120)
         await at.until(says(at, "ScalingLimited", "True", "TooManyReplicas"))
         await at.until(says(at, "ScalingActive", "True", "ValidMetricFound"))
+
+
+@pytest.mark.parametrize(
+    ("metric", "asked"),
+    [
+        (
+            {
+                "type": "Pods",
+                "pods": {"metric": {"name": "m"}, "target": {"type": "AverageValue", "averageValue": "2"}},
+            },
+            ("custom.metrics.k8s.io", "v1beta1", "pods", "*", "m"),
+        ),
+        (
+            {
+                "type": "Object",
+                "object": {
+                    "metric": {"name": "m", "selector": {"matchLabels": {"a": "b"}}},
+                    "describedObject": {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "front"},
+                    "target": {"type": "Value", "value": "2"},
+                },
+            },
+            ("custom.metrics.k8s.io", "v1beta1", "ingresses.networking.k8s.io", "front", "m"),
+        ),
+        (
+            {
+                "type": "External",
+                "external": {
+                    "metric": {"name": "m", "selector": {"matchLabels": {"a": "b"}}},
+                    "target": {"type": "AverageValue", "averageValue": "2"},
+                },
+            },
+            ("external.metrics.k8s.io", "v1beta1", "m", "", ""),
+        ),
+    ],
+    ids=["pods", "object", "external"],
+)
+async def test_other_metrics_scale_too(monkeypatch: pytest.MonkeyPatch, metric: Any, asked: Any):
+    """Two pods, and a measure that wants four: six for all, or three each."""
+    real_get, real_list, seen = Client.get, Client.list, []
+    async with world() as at:
+
+        async def get(self: Client, resource: Any, key: ObjectKey, **more: Any) -> Any:
+            if resource.group != "custom.metrics.k8s.io":
+                return await real_get(self, resource, key, **more)
+            if resource.version == "v1beta2":
+                raise NotFound("the server could not find the requested resource")
+            seen.append((resource.group, resource.version, resource.plural, key.name, more["subresource"]))
+            names = [pod.metadata.name for pod in await at.pods()] if key.name == "*" else [key.name]
+            each = [{"describedObject": {"name": name}, "value": "4"} for name in names]
+            return msgspec.convert({"items": each}, resource.type)
+
+        async def list(self: Client, resource: Any, namespace: str = "", **more: Any) -> Any:
+            if resource.group != "external.metrics.k8s.io":
+                return await real_list(self, resource, namespace, **more)
+            seen.append((resource.group, resource.version, resource.plural, "", ""))
+            assert more["label_selector"] == "a=b"
+            return ObjectList([msgspec.convert({"value": value}, resource.type) for value in ("3", "5")], "0")
+
+        monkeypatch.setattr(Client, "get", get)
+        monkeypatch.setattr(Client, "list", list)
+        await autoscale(at, maxReplicas=4, metrics=[metric])
+
+        async def are_four() -> bool:
+            return (await at.deployment()).spec.replicas == 4
+
+        await at.until(are_four, 120)
+        assert seen[0] == asked
+        await at.until(says(at, "ScalingActive", "True", "ValidMetricFound"))
+
+
+async def test_other_metrics_that_nobody_serves_are_said_to_be_missing():
+    async with world() as at:
+        target = {"type": "AverageValue", "averageValue": "2"}
+        metric = {"type": "External", "external": {"metric": {"name": "m"}, "target": target}}
+        await autoscale(at, maxReplicas=4, metrics=[metric])
+        await at.until(says(at, "ScalingActive", "False", "FailedGetExternalMetric"))

@@ -8,7 +8,14 @@ import pytest
 from api import timestamps
 from api.core.pod import Pod
 from controllers.autoscaler.metrics import PodMetrics, duration_s, measures_of
-from controllers.autoscaler.usage import CannotTell, Measure, Target, compute_replicas
+from controllers.autoscaler.usage import (
+    CannotTell,
+    Measure,
+    Target,
+    compute_replicas,
+    replicas_for_average,
+    replicas_for_value,
+)
 
 NOW = timestamps.parse("2024-01-02T00:00:00Z")
 HALF = Target(percent=50)
@@ -96,3 +103,16 @@ def test_measures_are_read_as_metrics_servers_write_them():
     assert measures_of(found, "cpu", "d")["a"].millis == 1000
     assert measures_of(found, "memory") == {}
     assert duration_s("15s") == 15
+
+
+def test_a_measure_of_all_pods_together_scales_those_that_are_ready():
+    assert replicas_for_value(2, 2, 300, 100) == 6
+    assert replicas_for_value(2, 1, 300, 100) == 3
+    assert replicas_for_value(4, 4, 105, 100) == 4
+    assert replicas_for_value(0, 0, 250, 100) == 3
+
+
+def test_a_measure_shared_out_among_pods_asks_for_enough_of_them():
+    assert replicas_for_average(2, 1000, 100) == (10, 500)
+    assert replicas_for_average(10, 1050, 100) == (10, 105)
+    assert replicas_for_average(0, 150, 100) == (2, 0)

@@ -11,6 +11,7 @@ from deploy.machine import host
 from deploy.machine.plan import Layout, dns_servers, endpoints, own_first, settings_of, units
 from kubelet.__main__ import Settings as KubeletSettings
 from kubeproxy.__main__ import Settings as KubeproxySettings
+from metricsserver.__main__ import Settings as MetricsSettings
 from scheduler.__main__ import Settings as SchedulerSettings
 from store.__main__ import Settings as StoreSettings
 from tests.unit.deploy.machine.builders import M1, control_plane, worker
@@ -21,6 +22,7 @@ SETTINGS = {
     "controllers": ControllersSettings,
     "scheduler": SchedulerSettings,
     "dns": DnsSettings,
+    "metrics": MetricsSettings,
     "kubelet": KubeletSettings,
     "kubeproxy": KubeproxySettings,
     "balancer": BalancerSettings,

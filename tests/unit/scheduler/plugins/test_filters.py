@@ -4,7 +4,7 @@ import pytest
 
 from api.core.node import Taint
 from api.core.node_matching import selects, tolerates
-from api.core.pod import (
+from api.core.placement import (
     Affinity,
     NodeAffinity,
     PodAffinity,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from store.consensus import journal as journals
 from store.consensus.journal import Journal, JournalDamaged
 
 
@@ -79,6 +84,40 @@ def test_garbage_after_the_last_group_is_dropped(tmp_path):
     with only_file(tmp_path).open("ab") as file:
         file.write(b"\x00" * 100)
     assert indexes(Journal(tmp_path)) == [1, 2]
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_bytes_from_earlier_in_the_log_that_end_up_behind_it_are_dropped_however_whole_they_look(data):
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        groups(directory, [1, 2], [3], [4, 5, 6])
+        path = only_file(directory)
+        content = path.read_bytes()
+        records = [found.start() - 25 for found in re.finditer(rb"command \d|\xf5group", content)]
+        start = data.draw(st.one_of(st.sampled_from(records), st.integers(0, len(content) - 1)))
+        end = data.draw(st.one_of(st.just(len(content)), st.integers(start + 1, len(content))))
+        path.write_bytes(content + content[start:end])
+        journal = Journal(directory)
+        assert indexes(journal) == [1, 2, 3, 4, 5, 6]
+        assert journal.dropped_tail_bytes == end - start
+        assert path.read_bytes() == content
+
+
+def test_a_log_whose_groups_do_not_say_their_length_is_read_as_it_was_written(tmp_path, monkeypatch):
+    record = journals._record
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            journals, "_record", lambda kind, index, term, payload: record(kind, index, (kind != 4) * term, payload)
+        )
+        groups(tmp_path, [1, 2], [3])
+    path = only_file(tmp_path)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert indexes(Journal(tmp_path)) == [1, 2]
+    journal = Journal(tmp_path)
+    journal.append(b"again", 3, 2)
+    write(journal)
+    assert indexes(Journal(tmp_path)) == [1, 2, 3]
 
 
 def test_a_bit_flipped_before_the_last_group_refuses_to_start_and_says_where(tmp_path):
