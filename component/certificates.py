@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
+from component.expiry import EndWatch
 from component.serve import Identity
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class Renewal:
         self._contexts = tuple(contexts)
         self._seen = self._stamps()
         self._last_problem = ""
+        self._end = EndWatch(identity.cert)
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -40,6 +42,7 @@ class Renewal:
         """Load what has changed; return whether anything was loaded."""
         stamps = self._stamps()
         if stamps == self._seen:
+            self._end.look()
             return False
         try:
             # On a context that nobody uses first: one that is in use must not be left with half of a pair.
@@ -53,6 +56,7 @@ class Renewal:
                 log.warning("certificates have changed and can't be used yet", extra=where)
             return False
         self._seen, self._last_problem = stamps, ""
+        self._end.read()
         log.info("certificates renewed", extra={"certificate": str(self._identity.cert)})
         return True
 

@@ -35,16 +35,8 @@ CONNECT_WITHIN_S = 3.0
 def advice(certificates: list[Certificate], *, is_control_plane: bool) -> list[str]:
     """Return what is to be done about certificates that end soon or have ended; empty for nothing."""
     now = credentials.now()
-    over = [each for each in certificates if each.days_left(now) <= 0 and not each.name.endswith("/ca")]
     soon = [each for each in certificates if 0 < each.days_left(now) < SOON_DAYS and not each.name.endswith("/ca")]
-    lines = []
-    if over:
-        lines.append(f"over: {', '.join(each.name for each in over)}")
-        lines.append(
-            "run `steer certs renew` on this machine"
-            if is_control_plane
-            else "run `steer token create` on a control-plane machine, and on this one `steer join` as it prints"
-        )
+    lines = credentials.ended_advice(certificates, is_control_plane=is_control_plane)
     if soon:
         lines.append(f"ending within {SOON_DAYS} days: {', '.join(each.name for each in soon)}: renewed by themselves")
     lines += [

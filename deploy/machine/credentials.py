@@ -7,7 +7,7 @@ worker has only the cluster's CA certificate: its node's certificates come by Ce
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -113,6 +113,19 @@ def certificates(layout: Layout, machine: Machine) -> Iterator[Certificate]:
             yield _certificate(name, in_node if trust == "node" else layout.pki / trust / f"{stem}.crt")
     for trust in ("cluster", "store", "front-proxy") if machine.is_control_plane else ("cluster",):
         yield _certificate(f"{trust}/ca", layout.pki / trust / "ca.crt")
+
+
+def ended_advice(found: Iterable[Certificate], *, is_control_plane: bool) -> list[str]:
+    """Return what to do about those of a machine's certificates that have ended; empty when none has."""
+    over = [each.name for each in found if each.days_left(now()) <= 0 and not each.name.endswith("/ca")]
+    if not over:
+        return []
+    what = (
+        "run `steer certs renew` on this machine"
+        if is_control_plane
+        else "run `steer token create` on a control-plane machine, and on this one `steer join` as it prints"
+    )
+    return [f"over: {', '.join(over)}", what]
 
 
 def _certificate(name: str, path: Path) -> Certificate:
