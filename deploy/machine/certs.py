@@ -16,7 +16,7 @@ from pathlib import Path
 from deploy.machine import credentials, host
 from deploy.machine.build import Site
 from deploy.machine.credentials import Certificate
-from deploy.machine.plan import KUBELET_PORT, SECURE_PORT, STORE_CLIENT_PORT, service
+from deploy.machine.plan import KUBELET_PORT, METRICS_PORT, SECURE_PORT, STORE_CLIENT_PORT, service
 from deploy.report import CannotDo, Report
 
 SOON_DAYS = 30
@@ -25,6 +25,7 @@ SELF_READING = ("kubelet",)
 SHOWN = {
     "store": (STORE_CLIENT_PORT, "store/member"),
     "apiserver": (SECURE_PORT, "cluster/apiserver"),
+    "metrics": (METRICS_PORT, "cluster/metrics"),
     "kubelet": (KUBELET_PORT, "node/serving"),
 }
 """Who shows a certificate to whoever connects, where, and which."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from api.core import node, pod
 from api.core.pod import Pod
-from api.errors import ApiError, Conflict, NotFound, TooManyRequests
+from api.errors import ApiError, Conflict, NotFound, ServiceUnavailable, TooManyRequests
 from api.meta import DeleteOptions, ObjectMeta, Preconditions
 from api.policy.eviction import Eviction
 from api.resource import ObjectKey
@@ -54,19 +54,21 @@ def named(pods: Sequence[Pod]) -> str:
     return ", ".join(names[:NAMED_MAX]) + more
 
 
-async def is_alive(client: Client, name: str) -> bool:
-    """Whether the machine's node is Ready and its kubelet listens: only then does anybody end its pods in order.
+async def why_lost(client: Client, name: str) -> str:
+    """Return why nobody would end the pods of another machine in order; empty if its kubelet does.
 
     A machine that has just been lost is Ready for a while yet.
     """
     try:
         found = await client.get(node.RESOURCE, ObjectKey("", name))
     except NotFound:
-        return False
+        return f"there is no node {name}"
     if not any(each.type == "Ready" and each.status == "True" for each in found.status.conditions):
-        return False
-    addresses = [each.address for each in found.status.addresses if each.type == "InternalIP"]
-    return bool(addresses) and await host.listens(addresses[0], KUBELET_PORT, ANSWER_WITHIN_S)
+        return f"node {name} is not Ready"
+    address = next((each.address for each in found.status.addresses if each.type == "InternalIP"), "")
+    if not address or not await host.listens(address, KUBELET_PORT, ANSWER_WITHIN_S):
+        return f"the kubelet of {name} does not answer at {address}:{KUBELET_PORT}"
+    return ""
 
 
 async def undo(client: Client, name: str) -> None:
@@ -106,7 +108,8 @@ async def drain(client: Client, name: str, timeout_s: float, report: Report, *, 
                     if (why := await _evict(client, each)) is not None:
                         refusals[f"{each.metadata.namespace}/{each.metadata.name}"] = why
                 await asyncio.sleep(ASK_EVERY_S)
-                left = to_evict(await _pods(client, name))
+                with contextlib.suppress(ServiceUnavailable):  # an API server that is being restarted comes back
+                    left = to_evict(await _pods(client, name))
     except TimeoutError:
         why = f": {next(iter(refusals.values()))}" if refusals else ", which take long to end"
         if not force:

@@ -55,13 +55,11 @@ def drain_step(site: Site, name: str, timeout_s: float, report: Report, *, force
     machine, layout = site.machine, site.layout
 
     async def work(client: Client) -> None:
-        if await drain.is_alive(client, name):
+        problem = await _why_not_drained(client, site, name)
+        if not problem:
             await drain.drain(client, name, timeout_s, report, force=force)
-            return
-        known = {found.metadata.name for found in (await client.list(node.RESOURCE)).items}
-        if name != machine.name and name not in known | {member.name for member in machine.members}:
-            raise CannotDo(f"the cluster has no machine {name}; there are {', '.join(sorted(known))}")
-        report(f"node {name} is not Ready: its pods are given up, not moved")
+        else:
+            report(f"{problem}: its pods are given up, not moved")
 
     async def as_node() -> None:
         async with cluster.own_client(layout, machine) as client:
@@ -80,6 +78,22 @@ def drain_step(site: Site, name: str, timeout_s: float, report: Report, *, force
             report(f"going on, as --force says: {error}")
 
     return Step(f"have the pods of {name} run elsewhere", never, do)
+
+
+async def _why_not_drained(client: Client, site: Site, name: str) -> str:
+    """Return why the pods of a machine cannot be moved any more; empty if they can.
+
+    Raises:
+        CannotDo: there is no such machine.
+    """
+    known = {found.metadata.name for found in (await client.list(node.RESOURCE)).items}
+    if name == site.machine.name:
+        # This very machine: what its Node says may be of a moment ago.
+        runs = site.systemd.is_active(service("kubelet"))
+        return "" if runs and name in known else f"the kubelet of {name} does not run"
+    if name not in known | {member.name for member in site.machine.members}:
+        raise CannotDo(f"the cluster has no machine {name}; there are {', '.join(sorted(known))}")
+    return await drain.why_lost(client, name)
 
 
 def others(machine: Machine, name: str) -> list[Member]:

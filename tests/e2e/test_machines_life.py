@@ -121,7 +121,7 @@ def ends_of(cluster: Cluster, machine: str) -> dict[str, str]:
 
 def takes(cluster: Cluster, machine: str) -> set[str]:
     """Return which processes have not said yet that they use a new certificate."""
-    wanted = {"store", "apiserver", "controllers", "scheduler", "dns", "kubelet", "kubeproxy"}
+    wanted = {"store", "apiserver", "controllers", "scheduler", "dns", "metrics", "kubelet", "kubeproxy"}
     said = cluster.on(
         machine, "journalctl", "-b", "--since=-3min", "-o", "json", "--output-fields=_SYSTEMD_UNIT,MESSAGE"
     )

@@ -129,18 +129,18 @@ async def test_a_node_that_once_left_takes_pods_again_and_one_cordoned_by_somebo
     assert cluster.node.spec.unschedulable
 
 
-async def test_only_a_ready_node_is_drained_whose_machine_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_node_is_lost_that_is_not_ready_or_whose_machine_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Cluster()
     cluster.node.status.addresses = [NodeAddress(type="InternalIP", address="127.0.0.1")]
     server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
     monkeypatch.setattr(drain, "KUBELET_PORT", server.sockets[0].getsockname()[1])
-    assert await drain.is_alive(cast(Client, cluster), "n1")
+    assert await drain.why_lost(cast(Client, cluster), "n1") == ""
     cluster.node.status.conditions[0].status = "Unknown"
-    assert not await drain.is_alive(cast(Client, cluster), "n1")
+    assert await drain.why_lost(cast(Client, cluster), "n1") == "node n1 is not Ready"
     cluster.node.status.conditions[0].status = "True"
     server.close()
     await server.wait_closed()
-    assert not await drain.is_alive(cast(Client, cluster), "n1"), "Ready as of a while ago"
+    assert "does not answer" in await drain.why_lost(cast(Client, cluster), "n1"), "Ready as of a while ago"
 
 
 def test_a_sentence_names_a_few_pods_only() -> None:
