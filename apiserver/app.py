@@ -218,6 +218,7 @@ def build(
         random=random,
         toleration_s=toleration_s,
         dynamic=dynamic.build(registries, webhooks, authorizer, random, clock, metrics.admission, evaluating),
+        durations=metrics.admission.plugins,
     )
     believed: list[Authenticator] = [CertificateAuthenticator()]
     if authenticators is not None:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs
 
 from component import metrics as metrics_module
@@ -96,6 +97,17 @@ def routes(
     return [web.get(path, handle) for path in (*PATHS, *checks)]
 
 
+class Page(NamedTuple):
+    """An answer to a GET."""
+
+    status: int
+    kind: str
+    """Its content type."""
+    body: bytes
+    headers: tuple[str, ...] = ()
+    """Further ones, as `Name: value`."""
+
+
 class HealthServer:
     """A listener that answers `PATHS`; made by `serve`."""
 
@@ -128,6 +140,19 @@ async def serve(
         OSError: the port is taken; the message names it.
     """
 
+    def page(path: str, query: str) -> Page:
+        return Page(*answer(path, query, ready, live or {}, metrics))
+
+    return HealthServer(await listen(host, port, page), ready)
+
+
+async def listen(host: str, port: int, page: Callable[[str, str], Page]) -> asyncio.Server:
+    """Answer GETs on host:port with what `page` makes of path and query, until the returned server is closed.
+
+    Raises:
+        OSError: the port is taken; the message names it.
+    """
+
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError, asyncio.LimitOverrunError, asyncio.IncompleteReadError):
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
@@ -135,13 +160,19 @@ async def serve(
                 method, _, rest = head.decode("latin-1").partition(" ")
                 path, _, query = rest.partition(" ")[0].partition("?")
                 if method in ("GET", "HEAD"):
-                    status, kind, body = answer(path, query, ready, live or {}, metrics)
+                    status, kind, body, headers = page(path, query)
                 else:
-                    status, kind, body = 405, "text/plain", b"only GET is answered here\n"
-                reason = {200: "OK", 404: "Not Found", 405: "Method Not Allowed"}.get(status, "Internal Server Error")
-                reply = f"HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
-                writer.write(f"{reply}Connection: close\r\n\r\n".encode() + (b"" if method == "HEAD" else body))
+                    status, kind, body, headers = Page(405, "text/plain", b"only GET is answered here\n")
+                reply = [
+                    f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+                    f"Content-Type: {kind}",
+                    f"Content-Length: {len(body)}",
+                    *headers,
+                    "Connection: close",
+                    "\r\n",
+                ]
+                writer.write("\r\n".join(reply).encode() + (b"" if method == "HEAD" else body))
                 await writer.drain()
         writer.close()
 
-    return HealthServer(await asyncio.start_server(respond, host, port, limit=REQUEST_BYTES_MAX), ready)
+    return await asyncio.start_server(respond, host, port, limit=REQUEST_BYTES_MAX)

@@ -99,6 +99,15 @@ def _hand_down(directory: Path) -> None:
             (directory / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
+def weigh(mounted: Iterable[Hierarchy], path: str, times: int) -> None:
+    """Let `path` have as much of a busy processor as so many processes, not as one."""
+    for hierarchy in mounted:
+        if hierarchy.version == 2 and (weight := hierarchy.mountpoint / path / "cpu.weight").exists():
+            weight.write_text(str(min(10_000, 100 * times)))
+        elif "cpu" in hierarchy.controllers:
+            (hierarchy.mountpoint / path / "cpu.shares").write_text(str(min(262_144, 1024 * times)))
+
+
 def remove(mounted: Iterable[Hierarchy], path: str, *, timeout_s: float = 5.0) -> None:
     """Remove `path` and everything below it from every hierarchy; its processes must be gone or going.
 

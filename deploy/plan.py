@@ -26,8 +26,10 @@ SCHEDULER_HEALTH, CONTROLLERS_HEALTH, DNS_HEALTH = 2, 3, 4
 METRICS, METRICS_HEALTH = 6, 7
 STORE_CLIENT, STORE_PEER, STORE_HEALTH = 10, 20, 30
 APISERVER = 50
-"""Where the ports of several API servers begin, two for each; a single one takes the first two of all."""
+"""Where the API servers' own ports begin, two for each, but for the first one's component API."""
 APISERVERS_MAX = 9
+APISERVER_SILENT_S = 15.0
+"""How long an API server may say nothing before it is taken to hang."""
 HOLLOW_KUBELET, HOLLOW_HEALTH = 100, 5
 
 
@@ -103,6 +105,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The node it runs in; empty for the machine itself."""
     health: str = ""
     """URL that answers 200 when it is ready; empty when there is none to ask from outside."""
+    watchdog_s: float = 0
+    """How long it may be silent before it is taken to hang, and started again; 0: for ever."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -231,7 +235,7 @@ def apiserver_name(number: int) -> str:
 
 def rest_port(cluster: Cluster, number: int) -> int:
     """Return the port that API server `number` has for itself; all of them share the cluster's own."""
-    return cluster.port if cluster.apiservers == 1 else cluster.port + APISERVER + 2 * (number - 1)
+    return cluster.port + APISERVER + 2 * (number - 1)
 
 
 def grpc_port(cluster: Cluster, number: int) -> int:
@@ -323,10 +327,11 @@ class _Builder:
             files=self._file,
             tunnel=() if self.cluster.is_hollow else (CLUSTER_CIDR, SERVICE_CIDR),
         )
-        if self.cluster.apiservers > 1:
-            arguments += ["--shared-port", str(self.cluster.port)]
+        # A single one shares the port, too: so others can join it without its being started again.
+        arguments += ["--shared-port", str(self.cluster.port)]
         health = f"https://127.0.0.1:{port}/readyz"
-        return self._process(apiserver_name(number), "steer-apiserver", arguments, health=health)
+        planned = self._process(apiserver_name(number), "steer-apiserver", arguments, health=health)
+        return msgspec.structs.replace(planned, watchdog_s=APISERVER_SILENT_S)
 
     def controllers(self) -> Process:
         health = self._local(CONTROLLERS_HEALTH)

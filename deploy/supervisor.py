@@ -32,6 +32,7 @@ import msgspec
 
 from component import logs
 from deploy.plan import Paths, Plan, Process
+from deploy.watchdog import Watchdog
 
 log = logging.getLogger("supervisor")
 
@@ -186,6 +187,7 @@ class Supervisor:
         """Set once an attempt to power a node on has ended, well or not."""
         self._children: list[subprocess.Popen[bytes]] = []
         self._finished = asyncio.Event()
+        self._watchdog = Watchdog(paths.data, time.monotonic)
         self._changing = asyncio.Lock()
 
     async def run(self) -> None:
@@ -199,6 +201,7 @@ class Supervisor:
         with _socket_path(self._paths) as path:
             server = await asyncio.start_unix_server(self._serve, path)
         (self._paths.run / "supervisor.sock").chmod(0o600)
+        self._watchdog.open()
         guard = asyncio.create_task(self._keep_guard())
         trimmer = asyncio.create_task(self._trim_logs())
         try:
@@ -209,6 +212,7 @@ class Supervisor:
             guard.cancel()
             trimmer.cancel()
             server.close()
+            self._watchdog.close()
 
     async def stop_all(self) -> None:
         """Stop what a supervisor that is no more left running; starts nothing."""
@@ -393,6 +397,7 @@ class Supervisor:
         while True:
             if process.node:
                 await self._node_is_on[process.node].wait()
+            is_new = record is None
             if record is None:
                 try:
                     record = await self._start(process)
@@ -403,7 +408,7 @@ class Supervisor:
                     continue
             else:
                 log.info("found running", extra={"program": process.name, "pid": record.pid})
-            await _ended(record.pid, None)
+            await self._await_end(process, record, is_new=is_new)
             self._reap()
             ran_s = time.time() - record.since
             log.warning("ended", extra={"program": process.name, "pid": record.pid, "ran_s": round(ran_s, 1)})
@@ -413,6 +418,23 @@ class Supervisor:
                 backoff_s = BACKOFF_FIRST_S
             await asyncio.sleep(backoff_s)
             backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+
+    async def _await_end(self, process: Process, record: Record, *, is_new: bool) -> None:
+        """Return when a process has ended; one that hangs is ended, if it is to be watched."""
+        if not process.watchdog_s:
+            await _ended(record.pid, None)
+            return
+        ended = asyncio.create_task(_ended(record.pid, None))
+        hung = asyncio.create_task(self._watchdog.until_hung(record.pid, process.watchdog_s, is_new=is_new))
+        try:
+            await asyncio.wait((ended, hung), return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                log.warning("says nothing any more: ending it", extra={"program": process.name, "pid": record.pid})
+                _kill(record.pid, signal.SIGKILL)
+                await ended
+        finally:
+            ended.cancel()
+            hung.cancel()
 
     async def _replace(self, process: Process, record: Record) -> None:
         log.info("its arguments changed: starting it again", extra={"program": process.name})
@@ -433,7 +455,7 @@ class Supervisor:
                 stderr=output,
                 start_new_session=True,
                 cwd="/",
-                env={**os.environ, **ENVIRONMENT},
+                env={**os.environ, **ENVIRONMENT, **(self._watchdog.environment() if process.watchdog_s else {})},
             )
         self._children.append(child)
         pid = child.pid if argv is command else await _entered_pid(child)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import aiohttp
 
-from api.core.containers import LifecycleHandler
+from api.core.containers import HTTPGetAction, LifecycleHandler
 from component.clock import Clock
 from kubelet.lifecycle import AnyContainer
 from kubelet.probes.prober import UnknownPort, port_number
@@ -38,15 +38,8 @@ async def run_hook(
                 command = " ".join(handler.exec.command)
                 raise HookFailed(f"command '{command}' exited with {answer.exit_code}: {output}")
         elif handler.http_get is not None:
-            action = handler.http_get
-            port = port_number(container, action.port)
-            path = action.path if action.path.startswith("/") else f"/{action.path}"
-            url = f"{(action.scheme or 'HTTP').lower()}://{action.host or host}:{port}{path}"
-            headers = {header.name: header.value for header in action.http_headers}
-            timeout = aiohttp.ClientTimeout(total=_HTTP_TIMEOUT_S)
-            async with http().get(url, headers=headers, timeout=timeout, ssl=False) as answer_:
-                if answer_.status >= 400:
-                    raise HookFailed(f"{url} answered with {answer_.status}")
+            port = port_number(container, handler.http_get.port)
+            await _get(http(), handler.http_get, handler.http_get.host or host, port)
         elif handler.tcp_socket is not None:
             port = port_number(container, handler.tcp_socket.port)
             opening = asyncio.open_connection(handler.tcp_socket.host or host, port)
@@ -57,3 +50,21 @@ async def run_hook(
             await clock.sleep(handler.sleep.seconds)
     except (CriError, aiohttp.ClientError, OSError, TimeoutError, UnknownPort) as error:
         raise HookFailed(str(error) or type(error).__name__) from None
+
+
+async def _get(session: aiohttp.ClientSession, action: HTTPGetAction, host: str, port: int) -> None:
+    """Ask once; whatever is answered will do (as upstream), even without TLS where TLS was asked for."""
+    path = action.path if action.path.startswith("/") else f"/{action.path}"
+    address = f"[{host}]" if ":" in host else host
+    headers = {"User-Agent": "kube-lifecycle/1.32", "Accept": "*/*"}
+    headers |= {header.name: header.value for header in action.http_headers}
+    timeout = aiohttp.ClientTimeout(total=_HTTP_TIMEOUT_S)
+    scheme = (action.scheme or "HTTP").lower()
+    try:
+        async with session.get(f"{scheme}://{address}:{port}{path}", headers=headers, timeout=timeout, ssl=False):
+            return
+    except aiohttp.ClientConnectorSSLError:
+        # Something without TLS listens there.
+        headers.pop("Authorization", None)
+    async with session.get(f"http://{address}:{port}{path}", headers=headers, timeout=timeout):
+        return

@@ -230,6 +230,7 @@ class Kubelet:
 
     def _note_node(self, node: nodes.Node) -> None:
         self._lease.node_uid = node.metadata.uid
+        self.node.own = node
         if isinstance(self._cri, HollowCri) and node.spec.pod_cidr:
             self._cri.use_pod_cidr(node.spec.pod_cidr)
         self._on_node(node)

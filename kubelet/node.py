@@ -10,6 +10,7 @@ from typing import Protocol
 
 import aiohttp
 
+from api.core.node import Node as ApiNode
 from api.core.pod import Pod
 from api.core.service import Service
 from client.events import Recorder
@@ -88,5 +89,9 @@ class Node:
     pull_secrets: Callable[[Pod], Awaitable[list[pb.AuthConfig]]]
     allocatable: Mapping[str, str]
     memory_capacity_bytes: int
+    own: ApiNode | None = None
+    """This node's object, as last seen."""
+    neighbours: Callable[[str], Sequence[Pod]] = lambda uid: ()
+    """The pods that use this node beside the one of that UID."""
     resync_s: float = 60.0
     is_hollow: bool = False

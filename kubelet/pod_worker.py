@@ -16,16 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from api.core import node as nodes
 from api.core import pod as pods
 from api.core.configmap import ConfigMap
 from api.core.pod import Pod, PodSpec
 from api.core.secret import Secret
 from api.errors import ApiError, Conflict, NotFound
 from api.meta import ObjectMeta
+from api.node import runtimeclass
 from api.resource import ObjectKey
 from client.verbs import key_of
 from component import tracing
-from kubelet import naming
+from kubelet import admission, naming
 from kubelet.downward import PodFacts
 from kubelet.environment import ConfigError, compute_environment, names_of_objects
 from kubelet.hooks import HookFailed, run_hook
@@ -99,6 +101,14 @@ class PodWorker:
         self._volumes: dict[str, Path] = {}
         self._prober: Prober = node.make_prober(self.wake, self._unhealthy)
         self._must_refresh = False
+        self._is_admitted = bool(pod.status.start_time)
+        """Whether this node has taken the pod: a start time says that it had, before this kubelet began."""
+        self._is_stopped = False
+
+    @property
+    def uses_node(self) -> bool:
+        """Whether the pod takes of what the node has, so that a newcomer cannot."""
+        return self._is_admitted and not self._is_stopped and not self._is_gone and not has_finished(self.pod)
 
     @property
     def pod(self) -> Pod:
@@ -143,6 +153,7 @@ class PodWorker:
             if not self._stop.is_set():
                 await self._sync_until_stopped()
             await self._retrying(self._terminate)
+            self._is_stopped = True
             await self._retrying(self._clean_up)
             while not (self._is_gone or self._pod.metadata.deletion_timestamp):
                 self._changed.clear()
@@ -202,6 +213,8 @@ class PodWorker:
     async def _sync(self) -> float | None:
         """Bring the pod as near to its wish as can be now; return when to look again."""
         node = self._node
+        if not self._is_admitted and not await self._admit():
+            return None
         runtime = await node.pleg.observe(self.uid)
         if self._must_refresh and runtime.ready_sandbox is not None:
             self._must_refresh = False
@@ -232,6 +245,21 @@ class PodWorker:
         await self._forget_old(self.pod, runtime)
         return wake_at_s
 
+    async def _admit(self) -> bool:
+        """Decide once whether this node takes the pod; a pod that it does not take is finished."""
+        node, pod = self._node, self.pod
+        refused = admission.refusal(pod, node.neighbours(self.uid), node.own)
+        if refused is not None:
+            # What is known of the node may be old; somebody may have just labelled it for this very pod.
+            node.own = await node.client.get(nodes.RESOURCE, ObjectKey("", node.name))
+            refused = admission.refusal(pod, node.neighbours(self.uid), node.own)
+        if refused is None:
+            self._is_admitted = True
+            return True
+        node.recorder.event(pod, "Warning", refused.reason, refused.message)
+        self._finish = Finish("Failed", refused.reason, f"Pod was rejected: {refused.message}")
+        return False
+
     async def _carry_out(self, pod: Pod, runtime: RuntimePod, actions: PodActions) -> float | None:
         """Do what was decided; return when to try again what failed."""
         cri = self._node.cri
@@ -259,7 +287,7 @@ class PodWorker:
             try:
                 node.cgroups.make(pod)
                 config = self._sandbox_config(pod, attempt)
-                await node.cri.run_sandbox(config)
+                await node.cri.run_sandbox(config, await self._runtime_handler(pod))
             except RuntimeUnavailable:
                 raise
             except (CriError, OSError) as error:
@@ -267,6 +295,16 @@ class PodWorker:
                 node.recorder.event(pod, "Warning", "FailedCreatePodSandBox", message)
                 log.warning("sandbox not made", extra={"pod": self.key, "error": error})
                 raise _Failure(message) from None
+
+    async def _runtime_handler(self, pod: Pod) -> str:
+        """Return what the runtime calls the pod's RuntimeClass; empty for its default. Raises CriError."""
+        name = pod.spec.runtime_class_name
+        if not name:
+            return ""
+        try:
+            return (await self._node.client.get(runtimeclass.RESOURCE, ObjectKey("", name))).handler
+        except NotFound:
+            raise CriError(f'failed to get sandbox runtime: runtimeclass.node.k8s.io "{name}" not found') from None
 
     @contextlib.asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -465,10 +503,10 @@ class PodWorker:
         )
         self._node.statuses.set(pod, compute_status(pod, runtime, around, self._now()))
 
-    def _unhealthy(self, pod: Pod, name: str, message: str) -> None:
+    def _unhealthy(self, pod: Pod, name: str, reason: str, message: str) -> None:
         container = next((c for c in _all_containers(pod) if c.name == name), None)
         path = _field_path(pod, container) if container is not None else ""
-        self._node.recorder.event(pod, "Warning", "Unhealthy", message, field_path=path)
+        self._node.recorder.event(pod, "Warning", reason, message, field_path=path)
 
     def _event_killing(self, pod: Pod, path: str, message: str) -> None:
         self._node.recorder.event(pod, "Normal", "Killing", message, field_path=path)

@@ -28,10 +28,14 @@ class PodWorkers:
         self._group: asyncio.TaskGroup | None = None
         informer.add_handler(self._on_pod)
         node.pleg.on_change(self._on_runtime)
+        node.neighbours = self._neighbours
 
     def worker_of(self, uid: str) -> PodWorker | None:
         """Return the worker of a pod."""
         return self._workers.get(uid)
+
+    def _neighbours(self, uid: str) -> list[Pod]:
+        return [worker.pod for worker in self._workers.values() if worker.uid != uid and worker.uses_node]
 
     def refresh(self, uid: str) -> None:
         """Have a pod look again at what it refers to."""

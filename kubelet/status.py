@@ -24,6 +24,7 @@ from api.core.pod_status import (
     PodCondition,
     PodIP,
     PodStatus,
+    VolumeMountStatus,
 )
 from api.timestamps import render
 from kubelet import qos
@@ -54,6 +55,17 @@ class Circumstances:
 def compute_status(pod: Pod, runtime: RuntimePod, around: Circumstances, now: float) -> PodStatus:
     """Return the pod's status; what others wrote (conditions of their own, nominatedNodeName) is kept."""
     old = pod.status
+    finish = around.finish
+    if finish is not None and not runtime.containers and not old.container_statuses:
+        # The node never took it: there is nothing to say of containers.
+        return msgspec.structs.replace(
+            old,
+            phase=finish.phase,
+            reason=finish.reason,
+            message=finish.message,
+            start_time=old.start_time or render(now),
+            qos_class=old.qos_class or qos.qos_class(pod),
+        )
     initialized = is_initialized(pod, runtime)
     started_init = _Describer(pod, runtime, around, "PodInitializing", old.init_container_statuses, initialized)
     waiting_reason = "PodInitializing" if pod.spec.init_containers else "ContainerCreating"
@@ -62,7 +74,6 @@ def compute_status(pod: Pod, runtime: RuntimePod, around: Circumstances, now: fl
     statuses = [describer.describe(container) for container in pod.spec.containers]
     ephemeral = _Describer(pod, runtime, around, "ContainerCreating", old.ephemeral_container_statuses, initialized)
     ephemeral_statuses = [ephemeral.describe(container) for container in pod.spec.ephemeral_containers]
-    finish = around.finish
     is_over = around.is_stopping and not runtime.running
     phase = compute_phase(pod, init_statuses, statuses, is_over=is_over)
     if old.phase in ("Succeeded", "Failed"):
@@ -169,14 +180,15 @@ class _Describer:
             image=newest.image or container.image,
             image_id=newest.image_ref,
             container_id=_container_id(newest),
+            volume_mounts=_volume_mounts(container),
         )
         previous = attempts[1] if len(attempts) > 1 else None
         if newest.is_running:
             verdict = self._around.verdicts.get(newest.id, Verdict())
             status.state = ContainerState(running=ContainerStateRunning(started_at=render(newest.started_at_s)))
             status.started = verdict.is_started
-            may_be_ready = not self._is_plain_init(container) and not self._around.is_stopping
-            status.ready = may_be_ready and verdict.is_ready and verdict.is_started
+            # One that is being stopped stays ready for as long as its probe says: it may serve what it has begun.
+            status.ready = not self._is_plain_init(container) and verdict.is_ready and verdict.is_started
         elif waiting is not None and not self._around.is_stopping:
             status.state = ContainerState(waiting=ContainerStateWaiting(reason=waiting.reason, message=waiting.message))
             status.started = False
@@ -227,6 +239,19 @@ class _Describer:
 
     def _is_past(self, container: AnyContainer) -> bool:
         return self._initialized and self._is_plain_init(container)
+
+
+def _volume_mounts(container: AnyContainer) -> list[VolumeMountStatus]:
+    """Return how volumes are mounted; what is mounted below a read-only one may still be written (KEP-3857)."""
+    return [
+        VolumeMountStatus(
+            name=mount.name,
+            mount_path=mount.mount_path,
+            read_only=mount.read_only,
+            recursive_read_only="Disabled" if mount.read_only else None,
+        )
+        for mount in container.volume_mounts
+    ]
 
 
 def _container_id(record: ContainerRecord) -> str:

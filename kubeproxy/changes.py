@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from api.core.service import Service
 from api.discovery.endpointslice import EndpointSlice
 from api.resource import ObjectKey
+from kubeproxy.health_checks import LocalCheck, local_check
 from kubeproxy.rules import PortRules, Ruleset, assemble, compile_port
 from kubeproxy.topology import NodeView, ServedPort, served_ports, service_of
 
@@ -29,6 +30,7 @@ class State:
     def __init__(self, node: NodeView) -> None:
         self._node = node
         self._compiled: dict[ObjectKey, tuple[tuple[ServedPort, PortRules], ...]] = {}
+        self._checks: dict[ObjectKey, LocalCheck] = {}
 
     def update(self, keys: Iterable[ObjectKey], look_up: Lookup) -> None:
         """Bring the Services of `keys` up to date; those that `look_up` no longer knows are dropped."""
@@ -41,10 +43,19 @@ class State:
                 self._compiled[key] = compiled
             else:
                 self._compiled.pop(key, None)
+            check = local_check(service, slices, self._node) if service is not None else None
+            if check is not None:
+                self._checks[key] = check
+            else:
+                self._checks.pop(key, None)
 
     def ports(self) -> list[ServedPort]:
         """Return every port served."""
         return [port for ports in self._compiled.values() for port, _ in ports]
+
+    def checks(self) -> list[LocalCheck]:
+        """Return what is answered on health check ports."""
+        return list(self._checks.values())
 
     def ruleset(self) -> Ruleset:
         """Return every rule; what did not change is the very object it was before."""

@@ -26,6 +26,7 @@ from client.verbs import key_of
 from component.clock import Clock
 from kubeproxy import chains, conntrack
 from kubeproxy.changes import State, key_of_slice
+from kubeproxy.health_checks import HealthChecks
 from kubeproxy.network import NetworkError, PodNetwork
 from kubeproxy.restore import Iptables, RestoreError
 from kubeproxy.rules import Ruleset, changed_chains, render, replace_all, split
@@ -81,6 +82,7 @@ class Proxy:
         self._nodes_changed = True
         self._wake = asyncio.Event()
         self.last_error: str | None = "no sync yet"
+        self._health_checks = HealthChecks(lambda: self.last_error is None)
         self._slices.add_index(BY_SERVICE, _index_by_service)
         self._services.add_handler(self._on_service)
         self._slices.add_handler(self._on_slice)
@@ -116,6 +118,12 @@ class Proxy:
 
     async def run(self) -> None:
         """Keep the kernel right until cancelled; the rules stay when we go."""
+        try:
+            await self._run()
+        finally:
+            self._health_checks.close()
+
+    async def _run(self) -> None:
         await self._informers.wait_synced()
         retry_s, check_at = RETRY_S_MIN, self._clock.monotonic() + CHECK_INTERVAL_S
         while True:
@@ -171,6 +179,7 @@ class Proxy:
             self._dirty |= dirty
             raise
         self._applied = wanted
+        await self._health_checks.update(self._state.checks())
         # Rules first: a flow forgotten earlier could be made again by the old ones.
         flows = conntrack.stale_flows(self._served, served)
         self._served = served

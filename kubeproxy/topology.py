@@ -17,6 +17,8 @@ from api.discovery.endpointslice import Endpoint, EndpointPort, EndpointSlice
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 """A Service that carries it is served by somebody else."""
+HEADLESS_LABEL = "service.kubernetes.io/headless"
+"""A Service that carries it is served by nobody, whatever address it has."""
 AFFINITY_DEFAULT_S = 10_800
 NONE = "None"
 
@@ -89,7 +91,9 @@ def is_served(service: Service) -> bool:
     """Whether a Service has an address for us to serve: not headless, not a name only, not another proxy's."""
     spec = service.spec
     has_address = spec.cluster_ip not in ("", NONE) and _is_ipv4(spec.cluster_ip)
-    return has_address and spec.type != "ExternalName" and PROXY_NAME_LABEL not in service.metadata.labels
+    labels = service.metadata.labels
+    is_ours = PROXY_NAME_LABEL not in labels and HEADLESS_LABEL not in labels
+    return has_address and spec.type != "ExternalName" and is_ours
 
 
 def service_of(slice: EndpointSlice) -> str:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Never
 
 from api.core.containers import Container
+from api.core.host_ports import HostPort, host_ports
 from api.core.node import Node
 from api.core.pod import Pod
 from api.lister import Lister
@@ -30,20 +31,6 @@ NOTHING: Amounts = MappingProxyType({})
 
 SCORED_WHEN_UNSET: Amounts = MappingProxyType({CPU: 100, MEMORY: 200 * 1024 * 1024})
 """What a container that requests nothing counts as when nodes are scored, so that such pods still spread."""
-
-
-@dataclass(frozen=True, slots=True)
-class HostPort:
-    """A port of the node taken by a pod; `ip` is `0.0.0.0` for every address."""
-
-    ip: str
-    protocol: str
-    port: int
-
-    def conflicts_with(self, other: HostPort) -> bool:
-        """Return whether both cannot be open on one node."""
-        same = self.port == other.port and self.protocol == other.protocol
-        return same and (self.ip == other.ip or "0.0.0.0" in (self.ip, other.ip))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +67,7 @@ class PodView:
     @cached_property
     def host_ports(self) -> tuple[HostPort, ...]:
         """The node's ports this pod takes."""
-        return tuple(
-            HostPort(port.host_ip or "0.0.0.0", port.protocol or "TCP", port.host_port)
-            for container in self.pod.spec.containers
-            for port in container.ports
-            if port.host_port
-        )
+        return host_ports(self.pod.spec)
 
     @cached_property
     def owner_uid(self) -> str:

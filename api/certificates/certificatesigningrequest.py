@@ -198,16 +198,16 @@ def prepare_for_update(new: CertificateSigningRequest, old: CertificateSigningRe
 
 
 def prepare_for_status_update(new: CertificateSigningRequest, old: CertificateSigningRequest) -> None:
-    """Keep all but status, and of that the decision, which only `approval` makes."""
-    new.spec, new.metadata = old.spec, old.metadata
+    """Keep the spec, and of status the decision, which only `approval` makes."""
+    new.spec = old.spec
     decided = [condition for condition in old.status.conditions if condition.type in _DECISIONS]
     others = [condition for condition in new.status.conditions if condition.type not in _DECISIONS]
     new.status.conditions = [*decided, *others]
 
 
 def prepare_for_approval(new: CertificateSigningRequest, old: CertificateSigningRequest) -> None:
-    """Keep all but the decision; nobody takes one back."""
-    new.spec, new.metadata = old.spec, old.metadata
+    """Keep the spec, and of status all but the decision; nobody takes one back."""
+    new.spec = old.spec
     conditions = new.status.conditions
     had = {condition.type for condition in conditions}
     lost = [one for one in old.status.conditions if one.type in _DECISIONS and one.type not in had]

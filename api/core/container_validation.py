@@ -82,10 +82,17 @@ def _check_role(path: str, container: Container | EphemeralContainer, field: str
             ("livenessProbe", container.liveness_probe),
             ("readinessProbe", container.readiness_probe),
             ("startupProbe", container.startup_probe),
+            ("resources", container.resources != ResourceRequirements()),
+            ("resizePolicy", container.resize_policy),
         )
         for name, given in parts:
             if given:
                 yield v.forbidden(f"{path}.{name}", "cannot be set for an Ephemeral Container")
+        for i, mount in enumerate(container.volume_mounts):
+            for name, below in (("subPath", mount.sub_path), ("subPathExpr", mount.sub_path_expr)):
+                if below:
+                    where = f"{path}.volumeMounts[{i}].{name}"
+                    yield v.forbidden(where, "cannot be set for an Ephemeral Container")
 
 
 def _check_container(path: str, container: Container | EphemeralContainer, volumes: set[str]) -> v.Errors:

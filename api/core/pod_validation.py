@@ -16,6 +16,7 @@ from api import names
 from api import validation as v
 from api.core.container_validation import check_containers
 from api.core.references import NodeSelector, NodeSelectorTerm
+from api.core.sysctls import check_sysctls
 from api.core.volume_validation import check_volumes
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ def _check_security(path: str, spec: PodSpec) -> v.Errors:
         yield from check_id(f"{where}.{field}", number)
     for i, group in enumerate(context.supplemental_groups):
         yield from check_id(f"{where}.supplementalGroups[{i}]", group)
+    yield from check_sysctls(f"{where}.sysctls", context)
     if context.fs_group_change_policy:
         yield from v.check_supported(
             f"{where}.fsGroupChangePolicy", context.fs_group_change_policy, ("OnRootMismatch", "Always")

@@ -12,10 +12,12 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from api import timestamps
 from api.certificates import certificatesigningrequest
 from apiserver.admission.namespace_lifecycle import refusal
 from apiserver.auth.rbac import SUPERUSERS
 from apiserver.request import AdmissionRequest, Authorizer, RequestInfo
+from component.clock import Clock
 
 _CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
 
@@ -23,12 +25,17 @@ _CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
 class Certificates:
     """Guards the three steps of a certificate on request."""
 
-    def __init__(self, authorizer: Authorizer) -> None:
+    def __init__(self, authorizer: Authorizer, clock: Clock) -> None:
         self._authorizer = authorizer
+        self._clock = clock
 
     async def admit(self, request: AdmissionRequest) -> None:
-        """Write into a new request who asks, whatever it says itself."""
-        if request.resource is not certificatesigningrequest.RESOURCE or request.operation != "CREATE":
+        """Write into a new request who asks, whatever it says itself; into a decision, when it was made."""
+        if request.resource is not certificatesigningrequest.RESOURCE:
+            return
+        if request.operation == "UPDATE" and request.subresource in ("approval", "status"):
+            _date(request.object, request.old, timestamps.render(self._clock.now()))
+        if request.operation != "CREATE":
             return
         spec: Any = request.object.spec  # type: ignore[union-attr]
         user = request.user
@@ -63,6 +70,15 @@ class Certificates:
             if self._authorizer.authorize(request.user, asked).allowed:
                 return
         raise refusal(request, f'user not permitted to {verb} requests with signerName "{signer}"')
+
+
+def _date(new: Any, old: Any, now: str) -> None:
+    """Give conditions the times that their writers left out; one that says what it said before changed when it did."""
+    since = {(one.type, one.status): one.last_transition_time for one in old.status.conditions}
+    for condition in new.status.conditions:
+        condition.last_update_time = condition.last_update_time or now
+        before = since.get((condition.type, condition.status))
+        condition.last_transition_time = condition.last_transition_time or before or now
 
 
 def _has_failed(request: Any) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 from api.core import (
     limitrange,
@@ -25,6 +26,7 @@ from apiserver.admission.default_toleration_seconds import DefaultTolerationSeco
 from apiserver.admission.dynamic import Dynamic
 from apiserver.admission.expression_rules import ExpressionRules
 from apiserver.admission.limit_ranger import LimitRanger
+from apiserver.admission.metrics import plugin_durations
 from apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from apiserver.admission.node_restriction import NodeRestriction
 from apiserver.admission.persistent_volume_claim_resize import PersistentVolumeClaimResize
@@ -41,27 +43,87 @@ from apiserver.auth.tokens import Read
 from apiserver.crd.definition import DefinitionRules
 from apiserver.request import AdmissionPlugin, AdmissionRequest
 from component.clock import Clock
+from component.metrics import Series, Spread
+
+_NAMES: Final = {
+    "Certificates": "CertificateApproval",
+    "MutatingWebhooks": "MutatingAdmissionWebhook",
+    "ResourceQuotaAdmission": "ResourceQuota",
+    "RuntimeClassAdmission": "RuntimeClass",
+    "ServiceAccountAdmission": "ServiceAccount",
+    "ValidatingPolicies": "ValidatingAdmissionPolicy",
+    "ValidatingWebhooks": "ValidatingAdmissionWebhook",
+}
+"""What upstream calls plugins that have another name here."""
 
 
 class AdmissionChain:
-    """Plugins as one plugin; the first refusal ends it."""
+    """Plugins as one plugin; the first refusal ends it.
 
-    def __init__(self, plugins: Sequence[AdmissionPlugin]) -> None:
-        self._plugins = tuple(plugins)
+    Args:
+        plugins: in order.
+        durations: how long each took, by its name, operation, whether it refused, and round.
+        monotonic: the time in seconds.
+    """
+
+    def __init__(
+        self,
+        plugins: Sequence[AdmissionPlugin],
+        durations: Spread | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        durations = durations if durations is not None else plugin_durations()
+        named = [(plugin, type(plugin).__name__) for plugin in plugins]
+        named = [(plugin, _NAMES.get(name, name)) for plugin, name in named]
+        self._admitting = [(plugin.admit, _Timed(durations, name, "admit")) for plugin, name in named]
+        self._validating = [(plugin.validate, _Timed(durations, name, "validate")) for plugin, name in named]
+        self._monotonic = monotonic
 
     async def admit(self, request: AdmissionRequest) -> None:
         """Let every plugin change the object, in order; twice, if one changed it after others had seen it."""
-        for plugin in self._plugins:
-            await plugin.admit(request)
+        await self._run(self._admitting, request)
         if request.wants_another_round:
             request.is_reinvocation = True
-            for plugin in self._plugins:
-                await plugin.admit(request)
+            await self._run(self._admitting, request)
 
     async def validate(self, request: AdmissionRequest) -> None:
-        """Let every plugin judge the object as it will be stored."""
-        for plugin in self._plugins:
-            await plugin.validate(request)
+        """Have every plugin judge the object."""
+        await self._run(self._validating, request)
+
+    async def _run(self, steps: Sequence[tuple[_Step, _Timed]], request: AdmissionRequest) -> None:
+        operation, monotonic = request.operation, self._monotonic
+        at = monotonic()
+        for step, timed in steps:
+            try:
+                await step(request)
+            except BaseException:
+                timed.of(operation, "true").observe(monotonic() - at)
+                raise
+            now = monotonic()
+            timed.of(operation, "false").observe(now - at)
+            at = now
+
+
+_Step = Callable[[AdmissionRequest], Awaitable[None]]
+
+
+class _Timed:
+    """One plugin's series of one round."""
+
+    __slots__ = ("_durations", "_kind", "_name", "_series")
+
+    def __init__(self, durations: Spread, name: str, kind: str) -> None:
+        self._durations = durations
+        self._name = name
+        self._kind = kind
+        self._series: dict[tuple[str, str], Series] = {}
+
+    def of(self, operation: str, rejected: str) -> Series:
+        found = self._series.get((operation, rejected))
+        if found is None:
+            labels = (self._name, operation, rejected, self._kind)
+            found = self._series[operation, rejected] = self._durations.of(labels)
+        return found
 
 
 def build(
@@ -74,6 +136,7 @@ def build(
     random: Random,
     toleration_s: int = 300,
     dynamic: Dynamic | None = None,
+    durations: Spread | None = None,
 ) -> AdmissionChain:
     """Return the chain of a cluster: upstream's plugins that are on by default, in upstream's order.
 
@@ -86,6 +149,7 @@ def build(
         random: makes volume names unique within a pod.
         toleration_s: how long pods stay on a node that is gone, when they don't say.
         dynamic: the webhooks and policies of users, who see what all others have made of the object.
+        durations: of single plugins.
     """
     return AdmissionChain(
         [
@@ -104,9 +168,11 @@ def build(
             RbacEscalation(authorizer),
             DefinitionRules(),
             ExpressionRules(),
-            Certificates(authorizer),
+            Certificates(authorizer, clock),
             DefaultIngressClass(lister(ingressclass.RESOURCE)),
             *(dynamic.plugins() if dynamic else ()),
             ResourceQuotaAdmission(lister(resourcequota.RESOURCE), rewrite_quota, clock),
-        ]
+        ],
+        durations,
+        clock.monotonic,
     )

@@ -18,6 +18,7 @@ class AdmissionMetrics:
             "apiserver_admission_webhook_admission_duration_seconds", "How long each webhook took.",
             ("name", "type", "operation", "rejected"), _DURATIONS,
         )  # fmt: skip
+        self.plugins = plugin_durations()
         self.requests = Tally(
             "apiserver_admission_webhook_request_total", "Questions to webhooks.",
             ("name", "type", "operation", "code", "rejected"),
@@ -55,4 +56,12 @@ class AdmissionMetrics:
 
     def families(self) -> Iterable[Family]:
         """Return all of them."""
-        return self.durations, self.requests, self.rejections, self.failed_open, self.checks
+        return self.plugins, self.durations, self.requests, self.rejections, self.failed_open, self.checks
+
+
+def plugin_durations() -> Spread:
+    """Return the metric of single plugins, under upstream's name."""
+    return Spread(
+        "apiserver_admission_controller_admission_duration_seconds", "How long each admission plugin took.",
+        ("name", "operation", "rejected", "type"), (0.005, 0.025, 0.1, 0.5, 1.0, 2.5),
+    )  # fmt: skip

@@ -25,6 +25,7 @@ from api.discovery import endpointslice
 from api.discovery.endpointslice import EndpointSlice
 from api.errors import ApiError, NotFound
 from api.resource import ObjectKey
+from apiserver.aggregation import openapi_v3
 from apiserver.aggregation.servers import Servers, is_available
 from apiserver.discovery import AGGREGATED_MEDIA, RemoteVersion, entries_of_legacy
 from apiserver.registry.codec import Stored
@@ -94,6 +95,8 @@ class Gathered:
     openapi_v3: str = ""
     """Where its OpenAPI document is, with a hash; empty when it has none."""
     openapi_v2: bytes = b""
+    converted: bytes = b""
+    """Its v3 document made of the v2 one, where it has no other."""
 
 
 class Availability:
@@ -136,6 +139,7 @@ class Availability:
         remote = {each.metadata.name for each in self._servers.remote()}
         if any(name not in remote for name in self.gathered):
             self.gathered = {name: kept for name, kept in self.gathered.items() if name in remote}
+            self._servers.without_openapi_v3 &= remote
 
     async def _check(self, wanted: APIService) -> bool:
         condition = await self._condition(wanted)
@@ -187,7 +191,18 @@ class Availability:
         version = RemoteVersion(
             spec.group, spec.version, spec.group_priority_minimum, spec.version_priority, resources, is_fresh
         )
-        now = Gathered(version, v3, v2)
+        converted = b""
+        if v2 and not v3:
+            prefix = f"/apis/{spec.group}/{spec.version}"
+            if before is not None and before.converted and before.openapi_v2 == v2:
+                converted = before.converted
+            else:
+                converted = msgspec.json.encode(openapi_v3.convert(msgspec.json.decode(v2), prefix))
+        self._servers.without_openapi_v3 = {
+            *(self._servers.without_openapi_v3 - {name}),
+            *((name,) if converted else ()),
+        }
+        now = Gathered(version, v3, v2, converted)
         if now != before:
             self.gathered = {**self.gathered, name: now}
 

@@ -69,6 +69,8 @@ class Servers:
         self._identity = (cert, key) if cert is not None and key is not None else None
         self._contexts: dict[tuple[bytes, bool], ssl.SSLContext] = {}
         self._session: aiohttp.ClientSession | None = None
+        self.without_openapi_v3: set[str] = set()
+        """APIServices whose OpenAPI v3 document is made here, of the v2 document that they have alone."""
 
     def remote(self) -> list[APIService]:
         """Return the APIServices that another server has, by priority."""
@@ -83,6 +85,8 @@ class Servers:
         if path is None or (path["group"], path["version"]) in self._built_in:
             return None
         name = f"{path['version']}.{path['group']}"
+        if info.path.startswith("/openapi/") and name in self.without_openapi_v3:
+            return None
         found = self._services.get(ObjectKey("", name))
         if found is None or not self._is_remote(found):
             return None

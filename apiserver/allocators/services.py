@@ -125,7 +125,7 @@ class ServiceAllocator:
         keep_allocated(new, old)
         try:
             held = address_of(old)
-            if needs_cluster_ip(new) and new.spec.cluster_ip != held:
+            if needs_cluster_ip(new) and (not held or new.spec.cluster_ip != held):
                 await self._take_address(new, allocation, dry_run)
             _complete_addresses(new)
             if held and address_of(new) != held and not dry_run:
@@ -291,6 +291,8 @@ def keep_allocated(new: Service, old: Service) -> None:
     has_check = new.spec.type == "LoadBalancer" and new.spec.external_traffic_policy == "Local"
     if has_check and not new.spec.health_check_node_port:
         new.spec.health_check_node_port = old.spec.health_check_node_port
+    elif not has_check and new.spec.health_check_node_port == old.spec.health_check_node_port:
+        new.spec.health_check_node_port = 0
     if not needs_node_ports(new) and new.spec.type in ("ClusterIP", "ExternalName"):
         # Changing the type gives the ports up, if they are the old ones (kubectl sends back what it read).
         before = ports_of(old)

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Final
@@ -102,18 +102,25 @@ class Documents:
             case ["openapi", "v3"]:
                 index = openapi.index(self._kinds)
                 others = tuple(
-                    (f"apis/{each.version.group}/{each.version.version}", each.openapi_v3)
+                    (f"apis/{each.version.group}/{each.version.version}", _openapi_v3_url(each))
                     for each in self._gathered().values()
-                    if each.openapi_v3
+                    if each.openapi_v3 or each.converted
                 )
                 index = aggregated_documents.index(index.json, others) if others else index
                 return Document(index.json, etag=index.hash)
             case ["openapi", "v3", *rest]:
-                return _openapi(self._kinds, "/".join(rest), query)
+                return _openapi(self._kinds, "/".join(rest), query) or self._converted(rest, query)
             case ["openapi", "v2"]:
                 return self._openapi_v2(accept)
         extra = self._extra.get(path)
         return _json(extra()) if extra is not None else None
+
+    def _converted(self, path: Sequence[str], query: Mapping[str, str]) -> Document | None:
+        """Return the document that was made of an aggregated server's older one."""
+        for each in self._gathered().values():
+            if each.converted and path == ["apis", each.version.group, each.version.version]:
+                return _hashed(each.converted, hash_of(each.converted), query)
+        return None
 
     def _groups(self, is_core: bool, accept: str) -> Document:
         version = discovery.aggregated_version(accept)
@@ -155,13 +162,28 @@ def _json(value: Any) -> Document | None:
 
 def _openapi(kinds: Kinds, path: str, query: Mapping[str, str]) -> Document | None:
     document = openapi.documents(kinds).get(path)
-    if document is None:
-        return None
+    return _hashed(document.json, document.hash, query) if document is not None else None
+
+
+def _hashed(json: bytes, hash: str, query: Mapping[str, str]) -> Document:
     headers: dict[str, str] = {}
-    if query.get("hash") == document.hash:
+    if query.get("hash") == hash:
         # The hash names the content: what is cached under it never goes stale.
         headers = {"Cache-Control": f"public, immutable, max-age={_FAR_FUTURE_S}", "Expires": _far_future()}
-    return Document(document.json, etag=document.hash, headers=headers)
+    return Document(json, etag=hash, headers=headers)
+
+
+def _openapi_v3_url(gathered: Gathered) -> str:
+    if gathered.openapi_v3:
+        return gathered.openapi_v3
+    of = gathered.version
+    return f"/openapi/v3/apis/{of.group}/{of.version}?hash={hash_of(gathered.converted)}"
+
+
+@functools.lru_cache(maxsize=32)
+def hash_of(document: bytes) -> str:
+    """Return what a document's content is known by."""
+    return hashlib.sha512(document).hexdigest().upper()
 
 
 def _far_future() -> str:

@@ -139,6 +139,8 @@ class Door:
                 assert self._forwarder is not None
                 return await self._forwarder.forward(request, call, answered)
             case ByteStream():
+                if websocket.is_asked_for(request):
+                    return await websocket.send_bytes(request, answered)
                 return await _stream(request, call, answered)
             case Watcher():
                 return await self._watch(request, call, answered)

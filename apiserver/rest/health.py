@@ -39,6 +39,8 @@ class Health:
     def __init__(self, live: Mapping[str, Check], ready: Mapping[str, Check]) -> None:
         self._live = {"ping": _well, "log": _well, **live}
         self._ready = {**self._live, **ready, "shutdown": self._not_stopping}
+        self._failing: dict[str, frozenset[str]] = {}
+        """Which checks failed when they were last asked, by what was asked."""
         self.stopping = asyncio.Event()
         """Set before the server stops, so that it is given no more work."""
 
@@ -66,10 +68,19 @@ class Health:
             quoted = ", ".join(f'"{key}"' for key in unknown)
             lines.append(f"warn: some health checks cannot be excluded: no matches for {quoted}")
         failed = {key: why for key, why in found.items() if why is not None}
+        self._note(name, frozenset(failed), failed)
         if failed:
-            log.info("a health check failed", extra={"asked": name, "failed": failed})
             return Report(500, "\n".join([*lines, f"{name} check failed", ""]))
         return Report(200, "\n".join([*lines, f"{name} check passed", ""]) if is_verbose else "ok")
+
+    def _note(self, name: str, failing: frozenset[str], why: Mapping[str, str]) -> None:
+        """Log which checks fail, each time that this has changed: probes ask many times a second."""
+        before = self._failing.get(name, frozenset())
+        self._failing[name] = failing
+        if failing and failing != before:
+            log.info("health checks fail", extra={"asked": name, "failed": dict(why)})
+        elif before and not failing:
+            log.info("health checks pass again", extra={"asked": name, "failed_before": sorted(before)})
 
     async def report_one(self, name: str, key: str, *, tells_why: bool = False) -> Report | None:
         """Run one check; None when there is none of that name."""

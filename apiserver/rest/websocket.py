@@ -1,4 +1,4 @@
-"""A watch over a WebSocket, for browsers: one event a message, as the lines of a plain watch would be.
+"""Answers over a WebSocket, for browsers: a watch, one event a message, and a log, as its bytes come.
 
 There is nothing shared here but the frames: a page watches few things, and aiohttp's WebSocket does the rest.
 """
@@ -6,20 +6,52 @@ There is nothing shared here but the frames: a page watches few things, and aioh
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+from typing import Final
 
 from aiohttp import web
 
 from apiserver.registry.fanout import BOOKMARK, Delivery, Encoding, Watcher
 from apiserver.rest.frames import error_frame
+from apiserver.subresources.log import ByteStream
 
+_BINARY: Final = "binary.k8s.io"
+_BASE64: Final = "base64.binary.k8s.io"
 _TAKE_MAX = 64
 _HEARTBEAT_S = 30.0
 
 
 def is_asked_for(request: web.BaseRequest) -> bool:
-    """Whether a watch is to be carried by a WebSocket."""
+    """Whether a watch or a log is to be carried by a WebSocket."""
     return request.headers.get("Upgrade", "").lower() == "websocket"
+
+
+async def send_bytes(request: web.BaseRequest, stream: ByteStream) -> web.WebSocketResponse:
+    """Shake hands, then send what flows: as it is, or in base64 to who asks for that, until it or the client ends."""
+    socket = web.WebSocketResponse(heartbeat=_HEARTBEAT_S, protocols=(_BINARY, _BASE64))
+    sending: asyncio.Task[None] | None = None
+    try:
+        await socket.prepare(request)
+        sending = asyncio.create_task(_send_bytes(socket, stream))
+        async for _ in socket:
+            pass  # what the client says means nothing; that it goes away ends the loop, and so does our own close
+    finally:
+        if sending is not None:
+            sending.cancel()
+        await stream.close()
+        await socket.close()
+    return socket
+
+
+async def _send_bytes(socket: web.WebSocketResponse, stream: ByteStream) -> None:
+    is_text = socket.ws_protocol == _BASE64
+    with contextlib.suppress(ConnectionError):
+        # An empty message first: whoever waits knows at once that the stream is there.
+        await (socket.send_str("") if is_text else socket.send_bytes(b""))
+        async for chunk in stream.chunks:
+            await (socket.send_str(base64.b64encode(chunk).decode()) if is_text else socket.send_bytes(chunk))
+    await socket.close()
 
 
 class WebSocketWatch:

@@ -1,12 +1,13 @@
 """status: what the system observed, written apart from what the user wants.
 
-A write here changes status and nothing else; a write of the object itself leaves status alone (API conventions,
-"Spec and Status").
+A write here changes status, and leaves the spec alone; a write of the object itself leaves status alone (API
+conventions, "Spec and Status"). Labels, annotations and the rest of metadata may come along with a status, as
+upstream has it, but for the few kinds whose metadata stays as it is.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from api.resource import Resource
 from apiserver.request import Answer, Call
@@ -29,12 +30,30 @@ async def patch_status(context: Context, call: Call) -> Answer:
     return await patch_verb.patch(context, call, prepare=_prepare(resource_of(call)), is_status=True)
 
 
+_METADATA_STAYS: Final = frozenset(
+    {
+        "apiservices.apiregistration.k8s.io",
+        "flowschemas.flowcontrol.apiserver.k8s.io",
+        "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
+        "validatingadmissionpolicies.admissionregistration.k8s.io",
+    }
+)
+
+
 def _prepare(resource: Resource[Any]) -> Prepare:
-    return resource.prepare_for_status_update or keep_all_but_status
+    if resource.prepare_for_status_update is not None:
+        return resource.prepare_for_status_update
+    return keep_all_but_status if f"{resource.plural}.{resource.group}" in _METADATA_STAYS else keep_spec
+
+
+def keep_spec(new: Any, old: Any) -> None:
+    """Put back in `new` everything but its status and metadata."""
+    for name in new.__struct_fields__:
+        if name not in ("status", "metadata"):
+            setattr(new, name, getattr(old, name))
 
 
 def keep_all_but_status(new: Any, old: Any) -> None:
     """Put back in `new` everything but its status."""
-    for name in new.__struct_fields__:
-        if name != "status":
-            setattr(new, name, getattr(old, name))
+    keep_spec(new, old)
+    new.metadata = old.metadata

@@ -211,12 +211,13 @@ class GarbageCollector:
 
     async def _wait_for_dependents(self, item: Item, metadata: ObjectMeta) -> None:
         """Let the object go once nothing that blocks it is left; until then see that those go."""
-        blocking = [found for found, of in self._graph.dependents(item.uid) if blocks(of, item.uid)]
+        blocking = [(found, of) for found, of in self._graph.dependents(item.uid) if blocks(of, item.uid)]
         if not blocking:
             await self._remove_finalizer(item, metadata, FOREGROUND)
             return
-        for dependent in blocking:
-            self._queue.add(dependent)
+        for dependent, of in blocking:
+            if phase(of) != FOREGROUND:  # one that waits itself is looked at when one of its own goes
+                self._queue.add(dependent)
 
     async def _orphan_dependents(self, item: Item, metadata: ObjectMeta) -> None:
         for dependent, _ in list(self._graph.dependents(item.uid)):

@@ -29,8 +29,8 @@ QUICK_S = 1.0
 """A fresh container is asked for its readiness this often in its first period, so that what starts in a
 second is not kept waiting for ten."""
 
-Unhealthy = Callable[[Pod, str, str], None]
-"""Told (pod, container name, message) of each failed probe."""
+Unhealthy = Callable[[Pod, str, str, str], None]
+"""Told (pod, container name, reason, message) of each probe that failed, or succeeded with a warning."""
 
 
 class Prober:
@@ -82,10 +82,14 @@ class Prober:
             self._end(container_id)
 
     def stop_liveness(self) -> None:
-        """End all probes but keep verdicts: the pod is stopping, and nothing is restarted any more."""
+        """End liveness and startup probes: the pod is stopping, and nothing is restarted any more.
+
+        Readiness is still asked for: who stops may serve until the end.
+        """
         for tasks in self._tasks.values():
             for task in tasks:
-                task.cancel()
+                if not task.get_name().startswith("Readiness "):
+                    task.cancel()
 
     def _begin(self, spec: Container, record: ContainerRecord, old: ContainerStatus | None) -> None:
         self.verdicts[record.id] = Verdict(
@@ -147,12 +151,19 @@ class Prober:
                 await self._clock.sleep(min(period_s, QUICK_S))
                 continue
             if result.is_known:
-                if not result.is_success and self._pod is not None:
-                    self._unhealthy(self._pod, spec.name, f"{kind} probe failed: {result.message}")
+                self._tell(spec, kind, result)
                 streak = streak.add(result.is_success, probe.success_threshold or 1, probe.failure_threshold or 3)
                 if self._conclude(record.id, kind, streak):
                     return
             await self._clock.sleep(period_s)
+
+    def _tell(self, spec: Container, kind: str, result: Result) -> None:
+        if self._pod is None:
+            return
+        if not result.is_success:
+            self._unhealthy(self._pod, spec.name, "Unhealthy", f"{kind} probe failed: {result.message}")
+        elif result.is_warning:
+            self._unhealthy(self._pod, spec.name, "ProbeWarning", f"{kind} probe warning: {result.message}")
 
     def _conclude(self, container_id: str, kind: str, streak: Streak) -> bool:
         """Turn a streak into a verdict; return whether this probe is over."""

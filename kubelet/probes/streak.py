@@ -13,6 +13,8 @@ class Result:
     message: str = ""
     is_known: bool = True
     """False when nothing was learned (the runtime did not answer); such results change nothing."""
+    is_warning: bool = False
+    """A success that somebody should look at."""
 
 
 @dataclass(frozen=True, slots=True)

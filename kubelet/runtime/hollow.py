@@ -82,7 +82,7 @@ class HollowCri:
     async def sandbox_status(self, sandbox_id: str) -> pb.PodSandboxStatus:
         return self._sandbox(sandbox_id)
 
-    async def run_sandbox(self, config: pb.PodSandboxConfig) -> str:
+    async def run_sandbox(self, config: pb.PodSandboxConfig, handler: str = "") -> str:
         await self._work()
         sandbox = pb.PodSandboxStatus(
             id=self._new_id(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from api.core import sysctls
 from api.core.pod import Pod
 from api.core.security_context import PodSecurityContext, SeccompProfile
 from kubelet.lifecycle import GRACE_DEFAULT_S
@@ -91,7 +92,7 @@ def sandbox_config(
         linux=pb.LinuxPodSandboxConfig(
             cgroup_parent=cgroup_parent,
             security_context=context,
-            sysctls={sysctl.name: sysctl.value for sysctl in security.sysctls},
+            sysctls={sysctls.dotted(sysctl.name): sysctl.value for sysctl in security.sysctls},
         ),
     )
 

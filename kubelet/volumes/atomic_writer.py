@@ -72,7 +72,10 @@ def _holds(directory: Path, payload: Payload, group: int | None) -> bool:
         return False
     for name, file in payload.items():
         path = directory / name
-        if path.stat().st_mode & 0o7777 != _modes(file, group) or path.read_bytes() != file.content:
+        state = path.stat()
+        if state.st_mode & 0o7777 != _modes(file, group) or path.read_bytes() != file.content:
+            return False
+        if file.user is not None and state.st_uid != file.user:
             return False
     return True
 
@@ -90,7 +93,8 @@ def _new_directory(target: Path, payload: Payload, group: int | None) -> str:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(file.content)
-            if group is not None:
-                os.fchown(stream.fileno(), -1, group)
+            if group is not None or file.user is not None:
+                user = -1 if file.user is None else file.user
+                os.fchown(stream.fileno(), user, -1 if group is None else group)
             os.fchmod(stream.fileno(), _modes(file, group))
     return name

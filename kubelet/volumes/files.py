@@ -80,7 +80,7 @@ async def _project(
     if projection.service_account_token is not None:
         of_token = projection.service_account_token
         token = await tokens.token(pod, of_token)
-        return {check_path(of_token.path): File(token.encode(), mode)}
+        return {check_path(of_token.path): _token_file(pod, token, mode)}
     raise PayloadError("a projected source of a kind that this kubelet does not serve (clusterTrustBundle)")
 
 
@@ -100,6 +100,26 @@ async def _from_secret(
     if secret is None and not optional:
         raise PayloadError(f'secret "{name}" not found')
     return from_keys(f'secret "{name}"', secret_content(secret), items, mode, optional=optional)
+
+
+def _token_file(pod: Pod, token: str, mode: int) -> File:
+    """Return the token's file: for nobody but its user, where the pod says who that is (KEP-2451)."""
+    security = pod.spec.security_context
+    user = _only_user(pod)
+    if user is None and (security is None or security.fs_group is None):
+        return File(token.encode(), mode)
+    return File(token.encode(), 0o600, user)
+
+
+def _only_user(pod: Pod) -> int | None:
+    """Return the user that all containers run as, if the pod says so of each and they are one."""
+    of_pod = pod.spec.security_context
+    users = set()
+    for container in (*pod.spec.init_containers, *pod.spec.containers):
+        own = container.security_context
+        user = own.run_as_user if own is not None else None
+        users.add(user if user is not None else of_pod.run_as_user if of_pod is not None else None)
+    return users.pop() if len(users) == 1 else None
 
 
 def _mode(mode: int | None) -> int:

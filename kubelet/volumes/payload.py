@@ -20,6 +20,8 @@ class File:
 
     content: bytes
     mode: int
+    user: int | None = None
+    """Whom it belongs to; None for the kubelet."""
 
 
 Payload = dict[str, File]

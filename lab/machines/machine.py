@@ -28,6 +28,8 @@ from lab.machines.network import Wire
 
 KEEPER = Path(__file__).with_name("keeper.sh")
 BOOT_TIMEOUT_S = 90.0
+WEIGHT = 30
+"""How many of this box's processes all machines of a lab together count for, when they compete for its processors."""
 OFF_TIMEOUT_S = 20.0
 IMAGES = "/opt/steersman/images"
 """Where a machine finds the archives of the images that pods of a fresh cluster need."""
@@ -130,6 +132,9 @@ class Machine:
         mounted = cgroups.hierarchies()
         cgroups.remove(mounted, self._cgroup)
         leaves = cgroups.create(mounted, self._cgroup)
+        # For this box all machines of a lab are one group: with one process's share they would stand still for seconds
+        # whenever there is much else to do.
+        cgroups.weigh(mounted, self._cgroup.partition("/")[0], WEIGHT)
         bindings = [f"--bind-ro={images}:{IMAGES}"]
         if kubectl is not None:
             bindings.append(f"--bind-ro={kubectl}:/usr/local/bin/kubectl")

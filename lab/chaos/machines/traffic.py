@@ -1,8 +1,8 @@
 """A Service's traffic: asked from every machine all the time, and each request that fails held against the fault.
 
 A request may fail only where the fault hit the machine that asked, or the machine of the pod that it was sent to, and
-there only until the pod's endpoint is gone. Which pod that was, the kernel's table of connections says: to whom it
-translated the Service's address.
+there only until the pod's endpoint is gone. Which pod that was, the kernel says: to whom it translated the Service's
+address.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -28,35 +29,50 @@ LOOK_EVERY_S = 0.5
 PROXIES_WITHIN_S = 3.0
 """How long after an endpoint is gone for the API every machine's proxy must have stopped sending to it."""
 SCRIPT = """
-import http.client, socket, sys, time
+import http.client, socket, subprocess, sys, threading, time
 address, port, within = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-def sent_to(own):
-    for line in open("/proc/self/net/nf_conntrack"):
-        if f" dst={address} sport={own} " in line:
-            return line.split(" src=")[2].split()[0]
-    return "-"
+sent_to = {}
+def follow():
+    telling = ["conntrack", "-E", "-e", "NEW", "-p", "tcp", "--orig-dst", address]
+    for line in subprocess.Popen(telling, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout:
+        _, asked, answers = line.split(" src=")
+        sent_to[asked.split("sport=")[1].split()[0]] = answers.split()[0], answers.split("dport=")[1].split()[0]
+threading.Thread(target=follow, daemon=True).start()
+time.sleep(0.3)  # until it hears the kernel
 while True:
     began = time.monotonic()
-    problem, backend, own = "ok", "-", 0
+    problem, backend, port_there, stage, own, state = "ok", "-", "-", "", "", "-"
     try:
         with socket.socket() as connected:
             connected.settimeout(within)
-            connected.bind(("", 0))
-            own = connected.getsockname()[1]
-            connected.connect((address, port))
-            connection = http.client.HTTPConnection(address, port)
-            connection.sock = connected
-            connection.request("GET", "/", headers={"Connection": "close"})
-            answer = connection.getresponse()
-            answer.read()
-            if answer.status != 200:
-                problem = f"status-{answer.status}"
+            try:
+                stage = "-to-connect"
+                connected.connect((address, port))
+                own, stage = str(connected.getsockname()[1]), ""
+                connection = http.client.HTTPConnection(address, port)
+                connection.sock = connected
+                connection.request("GET", "/", headers={"Connection": "close"})
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    problem = f"status-{answer.status}"
+            except (OSError, http.client.HTTPException):
+                own = str(connected.getsockname()[1])
+                info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)
+                state = f"state={info[0]},retransmits={info[2]}"
+                raise
     except (OSError, http.client.HTTPException) as error:
-        problem = type(error).__name__
-    if problem != "ok" and own:
-        backend = sent_to(own)
-    print(f"{began:.3f} {problem} {backend}", flush=True)
+        problem = type(error).__name__ + stage
+    if problem != "ok":
+        time.sleep(0.05)
+        backend, port_there = sent_to.get(own, ("-", "-"))
+    sent_to.pop(own, None)
+    print(f"{began:.3f} {problem} {backend} {port_there} {state}", flush=True)
     time.sleep(max(0.0, 0.2 - (time.monotonic() - began)))
+"""
+"""Asks the Service over and over, and says of each failure at which stage, and which pod the kernel had sent it to.
+
+That is taken from the kernel's events. Its table would not do: a connection that is refused leaves it at once.
 """
 
 
@@ -71,6 +87,8 @@ class Request:
     """What went wrong; empty: it was answered."""
     backend: str = ""
     """Of one that failed, the pod's address that it was sent to; empty where that is not known."""
+    evidence: str = ""
+    """Of one that failed, what its socket had come to, and what the pod's machine knew of the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +172,16 @@ class Traffic:
                 self.ready.append(Ready(time.monotonic(), frozenset(ready)))
             await asyncio.sleep(LOOK_EVERY_S)
 
+    def _seen_there(self, backend: str, port: str) -> str:
+        """Return what a pod's machine has in its table of connections about one to the pod."""
+        name = self.machine_of(backend)
+        pid = self._site.machine(name).pid() if name else None
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/net/nf_conntrack").read_text().splitlines():
+                if f" dst={backend} sport={port} " in line:
+                    return line
+        return "unknown there"
+
     async def _ask(self, machine: Machine, address: str, port: int) -> None:
         while True:
             try:
@@ -171,9 +199,13 @@ class Traffic:
             assert process.stdout is not None
             try:
                 async for line in process.stdout:
-                    at, problem, backend = line.decode().split()
-                    values = ("" if problem == "ok" else problem, "" if backend == "-" else backend)
-                    self.requests.append(Request(machine.name, float(at), *values))
+                    at, problem, backend, port_there, state = line.decode().split()
+                    if problem == "ok":
+                        self.requests.append(Request(machine.name, float(at)))
+                        continue
+                    backend = "" if backend == "-" else backend
+                    evidence = f"{state}; {await asyncio.to_thread(self._seen_there, backend, port_there)}"
+                    self.requests.append(Request(machine.name, float(at), problem, backend, evidence))
             finally:
                 kill_group(process.pid)
                 await process.wait()

@@ -84,6 +84,21 @@ def test_hierarchies_are_read_from_mountinfo_each_once():
     ]
 
 
+def test_a_group_weighs_as_many_processes_as_it_is_told(tmp_path: Path):
+    first, second = tmp_path / "cpu", tmp_path / "unified"
+    for each in (first, second, tmp_path / "pids"):
+        (each / "lab").mkdir(parents=True)
+    (second / "lab/cpu.weight").write_text("100")
+    mounted = [
+        cgroups.Hierarchy(first, 1, "cpu"), cgroups.Hierarchy(second, 2),
+        cgroups.Hierarchy(tmp_path / "pids", 1, "pids"),
+    ]  # fmt: skip
+    cgroups.weigh(mounted, "lab", 30)
+    assert (first / "lab/cpu.shares").read_text() == "30720"
+    assert (second / "lab/cpu.weight").read_text() == "3000"
+    assert not list((tmp_path / "pids/lab").iterdir())
+
+
 def test_version_2_alone_is_read_too():
     line = "35 24 0:30 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n"
     assert cgroups.parse_mountinfo(line) == [cgroups.Hierarchy(Path("/sys/fs/cgroup"), 2)]

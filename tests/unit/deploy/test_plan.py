@@ -53,7 +53,7 @@ def test_fast_failover_reaches_everyone_it_concerns() -> None:
 def test_no_port_is_given_twice_and_clusters_do_not_overlap() -> None:
     first = listening_ports(plan(HOLLOW, Addresses()))
     second = listening_ports(plan(Cluster(data_dir="/other", runtime="hollow", nodes=3, port=7443), Addresses()))
-    assert len(first) == 8 + 3
+    assert len(first) == 9 + 3
     assert not first & second
 
 
@@ -70,11 +70,11 @@ def test_several_api_servers_share_a_port_and_everybody_knows_all_of_them() -> N
     assert flag(processes["kubelet-hollow"].arguments, "--apiserver") == everywhere
 
 
-def test_a_single_api_server_has_the_clusters_port_for_itself() -> None:
-    made = plan(Cluster(data_dir="/d", runtime="hollow"), Addresses())
-    server = next(process for process in made.processes if process.name == "apiserver")
-    assert flag(server.arguments, "--secure-port") == "6443"
-    assert "--shared-port" not in server.arguments
+def test_a_single_api_server_need_not_start_again_for_others_to_join_it() -> None:
+    one, three = (plan(Cluster(data_dir="/d", runtime="hollow", apiservers=n), Addresses()).processes for n in (1, 3))
+    first = next(process for process in one if process.name == "apiserver")
+    assert first == next(process for process in three if process.name == "apiserver")
+    assert (flag(first.arguments, "--secure-port"), flag(first.arguments, "--shared-port")) == ("6493", "6443")
 
 
 def test_a_store_that_runs_already_takes_the_place_of_ours() -> None:

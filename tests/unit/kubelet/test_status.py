@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from api.core.pod import Pod
 from api.core.pod_status import PodStatus
+from api.core.volumes import VolumeMount
 from kubelet.lifecycle import Finish, Verdict
 from kubelet.runtime.records import RuntimePod
 from kubelet.status import Circumstances, Waiting, compute_status, diff
@@ -90,8 +91,27 @@ def test_a_deleted_pod_whose_containers_have_all_ended_is_over_whatever_its_poli
     assert status.phase == "Succeeded"
 
 
-def test_a_stopping_pod_is_not_ready_though_it_runs():
-    assert conditions(status_of(pod(), runtime(record()), is_stopping=True))["Ready"] == "False"
+def test_a_stopping_pod_stays_ready_while_it_runs_unless_its_probe_says_otherwise():
+    assert conditions(status_of(pod(), runtime(record()), is_stopping=True))["Ready"] == "True"
+    unready = {record().id: Verdict(is_ready=False)}
+    assert conditions(status_of(pod(), runtime(record()), is_stopping=True, verdicts=unready))["Ready"] == "False"
+
+
+def test_a_status_shows_how_volumes_are_mounted():
+    p = pod()
+    p.spec.containers[0].volume_mounts = [
+        VolumeMount(name="v", mount_path="/v", read_only=True),
+        VolumeMount(name="w", mount_path="/w"),
+    ]
+    first, second = status_of(p, runtime(record())).container_statuses[0].volume_mounts
+    assert (first.name, first.mount_path, first.recursive_read_only) == ("v", "/v", "Disabled")
+    assert second.recursive_read_only is None
+
+
+def test_a_pod_that_was_refused_says_why_and_nothing_of_containers():
+    status = status_of(pod(), NOTHING, finish=Finish("Failed", "OutOfcpu", "Pod was rejected: no"), is_stopping=True)
+    assert (status.phase, status.reason, status.message) == ("Failed", "OutOfcpu", "Pod was rejected: no")
+    assert status.container_statuses == [] and status.start_time
 
 
 def test_a_transition_time_stays_while_the_condition_does():

@@ -50,10 +50,11 @@ def test_ipv6_slices_are_left_to_another_proxy():
     assert port.cluster_targets == ()
 
 
-def test_a_service_of_another_proxy_is_left_alone():
-    svc = service()
-    svc.metadata.labels["service.kubernetes.io/service-proxy-name"] = "other"
-    assert served_ports(svc, [], NODE) == ()
+def test_a_service_of_another_proxy_or_of_none_is_left_alone():
+    for label in ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"):
+        svc = service()
+        svc.metadata.labels[label] = "other"
+        assert served_ports(svc, [], NODE) == ()
 
 
 def ports(*hosts: str, protocol: str = "UDP", node_port: int = 0):

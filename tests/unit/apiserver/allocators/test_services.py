@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from random import Random
 
 import pytest
@@ -122,6 +123,26 @@ async def test_an_update_keeps_what_it_leaves_out_and_gives_up_what_its_type_no_
     outside = service(type="ExternalName", external_name="x", cluster_ip=plain.spec.cluster_ip)
     await (await tested.begin_update(outside, plain)).commit()
     assert outside.spec.cluster_ip == "" and set(await tested.addresses.list()) == set()
+
+
+async def test_a_name_for_something_outside_gets_an_address_when_it_becomes_a_service_of_the_cluster() -> None:
+    given = allocator()
+    old, new = service(type="ExternalName"), service()
+    await given.begin_create(old)
+    await given.begin_update(new, old)
+    assert new.spec.cluster_ip and new.spec.cluster_ips == [new.spec.cluster_ip]
+
+
+async def test_a_service_whose_traffic_need_not_stay_on_the_node_gives_its_health_check_port_up() -> None:
+    given = allocator()
+    old = service(type="LoadBalancer", external_traffic_policy="Local")
+    await given.begin_create(old)
+    assert old.spec.health_check_node_port
+    new = copy.deepcopy(old)
+    new.spec.external_traffic_policy = "Cluster"
+    allocation = await given.begin_update(new, old)
+    assert new.spec.health_check_node_port == 0
+    assert (given.ports, old.spec.health_check_node_port) in allocation.given_up
 
 
 async def test_an_update_that_is_reverted_leaves_the_old_claims() -> None:

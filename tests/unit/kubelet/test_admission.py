@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from api.core.containers import Container
+from api.core.node import Node, NodeSpec, NodeStatus, Taint
+from api.core.pod import Pod
+from api.meta import ObjectMeta
+from kubelet.admission import Refusal, refusal
+from tests.unit.kubelet.builders import pod
+
+NODE = Node(
+    metadata=ObjectMeta(name="n", labels={"kubernetes.io/os": "linux", "disk": "ssd"}),
+    status=NodeStatus(allocatable={"cpu": "2", "memory": "1Gi", "pods": "3"}),
+)
+
+
+def pod_of(container: dict[str, Any]) -> Pod:
+    made = pod()
+    made.spec.containers = [msgspec.convert(container, Container)]
+    return made
+
+
+def asking(**requests: str) -> Pod:
+    return pod_of({"name": "main", "image": "i", "resources": {"requests": requests}})
+
+
+def reason(new: Pod, *others: Pod, node: Node | None = NODE) -> str:
+    found = refusal(new, others, node)
+    return found.reason if found is not None else ""
+
+
+def with_port(number: int, ip: str = "", protocol: str = "TCP") -> Pod:
+    port = {"containerPort": 80, "hostPort": number, "hostIP": ip, "protocol": protocol}
+    return pod_of({"name": "main", "image": "i", "ports": [port]})
+
+
+def test_a_pod_that_fits_is_taken_and_one_too_many_is_not() -> None:
+    half = asking(cpu="1", memory="100Mi")
+    assert reason(half, half) == ""
+    assert refusal(asking(cpu="1500m"), [half], NODE) == Refusal(
+        "OutOfcpu", "Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000"
+    )
+    assert reason(asking(memory="2Gi")) == "OutOfmemory"
+    assert reason(pod(), pod(), pod(), pod()) == "OutOfpods"
+
+
+def test_a_resource_that_the_node_never_heard_of_is_not_its_affair() -> None:
+    assert reason(asking(**{"example.com/gpu": "1"})) == ""
+
+
+def test_node_selectors_ports_and_evicting_taints_are_looked_at_again() -> None:
+    assert reason(pod(nodeSelector={"disk": "hdd"})) == "NodeAffinity"
+    assert reason(with_port(80), with_port(80, "10.0.0.1")) == "NodePorts"
+    assert reason(with_port(80), with_port(80, protocol="UDP")) == ""
+    tainted = Node(
+        metadata=NODE.metadata, status=NODE.status, spec=NodeSpec(taints=[Taint(key="k", effect="NoExecute")])
+    )
+    assert reason(pod(), node=tainted) == "TaintToleration"
+    assert reason(pod(tolerations=[{"operator": "Exists"}]), node=tainted) == ""
+
+
+def test_another_system_and_unsafe_sysctls_are_refused_even_before_the_node_is_known() -> None:
+    assert reason(pod(os={"name": "windows"}), node=None) == "PodOSNotSupported"
+    assert reason(pod(nodeSelector={"kubernetes.io/os": "windows"})) == "PodOSSelectorNodeLabelDoesNotMatch"
+
+    def setting(name: str) -> dict[str, Any]:
+        return {"securityContext": {"sysctls": [{"name": name, "value": "1"}]}}
+
+    assert reason(pod(**setting("kernel.msgmax")), node=None) == "SysctlForbidden"
+    assert reason(pod(**setting("kernel/shm_rmid_forced")), node=None) == ""
