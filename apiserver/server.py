@@ -59,6 +59,7 @@ from apiserver.subresources.node_proxy import Kubelets
 from apiserver.subresources.streaming import Streams
 from apiserver.verbs.context import Context
 from component import notify, relay, tracing
+from component.certificates import Renewal
 from component.clock import Clock, RealClock
 from component.flags import setting
 from component.serve import Identity, server_context
@@ -168,6 +169,8 @@ class Server:
         if settings.encryption_provider_config is not None:
             store = EncryptedStore(store, self.encryption)
         self.kubelets: Kubelets | None = None
+        self.renewals: list[Renewal] = []
+        """Of the certificates it shows and is known by: renewed while it runs."""
         self._is_bootstrapped = False
         self.became_ready = asyncio.Event()
         self._allocator: ServiceAllocator | None = None
@@ -269,7 +272,9 @@ class Server:
         settings = self._settings
         cert, key, ca = settings.kubelet_client_cert, settings.kubelet_client_key, settings.kubelet_ca
         if cert and key and ca:
-            self.kubelets = Kubelets(Identity(cert, key, ca), context.registries.read)
+            identity = Identity(cert, key, ca)
+            self.kubelets = Kubelets(identity, context.registries.read)
+            self.renewals.append(Renewal(identity, [self.kubelets.tls]))
         others = [each for each in self._believed if not isinstance(each, TokenAuthenticator)]
         return handlers.build(context, authorizer, issuer=self.issuer, kubelets=self.kubelets, believed=others)
 
@@ -289,6 +294,8 @@ class Server:
             tasks.create_task(notify.run(self._checks), name="notify")
             tasks.create_task(self.api.run(), name="api")
             tasks.create_task(self.encryption.follow(self._clock), name="encryption keys")
+            for renewal in self.renewals:
+                tasks.create_task(renewal.run(), name="certificates")
             await self.api.wait_ready()
             await self._bootstrap()
             tasks.create_task(kubernetes.run(), name="kubernetes service")
@@ -431,6 +438,7 @@ async def _rest_listener(settings: Settings, server: Server) -> AsyncIterator[No
     tls = server_context(_identity(settings), client_certificates=ssl.CERT_OPTIONAL)
     if settings.requestheader_client_ca is not None:
         tls.load_verify_locations(cafile=str(settings.requestheader_client_ca))
+    server.renewals.append(Renewal(_identity(settings), [tls]))
     takeover = Takeover(server.door)
     http = web.Server(
         takeover, handler_cancellation=True, access_log=None, keepalive_timeout=90, logger=protocol_log.LOGGER,

@@ -70,6 +70,14 @@ class Identity:
     ca: Path
 
 
+def version_of(certificate: Path) -> int:
+    """Return what changes when a certificate is replaced; 0 while there is none."""
+    try:
+        return certificate.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 def server_context(identity: Identity, *, client_certificates: ssl.VerifyMode) -> ssl.SSLContext:
     """Return a TLS 1.2+ server context; `identity.ca` signs the client certificates it admits."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(identity.ca))
@@ -92,14 +100,35 @@ def grpc_server(
 ) -> tuple[grpc.aio.Server, grpc.ServerCredentials]:
     """Return a gRPC server and credentials that demand a client certificate signed by `identity.ca`.
 
+    A renewed certificate is shown to whoever connects from then on; a pair that does not fit yet is passed over.
     `send_bytes_max` is the largest message sent; -1 is no limit, for protocols that have answers of any size.
     """
     import grpc.aio  # 10 MB, which a process that serves no gRPC by it is spared
 
-    credentials = grpc.ssl_server_credentials(
-        [(identity.key.read_bytes(), identity.cert.read_bytes())],
-        identity.ca.read_bytes(),
-        require_client_auth=True,
+    def read() -> grpc.ServerCertificateConfiguration:
+        pair = (identity.key.read_bytes(), identity.cert.read_bytes())
+        return grpc.ssl_server_certificate_configuration([pair], identity.ca.read_bytes())
+
+    seen = version_of(identity.cert)
+
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        """Return another configuration if there is one; called by gRPC in a thread of its own, before a handshake."""
+        nonlocal seen
+        version = version_of(identity.cert)
+        if version == seen:
+            return None
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(identity.cert, identity.key)
+            found = read()
+        except (OSError, ssl.SSLError):
+            return None
+        seen = version
+        return found
+
+    credentials = grpc.dynamic_ssl_server_credentials(
+        read(),
+        renewed,  # type: ignore[arg-type]  # None keeps the one there is, which the types don't say
+        require_client_authentication=True,
     )
     options = [option for option in _SERVER_OPTIONS if option[0] != "grpc.max_send_message_length"]
     options.append(("grpc.max_send_message_length", send_bytes_max))

@@ -26,6 +26,7 @@ from apiserver.proxies import Finder
 from apiserver.registry.kinds import Kinds
 from apiserver.request import Call, RequestInfo, User
 from apiserver.webhooks.services import Locate, Unreachable
+from component.serve import version_of
 
 AGGREGATOR: Final = User("system:kube-aggregator", groups=("system:masters",))
 """Who this server is when it asks for itself."""
@@ -68,6 +69,7 @@ class Servers:
         self._egress = egress
         self._identity = (cert, key) if cert is not None and key is not None else None
         self._contexts: dict[tuple[bytes, bool], ssl.SSLContext] = {}
+        self._certificate = version_of(cert) if cert is not None else 0
         self._session: aiohttp.ClientSession | None = None
         self.without_openapi_v3: set[str] = set()
         """APIServices whose OpenAPI v3 document is made here, of the v2 document that they have alone."""
@@ -179,6 +181,9 @@ class Servers:
 
     def _context(self, service: APIService) -> ssl.SSLContext:
         key = (service.spec.ca_bundle, service.spec.insecure_skip_tls_verify)
+        if self._identity is not None and (version := version_of(self._identity[0])) != self._certificate:
+            self._certificate = version  # renewed: connections from here on show the new one
+            self._contexts.clear()
         context = self._contexts.get(key)
         if context is None:
             try:
