@@ -215,6 +215,7 @@ class DeleteOptions(Struct):
     Attributes:
         grace_period_seconds: How many seconds the object gets to end by itself; 0 is at once. Unset, the kind's own
             default holds (for a pod, terminationGracePeriodSeconds of its spec).
+        preconditions: What must hold for the object to be deleted; by default nothing.
         orphan_dependents: The older way to say propagationPolicy: true is Orphan, false is Background. Not both may be
             given.
         propagation_policy: What becomes of objects that this one owns: Orphan leaves them, Background deletes them
@@ -293,6 +294,7 @@ class Status(Struct):
     """How a request ended, where no object tells it: success without more to say, or a failure and its reasons.
 
     Attributes:
+        metadata: What lists have; mostly empty here.
         status: Success or Failure.
         message: What happened, for people.
         reason: Why it failed, as one word for programs, such as NotFound, Conflict or Invalid; empty if that is not

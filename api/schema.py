@@ -182,7 +182,13 @@ TYPE_META = {
     "core group. The server converts between the versions it serves.",
     "kind": "The type of this object, in CamelCase and singular, such as Deployment. It never changes.",
 }
-"""What is meant by the fields that every object begins with; no number on the wire tells them from others."""
+"""What is meant by the fields that every object begins with; they have no number on the wire."""
+_PARTS = {
+    "metadata": "The name of this {kind}, its labels, and what the server keeps about it.",
+    "spec": "What is wanted of this {kind}; the system works towards it.",
+    "status": "What became of this {kind}, as far as the system has seen; others only read it.",
+}
+"""What is meant by the parts of an object, where its own struct says nothing of them."""
 
 
 def words_of(struct: type[Struct]) -> Words:
@@ -193,11 +199,14 @@ def words_of(struct: type[Struct]) -> Words:
     """
     said = {name: text for base in reversed(struct.__mro__) for name, text in _docstring(base).fields.items()}
     found: dict[str, str] = {}
+    is_object = any(declared.wire is None for declared in fields_of(struct).values())
     for declared in fields_of(struct).values():
         held = (declared.type.item or declared.type).struct
         text = said.get(declared.name, "")
         if not text and declared.wire is None:
             text = TYPE_META.get(declared.name, "")
+        if not text and is_object:
+            text = _PARTS.get(declared.name, "").format(kind=struct.__name__)
         if not text and held is not None:
             # Clients list a field with these words only; they look into its type no sooner than when asked for it.
             text = _docstring(held).summary

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from api.core import pod, resourcequota, service
+from api.core import persistentvolume, pod, resourcequota, service
 from api.custom import is_custom
 from api.discover import RESOURCES
 from api.discovery import endpointslice
@@ -204,7 +204,8 @@ def build(
         RbacListers(roles, role_bindings, cluster_roles, cluster_role_bindings),
         lambda: registries.changed_at(*rbac_kinds),
     )
-    authorizer = NodeAuthorizer(registries.lister(pod.RESOURCE), CaretakerAuthorizer(registries.kinds, rbac))
+    pods, volumes = registries.lister(pod.RESOURCE), registries.lister(persistentvolume.RESOURCE)
+    authorizer = NodeAuthorizer(pods, volumes, CaretakerAuthorizer(registries.kinds, rbac))
     evaluating = Evaluating()
     quotas = registries.of(resourcequota.RESOURCE)
     services, slices = registries.lister(service.RESOURCE), registries.lister(endpointslice.RESOURCE)

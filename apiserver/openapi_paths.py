@@ -12,8 +12,12 @@ from api.patch.dispatch import JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH
 from api.resource import Resource
 from apiserver.discovery import subresource_of
 from apiserver.openapi_schemas import Definitions, Schema, group_version_kind
+from apiserver.registry.deletion import ANSWERS_WITH_OBJECT
 
 _JSON: Final = "application/json"
+_YAML: Final = "application/yaml"
+_PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
+_WATCHED: Final = f"{_JSON};stream=watch", f"{_PROTOBUF};stream=watch"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
 
 
@@ -37,6 +41,11 @@ _WRITE: Final = (_DRY_RUN, _FIELD_MANAGER, _FIELD_VALIDATION)
 _DELETE: Final = (
     _DRY_RUN,
     _parameter("gracePeriodSeconds", "integer", "How long the object may take to end; 0 is at once."),
+    _parameter(
+        "ignoreStoreReadErrorWithClusterBreakingPotential",
+        "boolean",
+        "Delete even what cannot be read, without finalizers and preconditions.",
+    ),
     _parameter("orphanDependents", "boolean", "Superseded by propagationPolicy."),
     _parameter("propagationPolicy", "string", "What becomes of dependents: Orphan, Background or Foreground."),
 )
@@ -51,6 +60,33 @@ _LIST: Final = (
     _parameter("sendInitialEvents", "boolean", "Begin a watch with the objects there are."),
     _parameter("timeoutSeconds", "integer", "When to end the call, whatever happens."),
     _parameter("watch", "boolean", "Stream changes instead of listing."),
+)
+_OF_COLLECTION: Final = tuple(one for one in _LIST if one["name"] not in ("allowWatchBookmarks", "watch"))
+_CONTAINER: Final = _parameter("container", "string", "Which container; the only one by default.")
+_STREAMS: Final = (
+    _CONTAINER,
+    _parameter("stderr", "boolean", "Whether to send the standard error stream."),
+    _parameter("stdin", "boolean", "Whether to take the standard input stream."),
+    _parameter("stdout", "boolean", "Whether to send the standard output stream."),
+    _parameter("tty", "boolean", "Whether the streams are those of a terminal."),
+)
+_CONNECTED: Final[Mapping[str, tuple[Schema, ...]]] = {
+    "attach": _STREAMS,
+    "exec": (_parameter("command", "string", "The program, and its arguments one by one; no shell."), *_STREAMS),
+    "portforward": (_parameter("ports", "integer", "Which ports of the pod."),),
+    "proxy": (_parameter("path", "string", "Which path there; / by default."),),
+}
+"""Subresources that are a connection rather than an object, with what can be asked of them."""
+_LOG: Final = (
+    _CONTAINER,
+    _parameter("follow", "boolean", "Go on as more is written."),
+    _parameter("insecureSkipTLSVerifyBackend", "boolean", "Do not check the certificate of the node."),
+    _parameter("limitBytes", "integer", "End after so many bytes, be it within a line."),
+    _parameter("previous", "boolean", "The log of the container's former run."),
+    _parameter("sinceSeconds", "integer", "Only what is not older than so many seconds."),
+    _parameter("stream", "string", "Which stream: All (the default), Stdout or Stderr."),
+    _parameter("tailLines", "integer", "Only so many lines from the end."),
+    _parameter("timestamps", "boolean", "Begin each line with its time."),
 )
 
 
@@ -68,31 +104,45 @@ def paths_of(resource: Resource[Any], definitions: Definitions) -> dict[str, Any
     """Return what a resource answers, by path; `definitions` gets the schemas that are spoken of."""
     base = f"/{prefix(resource.group, resource.version)}"
     scope = f"{base}/namespaces/{{namespace}}" if resource.namespaced else base
-    shared = [_PRETTY]
-    if resource.namespaced:
-        shared = [_in_path("namespace", "Whose objects are meant."), _PRETTY]
-    named = [_in_path("name", f"The name of the {resource.kind}."), *shared]
+    shared = (_in_path("namespace", "Whose objects are meant."),) if resource.namespaced else ()
+    named = (_in_path("name", f"The name of the {resource.kind}."), *shared)
     maker = _Operations(resource, definitions)
     paths: dict[str, Any] = {}
     everywhere = maker.only({"get": ("list", "ForAllNamespaces")})
     if resource.namespaced and everywhere:
-        paths[f"{base}/{resource.plural}"] = {**everywhere, "parameters": [*_LIST, _PRETTY]}
+        paths[f"{base}/{resource.plural}"] = _item((_PRETTY,), everywhere)
     collection = maker.only({"get": ("list", ""), "post": ("create", ""), "delete": ("deletecollection", "")})
-    paths[f"{scope}/{resource.plural}"] = {**collection, "parameters": shared}
+    paths[f"{scope}/{resource.plural}"] = _item((*shared, _PRETTY), collection)
     item = maker.only({"get": ("get", ""), "put": ("update", ""), "patch": ("patch", ""), "delete": ("delete", "")})
     if item:
-        paths[f"{scope}/{resource.plural}/{{name}}"] = {**item, "parameters": named}
+        paths[f"{scope}/{resource.plural}/{{name}}"] = _item((*named, _PRETTY), item)
     for name in sorted(resource.subresources):
+        below = f"{scope}/{resource.plural}/{{name}}/{name}"
         operations = maker.subresource(name)
-        paths[f"{scope}/{resource.plural}/{{name}}/{name}"] = {**operations, "parameters": named}
+        if name not in _CONNECTED:
+            paths[below] = _item((*named, _PRETTY, *(_LOG if name == "log" else ())), operations)
+            continue
+        paths[below] = _item((*named, *_CONNECTED[name]), operations)
+        if name == "proxy":
+            rest = _in_path("path", "Which path there.")
+            paths[f"{below}/{{path}}"] = _item((*named, rest, *_CONNECTED[name]), maker.subresource(name, "WithPath"))
     return paths
 
 
+def _item(parameters: Iterable[Schema], operations: dict[str, Any]) -> dict[str, Any]:
+    """Return what is at one path; what all of its operations can be asked is said once."""
+    first, *others = operations.values()
+    common = [one for one in first["parameters"] if all(one in other["parameters"] for other in others)]
+    for operation in operations.values():
+        operation["parameters"] = [one for one in operation["parameters"] if one not in common]
+    return {**operations, "parameters": sorted([*parameters, *common], key=lambda one: str(one["name"]))}
+
+
 _METHODS: Final = {"create": "post", "update": "put", "patch": "patch", "get": "get", "delete": "delete"}
+_PROXIED: Final = ("delete", "get", "head", "options", "patch", "post", "put")
+"""What a proxy takes."""
 _ACTIONS: Final = {"create": "post", "update": "put"}
 _ID_VERBS: Final = {"get": "read", "update": "replace"}
-_CONNECTED: Final = ("Attach", "Exec", "Portforward", "Proxy")
-"""Subresources that are a connection rather than an object."""
 
 
 def _api_name(group: str) -> str:
@@ -118,8 +168,8 @@ class _Operations:
             if verb in resource.verbs
         }
 
-    def subresource(self, name: str) -> dict[str, Any]:
-        """Return the operations of a subresource."""
+    def subresource(self, name: str, beyond: str = "") -> dict[str, Any]:
+        """Return the operations of a subresource; `beyond` ends their ids."""
         shown = subresource_of(self._resource, name)
         kind = next(
             (
@@ -131,8 +181,14 @@ class _Operations:
         )
         ref = self._definitions.ref(kind.type) if kind is not None else {"type": "string"}
         gvk = group_version_kind(shown.group or "", shown.version, shown.kind)
-        methods = {"create": "post", "update": "put", "patch": "patch", "get": "get", "delete": "delete"}
-        return {methods[verb]: self._operation(verb, gvk, ref, _title(name)) for verb in methods if verb in shown.verbs}
+        if name in _CONNECTED:
+            methods = _PROXIED if name == "proxy" else tuple(_METHODS[verb] for verb in shown.verbs)
+            return {method: self._connection(method, gvk, f"{_title(name)}{beyond}") for method in methods}
+        if name == "log":
+            ref = {"type": "string"}
+        return {
+            _METHODS[verb]: self._operation(verb, gvk, ref, _title(name)) for verb in _METHODS if verb in shown.verbs
+        }
 
     def _id(self, verb: str, suffix: str) -> str:
         """Return the name that generated clients give this call, such as `replaceAppsV1NamespacedDeploymentScale`."""
@@ -141,8 +197,8 @@ class _Operations:
         if verb == "deletecollection":
             verb = "delete"
             words.append("Collection")
-        if suffix and suffix in _CONNECTED:
-            words.append(_title(_METHODS[verb]))
+        if verb.startswith("connect"):
+            words.append(_title(verb.removeprefix("connect")))
             verb = "connect"
         if resource.namespaced and suffix != "ForAllNamespaces":
             words.append("Namespaced")
@@ -150,14 +206,17 @@ class _Operations:
 
     def _operation(self, verb: str, gvk: dict[str, str], ref: Schema, suffix: str) -> Schema:
         resource, definitions = self._resource, self._definitions
-        is_connect = suffix in _CONNECTED
         answers: dict[str, Schema] = {"200": ref}
         parameters: Iterable[Schema] = ()
         body: Mapping[str, Schema] | None = None
-        match "connect" if is_connect else verb:
+        media = _PLAIN if is_custom(resource.type) else (*_PLAIN, _PROTOBUF)
+        match verb:
+            case "get" if suffix == "Log":
+                media = ("text/plain", *media)
             case "list":
                 answers = {"200": definitions.list_ref(resource)}
-                parameters = () if suffix else _LIST
+                parameters = _LIST
+                media = (*media, *_WATCHED[: len(media) - 1])
             case "create":
                 answers = {"200": ref, "201": ref, "202": ref}
                 parameters, body = _WRITE, {"*/*": ref}
@@ -166,31 +225,48 @@ class _Operations:
                 parameters, body = _WRITE, {"*/*": ref}
             case "patch":
                 answers = {"200": ref, "201": ref}
-                any_object: Schema = {"type": "object"}
                 parameters = (*_WRITE, _FORCE)
-                body = dict.fromkeys(_patches(resource), any_object)
+                body = dict.fromkeys(_patches(resource), definitions.patch_ref())
             case "delete" | "deletecollection":
-                status = definitions.ref(Status)
-                answers = {"200": status, "202": status} if verb == "delete" else {"200": status}
-                parameters = _DELETE if verb == "delete" else (*_DELETE, *_LIST[1:6])
+                is_one = verb == "delete"
+                answer = ref if is_one and resource.group_resource in ANSWERS_WITH_OBJECT else definitions.ref(Status)
+                answers = {"200": answer, "202": answer} if is_one else {"200": answer}
+                parameters = _DELETE if is_one else (*_DELETE, *_OF_COLLECTION)
                 body = {"*/*": definitions.ref(DeleteOptions)}
         operation: Schema = {
             "tags": [f"{_api_name(resource.group)}_{resource.version}"],
             "operationId": self._id(verb, suffix),
             "parameters": list(parameters),
             "responses": {
-                code: {"description": "OK", "content": {_JSON: {"schema": answer}}} for code, answer in answers.items()
+                code: {"description": _CODES[code], "content": {each: {"schema": answer} for each in media}}
+                for code, answer in answers.items()
             }
-            | {"401": {"description": "Unauthorized"}},
-            "x-kubernetes-action": "connect" if is_connect else _ACTIONS.get(verb, verb),
+            | _UNAUTHORIZED,
+            "x-kubernetes-action": _ACTIONS.get(verb, verb),
             "x-kubernetes-group-version-kind": gvk,
         }
         if body is not None:
             operation["requestBody"] = {
                 "content": {media: {"schema": schema} for media, schema in body.items()},
-                "required": verb in ("create", "update", "patch"),
-            }
+            } | ({"required": True} if verb in ("create", "update", "patch") else {})
         return operation
+
+    def _connection(self, method: str, gvk: dict[str, str], suffix: str) -> Schema:
+        resource = self._resource
+        return {
+            "tags": [f"{_api_name(resource.group)}_{resource.version}"],
+            "operationId": self._id(f"connect{method}", suffix),
+            "parameters": [],
+            "responses": {"200": {"description": "OK", "content": {"*/*": {"schema": {"type": "string"}}}}}
+            | _UNAUTHORIZED,
+            "x-kubernetes-action": "connect",
+            "x-kubernetes-group-version-kind": gvk,
+        }
+
+
+_CODES: Final = {"200": "OK", "201": "Created", "202": "Accepted"}
+_UNAUTHORIZED: Final = {"401": {"description": "Unauthorized"}}
+_PLAIN: Final = (_JSON, _YAML)
 
 
 def _patches(resource: Resource[Any]) -> tuple[str, ...]:
@@ -229,12 +305,14 @@ def _operation_v2(operation: Schema) -> Schema:
     body = operation.get("requestBody")
     if body is not None:
         schema = next(iter(body["content"].values()))["schema"]
-        converted["parameters"].append({"name": "body", "in": "body", "required": body["required"], "schema": schema})
-        converted["consumes"] = list(body["content"])
-    converted["produces"] = [_JSON]
+        required = {"required": True} if "required" in body else {}
+        converted["parameters"].insert(0, {"name": "body", "in": "body", **required, "schema": schema})
+    converted["consumes"] = list(body["content"]) if body is not None else ["*/*"]
+    converted["produces"] = list(operation["responses"]["200"]["content"])
+    converted["schemes"] = ["https"]
     converted["responses"] = {
         code: {"description": answer["description"]}
-        | ({"schema": answer["content"][_JSON]["schema"]} if "content" in answer else {})
+        | ({"schema": next(iter(answer["content"].values()))["schema"]} if "content" in answer else {})
         for code, answer in operation["responses"].items()
     }
     return converted

@@ -13,6 +13,7 @@ from api.meta import DeleteOptions, ListMeta, ObjectMeta, Status
 from api.patch.shape import is_atomic
 from api.resource import Resource
 from api.schema import TYPE_META, FieldSchema, Struct, TypeSchema, fields_of, words_of
+from apiserver.openapi_enums import ENUMS
 
 Schema = dict[str, Any]
 
@@ -85,6 +86,16 @@ _is_version: Final = re.compile("v[0-9]+((alpha|beta)[0-9]+)?").fullmatch
 """A version other than v1 is a folder below its group's: `api/autoscaling/v2/`."""
 
 
+_UNIONS: Final = {
+    "io.k8s.api.core.v1.AppArmorProfile": ("type", ("localhostProfile",)),
+    "io.k8s.api.core.v1.SeccompProfile": ("type", ("localhostProfile",)),
+    "io.k8s.api.flowcontrol.v1.LimitResponse": ("type", ("queuing",)),
+    "io.k8s.api.flowcontrol.v1.PriorityLevelConfigurationSpec": ("type", ("exempt", "limited")),
+    "io.k8s.api.flowcontrol.v1.Subject": ("kind", ("group", "serviceAccount", "user")),
+}
+"""Types in which one field says which of others is set."""
+
+
 class Definitions:
     """The schemas one document needs, found by following references."""
 
@@ -135,6 +146,14 @@ class Definitions:
             }
         return {"$ref": self._prefix + name}
 
+    def patch_ref(self) -> Schema:
+        """Return a reference to what a patch is, of whatever form."""
+        name = f"{_META}.Patch"
+        self.found.setdefault(
+            name, {"description": "What to change, in a form that Content-Type names.", "type": "object"}
+        )
+        return {"$ref": self._prefix + name}
+
     def _wrap(self, ref: Schema, *, with_default: bool = True) -> Schema:
         """Return a reference that can have siblings, which v3 forbids beside a bare `$ref`."""
         if self._prefix == REF_V2:
@@ -145,20 +164,23 @@ class Definitions:
         return {**self._wrap(self.ref(struct)), "description": words_of(struct).summary}
 
     def _struct(self, struct: type[Struct]) -> Schema:
-        words = words_of(struct)
+        words, short = words_of(struct), ".".join(name_of(struct).split(".")[-3:])
         properties = {
-            name: self._field(field, words.fields.get(field.name, ""))
+            name: self._field(field, words.fields.get(field.name, ""), ENUMS.get(f"{short}.{name}"))
             for name, field in sorted(fields_of(struct).items())
         }
         schema: Schema = {"type": "object"}
         if words.summary:
             schema["description"] = words.summary
-        required = sorted(
-            name for name, field in fields_of(struct).items() if field.wire is not None and field.wire.required
-        )
+        required = [name for name, field in fields_of(struct).items() if field.wire is not None and field.wire.required]
         if required:
             schema["required"] = required
-        schema["properties"] = properties
+        if properties:
+            schema["properties"] = properties
+        if name_of(struct) in _UNIONS:
+            key, fields = _UNIONS[name_of(struct)]
+            alternatives = {name: name[:1].upper() + name[1:] for name in fields}
+            schema["x-kubernetes-unions"] = [{"discriminator": key, "fields-to-discriminateBy": alternatives}]
         if is_atomic(struct):
             schema["x-kubernetes-map-type"] = "atomic"
         kind = _kinds().get(struct)
@@ -171,8 +193,10 @@ class Definitions:
             schema["x-kubernetes-group-version-kind"] = [group_version_kind("", "v1", "Status")]
         return schema
 
-    def _field(self, field: FieldSchema, description: str) -> Schema:
+    def _field(self, field: FieldSchema, description: str, enum: list[str] | None) -> Schema:
         schema = dict(self._type(field.type, with_default=not field.nullable))
+        if enum is not None:
+            (schema.get("items") or schema.get("additionalProperties") or schema)["enum"] = enum
         if description:
             schema["description"] = description
         wire = field.wire
@@ -180,6 +204,7 @@ class Definitions:
             return schema
         if (
             wire.required
+            and self._prefix != REF_V2  # which is published without defaults
             and not field.nullable
             and field.type.kind in ("string", "integer", "boolean")
             and (not field.type.form or field.type.kind == "integer")
@@ -225,7 +250,7 @@ class Definitions:
 
     def _item(self, item: TypeSchema) -> Schema:
         schema = dict(self._type(item))
-        if item.kind == "string" and not item.form:
+        if item.kind == "string" and not item.form and self._prefix != REF_V2:
             schema["default"] = ""
         return schema
 

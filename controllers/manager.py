@@ -25,6 +25,7 @@ from controllers import (
     endpoints,
     endpointslice,
     endpointslice_mirroring,
+    ephemeral_volumes,
     namespace,
     node_ipam,
     node_lifecycle,
@@ -37,6 +38,7 @@ from controllers import (
     storage_protection,
     ttl_after_finished,
     volume_binder,
+    volume_reclaim,
 )
 from controllers.autoscaler import controller as autoscaler
 from controllers.certificates import approving, cleaning, serving, signing
@@ -94,7 +96,8 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
         endpointslice_mirroring.CONTROLLER,
         disruption.CONTROLLER,
         volume_binder.CLAIMS,
-        volume_binder.VOLUMES,
+        volume_reclaim.CONTROLLER,
+        ephemeral_volumes.CONTROLLER,
         storage_protection.CLAIMS,
         storage_protection.VOLUMES,
         ttl_after_finished.CONTROLLER,

@@ -16,6 +16,7 @@ from api.core import pod as pods
 from api.core.persistentvolume import PersistentVolume
 from api.core.persistentvolumeclaim import PersistentVolumeClaim
 from api.core.pod import Pod
+from api.core.volume_matching import claims_of
 from api.errors import NotFound
 from api.resource import ObjectKey
 from client.verbs import key_of
@@ -27,25 +28,14 @@ VOLUME_FINALIZER = "kubernetes.io/pv-protection"
 BY_CLAIM = "claim"
 
 
-def claims_of(pod: Pod) -> list[str]:
-    """Return the names of the claims a pod mentions."""
-    names = []
-    for volume in pod.spec.volumes:
-        if volume.persistent_volume_claim is not None:
-            names.append(volume.persistent_volume_claim.claim_name)
-        elif volume.ephemeral is not None:
-            names.append(f"{pod.metadata.name}-{volume.name}")
-    return names
-
-
 def index_pods_by_claim(pod: Pod) -> Iterable[str]:
     """Index pods by the claims they mention."""
-    return [f"{pod.metadata.namespace}/{name}" for name in claims_of(pod)]
+    return [f"{pod.metadata.namespace}/{name}" for name in claims_of(pod).values()]
 
 
 def is_in_use(name: str, found: Iterable[Pod]) -> bool:
     """Return whether a pod that has a node mentions the claim; one without cannot start with a claim that is going."""
-    return any(pod.spec.node_name and name in claims_of(pod) for pod in found)
+    return any(pod.spec.node_name and name in claims_of(pod).values() for pod in found)
 
 
 def finalizer_change(obj: Any, finalizer: str, *, is_held: bool) -> Any:
@@ -84,7 +74,7 @@ async def reconcile_claim(key: ObjectKey, context: Context) -> float | None:
 
 def keys_of_pod(pod: Pod, listers: Listers) -> Iterable[ObjectKey]:
     """Map a pod to the claims it mentions."""
-    return [ObjectKey(pod.metadata.namespace, name) for name in claims_of(pod)]
+    return [ObjectKey(pod.metadata.namespace, name) for name in claims_of(pod).values()]
 
 
 def observe_volume(key: ObjectKey, listers: Listers) -> PersistentVolume | None:

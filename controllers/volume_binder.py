@@ -1,11 +1,11 @@
-"""Binds claims to volumes: each claim gets the smallest volume that will do, and each volume one claim.
+"""Binds claims to volumes: each claim gets the volume that will do best, and each volume one claim.
 
-Two controllers: one looks at a claim and finds it a volume, the other at a volume and says in its phase what became of
-its claim. A binding is written in an order that can be taken up after a crash: the volume names the claim first
-(guarded by its resourceVersion, so two claims never get one volume), then the claim names the volume. A class whose
-volumes wait for their first consumer is bound once a scheduler has put `volume.kubernetes.io/selected-node` on the
-claim, or has named the claim in a volume. Making volumes is left to provisioners, which are told of by an event and an
-annotation. Rules: "Persistent Volumes" in Kubernetes' documentation.
+A binding is written in an order that can be taken up after a crash: the volume names the claim first (guarded by its
+resourceVersion, so two claims never get one volume), then the claim names the volume. For a class whose volumes wait
+for their first consumer the scheduler chooses: it names the claim in a volume, or puts
+`volume.kubernetes.io/selected-node` on the claim, for a provisioner to make a volume within that node's reach. Making
+volumes is left to provisioners, which are told of by an event and an annotation. What becomes of volumes afterwards is
+`volume_reclaim.py`'s. Rules: "Persistent Volumes" in Kubernetes' documentation.
 """
 
 from __future__ import annotations
@@ -14,26 +14,33 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api import quantity
 from api.core import persistentvolume as volumes
 from api.core import persistentvolumeclaim as claims
+from api.core import pod as pods
 from api.core.persistentvolume import PersistentVolume
 from api.core.persistentvolumeclaim import PersistentVolumeClaim
+from api.core.pod import Pod
+from api.core.volume_matching import (
+    BIND_COMPLETED,
+    BOUND_BY_CONTROLLER,
+    NO_PROVISIONER,
+    SELECTED_NODE,
+    class_of,
+    mismatch,
+    names,
+    select_volume,
+    waits_for_consumer,
+)
 from api.resource import ObjectKey
-from api.selectors import of_label_selector
 from api.storage import storageclass as classes
 from api.storage.storageclass import StorageClass
 from client.events import NORMAL, WARNING
 from client.verbs import key_of
 from controllers.actions import NOTHING, Action, Emit, Patch, Plan, difference
 from controllers.runner import Controller, Listers, Watch
+from controllers.storage_protection import index_pods_by_claim, keys_of_pod
 
-BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
-BOUND_BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
-SELECTED_NODE = "volume.kubernetes.io/selected-node"
 PROVISIONERS = ("volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner")
-OLD_CLASS = "volume.beta.kubernetes.io/storage-class"
-NO_PROVISIONER = "kubernetes.io/no-provisioner"
 RETRY_S = 15.0
 BY_CLASS = "class"
 BY_CLAIM = "claim"
@@ -49,11 +56,8 @@ class ObservedClaim:
     candidates: Sequence[PersistentVolume]
     """Those that name it, and, while it names none, those of its class."""
     storage_class: StorageClass | None
-
-
-def class_of(obj: Any) -> str:
-    """Return the name of the class of a claim or volume; empty for none."""
-    return obj.metadata.annotations.get(OLD_CLASS) or obj.spec.storage_class_name or ""
+    waiting_pods: Sequence[str] = ()
+    """Pods without a node that use it."""
 
 
 def observe_claim(key: ObjectKey, listers: Listers) -> ObservedClaim | None:
@@ -67,7 +71,9 @@ def observe_claim(key: ObjectKey, listers: Listers) -> ObservedClaim | None:
     if not name:
         found += [each for each in store.by_index(BY_CLASS, class_of(claim)) if each.spec.claim_ref is None]
     storage_class = listers[classes.RESOURCE].get(ObjectKey("", class_of(claim))) if class_of(claim) else None
-    return ObservedClaim(claim, store.get(ObjectKey("", name)) if name else None, found, storage_class)
+    users = listers[pods.RESOURCE].by_index(BY_CLAIM, str(key))
+    waiting = sorted(pod.metadata.name for pod in users if not pod.spec.node_name)
+    return ObservedClaim(claim, store.get(ObjectKey("", name)) if name else None, found, storage_class, waiting)
 
 
 def reconcile_claim(observed: ObservedClaim, now: float) -> Plan:
@@ -76,52 +82,29 @@ def reconcile_claim(observed: ObservedClaim, now: float) -> Plan:
     if claim.metadata.deletion_timestamp and not claim.spec.volume_name:
         return NOTHING
     if BIND_COMPLETED in claim.metadata.annotations:
-        if volume is None or (volume.spec.claim_ref is not None and not _names(volume, claim)):
+        if volume is None or (volume.spec.claim_ref is not None and not names(volume, claim)):
             return _lost(claim)
         return _bind(claim, volume)
     if claim.spec.volume_name:
-        is_free = volume is not None and (volume.spec.claim_ref is None or _names(volume, claim))
-        return _bind(claim, volume) if volume is not None and is_free else NOTHING
-    best = select_volume(claim, observed.candidates, is_waiting=_is_waiting(observed))
+        return _bind_named(claim, volume)
+    best = select_volume(claim, observed.candidates, only_named=waits_for_consumer(observed.storage_class))
     if best is not None:
         return _bind(claim, best)
     return _wait(observed)
 
 
-def select_volume(
-    claim: PersistentVolumeClaim, candidates: Iterable[PersistentVolume], *, is_waiting: bool = False
-) -> PersistentVolume | None:
-    """Return the volume that names the claim already, else (unless waiting) the smallest that will do."""
-    fitting = [volume for volume in candidates if _fits(claim, volume)]
-    named = [volume for volume in fitting if _names(volume, claim)]
-    if named or is_waiting:
-        return named[0] if named else None
-    return min(fitting, key=lambda volume: (quantity.parse(_size(volume)), volume.metadata.name), default=None)
-
-
-def _size(volume: PersistentVolume) -> str:
-    return volume.spec.capacity.get("storage", "0")
-
-
-def _fits(claim: PersistentVolumeClaim, volume: PersistentVolume) -> bool:
-    wanted = claim.spec.resources.requests.get("storage", "0")
-    is_taken = volume.spec.claim_ref is not None and not _names(volume, claim)
-    if is_taken or volume.metadata.deletion_timestamp or volume.status.phase in ("Released", "Failed"):
-        return False
-    if (volume.spec.volume_mode or "Filesystem") != (claim.spec.volume_mode or "Filesystem"):
-        return False
-    if class_of(volume) != class_of(claim) or not set(claim.spec.access_modes) <= set(volume.spec.access_modes):
-        return False
-    if claim.spec.selector is not None and not of_label_selector(claim.spec.selector).matches(volume.metadata.labels):
-        return False
-    return quantity.compare(_size(volume), wanted) >= 0
-
-
-def _names(volume: PersistentVolume, claim: PersistentVolumeClaim) -> bool:
-    ref, metadata = volume.spec.claim_ref, claim.metadata
-    if ref is None or (ref.namespace, ref.name) != (metadata.namespace, metadata.name):
-        return False
-    return ref.uid in ("", metadata.uid)
+def _bind_named(claim: PersistentVolumeClaim, volume: PersistentVolume | None) -> Plan:
+    """Bind a claim to the volume that its user named, once that is there, free and good for it."""
+    if volume is None:
+        return NOTHING
+    if volume.spec.claim_ref is not None and not names(volume, claim):
+        why = f'volume "{volume.metadata.name}" already bound to a different claim.'
+        return Plan((Emit(claim, WARNING, "FailedBinding", why),), requeue_after_s=RETRY_S)
+    why = mismatch(claim, volume)
+    if why:
+        why = f'Cannot bind to requested volume "{volume.metadata.name}": {why}'
+        return Plan((Emit(claim, WARNING, "VolumeMismatch", why),), requeue_after_s=RETRY_S)
+    return _bind(claim, volume)
 
 
 def _bind(claim: PersistentVolumeClaim, volume: PersistentVolume) -> Plan:
@@ -170,17 +153,17 @@ def _lost(claim: PersistentVolumeClaim) -> Plan:
     return Plan((Emit(claim, WARNING, "ClaimLost", why),), status=status)
 
 
-def _is_waiting(observed: ObservedClaim) -> bool:
-    found = observed.storage_class
-    waits = found is not None and found.volume_binding_mode == "WaitForFirstConsumer"
-    return waits and SELECTED_NODE not in observed.claim.metadata.annotations
-
-
 def _wait(observed: ObservedClaim) -> Plan:
     claim, found = observed.claim, observed.storage_class
-    if _is_waiting(observed):
-        why = "waiting for first consumer to be created before binding"
-        return Plan((Emit(claim, NORMAL, "WaitForFirstConsumer", why),), requeue_after_s=RETRY_S)
+    if waits_for_consumer(found) and SELECTED_NODE not in claim.metadata.annotations:
+        reason, why = "WaitForFirstConsumer", "waiting for first consumer to be created before binding"
+        if observed.waiting_pods:
+            plural = "s" if len(observed.waiting_pods) > 1 else ""
+            reason, why = (
+                "WaitForPodScheduled",
+                f"waiting for pod{plural} {','.join(observed.waiting_pods)} to be scheduled",
+            )
+        return Plan((Emit(claim, NORMAL, reason, why),), requeue_after_s=RETRY_S)
     if not class_of(claim):
         why = "no persistent volumes available for this claim and no storage class is set"
         return Plan((Emit(claim, NORMAL, "FailedBinding", why),), requeue_after_s=RETRY_S)
@@ -201,43 +184,6 @@ def _wait(observed: ObservedClaim) -> Plan:
     return Plan((*actions, Emit(claim, NORMAL, "ExternalProvisioning", why)), requeue_after_s=RETRY_S)
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedVolume:
-    """A volume, and the claim it names."""
-
-    volume: PersistentVolume
-    claim: PersistentVolumeClaim | None
-
-
-def observe_volume(key: ObjectKey, listers: Listers) -> ObservedVolume | None:
-    """Read the volume and its claim."""
-    volume = listers[volumes.RESOURCE].get(key)
-    if volume is None:
-        return None
-    ref = volume.spec.claim_ref
-    claim = listers[claims.RESOURCE].get(ObjectKey(ref.namespace, ref.name)) if ref is not None else None
-    return ObservedVolume(volume, claim)
-
-
-def compute_phase(observed: ObservedVolume) -> str:
-    """Return what a volume's phase should be."""
-    ref, claim = observed.volume.spec.claim_ref, observed.claim
-    if ref is None or not ref.uid:
-        return "Available"
-    if claim is None or claim.metadata.uid != ref.uid:
-        return "Released"
-    is_theirs = claim.spec.volume_name in ("", observed.volume.metadata.name)
-    return "Bound" if is_theirs else "Released"
-
-
-def reconcile_volume(observed: ObservedVolume, now: float) -> Plan:
-    """Write the phase."""
-    phase = compute_phase(observed)
-    if observed.volume.status.phase == phase:
-        return NOTHING
-    return Plan(status=Patch(volumes.RESOURCE, key_of(observed.volume), {"status": {"phase": phase}}, "status"))
-
-
 def keys_of_volume(volume: PersistentVolume, listers: Listers) -> Iterable[ObjectKey]:
     """Map a volume to the claim it names, or to those that it could be for."""
     ref = volume.spec.claim_ref
@@ -248,11 +194,6 @@ def keys_of_volume(volume: PersistentVolume, listers: Listers) -> Iterable[Objec
         for claim in listers[claims.RESOURCE].by_index(BY_CLASS, class_of(volume))
         if claim.spec.volume_name in ("", volume.metadata.name)
     ]
-
-
-def keys_of_claim(claim: PersistentVolumeClaim, listers: Listers) -> Iterable[ObjectKey]:
-    """Map a claim to the volumes that name it."""
-    return [key_of(volume) for volume in listers[volumes.RESOURCE].by_index(BY_CLAIM, str(key_of(claim)))]
 
 
 def index_by_class(obj: Any) -> Iterable[str]:
@@ -266,26 +207,22 @@ def index_by_claim(volume: PersistentVolume) -> Iterable[str]:
     return (f"{ref.namespace}/{ref.name}",) if ref is not None else ()
 
 
-_VOLUME_INDEXES = {BY_CLASS: index_by_class, BY_CLAIM: index_by_claim}
+def _is_scheduled(old: Pod, new: Pod) -> bool:
+    return old.spec.node_name != new.spec.node_name
+
+
+VOLUME_INDEXES = {BY_CLASS: index_by_class, BY_CLAIM: index_by_claim}
 
 CLAIMS: Controller[PersistentVolumeClaim, ObservedClaim] = Controller(
-    name="persistentvolume-binder",
+    name="persistentvolume-controller",
     resource=claims.RESOURCE,
     observe=observe_claim,
     reconcile=reconcile_claim,
     indexes={BY_CLASS: index_by_class},
     watches=(
-        Watch(resource=volumes.RESOURCE, keys=keys_of_volume, indexes=_VOLUME_INDEXES),
+        Watch(resource=volumes.RESOURCE, keys=keys_of_volume, indexes=VOLUME_INDEXES),
         Watch(resource=classes.RESOURCE),
+        Watch(resource=pods.RESOURCE, keys=keys_of_pod, indexes={BY_CLAIM: index_pods_by_claim}, is_news=_is_scheduled),
     ),
-    workers=1,
-)
-VOLUMES: Controller[PersistentVolume, ObservedVolume] = Controller(
-    name="persistentvolume-phase",
-    resource=volumes.RESOURCE,
-    observe=observe_volume,
-    reconcile=reconcile_volume,
-    indexes=_VOLUME_INDEXES,
-    watches=(Watch(resource=claims.RESOURCE, keys=keys_of_claim),),
     workers=1,
 )

@@ -11,14 +11,15 @@ from pathlib import Path
 from api.core.pod import Pod
 from kubelet.downward import PodFacts
 from kubelet.lifecycle import AnyContainer
+from kubelet.volumes.pod_volumes import Mounted
 from proto.cri import api_pb2 as pb
 
 
 class HollowVolumes:
     """Volumes that are nowhere."""
 
-    async def set_up(self, pod: Pod, facts: PodFacts) -> dict[str, Path]:
-        return {volume.name: Path("/nowhere") for volume in pod.spec.volumes}
+    async def set_up(self, pod: Pod, facts: PodFacts) -> dict[str, Mounted]:
+        return {volume.name: Mounted(Path("/nowhere")) for volume in pod.spec.volumes}
 
     def renew_at_s(self, uid: str) -> float | None:
         return None

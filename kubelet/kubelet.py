@@ -31,6 +31,7 @@ from component.health import Check
 from kubelet import hollow, registry_auth
 from kubelet.access import Access
 from kubelet.cgroups import Cgroups
+from kubelet.image_gc import ImageGc
 from kubelet.log_rotation import LogRotation
 from kubelet.machine import Machine
 from kubelet.naming import Resolver, parse_resolv_conf
@@ -40,6 +41,7 @@ from kubelet.node_status import NodeReporter
 from kubelet.paths import Paths
 from kubelet.pod_files import PodFiles
 from kubelet.pod_workers import PodWorkers
+from kubelet.pressure import PressureWatch
 from kubelet.probes.prober import HollowProber, Prober, Unhealthy
 from kubelet.references import References
 from kubelet.runtime.cri import Cri
@@ -117,6 +119,8 @@ class Kubelet:
         self.recorder = EventRecorder(client, "kubelet", clock=clock, rng=rng, host=identity.name)
         is_hollow = root is None
         self._cgroups: Cgroups | None = None
+        self._images: ImageGc | None = None
+        self._pressure: PressureWatch | None = None
         files: Files
         volumes: Volumes
         cgroups: PodCgroups
@@ -128,9 +132,21 @@ class Kubelet:
         else:
             paths = Paths(root)
             real_files = PodFiles(paths, identity.cluster_domain)
-            files, volumes = real_files, PodVolumes(paths, self._references, TokenSource(client, clock))
+            tokens = TokenSource(client, clock)
+            files, volumes = real_files, PodVolumes(paths, self._references, tokens, lambda: self.node.own)
             cgroups = self._cgroups = Cgroups(cgroup_root)
             self.pleg = Pleg(cri, clock, real_files.read_message)
+            self._images = ImageGc(cri, clock, self._warn)
+            self._pressure = PressureWatch(
+                clock,
+                self.pleg,
+                self._cgroups,
+                self._images,
+                paths,
+                pods=lambda: self.pods.store.list(),
+                evict=lambda uid, message: self._workers.evict(uid, message),
+                tell=self._warn,
+            )
         self._reporter = NodeReporter(
             client,
             clock,
@@ -140,7 +156,7 @@ class Kubelet:
             name=identity.name,
             ips=identity.ips,
             port=identity.port,
-            root=root,
+            pressures=lambda: self._pressure.conditions if self._pressure is not None else frozenset(),
             period_s=status_period_s,
             on_node=self._note_node,
         )
@@ -174,6 +190,7 @@ class Kubelet:
             memory_capacity_bytes=machine.memory_bytes,
             resync_s=HOLLOW_RESYNC_S if is_hollow else 60.0,
             is_hollow=is_hollow,
+            why_not_admitted=lambda pod: self._pressure.why_not_admitted(pod) if self._pressure is not None else "",
         )
         self._workers = PodWorkers(self.node, self.pods)
         self._rotation = None if is_hollow else LogRotation(self.pleg, cri, clock)
@@ -190,6 +207,10 @@ class Kubelet:
                 group.create_task(self._reporter.run(), name="node status")
                 group.create_task(self._lease.run(), name="node lease")
                 group.create_task(self._run_pods(), name="pods")
+                if self._images is not None:
+                    group.create_task(self._images.run(), name="image collection")
+                if self._pressure is not None:
+                    group.create_task(self._pressure.run(), name="pressure")
                 if self._rotation is not None:
                     group.create_task(self._rotation.run(), name="log rotation")
         finally:
@@ -224,6 +245,9 @@ class Kubelet:
             "runtime": lambda: self._reporter.runtime_problem or None,
             "pods": lambda: None if self.pods.has_synced else "the API server has not listed this node's pods yet",
         }
+
+    def _warn(self, reason: str, message: str) -> None:
+        self.recorder.event(self._reporter.reference, "Warning", reason, message)
 
     def _refresh(self, uid: str) -> None:
         self._workers.refresh(uid)

@@ -88,6 +88,8 @@ class Finish:
     phase: str
     reason: str = ""
     message: str = ""
+    was_disrupted: bool = False
+    """Whether it was ended for the node's sake, not by anything of its own."""
 
 
 @dataclass(frozen=True, slots=True)

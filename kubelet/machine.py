@@ -100,6 +100,15 @@ def memory_available_bytes() -> int:
     return _meminfo().get("MemAvailable", 0)
 
 
+def pids_free() -> float:
+    """Return the share of process ids that nobody has."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        limit = int(Path("/proc/sys/kernel/pid_max").read_text())
+        running = int(Path("/proc/loadavg").read_text().split()[3].split("/")[1])
+        return max(0.0, (limit - running) / limit)
+    return 1.0
+
+
 def _meminfo() -> dict[str, int]:
     found: dict[str, int] = {}
     with open("/proc/meminfo") as lines:

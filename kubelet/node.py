@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import aiohttp
@@ -25,6 +24,7 @@ from kubelet.runtime.cri import Cri
 from kubelet.runtime.images import Images
 from kubelet.runtime.pleg import Pleg
 from kubelet.status_writer import StatusWriter
+from kubelet.volumes.pod_volumes import Mounted
 from proto.cri import api_pb2 as pb
 
 STARTS_AT_ONCE = 8
@@ -33,7 +33,7 @@ STARTS_AT_ONCE = 8
 class Volumes(Protocol):
     """See `kubelet.volumes.pod_volumes.PodVolumes`."""
 
-    async def set_up(self, pod: Pod, facts: PodFacts) -> dict[str, Path]: ...
+    async def set_up(self, pod: Pod, facts: PodFacts) -> dict[str, Mounted]: ...
     def renew_at_s(self, uid: str) -> float | None: ...
     def tear_down(self, uid: str) -> None: ...
     def uids(self) -> set[str]: ...
@@ -89,6 +89,8 @@ class Node:
     pull_secrets: Callable[[Pod], Awaitable[list[pb.AuthConfig]]]
     allocatable: Mapping[str, str]
     memory_capacity_bytes: int
+    why_not_admitted: Callable[[Pod], str] = lambda pod: ""
+    """Why a pod may not begin on this node now; empty if it may."""
     own: ApiNode | None = None
     """This node's object, as last seen."""
     neighbours: Callable[[str], Sequence[Pod]] = lambda uid: ()

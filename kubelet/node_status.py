@@ -6,12 +6,9 @@ life. `conditions` is pure.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -34,7 +31,6 @@ from api.timestamps import render
 from client.events import Recorder
 from client.verbs import Client, PatchType
 from component.clock import Clock
-from kubelet import machine as machines
 from kubelet.machine import Machine
 from kubelet.runtime.cri import Cri, CriError
 
@@ -45,8 +41,6 @@ REPORT_S = 300.0
 EAGER_S = 0.5
 EAGER_LOOKS = 120
 IMAGES_MAX = 50
-MEMORY_PRESSURE_BYTES = 100 << 20
-DISK_PRESSURE_FRACTION = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +49,8 @@ class Health:
 
     runtime_problem: str = ""
     """Why the runtime or the network is not ready; empty when they are."""
-    memory_available_bytes: int = 1 << 62
-    disk_free_fraction: float = 1.0
-    pids_free_fraction: float = 1.0
+    pressures: frozenset[str] = frozenset()
+    """Those of MemoryPressure, DiskPressure and PIDPressure that hold."""
 
 
 def conditions(health: Health, old: Sequence[NodeCondition], now: float) -> list[NodeCondition]:
@@ -66,19 +59,19 @@ def conditions(health: Health, old: Sequence[NodeCondition], now: float) -> list
     wanted = [
         (
             "MemoryPressure",
-            health.memory_available_bytes < MEMORY_PRESSURE_BYTES,
+            "MemoryPressure" in health.pressures,
             ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
             ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         ),
         (
             "DiskPressure",
-            health.disk_free_fraction < DISK_PRESSURE_FRACTION,
+            "DiskPressure" in health.pressures,
             ("KubeletHasDiskPressure", "kubelet has disk pressure"),
             ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
         ),
         (
             "PIDPressure",
-            health.pids_free_fraction < DISK_PRESSURE_FRACTION,
+            "PIDPressure" in health.pressures,
             ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
             ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ),
@@ -123,11 +116,11 @@ class NodeReporter:
         name: str,
         ips: Sequence[str],
         port: int,
-        root: Path | None,
+        pressures: Callable[[], frozenset[str]],
         period_s: float,
         on_node: Callable[[Node], None] = lambda node: None,
     ) -> None:
-        """Make it; `root` is where pods' files are (None: on no disk), `on_node` is told of each Node as written."""
+        """Make it; `pressures` are the conditions of what is short, `on_node` is told of each Node as written."""
         self._client = client
         self._clock = clock
         self._cri = cri
@@ -136,7 +129,7 @@ class NodeReporter:
         self._name = name
         self._ips = ips
         self._port = port
-        self._root = root
+        self._pressures = pressures
         self._period_s = period_s
         self._on_node = on_node
         self._key = ObjectKey("", name)
@@ -260,7 +253,7 @@ class NodeReporter:
         return NodeStatus(
             capacity={**extended, **self._machine.capacity()},
             allocatable={**extended, **self._machine.allocatable()},
-            conditions=conditions(self._health(), old.conditions, self._clock.now()),
+            conditions=conditions(Health(self.runtime_problem, self._pressures()), old.conditions, self._clock.now()),
             addresses=[*addresses, NodeAddress(type="Hostname", address=self._name)],
             daemon_endpoints=NodeDaemonEndpoints(kubelet_endpoint=DaemonEndpoint(port=self._port)),
             node_info=info,
@@ -274,15 +267,6 @@ class NodeReporter:
             elif self.runtime_problem:
                 log.info("the node is ready", extra={"node": self._name})
         self.runtime_problem = problem
-
-    def _health(self) -> Health:
-        if self._root is None:
-            return Health(self.runtime_problem)
-        disk_free = 1.0
-        with contextlib.suppress(OSError):
-            usage = shutil.disk_usage(self._root)
-            disk_free = usage.free / max(1, usage.total)
-        return Health(self.runtime_problem, machines.memory_available_bytes(), disk_free, _pids_free())
 
     def _announce(self, condition: NodeCondition, was: NodeCondition | None) -> None:
         reasons: Mapping[tuple[str, str], str] = {
@@ -314,11 +298,3 @@ def _extended(capacity: Mapping[str, str]) -> dict[str, str]:
 
 def _states(found: Sequence[NodeCondition]) -> list[tuple[str, str, str, str]]:
     return sorted((c.type, c.status, c.reason, c.message) for c in found if c.type in _OURS)
-
-
-def _pids_free() -> float:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        limit = int(Path("/proc/sys/kernel/pid_max").read_text())
-        running = int(Path("/proc/loadavg").read_text().split()[3].split("/")[1])
-        return max(0.0, (limit - running) / limit)
-    return 1.0

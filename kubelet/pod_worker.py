@@ -13,7 +13,6 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from api.core import node as nodes
@@ -53,7 +52,7 @@ from kubelet.runtime.records import ContainerRecord, RuntimePod
 from kubelet.runtime.sandbox import sandbox_config
 from kubelet.status import Circumstances, Waiting, compute_status
 from kubelet.volumes.files import names_in
-from kubelet.volumes.pod_volumes import VolumeError, container_mounts
+from kubelet.volumes.pod_volumes import Mounted, VolumeError, container_mounts
 from proto.cri import api_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -63,6 +62,7 @@ T = TypeVar("T")
 RETRY_FIRST_S = 0.5
 RETRY_MAX_S = 20.0
 CONFIG_RETRY_S = 10.0
+EVICTED = "Evicted"
 ROUNDS_MAX = 20
 """Steps taken in one go; a pod that is never done within them is looked at again like any other."""
 
@@ -98,7 +98,7 @@ class PodWorker:
         """When the grace period ends, by the monotonic clock; only ever moved forward in time, never back."""
         self._hooked: set[str] = set()
         """Containers whose preStop hook has begun."""
-        self._volumes: dict[str, Path] = {}
+        self._volumes: dict[str, Mounted] = {}
         self._prober: Prober = node.make_prober(self.wake, self._unhealthy)
         self._must_refresh = False
         self._is_admitted = bool(pod.status.start_time)
@@ -135,6 +135,16 @@ class PodWorker:
             self._pod = pod
         if self._stop.is_set():
             self._shrink_grace()
+        self._stop.set()
+        self._changed.set()
+
+    def evict(self, message: str) -> None:
+        """End the pod at once, for the node's sake; it stays as Failed, with the reason Evicted."""
+        if self._stop.is_set() or self._finish is not None:
+            return
+        self._node.recorder.event(self._pod, "Warning", EVICTED, message)
+        self._finish = Finish("Failed", EVICTED, message, was_disrupted=True)
+        self._deadline = self._node.clock.monotonic()
         self._stop.set()
         self._changed.set()
 
@@ -253,6 +263,9 @@ class PodWorker:
             # What is known of the node may be old; somebody may have just labelled it for this very pod.
             node.own = await node.client.get(nodes.RESOURCE, ObjectKey("", node.name))
             refused = admission.refusal(pod, node.neighbours(self.uid), node.own)
+        too_short = node.why_not_admitted(pod)
+        if refused is None and too_short:
+            refused = admission.Refusal(EVICTED, too_short)
         if refused is None:
             self._is_admitted = True
             return True

@@ -43,6 +43,12 @@ class PodWorkers:
         if worker is not None:
             worker.refresh()
 
+    def evict(self, uid: str, message: str) -> None:
+        """End a pod for the node's sake."""
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.evict(message)
+
     async def run(self) -> None:
         """Drive pods until cancelled; containers are left running."""
         await self._informer.wait_synced()

@@ -1,4 +1,4 @@
-"""ConfigMaps and Secrets that this node's pods refer to: fetched when needed, and followed while in use.
+"""What this node's pods refer to: ConfigMaps and Secrets, fetched when needed and followed while in use, and storage.
 
 A node asks only for the objects its pods name, each by its own name, so a small cluster's node never holds a Secret
 that is none of its business. Fetching is always a fresh read, so that a pod made right after its ConfigMap was
@@ -12,8 +12,10 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from api.core import configmap, secret
+from api.core import configmap, persistentvolume, persistentvolumeclaim, secret
 from api.core.configmap import ConfigMap
+from api.core.persistentvolume import PersistentVolume
+from api.core.persistentvolumeclaim import PersistentVolumeClaim
 from api.core.secret import Secret
 from api.errors import NotFound
 from api.resource import ObjectKey, Resource
@@ -48,6 +50,20 @@ class References:
         """Return the Secret as it is now, or None. Raises ApiError."""
         try:
             return await self._client.get(secret.RESOURCE, key)
+        except NotFound:
+            return None
+
+    async def claim(self, key: ObjectKey) -> PersistentVolumeClaim | None:
+        """Return the claim as it is now, or None. Raises ApiError."""
+        try:
+            return await self._client.get(persistentvolumeclaim.RESOURCE, key)
+        except NotFound:
+            return None
+
+    async def persistent_volume(self, name: str) -> PersistentVolume | None:
+        """Return the volume as it is now, or None. Raises ApiError."""
+        try:
+            return await self._client.get(persistentvolume.RESOURCE, ObjectKey("", name))
         except NotFound:
             return None
 

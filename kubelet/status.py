@@ -103,6 +103,16 @@ def compute_status(pod: Pod, runtime: RuntimePod, around: Circumstances, now: fl
         resource_claim_statuses=old.resource_claim_statuses,
     )
     status.conditions = compute_conditions(pod, status, sandbox is not None and not around.is_stopping, now)
+    if finish is not None and finish.was_disrupted:
+        disrupted = PodCondition(
+            type="DisruptionTarget",
+            status="True",
+            reason="TerminationByKubelet",
+            message=finish.message,
+            last_transition_time=render(now),
+        )
+        if all(known.type != disrupted.type for known in status.conditions):
+            status.conditions.append(disrupted)
     return status
 
 

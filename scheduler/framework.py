@@ -13,7 +13,12 @@ from dataclasses import dataclass
 from enum import Enum, Flag, auto
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
-from scheduler.snapshot import NodeView, PodView, Snapshot
+from api.core.node import Node
+from api.core.pod import Pod
+from api.lister import Lister
+from client.verbs import Client
+from component.clock import Clock
+from scheduler.snapshot import NodeView, PodView, Snapshot, Surroundings
 
 T = TypeVar("T")
 
@@ -78,7 +83,13 @@ class ClusterEvent(Flag):
     POD_ASSIGNED = auto()
     """A pod got a node, or a pod that has one changed its labels."""
     POD_GONE = auto()
-    """A pod that had a node was deleted or ended."""
+    """A pod that had a node, or for which room was made, was deleted or ended."""
+    NAMESPACE_LABELS = auto()
+    CLAIM = auto()
+    """A PersistentVolumeClaim was made or changed."""
+    VOLUME = auto()
+    """A PersistentVolume was made or changed."""
+    STORAGE_CLASS = auto()
 
 
 ANY_EVENT = ~ClusterEvent(0)
@@ -106,6 +117,10 @@ class CycleState:
         """Return the note of this type; a plugin asks only for what its earlier point has put there."""
         note: T = self._notes[kind]
         return note
+
+    def find(self, kind: type[T]) -> T | None:
+        """Return the note of this type, or None if the plugin was skipped."""
+        return self._notes.get(kind)
 
 
 class Plugin(Protocol):
@@ -191,11 +206,32 @@ class Reserve(Protocol):
     def unreserve(self, state: CycleState, pod: PodView, node_name: str) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a PreBind may use."""
+
+    client: Client
+    around: Surroundings
+    pods: Lister[Pod]
+    nodes: Lister[Node]
+    clock: Clock
+
+
+class NodeGivenUp(Exception):
+    """What must be done before a pod is bound cannot be done for this node; the message says why."""
+
+
 @runtime_checkable
 class PreBind(Protocol):
-    """Does what must be done in the world before the pod is bound; raises to give the node up."""
+    """Does what must be done in the world before the pod is bound."""
 
-    async def pre_bind(self, state: CycleState, pod: PodView, node_name: str) -> None: ...
+    async def pre_bind(self, state: CycleState, pod: PodView, node_name: str, context: Context) -> None:
+        """Return when it is done, which may take as long as it needs.
+
+        Raises:
+            NodeGivenUp, ApiError: it cannot be done; the pod is tried again from the beginning.
+        """
+        ...
 
 
 @runtime_checkable

@@ -32,6 +32,9 @@ from scheduler.plugins.node_resources_fit import NodeResourcesFit
 from scheduler.plugins.node_unschedulable import NodeUnschedulable
 from scheduler.plugins.pod_topology_spread import PodTopologySpread
 from scheduler.plugins.taint_toleration import TaintToleration
+from scheduler.plugins.volume_binding import VolumeBinding
+from scheduler.plugins.volume_restrictions import VolumeRestrictions
+from scheduler.plugins.volume_zone import VolumeZone
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,9 @@ class Profile:
         return [plugin for plugin, _ in self.plugins if isinstance(plugin, Reserve)]
 
     @cached_property
-    def pre_binds(self) -> Sequence[PreBind]:
+    def pre_binds(self) -> Sequence[tuple[Plugin, PreBind]]:
         """Those with work to do before binding."""
-        return [plugin for plugin, _ in self.plugins if isinstance(plugin, PreBind)]
+        return [(plugin, plugin) for plugin, _ in self.plugins if isinstance(plugin, PreBind)]
 
     @cached_property
     def binds(self) -> Sequence[Bind]:
@@ -91,6 +94,9 @@ DEFAULT = Profile(
         (NodeAffinity(), 2),
         (NodePorts(), 0),
         (NodeResourcesFit(), 1),
+        (VolumeRestrictions(), 0),
+        (VolumeBinding(), 0),
+        (VolumeZone(), 0),
         (PodTopologySpread(), 2),
         (InterPodAffinity(), 2),
         (DefaultPreemption(), 0),

@@ -11,18 +11,26 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from api import timestamps
+from api.core import namespace as namespaces
 from api.core import node as nodes
+from api.core import persistentvolume as volumes
+from api.core import persistentvolumeclaim as claims
 from api.core import pod as pods
 from api.core.binding import Binding
+from api.core.namespace import Namespace
 from api.core.node import Node
 from api.core.pod import Pod
 from api.core.references import ObjectReference
 from api.errors import ApiError, Conflict, NotFound
+from api.lister import Lister
 from api.meta import ObjectMeta
 from api.policy import poddisruptionbudget as budgets
+from api.resource import Resource
+from api.schema import Struct
+from api.storage import storageclass as classes
 from client.backoff import Backoff
 from client.events import NORMAL, WARNING, Recorder
 from client.informer import Change, Informers
@@ -31,7 +39,7 @@ from component import tracing
 from component.clock import Clock
 from scheduler.cache import Cache
 from scheduler.cycle import Placement, Unschedulable, schedule
-from scheduler.framework import ANY_EVENT, ClusterEvent, Remedy
+from scheduler.framework import ANY_EVENT, ClusterEvent, Context, NodeGivenUp, Remedy
 from scheduler.metrics import Metrics
 from scheduler.nominations import Nominations
 from scheduler.plugins.default_preemption import PREEMPTED
@@ -40,6 +48,8 @@ from scheduler.queue import QueuedPod, SchedulingQueue
 from scheduler.snapshot import PodView, Surroundings
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=Struct)
 
 WRITES_MAX = 64
 """Bindings and status patches under way at once."""
@@ -88,7 +98,29 @@ class Scheduler:
         self._pods = informers.of(pods.RESOURCE)
         self._pods.add_handler(self._on_pod)
         informers.of(nodes.RESOURCE).add_handler(self._on_node)
-        self._around = Surroundings(budgets=informers.of(budgets.RESOURCE).store)
+        spaces = informers.of(namespaces.RESOURCE)
+        spaces.add_handler(self._on_namespace)
+        self._around = Surroundings(
+            budgets=informers.of(budgets.RESOURCE).store,
+            namespaces=spaces.store,
+            claims=self._follow(claims.RESOURCE, ClusterEvent.CLAIM),
+            volumes=self._follow(volumes.RESOURCE, ClusterEvent.VOLUME),
+            classes=self._follow(classes.RESOURCE, ClusterEvent.STORAGE_CLASS),
+        )
+        node_store = informers.of(nodes.RESOURCE).store
+        self._context = Context(client, self._around, self._pods.store, node_store, clock)
+
+    def _follow(self, resource: Resource[T], event: ClusterEvent) -> Lister[T]:
+        """Return the cache of a kind whose new or changed objects are each the `event`."""
+        informer = self._informers.of(resource)
+
+        def changed(change: Change[T]) -> None:
+            if change.new is not None:
+                self._queue.happened(event, self._clock.monotonic())
+                self._work.set()
+
+        informer.add_handler(changed)
+        return informer.store
 
     async def run(self) -> None:
         """Schedule until cancelled."""
@@ -186,20 +218,20 @@ class Scheduler:
         """Bind the pod. Whatever goes wrong, the API server is asked what became of it before the next step."""
         view, node_name = outcome.view, placement.node_name
         try:
+            await self._pre_bind(outcome, placement)
             async with asyncio.timeout(WRITE_S_MAX):
-                for pre in outcome.profile.pre_binds:
-                    await pre.pre_bind(placement.state, view, node_name)
                 if outcome.profile.binds:
                     await outcome.profile.binds[0].bind(placement.state, view, node_name)
                 else:
                     await self._create_binding(view, node_name)
-        except (ApiError, TimeoutError) as error:
+        except (ApiError, NodeGivenUp, TimeoutError) as error:
             log.info("binding failed", extra={"pod": str(view.key), "node": node_name, "error": str(error)})
             found = await self._fetch_node_name(view)
             if found != node_name:
                 self._give_up(outcome, placement, found)
                 if found == "":
-                    await self._report(view, "SchedulerError", f"binding rejected: {error or 'no answer in time'}")
+                    said = str(error) if isinstance(error, NodeGivenUp) else f"binding rejected: {error or 'no answer'}"
+                    await self._report(view, "SchedulerError", said)
                 return
         now = self._clock.monotonic()
         self._cache.finish_binding(view.uid, now)
@@ -211,6 +243,18 @@ class Scheduler:
             attempts=outcome.queued.attempts,
         )
         self._recorder.event(view.pod, NORMAL, "Scheduled", f"Successfully assigned {view.key} to {node_name}")
+
+    async def _pre_bind(self, outcome: _Outcome, placement: Placement) -> None:
+        """Do what comes before binding. It may take long: meanwhile others may write in our place."""
+        self._writes.release()
+        try:
+            for plugin, pre in outcome.profile.pre_binds:
+                try:
+                    await pre.pre_bind(placement.state, outcome.view, placement.node_name, self._context)
+                except (NodeGivenUp, ApiError) as error:
+                    raise NodeGivenUp(f'running PreBind plugin "{plugin.name}": {error}') from None
+        finally:
+            await self._writes.acquire()
 
     def _give_back(self, queued: QueuedPod) -> None:
         """Try a pod again from the beginning; if it was bound after all, the informer will say so."""
@@ -373,6 +417,11 @@ class Scheduler:
         happened = _what_happened(change.old, change.new)
         if happened:
             self._queue.happened(happened, now)
+            self._work.set()
+
+    def _on_namespace(self, change: Change[Namespace]) -> None:
+        if change.new and (change.old is None or change.old.metadata.labels != change.new.metadata.labels):
+            self._queue.happened(ClusterEvent.NAMESPACE_LABELS, self._clock.monotonic())
             self._work.set()
 
 

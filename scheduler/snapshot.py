@@ -15,12 +15,18 @@ from typing import Never
 
 from api.core.containers import Container
 from api.core.host_ports import HostPort, host_ports
+from api.core.namespace import Namespace
 from api.core.node import Node
+from api.core.persistentvolume import PersistentVolume
+from api.core.persistentvolumeclaim import PersistentVolumeClaim
 from api.core.pod import Pod
+from api.core.volume_matching import claims_of
 from api.lister import Lister
 from api.policy.poddisruptionbudget import PodDisruptionBudget
 from api.quantity import millis, units
 from api.resource import ObjectKey
+from api.storage.storageclass import StorageClass
+from scheduler.promises import Promises
 
 CPU, MEMORY, EPHEMERAL_STORAGE, PODS = "cpu", "memory", "ephemeral-storage", "pods"
 
@@ -68,6 +74,11 @@ class PodView:
     def host_ports(self) -> tuple[HostPort, ...]:
         """The node's ports this pod takes."""
         return host_ports(self.pod.spec)
+
+    @cached_property
+    def claims(self) -> tuple[ObjectKey, ...]:
+        """The claims this pod mentions."""
+        return tuple(ObjectKey(self.pod.metadata.namespace, name) for name in claims_of(self.pod).values())
 
     @cached_property
     def owner_uid(self) -> str:
@@ -161,6 +172,11 @@ class Surroundings:
     """What else matters to scheduling, as caches show it. One cycle awaits nothing, so they stand still meanwhile."""
 
     budgets: Lister[PodDisruptionBudget] = Nothing()
+    namespaces: Lister[Namespace] = Nothing()
+    claims: Lister[PersistentVolumeClaim] = Nothing()
+    volumes: Lister[PersistentVolume] = Nothing()
+    classes: Lister[StorageClass] = Nothing()
+    promises: Promises = field(default_factory=Promises)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from api.apps.deployment import Deployment, DeploymentSpec
 from api.apps.replicaset import ReplicaSet, ReplicaSetSpec
 from api.core.configmap import ConfigMap
@@ -12,6 +14,8 @@ from api.core.pod import Pod, PodSpec, PodTemplateSpec
 from api.core.service import Service, ServicePort, ServiceSpec
 from api.core.serviceaccount import ServiceAccount
 from api.meta import LabelSelector, ObjectMeta
+from api.schema import Struct
+from client.store import Store
 
 
 def meta(name: str, namespace: str = "default", **labels: str) -> ObjectMeta:
@@ -66,3 +70,14 @@ def replicaset(name: str, *, namespace: str = "default", replicas: int | None = 
         replicas=replicas, selector=LabelSelector(match_labels=labels), template=pod_template(**labels)
     )
     return ReplicaSet(metadata=meta(name, namespace), spec=spec)
+
+
+T = TypeVar("T", bound=Struct)
+
+
+def store(*objects: T) -> Store[T]:
+    """A cache of these objects."""
+    filled: Store[T] = Store()
+    for each in objects:
+        filled.put(each)
+    return filled

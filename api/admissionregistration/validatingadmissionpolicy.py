@@ -49,6 +49,7 @@ class ValidatingAdmissionPolicyStatus(Struct):
 
     Attributes:
         observed_generation: The metadata.generation that was looked at.
+        type_checking: What was found when the expressions were checked; unset until they were.
         conditions: Answers to questions about the policy; none is known today.
     """
 

@@ -11,13 +11,21 @@ from api.schema import Struct, always, field, wire
 
 
 class SelfSubjectReviewStatus(Struct):
-    """As whom the one who asks is known."""
+    """As whom the one who asks is known.
+
+    Attributes:
+        user_info: Name, uid, groups and extras of the one who asks.
+    """
 
     user_info: Annotated[UserInfo, wire(1)] = field(default_factory=UserInfo)
 
 
 class SelfSubjectReview(Struct):
-    """Asks as whom the server knows the one who asks (`kubectl auth whoami`)."""
+    """Asks as whom the server knows the one who asks (`kubectl auth whoami`).
+
+    Attributes:
+        status: The answer, filled in by the server.
+    """
 
     api_version: str = always("authentication.k8s.io/v1")
     kind: str = always("SelfSubjectReview")

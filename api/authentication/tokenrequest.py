@@ -54,7 +54,12 @@ class TokenRequestSpec(Struct):
 
 
 class TokenRequest(Struct):
-    """Asks for a signed token of a service account, through its subresource token."""
+    """Asks for a signed token of a service account, through its subresource token.
+
+    Attributes:
+        spec: What sort of token is wanted.
+        status: The answer: the token, filled in by the server.
+    """
 
     api_version: str = always("authentication.k8s.io/v1")
     kind: str = always("TokenRequest")

@@ -55,7 +55,12 @@ class TokenReviewSpec(Struct):
 
 
 class TokenReview(Struct):
-    """Asks whose token this is, and whether it is good."""
+    """Asks whose token this is, and whether it is good.
+
+    Attributes:
+        spec: The question: the token to check.
+        status: The answer, filled in by the server.
+    """
 
     api_version: str = always("authentication.k8s.io/v1")
     kind: str = always("TokenReview")

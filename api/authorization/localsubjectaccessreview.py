@@ -17,6 +17,7 @@ class LocalSubjectAccessReview(Struct):
 
     Attributes:
         spec: Who, and what; its namespace must be that of the URL.
+        status: The answer, filled in by the server.
     """
 
     api_version: str = always("authorization.k8s.io/v1")

@@ -90,14 +90,24 @@ class ResourceAttributes(Struct):
 
 
 class SelfSubjectAccessReviewSpec(Struct):
-    """What would be done; one of both is set."""
+    """What would be done; one of both is set.
+
+    Attributes:
+        resource_attributes: The question, where it is about a resource.
+        non_resource_attributes: The question, where it is about another path.
+    """
 
     resource_attributes: Annotated[ResourceAttributes | None, wire(1)] = None
     non_resource_attributes: Annotated[NonResourceAttributes | None, wire(2)] = None
 
 
 class SelfSubjectAccessReview(Struct):
-    """Asks whether the one who asks may do something (`kubectl auth can-i`)."""
+    """Asks whether the one who asks may do something (`kubectl auth can-i`).
+
+    Attributes:
+        spec: The question: what would be done.
+        status: The answer, filled in by the server.
+    """
 
     api_version: str = always("authorization.k8s.io/v1")
     kind: str = always("SelfSubjectAccessReview")

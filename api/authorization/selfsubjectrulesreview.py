@@ -67,7 +67,12 @@ class SelfSubjectRulesReviewSpec(Struct):
 
 
 class SelfSubjectRulesReview(Struct):
-    """Asks what the one who asks may do in a namespace. For display: to decide, ask about one thing."""
+    """Asks what the one who asks may do in a namespace. For display: to decide, ask about one thing.
+
+    Attributes:
+        spec: The question: in which namespace.
+        status: The answer, filled in by the server.
+    """
 
     api_version: str = always("authorization.k8s.io/v1")
     kind: str = always("SelfSubjectRulesReview")

@@ -20,6 +20,8 @@ class SubjectAccessReviewSpec(Struct):
     """Who would do what; a resource or a path is set.
 
     Attributes:
+        resource_attributes: The question, where it is about a resource.
+        non_resource_attributes: The question, where it is about another path.
         user: The user's name; may be empty if there are groups.
         groups: What the user is a member of; rights of these count too.
         extra: What else the authenticator knows of the user, by name.
@@ -35,7 +37,12 @@ class SubjectAccessReviewSpec(Struct):
 
 
 class SubjectAccessReview(Struct):
-    """Asks whether somebody may do something."""
+    """Asks whether somebody may do something.
+
+    Attributes:
+        spec: The question: who would do what.
+        status: The answer, filled in by the server.
+    """
 
     api_version: str = always("authorization.k8s.io/v1")
     kind: str = always("SubjectAccessReview")

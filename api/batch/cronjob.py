@@ -38,6 +38,7 @@ class JobTemplateSpec(Struct):
 
     Attributes:
         metadata: Labels and annotations of the Jobs; the name is up to the controller.
+        spec: What the Jobs shall do, as in a Job.
     """
 
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)

@@ -60,6 +60,7 @@ class JobStatus(Struct):
         terminating: How many pods are being deleted but have not ended yet.
         completed_indexes: Which indexes succeeded, as numbers and ranges such as 1,3-5,7; for indexed Jobs.
         failed_indexes: Which indexes failed for good, written likewise; only with backoffLimitPerIndex.
+        uncounted_terminated_pods: Pods on their way into the numbers above; empty most of the time.
         ready: How many of the active pods are ready.
     """
 

@@ -46,7 +46,10 @@ class LifecycleHandler(Struct):
     """One thing to do at a turn of a container's life; exactly one is set.
 
     Attributes:
+        exec: Run a command in the container.
+        http_get: Ask the container for a page.
         tcp_socket: Not supported as a handler; kept so that old objects can be read.
+        sleep: Let some time go by.
     """
 
     exec: Annotated[ExecAction | None, wire(1)] = None
@@ -137,6 +140,10 @@ class Probe(Struct):
     """A check that the node repeats on a container; exactly one way to check is set.
 
     Attributes:
+        exec: Check by a command in the container.
+        http_get: Check by an HTTP request.
+        tcp_socket: Check whether a TCP port opens.
+        grpc: Check by the gRPC health service.
         initial_delay_seconds: How many seconds after the container's start the first attempt is made; 0 by default.
         timeout_seconds: How many seconds an attempt may take before it counts as failed; 1 by default.
         period_seconds: How many seconds lie between attempts; 10 by default.

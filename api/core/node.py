@@ -40,6 +40,7 @@ class NodeRuntimeHandler(Struct):
 
     Attributes:
         name: The handler's name; empty for the default one.
+        features: What this handler can; unset if nobody knows.
     """
 
     name: Annotated[str, wire(1)] = ""
@@ -169,10 +170,13 @@ class NodeStatus(Struct):
         conditions: Ready, MemoryPressure, DiskPressure, PIDPressure and NetworkUnavailable.
         addresses: The ways to reach it; the first of a type counts.
         daemon_endpoints: Where its own programs listen.
+        node_info: The node's ids, versions and operating system.
         images: The largest images that it has, at most 50; nodes that have an image are preferred.
         volumes_in_use: Volumes that are attached and mounted, and must not be taken off.
         volumes_attached: What the attach controller, or a CSI driver, has attached to the node.
+        config: Was how spec.configSource fared; not set any more.
         runtime_handlers: In which ways its container runtime can run containers.
+        features: What the container runtime can beyond single handlers.
     """
 
     capacity: Annotated[dict[str, Quantity], wire(1)] = {}

@@ -135,6 +135,28 @@ class PersistentVolumeSpec(Struct):
 
     Attributes:
         capacity: How large it is: `storage` in bytes.
+        gce_persistent_disk: On a disk of Google's cloud (deprecated).
+        aws_elastic_block_store: On a disk of Amazon's cloud (deprecated).
+        host_path: In a directory of the one node there is; for trying things out only.
+        glusterfs: On a Gluster cluster (deprecated).
+        nfs: On an NFS server.
+        rbd: On a Ceph cluster, as a block device (deprecated).
+        iscsi: On a disk over iSCSI.
+        cinder: On a volume of OpenStack (deprecated).
+        cephfs: On a Ceph cluster, as files (deprecated).
+        fc: On a disk over Fibre Channel.
+        flocker: On a Flocker dataset (deprecated).
+        flex_volume: Wherever a FlexVolume program mounts it from (deprecated).
+        azure_file: On a file share of Azure (deprecated).
+        vsphere_volume: On a disk of vSphere (deprecated).
+        quobyte: On a Quobyte volume (deprecated).
+        azure_disk: On a disk of Azure (deprecated).
+        photon_persistent_disk: On a disk of Photon Controller (deprecated).
+        portworx_volume: On a Portworx volume (deprecated).
+        scale_io: On a ScaleIO volume (deprecated).
+        local: On a disk that is attached to one node.
+        storageos: On a StorageOS volume (deprecated).
+        csi: Wherever a CSI driver keeps it.
         access_modes: In which ways it can be mounted: ReadWriteOnce, ReadOnlyMany, ReadWriteMany, ReadWriteOncePod.
         claim_ref: The claim that it is bound to, or kept for; unset, any claim that fits may have it.
         persistent_volume_reclaim_policy: What happens once the claim is gone: Retain (the default) keeps the data for
@@ -142,6 +164,7 @@ class PersistentVolumeSpec(Struct):
         storage_class_name: The StorageClass it belongs to: only claims that ask for it are bound. Empty is no class.
         mount_options: Options for the mount, such as ro or soft; not checked beforehand.
         volume_mode: Filesystem (the default), or Block for a device without one.
+        node_affinity: Which nodes can use it, where not all can; never changes once set.
         volume_attributes_class_name: The VolumeAttributesClass that the volume has; changed by way of the claim. Beta,
             off by default.
     """

@@ -54,6 +54,7 @@ class PersistentVolumeClaimStatus(Struct):
         allocated_resource_statuses: How far growing is, by resource: ControllerResizeInProgress,
             ControllerResizeInfeasible, NodeResizePending, NodeResizeInProgress or NodeResizeInfeasible.
         current_volume_attributes_class_name: The VolumeAttributesClass that the volume has now.
+        modify_volume_status: How a change of the class is going; unset if none is.
     """
 
     phase: Annotated[str, wire(1)] = ""

@@ -157,7 +157,13 @@ class NodeAffinity(Struct):
 
 
 class Affinity(Struct):
-    """Where a pod must be or would rather be, by labels of nodes and of pods that are there."""
+    """Where a pod must be or would rather be, by labels of nodes and of pods that are there.
+
+    Attributes:
+        node_affinity: By what nodes are.
+        pod_affinity: Towards other pods.
+        pod_anti_affinity: Away from other pods.
+    """
 
     node_affinity: Annotated[NodeAffinity | None, wire(1)] = None
     pod_affinity: Annotated[PodAffinity | None, wire(2)] = None

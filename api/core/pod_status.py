@@ -60,7 +60,11 @@ class LinuxContainerUser(Struct):
 
 
 class ContainerUser(Struct):
-    """As whom a container's first process began; it may have changed since."""
+    """As whom a container's first process began; it may have changed since.
+
+    Attributes:
+        linux: On Linux: user and group ids.
+    """
 
     linux: Annotated[LinuxContainerUser | None, wire(1)] = None
 
@@ -127,7 +131,13 @@ class ContainerStateWaiting(Struct):
 
 
 class ContainerState(Struct):
-    """What a container does; at most one of these is set, and none means that it waits."""
+    """What a container does; at most one of these is set, and none means that it waits.
+
+    Attributes:
+        waiting: Set while it waits: for what.
+        running: Set while it runs: since when.
+        terminated: Set once it has ended: how, and when.
+    """
 
     waiting: Annotated[ContainerStateWaiting | None, wire(1)] = None
     running: Annotated[ContainerStateRunning | None, wire(2)] = None

@@ -17,7 +17,11 @@ from api.schema import Struct, always, field, wire
 
 
 class PodTemplate(Struct):
-    """The template of a pod, kept by itself. Nothing is made of it."""
+    """The template of a pod, kept by itself. Nothing is made of it.
+
+    Attributes:
+        template: The labels and the spec that pods of it would have.
+    """
 
     api_version: str = always("v1")
     kind: str = always("PodTemplate")

@@ -248,7 +248,15 @@ class SecretProjection(Struct):
 
 
 class VolumeProjection(Struct):
-    """One source of a projected volume; exactly one is set."""
+    """One source of a projected volume; exactly one is set.
+
+    Attributes:
+        secret: Files, one for each entry of a Secret.
+        downward_api: What is known of the pod itself.
+        config_map: Files, one for each entry of a ConfigMap.
+        service_account_token: A token by which the pod proves who it is.
+        cluster_trust_bundle: Authorities to trust (alpha).
+    """
 
     secret: Annotated[SecretProjection | None, wire(1)] = None
     downward_api: Annotated[DownwardAPIProjection | None, wire(2)] = field(name="downwardAPI", default=None)
@@ -295,6 +303,7 @@ class DownwardAPIVolumeFile(Struct):
     Attributes:
         path: The file, relative to the volume's root; neither absolute nor with `..`.
         field_ref: The field: annotations, labels, name, namespace or uid of the pod.
+        resource_field_ref: The request or limit: limits.cpu, requests.memory and so on, of a named container.
         mode: The file's permission bits, 0 to 0777 (octal); the volume's defaultMode if unset.
     """
 
@@ -409,6 +418,36 @@ class Volume(Struct):
 
     Attributes:
         name: By which containers mount it; unique in the pod, a DNS label.
+        host_path: A file or directory of the node.
+        empty_dir: A directory that begins empty and goes with the pod.
+        gce_persistent_disk: A disk of Google's cloud (deprecated).
+        aws_elastic_block_store: A disk of Amazon's cloud (deprecated).
+        git_repo: Files of a git repository (deprecated).
+        secret: Files, one for each entry of a Secret.
+        nfs: A directory of an NFS server.
+        iscsi: A disk over iSCSI, which must exist.
+        glusterfs: A Gluster volume (deprecated).
+        persistent_volume_claim: What a PersistentVolumeClaim got.
+        rbd: A block device of a Ceph cluster, which must exist (deprecated).
+        flex_volume: Whatever a FlexVolume program mounts (deprecated).
+        cinder: A volume of OpenStack (deprecated).
+        cephfs: Files of a Ceph cluster (deprecated).
+        flocker: A Flocker dataset (deprecated).
+        downward_api: What is known of the pod itself.
+        fc: A disk over Fibre Channel, which must exist.
+        azure_file: A file share of Azure (deprecated).
+        config_map: Files, one for each entry of a ConfigMap.
+        vsphere_volume: A disk of vSphere (deprecated).
+        quobyte: A Quobyte volume (deprecated).
+        azure_disk: A data disk of Azure's cloud (deprecated).
+        photon_persistent_disk: A disk of Photon Controller (deprecated).
+        projected: Secrets, ConfigMaps, tokens and fields of the pod, all in one directory.
+        portworx_volume: A volume of a Portworx cluster (deprecated).
+        scale_io: A ScaleIO volume (deprecated).
+        storageos: A StorageOS volume (deprecated).
+        csi: What a CSI driver makes for this pod alone.
+        ephemeral: Storage of a class, made for this pod alone.
+        image: The files of an image in a registry (alpha).
     """
 
     name: Annotated[str, wire(1, required=True)] = always("")

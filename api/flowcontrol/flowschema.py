@@ -103,6 +103,9 @@ class Subject(Struct):
 
     Attributes:
         kind: User, Group or ServiceAccount.
+        user: For the kind User: which.
+        group: For the kind Group: which.
+        service_account: For the kind ServiceAccount: which.
     """
 
     kind: Annotated[str, wire(1, required=True)] = always("")

@@ -62,6 +62,7 @@ class IngressBackend(Struct):
     """Where requests go; one of both is set.
 
     Attributes:
+        service: The Service that answers requests; not together with a resource.
         resource: Another object of the namespace that answers requests; not together with a Service.
     """
 

@@ -35,6 +35,7 @@ class IngressClassSpec(Struct):
 
     Attributes:
         controller: The controller's name, a path with a domain in front, such as example.com/ingress. Never changes.
+        parameters: Where further settings of the controller are, if it has any.
     """
 
     controller: Annotated[str, wire(1)] = ""

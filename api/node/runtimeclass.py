@@ -41,6 +41,8 @@ class RuntimeClass(Struct):
 
     Attributes:
         handler: What the container runtime of the nodes calls it; a DNS label. Never changes.
+        overhead: How much more than their containers pods of the class are counted with; by default nothing.
+        scheduling: Where pods of the class can run; by default anywhere.
     """
 
     api_version: str = always("node.k8s.io/v1")

@@ -17,6 +17,7 @@ class ClusterRoleBinding(Struct):
 
     Attributes:
         subjects: Who gets the rights.
+        role_ref: Which ClusterRole.
     """
 
     api_version: str = always("rbac.authorization.k8s.io/v1")

@@ -17,6 +17,7 @@ class RoleBinding(Struct):
 
     Attributes:
         subjects: Who gets the rights.
+        role_ref: Which Role of the namespace, or which ClusterRole.
     """
 
     api_version: str = always("rbac.authorization.k8s.io/v1")

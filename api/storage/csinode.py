@@ -29,6 +29,7 @@ class CSINodeDriver(Struct):
         name: The driver, by the name of its CSIDriver.
         node_id: What the driver calls the node.
         topology_keys: Labels of the node by which the driver says where volumes can be reached.
+        allocatable: How many of the driver's volumes the node can have; unset, no limit is known.
     """
 
     name: Annotated[str, wire(1, required=True)] = always("")

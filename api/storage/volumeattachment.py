@@ -58,6 +58,7 @@ class VolumeAttachmentSpec(Struct):
 
     Attributes:
         attacher: The CSI driver that does it.
+        source: Which volume.
         node_name: To which node it is to be attached.
     """
 

@@ -1,8 +1,9 @@
-"""The node authorizer: a kubelet reads the Secrets and ConfigMaps that its own pods refer to, each by name.
+"""The node authorizer: a kubelet reads the Secrets, ConfigMaps and storage of its own pods, each by name.
 
-RBAC has one role for all nodes and cannot say "yours". So these two kinds are not in that role; whether a node may
-read one is decided here, by whether any pod bound to it names it. Everything else about nodes is RBAC's, and what they
-write is `apiserver.admission.node_restriction`'s. After upstream's node authorizer ("Using Node Authorization").
+RBAC has one role for all nodes and cannot say "yours". So these kinds are not in that role; whether a node may read one
+is decided here, by whether any pod bound to it names it, or names the claim that a volume is bound to. Everything else
+about nodes is RBAC's, and what they write is `apiserver.admission.node_restriction`'s. After upstream's node authorizer
+("Using Node Authorization").
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from api.core.containers import Container, EphemeralContainer
+from api.core.persistentvolume import PersistentVolume
 from api.core.pod import Pod
+from api.core.volume_matching import claims_of
 from api.core.volumes import Volume
 from api.lister import Lister
 from api.rbac.rules import PolicyRule
+from api.resource import ObjectKey
 from apiserver.request import Authorizer, Decision, RequestInfo, RuleSource, User
 
 NODES_GROUP = "system:nodes"
 USER_PREFIX = "system:node:"
-_KINDS = ("secrets", "configmaps")
+_KINDS = ("secrets", "configmaps", "persistentvolumeclaims", "persistentvolumes")
 _VERBS = ("get", "list", "watch")
 
 
@@ -30,10 +34,11 @@ def node_of(user: User) -> str:
 
 
 class NodeAuthorizer:
-    """Decides about nodes reading Secrets and ConfigMaps; asks `then` about all else."""
+    """Decides about nodes reading Secrets, ConfigMaps, claims and volumes; asks `then` about all else."""
 
-    def __init__(self, pods: Lister[Pod], then: Authorizer) -> None:
+    def __init__(self, pods: Lister[Pod], volumes: Lister[PersistentVolume], then: Authorizer) -> None:
         self._pods = pods
+        self._volumes = volumes
         self._then = then
 
     def authorize(self, user: User, request: RequestInfo) -> Decision:
@@ -43,10 +48,15 @@ class NodeAuthorizer:
             return self._then.authorize(user, request)
         if request.verb not in _VERBS or request.subresource:
             return Decision(False, f"node '{name}' may only read {request.plural}")
-        if not request.name or not request.namespace:
+        namespace, wanted = request.namespace, (request.plural, request.name)
+        if request.plural == "persistentvolumes":
+            volume = self._volumes.get(ObjectKey("", request.name)) if request.name else None
+            ref = volume.spec.claim_ref if volume is not None else None
+            if ref is not None:
+                namespace, wanted = ref.namespace, ("persistentvolumeclaims", ref.name)
+        if not request.name or not (namespace or request.plural == "persistentvolumes"):
             return Decision(False, f"node '{name}' may only read {request.plural} by name")
-        wanted = (request.plural, request.name)
-        for pod in self._pods.list(request.namespace):
+        for pod in self._pods.list(namespace) if namespace else ():
             if pod.spec.node_name == name and wanted in references(pod):
                 return Decision(True)
         return Decision(False, f"no relationship found between node '{name}' and this object")
@@ -57,8 +67,10 @@ class NodeAuthorizer:
 
 
 def references(pod: Pod) -> Iterator[tuple[str, str]]:
-    """Yield ("secrets" or "configmaps", name) for everything of its namespace that a pod refers to."""
+    """Yield (plural, name) for everything of its namespace that a pod refers to."""
     spec = pod.spec
+    for claim in claims_of(pod).values():
+        yield "persistentvolumeclaims", claim
     for ref in spec.image_pull_secrets:
         yield "secrets", ref.name
     for volume in spec.volumes:

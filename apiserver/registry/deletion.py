@@ -8,7 +8,7 @@ An object held back gets a deletionTimestamp; whoever takes the last hold away d
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from api import timestamps
 from api.meta import DeleteOptions
@@ -17,6 +17,14 @@ from apiserver.registry.failures import invalid_options
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
+ANSWERS_WITH_OBJECT: Final = frozenset(
+    {
+        "csidrivers.storage.k8s.io", "csinodes.storage.k8s.io", "persistentvolumeclaims", "persistentvolumes", "pods",
+        "podtemplates", "resourcequotas", "serviceaccounts", "services", "storageclasses.storage.k8s.io",
+        "volumeattachments.storage.k8s.io",
+    }
+)  # fmt: skip
+"""Resources whose delete answers with what was deleted; the others answer with a Status."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -12,16 +12,11 @@ from api.meta import DeleteOptions
 from api.resource import Resource
 from apiserver.registry import failures
 from apiserver.registry.codec import Stored
-from apiserver.registry.deletion import Write, check_options, decide_delete
+from apiserver.registry.deletion import ANSWERS_WITH_OBJECT, Write, check_options, decide_delete
 from apiserver.registry.storage import Registry
 from apiserver.request import Answer, Call
 from apiserver.verbs import writing
 from apiserver.verbs.context import Context, namespace_of, registry_of, resource_of
-
-_ANSWERS_WITH_OBJECT: Final = frozenset(
-    {"persistentvolumeclaims", "persistentvolumes", "pods", "resourcequotas", "serviceaccounts", "services"}
-)
-"""Core kinds whose delete answers with what was deleted; the others answer with a Status."""
 
 
 async def delete(context: Context, call: Call) -> Answer:
@@ -33,7 +28,7 @@ async def delete(context: Context, call: Call) -> Answer:
     resource = resource_of(call)
     options = decode_options(call)
     stored, is_gone = await delete_one(context, call, registry_of(context, call), options, call.info.name)
-    if is_gone and not (resource.plural in _ANSWERS_WITH_OBJECT and not resource.group):
+    if is_gone and resource.group_resource not in ANSWERS_WITH_OBJECT:
         return Answer(_success(resource, stored))
     return Answer(stored.json, str(stored.revision))
 

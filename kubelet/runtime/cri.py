@@ -70,6 +70,7 @@ class Cri(Protocol):
     async def image_status(self, image: str) -> pb.Image | None: ...
     async def list_images(self) -> Sequence[pb.Image]: ...
     async def pull_image(self, image: str, auth: pb.AuthConfig | None, sandbox: pb.PodSandboxConfig) -> str: ...
+    async def remove_image(self, image_id: str) -> None: ...
     async def image_filesystems(self) -> Sequence[pb.FilesystemUsage]: ...
     def exits(self) -> AsyncIterator[str]:
         """Yield the id of each container whose main process ends, as it ends.
@@ -236,6 +237,9 @@ class GrpcCri:
     async def pull_image(self, image: str, auth: pb.AuthConfig | None, sandbox: pb.PodSandboxConfig) -> str:
         request = pb.PullImageRequest(image=pb.ImageSpec(image=image), auth=auth, sandbox_config=sandbox)
         return str((await self._call(self._images.PullImage, request, PULL_TIMEOUT_S)).image_ref)
+
+    async def remove_image(self, image_id: str) -> None:
+        await self._call(self._images.RemoveImage, pb.RemoveImageRequest(image=pb.ImageSpec(image=image_id)))
 
     async def image_filesystems(self) -> Sequence[pb.FilesystemUsage]:
         answer = await self._call(self._images.ImageFsInfo, pb.ImageFsInfoRequest())

@@ -189,6 +189,9 @@ class HollowCri:
     async def pull_image(self, image: str, auth: pb.AuthConfig | None, sandbox: pb.PodSandboxConfig) -> str:
         return image
 
+    async def remove_image(self, image_id: str) -> None:
+        return
+
     async def image_filesystems(self) -> Sequence[pb.FilesystemUsage]:
         return []
 

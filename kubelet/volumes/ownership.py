@@ -10,8 +10,16 @@ _SHARED = 0o660
 _SEARCHED = 0o110
 
 
-def give_to_group(root: Path, group: int) -> None:
-    """Give a tree to `group`, readable and writable by it; what is made in it later belongs to the group too."""
+def give_to_group(root: Path, group: int, *, only_if_root_differs: bool = False) -> None:
+    """Give a tree to `group`, readable and writable by it; what is made in it later belongs to the group too.
+
+    With `only_if_root_differs` (fsGroupChangePolicy OnRootMismatch) a tree whose top is as it should be is left alone.
+    """
+    if only_if_root_differs:
+        found = root.stat()
+        wanted = _SHARED | _SEARCHED | stat.S_ISGID
+        if found.st_gid == group and found.st_mode & wanted == wanted:
+            return
     for directory, _, files in os.walk(root):
         os.chown(directory, -1, group)
         mode = stat.S_IMODE(os.stat(directory).st_mode)

@@ -6,10 +6,13 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from api.core.node import Node
 from api.core.pod import Pod
+from api.core.volume_matching import claims_of
 from api.core.volumes import Volume, VolumeMount
 from api.errors import ApiError
 from kubelet.downward import PodFacts
@@ -17,7 +20,7 @@ from kubelet.environment import ConfigError, expand
 from kubelet.lifecycle import AnyContainer
 from kubelet.paths import Paths
 from kubelet.references import References
-from kubelet.volumes import atomic_writer, empty_dir, host_path, mounts
+from kubelet.volumes import atomic_writer, claims, empty_dir, host_path, mounts
 from kubelet.volumes.files import compute_payload
 from kubelet.volumes.payload import PayloadError
 from kubelet.volumes.tokens import TokenSource
@@ -36,15 +39,28 @@ class VolumeError(Exception):
     """A volume cannot be set up now; the message is the FailedMount event's."""
 
 
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A volume that is set up."""
+
+    path: Path
+    is_read_only: bool = False
+    """Whether no container may write, whatever its mount says."""
+
+
 class PodVolumes:
     """Volumes of one node's pods, on its disk."""
 
-    def __init__(self, paths: Paths, references: References, tokens: TokenSource) -> None:
+    def __init__(
+        self, paths: Paths, references: References, tokens: TokenSource, node: Callable[[], Node | None]
+    ) -> None:
+        """Make it; `node` returns the Node object, once it is known."""
         self._paths = paths
         self._references = references
         self._tokens = tokens
+        self._node = node
 
-    async def set_up(self, pod: Pod, facts: PodFacts) -> dict[str, Path]:
+    async def set_up(self, pod: Pod, facts: PodFacts) -> dict[str, Mounted]:
         """Set up every volume and return where each is. Safe to call again: then it refreshes.
 
         Raises:
@@ -52,27 +68,42 @@ class PodVolumes:
         """
         return {volume.name: await self._set_up(pod, volume, facts) for volume in pod.spec.volumes}
 
-    async def _set_up(self, pod: Pod, volume: Volume, facts: PodFacts) -> Path:
+    async def _set_up(self, pod: Pod, volume: Volume, facts: PodFacts) -> Mounted:
+        failed = f'failed for volume "{volume.name}" : '
         try:
             return await self._set_up_one(pod, volume, facts)
+        except claims.NotProcessed as error:
+            unmounted = f"unmounted volumes=[{volume.name}], unattached volumes=[]"
+            why = f"{unmounted}, failed to process volumes=[{volume.name}]: {error}"
+            raise VolumeError(f"Unable to attach or mount volumes: {why}") from None
+        except claims.NotMounted as error:
+            raise VolumeError(f"MountVolume.{error.step} {failed}{error}") from None
         except ApiError as error:
-            raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error.message}') from None
+            raise VolumeError(f"MountVolume.SetUp {failed}{error.message}") from None
         except (PayloadError, host_path.WrongKind, OSError) as error:
-            raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from None
+            raise VolumeError(f"MountVolume.SetUp {failed}{error}") from None
 
-    async def _set_up_one(self, pod: Pod, volume: Volume, facts: PodFacts) -> Path:
+    async def _set_up_one(self, pod: Pod, volume: Volume, facts: PodFacts) -> Mounted:
         uid = pod.metadata.uid
         security = pod.spec.security_context
         group = security.fs_group if security is not None else None
+        claim = claims_of(pod).get(volume.name)
+        if claim is not None:
+            found = await claims.resolve(pod, volume, claim, self._references)
+            chosen = volume.persistent_volume_claim
+            is_read_only = chosen is not None and chosen.read_only
+            policy = (security.fs_group_change_policy if security is not None else None) or "Always"
+            path = claims.set_up(found, self._node(), None if is_read_only else group, policy)
+            return Mounted(path, is_read_only)
         if volume.host_path is not None:
-            return host_path.set_up(volume.host_path)
+            return Mounted(host_path.set_up(volume.host_path))
         if volume.empty_dir is not None:
             directory = self._paths.volume(uid, "empty-dir", volume.name)
             empty_dir.set_up(directory, volume.empty_dir, group)
-            return directory
+            return Mounted(directory)
         kind = _kind_of_files(volume)
         if kind is None:
-            raise PayloadError("a volume of a kind that this kubelet does not serve yet")
+            raise claims.NotMounted("SetUp", claims.refusal(volume))
         directory = self._paths.volume(uid, kind, volume.name)
         payload = await compute_payload(pod, volume, self._references, self._tokens, facts)
         directory.mkdir(parents=True, exist_ok=True)
@@ -82,7 +113,7 @@ class PodVolumes:
                 mounts.mount_tmpfs(directory)
         directory.chmod(0o755)
         atomic_writer.write(directory, payload, group)
-        return directory
+        return Mounted(directory, is_read_only=True)
 
     def renew_at_s(self, uid: str) -> float | None:
         """Return when the pod's volumes should be set up again, by the wall clock, though nothing changes."""
@@ -118,7 +149,7 @@ def _kind_of_files(volume: Volume) -> str | None:
 
 
 def container_mounts(
-    container: AnyContainer, volumes: Mapping[str, Path], variables: Mapping[str, str]
+    container: AnyContainer, volumes: Mapping[str, Mounted], variables: Mapping[str, str]
 ) -> list[pb.Mount]:
     """Return the mounts of a container's volumes.
 
@@ -128,10 +159,11 @@ def container_mounts(
     return [_mount(mount, volumes, variables) for mount in container.volume_mounts]
 
 
-def _mount(mount: VolumeMount, volumes: Mapping[str, Path], variables: Mapping[str, str]) -> pb.Mount:
-    source = volumes.get(mount.name)
-    if source is None:
+def _mount(mount: VolumeMount, volumes: Mapping[str, Mounted], variables: Mapping[str, str]) -> pb.Mount:
+    mounted = volumes.get(mount.name)
+    if mounted is None:
         raise ConfigError(f'cannot find volume "{mount.name}" to mount into container')
+    source = mounted.path
     below = expand(mount.sub_path_expr, variables) if mount.sub_path_expr else mount.sub_path
     if below:
         if below.startswith("/") or ".." in below.split("/"):
@@ -141,7 +173,7 @@ def _mount(mount: VolumeMount, volumes: Mapping[str, Path], variables: Mapping[s
     return pb.Mount(
         container_path=path,
         host_path=str(source),
-        readonly=mount.read_only,
+        readonly=mount.read_only or mounted.is_read_only,
         propagation=_PROPAGATIONS[mount.mount_propagation or "None"],
     )
 

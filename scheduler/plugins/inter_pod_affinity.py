@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from api.core.namespace import Namespace
 from api.core.placement import PodAffinityTerm
 from api.core.pod import Pod
+from api.lister import Lister
+from api.resource import ObjectKey
 from api.selectors import of_label_selector
 from scheduler.framework import (
     SCORE_MAX,
@@ -52,21 +55,23 @@ class _Preferred:
 
 
 class InterPodAffinity:
-    """Honours podAffinity and podAntiAffinity of Pod spec.affinity, of this pod and of those that run already.
-
-    Not yet served: terms that choose namespaces by label; a pod with one is told so instead of being placed.
-    """
+    """Honours podAffinity and podAntiAffinity of Pod spec.affinity, of this pod and of those that run already."""
 
     counts_pods: Literal[True] = True
     name = "InterPodAffinity"
-    helped_by = ClusterEvent.NODE_ADDED | ClusterEvent.NODE_LABELS | ClusterEvent.POD_ASSIGNED | ClusterEvent.POD_GONE
+    helped_by = (
+        ClusterEvent.NODE_ADDED
+        | ClusterEvent.NODE_LABELS
+        | ClusterEvent.POD_ASSIGNED
+        | ClusterEvent.POD_GONE
+        | ClusterEvent.NAMESPACE_LABELS
+    )
 
     def pre_filter(self, state: CycleState, pod: PodView, snapshot: Snapshot) -> Status:
         near, far = _required(pod.pod, "near"), _required(pod.pod, "far")
-        if any(_chooses_namespaces_by_label(term) for term in (*near, *far)):
-            return unresolvable("a namespaceSelector with requirements in pod affinity terms is not supported")
-        near_terms = [_term(pod.pod, term) for term in near]
-        far_terms = [_term(pod.pod, term) for term in far]
+        namespaces = snapshot.around.namespaces
+        near_terms = [_term(pod.pod, term, namespaces) for term in near]
+        far_terms = [_term(pod.pod, term, namespaces) for term in far]
         near_counts: Counter[_Domain] = Counter()
         far_counts: Counter[_Domain] = Counter()
         forbidden: set[_Domain] = set()
@@ -77,7 +82,7 @@ class InterPodAffinity:
                     near_counts.update(_domains(near_terms, labels))
                 far_counts.update(_domains([term for term in far_terms if term.means(other.pod)], labels))
             for other in node.pods_that_keep_others_away:
-                terms = (_term(other.pod, term) for term in _required(other.pod, "far"))
+                terms = (_term(other.pod, term, namespaces) for term in _required(other.pod, "far"))
                 forbidden.update(_domains([term for term in terms if term.means(pod.pod)], labels))
         if not near_terms and not far_terms and not forbidden:
             return SKIP
@@ -98,13 +103,14 @@ class InterPodAffinity:
     def pre_score(
         self, state: CycleState, pod: PodView, snapshot: Snapshot, feasible: Mapping[str, NodeView]
     ) -> Status:
-        wishes = list(_wishes(pod.pod))
+        namespaces = snapshot.around.namespaces
+        wishes = list(_wishes(pod.pod, namespaces))
         worth: Counter[_Domain] = Counter()
         for node in snapshot.nodes.values():
             labels = node.node.metadata.labels
             for other in node.pods.values() if wishes else node.pods_with_affinity:
                 met = [term for term in wishes if term.means(other.pod)]
-                met += [term for term in _wishes(other.pod, or_required=True) if term.means(pod.pod)]
+                met += [term for term in _wishes(other.pod, namespaces, or_required=True) if term.means(pod.pod)]
                 for term in met:
                     if term.topology_key in labels:
                         worth[term.topology_key, labels[term.topology_key]] += term.weight
@@ -151,40 +157,46 @@ def _required(pod: Pod, side: str) -> Sequence[PodAffinityTerm]:
     return chosen.required_during_scheduling_ignored_during_execution if chosen else ()
 
 
-def _wishes(pod: Pod, *, or_required: bool = False) -> Iterator[_Term]:
+def _wishes(pod: Pod, namespaces: Lister[Namespace], *, or_required: bool = False) -> Iterator[_Term]:
     """Yield preferred terms, those of anti-affinity with negative weight; a required one weighs 1, if asked for."""
     affinity = pod.spec.affinity
     if affinity is None:
         return
     for chosen, sign in ((affinity.pod_affinity, 1), (affinity.pod_anti_affinity, -1)):
         for wish in chosen.preferred_during_scheduling_ignored_during_execution if chosen else ():
-            if not _chooses_namespaces_by_label(wish.pod_affinity_term):
-                yield _term(pod, wish.pod_affinity_term, sign * wish.weight)
+            yield _term(pod, wish.pod_affinity_term, namespaces, sign * wish.weight)
     if or_required:
         for term in _required(pod, "near"):
-            yield _term(pod, term, 1)
+            yield _term(pod, term, namespaces, 1)
 
 
-def _chooses_namespaces_by_label(term: PodAffinityTerm) -> bool:
-    chosen = term.namespace_selector
-    return chosen is not None and bool(chosen.match_labels or chosen.match_expressions)
+def _term(owner: Pod, term: PodAffinityTerm, namespaces: Lister[Namespace], weight: int = 0) -> _Term:
+    """Return `term` of `owner`, ready to be asked.
 
-
-def _term(owner: Pod, term: PodAffinityTerm, weight: int = 0) -> _Term:
-    """Return `term` of `owner`, ready to be asked; its namespace selector, if any, takes all namespaces."""
+    It means pods in the namespaces it lists and in those whose labels it selects; with neither, in the owner's.
+    """
     selector = of_label_selector(term.label_selector)
     labels = owner.metadata.labels
     same = {key: labels[key] for key in term.match_label_keys if key in labels}
     other = {key: labels[key] for key in term.mismatch_label_keys if key in labels}
-    namespaces = set(term.namespaces or [owner.metadata.namespace])
+    listed = set(term.namespaces)
+    chosen = of_label_selector(term.namespace_selector)
+    if not listed and term.namespace_selector is None:
+        listed = {owner.metadata.namespace}
+
+    def is_meant(namespace: str) -> bool:
+        if namespace in listed:
+            return True
+        found = namespaces.get(ObjectKey("", namespace)) if term.namespace_selector is not None else None
+        return found is not None and chosen.matches(found.metadata.labels)
 
     def means(pod: Pod) -> bool:
         meta = pod.metadata
         return (
-            (term.namespace_selector is not None or meta.namespace in namespaces)
-            and all(meta.labels.get(key) == value for key, value in same.items())
-            and all(key in meta.labels and meta.labels[key] != value for key, value in other.items())
+            all(meta.labels.get(key) == value for key, value in same.items())
+            and all(meta.labels.get(key) != value for key, value in other.items())
             and selector.matches(meta.labels)
+            and is_meant(meta.namespace)
         )
 
     return _Term(term.topology_key, means, weight)

@@ -35,7 +35,12 @@ class MetricValueStatus(Struct):
 
 
 class ExternalMetricStatus(Struct):
-    """A metric of something outside the cluster, as last measured."""
+    """A metric of something outside the cluster, as last measured.
+
+    Attributes:
+        metric: Which metric, by name and labels.
+        current: Where the metric is.
+    """
 
     metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
     current: Annotated[MetricValueStatus, wire(2, required=True)] = field(default_factory=MetricValueStatus)
@@ -46,6 +51,7 @@ class ContainerResourceMetricStatus(Struct):
 
     Attributes:
         name: The resource: cpu or memory.
+        current: How much of it the container uses, on average over the pods.
         container: Which container of the pods, by its name.
     """
 
@@ -59,6 +65,7 @@ class ResourceMetricStatus(Struct):
 
     Attributes:
         name: The resource: cpu or memory.
+        current: How much of it the pods use, on average.
     """
 
     name: Annotated[str, wire(1, required=True)] = always("")
@@ -66,7 +73,12 @@ class ResourceMetricStatus(Struct):
 
 
 class PodsMetricStatus(Struct):
-    """A metric of the pods themselves, as last measured."""
+    """A metric of the pods themselves, as last measured.
+
+    Attributes:
+        metric: Which metric, by name and labels.
+        current: Where the metric is, on average over the pods.
+    """
 
     metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
     current: Annotated[MetricValueStatus, wire(2, required=True)] = field(default_factory=MetricValueStatus)
@@ -90,6 +102,8 @@ class ObjectMetricStatus(Struct):
     """A metric of another object, as last measured.
 
     Attributes:
+        metric: Which metric, by name and labels.
+        current: Where the metric is.
         described_object: What the metric tells about, in the autoscaler's namespace.
     """
 
@@ -105,6 +119,11 @@ class MetricStatus(Struct):
 
     Attributes:
         type: Which: ContainerResource, External, Object, Pods or Resource.
+        object: For the type Object: what was measured.
+        pods: For the type Pods: what was measured.
+        resource: For the type Resource: what was measured.
+        container_resource: For the type ContainerResource: what was measured.
+        external: For the type External: what was measured.
     """
 
     type: Annotated[str, wire(1, required=True)] = always("")
@@ -132,7 +151,12 @@ class MetricTarget(Struct):
 
 
 class ExternalMetricSource(Struct):
-    """A metric of something outside the cluster, such as the length of a queue."""
+    """A metric of something outside the cluster, such as the length of a queue.
+
+    Attributes:
+        metric: Which metric, by name and labels.
+        target: Where the metric should be.
+    """
 
     metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
     target: Annotated[MetricTarget, wire(2, required=True)] = field(default_factory=MetricTarget)
@@ -143,6 +167,7 @@ class ContainerResourceMetricSource(Struct):
 
     Attributes:
         name: The resource: cpu or memory.
+        target: How much of it the container should use.
         container: Which container of the pods, by its name; others do not count.
     """
 
@@ -156,6 +181,7 @@ class ResourceMetricSource(Struct):
 
     Attributes:
         name: The resource: cpu or memory.
+        target: How much of it the pods should use.
     """
 
     name: Annotated[str, wire(1, required=True)] = always("")
@@ -163,7 +189,12 @@ class ResourceMetricSource(Struct):
 
 
 class PodsMetricSource(Struct):
-    """A metric of the pods themselves, averaged, such as requests per second."""
+    """A metric of the pods themselves, averaged, such as requests per second.
+
+    Attributes:
+        metric: Which metric, by name and labels.
+        target: Where the metric should be, on average over the pods.
+    """
 
     metric: Annotated[MetricIdentifier, wire(1, required=True)] = field(default_factory=MetricIdentifier)
     target: Annotated[MetricTarget, wire(2, required=True)] = field(default_factory=MetricTarget)
@@ -174,6 +205,8 @@ class ObjectMetricSource(Struct):
 
     Attributes:
         described_object: What the metric tells about, in the autoscaler's namespace.
+        target: Where the metric should be.
+        metric: Which metric, by name and labels.
     """
 
     described_object: Annotated[CrossVersionObjectReference, wire(1, required=True)] = field(
@@ -188,6 +221,11 @@ class MetricSpec(Struct):
 
     Attributes:
         type: Which: ContainerResource, External, Object, Pods or Resource.
+        object: For the type Object: a metric of one other object, such as requests that an Ingress gets.
+        pods: For the type Pods: a metric that each pod has, such as requests it serves.
+        resource: For the type Resource: CPU or memory of whole pods.
+        container_resource: For the type ContainerResource: CPU or memory of one container in each pod.
+        external: For the type External: a metric that belongs to nothing in the cluster.
     """
 
     type: Annotated[str, wire(1, required=True)] = always("")

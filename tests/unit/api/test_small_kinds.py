@@ -50,6 +50,24 @@ spec:
     assert error.startswith("spec: Forbidden: updates to statefulset spec for fields other than 'replicas'")
 
 
+def test_containers_of_a_stateful_set_mount_the_claims_of_its_templates() -> None:
+    container = "{name: c, image: x, volumeMounts: [{name: NAME, mountPath: /data}]}"
+    text = f"""
+apiVersion: apps/v1
+kind: StatefulSet
+spec:
+  serviceName: s
+  selector: {{matchLabels: {{a: b}}}}
+  template: {{metadata: {{labels: {{a: b}}}}, spec: {{containers: [{container}]}}}}
+  volumeClaimTemplates:
+  - {{metadata: {{name: v}}, spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}}}
+"""
+    assert wrong(made(text.replace("NAME", "v"))) == []
+    assert wrong(made(text.replace("NAME", "w"))) == [
+        'spec.template.spec.containers[0].volumeMounts[0].name: Not found: "w"'
+    ]
+
+
 def test_a_revision_is_written_once() -> None:
     old = made("{apiVersion: apps/v1, kind: ControllerRevision, revision: 1, data: {spec: {a: 1}}}")
     new = copy.deepcopy(old)

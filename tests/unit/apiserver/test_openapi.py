@@ -4,9 +4,10 @@ from typing import Any
 from api.apps.deployment import DeploymentSpec
 from api.schema import TYPE_META, words_of
 from apiserver import openapi
+from apiserver.openapi_enums import ENUMS
 from tests.unit.api import reference
 
-OPERATIONS = ("get", "put", "post", "delete", "patch")
+OPERATIONS = ("get", "put", "post", "delete", "patch", "head", "options")
 
 
 def document(path: str) -> Any:
@@ -63,7 +64,7 @@ def test_lists_say_how_they_are_merged() -> None:
 
 def _facts(schema: Any) -> Any:
     if isinstance(schema, dict):
-        return {key: _facts(value) for key, value in schema.items() if key not in ("description", "default")}
+        return {key: _facts(value) for key, value in schema.items() if key not in ("description", "enum")}
     return schema
 
 
@@ -89,16 +90,34 @@ def test_definitions_are_those_published() -> None:
 def test_operations_are_those_published() -> None:
     published = reference.load("openapi-v1.32.json")["paths"]
     ours = json.loads(openapi.document_v2().json)["paths"]
-    facts = ("operationId", "x-kubernetes-action", "x-kubernetes-group-version-kind")
+    parameters = reference.load("openapi-v1.32.json")["parameters"]
+    facts = ("operationId", "x-kubernetes-action", "x-kubernetes-group-version-kind", "schemes", "tags")
     differing = [
         f"{method} {path}: {fact}"
         for path, item in ours.items()
         for method in OPERATIONS
-        if method in item
+        if method in item or method in published[path]
         for fact in facts
         if item[method].get(fact) != published[path][method].get(fact)
     ]
+    for path, item in ours.items():
+        differing += _different_parameters(path, item, published[path], parameters)
+        for method in OPERATIONS:
+            if method in item:
+                operation, wanted = item[method], published[path][method]
+                differing += _different_parameters(f"{method} {path}", operation, wanted, parameters)
+                if _facts(operation["responses"]) != _facts(wanted["responses"]):
+                    differing.append(f"{method} {path}: responses")
     assert differing == []
+
+
+def _different_parameters(where: str, ours: Any, published: Any, shared: Any) -> list[str]:
+    def by_name(parameters: Any) -> Any:
+        resolved = [shared[one["$ref"].rpartition("/")[2]] if "$ref" in one else one for one in parameters]
+        return {(one["name"], one["in"]): _facts(one) for one in resolved}
+
+    given, wanted = by_name(ours.get("parameters", [])), by_name(published.get("parameters", []))
+    return [f"{where}: {name}" for name in given.keys() | wanted.keys() if given.get(name) != wanted.get(name)]
 
 
 def _fields(message: bytes) -> list[tuple[int, bytes]]:
@@ -139,10 +158,10 @@ def test_the_protobuf_form_names_the_same_paths_and_definitions() -> None:
     assert _names(encoded[9], 1) == list(document["definitions"])
 
 
-def test_every_field_of_a_kind_that_is_a_struct_says_what_it_is() -> None:
+def test_fields_say_what_the_declarations_say_of_them() -> None:
     schemas = document("apis/apps/v1")["components"]["schemas"]
     deployment = schemas["io.k8s.api.apps.v1.Deployment"]["properties"]
-    assert deployment["spec"]["description"] == schemas["io.k8s.api.apps.v1.DeploymentSpec"]["description"]
+    assert deployment["spec"]["description"] == "What is wanted of this Deployment; the system works towards it."
     assert deployment["kind"]["description"] == TYPE_META["kind"]
     spec = schemas["io.k8s.api.apps.v1.DeploymentSpec"]["properties"]
     assert spec["replicas"]["description"] == words_of(DeploymentSpec).fields["replicas"]
@@ -164,3 +183,40 @@ def _silent(schemas: Any) -> list[str]:
         if not declared.get("description")
     ]
     return types + fields
+
+
+def test_words_to_choose_from_are_published_where_they_are_declared_for() -> None:
+    published = {
+        f"{'.'.join(name.split('.')[-3:])}.{field}": enum
+        for path in openapi.documents()
+        for name, schema in document(path)["components"]["schemas"].items()
+        for field, declared in schema.get("properties", {}).items()
+        if (enum := _enum_of(declared)) is not None
+    }
+    assert published == ENUMS
+
+
+def _enum_of(declared: Any) -> Any:
+    return (declared.get("items") or declared.get("additionalProperties") or declared).get("enum")
+
+
+def test_what_all_operations_of_a_path_can_be_asked_is_said_once() -> None:
+    paths = document("api/v1")["paths"]
+    evict = paths["/api/v1/namespaces/{namespace}/pods/{name}/eviction"]
+    assert evict["post"]["parameters"] == []
+    assert [one["name"] for one in evict["parameters"]] == [
+        "dryRun", "fieldManager", "fieldValidation", "name", "namespace", "pretty",
+    ]  # fmt: skip
+    pod = paths["/api/v1/namespaces/{namespace}/pods/{name}"]
+    assert [one["name"] for one in pod["parameters"]] == ["name", "namespace", "pretty"]
+
+
+def test_a_delete_answers_with_the_object_or_a_status() -> None:
+    def answer(path: str, collection: str) -> str:
+        operation = document(path)["paths"][f"/{path}/{collection}/{{name}}"]["delete"]
+        ref: str = operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
+        return ref.rpartition(".")[2]
+
+    assert answer("api/v1", "namespaces/{namespace}/pods") == "Pod"
+    assert answer("apis/storage.k8s.io/v1", "storageclasses") == "StorageClass"
+    assert answer("apis/apps/v1", "namespaces/{namespace}/deployments") == "Status"

@@ -4,27 +4,14 @@ from hypothesis import strategies as st
 from api.core.pod import PodCondition
 from api.meta import LabelSelector, ObjectMeta
 from api.policy.poddisruptionbudget import PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus
-from api.resource import ObjectKey
 from scheduler.cycle import Placement, Unschedulable, schedule
 from scheduler.framework import Remedy
 from scheduler.nominations import Nominations
 from scheduler.preemption import Candidate, protected_by_budgets, select_candidate
 from scheduler.profile import DEFAULT
 from scheduler.snapshot import NodeView, PodView, Snapshot, Surroundings, snapshot_of
+from tests.builders import store
 from tests.unit.scheduler.builders import node, pod
-
-
-class Budgets:
-    """A cache of budgets."""
-
-    def __init__(self, *budgets: PodDisruptionBudget) -> None:
-        self._budgets = budgets
-
-    def get(self, key: ObjectKey) -> PodDisruptionBudget | None:
-        return None
-
-    def list(self, namespace: str | None = None) -> tuple[PodDisruptionBudget, ...]:
-        return self._budgets
 
 
 def budget(allowed: int, disrupted: tuple[str, ...] = (), namespace: str = "default", **labels: str):
@@ -44,7 +31,7 @@ def started(view: PodView, time: str) -> PodView:
 
 def remedy(wanted: PodView, *nodes: NodeView, budgets: tuple[PodDisruptionBudget, ...] = (), **nominated: PodView):
     named = {name: (view,) for name, view in nominated.items()}
-    cluster = Snapshot(snapshot_of(*nodes).nodes, named, Surroundings(Budgets(*budgets)))
+    cluster = Snapshot(snapshot_of(*nodes).nodes, named, Surroundings(budgets=store(*budgets)))
     result = schedule(wanted, cluster, DEFAULT)
     assert isinstance(result, Unschedulable), result
     return result
@@ -163,7 +150,7 @@ def test_victims_are_lower_enough_and_no_one_too_many(crowds: list, wanted: int,
                 view = view.with_pod(started(each, f"2026-01-0{day}"))
         nodes.append(view)
     vip = pod("vip", cpu=f"{wanted * 125}m", priority=2)
-    cluster = Snapshot(snapshot_of(*nodes).nodes, {}, Surroundings(Budgets(budget(allowed, app="db"))))
+    cluster = Snapshot(snapshot_of(*nodes).nodes, {}, Surroundings(budgets=store(budget(allowed, app="db"))))
     result = schedule(vip, cluster, DEFAULT)
     free = {view.name: 2000 - view.requested.get("cpu", 0) for view in nodes}
     lower = {view.name: sum(each.requests["cpu"] for each in view.pods.values() if each.priority < 2) for view in nodes}

@@ -12,13 +12,21 @@ from api.core.containers import (
     SecretEnvSource,
     SecretKeySelector,
 )
+from api.core.persistentvolume import PersistentVolume, PersistentVolumeSpec
 from api.core.pod import Pod, PodSpec
-from api.core.references import LocalObjectReference
-from api.core.volumes import ConfigMapVolumeSource, SecretVolumeSource, Volume
+from api.core.references import LocalObjectReference, ObjectReference
+from api.core.volumes import (
+    ConfigMapVolumeSource,
+    EphemeralVolumeSource,
+    PersistentVolumeClaimVolumeSource,
+    SecretVolumeSource,
+    Volume,
+)
 from api.meta import ObjectMeta
 from apiserver.admission.service_account import token_volume
 from apiserver.auth.node import NodeAuthorizer, references
 from apiserver.request import RequestInfo, User
+from tests.builders import store
 from tests.unit.apiserver.auth.test_rbac import Cache, authorizer
 
 NODE = User("system:node:n1", groups=("system:nodes", "system:authenticated"))
@@ -33,6 +41,8 @@ POD = Pod(
             Volume(name="s", secret=SecretVolumeSource(secret_name="volume-s")),
             Volume(name="c", config_map=ConfigMapVolumeSource(name="volume-c")),
             token_volume("t"),
+            Volume(name="p", persistent_volume_claim=PersistentVolumeClaimVolumeSource(claim_name="data")),
+            Volume(name="e", ephemeral=EphemeralVolumeSource()),
         ],
         init_containers=[
             Container(
@@ -57,10 +67,19 @@ POD = Pod(
 )
 
 
+VOLUME = PersistentVolume(
+    metadata=ObjectMeta(name="pv"), spec=PersistentVolumeSpec(claim_ref=ObjectReference(namespace="a", name="data"))
+)
+OTHER_VOLUME = PersistentVolume(
+    metadata=ObjectMeta(name="other"), spec=PersistentVolumeSpec(claim_ref=ObjectReference(namespace="b", name="data"))
+)
+
+
 def test_everything_a_pod_refers_to_is_found() -> None:
     assert set(references(POD)) == {
         *(("secrets", name) for name in ("registry", "volume-s", "from-s", "env-s")),
         *(("configmaps", name) for name in ("volume-c", "from-c", "env-c", "kube-root-ca.crt")),
+        *(("persistentvolumeclaims", name) for name in ("data", "web-e")),
     }
 
 
@@ -75,10 +94,16 @@ def test_everything_a_pod_refers_to_is_found() -> None:
         ("list", "secrets", "a", "", False),
         ("list", "secrets", "", "", False),
         ("update", "secrets", "a", "volume-s", False),
+        ("get", "persistentvolumeclaims", "a", "data", True),
+        ("get", "persistentvolumeclaims", "b", "data", False),
+        ("get", "persistentvolumes", "", "pv", True),
+        ("get", "persistentvolumes", "", "other", False),
+        ("get", "persistentvolumes", "", "unknown", False),
+        ("list", "persistentvolumes", "", "", False),
     ],
 )
 def test_a_node_reads_what_its_pods_refer_to_by_name(verb, plural, namespace, name, allowed) -> None:
-    tested = NodeAuthorizer(Cache(POD), authorizer())
+    tested = NodeAuthorizer(Cache(POD), store(VOLUME, OTHER_VOLUME), authorizer())
     asked = RequestInfo(verb, "", "", "v1", plural, "", namespace, name)
     assert tested.authorize(NODE, asked).allowed is allowed
     assert not tested.authorize(User("system:node:n2", groups=NODE.groups), asked).allowed
@@ -86,11 +111,11 @@ def test_a_node_reads_what_its_pods_refer_to_by_name(verb, plural, namespace, na
 
 def test_a_refusal_says_that_no_pod_needs_it() -> None:
     asked = RequestInfo("get", "", "", "v1", "secrets", "", "a", "other")
-    decision = NodeAuthorizer(Cache(POD), authorizer()).authorize(NODE, asked)
+    decision = NodeAuthorizer(Cache(POD), store(VOLUME, OTHER_VOLUME), authorizer()).authorize(NODE, asked)
     assert decision.reason == "no relationship found between node 'n1' and this object"
 
 
 def test_everybody_else_is_rbacs_to_judge() -> None:
     root = User("root", groups=("system:masters",))
     asked = RequestInfo("list", "", "", "v1", "secrets", "", "a", "")
-    assert NodeAuthorizer(Cache(), authorizer()).authorize(root, asked).allowed
+    assert NodeAuthorizer(Cache(), store(), authorizer()).authorize(root, asked).allowed

@@ -9,7 +9,7 @@ from api.core.containers import Container
 from api.core.volumes import EmptyDirVolumeSource, HostPathVolumeSource
 from kubelet.environment import ConfigError
 from kubelet.volumes import empty_dir, host_path
-from kubelet.volumes.pod_volumes import container_mounts
+from kubelet.volumes.pod_volumes import Mounted, container_mounts
 
 
 def mounting(**mount: object) -> Container:
@@ -17,12 +17,12 @@ def mounting(**mount: object) -> Container:
 
 
 def test_a_mount_leads_to_its_volume(tmp_path: Path):
-    (found,) = container_mounts(mounting(readOnly=True), {"v": tmp_path}, {})
+    (found,) = container_mounts(mounting(readOnly=True), {"v": Mounted(tmp_path)}, {})
     assert (found.container_path, found.host_path, found.readonly) == ("/v", str(tmp_path), True)
 
 
 def test_a_sub_path_is_made_and_may_use_variables(tmp_path: Path):
-    (found,) = container_mounts(mounting(subPathExpr="d/$(WHO)"), {"v": tmp_path}, {"WHO": "me"})
+    (found,) = container_mounts(mounting(subPathExpr="d/$(WHO)"), {"v": Mounted(tmp_path)}, {"WHO": "me"})
     assert found.host_path == str(tmp_path / "d" / "me")
     assert (tmp_path / "d" / "me").is_dir()
 
@@ -30,7 +30,7 @@ def test_a_sub_path_is_made_and_may_use_variables(tmp_path: Path):
 @pytest.mark.parametrize("path", ["../x", "/etc", "a/../../x"])
 def test_a_sub_path_may_not_lead_out_of_its_volume(tmp_path: Path, path: str):
     with pytest.raises(ConfigError):
-        container_mounts(mounting(subPath=path), {"v": tmp_path}, {})
+        container_mounts(mounting(subPath=path), {"v": Mounted(tmp_path)}, {})
 
 
 def test_a_link_in_a_volume_does_not_lead_out_of_it(tmp_path: Path):
@@ -38,7 +38,7 @@ def test_a_link_in_a_volume_does_not_lead_out_of_it(tmp_path: Path):
     volume.mkdir()
     (volume / "link").symlink_to("/etc")
     with pytest.raises(ConfigError, match="leads out of volume"):
-        container_mounts(mounting(subPath="link"), {"v": volume}, {})
+        container_mounts(mounting(subPath="link"), {"v": Mounted(volume)}, {})
 
 
 def test_a_volume_that_is_not_there_is_named():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from api.core.namespace import Namespace
 from api.core.node import Taint
 from api.core.node_matching import selects, tolerates
 from api.core.placement import (
@@ -15,10 +16,11 @@ from api.core.placement import (
     WeightedPodAffinityTerm,
 )
 from api.core.references import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
-from api.meta import LabelSelector
-from scheduler.cycle import Placement, schedule
+from api.meta import LabelSelector, ObjectMeta
+from scheduler.cycle import Placement, Unschedulable, schedule
 from scheduler.profile import DEFAULT
-from scheduler.snapshot import NodeView, PodView, snapshot_of
+from scheduler.snapshot import NodeView, PodView, Snapshot, Surroundings, snapshot_of
+from tests.builders import store
 from tests.unit.scheduler.builders import node, pod, spread
 
 
@@ -200,10 +202,27 @@ def test_preferred_pod_affinity_draws_and_repels() -> None:
     assert outcome(pod(affinity=repelled), *nodes) == "n1"
 
 
-def test_a_namespace_selector_is_refused_in_words() -> None:
+def test_a_namespace_selector_chooses_among_namespaces_by_their_labels() -> None:
     term = near({"app": "x"})
     term.namespace_selector = LabelSelector(match_labels={"team": "a"})
     wanted = Affinity(pod_affinity=PodAffinity(required_during_scheduling_ignored_during_execution=[term]))
-    assert outcome(pod(affinity=wanted), node()) == (
-        "a namespaceSelector with requirements in pod affinity terms is not supported."
-    )
+    nodes = snapshot_of(node("n1"), node("n2", pod("x", labels={"app": "x"}))).nodes
+
+    def result(**labels: str) -> Placement | Unschedulable:
+        default = Namespace(metadata=ObjectMeta(name="default", labels=labels))
+        return schedule(pod(affinity=wanted), Snapshot(nodes, {}, Surroundings(namespaces=store(default))), DEFAULT)
+
+    assert isinstance(result(team="b"), Unschedulable)
+    found = result(team="a")
+    assert isinstance(found, Placement)
+    assert found.node_name == "n2"
+
+
+def test_a_mismatched_label_key_also_takes_pods_without_the_label() -> None:
+    term = near({"app": "x"})
+    term.mismatch_label_keys = ["tenant"]
+    away = Affinity(pod_anti_affinity=PodAntiAffinity(required_during_scheduling_ignored_during_execution=[term]))
+    wanted = pod(affinity=away, labels={"tenant": "a"})
+    bare = node("n1", pod("x", labels={"app": "x"}))
+    assert outcome(wanted, bare) == "1 node(s) didn't match pod anti-affinity rules."
+    assert outcome(wanted, node("n1", pod("y", labels={"app": "x", "tenant": "a"}))) == "n1"
