@@ -62,10 +62,18 @@ def renew(site: Site, report: Report) -> None:
     report("issue certificates")
     concerned = [*credentials.issue(site.layout, site.machine, anew=True), "kubelet"]
     hand_out(site, concerned, report)
-    for name in concerned:
-        if site.systemd.is_active(service(name)):
+    others = [member.name for member in site.machine.members if member.name != site.machine.name]
+    try:
+        for name in concerned:
             report(f"wait until {service(name)} is ready")
             site.await_ready(name)
+    except CannotDo as error:
+        if not others:
+            raise
+        raise CannotDo(
+            f"{error}\nthis machine's certificates are new and handed out; where those of {' and '.join(others)} have "
+            "ended too, `steer certs renew` there is what it waits for"
+        ) from None
 
 
 def hand_out(site: Site, names: Sequence[str], report: Report) -> None:
@@ -76,7 +84,13 @@ def hand_out(site: Site, names: Sequence[str], report: Report) -> None:
     Raises:
         CannotDo: a process that had to be started again does not start.
     """
-    running = [name for name in names if site.systemd.is_active(service(name))]
+    states = {name: site.systemd.state(service(name)).active for name in names}
+    running = [name for name in names if states[name] == "active"]
+    for name in names:
+        if states[name] == "failed":
+            report(f"start {service(name)}, which had failed")
+            with contextlib.suppress(CannotDo):  # it is looked at again by whoever waits for it
+                site.systemd.start(service(name))
     for name in running:
         if name in SELF_READING:
             continue
