@@ -7,8 +7,10 @@ any is refused with a sentence. Keys given twice are noted, for whoever asked to
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
+from dataclasses import dataclass
 from typing import Any, Final
 
 import yaml
@@ -43,13 +45,26 @@ def is_known(content_type: str) -> bool:
     return is_json(content_type) or is_yaml(content_type) or protobuf.is_protobuf(content_type)
 
 
-def parse(body: bytes, content_type: str = "application/json") -> tuple[Any, list[str]]:
-    """Return a body as plain JSON values, and the paths of the fields that it gives twice; raises BadRequest."""
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A key that a body gives twice."""
+
+    path: str
+    key: str
+    line: int = 0
+    """Where YAML gives it again, counted from 1; 0 in JSON, whose lines nobody tells."""
+
+    def __str__(self) -> str:
+        return f"line {self.line}: key {json.dumps(self.key)} already set in map" if self.line else self.path
+
+
+def parse(body: bytes, content_type: str = "application/json") -> tuple[Any, list[Duplicate]]:
+    """Return a body as plain JSON values, and the fields that it gives twice; raises BadRequest."""
     try:
         value, has_duplicates = _parse_yaml(body) if is_yaml(content_type) else _parse_json(body)
     except RecursionError:
         raise too_deep() from None
-    duplicates: list[str] = []
+    duplicates: list[Duplicate] = []
     if not is_yaml(content_type):
         _check_depth(body, value)
     if has_duplicates:
@@ -65,7 +80,8 @@ def media(content_type: str) -> str:
 class _Doubled(dict[str, Any]):
     """A mapping whose text gave some key more than once."""
 
-    doubled: tuple[str, ...]
+    doubled: dict[str, int]
+    """Those keys, and the lines on which YAML gives them again."""
 
 
 def _parse_json(body: bytes) -> tuple[Any, bool]:
@@ -77,11 +93,13 @@ def _parse_json(body: bytes) -> tuple[Any, bool]:
         if len(made) == len(pairs):
             return made
         has_duplicates = True
-        seen: set[str] = set()
-        doubled = _Doubled(made)
-        doubled.doubled = tuple(
-            dict.fromkeys(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        )
+        doubled = _Doubled()
+        doubled.doubled = {}
+        for key, item in pairs:
+            if key in doubled and key not in doubled.doubled:
+                doubled.doubled[key] = 0
+                del doubled[key]  # It is told of in the order of the text, which is where it comes again.
+            doubled[key] = item
         return doubled
 
     def refuse_constant(text: str) -> Any:
@@ -118,7 +136,7 @@ class _YAMLLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignor
 
     def construct_json_map(self, node: yaml.MappingNode) -> dict[str, Any]:
         self.flatten_mapping(node)
-        doubled: dict[str, None] = {}
+        doubled: dict[str, int] = {}
         made = _Doubled()
         for key_node, value_node in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -129,10 +147,10 @@ class _YAMLLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignor
                     None, None, "a key must be a string, a number or a boolean", key_node.start_mark
                 )
             if str(key) in made:
-                doubled[str(key)] = None
+                doubled[str(key)] = value_node.start_mark.line + 1
                 type(self).has_duplicates = True
             made[str(key)] = self.construct_object(value_node, deep=True)
-        made.doubled = tuple(doubled)
+        made.doubled = doubled
         return made
 
     def construct_number(self, node: yaml.ScalarNode) -> Any:
@@ -161,7 +179,9 @@ def _parse_yaml(body: bytes) -> tuple[Any, bool]:
     if body.lstrip()[:1] == b"{":
         # kubectl calls the JSON of a server-side apply YAML, which it is, and JSON is read a hundred times faster.
         with contextlib.suppress(BadRequest):
-            return _parse_json(body)
+            value, has_duplicates = _parse_json(body)
+            if not has_duplicates:
+                return value, False
     try:
         _measure_yaml(body)
         return yaml.load(body, Loader=_YAMLLoader), True
@@ -239,7 +259,7 @@ def too_deep() -> BadRequest:
     return BadRequest(f"the body nests deeper than {DEPTH_MAX} levels")
 
 
-def _plain(value: Any, path: str, duplicates: list[str], budget: list[int]) -> Any:
+def _plain(value: Any, path: str, duplicates: list[Duplicate], budget: list[int]) -> Any:
     """Return ordinary dicts and lists, noting the keys given twice.
 
     YAML's anchors can make a small text unfold into a huge value, so that is counted.
@@ -249,8 +269,9 @@ def _plain(value: Any, path: str, duplicates: list[str], budget: list[int]) -> A
         raise BadRequest(f"the body unfolds to more than {_VALUES_MAX} values")
     if isinstance(value, dict):
         if isinstance(value, _Doubled):
-            room = _DUPLICATES_MAX - len(duplicates)
-            duplicates.extend(_join(path, key) for key in value.doubled[: max(room, 0)])
+            room = max(_DUPLICATES_MAX - len(duplicates), 0)
+            for key, line in itertools.islice(value.doubled.items(), room):
+                duplicates.append(Duplicate(_join(path, key), key, line))
         return {key: _plain(item, _join(path, key), duplicates, budget) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item, f"{path}[{i}]", duplicates, budget) for i, item in enumerate(value)]

@@ -379,7 +379,7 @@ class ObjectMeta(Struct):
             nothing else.
         generation: Counts changes of what is wanted, mostly of spec, from 1. Controllers say in
             status.observedGeneration how far they have come.
-        creation_timestamp: When the server created the object; cannot be set by clients.
+        creation_timestamp: CreationTimestamp is a timestamp: when the server created the object. Clients cannot set it.
         deletion_timestamp: When the object is due to be gone. Set by the server when deletion is asked for, and never
             taken back; the object stays until then and until its finalizers are empty.
         deletion_grace_period_seconds: How many seconds the object was given to end, once it is being deleted. It can

@@ -90,6 +90,19 @@ def keep_status(new: Any, old: Any) -> None:
     new.status = old.status
 
 
+def keep_wishes(new: Any, old: Any) -> None:
+    """Keep everything but the status, and the metadata that came with it."""
+    for name in new.__struct_fields__:
+        if name not in ("metadata", "status"):
+            setattr(new, name, getattr(old, name))
+
+
+def keep_all_but_status(new: Any, old: Any) -> None:
+    """Keep everything but the status, metadata too."""
+    keep_wishes(new, old)
+    new.metadata = old.metadata
+
+
 @dataclass(frozen=True, slots=True)
 class Storage(Generic[T]):
     """How a version that is served, but not stored, becomes the stored one and comes back from it.
@@ -141,8 +154,8 @@ class Resource(Generic[T]):
     """Clear what a client may not set at create; where there is a status subresource, that is status by default."""
     prepare_for_update: Callable[[T, T], None] = keep_nothing_of_old
     """Given (new, old), put back in `new` what an update may not change silently; status by default, as above."""
-    prepare_for_status_update: Callable[[T, T], None] | None = None
-    """Given (new, old) on the status subresource, put back all but status. None: metadata and all other fields."""
+    prepare_for_status_update: Callable[[T, T], None] = keep_wishes
+    """Given (new, old) on the status subresource, put back all but status; most kinds take metadata along."""
     prepare_for_delete: Callable[[T], None] = keep_nothing
     """Given what is stored when its deletion is asked for, put on it what must hold it back (a finalizer)."""
     validate_status: Callable[[T, T], Iterable[FieldError]] = always_valid

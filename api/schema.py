@@ -178,13 +178,16 @@ class Words:
 _ATTRIBUTE = re.compile(r"    (\w+): (.+)")
 
 TYPE_META = {
-    "api_version": "The API group and version that this object is written in, such as apps/v1, or v1 alone for the "
-    "core group. The server converts between the versions it serves.",
+    "api_version": "APIVersion defines the API group and version that this object is written in, such as apps/v1, or "
+    "v1 alone for the core group. The server converts between the versions it serves.",
     "kind": "The type of this object, in CamelCase and singular, such as Deployment. It never changes.",
 }
-"""What is meant by the fields that every object begins with; they have no number on the wire."""
+"""What is meant by the fields that every object begins with; they have no number on the wire.
+
+Clients look for `APIVersion defines`, as for `Standard object's metadata` and `CreationTimestamp is a timestamp`.
+"""
 _PARTS = {
-    "metadata": "The name of this {kind}, its labels, and what the server keeps about it.",
+    "metadata": "Standard object's metadata: the name of this {kind}, its labels, and what the server keeps about it.",
     "spec": "What is wanted of this {kind}; the system works towards it.",
     "status": "What became of this {kind}, as far as the system has seen; others only read it.",
 }

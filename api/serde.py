@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -147,7 +147,9 @@ def decoder_of(type: type[T]) -> msgspec.json.Decoder[T]:
 # --- plain values to objects ----------------------------------------------------------------------------------------
 
 
-def _convert(value: Any, duplicates: list[str], resource: Resource[T], validation: FieldValidation) -> Decoded[T]:
+def _convert(
+    value: Any, duplicates: list[bodies.Duplicate], resource: Resource[T], validation: FieldValidation
+) -> Decoded[T]:
     if not isinstance(value, dict):
         raise BadRequest(f"couldn't get version/kind: the body must be an object, and is {_json_type(value)}")
     _check_kind(value, resource)
@@ -162,12 +164,34 @@ def _convert(value: Any, duplicates: list[str], resource: Resource[T], validatio
     except (msgspec.ValidationError, ValueError) as error:
         # The reader above checks all that a declaration can say, so this is for what it does not know of.
         raise _cannot_handle(resource, str(error)) from None
-    problems = [f'duplicate field "{path}"' for path in duplicates] + [f'unknown field "{path}"' for path in unknown]
-    if validation == "Ignore" or not problems:
+    if validation == "Ignore" or not (duplicates or unknown):
         return Decoded(decoded)
+    problems = _problems(value, duplicates, unknown)
     if validation == "Strict":
         raise _cannot_handle(resource, f"strict decoding error: {', '.join(problems)}")
     return Decoded(decoded, tuple(problems))
+
+
+def _problems(value: Any, duplicates: list[bodies.Duplicate], unknown: list[str]) -> list[str]:
+    """Say which fields are given twice or not declared: of YAML by line, of JSON in the order of the text."""
+    by_line = [str(duplicate) for duplicate in duplicates if duplicate.line]
+    if by_line:
+        by_line = ["yaml: unmarshal errors:\n  " + "\n  ".join(by_line)]
+    doubled = [duplicate.path for duplicate in duplicates if not duplicate.line]
+    found = [(path, f'duplicate field "{path}"') for path in doubled]
+    found += [(path, f'unknown field "{path}"') for path in unknown]
+    if doubled and unknown:
+        places = {path: at for at, path in enumerate(_paths(value))}
+        found.sort(key=lambda each: places.get(each[0], 0))
+    return by_line + [problem for _, problem in found]
+
+
+def _paths(value: Any, path: _Path = None) -> Iterator[str]:
+    """Yield the path of every field in a value, in the order of its text."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield _render((path, key))
+        yield from _paths(item, (path, key))
 
 
 def _cannot_handle(resource: Resource[Any], why: str) -> BadRequest:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from api import names
+from api.custom import is_custom
 from api.errors import Cause, Invalid
 from api.meta import LabelSelector, ObjectMeta
 from api.resource import FieldError, Resource
@@ -21,6 +22,13 @@ from api.schema import Struct
 
 ANNOTATIONS_BYTES_MAX: Final = 256 * 1024
 _FINALIZERS: Final = ("orphan", "foregroundDeletion", "kubernetes")
+_TAKES_ANY_FINALIZER: Final = (
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "coordination.k8s.io",
+)
+"""Groups whose kinds, like those that users define, may have finalizers of one word that nobody knows."""
 _IMMUTABLE: Final = "field is immutable"
 
 Errors = Iterator[FieldError]
@@ -222,7 +230,8 @@ def check_metadata(metadata: ObjectMeta, resource: Resource[Any], *, path: str =
     yield from check_labels(f"{path}.labels", metadata.labels)
     yield from check_annotations(f"{path}.annotations", metadata.annotations)
     yield from _check_owners(f"{path}.ownerReferences", metadata)
-    yield from _check_finalizers(f"{path}.finalizers", metadata.finalizers)
+    is_strict = not is_custom(resource.type) and resource.group not in _TAKES_ANY_FINALIZER
+    yield from _check_finalizers(f"{path}.finalizers", metadata.finalizers, is_strict=is_strict)
 
 
 def _masked(generate_name: str) -> str:
@@ -251,11 +260,11 @@ def _check_owners(path: str, metadata: ObjectMeta) -> Errors:
         )
 
 
-def _check_finalizers(path: str, finalizers: Sequence[str]) -> Errors:
+def _check_finalizers(path: str, finalizers: Sequence[str], *, is_strict: bool) -> Errors:
     for finalizer in finalizers:
         for message in names.check_qualified_name(finalizer):
             yield invalid(path, finalizer, message)
-        if "/" not in finalizer and finalizer not in _FINALIZERS:
+        if is_strict and "/" not in finalizer and finalizer not in _FINALIZERS:
             yield invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified")
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
         yield invalid(

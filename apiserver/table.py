@@ -52,8 +52,11 @@ class Rendering:
 PLAIN: Final = Rendering()
 
 
-def negotiate(accept: str) -> Rendering:
-    """Return the first rendering in an Accept header that is served; raises NotAcceptable if none is."""
+def negotiate(accept: str, *, has_tables: bool = True) -> Rendering:
+    """Return the first rendering in an Accept header that is served; raises NotAcceptable if none is.
+
+    Kinds that are only asked questions of have no tables.
+    """
     if not accept.strip():
         return PLAIN
     for choice in accept.split(","):
@@ -65,7 +68,7 @@ def negotiate(accept: str) -> Rendering:
         if not wanted:
             return PLAIN
         version = given.get("v", "v1")
-        for form in _FORMS:
+        for form in _FORMS if has_tables else _FORMS[1:]:
             if wanted == form and given.get("g") == "meta.k8s.io" and version in _META_VERSIONS:
                 return Rendering(form, version)
     raise NotAcceptable("only the following media types are accepted: application/json")

@@ -141,6 +141,7 @@ def _start(observed: Observed, due: Due, status: CronJobStatus, now: float) -> l
         return [*actions, Emit(cron, NORMAL, "JobAlreadyActive", why)]
     if running and spec.concurrency_policy == "Replace":
         actions.append(Burst([_deletion(cron, job) for job in running]))
+        status.active = []
     actions.append(_creation(cron, name, due.at))
     status.last_schedule_time = timestamps.render(due.at)
     return actions

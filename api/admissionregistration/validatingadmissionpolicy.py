@@ -15,7 +15,7 @@ from api.admissionregistration.webhooks import (
 )
 from api.columns import AGE
 from api.meta import Condition, LabelSelector, ObjectMeta
-from api.resource import Column, Resource
+from api.resource import Column, Resource, keep_all_but_status
 from api.schema import Int64, Struct, always, field, wire
 
 _REASONS: Final = ("Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized")
@@ -283,6 +283,7 @@ RESOURCE: Final[Resource[ValidatingAdmissionPolicy]] = Resource(
     subresources=("status",),
     default=default,
     validate=validate,
+    prepare_for_status_update=keep_all_but_status,
     generation=True,
     columns=(
         Column("Validations", "integer", lambda policy, now: len(policy.spec.validations), "How many rules it has."),

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from api.admissionregistration import webhooks
 from api.columns import CREATED_AT
 from api.meta import KindCondition, ObjectMeta
-from api.resource import Resource
+from api.resource import Resource, keep_all_but_status
 from api.schema import Int32, Int64, JSONValue, Scalar, Struct, always, field, wire
 
 CLEANUP_FINALIZER: Final = "customresourcecleanup.apiextensions.k8s.io"
@@ -439,6 +439,7 @@ RESOURCE: Final[Resource[CustomResourceDefinition]] = Resource(
     prepare_for_create=prepare_for_create,
     prepare_for_update=prepare_for_update,
     prepare_for_delete=prepare_for_delete,
+    prepare_for_status_update=keep_all_but_status,
     generation=True,
     columns=(CREATED_AT,),
 )

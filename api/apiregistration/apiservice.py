@@ -150,6 +150,13 @@ def _available(api_service: APIService, now: float) -> str:
     return "Unknown"
 
 
+def prepare_for_status_update(new: APIService, old: APIService) -> None:
+    """Keep the spec, and the metadata that says what belongs to whom."""
+    new.spec = old.spec
+    for name in ("labels", "annotations", "finalizers", "owner_references"):
+        setattr(new.metadata, name, getattr(old.metadata, name))
+
+
 RESOURCE: Final[Resource[APIService]] = Resource(
     type=APIService,
     group="apiregistration.k8s.io",
@@ -162,6 +169,7 @@ RESOURCE: Final[Resource[APIService]] = Resource(
     default=default,
     validate=validate,
     prepare_for_create=prepare_for_create,
+    prepare_for_status_update=prepare_for_status_update,
     columns=(
         Column("Service", "string", _service, "Who serves it."),
         Column("Available", "string", _available, "Whether it can be used."),

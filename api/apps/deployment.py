@@ -186,6 +186,12 @@ def _ready(deployment: Deployment, now: float) -> str:
     return f"{deployment.status.ready_replicas}/{deployment.spec.replicas or 0}"
 
 
+def prepare_for_status_update(new: Deployment, old: Deployment) -> None:
+    """Keep the spec, and the labels, by which others find it."""
+    new.spec = old.spec
+    new.metadata.labels = old.metadata.labels
+
+
 RESOURCE: Final[Resource[Deployment]] = Resource(
     type=Deployment,
     group="apps",
@@ -198,6 +204,7 @@ RESOURCE: Final[Resource[Deployment]] = Resource(
     subresources=("scale", "status"),
     default=default,
     validate=validate,
+    prepare_for_status_update=prepare_for_status_update,
     validate_status=validate_status,
     generation=True,
     columns=(

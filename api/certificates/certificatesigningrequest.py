@@ -200,9 +200,13 @@ def prepare_for_update(new: CertificateSigningRequest, old: CertificateSigningRe
 def prepare_for_status_update(new: CertificateSigningRequest, old: CertificateSigningRequest) -> None:
     """Keep the spec, and of status the decision, which only `approval` makes."""
     new.spec = old.spec
-    decided = [condition for condition in old.status.conditions if condition.type in _DECISIONS]
-    others = [condition for condition in new.status.conditions if condition.type not in _DECISIONS]
-    new.status.conditions = [*decided, *others]
+    decided = {condition.type: condition for condition in old.status.conditions if condition.type in _DECISIONS}
+    conditions = [
+        decided.pop(condition.type, condition)
+        for condition in new.status.conditions
+        if condition.type in decided or condition.type not in _DECISIONS
+    ]
+    new.status.conditions = [*conditions, *decided.values()]
 
 
 def prepare_for_approval(new: CertificateSigningRequest, old: CertificateSigningRequest) -> None:

@@ -322,11 +322,6 @@ def prepare_for_update(new: Node, old: Node) -> None:
     new.status = old.status
 
 
-def prepare_for_status_update(new: Node, old: Node) -> None:
-    """Take the status, and the labels and annotations that came with it."""
-    new.spec = old.spec
-
-
 def validate_status(new: Node, old: Node) -> v.Errors:
     """Check that no two addresses are the same, and that amounts are not negative."""
     seen: set[tuple[str, str]] = set()
@@ -376,7 +371,6 @@ RESOURCE: Final[Resource[Node]] = Resource(
     validate=validate,
     prepare_for_create=prepare_for_create,
     prepare_for_update=prepare_for_update,
-    prepare_for_status_update=prepare_for_status_update,
     validate_status=validate_status,
     columns=(
         Column("Status", "string", _status, "Whether the node can run pods."),

@@ -10,7 +10,7 @@ from api import validation as v
 from api.columns import AGE, NONE
 from api.flowcontrol.condition import FlowControlCondition
 from api.meta import ObjectMeta
-from api.resource import Column, Resource
+from api.resource import Column, Resource, keep_all_but_status
 from api.schema import Int32, Struct, always, field, wire
 
 _DEFAULT_PRECEDENCE: Final = 1000
@@ -298,6 +298,7 @@ RESOURCE: Final[Resource[FlowSchema]] = Resource(
     check_name=names.check_path_segment,
     default=default,
     validate=validate,
+    prepare_for_status_update=keep_all_but_status,
     generation=True,
     columns=(
         Column("PriorityLevel", "string", lambda one, now: one.spec.priority_level_configuration.name, "Its level."),

@@ -9,7 +9,7 @@ from api import validation as v
 from api.columns import AGE, NONE
 from api.flowcontrol.condition import FlowControlCondition
 from api.meta import ObjectMeta
-from api.resource import Column, Resource
+from api.resource import Column, Resource, keep_all_but_status
 from api.schema import Int32, Struct, always, field, wire
 
 _SHARES: Final = 30
@@ -226,6 +226,7 @@ RESOURCE: Final[Resource[PriorityLevelConfiguration]] = Resource(
     check_name=names.check_path_segment,
     default=default,
     validate=validate,
+    prepare_for_status_update=keep_all_but_status,
     generation=True,
     columns=(
         Column("Type", "string", lambda level, now: level.spec.type, "Exempt, or Limited."),

@@ -64,7 +64,7 @@ def apply_patch(document: Any, patch: Any, content_type: str, struct: type[Struc
 
 def duplicate_fields(body: bytes) -> list[str]:
     """Return the paths of the fields that a patch gives twice, which strict field validation refuses."""
-    return bodies.parse(body)[1]
+    return [duplicate.path for duplicate in bodies.parse(body)[1]]
 
 
 def _refusal(failure: PatchFailure) -> ApiError:

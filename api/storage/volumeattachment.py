@@ -9,7 +9,7 @@ from api import validation as v
 from api.columns import AGE
 from api.core.persistentvolume import PersistentVolumeSpec
 from api.meta import ObjectMeta
-from api.resource import Column, Resource
+from api.resource import Column, Resource, keep_all_but_status
 from api.schema import Struct, Time, always, field, wire
 
 
@@ -106,6 +106,7 @@ RESOURCE: Final[Resource[VolumeAttachment]] = Resource(
     namespaced=False,
     subresources=("status",),
     validate=validate,
+    prepare_for_status_update=keep_all_but_status,
     columns=(
         Column("Attacher", "string", lambda a, now: a.spec.attacher, "Who attaches it."),
         Column("PV", "string", lambda a, now: a.spec.source.persistent_volume_name or "", "The volume."),

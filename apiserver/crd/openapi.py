@@ -28,6 +28,7 @@ _TYPE_META: Final = {
     "apiVersion": {"description": TYPE_META["api_version"], "type": "string"},
     "kind": {"description": TYPE_META["kind"], "type": "string"},
 }
+_METADATA: Final = "Standard object's metadata: its name, its labels, and what the server keeps about it."
 
 
 def published(source: Plain, *, v2: bool, metadata: Plain) -> Plain:
@@ -39,7 +40,7 @@ def published(source: Plain, *, v2: bool, metadata: Plain) -> Plain:
 
 
 def _with_head(schema: Plain, metadata: Plain) -> Plain:
-    properties = {**_TYPE_META, "metadata": metadata}
+    properties = {**_TYPE_META, "metadata": {"description": _METADATA, **metadata}}
     return {**schema, "properties": {**schema.get("properties", {}), **properties}}
 
 

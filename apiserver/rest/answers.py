@@ -46,13 +46,13 @@ class Form:
 PLAIN: Final = Form(table.PLAIN)
 
 
-def form_of(request: web.BaseRequest) -> Form:
+def form_of(request: web.BaseRequest, resource: Resource[Any] | None) -> Form:
     """Return what the Accept header and the query ask for; raises NotAcceptable, BadRequest."""
     accept = request.headers.get("Accept", "")
     query = request.query
     is_yaml = False
     try:
-        rendering = table.negotiate(accept)
+        rendering = table.negotiate(accept, has_tables=resource is None or resource.verbs != ("create",))
     except NotAcceptable:
         if not any(choice.split(";")[0].strip() == _YAML for choice in accept.split(",")):
             raise

@@ -26,6 +26,7 @@ from component.health import METRICS_TYPE, registered_metrics
 GIT_VERSION: Final = "v1.32.0+steersman"
 """The API that clients may expect here: they choose their own behaviour by it."""
 _JSON: Final = "application/json"
+_EXTRA_TYPES: Final = {"/openid/v1/jwks": "application/jwk-set+json"}
 _FAR_FUTURE_S: Final = 365 * 24 * 3600
 
 
@@ -113,7 +114,9 @@ class Documents:
             case ["openapi", "v2"]:
                 return self._openapi_v2(accept)
         extra = self._extra.get(path)
-        return _json(extra()) if extra is not None else None
+        if extra is None:
+            return None
+        return Document(msgspec.json.encode(extra()), _EXTRA_TYPES.get(path, _JSON))
 
     def _converted(self, path: Sequence[str], query: Mapping[str, str]) -> Document | None:
         """Return the document that was made of an aggregated server's older one."""

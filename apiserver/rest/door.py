@@ -17,7 +17,7 @@ import msgspec
 from aiohttp import hdrs, http_exceptions, web
 
 from api.discover import by_gvr
-from api.errors import ApiError, BadRequest, InternalError, RequestEntityTooLarge, Timeout
+from api.errors import ApiError, BadRequest, Expired, InternalError, RequestEntityTooLarge, Timeout
 from apiserver.app import Api
 from apiserver.filters.request_info import request_info
 from apiserver.filters.timeout import TIMEOUT_S
@@ -28,7 +28,7 @@ from apiserver.request import Answer, Call, Credentials, RequestInfo
 from apiserver.rest import answers, reused, websocket
 from apiserver.rest.documents import Document, Documents
 from apiserver.rest.forward import Forwarder
-from apiserver.rest.frames import encoding_of
+from apiserver.rest.frames import encoding_of, error_frame
 from apiserver.rest.health import NAMES, Health, Report
 from apiserver.rest.watch import HttpWatch
 from apiserver.subresources.log import ByteStream
@@ -96,6 +96,12 @@ class Door:
                 call.handler = self._document_handler(request)
             answered = await self._api.handle(call)
             return await self._respond(request, call, answered)
+        except Expired as error:
+            if call.info.verb != "watch" or websocket.is_asked_for(request):
+                return failure(error, call)
+            # A watch that was let in says so itself: clients look for an event, whenever it ends.
+            headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
+            return _with_warnings(web.Response(body=error_frame(error), headers=headers), call)
         except ApiError as error:
             return failure(error, call)
         except Exception:
@@ -119,7 +125,12 @@ class Door:
         if self._proxies is not None:
             call.handler = self._proxies.finder(info, request.method, request.raw_path)
         if call.handler is None and request.body_exists:
-            call.read_body = lambda: _read_body(request)
+
+            async def read_body() -> bytes:
+                answers.form_of(request, call.resource)  # Who could not take the answer gets nothing done.
+                return await _read_body(request)
+
+            call.read_body = read_body
 
     def _document_handler(self, request: web.BaseRequest) -> Callable[[Call], Awaitable[Document | Report]]:
         async def find(call: Call) -> Document | Report:
@@ -149,11 +160,11 @@ class Door:
             case Document():
                 return await _document(request, call, answered)
             case ListAnswer():
-                form = answers.form_of(request)
+                form = answers.form_of(request, call.resource)
                 body, content_type = answers.list_body(answered, form, self._now())
                 code = 200
             case Answer():
-                form = answers.form_of(request)
+                form = answers.form_of(request, call.resource)
                 shown = call.resource if call.info.subresource in ("", "status") else None
                 body, content_type = answers.object_body(shown, answered, form, self._now())
                 code = answered.code
@@ -165,7 +176,7 @@ class Door:
 
     async def _watch(self, request: web.BaseRequest, call: Call, watcher: Watcher) -> web.StreamResponse:
         try:
-            form = answers.form_of(request)
+            form = answers.form_of(request, call.resource)
             assert call.resource is not None
             encoding = encoding_of(call.resource, form, self._now)
             timeout_s, wants_bookmarks = self._watch_timeout_s(call), flag(call, "allowWatchBookmarks")

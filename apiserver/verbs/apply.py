@@ -69,11 +69,11 @@ def parse(call: Call, resource: Resource[Any]) -> dict[str, Any]:
         raise BadRequest("error decoding YAML: the body must be an object")
     if duplicates:
         validation = writing.validation_of(call)
-        problems = [f'key "{path}" already set in map' for path in duplicates]
+        told = "\n  ".join(["error converting YAML to JSON: yaml: unmarshal errors:", *map(str, duplicates)])
         if validation == "Strict":
-            raise BadRequest(f"error strict decoding YAML: {', '.join(problems)}")
+            raise BadRequest(f"error strict decoding YAML: {told}")
         if validation == "Warn":
-            call.warnings.extend(problems)
+            call.warnings.append(told)
     for field in ("apiVersion", "kind"):
         if not value.get(field):
             raise BadRequest(f"Object '{field[:1].upper()}{field[1:]}' is missing in the configuration to apply")
@@ -83,7 +83,8 @@ def parse(call: Call, resource: Resource[Any]) -> dict[str, Any]:
     config, unknown = serde.normalise(value, resource)
     if unknown:
         where = f"{call.info.namespace}/{call.info.name}" if resource.namespaced else f"/{call.info.name}"
-        shown = ", ".join(f".{path}: field not declared in schema" for path in unknown)
+        problems = [f".{path}: field not declared in schema" for path in unknown]
+        shown = problems[0] if len(problems) == 1 else "\n  ".join(["errors:", *problems])
         raise BadRequest(
             f"failed to create typed patch object ({where}; {resource.api_version}, Kind={resource.kind}): {shown}"
         )

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from api import serde
-from api.errors import BadRequest
+from api import serde, validation
+from api.errors import BadRequest, Cause, Invalid
 from api.meta import ManagedFieldsEntry
 from api.patch.dispatch import apply_patch, duplicate_fields, parse_patch
 from api.resource import Resource
@@ -52,19 +52,28 @@ async def patch(
 def parse(call: Call) -> Any:
     """Return the body as a patch; raises UnsupportedMediaType or BadRequest."""
     change = parse_patch(call.body, call.content_type)
-    validation = writing.validation_of(call)
-    if validation != "Ignore":
+    asked = writing.validation_of(call)
+    if asked != "Ignore":
         doubled = [f'duplicate field "{path}"' for path in duplicate_fields(call.body)]
-        if doubled and validation == "Strict":
-            raise BadRequest(f"strict decoding error: {', '.join(doubled)}")
+        if doubled and asked == "Strict":
+            raise _unfit(change, f"strict decoding error: {', '.join(doubled)}")
         call.warnings.extend(doubled)
     return change
+
+
+def _unfit(change: Any, why: str) -> Invalid:
+    """Return the error for a patch that makes of an object what is none: the patch is at fault, not the request."""
+    text = f"Invalid value: {validation.show(msgspec.json.encode(change).decode())}: {why}"
+    return Invalid(f' "" is invalid: patch: {text}', causes=[Cause("FieldValueInvalid", text, "patch")])
 
 
 def patched(call: Call, resource: Resource[Any], document: Any, change: Any) -> Any:
     """Return the object that `document` (plain JSON values) becomes by the patch, with defaults."""
     value = apply_patch(document, change, call.content_type, resource.type)
-    decoded = serde.decode_value(value, resource, field_validation=writing.validation_of(call))
+    try:
+        decoded = serde.decode_value(value, resource, field_validation=writing.validation_of(call))
+    except BadRequest as error:
+        raise _unfit(change, error.message) from None
     call.warnings.extend(warning for warning in decoded.warnings if warning not in call.warnings)
     obj: Any = decoded.object
     if (value.get("metadata") or {}).get("managedFields") == []:

@@ -176,10 +176,11 @@ class GarbageCollector:
         states = {}
         for owner in metadata.owner_references:
             states[owner.uid] = await self._state_of(self._owner_item(owner, metadata))
-        has_dependents = any(True for _ in self._graph.dependents(item.uid))
-        verdict = judge(metadata, states, has_dependents=has_dependents)
+        verdict = judge(metadata, states, [dependent for _, dependent in self._graph.dependents(item.uid)])
         if verdict.owners_removed:
             await self._strike_owners(item, metadata, verdict.owners_removed)
+        if verdict.is_unblocking and any(owner.block_owner_deletion for owner in metadata.owner_references):
+            metadata = await self._unblock_owners(item, metadata)
         if verdict.delete:
             log.debug("deleting: its owners are gone", extra={"item": item, "propagation": verdict.delete})
             try:
@@ -230,16 +231,23 @@ class GarbageCollector:
         rest = [owner for owner in metadata.owner_references if owner.uid not in uids]
         await self._patch_metadata(item, metadata, {"ownerReferences": msgspec.to_builtins(rest) or None})
 
+    async def _unblock_owners(self, item: Item, metadata: ObjectMeta) -> ObjectMeta:
+        owners = [msgspec.structs.replace(owner, block_owner_deletion=False) for owner in metadata.owner_references]
+        return await self._patch_metadata(item, metadata, {"ownerReferences": msgspec.to_builtins(owners)})
+
     async def _remove_finalizer(self, item: Item, metadata: ObjectMeta, name: str) -> None:
         rest = [finalizer for finalizer in metadata.finalizers if finalizer != name]
         await self._patch_metadata(item, metadata, {"finalizers": rest or None})
 
-    async def _patch_metadata(self, item: Item, metadata: ObjectMeta, change: dict[str, Any]) -> None:
+    async def _patch_metadata(self, item: Item, metadata: ObjectMeta, change: dict[str, Any]) -> ObjectMeta:
+        """Change metadata that is as it was read, and return what it became; an object that is gone stays as it was."""
         checked = {"uid": item.uid, "resourceVersion": metadata.resource_version}
+        kind = metadata_only(self._resource(item))
         try:
-            await self._client.patch(metadata_only(self._resource(item)), item.key, {"metadata": checked | change})
+            patched = await self._client.patch(kind, item.key, {"metadata": checked | change})
         except NotFound:
-            return
+            return metadata
+        return patched.metadata
 
     async def _fetch(self, item: Item) -> ObjectMeta | None:
         """Return the object's metadata from the server; None if it is gone, or another one has its name."""

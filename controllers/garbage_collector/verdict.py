@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -28,21 +28,25 @@ class Verdict:
     """Propagation policy to delete it with; empty to leave it."""
     owners_removed: frozenset[str] = frozenset()
     """Uids of owner references to strike out, since others keep the object."""
+    is_unblocking: bool = False
+    """Whether no owner is to wait for the object any more."""
 
 
 KEEP = Verdict()
 
 
-def judge(metadata: ObjectMeta, owners: Mapping[str, OwnerState], *, has_dependents: bool) -> Verdict:
-    """Decide about an object; `owners` has the state of each owner by uid."""
+def judge(metadata: ObjectMeta, owners: Mapping[str, OwnerState], dependents: Collection[ObjectMeta] = ()) -> Verdict:
+    """Decide about an object; `owners` has the state of each owner by uid, `dependents` who names it as an owner."""
     states = [owners[owner.uid] for owner in metadata.owner_references]
     if metadata.deletion_timestamp or not states:
         return KEEP
     if OwnerState.SOLID in states:
         return Verdict(owners_removed=frozenset(uid for uid, state in owners.items() if state is not OwnerState.SOLID))
-    if OwnerState.WAITING in states and has_dependents:
-        # Its own dependents go first as well, so that the whole tree is gone before its root.
-        return Verdict(delete="Foreground")
+    if OwnerState.WAITING in states and dependents:
+        # Its own dependents go first as well, so that the whole tree is gone before its root. One of them may be that
+        # root: where objects own each other in a circle, each would wait for the next, so one link is broken.
+        is_circle = any(phase(dependent) == FOREGROUND for dependent in dependents)
+        return Verdict(delete="Foreground", is_unblocking=is_circle)
     if ORPHAN in metadata.finalizers:
         return Verdict(delete="Orphan")
     if FOREGROUND in metadata.finalizers:

@@ -90,3 +90,21 @@ def test_a_load_balancer_learns_which_nodes_have_endpoints(cluster: RunningClust
         return run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "3", url], check=False).stdout
 
     eventually(lambda: (code("node-1"), code("node-2")) == ("200", "503"), 20, "only the node with the pod is well")
+
+
+def test_objects_that_own_each_other_in_a_circle_go_together(cluster: RunningCluster, namespace: str) -> None:
+    uids = {}
+    for name in "abc":
+        cluster.kubectl("-n", namespace, "create", "configmap", name)
+        uids[name] = cluster.get("-n", namespace, "configmap", name)["metadata"]["uid"]
+    for name, owner in zip("abc", "cab", strict=True):
+        reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": uids[owner]}
+        change = {"metadata": {"ownerReferences": [{**reference, "controller": True, "blockOwnerDeletion": True}]}}
+        cluster.kubectl("-n", namespace, "patch", "configmap", name, "-p", json.dumps(change))
+    cluster.kubectl("-n", namespace, "delete", "configmap", "a", "--cascade=foreground", "--timeout=30s")
+
+    def left() -> set[str]:
+        found = cluster.get("-n", namespace, "configmaps")["items"]
+        return {each["metadata"]["name"] for each in found} & set("abc")
+
+    eventually(lambda: not left(), 20, "all three to be gone")

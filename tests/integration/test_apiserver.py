@@ -306,8 +306,27 @@ async def test_a_watch_from_too_long_ago_is_told_so(server: Running, monkeypatch
     await create(server, "b")
     await server.store.compact((await server.store.range(b"/registry/", count_only=True)).revision)
     async with server.http.get(f"{CORE}/configmaps?watch=1&resourceVersion=1") as answer:
-        code, reason, _ = await status_of(answer)
-        assert (code, reason) == (410, "Expired")
+        events = [json.loads(line) async for line in answer.content]
+    assert answer.status == 200, "it was let in; what is wrong comes as an event"
+    assert [(event["type"], event["object"]["reason"]) for event in events] == [("ERROR", "Expired")]
+
+
+async def test_what_cannot_be_answered_as_asked_is_not_done(server: Running):
+    question = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+                "spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}}  # fmt: skip
+    reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    async with server.http.post(reviews, json=question, headers={"Accept": TABLE.partition(",")[0]}) as answer:
+        assert answer.status == 406
+    made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "unwanted"}}
+    async with server.http.post(f"{CORE}/configmaps", json=made, headers={"Accept": "text/html"}) as answer:
+        assert answer.status == 406
+    async with server.http.get(f"{CORE}/configmaps/unwanted") as answer:
+        assert answer.status == 404
+
+
+async def test_signing_keys_come_under_their_media_type(server: Running):
+    async with server.http.get("/openid/v1/jwks") as answer:
+        assert (answer.status, answer.content_type) == (200, "application/jwk-set+json")
 
 
 async def test_a_watcher_that_reads_nothing_is_cut_off_and_the_others_are_not(server: Running, monkeypatch):

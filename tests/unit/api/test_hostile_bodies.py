@@ -62,9 +62,9 @@ def test_what_nests_to_the_limit_is_taken() -> None:
 
 
 def test_json_that_is_called_yaml_is_read_as_json() -> None:
-    value, duplicates = bodies.parse(b' {"a": {"b": 1, "b": 2}}', "application/apply-patch+yaml")
+    value, duplicates = bodies.parse(b' {"a": {"b": 1,\n "b": 2}}', "application/apply-patch+yaml")
     assert value == {"a": {"b": 2}}
-    assert duplicates == ["a.b"]
+    assert duplicates == [bodies.Duplicate("a.b", "b", 2)]
     assert bodies.parse(b"{a: b}", "application/apply-patch+yaml")[0] == {"a": "b"}
 
 

@@ -22,6 +22,23 @@ def refusal(value: Any, resource: Any = deployment.RESOURCE, **options: Any) -> 
     return caught.value.message
 
 
+def test_strict_problems_are_told_in_the_order_of_the_text() -> None:
+    body = b'{"spec": {"a": 1, "replicas": 2, "b": 1, "replicas": 3, "c": 1}}'
+    told = refusal(body, field_validation="Strict").partition("strict decoding error: ")[2]
+    assert told == (
+        'unknown field "spec.a", unknown field "spec.b", duplicate field "spec.replicas", unknown field "spec.c"'
+    )
+
+
+def test_keys_that_yaml_gives_twice_are_told_by_line() -> None:
+    body = b"spec:\n  replicas: 1\n  a: 1\n  replicas: 2\n"
+    told = refusal(body, field_validation="Strict", content_type="application/yaml")
+    assert told.endswith(
+        'strict decoding error: yaml: unmarshal errors:\n  line 4: key "replicas" already set in map, '
+        'unknown field "spec.a"'
+    )
+
+
 def test_null_means_absent() -> None:
     decoded = read({"metadata": {"creationTimestamp": None, "labels": None}, "spec": {"replicas": None}}).object
     assert decoded == deployment.Deployment()
@@ -64,7 +81,7 @@ def test_fields_given_twice_are_found() -> None:
     assert read(body, field_validation="Warn").warnings == ('duplicate field "spec.replicas"',)
     assert read(body).object.spec.replicas == 2
     yaml = b"spec:\n  replicas: 1\n  replicas: 2\n"
-    assert 'duplicate field "spec.replicas"' in refusal(
+    assert 'line 3: key "replicas" already set in map' in refusal(
         yaml, content_type="application/yaml", field_validation="Strict"
     )
 

@@ -2,8 +2,10 @@
 
 import copy
 
+import msgspec
 import pytest
 
+from api.certificates import certificatesigningrequest as csrs
 from tests.unit.api.builders import cells, made, wrong
 
 TEMPLATE = "{metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x}]}}"
@@ -230,3 +232,18 @@ def test_a_certificate_is_asked_for_by_somebody_known_to_the_server_alone() -> N
         "spec.signerName",
     ]
     assert cells(request)["Condition"] == "Pending"
+
+
+def test_a_status_of_a_signing_request_keeps_the_decision_where_it_was() -> None:
+    def request(*types: str) -> csrs.CertificateSigningRequest:
+        conditions = [{"type": type, "status": "True", "reason": "x"} for type in types]
+        return msgspec.convert({"status": {"conditions": conditions}}, csrs.CertificateSigningRequest)
+
+    def kept(new: tuple[str, ...], old: tuple[str, ...]) -> list[str]:
+        written = request(*new)
+        csrs.prepare_for_status_update(written, request(*old))
+        return [condition.type for condition in written.status.conditions]
+
+    assert kept(("Seen", "Approved", "Failed"), ("Seen", "Approved")) == ["Seen", "Approved", "Failed"]
+    assert kept(("Denied", "Seen"), ("Approved",)) == ["Seen", "Approved"]
+    assert kept(("Approved",), ()) == []

@@ -181,6 +181,9 @@ def test_accept_headers_are_read_in_order() -> None:
     )
     with pytest.raises(NotAcceptable):
         table.negotiate("text/html")
+    with pytest.raises(NotAcceptable):
+        table.negotiate(as_table.format("v1"), has_tables=False)
+    assert table.negotiate(kubectl, has_tables=False) == table.PLAIN
 
 
 def test_include_object_takes_three_words() -> None:

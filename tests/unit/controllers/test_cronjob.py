@@ -70,7 +70,10 @@ def test_policies_say_what_happens_while_one_still_runs() -> None:
     assert made_by(cron(), job("old"))[:3] == ([NAME], [], [])
     created, _, events, _ = made_by(cron(concurrencyPolicy="Forbid"), job("old"))
     assert (created, events) == ([], ["JobAlreadyActive"])
-    assert made_by(cron(concurrencyPolicy="Replace"), job("old"))[:2] == ([NAME], ["old"])
+    running = [{"kind": "Job", "namespace": "default", "name": "old", "uid": "u-old"}]
+    created, deleted, _, plan = made_by(cron(concurrencyPolicy="Replace", active=running), job("old"))
+    assert (created, deleted) == ([NAME], ["old"])
+    assert plan.status.patch["status"]["active"] is None, "what was replaced does not go missing"
 
 
 def test_what_is_too_late_or_suspended_is_not_made() -> None:

@@ -25,6 +25,7 @@ from api.errors import (
     RequestEntityTooLarge,
     UnsupportedMediaType,
 )
+from api.flowcontrol import prioritylevelconfiguration as levels
 from api.meta import DeleteOptions, ObjectMeta, Preconditions
 from api.resource import ObjectKey
 from apiserver.app import Api, InternalCredentials
@@ -93,6 +94,19 @@ async def test_a_dry_run_stores_nothing(api: Api, client: Client):
     assert (answer.code, json.loads(answer.json)["data"]) == (201, {"k": "v"})
     with pytest.raises(NotFound):
         await client.get(configmaps.RESOURCE, A)
+
+
+async def test_a_patch_that_makes_of_an_object_what_is_none_is_invalid(api: Api, client: Client):
+    await client.create(deployments.RESOURCE, builders.deployment("a"))
+    for patch, why in (
+        ({"spec": {"replica": 1}}, 'strict decoding error: unknown field "spec.replica"'),
+        ({"spec": {"replicas": "many"}}, "json: cannot unmarshal string"),
+    ):
+        request = call(deployments.RESOURCE, "patch", name="a", body=json.dumps(patch).encode(),
+                       content_type=PatchType.STRATEGIC, fieldValidation="Strict")  # fmt: skip
+        with pytest.raises(Invalid, match=why) as caught:
+            await api.handle(request)
+        assert [cause.field for cause in caught.value.causes] == ["patch"]
 
 
 async def test_unknown_fields_are_refused_when_strict_and_told_of_otherwise(api: Api, client: Client):
@@ -192,6 +206,17 @@ async def test_a_write_of_the_object_leaves_status_and_a_write_of_status_leaves_
     assert (through_status.spec.replicas, through_status.status.replicas) == (1, 7)
     through_object = await client.patch(deployments.RESOURCE, A, {"spec": {"replicas": 2}, "status": {"replicas": 9}})
     assert (through_object.spec.replicas, through_object.status.replicas) == (2, 7)
+
+
+async def test_a_write_of_status_takes_annotations_along_but_for_kinds_that_keep_their_metadata(client: Client):
+    await client.create(deployments.RESOURCE, builders.deployment("a"))
+    noted = {"metadata": {"annotations": {"noted": "yes"}, "labels": {"app": "b"}}}
+    before = (await client.get(deployments.RESOURCE, A)).metadata.labels
+    made = await client.patch(deployments.RESOURCE, A, noted, subresource="status")
+    assert (made.metadata.annotations, made.metadata.labels) == ({"noted": "yes"}, before)
+    level = ObjectKey("", "exempt")
+    kept = await client.patch(levels.RESOURCE, level, noted, subresource="status")
+    assert "noted" not in kept.metadata.annotations
 
 
 async def test_the_three_kinds_of_patch(client: Client):

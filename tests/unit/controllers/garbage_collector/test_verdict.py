@@ -41,11 +41,18 @@ def metadata(owners: str = "", finalizers: tuple[str, ...] = (), deleted: bool =
 def test_an_object_goes_when_all_its_owners_are_gone(states, finalizers, has_dependents, expected):
     names = {"S": SOLID, "W": WAITING, "A": ABSENT}
     owners = {str(number): names[letter] for number, letter in enumerate(states)}
-    assert judge(metadata("".join(owners), finalizers), owners, has_dependents=has_dependents) == expected
+    dependents = [metadata()] if has_dependents else []
+    assert judge(metadata("".join(owners), finalizers), owners, dependents) == expected
 
 
 def test_an_object_that_is_being_deleted_is_left_to_its_finalizers():
-    assert judge(metadata("0", deleted=True), {"0": ABSENT}, has_dependents=False) == KEEP
+    assert judge(metadata("0", deleted=True), {"0": ABSENT}) == KEEP
+
+
+def test_a_circle_of_owners_is_broken_where_it_closes():
+    root = metadata("2", finalizers=("foregroundDeletion",), deleted=True)
+    expected = Verdict(delete="Foreground", is_unblocking=True)
+    assert judge(metadata("1"), {"1": WAITING}, [root]) == expected
 
 
 def test_a_phase_begins_with_the_deletion():
