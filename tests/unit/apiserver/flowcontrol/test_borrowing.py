@@ -33,9 +33,7 @@ def test_seats_that_nobody_else_wants_go_to_the_busy_level() -> None:
 # Seats are wanted by the thousandth, not by the smallest float.
 wanted = st.floats(0, 500).map(lambda seats: round(seats, 3))
 claims = st.lists(
-    st.tuples(st.floats(0, 50), st.floats(0, 200), wanted).map(
-        lambda t: Claim(t[0], t[0] + t[1], max(t[0], t[2]))
-    ),
+    st.tuples(st.floats(0, 50), st.floats(0, 200), wanted).map(lambda t: Claim(t[0], t[0] + t[1], max(t[0], t[2]))),
     min_size=1,
     max_size=8,
 )
