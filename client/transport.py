@@ -30,7 +30,7 @@ from client.verbs import Address, EventType, RawEvent, RawList, RawObject
 from component import tracing
 from component.expiry import EndWatch
 from component.metrics import Spread, Tally, shared
-from component.serve import PROMPT, Identity, grpc_channel, version_of
+from component.serve import PROMPT, Identity, grpc_channel
 from proto.steersman.v1 import resources_pb2 as pb
 from proto.steersman.v1 import resources_pb2_grpc as rpc
 
@@ -74,7 +74,7 @@ class GrpcTransport:
         self._connect()
 
     def _connect(self) -> None:
-        self._certificate = version_of(self._identity.cert)
+        self._certificate = _version_of(self._identity.cert)
         self._end = EndWatch(self._identity.cert)
 
         def channel(*, only_serving: bool) -> grpc.aio.Channel:
@@ -97,7 +97,7 @@ class GrpcTransport:
 
         gRPC reads a certificate once a channel. Watches are cut off with their connection, and resume on the new one.
         """
-        version = version_of(self._identity.cert)
+        version = _version_of(self._identity.cert)
         if version == self._certificate:
             self._end.look()
             return
@@ -435,6 +435,14 @@ class _WriteStream:
         for future in unsettled:
             if not future.done():
                 future.set_exception(error)
+
+
+def _version_of(certificate: Path) -> int:
+    """Return what changes when a certificate is replaced; 0 while there is none."""
+    try:
+        return certificate.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _is_small(address: Address) -> bool:

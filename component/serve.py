@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import grpc
@@ -70,14 +70,6 @@ class Identity:
     ca: Path
 
 
-def version_of(certificate: Path) -> int:
-    """Return what changes when a certificate is replaced; 0 while there is none."""
-    try:
-        return certificate.stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
 def server_context(identity: Identity, *, client_certificates: ssl.VerifyMode) -> ssl.SSLContext:
     """Return a TLS 1.2+ server context; `identity.ca` signs the client certificates it admits."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(identity.ca))
@@ -100,36 +92,33 @@ def grpc_server(
 ) -> tuple[grpc.aio.Server, grpc.ServerCredentials]:
     """Return a gRPC server and credentials that demand a client certificate signed by `identity.ca`.
 
-    A renewed certificate is shown to whoever connects from then on; a pair that does not fit yet is passed over.
     `send_bytes_max` is the largest message sent; -1 is no limit, for protocols that have answers of any size.
     """
     import grpc.aio  # 10 MB, which a process that serves no gRPC by it is spared
 
-    def read() -> grpc.ServerCertificateConfiguration:
-        pair = (identity.key.read_bytes(), identity.cert.read_bytes())
-        return grpc.ssl_server_certificate_configuration([pair], identity.ca.read_bytes())
+    def configuration(files: tuple[bytes, bytes, bytes]) -> grpc.ServerCertificateConfiguration:
+        key, cert, ca = files
+        return grpc.ssl_server_certificate_configuration([(key, cert)], root_certificates=ca)
 
-    seen = version_of(identity.cert)
+    def read() -> tuple[bytes, bytes, bytes]:
+        return identity.key.read_bytes(), identity.cert.read_bytes(), identity.ca.read_bytes()
 
-    def renewed() -> grpc.ServerCertificateConfiguration | None:
-        """Return another configuration if there is one; called by gRPC in a thread of its own, before a handshake."""
-        nonlocal seen
-        version = version_of(identity.cert)
-        if version == seen:
-            return None
+    used = read()
+
+    def changed() -> Any:
+        """Asked at each handshake, on a thread of gRPC's; None: nothing has changed, or not to anything usable."""
+        nonlocal used
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(identity.cert, identity.key)
-            found = read()
+            files = read()
+            if files == used:
+                return None
+            client_context(identity)  # refuses what does not fit together
         except (OSError, ssl.SSLError):
             return None
-        seen = version
-        return found
+        used = files
+        return configuration(files)
 
-    credentials = grpc.dynamic_ssl_server_credentials(
-        read(),
-        renewed,  # type: ignore[arg-type]  # None keeps the one there is, which the types don't say
-        require_client_authentication=True,
-    )
+    credentials = grpc.dynamic_ssl_server_credentials(configuration(used), changed, require_client_authentication=True)
     options = [option for option in _SERVER_OPTIONS if option[0] != "grpc.max_send_message_length"]
     options.append(("grpc.max_send_message_length", send_bytes_max))
     return grpc.aio.server(options=options), credentials

@@ -315,6 +315,10 @@ class StoreClient:
         self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._has_pipeline = True
 
+    async def follow_certificate(self) -> None:
+        """Use our certificate, and the CA we believe members by, as they are renewed, until cancelled."""
+        await self._endpoints.follow_certificate()
+
     async def range(
         self,
         key: bytes,

@@ -7,17 +7,14 @@ and cheap: the other members are as good. What was unanswered there is the calle
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 import grpc.aio
 
-from component.serve import Identity, grpc_channel, version_of
+from component.certificates import LOOK_EVERY_S, Fresh
+from component.serve import Identity, client_context, grpc_channel
 
-log = logging.getLogger(__name__)
-
-LOOK_EVERY_S = 2.0
 LEFT_GRACE_S = 10.0
 """What was asked of a member before it was left may still be answered for so long."""
 
@@ -41,8 +38,6 @@ class Endpoints:
         self._server_name = server_name
         self._position = 0
         self._current: Endpoint | None = None
-        self._certificate = 0
-        self._look_at = 0.0
         self._closing: set[asyncio.Task[None]] = set()
         self.moves = 0
 
@@ -54,13 +49,27 @@ class Endpoints:
     @property
     def current(self) -> Endpoint:
         """The member to talk to now."""
-        self._follow_certificate()
         if self._current is None:
-            self._certificate = version_of(self._identity.cert)
             address = self._addresses[self._position]
             channel = grpc_channel([address], self._identity, server_name=self._server_name)
             self._current = Endpoint(address, channel)
         return self._current
+
+    async def follow_certificate(self) -> None:
+        """Connect anew whenever our certificate, or the CA that we believe members by, has changed; until cancelled.
+
+        gRPC reads them once a channel. What is under way on the old one may end; streams begin again on the new.
+        """
+        identity = self._identity
+        fresh = Fresh((identity.cert, identity.key, identity.ca), lambda: client_context(identity))
+        seen = fresh.current()
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            now = fresh.current()
+            if now is not seen:
+                seen = now
+                if self._current is not None:
+                    self._retire(self._current)
 
     def leave(self, endpoint: Endpoint) -> None:
         """Move on, unless that was done already; streams on the old channel end, single calls have a little time."""
@@ -68,18 +77,9 @@ class Endpoints:
             return
         self._position = (self._position + 1) % len(self._addresses)
         self.moves += 1
-        self._let_go(endpoint)
+        self._retire(endpoint)
 
-    def _follow_certificate(self) -> None:
-        """Connect anew, to the same member, if our certificate was renewed: gRPC reads it once a channel."""
-        if self._current is None or (now := asyncio.get_running_loop().time()) < self._look_at:
-            return
-        self._look_at = now + LOOK_EVERY_S
-        if version_of(self._identity.cert) not in (0, self._certificate):
-            log.info("our certificate was renewed: connecting with it", extra={"file": self._identity.cert})
-            self._let_go(self._current)
-
-    def _let_go(self, endpoint: Endpoint) -> None:
+    def _retire(self, endpoint: Endpoint) -> None:
         self._current = None
         for stream in tuple(endpoint.streams):
             stream.cancel()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import ssl
 import subprocess
 import sys
 import time
@@ -16,11 +15,10 @@ import pytest
 
 from api.core import configmap as configmaps
 from api.errors import AlreadyExists, ApiError
-from api.resource import ObjectKey
 from client.transport import GrpcTransport
 from client.verbs import Client
 from component.serve import Identity
-from deploy.pki import Pki, control_plane_leaves
+from deploy.pki import Pki
 from tests import builders
 from tests.integration.store_process import ROOT, StoreProcess
 from tests.ports import free_port
@@ -175,33 +173,3 @@ def test_a_missing_setting_is_one_clear_line():
     assert done.stderr == (
         "steer-apiserver: --store-endpoints is required: the store's members, HOST:PORT, comma-separated (see --help)\n"
     )
-
-
-async def test_renewed_certificates_are_taken_while_it_runs(
-    tmp_path: Path, store: StoreProcess, apiserver: ApiserverProcess
-):
-    await apiserver.wait_ready()
-    pki = Pki(tmp_path / "cluster-pki")
-    client = apiserver.client()
-    try:
-        await client.create(configmaps.RESOURCE, builders.configmap("before"))
-        pki.cluster.ensure(control_plane_leaves([])[0], anew=True)
-        store.client.cert.touch()  # as good as another: what counts is that it is connected with anew
-        shown = ssl.PEM_cert_to_DER_cert((pki.directory / "cluster/apiserver.crt").read_text())
-        for port in (apiserver.rest_port, apiserver.grpc_port):
-            for _ in range(100):
-                if await asyncio.to_thread(certificate_at, port) == shown:
-                    break
-                await asyncio.sleep(0.1)
-            else:
-                raise AssertionError(f"the former certificate is still shown at {port}")
-        await client.get(configmaps.RESOURCE, ObjectKey("default", "before"))
-        await client.create(configmaps.RESOURCE, builders.configmap("after"))
-    finally:
-        await client.close()
-    log = (tmp_path / "apiserver.log").read_text()
-    assert f"our certificate was renewed: connecting with it file={store.client.cert}" in log
-
-
-def certificate_at(port: int) -> bytes:
-    return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", port)))
