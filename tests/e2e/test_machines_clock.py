@@ -92,4 +92,4 @@ def test_renewing_heals_the_control_plane_and_joining_the_worker(cluster: Cluste
     code, said = later(cluster, "m1", "steer", "status", "-o", "json")
     shown = json.loads(said)
     assert [each["name"] for each in shown["processes"]] == service_names("control-plane")
-    assert {node["name"]: node["ready"] for node in shown["nodes"]} == dict.fromkeys(("m1", "m2", "m3"), True)
+    assert {node["name"]: node["state"] for node in shown["nodes"]} == dict.fromkeys(("m1", "m2", "m3"), "Ready")
