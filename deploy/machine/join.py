@@ -63,12 +63,16 @@ class Newcomer:
         """Return what it is in the cluster that has `common`. Pure."""
         own = [Member(name=self.name, address=self.address)] if self.role == "control-plane" else []
         others = [member for member in common.members if member.name != self.name]
+        founder = common.founder
+        if founder == self.name and others:
+            # It began the cluster once, and left: now it joins as any other, and must not begin a store of its own.
+            founder = others[0].name
         return Machine(
             name=self.name,
             address=self.address,
             role=self.role,
             members=sorted([*others, *own], key=lambda member: member.name),
-            founder=common.founder,
+            founder=founder,
             failover="fast" if common.failover == "fast" else "default",
             names=list(dict.fromkeys([*common.names, *self.names])),
         )

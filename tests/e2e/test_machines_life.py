@@ -120,8 +120,11 @@ def ends_of(cluster: Cluster, machine: str) -> dict[str, str]:
 
 
 def takes(cluster: Cluster, machine: str) -> set[str]:
-    """Return which processes have not said yet that they use a new certificate."""
-    wanted = {"store", "apiserver", "controllers", "scheduler", "dns", "metrics", "kubelet", "kubeproxy"}
+    """Return which processes have not said yet that they use a new certificate.
+
+    Those that only watch, DNS and kubeproxy, have a new one at hand for when they next connect or ask.
+    """
+    wanted = {"store", "apiserver", "controllers", "scheduler", "metrics", "kubelet"}
     said = cluster.on(
         machine, "journalctl", "-b", "--since=-3min", "-o", "json", "--output-fields=_SYSTEMD_UNIT,MESSAGE"
     )
