@@ -194,13 +194,15 @@ _PARTS = {
 """What is meant by the parts of an object, where its own struct says nothing of them."""
 
 
+@functools.lru_cache(maxsize=128)
 def words_of(struct: type[Struct]) -> Words:
     """Return what `kubectl explain` shows of a struct and its fields, from docstrings in Google form.
 
     A field is described by the struct itself, by one that it is derived from, or by the struct that the field holds.
-    Nothing is kept: the documents that are made of these words hold them already.
+    No more is kept than helps while documents are made, since those hold the words again.
     """
-    said = {name: text for base in reversed(struct.__mro__) for name, text in _docstring(base).fields.items()}
+    declaring = [base for base in reversed(struct.__mro__) if issubclass(base, Struct) and base is not Struct]
+    said = {name: text for base in declaring for name, text in _attributes(base).items()}
     found: dict[str, str] = {}
     is_object = any(declared.wire is None for declared in fields_of(struct).values())
     for declared in fields_of(struct).values():
@@ -212,14 +214,18 @@ def words_of(struct: type[Struct]) -> Words:
             text = _PARTS.get(declared.name, "").format(kind=struct.__name__)
         if not text and held is not None:
             # Clients list a field with these words only; they look into its type no sooner than when asked for it.
-            text = _docstring(held).summary
+            text = _summary(held)
         if text:
             found[declared.name] = text
-    return Words(_docstring(struct).summary, found)
+    return Words(_summary(struct), found)
 
 
-def _docstring(struct: type[Any]) -> Words:
-    text, _, attributes = inspect.cleandoc(struct.__dict__.get("__doc__") or "").partition("\nAttributes:\n")
+def _summary(struct: type[Any]) -> str:
+    return " ".join(re.split("\n *Attributes:\n", struct.__dict__.get("__doc__") or "")[0].split())
+
+
+def _attributes(struct: type[Any]) -> dict[str, str]:
+    attributes = inspect.cleandoc(struct.__dict__.get("__doc__") or "").partition("\nAttributes:\n")[2]
     found: dict[str, str] = {}
     name = ""
     for line in attributes.splitlines():
@@ -229,7 +235,7 @@ def _docstring(struct: type[Any]) -> Words:
             found[name] = begun[2]
         elif line.strip():
             found[name] += f" {line.strip()}"
-    return Words(" ".join(text.split()), found)
+    return found
 
 
 def _split_optional(hint: Any) -> tuple[Any, bool]:

@@ -59,9 +59,10 @@ from apiserver.subresources.node_proxy import Kubelets
 from apiserver.subresources.streaming import Streams
 from apiserver.verbs.context import Context
 from component import notify, relay, tracing
+from component.certificates import fresh_server
 from component.clock import Clock, RealClock
 from component.flags import setting
-from component.serve import Identity, server_context
+from component.serve import Identity
 from component.signing_keys import load_private_key
 from store.client import Store, StoreClient
 
@@ -246,12 +247,12 @@ class Server:
     def _authenticators(self, registries: Registries) -> list[Authenticator]:
         settings = self._settings
         front_proxy_ca, names = settings.requestheader_client_ca, settings.requestheader_allowed_names
-        trust = Trust(settings.client_ca, front_proxy_ca, names)
+        self._trust = trust = Trust(settings.client_ca, front_proxy_ca, names)
         self.published = Published(
             registries,
             self._clock,
-            published.wanted(
-                settings.client_ca.read_bytes(), front_proxy_ca.read_bytes() if front_proxy_ca else None, names
+            lambda: published.wanted(
+                trust.clients.pem, trust.front_proxy.pem if trust.front_proxy is not None else None, names
             ),
         )
         oidc = OidcAuthenticator(_oidc(settings), self._clock) if settings.oidc_issuer_url else None
@@ -289,6 +290,7 @@ class Server:
             tasks.create_task(notify.run(self._checks), name="notify")
             tasks.create_task(self.api.run(), name="api")
             tasks.create_task(self.encryption.follow(self._clock), name="encryption keys")
+            tasks.create_task(self._trust.follow(self._clock), name="trusted CAs")
             await self.api.wait_ready()
             await self._bootstrap()
             tasks.create_task(kubernetes.run(), name="kubernetes service")
@@ -337,9 +339,11 @@ async def run(settings: Settings) -> None:
     """Serve until cancelled."""
     identity = Identity(settings.store_cert, settings.store_key, settings.store_ca)
     store = StoreClient(settings.store_endpoints, identity)
+    following = asyncio.create_task(store.follow_certificate())
     try:
         await serve(settings, store, RealClock(), SystemRandom())
     finally:
+        following.cancel()
         await store.close()
 
 
@@ -428,9 +432,9 @@ def _identity(settings: Settings) -> Identity:
 
 @asynccontextmanager
 async def _rest_listener(settings: Settings, server: Server) -> AsyncIterator[None]:
-    tls = server_context(_identity(settings), client_certificates=ssl.CERT_OPTIONAL)
-    if settings.requestheader_client_ca is not None:
-        tls.load_verify_locations(cafile=str(settings.requestheader_client_ca))
+    front_proxy_ca = settings.requestheader_client_ca
+    cas = (front_proxy_ca,) if front_proxy_ca is not None else ()
+    tls = fresh_server(_identity(settings), client_certificates=ssl.CERT_OPTIONAL, cas=cas).serving()
     takeover = Takeover(server.door)
     http = web.Server(
         takeover, handler_cancellation=True, access_log=None, keepalive_timeout=90, logger=protocol_log.LOGGER,

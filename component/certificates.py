@@ -1,8 +1,10 @@
 """Certificates that are renewed while a process runs: new connections use the new ones, those that stand go on.
 
 Files are looked at every few seconds, so whoever renews them need tell nobody. A pair that does not fit together yet,
-or a file that is half written, is left for the next look: the process goes on with what it had. A CA that was added is
-trusted as well; one that was taken out of the file stays trusted until the process is started again.
+or a file that is half written, is left for the next look: the process goes on with what it had.
+
+`Fresh` makes a context anew when its files change, so a CA that was taken out of its file is trusted no more. `Renewal`
+loads into a context that is there: a CA that was added is trusted as well, one that was taken out stays trusted.
 """
 
 from __future__ import annotations
@@ -10,14 +12,105 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
-from component.serve import Identity
+from component.expiry import EndWatch
+from component.serve import Identity, client_context, server_context
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 2.0
+
+
+class Fresh:
+    """A TLS context that is made anew whenever its files have changed.
+
+    Args:
+        files: what it is made of.
+        make: makes it; raises OSError or ssl.SSLError where the files cannot be used.
+    """
+
+    def __init__(self, files: Sequence[Path], make: Callable[[], ssl.SSLContext]) -> None:
+        self._files = tuple(files)
+        self._make = make
+        self._seen = self._stamps()
+        self._context = make()
+        self._last_problem = ""
+        self._end = EndWatch(self._files[0])
+
+    def current(self) -> ssl.SSLContext:
+        """Return the context of the files as they are now, or as they were when they last could be used."""
+        stamps = self._stamps()
+        if stamps == self._seen:
+            self._end.look()
+            return self._context
+        try:
+            self._context = self._make()
+        except (OSError, ssl.SSLError) as error:
+            if str(error) != self._last_problem:
+                self._last_problem = str(error)
+                where = {"file": str(self._files[0]), "why": str(error)}
+                log.warning("certificates have changed and can't be used yet", extra=where)
+            return self._context
+        self._seen, self._last_problem = stamps, ""
+        self._end.read()
+        log.info("certificates renewed", extra={"file": str(self._files[0])})
+        return self._context
+
+    def serving(self) -> ssl.SSLContext:
+        """Return a context for a listener: each connection is taken by the files as they are then.
+
+        No sessions are resumed: the certificate that one began with would not be looked at again.
+        """
+        first = self._make()
+
+        def take(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+            connection.context = self.current()
+
+        # Called for clients that name no server, too. OpenSSL takes certificate, CAs and protocols from the new one.
+        first.sni_callback = take
+        first.num_tickets = 0
+        first.options |= ssl.OP_NO_TICKET
+        return first
+
+    def _stamps(self) -> tuple[object, ...]:
+        return tuple(stamp(path) for path in self._files)
+
+
+def fresh_server(identity: Identity, *, client_certificates: ssl.VerifyMode, cas: Sequence[Path] = ()) -> Fresh:
+    """Return the context of a server; `cas` sign client certificates beside `identity.ca`."""
+
+    def make() -> ssl.SSLContext:
+        context = server_context(identity, client_certificates=client_certificates)
+        for ca in cas:
+            context.load_verify_locations(cafile=str(ca))
+        return context
+
+    return Fresh((identity.cert, identity.key, identity.ca, *cas), make)
+
+
+def fresh_client(identity: Identity) -> Fresh:
+    """Return the context of a client."""
+    return Fresh((identity.cert, identity.key, identity.ca), lambda: client_context(identity))
+
+
+async def ca_changes(ca: Path) -> AsyncIterator[None]:
+    """Yield each time that a file of CAs says something else: who is connected may not be believed any more."""
+    trusted = _content(ca)
+    while True:
+        await asyncio.sleep(LOOK_EVERY_S)
+        found = _content(ca)
+        if found and found != trusted:
+            trusted = found
+            yield
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 class Renewal:
@@ -29,6 +122,7 @@ class Renewal:
         self._contexts = tuple(contexts)
         self._seen = self._stamps()
         self._last_problem = ""
+        self._end = EndWatch(identity.cert)
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -40,6 +134,7 @@ class Renewal:
         """Load what has changed; return whether anything was loaded."""
         stamps = self._stamps()
         if stamps == self._seen:
+            self._end.look()
             return False
         try:
             # On a context that nobody uses first: one that is in use must not be left with half of a pair.
@@ -53,11 +148,12 @@ class Renewal:
                 log.warning("certificates have changed and can't be used yet", extra=where)
             return False
         self._seen, self._last_problem = stamps, ""
+        self._end.read()
         log.info("certificates renewed", extra={"certificate": str(self._identity.cert)})
         return True
 
     def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(_stamp(path) for path in (self._identity.cert, self._identity.key, self._identity.ca))
+        return tuple(stamp(path) for path in (self._identity.cert, self._identity.key, self._identity.ca))
 
 
 def _load(context: ssl.SSLContext, identity: Identity) -> None:
@@ -65,7 +161,8 @@ def _load(context: ssl.SSLContext, identity: Identity) -> None:
     context.load_verify_locations(cafile=str(identity.ca))
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells a file from an earlier one of its name; None where there is none."""
     try:
         found = path.stat()
     except OSError:

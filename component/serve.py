@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import grpc
@@ -96,11 +96,29 @@ def grpc_server(
     """
     import grpc.aio  # 10 MB, which a process that serves no gRPC by it is spared
 
-    credentials = grpc.ssl_server_credentials(
-        [(identity.key.read_bytes(), identity.cert.read_bytes())],
-        identity.ca.read_bytes(),
-        require_client_auth=True,
-    )
+    def configuration(files: tuple[bytes, bytes, bytes]) -> grpc.ServerCertificateConfiguration:
+        key, cert, ca = files
+        return grpc.ssl_server_certificate_configuration([(key, cert)], root_certificates=ca)
+
+    def read() -> tuple[bytes, bytes, bytes]:
+        return identity.key.read_bytes(), identity.cert.read_bytes(), identity.ca.read_bytes()
+
+    used = read()
+
+    def changed() -> Any:
+        """Asked at each handshake, on a thread of gRPC's; None: nothing has changed, or not to anything usable."""
+        nonlocal used
+        try:
+            files = read()
+            if files == used:
+                return None
+            client_context(identity)  # refuses what does not fit together
+        except (OSError, ssl.SSLError):
+            return None
+        used = files
+        return configuration(files)
+
+    credentials = grpc.dynamic_ssl_server_credentials(configuration(used), changed, require_client_authentication=True)
     options = [option for option in _SERVER_OPTIONS if option[0] != "grpc.max_send_message_length"]
     options.append(("grpc.max_send_message_length", send_bytes_max))
     return grpc.aio.server(options=options), credentials

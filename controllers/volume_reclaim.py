@@ -13,11 +13,13 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from api.core import persistentvolume as volumes
 from api.core import persistentvolumeclaim as claims
 from api.core.persistentvolume import PersistentVolume
 from api.core.persistentvolumeclaim import PersistentVolumeClaim
+from api.core.volume_matching import BOUND_BY_CONTROLLER
 from api.errors import NotFound
 from api.resource import ObjectKey
 from client.events import WARNING
@@ -44,6 +46,17 @@ def compute_phase(volume: PersistentVolume, claim: PersistentVolumeClaim | None)
     return "Failed" if volume.status.phase == "Failed" else "Released"
 
 
+def is_passed_over(volume: PersistentVolume, claim: PersistentVolumeClaim) -> bool:
+    """Return whether a volume was set aside for a claim that took another: it has held nothing of the claim's.
+
+    One that a provisioner made for the claim, to go with it, is of use to nobody else, and goes.
+    """
+    ref, taken = volume.spec.claim_ref, claim.spec.volume_name
+    if ref is None or ref.uid != claim.metadata.uid or taken in ("", volume.metadata.name):
+        return False
+    return PROVISIONED_BY not in volume.metadata.annotations or volume.spec.persistent_volume_reclaim_policy != "Delete"
+
+
 async def reconcile(key: ObjectKey, context: Context) -> float | None:
     """Write the phase; reclaim what is released."""
     volume = context.listers[volumes.RESOURCE].get(key)
@@ -59,6 +72,9 @@ async def reconcile(key: ObjectKey, context: Context) -> float | None:
         except NotFound:
             claim = None
         phase = compute_phase(volume, claim)
+        if claim is not None and is_passed_over(volume, claim):
+            await _set_free(context, volume)
+            return None
     await _write(context, volume, phase, volume.status.message if phase == "Failed" else "")
     if phase not in ("Released", "Failed") or volume.metadata.deletion_timestamp:
         return None
@@ -75,6 +91,22 @@ async def reconcile(key: ObjectKey, context: Context) -> float | None:
         except NotFound:
             return None
     return None
+
+
+async def _set_free(context: Context, volume: PersistentVolume) -> None:
+    """Take back that a volume is set aside; what a user wrote of whom it is for stays, without the UID."""
+    metadata: dict[str, Any] = {
+        "uid": volume.metadata.uid,
+        "resourceVersion": volume.metadata.resource_version,
+    }
+    ref: dict[str, Any] | None = {"uid": None, "resourceVersion": None}
+    if BOUND_BY_CONTROLLER in volume.metadata.annotations:
+        metadata["annotations"] = {BOUND_BY_CONTROLLER: None}
+        ref = None
+    try:
+        await context.client.patch(volumes.RESOURCE, key_of(volume), {"metadata": metadata, "spec": {"claimRef": ref}})
+    except NotFound:
+        return
 
 
 async def _write(context: Context, volume: PersistentVolume, phase: str, message: str) -> None:

@@ -145,6 +145,7 @@ class Kubelet:
                 paths,
                 pods=lambda: self.pods.store.list(),
                 evict=lambda uid, message: self._workers.evict(uid, message),
+                written=cri.writable_bytes,
                 tell=self._warn,
             )
         self._reporter = NodeReporter(

@@ -12,12 +12,11 @@ import asyncio
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from api.core.pod import Pod
-from api.quantity import units
 from component.clock import Clock
 from kubelet import eviction, qos
 from kubelet import machine as machines
@@ -27,7 +26,8 @@ from kubelet.image_gc import ImageGc
 from kubelet.paths import Paths
 from kubelet.runtime.cri import CriError
 from kubelet.runtime.pleg import Pleg
-from kubelet.runtime.records import RuntimePod
+from kubelet.runtime.records import ContainerRecord, RuntimePod
+from kubelet.storage_limits import Usage, excess, has_container_limit, limited_volumes
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +86,7 @@ class PressureWatch:
         pods: Callable[[], Sequence[Pod]],
         evict: Callable[[str, str], None],
         tell: Callable[[str, str], None],
+        written: Callable[[str], Awaitable[int]],
     ) -> None:
         """Make it.
 
@@ -98,6 +99,7 @@ class PressureWatch:
             pods: the node's pods.
             evict: ends a pod by UID, with a message.
             tell: makes a warning about the node of a reason and a message.
+            written: how many bytes a container, by id, has written to its own file system.
         """
         self._clock = clock
         self._pleg = pleg
@@ -107,6 +109,7 @@ class PressureWatch:
         self._pods = pods
         self._evict = evict
         self._tell = tell
+        self._written = written
         self._pressure = Pressure()
         self._leaving: tuple[str, float] | None = None
         self.conditions: frozenset[str] = frozenset()
@@ -188,14 +191,23 @@ class PressureWatch:
         return found
 
     async def _enforce_limits(self) -> None:
-        """End pods whose emptyDir volumes have outgrown their sizeLimit."""
-        for pod, _ in self._running():
-            limits = limits_of(pod)
-            for name, path in self._empty_dirs(pod).items() if limits else ():
-                limit = limits.get(name)
-                if limit is not None and await asyncio.to_thread(tree_bytes, path) > units(limit):
-                    self._end(pod, f'Usage of EmptyDir volume "{name}" exceeds the limit "{limit}". ')
-                    break
+        """End pods that are over a limit of their own: of an emptyDir's size, or of ephemeral storage."""
+        for pod, runtime in self._running():
+            volumes, has_limit = limited_volumes(pod), has_container_limit(pod)
+            if not volumes and not has_limit:
+                continue
+            on_disk = self._empty_dirs(pod)
+            usage = Usage(
+                {name: await asyncio.to_thread(tree_bytes, on_disk[name]) for name in volumes if name in on_disk},
+                {record.name: await self._of_container(record) for record in runtime.running} if has_limit else {},
+            )
+            message = excess(pod, usage)
+            if message:
+                self._end(pod, message)
+
+    async def _of_container(self, record: ContainerRecord) -> int:
+        logs = await asyncio.to_thread(tree_bytes, Path(record.log_path).parent) if record.log_path else 0
+        return logs + await self._written(record.id)
 
     def _empty_dirs(self, pod: Pod) -> Mapping[str, Path]:
         uid = pod.metadata.uid
@@ -204,15 +216,6 @@ class PressureWatch:
             for volume in pod.spec.volumes
             if volume.empty_dir is not None and volume.empty_dir.medium == ""
         }
-
-
-def limits_of(pod: Pod) -> dict[str, str]:
-    """Return the limits of emptyDir volumes on disk, by name."""
-    return {
-        volume.name: volume.empty_dir.size_limit
-        for volume in pod.spec.volumes
-        if volume.empty_dir is not None and volume.empty_dir.medium == "" and volume.empty_dir.size_limit
-    }
 
 
 def tree_bytes(root: Path) -> int:

@@ -76,6 +76,7 @@ class _Trials:
         """The plugins that said no to a node as it is, by name."""
         self._skipped = skipped
         self._filters = [(plugin, point.filter) for plugin, point in profile.filters]
+        self._counting = [(plugin, point) for plugin, point in profile.pre_filters if isinstance(point, CountsPods)]
 
     def ask(self, node: NodeView) -> Status:
         """Return what the filters say of the pod on `node`, a state of one of the snapshot's.
@@ -110,12 +111,12 @@ class _Trials:
         """Return what would be noted, and skipped, if a node had other pods."""
         # What had nothing to say of the pod has nothing to say with fewer pods either.
         has_more = not node.pods.keys() <= self.snapshot.nodes[node.name].pods.keys()
-        state, skipped, cluster = self.state.copy(), set(self._skipped), None
-        for plugin, point in self.profile.pre_filters:
-            if isinstance(point, CountsPods) and (has_more or plugin.name not in skipped):
-                cluster = cluster or self.snapshot.with_node(node)
+        state, skipped = self.state.copy(), set(self._skipped)
+        before = self.snapshot.nodes[node.name]
+        for plugin, point in self._counting:
+            if has_more or plugin.name not in skipped:
                 skipped.discard(plugin.name)
-                if point.pre_filter(state, self.pod, cluster).code is Code.SKIP:
+                if point.recount(state, self.pod, before, node).code is Code.SKIP:
                     skipped.add(plugin.name)
         return state, skipped
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, Flag, auto
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from api.core.node import Node
 from api.core.pod import Pod
@@ -146,9 +146,14 @@ class PreFilter(Protocol):
 
 @runtime_checkable
 class CountsPods(PreFilter, Protocol):
-    """Notes something about pods on other nodes: looks again when preemption tries the cluster with other pods."""
+    """Notes something about pods on other nodes: corrects it when preemption tries a node with other pods."""
 
-    counts_pods: Literal[True]
+    def recount(self, state: CycleState, pod: PodView, before: NodeView, after: NodeView) -> Status:
+        """Put a new note, as `pre_filter` would if the node `before` were `after`; never change the old one.
+
+        Without a note (`pre_filter` had nothing to say) only what is new on the node counts.
+        """
+        ...
 
 
 @runtime_checkable

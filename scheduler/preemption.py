@@ -50,8 +50,7 @@ def select_victims(
     lower = [other for other in node.pods.values() if other.priority < pod.priority]
     if not lower:
         return unresolvable("No preemption victims found for incoming pod")
-    for other in lower:
-        node = node.without_pod(other.uid)
+    node = node.without_pods({other.uid for other in lower})
     status = try_on(node)
     if status.code is not Code.SUCCESS:
         return status

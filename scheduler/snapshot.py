@@ -7,7 +7,7 @@ is never written to, so taking one is copying references.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -151,6 +151,16 @@ class NodeView:
             host_ports=tuple(port for pod in rest.values() for port in pod.host_ports),
         )
 
+    def without_pods(self, uids: Set[str]) -> NodeView:
+        """Return this node without several pods at once."""
+        rest = {uid: pod for uid, pod in self.pods.items() if uid not in uids}
+        requested, scored = dict(self.requested), dict(self.scored_requested)
+        for uid in uids & self.pods.keys():
+            requested = dict(subtract(requested, self.pods[uid].requests))
+            scored = dict(subtract(scored, self.pods[uid].scored_requests))
+        ports = tuple(port for pod in rest.values() for port in pod.host_ports)
+        return replace(self, pods=rest, requested=requested, scored_requested=scored, host_ports=ports)
+
     def with_node(self, node: Node) -> NodeView:
         """Return the same pods on a newer state of the node."""
         return replace(self, node=node, allocatable=_amounts(node.status.allocatable))
@@ -194,10 +204,6 @@ class Snapshot:
             if any(each.uid == pod.uid for each in pods):
                 return name
         return ""
-
-    def with_node(self, node: NodeView) -> Snapshot:
-        """Return the cluster with another state of one of its nodes."""
-        return replace(self, nodes={**self.nodes, node.name: node})
 
 
 def node_view(node: Node, pods: Mapping[str, PodView] | None = None) -> NodeView:

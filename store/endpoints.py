@@ -12,7 +12,8 @@ from typing import Any
 
 import grpc.aio
 
-from component.serve import Identity, grpc_channel
+from component.certificates import LOOK_EVERY_S, Fresh
+from component.serve import Identity, client_context, grpc_channel
 
 LEFT_GRACE_S = 10.0
 """What was asked of a member before it was left may still be answered for so long."""
@@ -54,13 +55,32 @@ class Endpoints:
             self._current = Endpoint(address, channel)
         return self._current
 
+    async def follow_certificate(self) -> None:
+        """Connect anew whenever our certificate, or the CA that we believe members by, has changed; until cancelled.
+
+        gRPC reads them once a channel. What is under way on the old one may end; streams begin again on the new.
+        """
+        identity = self._identity
+        fresh = Fresh((identity.cert, identity.key, identity.ca), lambda: client_context(identity))
+        seen = fresh.current()
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            now = fresh.current()
+            if now is not seen:
+                seen = now
+                if self._current is not None:
+                    self._retire(self._current)
+
     def leave(self, endpoint: Endpoint) -> None:
         """Move on, unless that was done already; streams on the old channel end, single calls have a little time."""
         if endpoint is not self._current or not self.are_several:
             return
         self._position = (self._position + 1) % len(self._addresses)
-        self._current = None
         self.moves += 1
+        self._retire(endpoint)
+
+    def _retire(self, endpoint: Endpoint) -> None:
+        self._current = None
         for stream in tuple(endpoint.streams):
             stream.cancel()
         # A channel that nobody closes goes on connecting to its member for as long as the process lives.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated, Final
 
 from api import names
 from api import validation as v
 from api.columns import AGE, joined
-from api.core.pod_validation import check_ip
+from api.core.ip_addresses import check_usable_ip
 from api.core.references import ObjectReference
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
@@ -96,23 +95,11 @@ def validate(new: Endpoints, old: Endpoints | None) -> v.Errors:
 
 
 def _check_address(path: str, address: EndpointAddress) -> v.Errors:
-    wrong = list(check_ip(f"{path}.ip", address.ip))
-    yield from wrong
     if address.hostname:
         yield from v.check_name(f"{path}.hostname", address.hostname, names.check_label)
     if address.node_name is not None:
         yield from v.check_name(f"{path}.nodeName", address.node_name, names.check_subdomain)
-    if wrong:
-        return
-    ip = ipaddress.ip_address(address.ip)
-    for is_bad, what in (
-        (ip.is_unspecified, f"may not be unspecified ({ip})"),
-        (ip.is_loopback, "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
-        (ip.is_link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
-        (ip.is_multicast, "may not be in the multicast range (224.0.0.0/4, ff00::/8)"),
-    ):
-        if is_bad:
-            yield v.invalid(f"{path}.ip", address.ip, what)
+    yield from check_usable_ip(f"{path}.ip", address.ip)
 
 
 def _check_port(path: str, port: EndpointPort, *, needs_name: bool) -> v.Errors:

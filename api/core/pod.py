@@ -12,11 +12,12 @@ from typing import Annotated, Final
 from api import quantity
 from api import validation as v
 from api.core.containers import Container, EphemeralContainer, ResourceRequirements
+from api.core.ip_addresses import check_ip
 from api.core.placement import Affinity, Toleration, TopologySpreadConstraint
 from api.core.pod_columns import COLUMNS
 from api.core.pod_defaults import default_pod
 from api.core.pod_status import PodCondition, PodStatus
-from api.core.pod_validation import check_ip, validate_pod
+from api.core.pod_validation import validate_pod
 from api.core.references import LocalObjectReference
 from api.core.security_context import PodSecurityContext
 from api.core.volumes import Volume

@@ -6,7 +6,6 @@ Rules of containers and of volumes have files of their own.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +14,7 @@ import msgspec
 from api import names
 from api import validation as v
 from api.core.container_validation import check_containers
+from api.core.ip_addresses import check_ip
 from api.core.references import NodeSelector, NodeSelectorTerm
 from api.core.sysctls import check_sysctls
 from api.core.volume_validation import check_volumes
@@ -125,14 +125,6 @@ def _check_dns(path: str, spec: PodSpec) -> v.Errors:
     for i, option in enumerate(config.options):
         if not option.name:
             yield v.required(f"{where}.options[{i}]", "must not be empty")
-
-
-def check_ip(path: str, value: str) -> v.Errors:
-    """Require an IP address."""
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        yield v.invalid(path, value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
 
 
 def _check_names(path: str, spec: PodSpec) -> v.Errors:

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from api import names
 from api import validation as v
 from api.columns import AGE, NONE, joined, labels_text
-from api.core.pod_validation import check_ip
+from api.core.ip_addresses import check_ip, check_usable_ip
 from api.meta import Condition, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, IntOrString, Struct, always, field, wire
@@ -197,6 +197,7 @@ _SESSION_S_MAX = 86400
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _POLICIES = ("Cluster", "Local")
+_FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
 _HEADLESS = "None"
 
 
@@ -312,6 +313,9 @@ def _check_ports(spec: ServiceSpec) -> v.Errors:
         yield from v.check_port(f"{where}.port", port.port)
         yield from v.check_supported(f"{where}.protocol", port.protocol, _PROTOCOLS)
         yield from v.check_port_or_name(f"{where}.targetPort", port.target_port)
+        if port.app_protocol is not None:
+            for message in names.check_qualified_name(port.app_protocol):
+                yield v.invalid(f"{where}.appProtocol", port.app_protocol, message)
         if (port.protocol, port.port) in seen_ports:
             yield v.duplicate(where, {"protocol": port.protocol, "port": port.port})
         seen_ports.add((port.protocol, port.port))
@@ -333,7 +337,9 @@ def _check_addresses(spec: ServiceSpec) -> v.Errors:
         if address and address != _HEADLESS:
             yield from check_ip(f"spec.clusterIPs[{i}]", address)
     for i, address in enumerate(spec.external_ips):
-        yield from check_ip(f"spec.externalIPs[{i}]", address)
+        yield from check_usable_ip(f"spec.externalIPs[{i}]", address)
+    if spec.load_balancer_source_ranges and spec.type != "LoadBalancer":
+        yield v.forbidden("spec.LoadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'")
     for i, source in enumerate(spec.load_balancer_source_ranges):
         try:
             ipaddress.ip_network(source.strip())
@@ -360,9 +366,26 @@ def _check_policies(service: Service) -> v.Errors:
         yield from v.check_supported("spec.trafficDistribution", spec.traffic_distribution, ("PreferClose",))
     if spec.allocate_load_balancer_node_ports is not None and spec.type != "LoadBalancer":
         yield v.forbidden("spec.allocateLoadBalancerNodePorts", "may only be used when `type` is 'LoadBalancer'")
+    if spec.load_balancer_class is not None:
+        if spec.type != "LoadBalancer":
+            yield v.forbidden("spec.loadBalancerClass", "may only be used when `type` is 'LoadBalancer'")
+        for message in names.check_qualified_name(spec.load_balancer_class):
+            yield v.invalid("spec.loadBalancerClass", spec.load_balancer_class, message)
+    keeps_local = spec.type == "LoadBalancer" and spec.external_traffic_policy == "Local"
+    if spec.health_check_node_port and not keeps_local:
+        yield v.invalid(
+            "spec.healthCheckNodePort",
+            spec.health_check_node_port,
+            "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
+        )
+    if spec.ip_family_policy is not None:
+        yield from v.check_supported("spec.ipFamilyPolicy", spec.ip_family_policy, _FAMILY_POLICIES)
 
 
 def _check_update(new: Service, old: Service) -> v.Errors:
+    is_balanced = new.spec.type == "LoadBalancer" == old.spec.type
+    if is_balanced and new.spec.load_balancer_class != old.spec.load_balancer_class:
+        yield v.invalid("spec.loadBalancerClass", new.spec.load_balancer_class, "may not change once set")
     if "ExternalName" in (new.spec.type, old.spec.type):
         return
     if old.spec.cluster_ip and new.spec.cluster_ip != old.spec.cluster_ip:

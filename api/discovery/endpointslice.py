@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from api import names
 from api import validation as v
 from api.columns import AGE, joined
+from api.core.ip_addresses import check_usable_ip
 from api.core.references import ObjectReference
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
@@ -135,6 +136,8 @@ def validate(new: EndpointSlice, old: EndpointSlice | None) -> v.Errors:
         if endpoint.hostname is not None:
             for message in names.check_label(endpoint.hostname):
                 yield v.invalid(f"endpoints[{i}].hostname", endpoint.hostname, message)
+        if endpoint.node_name is not None:
+            yield from v.check_name(f"endpoints[{i}].nodeName", endpoint.node_name, names.check_subdomain)
     if len(new.ports) > _PORTS_MAX:
         yield v.too_many("ports", len(new.ports), _PORTS_MAX)
     seen: set[str] = set()
@@ -160,10 +163,8 @@ def _check_address(path: str, address: str, address_type: str) -> v.Errors:
         return
     if f"IPv{parsed.version}" != address_type:
         yield v.invalid(path, address, f"must be an {address_type} address")
-    elif parsed.is_unspecified:
-        yield v.invalid(path, address, f"may not be unspecified ({address})")
-    elif parsed.is_loopback or parsed.is_link_local or parsed.is_multicast:
-        yield v.invalid(path, address, "may not be a loopback, link-local or multicast address")
+    else:
+        yield from check_usable_ip(path, address)
 
 
 def _ports(endpoint_slice: EndpointSlice, now: float) -> str:

@@ -26,6 +26,7 @@ from apiserver.proxies import Finder
 from apiserver.registry.kinds import Kinds
 from apiserver.request import Call, RequestInfo, User
 from apiserver.webhooks.services import Locate, Unreachable
+from component.certificates import stamp
 
 AGGREGATOR: Final = User("system:kube-aggregator", groups=("system:masters",))
 """Who this server is when it asks for itself."""
@@ -68,6 +69,8 @@ class Servers:
         self._egress = egress
         self._identity = (cert, key) if cert is not None and key is not None else None
         self._contexts: dict[tuple[bytes, bool], ssl.SSLContext] = {}
+        self._stamps: tuple[object, ...] = ()
+        """By which our own certificate's files were known when `_contexts` were made of them."""
         self._session: aiohttp.ClientSession | None = None
         self.without_openapi_v3: set[str] = set()
         """APIServices whose OpenAPI v3 document is made here, of the v2 document that they have alone."""
@@ -178,6 +181,10 @@ class Servers:
         return spec.service is not None and (spec.group, spec.version) not in self._built_in
 
     def _context(self, service: APIService) -> ssl.SSLContext:
+        stamps = tuple(stamp(path) for path in self._identity or ())
+        if stamps != self._stamps:
+            self._stamps = stamps
+            self._contexts.clear()
         key = (service.spec.ca_bundle, service.spec.insecure_skip_tls_verify)
         context = self._contexts.get(key)
         if context is None:

@@ -310,6 +310,14 @@ def _complete_addresses(service: Service) -> None:
     if spec.type == "ExternalName":
         spec.cluster_ip, spec.cluster_ips = "", []
         return
+    if spec.cluster_ip == HEADLESS and not spec.selector:
+        # Whoever makes its endpoints may have addresses of both families, whatever this cluster has.
+        spec.ip_family_policy = spec.ip_family_policy or "RequireDualStack"
+        first = spec.ip_families[0] if spec.ip_families else "IPv4"
+        both = [first, "IPv6" if first == "IPv4" else "IPv4"]
+        spec.ip_families = both if spec.ip_family_policy != "SingleStack" else spec.ip_families or [first]
+        spec.cluster_ips = [spec.cluster_ip]
+        return
     if spec.ip_family_policy == "RequireDualStack":
         raise _invalid(
             service,

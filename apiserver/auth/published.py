@@ -8,7 +8,7 @@ long as they are in date, so that servers with old and new CAs can run side by s
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -81,7 +81,7 @@ def _is_in_date(certificate: x509.Certificate, now_s: float) -> bool:
 class Published:
     """Keeps the ConfigMap; `run` must be running."""
 
-    def __init__(self, registries: Registries, clock: Clock, data: Mapping[str, str]) -> None:
+    def __init__(self, registries: Registries, clock: Clock, data: Callable[[], Mapping[str, str]]) -> None:
         self._registries = registries
         self._clock = clock
         self._data = data
@@ -97,13 +97,13 @@ class Published:
 
     async def reconcile(self) -> None:
         """Make it, or bring it up to date."""
-        made = ConfigMap(metadata=ObjectMeta(name=NAME, namespace=NAMESPACE), data=dict(self._data))
+        made = ConfigMap(metadata=ObjectMeta(name=NAME, namespace=NAMESPACE), data=dict(self._data()))
         if await create_if_missing(self._registries, configmap.RESOURCE, made):
             return
 
         async def decide(current: Stored) -> Write:
             obj = current.codec.decode(current.json)
-            data = merged(obj.data, self._data, self._clock.now())
+            data = merged(obj.data, self._data(), self._clock.now())
             if data == obj.data:
                 return Keep()
             obj.data = data

@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from api.errors import Unauthorized
 from apiserver.auth.certificates import AUTHENTICATED
 from apiserver.request import ANONYMOUS, Credentials, User
+from component.certificates import stamp
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +38,31 @@ class Issuers:
         Raises:
             OSError: it cannot be read. ValueError: there is no certificate in it.
         """
+        self._path = path
+        self._seen = stamp(path)
         self.pem = path.read_bytes()
         self._certificates = x509.load_pem_x509_certificates(self.pem)
         self.issued = functools.lru_cache(maxsize=4096)(self._issued)
         """Whether a certificate (DER) was signed by one of these. TLS has checked dates and the rest of it."""
+
+    def look(self) -> bool:
+        """Read the file again if it has changed; returns whether other certificates are believed now.
+
+        A file that cannot be read, or has no certificate in it, changes nothing.
+        """
+        seen = stamp(self._path)
+        if seen == self._seen:
+            return False
+        try:
+            pem = self._path.read_bytes()
+            self._certificates = x509.load_pem_x509_certificates(pem)
+        except (OSError, ValueError) as error:
+            log.warning("a file of CAs has changed and can't be used", extra={"file": self._path, "why": str(error)})
+            return False
+        self.pem, self._seen = pem, seen
+        self.issued.cache_clear()
+        log.info("a file of CAs has changed", extra={"file": str(self._path)})
+        return True
 
     def _issued(self, der: bytes) -> bool:
         try:

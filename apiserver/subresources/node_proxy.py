@@ -21,7 +21,8 @@ from api.errors import BadRequest, InternalError, NotFound
 from api.resource import ObjectKey
 from apiserver.auth.tokens import Read
 from component import relay
-from component.serve import Identity, client_context
+from component.certificates import fresh_client
+from component.serve import Identity
 
 KUBELET_PORT: Final = 10250
 _ADDRESS_PREFERENCE: Final = ("InternalIP", "Hostname", "InternalDNS", "ExternalIP", "ExternalDNS")
@@ -45,10 +46,14 @@ class Kubelets:
     """
 
     def __init__(self, identity: Identity, read: Read) -> None:
-        self.tls: ssl.SSLContext = client_context(identity)
-        """Shows our certificate, and demands theirs."""
+        self._tls = fresh_client(identity)
         self._read = read
         self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """Shows our certificate, and demands theirs; another one when they are renewed."""
+        return self._tls.current()
 
     async def locate(self, found: pod.Pod) -> KubeletAddress:
         """Return the kubelet that runs a pod.
@@ -82,14 +87,14 @@ class Kubelets:
         """
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
-            connector = aiohttp.TCPConnector(ssl=self.tls, limit=0)
+            connector = aiohttp.TCPConnector(limit=0)
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
         host = f"[{address.host}]" if ":" in address.host else address.host
         url = f"https://{host}:{address.port}{target}"
         try:
             # A redirect would take our certificate wherever a kubelet likes.
             response = await self._session.get(
-                URL(url, encoded=True), server_hostname=address.node, allow_redirects=False
+                URL(url, encoded=True), ssl=self.tls, server_hostname=address.node, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise unreachable(address, error) from error

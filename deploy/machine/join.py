@@ -28,7 +28,7 @@ from client.certificates import NotIssued, Wanted
 from client.verbs import Client
 from component.files import write_private
 from deploy import store_members
-from deploy.machine import cluster, credentials, discovery, host, install, upload
+from deploy.machine import cluster, credentials, discovery, drain, host, install, upload
 from deploy.machine.build import Site, base_steps, finish_steps, record_step, start_steps, unit_steps
 from deploy.machine.cluster import MACHINES, Common
 from deploy.machine.invite import Invitation
@@ -270,6 +270,7 @@ async def _introduce(client: Client, machine: Machine) -> None:
     if machine.address not in {each.address for each in found.status.addresses}:
         key = ObjectKey("", machine.name)
         await client.patch(node.RESOURCE, key, {"status": {"addresses": addresses}}, subresource="status")
+    await drain.undo(client, machine.name)
 
 
 async def _obtain_serving(layout: Layout, machine: Machine) -> None:

@@ -72,6 +72,7 @@ class Cri(Protocol):
     async def pull_image(self, image: str, auth: pb.AuthConfig | None, sandbox: pb.PodSandboxConfig) -> str: ...
     async def remove_image(self, image_id: str) -> None: ...
     async def image_filesystems(self) -> Sequence[pb.FilesystemUsage]: ...
+    async def writable_bytes(self, container_id: str) -> int: ...
     def exits(self) -> AsyncIterator[str]:
         """Yield the id of each container whose main process ends, as it ends.
 
@@ -245,6 +246,11 @@ class GrpcCri:
         answer = await self._call(self._images.ImageFsInfo, pb.ImageFsInfoRequest())
         filesystems: Sequence[pb.FilesystemUsage] = answer.image_filesystems
         return filesystems
+
+    async def writable_bytes(self, container_id: str) -> int:
+        request = pb.ListContainerStatsRequest(filter=pb.ContainerStatsFilter(id=container_id))
+        answer = await self._call(self._runtime.ListContainerStats, request)
+        return sum(int(stats.writable_layer.used_bytes.value) for stats in answer.stats)
 
     async def exits(self) -> AsyncIterator[str]:
         """Yield ids from containerd's own event stream; CRI's is not served by 1.6."""

@@ -195,6 +195,9 @@ class HollowCri:
     async def image_filesystems(self) -> Sequence[pb.FilesystemUsage]:
         return []
 
+    async def writable_bytes(self, container_id: str) -> int:
+        return 0
+
     async def exits(self) -> AsyncIterator[str]:
         while True:
             yield await self._exits.get()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -93,7 +94,9 @@ class PodVolumes:
             chosen = volume.persistent_volume_claim
             is_read_only = chosen is not None and chosen.read_only
             policy = (security.fs_group_change_policy if security is not None else None) or "Always"
-            path = claims.set_up(found, self._node(), None if is_read_only else group, policy)
+            # A large tree takes long to be given to the group.
+            wanted = None if is_read_only else group
+            path = await asyncio.to_thread(claims.set_up, found, self._node(), wanted, policy)
             return Mounted(path, is_read_only)
         if volume.host_path is not None:
             return Mounted(host_path.set_up(volume.host_path))

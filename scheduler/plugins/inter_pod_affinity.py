@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, replace
 
 from api.core.namespace import Namespace
 from api.core.placement import PodAffinityTerm
@@ -40,13 +39,28 @@ class _Term:
 
 @dataclass(frozen=True, slots=True)
 class _Required:
-    near: Sequence[_Term]
-    far: Sequence[_Term]
-    near_counts: Mapping[_Domain, int]
+    namespaces: Lister[Namespace]
+    near: Sequence[_Term] = ()
+    far: Sequence[_Term] = ()
+    near_counts: Counter[_Domain] = field(default_factory=Counter)
     """How many pods that all `near` terms mean are in each domain."""
-    far_counts: Mapping[_Domain, int]
-    forbidden: frozenset[_Domain]
-    """Where pods are that want to be far from this one."""
+    far_counts: Counter[_Domain] = field(default_factory=Counter)
+    forbidden: Counter[_Domain] = field(default_factory=Counter)
+    """How many terms of pods in each domain want this one to be far."""
+
+    def tally(self, pod: PodView, node: NodeView, sign: int = 1) -> None:
+        """Count the pods of a node in, or with `sign` -1 out."""
+        labels = node.node.metadata.labels
+        for other in node.pods.values() if self.near or self.far else ():
+            if self.near and all(term.means(other.pod) for term in self.near):
+                for domain in _domains(self.near, labels):
+                    self.near_counts[domain] += sign
+            for domain in _domains([term for term in self.far if term.means(other.pod)], labels):
+                self.far_counts[domain] += sign
+        for other in node.pods_that_keep_others_away:
+            terms = (_term(other.pod, term, self.namespaces) for term in _required(other.pod, "far"))
+            for domain in _domains([term for term in terms if term.means(pod.pod)], labels):
+                self.forbidden[domain] += sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +71,6 @@ class _Preferred:
 class InterPodAffinity:
     """Honours podAffinity and podAntiAffinity of Pod spec.affinity, of this pod and of those that run already."""
 
-    counts_pods: Literal[True] = True
     name = "InterPodAffinity"
     helped_by = (
         ClusterEvent.NODE_ADDED
@@ -68,26 +81,28 @@ class InterPodAffinity:
     )
 
     def pre_filter(self, state: CycleState, pod: PodView, snapshot: Snapshot) -> Status:
-        near, far = _required(pod.pod, "near"), _required(pod.pod, "far")
         namespaces = snapshot.around.namespaces
-        near_terms = [_term(pod.pod, term, namespaces) for term in near]
-        far_terms = [_term(pod.pod, term, namespaces) for term in far]
-        near_counts: Counter[_Domain] = Counter()
-        far_counts: Counter[_Domain] = Counter()
-        forbidden: set[_Domain] = set()
+        near, far = (
+            [_term(pod.pod, term, namespaces) for term in _required(pod.pod, side)] for side in ("near", "far")
+        )
+        note = _Required(namespaces, near, far)
         for node in snapshot.nodes.values():
-            labels = node.node.metadata.labels
-            for other in node.pods.values() if near_terms or far_terms else ():
-                if near_terms and all(term.means(other.pod) for term in near_terms):
-                    near_counts.update(_domains(near_terms, labels))
-                far_counts.update(_domains([term for term in far_terms if term.means(other.pod)], labels))
-            for other in node.pods_that_keep_others_away:
-                terms = (_term(other.pod, term, namespaces) for term in _required(other.pod, "far"))
-                forbidden.update(_domains([term for term in terms if term.means(pod.pod)], labels))
-        if not near_terms and not far_terms and not forbidden:
-            return SKIP
-        state.put(_Required(near_terms, far_terms, near_counts, far_counts, frozenset(forbidden)))
-        return SUCCESS
+            note.tally(pod, node)
+        state.put(note)
+        return SUCCESS if near or far or note.forbidden else SKIP
+
+    def recount(self, state: CycleState, pod: PodView, before: NodeView, after: NodeView) -> Status:
+        old = state.get(_Required)
+        note = replace(
+            old,
+            near_counts=Counter(old.near_counts),
+            far_counts=Counter(old.far_counts),
+            forbidden=Counter(old.forbidden),
+        )
+        note.tally(pod, before, -1)
+        note.tally(pod, after)
+        state.put(note)
+        return SUCCESS if note.near or note.far or any(note.forbidden.values()) else SKIP
 
     def filter(self, state: CycleState, pod: PodView, node: NodeView) -> Status:
         required = state.get(_Required)
@@ -96,7 +111,7 @@ class InterPodAffinity:
             return unresolvable("node(s) didn't match pod affinity rules")
         if any(required.far_counts.get(domain) for domain in _domains(required.far, labels)):
             return unschedulable("node(s) didn't match pod anti-affinity rules")
-        if any(labels.get(key) == value for key, value in required.forbidden):
+        if any(required.forbidden[domain] for domain in labels.items() if domain in required.forbidden):
             return unschedulable("node(s) didn't satisfy existing pods anti-affinity rules")
         return SUCCESS
 

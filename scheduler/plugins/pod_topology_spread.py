@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from api.core.node_matching import selects, tolerates
 from api.core.placement import TopologySpreadConstraint
@@ -63,7 +62,6 @@ class PodTopologySpread:
     Siblings are the pods of one controller; upstream also counts those behind a common Service.
     """
 
-    counts_pods: Literal[True] = True
     name = "PodTopologySpread"
     helped_by = (
         ClusterEvent.NODE_ADDED
@@ -83,6 +81,24 @@ class PodTopologySpread:
         for rule in rules:
             counts = _count(rule, nodes)
             least = min(counts.values(), default=0) if len(counts) >= rule.domains_min else 0
+            counted.append((rule, counts, least))
+        state.put(_Hard(counted))
+        return SUCCESS
+
+    def recount(self, state: CycleState, pod: PodView, before: NodeView, after: NodeView) -> Status:
+        note = state.find(_Hard)
+        if note is None:
+            return SKIP
+        labels = before.node.metadata.labels
+        if any(rule.topology_key not in labels for rule, _, _ in note.rules):
+            return SUCCESS
+        counted = []
+        for rule, counts, least in note.rules:
+            domain = labels[rule.topology_key]
+            if rule.admits(before):
+                change = sum(map(rule.counts, after.pods.values())) - sum(map(rule.counts, before.pods.values()))
+                counts = {**counts, domain: counts.get(domain, 0) + change}
+                least = min(counts.values()) if len(counts) >= rule.domains_min else 0
             counted.append((rule, counts, least))
         state.put(_Hard(counted))
         return SUCCESS

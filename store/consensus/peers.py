@@ -22,11 +22,12 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgpack
 
-from component.certificates import Renewal
+from component.certificates import Fresh, ca_changes
 from component.serve import Identity
 from store.consensus.transport import Message, Receiver
 
@@ -105,15 +106,11 @@ class Peers:
         self._incarnation = incarnation
         self._known = dict(known or {})
         self._remember = remember
-        self._server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(identity.ca))
-        self._server_context.verify_mode = ssl.CERT_REQUIRED
-        self._client_context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(identity.ca))
-        self._client_context.check_hostname = False  # the common name says which member it is, wherever it is
-        for context in (self._server_context, self._client_context):
-            context.minimum_version = ssl.TLSVersion.TLSv1_3
-            context.load_cert_chain(identity.cert, identity.key)
-        self._renewal = Renewal(identity, (self._server_context, self._client_context))
-        self._renewing: asyncio.Task[None] | None = None
+        files = (identity.cert, identity.key, identity.ca)
+        self._server_context = Fresh(files, partial(_server_context, identity))
+        self._client_context = Fresh(files, partial(_client_context, identity))
+        self._ca = identity.ca
+        self._following: asyncio.Task[None] | None = None
         self.cluster_id = 0
         self.member_id = 0
         self._links: dict[str, _Link] = {}
@@ -140,7 +137,11 @@ class Peers:
         if self._server is not None:
             return
         self._server = await asyncio.start_server(
-            self._serve, host.strip("[]"), int(port), ssl=self._server_context, ssl_handshake_timeout=GREETING_TIMEOUT_S
+            self._serve,
+            host.strip("[]"),
+            int(port),
+            ssl=self._server_context.serving(),
+            ssl_handshake_timeout=GREETING_TIMEOUT_S,
         )
 
     async def wait_adopted(self) -> tuple[int, int]:
@@ -156,14 +157,14 @@ class Peers:
     async def start(self, receiver: Receiver) -> None:
         """Hand messages to `receiver`, and dial whoever was added."""
         self._receiver = receiver
-        self._renewing = asyncio.get_running_loop().create_task(self._renewal.run())
+        self._following = asyncio.get_running_loop().create_task(self._follow_trust())
         for peer, link in self._links.items():
             self._dial_soon(peer, link)
 
     async def stop(self) -> None:
         """Close everything."""
         self._is_stopped = True
-        for task in (self._listening, self._renewing):
+        for task in (self._listening, self._following):
             if task is not None:
                 task.cancel()
         for link in self._links.values():
@@ -175,6 +176,12 @@ class Peers:
             writer.transport.abort()
         tasks = [link.task for link in self._links.values() if link.task]
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow_trust(self) -> None:
+        """When other CAs are trusted than before, have every peer come again and show who it is."""
+        async for _ in ca_changes(self._ca):
+            for writer in [*self._incoming, *(link.writer for link in self._links.values() if link.writer)]:
+                writer.transport.abort()
 
     # -- PeerTransport
 
@@ -272,7 +279,9 @@ class Peers:
         """Dial, greet, and stay until the connection ends."""
         host, _, port = link.address.rpartition(":")
         async with asyncio.timeout(GREETING_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=self._client_context)
+            reader, writer = await asyncio.open_connection(
+                host.strip("[]"), int(port), ssl=self._client_context.current()
+            )
         failure: BaseException | None = None
         try:
             _tune(writer)
@@ -482,3 +491,21 @@ def _where(writer: asyncio.StreamWriter) -> str:
 def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
     error = errors.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _server_context(identity: Identity) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(identity.ca))
+    context.verify_mode = ssl.CERT_REQUIRED
+    return _with_pair(context, identity)
+
+
+def _client_context(identity: Identity) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(identity.ca))
+    context.check_hostname = False  # the common name says which member it is, wherever it is
+    return _with_pair(context, identity)
+
+
+def _with_pair(context: ssl.SSLContext, identity: Identity) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(identity.cert, identity.key)
+    return context

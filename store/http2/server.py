@@ -7,13 +7,17 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
 
-from component.certificates import Renewal
+from component.certificates import Fresh, ca_changes
 from component.serve import Identity, server_context
 from store.http2.call import Code, Method, Refusal, StatusOf
 from store.http2.connection import Connection, Site
 
 HANDSHAKE_WITHIN_S = 10.0
+LEAVE_S: Final = 2.0
+"""How long calls under way may take on connections that are to be made anew."""
 LEADERLESS_S = 3.0
 LEADERLESS_LOOKS = 6
 """Streams that need a leader are ended after so long without one, looked at so many times: as etcd, three elections."""
@@ -55,21 +59,26 @@ class Server:
             OSError: the port is taken.
         """
         host, _, port = address.rpartition(":")
-        context = server_context(identity, client_certificates=ssl.CERT_REQUIRED)
-        context.set_alpn_protocols(["h2"])
+
+        def make() -> ssl.SSLContext:
+            context = server_context(identity, client_certificates=ssl.CERT_REQUIRED)
+            context.set_alpn_protocols(["h2"])
+            return context
+
+        fresh = Fresh((identity.cert, identity.key, identity.ca), make)
         try:
             self._listener = await asyncio.get_running_loop().create_server(
                 lambda: Connection(self._site, self._refusal_of),
                 host.strip("[]") or None,
                 int(port),
-                ssl=context,
+                ssl=fresh.serving(),
                 ssl_handshake_timeout=HANDSHAKE_WITHIN_S,
                 backlog=1024,
             )
         except OSError as error:
             raise OSError(f"can't listen on {address}: {error}") from None
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(Renewal(identity, [context]).run()), loop.create_task(self._end_leaderless())]
+        self._tasks = [loop.create_task(self._follow_trust(identity.ca)), loop.create_task(self._end_leaderless())]
 
     async def stop(self, grace_s: float) -> None:
         """Take no new calls, let those under way end for `grace_s`, then end them."""
@@ -88,6 +97,16 @@ class Server:
             await asyncio.wait(set(self._site.ending), timeout=grace_s)
         for connection in list(self._site.connections):
             connection.abort()
+
+    async def _follow_trust(self, ca: Path) -> None:
+        """When other CAs are trusted than before, have every client come again and show who it is."""
+        async for _ in ca_changes(ca):
+            there = list(self._site.connections)
+            for connection in there:
+                connection.leave()
+            await asyncio.sleep(LEAVE_S)
+            for connection in set(there) & set(self._site.connections):
+                connection.abort()
 
     async def _end_leaderless(self) -> None:
         """End streams that are to have a leader once there was none for a while; a short absence is an election."""

@@ -12,7 +12,11 @@ import yaml
 
 from tests.e2e.conftest import RunningCluster, eventually, run
 
-SLEEPER = {"name": "c", "image": "steersman.local/web:1", "command": ["sh", "-c", "echo I am alive; exec sleep 1000"]}
+SLEEPER: dict[str, Any] = {
+    "name": "c",
+    "image": "steersman.local/web:1",
+    "command": ["sh", "-c", "echo I am alive; exec sleep 1000"],
+}
 
 
 def make(cluster: RunningCluster, namespace: str, name: str, labels: dict[str, str] | None = None, **spec: Any) -> None:

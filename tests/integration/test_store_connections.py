@@ -15,6 +15,7 @@ import pytest
 
 from component.serve import Identity, grpc_channel
 from proto.etcd import rpc_pb2, rpc_pb2_grpc
+from store.client import StoreClient, Unavailable
 from tests.integration.store_cluster import MemberProcess, StoreCluster
 from tests.integration.store_process import Authority, StoreProcess
 from tests.integration.test_store_cluster import context_of
@@ -136,3 +137,55 @@ async def test_streams_that_need_a_leader_end_when_it_is_lost_and_others_go_on(c
     await client.close()
     assert (await asyncio.wait_for(patient.read(), 10)).events[0].kv.key == b"/watched"
     await channel.close()
+
+
+async def test_a_ca_that_is_taken_out_is_trusted_no_more_and_a_client_follows_its_own_certificate(tmp_path):
+    """The store and its client move from one CA to another while both run."""
+    process = StoreProcess(tmp_path)
+    other = Authority(tmp_path / "other", "another-ca")
+    old, new = process.client.ca.read_bytes(), other.ca.read_bytes()
+    trusted, believed = tmp_path / "trusted.crt", tmp_path / "believed.crt"
+    mine = Identity(tmp_path / "mine.crt", tmp_path / "mine.key", believed)
+
+    def give(identity: Identity, target: Identity) -> None:
+        target.key.write_bytes(identity.key.read_bytes())
+        target.cert.write_bytes(identity.cert.read_bytes())
+
+    trusted.write_bytes(old)
+    believed.write_bytes(old)
+    give(process.client, mine)
+    process.server = Identity(process.server.cert, process.server.key, trusted)
+    process.start()
+    client = StoreClient([process.endpoint], mine)
+    following = asyncio.create_task(client.follow_certificate())
+    try:
+        written = await client.put_if(b"/a", b"1", 0)
+        trusted.write_bytes(old + new)
+        believed.write_bytes(old + new)
+        give(other.issue("steer-apiserver"), mine)
+        give(other.issue("store"), process.server)
+
+        async def is_taken(identity: Identity) -> bool:
+            async with grpc_channel([process.endpoint], identity) as channel:
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    await rpc_pb2_grpc.MaintenanceStub(channel).Status(rpc_pb2.StatusRequest(), timeout=2)
+                    return True
+            return False
+
+        moved = Identity(mine.cert, mine.key, other.ca)
+        async with asyncio.timeout(20):
+            while not await is_taken(moved):  # noqa: ASYNC110  # asks another process
+                await asyncio.sleep(0.2)
+        trusted.write_bytes(new)
+        believed.write_bytes(new)
+        stayed = Identity(process.client.cert, process.client.key, other.ca)
+        assert not await is_taken(stayed)
+        async with asyncio.timeout(30):
+            while True:
+                with contextlib.suppress(Unavailable):
+                    await client.put_if(b"/a", b"2", written)
+                    break
+    finally:
+        following.cancel()
+        await client.close()
+        process.kill()

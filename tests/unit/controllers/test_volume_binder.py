@@ -162,6 +162,24 @@ async def test_a_released_volume_is_deleted_with_its_data_kept_or_failed_as_its_
             assert failed.status.message == "host_path deleter only supports /tmp/.+ but received provided /d"
 
 
+@pytest.mark.looptime
+async def test_a_volume_set_aside_for_a_claim_that_took_another_is_free_again_and_never_deleted():
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        data = filled(Path(place, "data"))
+        async with world() as at:
+            await at.client.create(volumes.RESOURCE, volume("v1"))
+            made = await at.client.create(claims.RESOURCE, claim())
+            await at.until(lambda: _bound(at, 1))
+            ref = {"namespace": "default", "name": "c", "uid": made.metadata.uid}
+            kept = {"hostPath": {"path": str(data)}, "persistentVolumeReclaimPolicy": "Delete"}
+            await at.client.create(volumes.RESOURCE, volume("v2", claimRef=ref, **kept))
+            await at.until(phases(at, v1="Bound", v2="Available", c="Bound"))
+            assert present(data / "file")
+            freed = await at.client.get(volumes.RESOURCE, ObjectKey("", "v2"))
+            assert freed.spec.claim_ref is not None
+            assert (freed.spec.claim_ref.name, freed.spec.claim_ref.uid) == ("c", "")
+
+
 @pytest.mark.parametrize("path", ["/tmp", "/tmp/", "/tmp/../etc", "/etc/x", "/tmp/{link}/x"])
 def test_nothing_outside_tmp_is_ever_deleted(path: str) -> None:
     with tempfile.TemporaryDirectory(dir="/var/tmp") as elsewhere, tempfile.TemporaryDirectory(dir="/tmp") as place:

@@ -38,6 +38,15 @@ def test_a_service_gets_upstreams_defaults() -> None:
     ("spec", "message"),
     [
         ({"ports": []}, "spec.ports: Required value"),
+        (
+            {"externalIPs": ["127.0.0.1"]},
+            'spec.externalIPs[0]: Invalid value: "127.0.0.1": may not be in the loopback range',
+        ),
+        ({"loadBalancerSourceRanges": ["10.0.0.0/8"]}, "spec.LoadBalancerSourceRanges: Forbidden"),
+        ({"loadBalancerClass": "a/b"}, "spec.loadBalancerClass: Forbidden"),
+        ({"healthCheckNodePort": 30001}, "spec.healthCheckNodePort: Invalid value: 30001: may only be set when"),
+        ({"ipFamilyPolicy": "Both"}, 'spec.ipFamilyPolicy: Unsupported value: "Both"'),
+        ({"ports": [{"port": 80, "appProtocol": "b@d"}]}, "spec.ports[0].appProtocol: Invalid value"),
         ({"type": "Local"}, 'spec.type: Unsupported value: "Local": supported values: "ClusterIP", "ExternalName", '),
         (
             {"ports": [{"port": 0, "targetPort": 1}]},

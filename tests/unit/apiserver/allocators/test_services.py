@@ -145,6 +145,16 @@ async def test_a_service_whose_traffic_need_not_stay_on_the_node_gives_its_healt
     assert (given.ports, old.spec.health_check_node_port) in allocation.given_up
 
 
+async def test_endpoints_that_somebody_else_makes_may_be_of_both_families() -> None:
+    given = allocator()
+    made = service(cluster_ip="None")
+    await given.begin_create(made)
+    assert (made.spec.ip_families, made.spec.ip_family_policy) == (["IPv4", "IPv6"], "RequireDualStack")
+    selecting = service(cluster_ip="None", selector={"a": "b"})
+    await given.begin_create(selecting)
+    assert (selecting.spec.ip_families, selecting.spec.ip_family_policy) == (["IPv4"], "SingleStack")
+
+
 async def test_an_update_that_is_reverted_leaves_the_old_claims() -> None:
     tested = allocator()
     old = service(type="NodePort", ports=[(80, 30080)])
