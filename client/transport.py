@@ -29,6 +29,7 @@ import grpc.aio
 from api.errors import ApiError, InternalError, ServiceUnavailable, Timeout, Unauthorized, from_status
 from client.verbs import Address, EventType, RawEvent, RawList, RawObject
 from component import tracing
+from component.expiry import EndWatch
 from component.metrics import Spread, Tally, shared
 from component.serve import PROMPT, Identity, grpc_channel
 from proto.steersman.v1 import resources_pb2 as pb
@@ -75,6 +76,7 @@ class GrpcTransport:
 
     def _connect(self) -> None:
         self._certificate = _version_of(self._identity.cert)
+        self._end = EndWatch(self._identity.cert)
 
         def channel(*, only_serving: bool) -> grpc.aio.Channel:
             return grpc_channel(
@@ -98,6 +100,7 @@ class GrpcTransport:
         """
         version = _version_of(self._identity.cert)
         if version == self._certificate:
+            self._end.look()
             return
         old = self._channels
         try:
@@ -326,6 +329,10 @@ class _WatchStream:
             return
         if batch.events:
             events = [RawEvent(_TYPES[event.type], event.json, event.resource_version) for event in batch.events]
+            if tracing.is_on():
+                for event in batch.events:
+                    if event.traceparent:
+                        tracing.causes.note(int(event.resource_version), event.traceparent)
             if not watch.put(events):
                 self.remove(batch.watch)
                 watch.fail(ServiceUnavailable("the watch's reader fell too far behind"))

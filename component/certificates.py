@@ -15,6 +15,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
+from component.expiry import EndWatch
 from component.serve import Identity, client_context, server_context
 
 log = logging.getLogger(__name__)
@@ -36,11 +37,13 @@ class Fresh:
         self._seen = self._stamps()
         self._context = make()
         self._last_problem = ""
+        self._end = EndWatch(self._files[0])
 
     def current(self) -> ssl.SSLContext:
         """Return the context of the files as they are now, or as they were when they last could be used."""
         stamps = self._stamps()
         if stamps == self._seen:
+            self._end.look()
             return self._context
         try:
             self._context = self._make()
@@ -51,6 +54,7 @@ class Fresh:
                 log.warning("certificates have changed and can't be used yet", extra=where)
             return self._context
         self._seen, self._last_problem = stamps, ""
+        self._end.read()
         log.info("certificates renewed", extra={"file": str(self._files[0])})
         return self._context
 
@@ -118,6 +122,7 @@ class Renewal:
         self._contexts = tuple(contexts)
         self._seen = self._stamps()
         self._last_problem = ""
+        self._end = EndWatch(identity.cert)
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -129,6 +134,7 @@ class Renewal:
         """Load what has changed; return whether anything was loaded."""
         stamps = self._stamps()
         if stamps == self._seen:
+            self._end.look()
             return False
         try:
             # On a context that nobody uses first: one that is in use must not be left with half of a pair.
@@ -142,6 +148,7 @@ class Renewal:
                 log.warning("certificates have changed and can't be used yet", extra=where)
             return False
         self._seen, self._last_problem = stamps, ""
+        self._end.read()
         log.info("certificates renewed", extra={"certificate": str(self._identity.cert)})
         return True
 

@@ -4,6 +4,10 @@ Off unless `configure` was called: `span` costs a comparison then. A span begun 
 processes the W3C `traceparent` carries it (https://www.w3.org/TR/trace-context/), in HTTP's headers and gRPC's
 metadata. Who asks decides whether a trace is recorded; a trace that begins here always is.
 
+A write's `traceparent` also goes with what becomes of it, through the store's log and its watches: whoever acts on a
+revision asks `causes` for the step that led to it, and makes that the parent of what it does. So what controllers, the
+scheduler and kubelets do about an object is in the trace of the request that wrote it, while that is fresh.
+
 Spans are sent by a thread of their own in batches, as OTLP/HTTP in JSON (opentelemetry-proto 1.x). A collector that
 does not keep up loses spans, never a request's time.
 """
@@ -20,8 +24,7 @@ import sys
 import threading
 import time
 import urllib.parse
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -32,6 +35,9 @@ HEADER: Final = "traceparent"
 WAITING_MAX: Final = 8192
 """Spans that wait to be sent; more are dropped."""
 BATCH_MAX: Final = 512
+CAUSES_MAX: Final = 4096
+CAUSE_LASTS_S: Final = 30.0
+"""After that, what is done about an object is its everyday life and no longer part of the request."""
 SEND_EVERY_S: Final = 1.0
 ANSWER_WITHIN_S: Final = 5.0
 _PATTERN: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -161,6 +167,8 @@ class Exporter:
         return batch
 
     def _send(self, batch: Sequence[Span]) -> None:
+        import urllib.request  # 3 MB, which a process that records nothing is spared
+
         spans = [span.to_otlp() for span in batch]
         resource = {"attributes": _attributes({"service.name": self._service})}
         body = {
@@ -172,6 +180,30 @@ class Exporter:
         with urllib.request.urlopen(request, timeout=ANSWER_WITHIN_S) as answer:
             answer.read()
 
+
+class Causes:
+    """Which steps led to the newest revisions of the store; bounded, and each for a while only."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._known: dict[int, tuple[str, float]] = {}
+
+    def note(self, revision: int, traceparent: str) -> None:
+        """Remember what led to a revision."""
+        self._known[revision] = traceparent, self._now()
+        if len(self._known) > CAUSES_MAX:
+            del self._known[next(iter(self._known))]
+
+    def of(self, revision: int | str) -> str:
+        """Return the `traceparent` of what led to a revision, empty where nothing is known or it is long ago."""
+        if not self._known:
+            return ""
+        found, at = self._known.get(int(revision or 0), ("", 0.0))
+        return found if self._now() - at < CAUSE_LASTS_S else ""
+
+
+causes: Final = Causes()
+"""This process's."""
 
 _current: ContextVar[SpanContext | None] = ContextVar("span", default=None)
 _exporter: Exporter | None = None
@@ -226,6 +258,16 @@ def metadata() -> tuple[tuple[str, str], ...] | None:
     return ((HEADER, context.traceparent),) if context is not None else None
 
 
+def record(name: str, parent: str, began_ns: int, *, kind: str = "internal", **attributes: str | int) -> None:
+    """Record a step that is over now, part of a trace that came from outside; nothing where there is no `parent`."""
+    above = parse(parent) if parent else None
+    if _exporter is None or above is None or not above.is_sampled:
+        return
+    context = SpanContext(above.trace_id, secrets.token_hex(8))
+    facts = {key.replace("__", "."): value for key, value in attributes.items()}
+    _exporter.put(Span(context, above.span_id, name, kind, facts, began_ns=began_ns, ended_ns=time.time_ns()))
+
+
 @contextlib.contextmanager
 def span(
     name: str, *, kind: str = "internal", parent: str | None = None, links: Sequence[str] = (), **attributes: str | int
@@ -261,3 +303,14 @@ def span(
         made.ended_ns = time.time_ns()
         if context.is_sampled:
             exporter.put(made)
+
+
+def caused_span(
+    name: str, causes: Iterable[str], **attributes: str | int
+) -> contextlib.AbstractContextManager[Span | None]:
+    """Record what happens inside as part of the trace of what caused it; of several causes, the rest are links.
+
+    Without any it is a trace of its own, as periodic work is.
+    """
+    known = sorted(filter(None, causes))
+    return span(name, kind="consumer", parent=known[0] if known else None, links=known[1:], **attributes)

@@ -197,6 +197,8 @@ class Runner:
         self._recorder = recorder
         self._clock = clock
         self._gate = FreshnessGate()
+        self._causes: dict[ObjectKey, set[str]] = {}
+        """While traces are recorded: the steps that led to a key's being looked at."""
         self._held: dict[ObjectKey, float] = {}
         """Keys that came up while not fresh, and since when."""
         self._doubts: dict[ObjectKey, list[tuple[Resource[Any], str]]] = {}
@@ -224,6 +226,8 @@ class Runner:
                 if obj is not None:
                     for key in watch.keys(obj, self.listers):
                         self.queue.add(key)
+                        if tracing.is_on():
+                            self._causes.setdefault(key, set()).add(tracing.causes.of(obj.metadata.resource_version))
 
         def advanced(version: int) -> None:
             for owner in self._gate.advanced(resource, version):
@@ -266,7 +270,9 @@ class Runner:
             result = "error"
             try:
                 async with asyncio.timeout(TURN_S_MAX):
-                    with tracing.span(f"reconcile {self.name}", k8s__object__key=str(key)):
+                    with tracing.caused_span(
+                        f"reconcile {self.name}", self._causes.pop(key, ()), k8s__object__key=str(key)
+                    ):
                         result = await self._turn(key)
             except (Conflict, _StepFailed, ApiError, TimeoutError) as error:
                 cause = error.error if isinstance(error, _StepFailed) else error

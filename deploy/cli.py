@@ -181,6 +181,7 @@ def status(data_dir: DataDir = None, output: Output = "text") -> None:
         view = machine_status.view(Layout(), machine)
         about: dict[str, object] = {"machine": machine.name, "role": machine.role}
         logs = "journalctl -u steersman-NAME"
+        warnings = machine_status.warnings(Layout(), machine)
     else:
         cluster = local.read_cluster(_directory(data_dir))
         processes = local.status(cluster)
@@ -188,6 +189,7 @@ def status(data_dir: DataDir = None, output: Output = "text") -> None:
         view = inspect.look(cluster) if is_up else None
         about = {"dataDir": cluster.data_dir, "runtime": cluster.runtime, "port": cluster.port}
         logs = f"{Paths(cluster.directory).logs}/NAME.log"
+        warnings = []
     if output == "json":
         about |= {"processes": list(local.to_json(processes))}
         about |= {"store": view.store if view else None, "nodes": view.nodes if view else []}
@@ -196,6 +198,8 @@ def status(data_dir: DataDir = None, output: Output = "text") -> None:
         _print_processes(processes)
         if view:
             _print_view(view)
+        for line in warnings:
+            out.print(f"[red]{line}[/]", soft_wrap=True)
         out.print(f"[dim]logs: {logs}[/]")
     if any(not process.is_running or process.is_ready is False for process in processes):
         raise typer.Exit(1)

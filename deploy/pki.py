@@ -100,7 +100,7 @@ class Authority:
         `anew` issues it whatever is there.
         """
         cert_path, key_path = self.directory / f"{leaf.stem}.crt", self.directory / f"{leaf.stem}.key"
-        if not anew and key_path.exists() and cert_path.exists() and self._is_good(cert_path, leaf):
+        if not anew and self._is_good(cert_path, key_path, leaf):
             return False
         key, certificate = self._issue(leaf)
         write_private(key_path, key)
@@ -109,7 +109,7 @@ class Authority:
 
     def ensure_in_one(self, leaf: Leaf, path: Path, *, anew: bool = False) -> bool:
         """Issue `leaf` into one file with its key, unless a good one is there; return whether it was issued now."""
-        if not anew and path.exists() and self._is_good(path, leaf):
+        if not anew and self._is_good(path, path, leaf):
             return False
         write_private(path, b"".join(self._issue(leaf)))
         return True
@@ -138,12 +138,15 @@ class Authority:
         cert = builder.sign(self._key, hashes.SHA256())
         return key_pem(key), cert.public_bytes(serialization.Encoding.PEM)
 
-    def _is_good(self, path: Path, leaf: Leaf) -> bool:
+    def _is_good(self, path: Path, key_path: Path, leaf: Leaf) -> bool:
         try:
             cert = x509.load_pem_x509_certificate(path.read_bytes())
             cert.verify_directly_issued_by(self._cert)
-        except Exception:  # whatever is wrong with the file, a new certificate mends it
+            key = serialization.load_pem_private_key(key_path.read_bytes(), None)
+        except Exception:  # whatever is wrong with the files, a new certificate mends it
             return False
+        if key.public_key() != cert.public_key():
+            return False  # whoever issued it was killed between the two files
         if cert.not_valid_after_utc - datetime.now(UTC) < RENEW_BEFORE:
             return False
         subject = [attribute.value for attribute in cert.subject]
@@ -167,7 +170,6 @@ class Pki:
         self.cluster = Authority(directory / "cluster", "steersman-cluster-ca")
         self.store = Authority(directory / "store", "steersman-store-ca")
         self.front_proxy = Authority(directory / "front-proxy", "steersman-front-proxy-ca")
-        self.front_proxy.ensure(Leaf("client", "front-proxy-client"))
         self.service_account_key = directory / "service-account" / "sa.key"
         if not self.service_account_key.exists():
             self.service_account_key.parent.mkdir(exist_ok=True, mode=0o700)
@@ -186,7 +188,8 @@ class Pki:
         """
         issued = [leaf.stem for leaf in [*control_plane_leaves(hosts), KUBEPROXY] if self.cluster.ensure(leaf)]
         members = [member_leaf(name, name) for name in store_members]
-        return issued + [leaf.stem for leaf in [*members, STORE_CLIENT] if self.store.ensure(leaf)]
+        issued += [leaf.stem for leaf in [*members, STORE_CLIENT] if self.store.ensure(leaf)]
+        return issued + (["front-proxy"] if self.front_proxy.ensure(FRONT_PROXY_CLIENT) else [])
 
     def ensure_node(self, name: str, hosts: Sequence[str]) -> bool:
         """Issue a node's two certificates: its kubelet as a client, and as a server at `hosts`."""
@@ -202,6 +205,8 @@ SERVER_NAMES = (
 STORE_CLIENT = Leaf("apiserver", "steer-apiserver")
 """Of the store's CA: whom its members admit."""
 KUBEPROXY = Leaf("kubeproxy", "system:kube-proxy")
+FRONT_PROXY_CLIENT = Leaf("client", "front-proxy-client")
+"""Of the front proxy's CA: whom aggregated API servers believe about users."""
 
 
 def control_plane_leaves(hosts: Sequence[str]) -> list[Leaf]:

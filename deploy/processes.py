@@ -166,9 +166,20 @@ def metrics(servers: Sequence[str], files: Files, *, listen: str, health: str) -
 
 
 def kubelet(
-    client: ApiClient, *, stem: str, serving: str, trust: str, bind: str, port: int, failover: str
+    client: ApiClient,
+    *,
+    stem: str,
+    serving: str,
+    trust: str,
+    bind: str,
+    port: int,
+    failover: str,
+    dns: Sequence[str] = (CLUSTER_DNS,),
 ) -> list[str]:
-    """Return what every kubelet is told, whichever its runtime; `stem` and `serving` name its two certificates."""
+    """Return what every kubelet is told, whichever its runtime; `stem` and `serving` name its two certificates.
+
+    `dns` are the servers that pods ask, in order; resolvers take three at most.
+    """
     arguments = client.arguments(stem, trust)
     arguments += [
         "--serving-cert", client.files(f"{trust}/{serving}.crt"),
@@ -176,7 +187,7 @@ def kubelet(
         "--client-ca", client.files("cluster/ca.crt"),
         "--bind-address", bind,
         "--port", str(port),
-        "--cluster-dns", CLUSTER_DNS,
+        "--cluster-dns", ",".join(dns),
         "--cluster-domain", CLUSTER_DOMAIN,
     ]  # fmt: skip
     if failover == "fast":

@@ -7,9 +7,7 @@ import logging
 import os
 import random
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -137,8 +135,10 @@ async def run(settings: Settings) -> None:
                     Path(_of(settings.serving_cert, name)), Path(_of(settings.serving_key, name)), settings.client_ca
                 )
                 await server.start(settings.bind_address, settings.port + index, serving)
+                if settings.runtime != "hollow":
+                    group.create_task(server.follow_certificates(), name="certificates of the server")
                 if settings.rotate_certificates:
-                    rotation = build_rotation(settings, client, clock, rng, partial(server.reload, serving))
+                    rotation = build_rotation(settings, client, clock, rng)
                     group.create_task(rotation.run(), name="certificates")
                 servers.append(server)
                 kubelets.append(kubelet)
@@ -158,9 +158,7 @@ async def run(settings: Settings) -> None:
             await client.close()
 
 
-def build_rotation(
-    settings: Settings, client: Client, clock: RealClock, rng: random.Random, serving_changed: Callable[[], None]
-) -> Rotation:
+def build_rotation(settings: Settings, client: Client, clock: RealClock, rng: random.Random) -> Rotation:
     """Return what keeps the node's two certificates fresh."""
     from client.certificates import CLIENT_SIGNER, SERVING_SIGNER, Wanted
     from kubelet.rotation import Rotated, Rotation
@@ -169,7 +167,7 @@ def build_rotation(
     serving = Wanted(SERVING_SIGNER, name, (name, *settings.node_ip))
     rotated = [
         Rotated(Wanted(CLIENT_SIGNER, name), Path(settings.cert)),
-        Rotated(serving, Path(settings.serving_cert), serving_changed),
+        Rotated(serving, Path(settings.serving_cert)),
     ]
     return Rotation(client, rotated, clock=clock, rng=rng)
 

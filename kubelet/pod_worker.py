@@ -181,7 +181,8 @@ class PodWorker:
             self._changed.clear()
             wake_at_s: float | None
             try:
-                with tracing.span("sync pod", k8s__pod__uid=self.uid):
+                cause = tracing.causes.of(self._pod.metadata.resource_version)
+                with tracing.caused_span("sync pod", [cause], k8s__pod__uid=self.uid):
                     wake_at_s = await self._sync()
                 self._failures = 0
             except _Interrupted:

@@ -3,14 +3,14 @@
 `renew_at_s` is pure: when, between 70 and 90 percent of a certificate's life, so that nodes that joined together do not
 come together again (upstream's certificate manager does the same). `Rotation` asks for the next certificate with the
 one there is, and replaces key and certificate in one file at once, so that no reader and no power cut sees half of it.
-Who uses the file reads it again by itself (`client.transport`), or is told (`Server.reload`).
+Who uses the file reads it again by itself (`client.transport`, `component.certificates`).
 """
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,8 @@ EARLIEST, LATEST = 0.7, 0.9
 """Of a certificate's life."""
 RETRY_S = 60.0
 RETRY_S_MAX = 3600.0
+LOOK_EVERY_S = 60.0
+"""How soon a clock that was set forward, or a certificate replaced by hand, is noticed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,6 @@ class Rotated:
     wanted: Wanted
     file: Path
     """Key and certificate, PEM."""
-    changed: Callable[[], None] = lambda: None
-    """Called when the file holds another one."""
 
 
 def renew_at_s(not_before_s: float, not_after_s: float, share: float) -> float:
@@ -74,8 +74,7 @@ class Rotation:
             due = {each.file: renew_at_s(*lifetime_s(each.file), self._shares[each.file]) for each in self._rotated}
             late = [each for each in self._rotated if due[each.file] <= now]
             if not late:
-                # A clock that is set forward, or a certificate replaced by hand, is noticed within the hour.
-                await self._clock.sleep(min(min(due.values()) - now, RETRY_S_MAX))
+                await self._clock.sleep(min(min(due.values()) - now, LOOK_EVERY_S))
                 continue
             try:
                 for each in late:
@@ -91,7 +90,6 @@ class Rotation:
         key, certificate = await obtain(self._client, each.wanted)
         write_private(each.file, key + certificate)
         log.info("certificate renewed", extra={"file": each.file, "signer": each.wanted.signer})
-        each.changed()
 
     def _complain(self, late: Sequence[Rotated], error: Exception) -> None:
         now = self._clock.now()

@@ -23,6 +23,7 @@ from aiohttp import web
 from api.core.pod import Pod
 from api.timestamps import parse
 from component import health, relay, websocket
+from component.certificates import Renewal
 from component.metrics import render
 from component.serve import Identity, server_context
 from kubelet import logs, machine, metrics_pages, stats, streaming, tunnel
@@ -79,7 +80,7 @@ class Server:
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._board: relay.Switchboard | None = None
-        self._context: ssl.SSLContext | None = None
+        self._renewal: Renewal | None = None
         self._rates = stats.Rates()
         self._started = served.now()
 
@@ -110,14 +111,15 @@ class Server:
         self._board = relay.Switchboard(
             self._runner.server, self._takes, self._upgrade, protocols=("spdy/3.1", "websocket", tunnel.PROTOCOL)
         )
-        context = self._context = server_context(identity, client_certificates=ssl.CERT_OPTIONAL)
+        context = server_context(identity, client_certificates=ssl.CERT_OPTIONAL)
+        self._renewal = Renewal(identity, [context])
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(self._board, host or None, port, ssl=context)
 
-    def reload(self, identity: Identity) -> None:
-        """Show another certificate from now on; connections that there are keep theirs."""
-        assert self._context is not None, "the server was not started"
-        self._context.load_cert_chain(identity.cert, identity.key)
+    async def follow_certificates(self) -> None:
+        """Show another certificate whenever the files hold one, until cancelled; standing connections keep theirs."""
+        assert self._renewal is not None, "the server was not started"
+        await self._renewal.run()
 
     async def close(self) -> None:
         """Stop listening, and end every connection."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from component import flags, health, logs, metrics, signals
+from component.certificates import Renewal
 from component.clock import Clock, RealClock
 from component.flags import setting
 from component.metrics import Gauge, Tally
@@ -119,13 +120,16 @@ async def run(settings: Settings) -> None:
     listener = Listener(Answers(asking, found, clock), settings.requestheader_allowed_names)
     front_proxy = Identity(settings.cert, settings.key, settings.requestheader_client_ca)
     host, _, port = settings.listen.rpartition(":")
-    await listener.start(host, int(port), server_context(front_proxy, client_certificates=ssl.CERT_REQUIRED))
+    context = server_context(front_proxy, client_certificates=ssl.CERT_REQUIRED)
+    await listener.start(host, int(port), context)
     host, _, port = settings.health.rpartition(":")
     teller = await health.serve(
         host, int(port), {"nodes": rounds.check}, metrics=lambda: metrics.render(rounds.families())
     )
     try:
-        await rounds.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Renewal(front_proxy, [context]).run(), name="certificates")
+            group.create_task(rounds.run(), name="rounds")
     finally:
         listener.close()
         await teller.cleanup()

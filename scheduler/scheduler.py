@@ -196,7 +196,10 @@ class Scheduler:
 
     async def _write(self, outcome: _Outcome) -> None:
         try:
-            with tracing.span("schedule pod", k8s__pod__uid=outcome.view.pod.metadata.uid):
+            about = outcome.view.pod.metadata
+            with tracing.caused_span(
+                "schedule pod", [tracing.causes.of(about.resource_version)], k8s__pod__uid=about.uid
+            ):
                 match outcome.result:
                     case Placement():
                         await self._bind(outcome, outcome.result)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from component import flags, logs
+from component import flags, logs, tracing
 from component.clock import RealClock
 from component.flags import setting
 
@@ -68,6 +68,7 @@ class Settings:
     quota_bytes: int = setting("how large the state may get before writes are refused; 0 for no limit", 8 << 30)
     hash_check_interval: float = setting("seconds between checks that members hold the same; 0 for none", 600.0)
     progress_interval: float = setting("seconds between progress notices to idle watches that ask for them", 5.0)
+    tracing_endpoint: str = setting(tracing.ENDPOINT_HELP, "")
     log_level: Literal["debug", "info", "warning", "error"] = setting("least severe message logged", "info")
     log_format: Literal["text", "json"] = setting("form of the log", "text")
 
@@ -80,6 +81,7 @@ def main() -> None:
     """Run the process."""
     settings = flags.parse(Settings, prog="steer-store")
     logs.configure(settings.log_level, settings.log_format)
+    tracing.start(settings.tracing_endpoint, "steer-store")
     from component import signals
 
     # Of the many small objects that a store keeps nearly all stay, and none are in cycles: looking through them for

@@ -15,6 +15,7 @@ import dataclasses
 from collections import deque
 from collections.abc import Sequence
 
+from component import tracing
 from proto.etcd import rpc_pb2
 from proto.steersman.v1 import store_pb2
 from store.alarms import Alarms, Corrupt, NoSpace, adds_data
@@ -272,6 +273,8 @@ class State:
             self._refuse_under_alarm(command)
         result, changes = self.mvcc.txn(txn_from(command.txn))
         self._follow(changes)
+        if command.traceparent and changes:
+            tracing.causes.note(result.revision, command.traceparent)  # for watchers; no state follows from it
         response = txn_of_one_put(result) or txn_result_to(result).SerializeToString()
         if id.client and changes:
             self.remembered.add(id, response)

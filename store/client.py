@@ -341,7 +341,8 @@ class StoreClient:
             serializable=serializable,
         )
         with tracing.span("store range", kind="client"):
-            replies = await self._pipelined(store_pb2.Request(range=request))
+            asked = store_pb2.Request(range=request, traceparent=tracing.traceparent())
+            replies = await self._pipelined(asked)
         if replies is None:
             return await self._range_in_pages(request)
         last = replies[-1].range
@@ -436,6 +437,7 @@ class StoreClient:
         request.txn.SetInParent()
         wire.txn_to(txn, request.txn)
         with tracing.span("store txn", kind="client"):
+            request.traceparent = tracing.traceparent()
             replies = await self._pipelined(request)
         response = replies[0].txn if replies else await self._plain("Txn", request.txn)
         return wire.txn_result_from(response)
@@ -696,6 +698,8 @@ class ClientWatch:
                     raise Unavailable(f"the store ended the watch: {response.cancel_reason or 'no reason given'}")
                 if response.created:
                     continue
+                for cause in response.causes:
+                    tracing.causes.note(cause.revision, cause.traceparent)
                 pieces.extend(response.events)
                 if response.fragment:
                     continue

@@ -129,7 +129,9 @@ class Replica:
         await self.upkeep.require_room(request, is_repeatable=id is not None and bool(id.client))
         return await self.end_txn(self._begin(store_pb2.Command(id=id, txn=request)))
 
-    def begin_txn(self, request: rpc_pb2.TxnRequest, id: store_pb2.RequestId | None = None) -> Proposal | None:
+    def begin_txn(
+        self, request: rpc_pb2.TxnRequest, id: store_pb2.RequestId | None = None, traceparent: str = ""
+    ) -> Proposal | None:
         """Propose a transaction at once, for `end_txn` to wait for; None where `txn` must, and nothing was done.
 
         Raises:
@@ -140,7 +142,7 @@ class Replica:
             raise RequestTooLarge
         if _is_read_only(request) or not self.upkeep.has_room:
             return None
-        return self._begin(store_pb2.Command(id=id, txn=request))
+        return self._begin(store_pb2.Command(id=id, txn=request, traceparent=traceparent))
 
     async def end_txn(self, proposal: Proposal) -> bytes:
         """Return what `txn` does, or raise it."""

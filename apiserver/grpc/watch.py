@@ -19,6 +19,7 @@ from apiserver.grpc import status
 from apiserver.grpc.calls import call_of, credentials_of, remote_of
 from apiserver.registry.fanout import ADDED, BOOKMARK, DELETED, MODIFIED, Delivery, Watcher
 from apiserver.request import Call, Credentials
+from component import tracing
 from proto.steersman.v1 import resources_pb2 as pb
 
 BATCH_BYTES_MAX: Final = 1024 * 1024
@@ -42,7 +43,10 @@ class ProtobufEvents:
     def frame(self, delivery: Delivery) -> bytes:
         """Return the event with its tag and length."""
         json = delivery.stored.json if delivery.stored is not None else b""
-        event = pb.WatchEvent(type=_TYPES[delivery.type], json=json, resource_version=str(delivery.revision))
+        cause = tracing.causes.of(delivery.revision)
+        event = pb.WatchEvent(
+            type=_TYPES[delivery.type], json=json, resource_version=str(delivery.revision), traceparent=cause
+        )
         encoded = event.SerializeToString()
         return _EVENTS_FIELD + _varint(len(encoded)) + encoded
 

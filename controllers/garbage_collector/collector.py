@@ -12,6 +12,7 @@ import asyncio
 import logging
 import random
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,13 +115,13 @@ class GarbageCollector:
                 self._remember_absent(item.uid)
                 for dependent, _ in self._graph.dependents(item.uid):
                     self._queue.add(dependent)
-                for owner in metadata.owner_references:
-                    above = self._owner_item(owner, metadata)
-                    shown = self._graph.find(above) if above is not None else None
-                    if above is not None and shown is not None and phase(shown) == FOREGROUND:
-                        self._queue.add(above)
+                self._queue_waiting(metadata, metadata.owner_references)
                 return
             old = metadata_of(change.old) if change.old is not None else None
+            if old is not None:
+                # Owners for which it was in the way and is no more, since the reference is gone or does not block.
+                freed = [owner for owner in old.owner_references if not blocks(metadata, owner.uid)]
+                self._queue_waiting(metadata, freed)
             if phase(metadata) and (old is None or phase(metadata) != phase(old)):
                 self._queue.add(item)
             owners_changed = old is None or old.owner_references != metadata.owner_references
@@ -128,6 +129,14 @@ class GarbageCollector:
                 self._queue.add(item)
 
         return changed
+
+    def _queue_waiting(self, metadata: ObjectMeta, owners: Iterable[OwnerReference]) -> None:
+        """Look again at those owners of an object that wait for their dependents to go."""
+        for owner in owners:
+            above = self._owner_item(owner, metadata)
+            shown = self._graph.find(above) if above is not None else None
+            if above is not None and shown is not None and phase(shown) == FOREGROUND:
+                self._queue.add(above)
 
     def _must_look(self, metadata: ObjectMeta) -> bool:
         for owner in metadata.owner_references:

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deploy.machine import backup, certs, cluster, create, credentials, host, install, invite, steps, tokens
+from deploy.machine import backup, certs, cluster, create, credentials, handover, host, install, invite, steps, tokens
 from deploy.machine import join as joining
 from deploy.machine import leave as leaving
 from deploy.machine import reset as resetting
@@ -245,7 +245,7 @@ def certs_status(output: Output = "text") -> None:
 
 @certs_app.command("renew")
 def certs_renew() -> None:
-    """Issue this machine's certificates anew, and start its processes again with them; works when all have ended."""
+    """Issue this machine's certificates anew and hand them to its processes; works when all have ended."""
     layout = Layout()
     certs.renew(Site(host.the_machine(layout), layout), _Progress())
     out.print("certificates renewed")
@@ -262,21 +262,30 @@ def certs_export(file: Annotated[Path, typer.Argument(help="Where to; readable b
 
 def leave(
     name: Annotated[
-        str | None, typer.Argument(help="A lost machine; without it, this one goes.", show_default=False)
+        str | None, typer.Argument(help="Another machine; without it, this one goes.", show_default=False)
     ] = None,
+    drain_timeout: Annotated[str, typer.Option(help="How long its pods may take to go elsewhere, such as 5m.")] = "5m",
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Go though pods cannot be moved: nobody starts them again, or budgets forbid it."),
+    ] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Take a machine out of its cluster: this one, which is a bare machine then, or a lost one by NAME."""
+    """Take a machine out of its cluster: this one, which is bare then, or by NAME another, such as a lost one."""
     layout, progress = Layout(), _Progress()
     machine = host.the_machine(layout)
     going = name or machine.name
     itself = going == machine.name
-    planned: list[steps.Step] = []
+    site = Site(machine, layout)
     if machine.is_control_plane:
         leaving.check_last(machine, going)
-        planned += leaving.steps(Site(machine, layout), going, progress)
     elif not itself:
         raise CannotDo(f"{machine.name} is a worker machine: run this on one of the control plane")
+    wait_s = tokens.parse_duration(drain_timeout)
+    timeout_s = wait_s.total_seconds() if wait_s else float("inf")
+    planned = [leaving.drain_step(site, going, timeout_s, progress, force=force)]
+    if machine.is_control_plane:
+        planned += leaving.steps(site, going, progress)
     if itself:
         planned += resetting.steps(layout, Systemd(), purge=False)
     if not _go(planned, progress, dry_run=dry_run):
@@ -322,6 +331,16 @@ def machine_sync() -> None:
     if machine is None:
         return
     syncing.sync(Site(machine, layout), print)
+
+
+@machine_app.command("hand-over")
+def machine_hand_over(
+    name: Annotated[str, typer.Argument(help="A process of this machine, such as store.")],
+    pid: Annotated[int, typer.Argument(help="Its process id.")],
+) -> None:
+    """Give a running process its certificates as they are now; `systemctl reload` of its unit does this."""
+    for changed in handover.hand_over(Layout(), name, pid):
+        print(f"new: {changed}")
 
 
 @machine_app.command("show")

@@ -60,7 +60,13 @@ def ask(work: Callable[[Client], Coroutine[Any, Any, T]], layout: Layout, machin
         async with administrator(layout, machine) as client:
             return await work(client)
 
-    return talk(run())
+    try:
+        return talk(run())
+    except CannotDo as error:
+        # What ended on this machine keeps it from being believed, and is the likelier reason.
+        found = credentials.certificates(layout, machine)
+        advice = credentials.ended_advice(found, is_control_plane=machine.is_control_plane)
+        raise CannotDo("\n".join([str(error), *advice])) from error
 
 
 def talk(work: Coroutine[Any, Any, T]) -> T:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.machine import backup, cluster, credentials, install
+from deploy.machine import backup, certs, cluster, credentials, install
 from deploy.machine.build import Site, base_steps, finish_steps, record_step, start_steps, unit_steps
 from deploy.machine.host import read_machine
-from deploy.machine.plan import CONTROL_PLANE, NODE, Layout, Machine, Member, service
+from deploy.machine.plan import CONTROL_PLANE, NODE, Layout, Machine, Member
 from deploy.machine.steps import Step, never
 from deploy.report import CannotDo, Report
 
@@ -63,7 +63,7 @@ def steps(site: Site, report: Report, *, keys: Path | None = None, snapshot: Pat
         *base_steps(site),
         record_step(site),
         *again,
-        Step("issue certificates", never, lambda: _issue(site)),
+        Step("issue certificates", never, lambda: _issue(site, report)),
         *unit_steps(site),
         *([_restore_step(site, snapshot, report)] if snapshot is not None else []),
         *start_steps(site, CONTROL_PLANE[:2]),
@@ -83,8 +83,5 @@ def _restore_step(site: Site, snapshot: Path, report: Report) -> Step:
     )
 
 
-def _issue(site: Site) -> None:
-    concerned = credentials.issue(site.layout, site.machine)
-    running = [service(name) for name in concerned if site.systemd.is_active(service(name))]
-    if running:
-        site.systemd.restart(*running)
+def _issue(site: Site, report: Report) -> None:
+    certs.hand_out(site, credentials.issue(site.layout, site.machine), report)

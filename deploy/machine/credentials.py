@@ -7,7 +7,7 @@ worker has only the cluster's CA certificate: its node's certificates come by Ce
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 from component.serve import Identity
 from deploy import kubeconfig, pki
 from deploy.machine.plan import CONTROL_PLANE, Layout, Machine, balanced_url, server_url
-from deploy.pki import STORE_CLIENT, Leaf, Pki
+from deploy.pki import FRONT_PROXY_CLIENT, STORE_CLIENT, Leaf, Pki
 from deploy.plan import first_service_address
 from deploy.processes import SERVICE_CIDR
 
@@ -29,10 +29,11 @@ USED_BY: dict[str, tuple[str, ...]] = {
     "cluster/admin": (),
     "store/member": ("store",),
     "store/apiserver": ("apiserver",),
+    "front-proxy/client": ("apiserver",),
     "node/client": (),
     "node/serving": (),
 }
-"""Which processes must be started again to use a new certificate; the node's are read again by whoever uses them."""
+"""Which processes must be handed a new certificate; the node's are read again by whoever uses them."""
 SHARED_FILES = (
     "cluster/ca.crt", "cluster/ca.key", "store/ca.crt", "store/ca.key", "front-proxy/ca.crt", "front-proxy/ca.key",
     "service-account/sa.key", "encryption/configuration.yaml",
@@ -61,14 +62,16 @@ def server_hosts(machine: Machine) -> list[str]:
 
 
 def issue(layout: Layout, machine: Machine, *, anew: bool = False) -> list[str]:
-    """Issue what is missing, about to end, or wrong; return the processes to be started again for it.
+    """Issue what is missing, about to end, or wrong; return the processes to be handed what is new.
 
     `anew` issues all of them again, the CAs' own excepted.
     """
     trusts = Pki(layout.pki)
     issued = []
-    for authority, wanted in ((trusts.cluster, leaves(machine)[0]), (trusts.store, leaves(machine)[1])):
-        trust = authority.directory.name
+    of_cluster, of_store = leaves(machine)
+    wanted_of = {"cluster": of_cluster, "store": of_store, "front-proxy": [FRONT_PROXY_CLIENT]}
+    for trust, authority in (("cluster", trusts.cluster), ("store", trusts.store), ("front-proxy", trusts.front_proxy)):
+        wanted = wanted_of[trust]
         issued += [f"{trust}/{leaf.stem}" for leaf in wanted if authority.ensure(leaf, anew=anew)]
     layout.kubelet_pki.mkdir(parents=True, exist_ok=True, mode=0o700)
     for leaf in node_leaves(machine):
@@ -110,6 +113,19 @@ def certificates(layout: Layout, machine: Machine) -> Iterator[Certificate]:
             yield _certificate(name, in_node if trust == "node" else layout.pki / trust / f"{stem}.crt")
     for trust in ("cluster", "store", "front-proxy") if machine.is_control_plane else ("cluster",):
         yield _certificate(f"{trust}/ca", layout.pki / trust / "ca.crt")
+
+
+def ended_advice(found: Iterable[Certificate], *, is_control_plane: bool) -> list[str]:
+    """Return what to do about those of a machine's certificates that have ended; empty when none has."""
+    over = [each.name for each in found if each.days_left(now()) <= 0 and not each.name.endswith("/ca")]
+    if not over:
+        return []
+    what = (
+        "run `steer certs renew` on this machine"
+        if is_control_plane
+        else "run `steer token create` on a control-plane machine, and on this one `steer join` as it prints"
+    )
+    return [f"over: {', '.join(over)}", what]
 
 
 def _certificate(name: str, path: Path) -> Certificate:

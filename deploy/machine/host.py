@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
@@ -132,6 +133,13 @@ class Systemd:
         """Stop and start units; raises CannotDo."""
         self._bring_up("restart", names)
 
+    def hand_over(self, name: str) -> None:
+        """Hand a running unit the credentials it names as they are now (`deploy.machine.handover`); raises CannotDo."""
+        try:
+            run("systemctl", "reload", name)
+        except CannotDo:
+            raise CannotDo(f"it could not be handed them, and `journalctl -u {name}` says why") from None
+
     def _bring_up(self, verb: str, names: Sequence[str]) -> None:
         subprocess.run(["systemctl", "reset-failed", *names], capture_output=True, check=False)
         try:
@@ -201,6 +209,17 @@ def wait_until(is_so: Callable[[], bool], within_s: float) -> bool:
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_S)
+    return True
+
+
+async def listens(address: str, port: int, within_s: float) -> bool:
+    """Whether somebody takes a connection there."""
+    try:
+        async with asyncio.timeout(within_s):
+            _, writer = await asyncio.open_connection(address, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
     return True
 
 

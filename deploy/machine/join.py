@@ -28,7 +28,7 @@ from client.certificates import NotIssued, Wanted
 from client.verbs import Client
 from component.files import write_private
 from deploy import store_members
-from deploy.machine import cluster, credentials, discovery, host, install, upload
+from deploy.machine import cluster, credentials, discovery, drain, host, install, upload
 from deploy.machine.build import Site, base_steps, finish_steps, record_step, start_steps, unit_steps
 from deploy.machine.cluster import MACHINES, Common
 from deploy.machine.invite import Invitation
@@ -63,12 +63,16 @@ class Newcomer:
         """Return what it is in the cluster that has `common`. Pure."""
         own = [Member(name=self.name, address=self.address)] if self.role == "control-plane" else []
         others = [member for member in common.members if member.name != self.name]
+        founder = common.founder
+        if founder == self.name and others:
+            # It began the cluster once, and left: now it joins as any other, and must not begin a store of its own.
+            founder = others[0].name
         return Machine(
             name=self.name,
             address=self.address,
             role=self.role,
             members=sorted([*others, *own], key=lambda member: member.name),
-            founder=common.founder,
+            founder=founder,
             failover="fast" if common.failover == "fast" else "default",
             names=list(dict.fromkeys([*common.names, *self.names])),
         )
@@ -270,6 +274,7 @@ async def _introduce(client: Client, machine: Machine) -> None:
     if machine.address not in {each.address for each in found.status.addresses}:
         key = ObjectKey("", machine.name)
         await client.patch(node.RESOURCE, key, {"status": {"addresses": addresses}}, subresource="status")
+    await drain.undo(client, machine.name)
 
 
 async def _obtain_serving(layout: Layout, machine: Machine) -> None:

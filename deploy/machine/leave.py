@@ -1,8 +1,8 @@
 """`steer leave`: a machine goes for good, and the cluster forgets it; also for one that is lost and never returns.
 
-Of a control-plane machine the store's member is removed first, while a majority is there to agree; then nobody is told
-of the machine any more, and its Node is deleted. A worker cannot delete its own Node (NodeRestriction): that is for
-whoever administers the cluster, `steer leave NAME` on a control-plane machine.
+Its pods go elsewhere first (`drain`). Of a control-plane machine the store's member is removed then, while a majority
+is there to agree; nobody is told of the machine any more, and its Node is deleted. A worker cannot delete its own Node
+(NodeRestriction): that is for whoever administers the cluster, `steer leave NAME` on a control-plane machine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from api.errors import NotFound
 from api.resource import ObjectKey
 from client.verbs import Client
 from deploy import store_members
-from deploy.machine import cluster, credentials
+from deploy.machine import cluster, credentials, drain
 from deploy.machine.build import Site
 from deploy.machine.plan import STORE_CLIENT_PORT, STORE_PEER_PORT, Machine, Member, service
 from deploy.machine.steps import Step, never
@@ -48,6 +48,52 @@ def steps(site: Site, name: str, report: Report) -> list[Step]:
             Step("tell the other machines", never, lambda: _forget(site, name)),
         ]
     return [*found, Step(f"delete node {name}", never, lambda: _delete_node(site, name))]
+
+
+def drain_step(site: Site, name: str, timeout_s: float, report: Report, *, force: bool) -> Step:
+    """Return the step that has the pods of the machine `name` run elsewhere; one that is lost has none to ask."""
+    machine, layout = site.machine, site.layout
+
+    async def work(client: Client) -> None:
+        problem = await _why_not_drained(client, site, name)
+        if not problem:
+            await drain.drain(client, name, timeout_s, report, force=force)
+        else:
+            report(f"{problem}: its pods are given up, not moved")
+
+    async def as_node() -> None:
+        async with cluster.own_client(layout, machine) as client:
+            await work(client)
+
+    def do() -> None:
+        try:
+            if machine.is_control_plane:
+                cluster.ask(work, layout, _asking_others(machine, name))
+            else:
+                cluster.talk(as_node())
+        except CannotDo as error:
+            # Another machine's pods are given up only by somebody who was answered: else nothing after this can work.
+            if not force or name != machine.name:
+                raise
+            report(f"going on, as --force says: {error}")
+
+    return Step(f"have the pods of {name} run elsewhere", never, do)
+
+
+async def _why_not_drained(client: Client, site: Site, name: str) -> str:
+    """Return why the pods of a machine cannot be moved any more; empty if they can.
+
+    Raises:
+        CannotDo: there is no such machine.
+    """
+    known = {found.metadata.name for found in (await client.list(node.RESOURCE)).items}
+    if name == site.machine.name:
+        # This very machine: what its Node says may be of a moment ago.
+        runs = site.systemd.is_active(service("kubelet"))
+        return "" if runs and name in known else f"the kubelet of {name} does not run"
+    if name not in known | {member.name for member in site.machine.members}:
+        raise CannotDo(f"the cluster has no machine {name}; there are {', '.join(sorted(known))}")
+    return await drain.why_lost(client, name)
 
 
 def others(machine: Machine, name: str) -> list[Member]:

@@ -135,6 +135,8 @@ class Layout:
         return self.etc / f"{unit}.yaml"
 
 
+NAMESERVERS_MAX = 3
+"""As many as resolvers take notice of."""
 RUNTIME_SOCKET = "/run/steersman/containerd/containerd.sock"
 RUNTIME_STATE = "/run/steersman/containerd"
 CNI_CONF = "/etc/steersman/cni"
@@ -171,9 +173,14 @@ def service_names(role: Role) -> list[str]:
     return [*(CONTROL_PLANE if role == "control-plane" else ()), *NODE]
 
 
+def credential_directory(name: str) -> str:
+    """Return where systemd puts the files that a process's unit names."""
+    return f"/run/credentials/{service(name)}"
+
+
 def credential_path(name: str, place: str) -> str:
     """Return where systemd puts the file at `place` below the PKI directory for a process."""
-    return f"/run/credentials/{service(name)}/{credential_name(place)}"
+    return f"{credential_directory(name)}/{credential_name(place)}"
 
 
 def credential_name(place: str) -> str:
@@ -252,6 +259,7 @@ def _node(machine: Machine, layout: Layout) -> list[Unit]:
         bind=machine.address,
         port=KUBELET_PORT,
         failover=machine.failover,
+        dns=dns_servers(machine),
     )
     kubelet.append("--rotate-certificates")
     kubelet += processes.node(machine.name, machine.address, RUNTIME_SOCKET, str(layout.data / "kubelet"))
@@ -279,6 +287,19 @@ def _unit(name: str, arguments: Sequence[str]) -> Unit:
 
 def _health(name: str) -> str:
     return f"127.0.0.1:{HEALTH_PORTS[name]}"
+
+
+def dns_servers(machine: Machine) -> list[str]:
+    """Return whom the pods of a machine ask for names, in order; resolvers take three at most.
+
+    The Service leads to a server at random, also to one that was lost a moment ago. So a machine's own server, if it
+    has one, is asked first; else two of the others' stand behind the Service, not the same two everywhere.
+    """
+    if machine.is_control_plane:
+        return [machine.address, processes.CLUSTER_DNS]
+    others = [member.address for member in own_first(machine)]
+    start = sum(machine.name.encode()) % len(others) if others else 0
+    return [processes.CLUSTER_DNS, *(others[start:] + others[:start])[: NAMESERVERS_MAX - 1]]
 
 
 def own_first(machine: Machine) -> list[Member]:

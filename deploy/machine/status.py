@@ -62,6 +62,12 @@ def _certificate_end(layout: Layout, name: str) -> str:
     return ends.strftime("%Y-%m-%d") if ends else "missing"
 
 
+def warnings(layout: Layout, machine: Machine) -> list[str]:
+    """Return what whoever looks should do about this machine soon; empty for nothing."""
+    found = credentials.certificates(layout, machine)
+    return credentials.ended_advice(found, is_control_plane=machine.is_control_plane)
+
+
 def view(layout: Layout, machine: Machine) -> View | None:
     """Return what the cluster says of itself; None on a worker, which may not ask."""
     if not machine.is_control_plane:

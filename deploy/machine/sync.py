@@ -15,7 +15,7 @@ from api.discovery import endpointslice
 from api.errors import ApiError, NotFound
 from api.resource import ObjectKey
 from client.verbs import Client
-from deploy.machine import build, cluster, credentials, host
+from deploy.machine import build, certs, cluster, credentials, host
 from deploy.machine.build import Site
 from deploy.machine.cluster import Common
 from deploy.machine.plan import Machine, Member, service, service_names
@@ -33,7 +33,7 @@ def sync(site: Site, report: Report) -> None:
         CannotDo: the cluster does not answer; what needs no cluster was done.
     """
     concerned = credentials.issue(site.layout, site.machine) if site.machine.is_control_plane else []
-    _restart(site, concerned, "its certificate was renewed", report)
+    certs.hand_out(site, concerned, report)
     revive(site, report)
     try:
         members = asyncio.run(_talk(site))

@@ -167,19 +167,9 @@ async def _others_problems(machine: Machine, identity: Identity) -> list[str]:
             found.append(f"the store of {member.name} does not answer")
         finally:
             await client.close()
-        if not await _listens(member.address, SECURE_PORT):
+        if not await host.listens(member.address, SECURE_PORT, ANSWER_WITHIN_S):
             found.append(f"the API server of {member.name} does not answer")
     return found
-
-
-async def _listens(address: str, port: int) -> bool:
-    try:
-        async with asyncio.timeout(ANSWER_WITHIN_S):
-            _, writer = await asyncio.open_connection(address, port)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True
 
 
 def _swap(site: Site, directory: str, present: str, report: Report) -> None:

@@ -152,7 +152,7 @@ def code(cache: Path, system_layer: Path, report: Report, source: Path = CHECKOU
             place = site / path.relative_to(source)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, place)
-        _write_metadata(site, project["project"])
+        write_metadata(site, project["project"])
         (target / PREFIX / MARK).write_text(f"{project['project']['version']}-{digest.hexdigest()[:10]}\n")
         _write_commands(target, project["project"]["scripts"])
         # Compiled by the machines' own Python, since users without rights to write here will run it.
@@ -163,7 +163,7 @@ def code(cache: Path, system_layer: Path, report: Report, source: Path = CHECKOU
     return _made(cache, "code", digest.hexdigest(), make)
 
 
-def _write_metadata(site: Path, project: dict[str, Any]) -> None:
+def write_metadata(site: Path, project: dict[str, Any]) -> None:
     """Write what pip would: an upgrade copies what this says that we need and run."""
     metadata = site / f"{project['name']}-{project['version']}.dist-info"
     metadata.mkdir()

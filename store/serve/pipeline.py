@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any
 
+from component import tracing
 from proto.etcd import rpc_pb2
 from proto.steersman.v1 import store_pb2
 from store.encoding import field, varint
@@ -76,11 +78,13 @@ class Exchange:
             try:
                 if kind == "txn":
                     id = store_pb2.RequestId(client=batch.client, sequence=request.id, again=request.again)
-                    proposal = self._replica.begin_txn(request.txn, id)
+                    proposal = self._replica.begin_txn(request.txn, id, request.traceparent)
                     if proposal is None:
                         self._start(1, self._do_txn(request.id, request.txn, id))
                     else:
                         proposals.append((request.id, proposal))
+                        if request.traceparent and tracing.is_on():
+                            self._record(proposal, request.traceparent)
                 elif kind == "range" and not request.range.serializable:
                     reads.append(request)
                 else:
@@ -92,6 +96,15 @@ class Exchange:
             self._start(len(proposals), self._end_txns(proposals))
         if reads:
             self._start(len(reads), self._do_ranges(reads))
+
+    def _record(self, proposal: Proposal, parent: str) -> None:
+        """Record, once a write is answered, how long agreeing on it took: synced to a majority's disks, and applied."""
+        began_ns, member = time.time_ns(), self._replica.name
+
+        def answered(answer: asyncio.Future[object]) -> None:
+            tracing.record("agree and apply", parent, began_ns, kind="server", store__member=member)
+
+        proposal.answer.add_done_callback(answered)
 
     def _start(self, count: int, work: Coroutine[Any, Any, None]) -> None:
         """Have `count` requests answered by a task."""

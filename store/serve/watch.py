@@ -12,6 +12,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 
+from component import tracing
 from proto.etcd import rpc_pb2
 from store.mvcc.index import FROM_KEY
 from store.mvcc.revision import Compacted
@@ -182,7 +183,7 @@ class WatchStream:
     def _encode(self, watch_id: int, batch: Batch, may_fragment: bool) -> Iterator[bytes]:
         if batch.encoded is None:
             events = [event_to(event) for event in batch.events]
-            batch.encoded = rpc_pb2.WatchResponse(events=events).SerializeToString()
+            batch.encoded = rpc_pb2.WatchResponse(events=events, causes=_causes(batch)).SerializeToString()
         front = rpc_pb2.WatchResponse(header=self._replica.header(batch.last), watch_id=watch_id)
         if not may_fragment or len(batch.encoded) <= FRAGMENT_BYTES:
             yield front.SerializeToString() + batch.encoded
@@ -223,6 +224,12 @@ class WatchStream:
             await asyncio.sleep(self._progress_s)
             self._is_progress_due = True
             self._wakened.set()
+
+
+def _causes(batch: Batch) -> list[rpc_pb2.Cause]:
+    """Return which steps led to a batch's events, as far as any of them is being recorded."""
+    found = {event.kv.mod_revision: tracing.causes.of(event.kv.mod_revision) for event in batch.events}
+    return [rpc_pb2.Cause(revision=revision, traceparent=cause) for revision, cause in found.items() if cause]
 
 
 def add_to(services: Services, replica: Replica, progress_s: float) -> None:

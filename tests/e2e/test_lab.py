@@ -21,13 +21,16 @@ if os.geteuid() != 0:
 
 
 class Lab:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, checkout: Path | None = None) -> None:
         self.directory = directory
+        self._checkout = checkout
+        """Whose `steer` is run; this one."""
 
     def try_(self, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         code = "from deploy.cli import main; main()"
         command = [sys.executable, "-c", code, "lab", verb, "--lab-dir", str(self.directory), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=400)
+        environment = os.environ | ({"PYTHONPATH": str(self._checkout)} if self._checkout else {})
+        return subprocess.run(command, capture_output=True, text=True, timeout=400, cwd=self._checkout, env=environment)
 
     def __call__(self, verb: str, *arguments: str) -> str:
         done = self.try_(verb, *arguments)

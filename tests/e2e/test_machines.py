@@ -3,68 +3,22 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from deploy.machine.plan import service_names
-from tests.e2e.test_lab import Lab
+from tests.e2e.machine_cluster import Cluster, lab_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(900)]
-
-KUBECTL = ("kubectl", "--kubeconfig", "/etc/steersman/admin.kubeconfig")
-
-
-class Cluster:
-    """Three machines: m1 and m2 are the control plane, m3 is a worker."""
-
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-        self.invitation = ""
-
-    def on(self, machine: str, *command: str, given: str = "") -> str:
-        done = self.try_on(machine, *command, given=given)
-        assert done.returncode == 0, f"{command}: {done.stdout[-2000:]} {done.stderr[-2000:]}"
-        return done.stdout
-
-    def try_on(self, machine: str, *command: str, given: str = "") -> subprocess.CompletedProcess[str]:
-        if not given:
-            return self.lab.try_("exec", machine, "--", *command)
-        # `lab exec` hands its own stdin on.
-        script = f"cat > /root/given <<'END'\n{given}\nEND\nexec {' '.join(command)} < /root/given"
-        return self.lab.try_("exec", machine, "--", "sh", "-c", script)
-
-    def kubectl(self, *arguments: str) -> str:
-        return self.on("m1", *KUBECTL, *arguments)
-
-    def nodes(self) -> dict[str, str]:
-        items = json.loads(self.kubectl("get", "nodes", "-o", "json"))["items"]
-        return {
-            each["metadata"]["name"]: next(c["status"] for c in each["status"]["conditions"] if c["type"] == "Ready")
-            for each in items
-        }
-
-    def await_(self, is_so: Callable[[], bool], what: str, within_s: float = 60) -> None:
-        deadline = time.monotonic() + within_s
-        while not is_so():
-            assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-            time.sleep(0.3)
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    lab = Lab(tmp_path_factory.mktemp("machines") / "lab")
-    try:
-        lab("up", "--machines", "3")
-        made = Cluster(lab)
-        made.invitation = json.dumps(json.loads(made.on("m1", "steer", "init", "-o", "json"))["join"])
-        made.on("m2", "steer", "join", "--control-plane", "--file", "-", given=made.invitation)
-        made.on("m3", "steer", "join", "--file", "-", given=made.invitation)
+    """m1 and m2 are the control plane, m3 is a worker."""
+    with lab_of(tmp_path_factory.mktemp("machines") / "lab", 3) as made:
+        made.bring_up(["control-plane", "worker"])
         yield made
-    finally:
-        lab.try_("down", "--purge")
 
 
 def test_every_machine_is_a_ready_node(cluster: Cluster) -> None:

@@ -119,7 +119,7 @@ class Rounds:
             self._phase("judging")
             await load.finish(WATCH_WITHIN_S)
             stored = await load.stored()
-            findings += await asyncio.to_thread(self._judge, load, stored)
+            findings += await asyncio.to_thread(judge_calls, load, stored)
             findings += traffic.judge(load.traffic, Blow(frozenset(scene.hit), struck, healed))
         except (CannotDo, NotWell, OSError, RuntimeError, ValueError, TimeoutError) as error:
             findings.append(f"{UNFINISHED}: {error or type(error).__name__}")
@@ -166,14 +166,6 @@ class Rounds:
             self._keep(round, load, findings)
         return report
 
-    def _judge(self, load: Load, stored: checks.Stored) -> list[str]:
-        findings = checks.check_registers(load.history)
-        writes = [call for call in (*load.history.calls, *load.ledger) if call.kind is not Kind.GET]
-        findings += checks.check_revisions(writes)
-        findings += checks.check_ledger(load.ledger, stored)
-        findings += checks.check_watches(load.history.watched, load.history.calls, load.fence)
-        return findings
-
     def _count(self, call: Call, load: Load) -> None:
         if call.kind is not Kind.GET:
             self.progress.acknowledged += call.outcome is Outcome.OK
@@ -201,6 +193,16 @@ class Rounds:
             for record in (*load.traffic.requests, *load.traffic.ready) if load.has_started else ():
                 print(json.dumps(msgspec.to_builtins(record)), file=file)
         self._say(f"    the history is in {path}")
+
+
+def judge_calls(load: Load, stored: checks.Stored) -> list[str]:
+    """Hold what the clients were answered against what is stored: nothing lost, nothing read that was not so."""
+    findings = checks.check_registers(load.history)
+    writes = [call for call in (*load.history.calls, *load.ledger) if call.kind is not Kind.GET]
+    findings += checks.check_revisions(writes)
+    findings += checks.check_ledger(load.ledger, stored)
+    findings += checks.check_watches(load.history.watched, load.history.calls, load.fence)
+    return findings
 
 
 def first_by_kubectl(ledger: Sequence[Call], struck: float) -> float | None:

@@ -173,7 +173,7 @@ class WatchBatch(_message.Message):
     def __init__(self, watch: _Optional[int] = ..., events: _Optional[_Iterable[_Union[WatchEvent, _Mapping]]] = ..., status: _Optional[bytes] = ...) -> None: ...
 
 class WatchEvent(_message.Message):
-    __slots__ = ("type", "json", "resource_version")
+    __slots__ = ("type", "json", "resource_version", "traceparent")
     class Type(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         ADDED: _ClassVar[WatchEvent.Type]
@@ -187,10 +187,12 @@ class WatchEvent(_message.Message):
     TYPE_FIELD_NUMBER: _ClassVar[int]
     JSON_FIELD_NUMBER: _ClassVar[int]
     RESOURCE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     type: WatchEvent.Type
     json: bytes
     resource_version: str
-    def __init__(self, type: _Optional[_Union[WatchEvent.Type, str]] = ..., json: _Optional[bytes] = ..., resource_version: _Optional[str] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, type: _Optional[_Union[WatchEvent.Type, str]] = ..., json: _Optional[bytes] = ..., resource_version: _Optional[str] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class WriteBatch(_message.Message):
     __slots__ = ("writes",)

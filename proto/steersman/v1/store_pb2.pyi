@@ -16,18 +16,20 @@ class Requests(_message.Message):
     def __init__(self, requests: _Optional[_Iterable[_Union[Request, _Mapping]]] = ..., client: _Optional[int] = ...) -> None: ...
 
 class Request(_message.Message):
-    __slots__ = ("id", "range", "txn", "compact", "again")
+    __slots__ = ("id", "range", "txn", "compact", "again", "traceparent")
     ID_FIELD_NUMBER: _ClassVar[int]
     RANGE_FIELD_NUMBER: _ClassVar[int]
     TXN_FIELD_NUMBER: _ClassVar[int]
     COMPACT_FIELD_NUMBER: _ClassVar[int]
     AGAIN_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     id: int
     range: _rpc_pb2.RangeRequest
     txn: _rpc_pb2.TxnRequest
     compact: _rpc_pb2.CompactionRequest
     again: bool
-    def __init__(self, id: _Optional[int] = ..., range: _Optional[_Union[_rpc_pb2.RangeRequest, _Mapping]] = ..., txn: _Optional[_Union[_rpc_pb2.TxnRequest, _Mapping]] = ..., compact: _Optional[_Union[_rpc_pb2.CompactionRequest, _Mapping]] = ..., again: _Optional[bool] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, id: _Optional[int] = ..., range: _Optional[_Union[_rpc_pb2.RangeRequest, _Mapping]] = ..., txn: _Optional[_Union[_rpc_pb2.TxnRequest, _Mapping]] = ..., compact: _Optional[_Union[_rpc_pb2.CompactionRequest, _Mapping]] = ..., again: _Optional[bool] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class Replies(_message.Message):
     __slots__ = ("replies",)
@@ -68,7 +70,7 @@ class Entry(_message.Message):
     def __init__(self, commands: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("id", "txn", "compact", "lease_grant", "lease_revoke", "lease_expiry", "alarm", "hash_check", "hash_report")
+    __slots__ = ("id", "txn", "compact", "lease_grant", "lease_revoke", "lease_expiry", "alarm", "hash_check", "hash_report", "traceparent")
     ID_FIELD_NUMBER: _ClassVar[int]
     TXN_FIELD_NUMBER: _ClassVar[int]
     COMPACT_FIELD_NUMBER: _ClassVar[int]
@@ -78,6 +80,7 @@ class Command(_message.Message):
     ALARM_FIELD_NUMBER: _ClassVar[int]
     HASH_CHECK_FIELD_NUMBER: _ClassVar[int]
     HASH_REPORT_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     id: RequestId
     txn: _rpc_pb2.TxnRequest
     compact: _rpc_pb2.CompactionRequest
@@ -87,7 +90,8 @@ class Command(_message.Message):
     alarm: _rpc_pb2.AlarmRequest
     hash_check: HashCheck
     hash_report: HashReport
-    def __init__(self, id: _Optional[_Union[RequestId, _Mapping]] = ..., txn: _Optional[_Union[_rpc_pb2.TxnRequest, _Mapping]] = ..., compact: _Optional[_Union[_rpc_pb2.CompactionRequest, _Mapping]] = ..., lease_grant: _Optional[_Union[_rpc_pb2.LeaseGrantRequest, _Mapping]] = ..., lease_revoke: _Optional[_Union[_rpc_pb2.LeaseRevokeRequest, _Mapping]] = ..., lease_expiry: _Optional[_Union[LeaseExpiry, _Mapping]] = ..., alarm: _Optional[_Union[_rpc_pb2.AlarmRequest, _Mapping]] = ..., hash_check: _Optional[_Union[HashCheck, _Mapping]] = ..., hash_report: _Optional[_Union[HashReport, _Mapping]] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, id: _Optional[_Union[RequestId, _Mapping]] = ..., txn: _Optional[_Union[_rpc_pb2.TxnRequest, _Mapping]] = ..., compact: _Optional[_Union[_rpc_pb2.CompactionRequest, _Mapping]] = ..., lease_grant: _Optional[_Union[_rpc_pb2.LeaseGrantRequest, _Mapping]] = ..., lease_revoke: _Optional[_Union[_rpc_pb2.LeaseRevokeRequest, _Mapping]] = ..., lease_expiry: _Optional[_Union[LeaseExpiry, _Mapping]] = ..., alarm: _Optional[_Union[_rpc_pb2.AlarmRequest, _Mapping]] = ..., hash_check: _Optional[_Union[HashCheck, _Mapping]] = ..., hash_report: _Optional[_Union[HashReport, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class RequestId(_message.Message):
     __slots__ = ("client", "sequence", "again")

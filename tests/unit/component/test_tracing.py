@@ -119,3 +119,36 @@ def test_a_collector_that_is_not_there_costs_spans_and_no_time(monkeypatch: pyte
     exporter.put(made)
     exporter.close()
     assert exporter.dropped == 1
+
+
+def test_what_led_to_a_revision_is_known_for_a_while_and_only_of_the_newest() -> None:
+    now = 0.0
+    causes = tracing.Causes(lambda: now)
+    assert causes.of("7") == ""
+    causes.note(7, PARENT)
+    assert causes.of("7") == causes.of(7) == PARENT and causes.of("") == causes.of("8") == ""
+    for revision in range(100, 100 + tracing.CAUSES_MAX):
+        causes.note(revision, PARENT)
+    assert causes.of(7) == ""
+    now = tracing.CAUSE_LASTS_S
+    assert causes.of(100) == ""
+
+
+def test_what_is_caused_belongs_to_the_first_cause_and_points_at_the_others(collector: Collector) -> None:
+    others = [f"00-{number:032x}-{number:016x}-01" for number in (15, 16)]
+    with tracing.caused_span("turn", ["", *others]):
+        pass
+    tracing.close()
+    (span,) = collector.spans.values()
+    assert (span["traceId"], span["parentSpanId"]) == (f"{15:032x}", f"{15:016x}")
+    assert span["links"] == [{"traceId": f"{16:032x}", "spanId": f"{16:016x}"}]
+
+
+def test_a_step_that_is_over_is_recorded_only_as_part_of_a_sampled_trace(collector: Collector) -> None:
+    for parent in ("", "nonsense", PARENT[:-1] + "0"):
+        tracing.record("commit", parent, 1)
+    tracing.record("commit", PARENT, 1, store__member="m1")
+    tracing.close()
+    (span,) = collector.spans.values()
+    assert span["parentSpanId"] == PARENT[36:52] and span["startTimeUnixNano"] == "1"
+    assert span["attributes"] == [{"key": "store.member", "value": {"stringValue": "m1"}}]

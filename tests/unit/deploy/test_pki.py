@@ -41,6 +41,15 @@ def test_a_new_address_gets_a_new_certificate(tmp_path: Path) -> None:
     assert authority.ensure(Leaf("a", "a", hosts=("10.0.0.1", "10.0.0.2")))
 
 
+def test_a_certificate_that_does_not_fit_its_key_is_replaced(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "ca")
+    for name in ("a", "b"):
+        authority.ensure(Leaf(name, name))
+    (tmp_path / "a.key").write_bytes((tmp_path / "b.key").read_bytes())  # as when killed between key and certificate
+    assert authority.ensure(Leaf("a", "a"))
+    assert not authority.ensure(Leaf("a", "a"))
+
+
 def test_a_damaged_certificate_is_replaced(tmp_path: Path) -> None:
     authority = Authority(tmp_path, "ca")
     authority.ensure(Leaf("a", "a"))

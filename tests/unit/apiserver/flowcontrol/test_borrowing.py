@@ -30,10 +30,13 @@ def test_seats_that_nobody_else_wants_go_to_the_busy_level() -> None:
     assert given_idle == 10
 
 
+def up_to(most: int) -> st.SearchStrategy[float]:
+    """Seats by the thousandth, not by the smallest float."""
+    return st.integers(0, most * 1000).map(lambda thousandths: thousandths / 1000)
+
+
 claims = st.lists(
-    st.tuples(st.floats(0, 50), st.floats(0, 200), st.floats(0, 500)).map(
-        lambda t: Claim(t[0], t[0] + t[1], max(t[0], t[2]))
-    ),
+    st.tuples(up_to(50), up_to(200), up_to(500)).map(lambda t: Claim(t[0], t[0] + t[1], max(t[0], t[2]))),
     min_size=1,
     max_size=8,
 )

@@ -8,7 +8,7 @@ from deploy.machine import create, invite, join, leave, sync, upgrade
 from deploy.machine.cluster import Common, add_member, remove_member
 from deploy.machine.host import write_machine
 from deploy.machine.invite import Invitation
-from deploy.machine.plan import Layout, Member
+from deploy.machine.plan import Layout, Member, units
 from deploy.machine.steps import Step, carry_out, never, show
 from deploy.machine.tokens import Token
 from deploy.report import CannotDo
@@ -73,6 +73,13 @@ def test_a_newcomer_knows_all_members_and_is_one_of_them() -> None:
     joined = join.Newcomer("m2", "10.0.0.2", "control-plane").machine(common)
     assert joined.members == [M1, M2] and joined.founder == "m1" and joined.names == ["lb.example"]
     assert join.Newcomer("w1", "10.0.0.9", "worker").machine(common).members == [M1]
+
+
+def test_the_machine_that_began_the_cluster_joins_again_as_any_other() -> None:
+    joined = join.Newcomer("m1", "10.0.0.1", "control-plane").machine(Common(members=[M2, M3], founder="m1"))
+    assert joined.founder == "m2" and joined.members == [M1, M2, M3]
+    store = next(unit for unit in units(joined, Layout()) if unit.name == "store")
+    assert "--join" in store.arguments, "a store that begins anew is another cluster"
 
 
 def test_no_two_machines_share_a_name_or_an_address() -> None:

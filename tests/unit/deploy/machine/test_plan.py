@@ -8,7 +8,7 @@ from clusterdns.__main__ import Settings as DnsSettings
 from component import flags
 from controllers.__main__ import Settings as ControllersSettings
 from deploy.machine import host
-from deploy.machine.plan import Layout, endpoints, own_first, settings_of, units
+from deploy.machine.plan import Layout, dns_servers, endpoints, own_first, settings_of, units
 from kubelet.__main__ import Settings as KubeletSettings
 from kubeproxy.__main__ import Settings as KubeproxySettings
 from metricsserver.__main__ import Settings as MetricsSettings
@@ -32,6 +32,13 @@ SETTINGS = {
 def test_a_machine_asks_its_own_api_server_first() -> None:
     assert [member.name for member in own_first(control_plane("m2"))] == ["m2", "m1", "m3"]
     assert endpoints(worker()) == ["10.0.0.1:6444", "10.0.0.2:6444", "10.0.0.3:6444"]
+
+
+def test_pods_find_names_whichever_control_plane_machines_are_lost() -> None:
+    assert dns_servers(control_plane("m2")) == ["10.0.0.2", "10.96.0.10"]
+    asked = {name: dns_servers(worker(name)) for name in ("w1", "w2", "w3")}
+    assert all(servers[0] == "10.96.0.10" and len(servers) == 3 for servers in asked.values())
+    assert len({tuple(servers) for servers in asked.values()}) == 3, "workers do not all lean on the same two"
 
 
 def test_the_first_machines_store_begins_and_all_others_join() -> None:

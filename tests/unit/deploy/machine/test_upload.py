@@ -78,8 +78,7 @@ def test_every_trusts_secrets_are_shared_and_nothing_else_is(tmp_path: Path) -> 
     layout = Layout(tmp_path)
     pki = Pki(layout.pki)
     made = {str(path.relative_to(layout.pki)) for path in pki.directory.rglob("*") if path.is_file()}
-    assert made - set(SHARED_FILES) == {"front-proxy/client.crt", "front-proxy/client.key"}
-    assert set(SHARED_FILES) <= made
+    assert made == set(SHARED_FILES)
 
 
 def test_exported_keys_come_back_and_never_over_others(tmp_path: Path) -> None:
