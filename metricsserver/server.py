@@ -21,7 +21,7 @@ import msgspec
 
 from component import relay
 from component.clock import Clock
-from metricsserver import documents
+from metricsserver import documents, openapi
 from metricsserver.asking import Asking, NoAnswer, Refused
 from metricsserver.documents import NODES, PODS, Document, Kind
 from metricsserver.samples import Samples
@@ -54,6 +54,8 @@ class Answers:
         path = unquote(path)
         if path in documents.DISCOVERY:
             return _encoded(documents.DISCOVERY[path])
+        if path in openapi.DOCUMENTS:
+            return _encoded(openapi.DOCUMENTS[path])
         found = _PATH.fullmatch(path.rstrip("/"))
         if found is None or (found["plural"] == "nodes" and found["namespace"]):
             return _encoded(documents.failure(404, "NotFound", "the server could not find the requested resource"))
@@ -176,7 +178,7 @@ def is_front_proxy(certificate: Mapping[str, Any] | None, names: Sequence[str]) 
 
 
 def _encoded(document: Document) -> tuple[int, bytes]:
-    return document.get("code", 200) if document["kind"] == "Status" else 200, msgspec.json.encode(document)
+    return document.get("code", 200) if document.get("kind") == "Status" else 200, msgspec.json.encode(document)
 
 
 def _phrase(status: int) -> str:

@@ -6,6 +6,7 @@ The volume is projected: a token bound to the pod that the kubelet renews, the c
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from random import Random
 from typing import Any, Final
@@ -33,6 +34,8 @@ from apiserver.auth.tokens import Read
 from apiserver.request import AdmissionRequest
 
 DEFAULT_ACCOUNT: Final = "default"
+DEFAULT_ACCOUNT_LOOKS: Final = 10
+LOOK_AGAIN_S: Final = 0.1
 MOUNT_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 VOLUME_PREFIX: Final = "kube-api-access-"
 TOKEN_EXPIRATION_S: Final = 3607
@@ -54,7 +57,8 @@ class ServiceAccountAdmission:
         """Complete a new pod.
 
         Raises:
-            Forbidden: the account does not exist (in a new namespace: not yet), or a mirror pod names one.
+            Forbidden: the account does not exist (in a new namespace: not within a second or two), or a mirror pod
+                names one.
         """
         if request.resource is not pod.RESOURCE or request.subresource or request.operation != "CREATE":
             return
@@ -86,12 +90,18 @@ class ServiceAccountAdmission:
         found = self._accounts.get(key)
         if found is not None:
             return found
-        try:
-            read: serviceaccount.ServiceAccount = await self._read(serviceaccount.RESOURCE, key)
-        except NotFound:
-            why = f'error looking up service account {key}: serviceaccount "{key.name}" not found'
-            raise refusal(request, why) from None
-        return read
+        # The default account of a new namespace is about to be made.
+        for left in reversed(range(DEFAULT_ACCOUNT_LOOKS if key.name == DEFAULT_ACCOUNT else 1)):
+            try:
+                read: serviceaccount.ServiceAccount = await self._read(serviceaccount.RESOURCE, key)
+            except NotFound:
+                if left:
+                    await asyncio.sleep(LOOK_AGAIN_S * (1 + self._random.random()))
+                    continue
+                break
+            return read
+        why = f'error looking up service account {key}: serviceaccount "{key.name}" not found'
+        raise refusal(request, why)
 
     def _mount(self, spec: pod.PodSpec) -> None:
         containers = [c for c in (*spec.init_containers, *spec.containers) if not _has_mount(c)]

@@ -103,6 +103,7 @@ def debug_pods_and_nodes(k: Kubectl) -> None:
 
 
 def top(k: Kubectl) -> None:
+    a_pod(k)
     eventually(lambda: "node-1" in k("top", "nodes", check=False), 40, "the nodes were measured")
     assert re.search(r"node-1 +\d+m +\d+% +\d+Mi +\d+%", k("top", "nodes"))
     eventually(lambda: re.search(r"web +\d+m +\d+Mi", k("top", "pods", check=False)), 60, "the pod was measured")

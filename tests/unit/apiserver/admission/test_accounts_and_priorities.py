@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from api.core import persistentvolumeclaim, pod, serviceaccount
+from api.errors import NotFound
 from api.scheduling import priorityclass
 from api.storage import csinode
 from apiserver.admission.node_restriction import NodeRestriction
@@ -48,6 +49,23 @@ async def test_an_account_may_keep_its_pods_to_its_own_secrets() -> None:
     message = await refused(accounts(), a_pod(imagePullSecrets=[{"name": "other"}]))
     assert 'imagePullSecrets[0].name="other" is not allowed' in message
     await pass_through(accounts(metadata={"name": "default"}), a_pod(variable("other")))
+
+
+async def test_the_default_account_of_a_new_namespace_is_waited_for_and_no_other() -> None:
+    looks: list[str] = []
+
+    async def comes_late(resource: Any, key: Any) -> Any:
+        looks.append(key.name)
+        if len(looks) < 3:
+            raise NotFound(key.name)
+        return made(serviceaccount.RESOURCE, {"metadata": {"name": key.name}})
+
+    plugin = ServiceAccountAdmission(Cache(), comes_late, Random(1))
+    await pass_through(plugin, a_pod())
+    assert looks == ["default"] * 3
+    looks.clear()
+    assert '"other" not found' in await refused(plugin, a_pod(serviceAccountName="other"))
+    assert looks == ["other"]
 
 
 async def test_a_mirror_pod_gets_at_no_secrets() -> None:
