@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 SHOWN_MAX = 24
@@ -160,6 +162,15 @@ class History:
 def _short(value: str | None) -> str:
     """Return a value as it is shown; its beginning tells it from all others."""
     return repr(value if value is None or len(value) <= SHOWN_MAX else value[: SHOWN_MAX - 3] + "...")
+
+
+def write_evidence(path: Path, findings: Iterable[str], records: Iterable[Any]) -> None:
+    """Write what was found in a round, and all that clients were told in it, as lines of JSON."""
+    with path.open("w") as file:
+        for finding in findings:
+            print(json.dumps({"finding": finding}), file=file)
+        for record in records:
+            print(json.dumps(record), file=file)
 
 
 def count_outcomes(calls: Iterable[Call]) -> dict[str, int]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
 import time
 import urllib.request
@@ -26,7 +25,7 @@ from lab.chaos.clients import LEASE_TTL_S, Load
 from lab.chaos.cluster import Cluster, ClusterFailed
 from lab.chaos.effects import Effect, Effects, Sample
 from lab.chaos.faults import INJECTIONS, Scene
-from lab.chaos.history import Call, Kind, Outcome, count_outcomes
+from lab.chaos.history import Call, Kind, Outcome, count_outcomes, write_evidence
 from lab.chaos.schedule import Round
 from lab.chaos.verdict import RoundReport
 from proto.etcd import rpc_pb2
@@ -260,11 +259,7 @@ class Rounds:
 
     def _keep(self, round: Round, load: Load, findings: list[str]) -> None:
         path = self._directory / f"round-{round.number}.jsonl"
-        with path.open("w") as file:
-            for finding in findings:
-                print(json.dumps({"finding": finding}), file=file)
-            for call in (*load.history.calls, *load.ledger):
-                print(json.dumps(call.to_json()), file=file)
+        write_evidence(path, findings, (call.to_json() for call in (*load.history.calls, *load.ledger)))
         self._say(f"the history is in {path}")
 
 

@@ -23,7 +23,7 @@ import msgspec
 from deploy.report import CannotDo
 from lab.chaos import checks, effects
 from lab.chaos.effects import Effect, Sample
-from lab.chaos.history import Call, Kind, Outcome, count_outcomes
+from lab.chaos.history import Call, Kind, Outcome, count_outcomes, write_evidence
 from lab.chaos.machines import traffic
 from lab.chaos.machines.faults import INJECTIONS, Scene, no_effects
 from lab.chaos.machines.load import KUBECTL, Load
@@ -185,13 +185,10 @@ class Rounds:
 
     def _keep(self, round: Round, load: Load, findings: list[str]) -> None:
         path = self._directory / f"round-{round.number}.jsonl"
-        with path.open("w") as file:
-            for finding in findings:
-                print(json.dumps({"finding": finding}), file=file)
-            for call in (*load.history.calls, *load.ledger):
-                print(json.dumps(call.to_json()), file=file)
-            for record in (*load.traffic.requests, *load.traffic.ready) if load.has_started else ():
-                print(json.dumps(msgspec.to_builtins(record)), file=file)
+        told = [call.to_json() for call in (*load.history.calls, *load.ledger)]
+        if load.has_started:
+            told += [msgspec.to_builtins(record) for record in (*load.traffic.requests, *load.traffic.ready)]
+        write_evidence(path, findings, told)
         self._say(f"    the history is in {path}")
 
 
