@@ -20,6 +20,7 @@ from apiserver.encryption.store import Stale
 from apiserver.registry.codec import Codec, Stored, relative_key, storage_prefix
 from apiserver.registry.deletion import Keep, Put, Remove, Write, is_releasable
 from apiserver.registry.failures import already_exists, not_found, too_large
+from apiserver.registry.prompt import NotAsked
 from apiserver.registry.revision_reader import RevisionReader
 from apiserver.registry.selection import Selection
 from apiserver.registry.watch_cache import WatchCache
@@ -246,6 +247,8 @@ class Registry:
 
 
 def _store_failed(error: Exception) -> ApiError:
+    if isinstance(error, NotAsked):
+        return ServiceUnavailable(str(error), retry_after_s=1)
     if isinstance(error, Unavailable):
         return ServiceUnavailable(f"the store does not answer; the outcome is not known: {error}")
     return ServiceUnavailable(f"the store refused the request: {error}")
