@@ -231,7 +231,8 @@ class Registry:
             if isinstance(value, ApiError):
                 raise value
         json = self.codec.splice(value, kv.mod_revision)
-        return Stored(self.codec, key, json, kv.mod_revision, is_stale=isinstance(kv, Stale))
+        is_stale = isinstance(kv, Stale) or self.codec.is_stale(kv.value)
+        return Stored(self.codec, key, json, kv.mod_revision, is_stale=is_stale)
 
     async def _converted(self, value: bytes) -> bytes:
         return await self.codec.to_store(value) if self.codec.is_asynchronous else value
