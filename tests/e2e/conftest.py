@@ -117,14 +117,21 @@ def eventually(claim: Callable[[], Any], within_s: float, what: str) -> Any:
     pytest.fail(f"not within {within_s} s: {what}; last seen: {last!r}")
 
 
+def first_port() -> int:
+    """Return the first of some 2000 ports for the clusters of this process, which may be one of several workers."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return int(os.environ.get("STEERSMAN_E2E_PORT", "21443")) + 2200 * int(worker)
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
     binaries = kubectl_binaries()
     if not binaries:
         pytest.fail("no kubectl on PATH: deploy/setup.sh installs one")
     made = RunningCluster(
-        data_dir=os.environ.get("STEERSMAN_E2E_DATA_DIR", "/var/lib/steersman-e2e"),
-        port=int(os.environ.get("STEERSMAN_E2E_PORT", "21443")),
+        data_dir=os.environ.get("STEERSMAN_E2E_DATA_DIR", "/var/lib/steersman-e2e")
+        + os.environ.get("PYTEST_XDIST_WORKER", ""),
+        port=first_port(),
         kubectl_path=next(iter(binaries.values())),
         tmp=tmp_path_factory.mktemp("home"),
     )
@@ -148,6 +155,19 @@ def namespace(cluster: RunningCluster) -> Iterator[str]:
     cluster.kubectl("create", "namespace", name)
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false", check=False)
+
+
+@pytest.fixture
+def k(cluster: RunningCluster, namespace: str) -> Any:
+    """Run kubectl in a namespace of its own, which is `k.namespace`; what it said comes back, errors last."""
+
+    def call(*arguments: str, check: bool = True, stdin: Any = None) -> str:
+        text = stdin if isinstance(stdin, str | None) else json.dumps(stdin)
+        done = cluster.kubectl("-n", namespace, *arguments, check=check, stdin=text)
+        return done.stdout + done.stderr
+
+    call.namespace = namespace  # type: ignore[attr-defined]
+    return call
 
 
 def web_manifest(name: str = "web", replicas: int = 3, node_port: int | None = None, extra: str = "") -> str:
