@@ -24,7 +24,7 @@ integration: setup  ## Real processes and sockets on this machine.
 	@$(BIN)/pytest -n 2 --dist loadfile tests/integration
 
 e2e: setup  ## A whole cluster and stock kubectl; needs root.
-	@$(SUDO) $(BIN)/pytest tests/e2e
+	@$(SUDO) $(BIN)/pytest -n 2 --dist loadfile tests/e2e
 
 chaos: setup  ## Ten minutes of faults against a store of its own, and whether it would catch a broken one.
 	@$(SUDO) $(BIN)/pytest -m soak tests/integration tests/e2e/test_store_replicas.py

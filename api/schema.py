@@ -12,9 +12,9 @@ those that are not. What a parent says holds for its children, and a field that 
 struct's own docstring to say what it is.
 
 JSON names are camelCase unless written out (`field(name="clusterIP", default="")`). Empty values are left out of
-the JSON, as Go's omitempty does, but for fields declared with `always`. A nullable scalar (`int | None`)
-is a Go pointer: its explicit zero is kept. `fields_of` gives decoding, strict validation, OpenAPI, strategic merge
-and protobuf one common view of all this.
+the JSON, as Go's omitempty does, but for fields declared with `always` or `shown_empty`. A nullable scalar
+(`int | None`) is a Go pointer: its explicit zero is kept. `fields_of` gives decoding, strict validation, OpenAPI,
+strategic merge and protobuf one common view of all this.
 """
 
 from __future__ import annotations
@@ -51,6 +51,21 @@ def always(value: T, *, name: str | None = None) -> T:
     """
     made: T = msgspec.field(default_factory=lambda: value, name=name)
     return made
+
+
+def shown_empty(*, name: str | None = None) -> list[Any]:
+    """Return the default of a list that is written to JSON even when it is empty.
+
+    For what upstream declares without omitempty, such as a Role's rules: clients look into it without asking whether
+    it is there.
+    """
+    made: list[Any] = msgspec.field(default_factory=_empty_list, name=name)
+    return made
+
+
+def _empty_list() -> list[Any]:
+    # Not `list` itself, whose empty values msgspec knows and leaves out.
+    return []
 
 
 @dataclass(frozen=True, slots=True)

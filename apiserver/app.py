@@ -22,6 +22,7 @@ from api.core import persistentvolume, pod, resourcequota, service
 from api.custom import is_custom
 from api.discover import RESOURCES
 from api.discovery import endpointslice
+from api.errors import ServiceUnavailable
 from api.rbac import clusterrole, clusterrolebinding, role, rolebinding
 from api.resource import Resource
 from apiserver.admission import chain as admission_chain
@@ -53,6 +54,7 @@ from apiserver.metrics import ApiMetrics
 from apiserver.registry import compaction
 from apiserver.registry.expiry import expire_events
 from apiserver.registry.metered import MeteredStore
+from apiserver.registry.prompt import PromptStore
 from apiserver.registry.registries import Registries
 from apiserver.request import Authenticator, Authorizer, Call, Credentials, Reservation, SubresourceHandler, User
 from apiserver.store_health import StoreHealth
@@ -197,6 +199,8 @@ def build(
     """
     metrics = ApiMetrics()
     store = MeteredStore(store, metrics.store, metrics.store_requests, metrics.store_errors, clock.monotonic)
+    store_health = StoreHealth(store, clock)
+    store = prompt = PromptStore(store, store_health.check)
     registries = Registries(store, clock, random, resources)
     rbac_kinds = (role.RESOURCE, rolebinding.RESOURCE, clusterrole.RESOURCE, clusterrolebinding.RESOURCE)
     roles, role_bindings, cluster_roles, cluster_role_bindings = (registries.lister(kind) for kind in rbac_kinds)
@@ -236,7 +240,13 @@ def build(
     handler = with_authorization(with_watch_limit(handler, streams_max), authorizer)
     handler = with_flow_control(handler, control, clock, upkeep.refresh, widths(registries))
     handler = with_impersonation(handler, authorizer)
-    store_health = StoreHealth(store, clock, registries)
+
+    def store_changed(problem: str | None) -> None:
+        if problem is not None:
+            prompt.give_up()
+            registries.end_watches(ServiceUnavailable(problem, retry_after_s=1))
+
+    store_health.tell(store_changed)
     handler = with_failure(with_timeout(handler), store_health.check)
     if auditor is not None:
         handler = auditor.wrap(handler)

@@ -175,7 +175,9 @@ class Server:
 
         def reservations(registries: Registries) -> Mapping[Any, Any]:
             services = registries.lister(service.RESOURCE)
-            self._allocator = ServiceAllocator(store, services, settings.service_cidr, settings.node_port_range, random)
+            self._allocator = ServiceAllocator(
+                registries.store, services, settings.service_cidr, settings.node_port_range, random
+            )
 
             async def read(key: ObjectKey) -> service.Service:
                 stored = await registries.of(service.RESOURCE).get(key.namespace, key.name)

@@ -1,6 +1,7 @@
 """A shared cache that follows one kind, and tells its handlers of every change.
 
-`Informers` holds one informer a kind for a whole process: ask it with `of(RESOURCE)` while building, then `run` it.
+`Informers` holds one informer a kind for a whole process: ask it with `of(RESOURCE)` while building, then `run` it;
+what is asked for later is followed from then on.
 Handlers are plain functions that must return quickly: they put a key in a work queue. A handler may be told the same
 state twice (after a reconnect) and may miss intermediate states, never the last one.
 """
@@ -185,6 +186,7 @@ class Informers:
         self._clock = clock
         self._rng = rng
         self._informers: dict[tuple[str, str, str, str, str], Informer[Any]] = {}
+        self._running: asyncio.TaskGroup | None = None
 
     def of(
         self,
@@ -194,7 +196,9 @@ class Informers:
         label_selector: str = "",
         field_selector: str = "",
     ) -> Informer[T]:
-        """Return the informer of a kind; the same arguments give the same one. Ask before `run`.
+        """Return the informer of a kind; the same arguments give the same one.
+
+        While `run` runs, a new one is followed as soon as the caller awaits something.
 
         Raises:
             ValueError: the same kind is followed already, decoded to another type (metadata only, say).
@@ -212,6 +216,8 @@ class Informers:
                 field_selector=field_selector,
             )
             self._informers[key] = found
+            if self._running is not None:
+                self._follow(self._running, found)
         if found.resource.type is not resource.type:
             raise ValueError(f"{resource} is followed as {found.resource.type.__name__} already; ask for it first")
         return cast(Informer[T], found)
@@ -235,6 +241,13 @@ class Informers:
 
     async def run(self) -> None:
         """Follow all kinds until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for informer in self._informers.values():
-                group.create_task(informer.run(), name=f"informer {informer.resource}")
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._running = group
+                for informer in self._informers.values():
+                    self._follow(group, informer)
+        finally:
+            self._running = None
+
+    def _follow(self, group: asyncio.TaskGroup, informer: Informer[Any]) -> None:
+        group.create_task(informer.run(), name=f"informer {informer.resource}")

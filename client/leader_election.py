@@ -13,7 +13,10 @@ import asyncio
 import contextlib
 import logging
 import random
+import socket
+import uuid
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -25,6 +28,7 @@ from api.meta import ObjectMeta
 from api.resource import ObjectKey
 from client.verbs import Client
 from component.clock import Clock
+from component.flags import setting
 
 JITTER = 1.2
 """Those who wait try again after 1 to 1 + this times `retry_s`, so that they do not all try at once."""
@@ -34,6 +38,42 @@ log = logging.getLogger(__name__)
 
 class LeadershipLost(Exception):
     """The Lease could not be renewed in time, or somebody else has it; the work was stopped. Exit, or run again."""
+
+
+def _check(lease_s: float, renew_deadline_s: float, retry_s: float) -> None:
+    if not retry_s * JITTER < renew_deadline_s < lease_s:
+        raise ValueError(
+            f"leader election: want retry period {retry_s:g} s * {JITTER} < renew deadline {renew_deadline_s:g} s"
+            f" < lease duration {lease_s:g} s"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Election:
+    """The settings of a process of which one works at a time."""
+
+    leader_elect: bool = setting("stand for a Lease before working, so that several may run", True)
+    leader_elect_lease_duration_s: float = setting("how long others wait for a leader that is silent", 15.0)
+    leader_elect_renew_deadline_s: float = setting("how long a leader that cannot renew its Lease works on", 10.0)
+    leader_elect_retry_period_s: float = setting("time between tries to take or renew the Lease", 2.0)
+
+    def __post_init__(self) -> None:
+        _check(self.leader_elect_lease_duration_s, self.leader_elect_renew_deadline_s, self.leader_elect_retry_period_s)
+
+    def elector(self, client: Client, key: ObjectKey, *, clock: Clock, rng: random.Random) -> LeaderElector | None:
+        """Return a new candidate for the Lease at `key`; None if all may work at once."""
+        if not self.leader_elect:
+            return None
+        return LeaderElector(
+            client,
+            key,
+            f"{socket.gethostname()}_{uuid.uuid4()}",
+            clock=clock,
+            rng=rng,
+            lease_s=self.leader_elect_lease_duration_s,
+            renew_deadline_s=self.leader_elect_renew_deadline_s,
+            retry_s=self.leader_elect_retry_period_s,
+        )
 
 
 class LeaderElector:
@@ -52,8 +92,7 @@ class LeaderElector:
         retry_s: float = 2.0,
     ) -> None:
         """Prepare to stand for `key`; `identity` must be unlike any other candidate's, a restarted self included."""
-        if not retry_s * JITTER < renew_deadline_s < lease_s:
-            raise ValueError(f"need retry {retry_s} s * {JITTER} < renew deadline {renew_deadline_s} s < {lease_s} s")
+        _check(lease_s, renew_deadline_s, retry_s)
         self.is_leader = False
         self.holder = ""
         """Who has the Lease, as far as we know."""

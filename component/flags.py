@@ -80,7 +80,10 @@ def parse(settings: type[S], argv: Sequence[str] | None = None, *, prog: str, de
             parser.error(f"--{field.name.replace('_', '-')}: {error}")
     if from_file:
         parser.error(f"{namespace.config}: unknown settings: {', '.join(sorted(from_file))}")
-    return settings(**values)
+    try:
+        return settings(**values)
+    except ValueError as error:  # settings that do not go together
+        parser.error(str(error))
 
 
 def _read_config(parser: _Parser, path: Path) -> dict[str, Any]:

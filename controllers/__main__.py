@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import random
-import socket
 import sys
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from api.resource import ObjectKey
-from client.leader_election import LeaderElector
+from client.leader_election import Election
 from client.transport import GrpcTransport
 from client.verbs import Client
 from component import flags, health, logs, signals, tracing
@@ -27,7 +25,7 @@ LEASE = ObjectKey("kube-system", "steer-controllers")
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Election):
     """The controllers: they make what is into what is wanted."""
 
     apiserver: tuple[str, ...] = setting("the API server's gRPC addresses, host:port")
@@ -42,7 +40,6 @@ class Settings:
     node_cidr_mask: int = setting("prefix length of one node's range", 24)
     node_monitor_grace_s: float = setting("how long a node may be silent before it is NotReady", 50.0)
     eviction_after_s: float = setting("how long pods that say nothing about it stay on a lost node", 300.0)
-    leader_elect: bool = setting("stand for a Lease before working, so that several may run", True)
     health: str = setting("host:port of health and metrics", "127.0.0.1:10257")
     tracing_endpoint: str = setting(tracing.ENDPOINT_HELP, "")
     log_level: Literal["debug", "info", "warning", "error"] = setting("least severe level logged", "info")
@@ -58,8 +55,7 @@ async def run(
     """Control until cancelled; raises LeadershipLost, for a supervisor to start the process anew."""
     clock, rng = RealClock(), random.Random()
     client = Client(GrpcTransport(settings.apiserver, Identity(settings.cert, settings.key, settings.ca)))
-    identity = f"{socket.gethostname()}_{uuid.uuid4()}"
-    elector = LeaderElector(client, LEASE, identity, clock=clock, rng=rng) if settings.leader_elect else None
+    elector = settings.elector(client, LEASE, clock=clock, rng=rng)
     told = manager.Settings(
         cluster_cidr=settings.cluster_cidr,
         node_cidr_mask=settings.node_cidr_mask,

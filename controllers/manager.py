@@ -1,13 +1,15 @@
 """The list of controllers, and their life in one process: shared caches, one leader of several processes.
 
-Only the leader reads and writes anything; the others hold nothing but a connection. When leadership is lost, all work
-stops at once and the process ends, to be started again by whoever keeps it running.
+Only the leader writes anything. The others listen to the nodes' signs of life and to nothing else, so that whoever
+leads next knows for how long a node has been silent. When leadership is lost, all work stops at once and the process
+ends, to be started again by whoever keeps it running.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -50,6 +52,8 @@ from controllers.runner import Controller, Dialogue, Runner
 from controllers.statefulset import controller as statefulset
 
 RESTART_S = 5.0
+LULL_S = 5.0
+"""The leader's own Lease is renewed at least every two seconds."""
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +84,9 @@ class Loop(Protocol):
     async def run(self) -> None: ...
 
 
-def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Dialogue[Any]]:
+def declared(
+    settings: Settings, clock: Clock, heartbeats: node_lifecycle.Heartbeats
+) -> list[Controller[Any, Any] | Dialogue[Any]]:
     """Return every controller but the garbage collector, which is not of their shape."""
     found: list[Controller[Any, Any] | Dialogue[Any]] = [
         deployment.CONTROLLER,
@@ -109,7 +115,7 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
         serviceaccount.CONTROLLER,
         bootstrap_tokens.CLEANER,
         bootstrap_tokens.SIGNER,
-        node_lifecycle.controller(clock, settings.node_monitor_grace_s, settings.eviction_after_s),
+        node_lifecycle.controller(heartbeats, settings.node_monitor_grace_s, settings.eviction_after_s),
         pod_gc.controller(clock),
     ]
     if settings.cluster_cidr:
@@ -126,17 +132,25 @@ def declared(settings: Settings, clock: Clock) -> list[Controller[Any, Any] | Di
 
 
 class Manager:
-    """All controllers over one set of caches. `run` once; build another to run again."""
+    """All controllers over one set of caches, which others run. `run` once; build another to run again."""
 
-    def __init__(self, client: Client, settings: Settings, *, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self,
+        client: Client,
+        settings: Settings,
+        informers: Informers,
+        heartbeats: node_lifecycle.Heartbeats,
+        *,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
         self._clock = clock
         self._recorder = EventRecorder(client, "steer-controllers", clock=clock, rng=rng)
-        self._informers = Informers(client, clock=clock, rng=rng)
         self._loops: list[Loop] = [
-            Runner(controller, self._informers, client, self._recorder, clock=clock, rng=rng)
-            for controller in declared(settings, clock)
+            Runner(controller, informers, client, self._recorder, clock=clock, rng=rng)
+            for controller in declared(settings, clock, heartbeats)
         ]
-        self._loops.append(GarbageCollector(client, self._informers, clock=clock, rng=rng))
+        self._loops.append(GarbageCollector(client, informers, clock=clock, rng=rng))
 
     @property
     def unsynced(self) -> list[str]:
@@ -147,7 +161,6 @@ class Manager:
         """Run every controller until cancelled; one that breaks is started again by itself."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._recorder.run(), name="events")
-            group.create_task(self._informers.run(), name="informers")
             for loop in self._loops:
                 group.create_task(self._supervise(loop), name=loop.name)
 
@@ -174,13 +187,26 @@ class Process:
 
     async def run(self) -> None:
         """Lead when we may, for as long as we may; raises LeadershipLost."""
-        if self.elector is None:
-            await self._lead()
-        else:
-            await self.elector.run(self._lead)
+        informers = Informers(self.client, clock=self.clock, rng=self.rng)
+        heartbeats = node_lifecycle.Heartbeats(self.clock, LULL_S if self.elector is not None else math.inf)
+        node_lifecycle.listen(informers, heartbeats)
 
-    async def _lead(self) -> None:
-        self.manager = Manager(self.client, self.settings, clock=self.clock, rng=self.rng)
+        async def lead() -> None:
+            await self._lead(informers, heartbeats)
+
+        caches = asyncio.ensure_future(informers.run())
+        work = asyncio.ensure_future(lead() if self.elector is None else self.elector.run(lead))
+        try:
+            done, _ = await asyncio.wait({caches, work}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                await task
+        finally:
+            for task in (caches, work):
+                task.cancel()
+            await asyncio.gather(caches, work, return_exceptions=True)
+
+    async def _lead(self, informers: Informers, heartbeats: node_lifecycle.Heartbeats) -> None:
+        self.manager = Manager(self.client, self.settings, informers, heartbeats, clock=self.clock, rng=self.rng)
         try:
             await self.manager.run()
         finally:

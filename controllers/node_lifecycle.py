@@ -7,11 +7,13 @@ them out; and pods that do not tolerate a NoExecute taint are deleted when their
 only at the taint and its age, so that a restart loses nothing.
 
 Silence is measured from when we heard the last sign of life, by our own clock, and only while we could hear at all:
-a controller that was cut off cannot say who was silent. Upstream: nodelifecycle and tainteviction.
+a controller that was cut off cannot say who was silent. Those who wait for their turn to lead listen as well, so that
+a node lost together with the leader is noticed no later. Upstream: nodelifecycle and tainteviction.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +31,7 @@ from api.core.pod import Pod
 from api.core.pod_status import PodCondition
 from api.resource import ObjectKey
 from client.events import NORMAL
+from client.informer import Change, Informers
 from client.verbs import key_of
 from component.clock import Clock
 from controllers.actions import Action, Burst, Delete, Emit, Patch, Plan
@@ -284,13 +287,34 @@ class _Pulse:
 
 @dataclass(slots=True)
 class Heartbeats:
-    """When each node was last heard from, and how often it speaks, by our own monotonic clock."""
+    """When each node was last heard from, and how often it speaks, by our own monotonic clock.
+
+    That we can hear is shown by hearing anything: somebody's Lease changes every few seconds while a leader renews its
+    own. After a lull everybody is given time anew, since the store may have taken no writes.
+    """
 
     clock: Clock
+    lull_s: float = math.inf
+    """Silence of everybody for longer than this says nothing about anyone; inf where nothing speaks that often."""
     _pulses: dict[str, _Pulse] = field(default_factory=dict)
+    _heard_at: float = field(init=False)
+    _listening_since: float = field(init=False)
 
-    def silent_s(self, name: str, sign: str, listening_since: float) -> float:
-        """Return for how long `sign`, which changes with every heartbeat, has been the same while we listened."""
+    def __post_init__(self) -> None:
+        self._heard_at = self._listening_since = self.clock.monotonic()
+
+    def hear(self) -> None:
+        """Note that a Lease, whoever's, has just changed."""
+        now = self.clock.monotonic()
+        if now - self._heard_at > self.lull_s:
+            self._listening_since = now
+        self._heard_at = now
+
+    def silent_s(self, name: str, sign: str, connected_since: float) -> float:
+        """Return for how long `sign`, which changes with every heartbeat, has been the same while we listened.
+
+        `connected_since`, when the watch was last opened, counts where no lull could tell that it was closed.
+        """
         now = self.clock.monotonic()
         pulse = self._pulses.get(name)
         if pulse is None:
@@ -298,7 +322,9 @@ class Heartbeats:
         elif pulse.sign != sign:
             pulse.gaps_s.append(now - pulse.at)
             pulse.sign, pulse.at = sign, now
-        return now - max(pulse.at, listening_since)
+        if math.isinf(self.lull_s):
+            return now - max(pulse.at, connected_since)
+        return max(0.0, min(now, self._heard_at + self.lull_s) - max(pulse.at, self._listening_since))
 
     def grace_s(self, name: str, wanted_s: float) -> float:
         """Return how long a node may be silent: at least `wanted_s`, and longer than it is silent as a habit."""
@@ -319,9 +345,35 @@ def enough_are_well(everything: Sequence[Node]) -> bool:
     return unready <= 2 or unready / len(everything) < UNHEALTHY_FRACTION_MAX
 
 
-def controller(clock: Clock, grace_s: float, eviction_after_s: float) -> Controller[Node, Observed]:
+def listen(informers: Informers, heartbeats: Heartbeats) -> None:
+    """Have `heartbeats` hear every node from when `informers` run, whether or not we lead."""
+    known, spoken = informers.of(nodes.RESOURCE), informers.of(leases.RESOURCE)
+
+    def hear(key: ObjectKey) -> None:
+        node = known.store.get(key)
+        if node is None:
+            heartbeats.forget(key.name)
+        else:
+            lease = spoken.store.get(ObjectKey(LEASE_NAMESPACE, key.name))
+            heartbeats.silent_s(key.name, _sign_of(node, lease), spoken.connected_since)
+
+    def lease_changed(change: Change[Lease]) -> None:
+        heartbeats.hear()
+        for node in keys_of_lease(change.object):
+            hear(node)
+
+    spoken.add_handler(lease_changed)
+    known.add_handler(lambda change: hear(key_of(change.object)))
+
+
+def _sign_of(node: Node, lease: Lease | None) -> str:
+    """Return what changes with every heartbeat: the kubelet's words, not ours, which keep its heartbeat time."""
+    ready = next((each for each in node.status.conditions if each.type == "Ready"), None)
+    return f"{lease.spec.renew_time if lease else ''} {ready.last_heartbeat_time if ready else ''}"
+
+
+def controller(heartbeats: Heartbeats, grace_s: float, eviction_after_s: float) -> Controller[Node, Observed]:
     """Return the controller that allows each node `grace_s` of silence, and its pods `eviction_after_s` more."""
-    heartbeats = Heartbeats(clock)
 
     def observe(key: ObjectKey, listers: Listers) -> Observed | None:
         node = listers[nodes.RESOURCE].get(key)
@@ -330,11 +382,8 @@ def controller(clock: Clock, grace_s: float, eviction_after_s: float) -> Control
             return None
         lease = listers[leases.RESOURCE].get(ObjectKey(LEASE_NAMESPACE, key.name))
         ready = next((each for each in node.status.conditions if each.type == "Ready"), None)
-        # A kubelet's words, not ours: what we set to Unknown keeps its heartbeat time.
-        sign = f"{lease.spec.renew_time if lease else ''} {ready.last_heartbeat_time if ready else ''}"
-        listening_since = max(listers.connected_since(leases.RESOURCE), listers.connected_since(nodes.RESOURCE))
         wanted = ready is None or ready.status != "True" or any(t.effect == "NoExecute" for t in node.spec.taints)
-        silent_s = heartbeats.silent_s(key.name, sign, listening_since)
+        silent_s = heartbeats.silent_s(key.name, _sign_of(node, lease), listers.connected_since(leases.RESOURCE))
         allowed_s = heartbeats.grace_s(key.name, grace_s)
         wanted = wanted or silent_s >= allowed_s
         return Observed(
@@ -358,7 +407,7 @@ def controller(clock: Clock, grace_s: float, eviction_after_s: float) -> Control
     )
 
 
-def keys_of_lease(lease: Lease, listers: Listers) -> Iterable[ObjectKey]:
+def keys_of_lease(lease: Lease, listers: Listers | None = None) -> Iterable[ObjectKey]:
     """Map a node's Lease to the node."""
     if lease.metadata.namespace == LEASE_NAMESPACE:
         yield ObjectKey("", lease.metadata.name)

@@ -340,7 +340,7 @@ class _Builder:
 
     def scheduler(self) -> Process:
         health = self._local(SCHEDULER_HEALTH)
-        arguments = processes.scheduler(self._client("127.0.0.1", health))
+        arguments = processes.scheduler(self._client("127.0.0.1", health), failover=self.cluster.failover)
         return self._process("scheduler", "steer-scheduler", arguments, health=f"http://{health}/readyz")
 
     def dns(self) -> Process:

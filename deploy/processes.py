@@ -15,6 +15,13 @@ CLUSTER_CIDR = "10.244.0.0/16"
 CLUSTER_DNS = "10.96.0.10"
 CLUSTER_DOMAIN = "cluster.local"
 
+FAST_ELECTION = (
+    "--leader-elect-lease-duration-s", "6",
+    "--leader-elect-renew-deadline-s", "4",
+    "--leader-elect-retry-period-s", "1",
+)  # fmt: skip
+"""The next leader has to be at work before the silence of a node that was lost with the last one counts."""
+
 Files = Callable[[str], str]
 """From a file's place below the PKI directory to its path."""
 
@@ -137,13 +144,13 @@ def controllers(client: ApiClient, *, failover: str) -> list[str]:
     arguments += ["--cluster-signing-cert", authority, "--cluster-signing-key", key]
     arguments += ["--service-account-private-key", client.files("service-account/sa.key")]
     if failover == "fast":
-        arguments += ["--node-monitor-grace-s", "10", "--eviction-after-s", "10"]
+        arguments += ["--node-monitor-grace-s", "10", "--eviction-after-s", "10", *FAST_ELECTION]
     return arguments
 
 
-def scheduler(client: ApiClient) -> list[str]:
+def scheduler(client: ApiClient, *, failover: str) -> list[str]:
     """Return the scheduler's arguments."""
-    return client.arguments("scheduler")
+    return [*client.arguments("scheduler"), *(FAST_ELECTION if failover == "fast" else ())]
 
 
 def dns(client: ApiClient, *, address: str) -> list[str]:

@@ -23,9 +23,9 @@ from aiohttp import web
 from api.core.pod import Pod
 from api.timestamps import parse
 from component import health, relay, websocket
-from component.certificates import Renewal
+from component.certificates import Fresh, fresh_server
 from component.metrics import render
-from component.serve import Identity, server_context
+from component.serve import Identity
 from kubelet import logs, machine, metrics_pages, stats, streaming, tunnel
 from kubelet.access import Access, Turned, is_admitted
 from kubelet.cgroups import Cgroups
@@ -80,7 +80,7 @@ class Server:
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._board: relay.Switchboard | None = None
-        self._renewal: Renewal | None = None
+        self._certificates: Fresh | None = None
         self._rates = stats.Rates()
         self._started = served.now()
 
@@ -111,15 +111,15 @@ class Server:
         self._board = relay.Switchboard(
             self._runner.server, self._takes, self._upgrade, protocols=("spdy/3.1", "websocket", tunnel.PROTOCOL)
         )
-        context = server_context(identity, client_certificates=ssl.CERT_OPTIONAL)
-        self._renewal = Renewal(identity, [context])
+        self._certificates = fresh_server(identity, client_certificates=ssl.CERT_OPTIONAL)
+        context = self._certificates.serving()
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(self._board, host or None, port, ssl=context)
 
     async def follow_certificates(self) -> None:
         """Show another certificate whenever the files hold one, until cancelled; standing connections keep theirs."""
-        assert self._renewal is not None, "the server was not started"
-        await self._renewal.run()
+        assert self._certificates is not None, "the server was not started"
+        await self._certificates.follow()
 
     async def close(self) -> None:
         """Stop listening, and end every connection."""

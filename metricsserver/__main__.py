@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 from component import flags, health, logs, metrics, signals
-from component.certificates import Renewal
+from component.certificates import fresh_server
 from component.clock import Clock, RealClock
 from component.flags import setting
 from component.metrics import Gauge, Tally
-from component.serve import Identity, server_context
+from component.serve import Identity
 from metricsserver import samples
 from metricsserver.asking import Asking, Kubelet, NoAnswer, Refused
 from metricsserver.samples import Samples
@@ -120,15 +120,15 @@ async def run(settings: Settings) -> None:
     listener = Listener(Answers(asking, found, clock), settings.requestheader_allowed_names)
     front_proxy = Identity(settings.cert, settings.key, settings.requestheader_client_ca)
     host, _, port = settings.listen.rpartition(":")
-    context = server_context(front_proxy, client_certificates=ssl.CERT_REQUIRED)
-    await listener.start(host, int(port), context)
+    certificates = fresh_server(front_proxy, client_certificates=ssl.CERT_REQUIRED)
+    await listener.start(host, int(port), certificates.serving())
     host, _, port = settings.health.rpartition(":")
     teller = await health.serve(
         host, int(port), {"nodes": rounds.check}, metrics=lambda: metrics.render(rounds.families())
     )
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(Renewal(front_proxy, [context]).run(), name="certificates")
+            group.create_task(certificates.follow(), name="certificates")
             group.create_task(rounds.run(), name="rounds")
     finally:
         listener.close()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from prometheus_client import REGISTRY
 from api.resource import ObjectKey
 from client.events import EventRecorder
 from client.informer import Informers
-from client.leader_election import LeaderElector
+from client.leader_election import Election
 from client.transport import GrpcTransport
 from client.verbs import Client
 from component import flags, health, logs, signals, tracing
@@ -30,7 +28,7 @@ LEASE = ObjectKey("kube-system", "steer-scheduler")
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Election):
     """The scheduler: chooses a node for every pod that has none."""
 
     apiserver: tuple[str, ...] = setting("the API server's gRPC addresses, host:port")
@@ -38,7 +36,6 @@ class Settings:
     key: Path = setting("its key")
     ca: Path = setting("the CA we trust the API server by")
     health: str = setting("host:port of health and metrics", "127.0.0.1:10259")
-    leader_elect: bool = setting("stand for a Lease before working, so that several may run", True)
     tracing_endpoint: str = setting(tracing.ENDPOINT_HELP, "")
     log_level: Literal["debug", "info", "warning", "error"] = setting("least severe level logged", "info")
     log_format: Literal["text", "json"] = setting("how log lines look", "text")
@@ -49,10 +46,9 @@ async def run(settings: Settings) -> None:
     clock, rng = RealClock(), random.Random()
     client = Client(GrpcTransport(settings.apiserver, Identity(settings.cert, settings.key, settings.ca)))
     informers = Informers(client, clock=clock, rng=rng)
-    host = socket.gethostname()
     recorder = EventRecorder(client, "default-scheduler", clock=clock, rng=rng)
     scheduler = Scheduler(client, informers, recorder, clock=clock, metrics=Metrics(REGISTRY))
-    elector = LeaderElector(client, LEASE, f"{host}_{uuid.uuid4()}", clock=clock, rng=rng)
+    elector = settings.elector(client, LEASE, clock=clock, rng=rng)
 
     def synced() -> str | None:
         return None if informers.has_synced else "caches are not filled yet"
@@ -62,7 +58,7 @@ async def run(settings: Settings) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(informers.run()), group.create_task(recorder.run())]
-            await (elector.run(scheduler.run) if settings.leader_elect else scheduler.run())
+            await (scheduler.run() if elector is None else elector.run(scheduler.run))
             for task in tasks:
                 task.cancel()
     finally:

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from api import validation as v
 from api.meta import ObjectMeta
 from api.resource import Resource
-from api.schema import Struct, always, field, wire
+from api.schema import Struct, always, field, shown_empty, wire
 
 
 class NonResourceRule(Struct):
@@ -18,7 +18,7 @@ class NonResourceRule(Struct):
         non_resource_urls: The paths; * at the end stands for all below.
     """
 
-    verbs: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
+    verbs: Annotated[list[str], wire(1, required=True, list_type="atomic")] = shown_empty()
     non_resource_urls: Annotated[list[str], wire(2, list_type="atomic")] = field(
         name="nonResourceURLs", default_factory=list
     )
@@ -51,7 +51,7 @@ class SubjectRulesReviewStatus(Struct):
     """
 
     resource_rules: Annotated[list[ResourceRule], wire(1, required=True, list_type="atomic")] = []
-    non_resource_rules: Annotated[list[NonResourceRule], wire(2, required=True, list_type="atomic")] = []
+    non_resource_rules: Annotated[list[NonResourceRule], wire(2, required=True, list_type="atomic")] = shown_empty()
     incomplete: Annotated[bool, wire(3, required=True)] = always(False)
     evaluation_error: Annotated[str, wire(4)] = ""
 

@@ -75,8 +75,8 @@ class Event(Struct):
     series: Annotated[EventSeries | None, wire(11)] = None
     action: Annotated[str, wire(12)] = ""
     related: Annotated[ObjectReference | None, wire(13)] = None
-    reporting_component: Annotated[str, wire(14)] = ""
-    reporting_instance: Annotated[str, wire(15)] = ""
+    reporting_component: Annotated[str, wire(14)] = always("")
+    reporting_instance: Annotated[str, wire(15)] = always("")
 
 
 def validate(new: Event, old: Event | None) -> v.Errors:

@@ -12,7 +12,7 @@ from api.core.ip_addresses import check_usable_ip
 from api.core.references import ObjectReference
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
-from api.schema import Int32, Struct, always, field, wire
+from api.schema import Int32, Struct, always, field, shown_empty, wire
 
 
 class EndpointPort(Struct):
@@ -102,8 +102,8 @@ class EndpointSlice(Struct):
     kind: str = always("EndpointSlice")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
     address_type: Annotated[str, wire(4, required=True)] = always("")
-    endpoints: Annotated[list[Endpoint], wire(2, required=True, list_type="atomic")] = []
-    ports: Annotated[list[EndpointPort], wire(3, list_type="atomic")] = []
+    endpoints: Annotated[list[Endpoint], wire(2, required=True, list_type="atomic")] = shown_empty()
+    ports: Annotated[list[EndpointPort], wire(3, list_type="atomic")] = shown_empty()
 
 
 _ENDPOINTS_MAX = 1000

@@ -13,7 +13,7 @@ from api.columns import CREATED_AT
 from api.meta import LabelSelector, ObjectMeta
 from api.rbac.rules import PolicyRule, check_rules
 from api.resource import Resource
-from api.schema import Struct, always, field, wire
+from api.schema import Struct, always, field, shown_empty, wire
 
 
 class AggregationRule(Struct):
@@ -37,7 +37,7 @@ class ClusterRole(Struct):
     api_version: str = always("rbac.authorization.k8s.io/v1")
     kind: str = always("ClusterRole")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
-    rules: Annotated[list[PolicyRule], wire(2, list_type="atomic")] = []
+    rules: Annotated[list[PolicyRule], wire(2, list_type="atomic")] = shown_empty()
     aggregation_rule: Annotated[AggregationRule | None, wire(3)] = None
 
 

@@ -10,7 +10,7 @@ from api.columns import CREATED_AT
 from api.meta import ObjectMeta
 from api.rbac.rules import PolicyRule, check_rules
 from api.resource import Resource
-from api.schema import Struct, always, field, wire
+from api.schema import Struct, always, field, shown_empty, wire
 
 
 class Role(Struct):
@@ -23,7 +23,7 @@ class Role(Struct):
     api_version: str = always("rbac.authorization.k8s.io/v1")
     kind: str = always("Role")
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
-    rules: Annotated[list[PolicyRule], wire(2, list_type="atomic")] = []
+    rules: Annotated[list[PolicyRule], wire(2, list_type="atomic")] = shown_empty()
 
 
 def validate(new: Role, old: Role | None) -> v.Errors:

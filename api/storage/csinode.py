@@ -9,7 +9,7 @@ from api import validation as v
 from api.columns import AGE
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
-from api.schema import Int32, Struct, always, field, wire
+from api.schema import Int32, Struct, always, field, shown_empty, wire
 
 
 class VolumeNodeResources(Struct):
@@ -47,7 +47,7 @@ class CSINodeSpec(Struct):
 
     drivers: Annotated[
         list[CSINodeDriver], wire(1, required=True, merge_key="name", list_type="map", list_keys=("name",))
-    ] = []
+    ] = shown_empty()
 
 
 class CSINode(Struct):

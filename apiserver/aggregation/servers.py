@@ -6,11 +6,12 @@ else. It is reached at a ready endpoint of its Service, and has to prove to be `
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import aiohttp
@@ -31,6 +32,9 @@ from component.certificates import stamp
 AGGREGATOR: Final = User("system:kube-aggregator", groups=("system:masters",))
 """Who this server is when it asks for itself."""
 PORT: Final = 443
+CONNECT_S: Final = 10.0
+OPEN_S: Final = 30.0
+"""How long the beginning of an answer that goes on may take."""
 ANSWER_BYTES_MAX: Final = 32 * 1024 * 1024
 _TOKEN: Final = "!#$&'*+-.^_`|~"
 """What a header's name may hold beside letters and digits, but `%`, which escapes the rest."""
@@ -148,12 +152,35 @@ class Servers:
         Raises:
             OSError, TimeoutError, aiohttp.ClientError: there is no answer.
         """
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        async with self._request(onward, method, headers, body, timeout) as answer:
+            told = bytearray()
+            async for piece in answer.content.iter_any():
+                told += piece
+                if len(told) > ANSWER_BYTES_MAX:
+                    raise OSError(f"the answer has more than {ANSWER_BYTES_MAX} bytes")
+            return answer.status, answer.headers.get("Content-Type", ""), bytes(told)
+
+    async def open(self, onward: Onward, *, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        """Ask what `onward` says for an answer that may go on for hours; the caller closes it.
+
+        Raises:
+            OSError, TimeoutError, aiohttp.ClientError: there is no answer.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+        async with asyncio.timeout(OPEN_S):
+            answer: aiohttp.ClientResponse = await self._request(onward, "GET", headers, b"", timeout)
+            return answer
+
+    def _request(
+        self, onward: Onward, method: str, headers: Mapping[str, str], body: bytes, timeout: aiohttp.ClientTimeout
+    ) -> Any:
         if self._session is None:
             connector = self._egress.connector(limit=0, use_dns_cache=False)
             self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         host = f"[{onward.host}]" if ":" in onward.host else onward.host
         assert onward.tls is not None
-        async with self._session.request(
+        return self._session.request(
             method,
             URL(f"https://{host}:{onward.port}{onward.target}", encoded=True),
             headers=[*onward.headers, *headers.items()],
@@ -161,14 +188,8 @@ class Servers:
             ssl=onward.tls,
             server_hostname=onward.server_name,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=timeout_s),
-        ) as answer:
-            told = bytearray()
-            async for piece in answer.content.iter_any():
-                told += piece
-                if len(told) > ANSWER_BYTES_MAX:
-                    raise OSError(f"the answer has more than {ANSWER_BYTES_MAX} bytes")
-            return answer.status, answer.headers.get("Content-Type", ""), bytes(told)
+            timeout=timeout,
+        )
 
     async def close(self) -> None:
         """Close what is kept open; safe to call twice."""

@@ -14,7 +14,7 @@ import msgspec
 from api.errors import ApiError
 from api.resource import Resource
 from apiserver.crd.conversion import Converter
-from apiserver.registry.codec import Codec
+from apiserver.registry.codec import Codec, head_of
 
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(dict[str, Any])
@@ -32,6 +32,7 @@ class CustomCodec(Codec):
     def __init__(self, resource: Resource[Any], stored_as: str, converter: Converter | None) -> None:
         super().__init__(resource)
         self._stored_as = stored_as
+        self._stored_head = head_of(stored_as)
         self._converter = converter
         self.is_asynchronous = True
 

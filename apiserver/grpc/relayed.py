@@ -2,7 +2,6 @@
 
 The component API names resources, not paths; what is asked for is put together here as the path it has in REST, and
 from there on the call goes the way of one that came by REST: the same chain, the same front-proxy certificate.
-Watches of such groups are not carried.
 """
 
 from __future__ import annotations
@@ -17,14 +16,17 @@ import aiohttp
 import msgspec
 
 from api.errors import ApiError, from_status
+from apiserver.grpc.relayed_watch import RelayedWatch
 from apiserver.onward import Onward
 from apiserver.proxies import Finder
 from apiserver.request import Answer, Call, RequestInfo
 
 _METHODS: Final = {
-    "get": "GET", "list": "GET", "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE",
+    "get": "GET", "list": "GET", "watch": "GET",
+    "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE",
 }  # fmt: skip
 TIMEOUT_S: Final = 30.0
+REFUSAL_BYTES_MAX: Final = 64 * 1024
 
 
 class Asked(Protocol):
@@ -40,6 +42,7 @@ class Asked(Protocol):
         body: bytes = b"",
         timeout_s: float,
     ) -> tuple[int, str, bytes]: ...
+    async def open(self, onward: Onward, *, headers: Mapping[str, str]) -> aiohttp.ClientResponse: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +90,17 @@ class Relay:
             return
         path = _path(call.info)
         options = {name: value for name, value in call.options.items() if name != "fieldValidation"}
+        if call.info.verb == "watch":
+            options["watch"] = "true"
         target = f"{path}?{urlencode(options)}" if options else path
         info = dataclasses.replace(call.info, path=path)
         find = self._asked.finder(info, target)
         if find is None:
             return
 
-        async def answer(call: Call) -> Answer | RelayedList:
-            return await self._ask(call, await find(call))
+        async def answer(call: Call) -> Answer | RelayedList | RelayedWatch:
+            onward = await find(call)
+            return await (self._watch(onward) if call.info.verb == "watch" else self._ask(call, onward))
 
         call.info, call.handler = info, answer
 
@@ -118,13 +124,23 @@ class Relay:
         except msgspec.MsgspecError as error:
             raise onward.failed(f"the answer cannot be read: {error}") from None
 
+    async def _watch(self, onward: Onward) -> RelayedWatch:
+        try:
+            answer = await self._asked.open(onward, headers={"Accept": "application/json"})
+            if answer.status >= 400:
+                async with answer:
+                    raise _failure(answer.status, await answer.content.read(REFUSAL_BYTES_MAX))
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise onward.failed(str(error) or type(error).__name__) from None
+        return RelayedWatch(answer)
+
 
 def _path(info: RequestInfo) -> str:
     parts = ["apis", info.group, info.version]
     if info.namespace:
         parts += ["namespaces", info.namespace]
     parts.append(info.plural)
-    if (info.name and info.verb not in ("list", "create")) or (info.name and info.subresource):
+    if (info.name and info.verb not in ("list", "watch", "create")) or (info.name and info.subresource):
         parts.append(info.name)
     return "/" + "/".join(quote(part, safe="*") for part in (*parts, *info.subresource.split("/")) if part)
 

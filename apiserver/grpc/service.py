@@ -103,7 +103,7 @@ class Service:
             yield chunk
 
     async def _watch(self, commands: AsyncIterator[pb.WatchCommand], context: Context) -> AsyncIterator[bytes]:
-        async for batch in watch.serve(self._api, commands, context):
+        async for batch in watch.serve(self._handle, commands, context):
             yield batch
 
     async def _write(self, batches: AsyncIterator[pb.WriteBatch], context: Context) -> AsyncIterator[pb.WriteResults]:

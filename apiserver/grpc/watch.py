@@ -14,11 +14,11 @@ from typing import Any, Final
 import grpc.aio
 
 from api.errors import ApiError
-from apiserver.app import Api
 from apiserver.grpc import status
 from apiserver.grpc.calls import call_of, credentials_of, remote_of
+from apiserver.grpc.relayed_watch import RelayedWatch
 from apiserver.registry.fanout import ADDED, BOOKMARK, DELETED, MODIFIED, Delivery, Watcher
-from apiserver.request import Call, Credentials
+from apiserver.request import Call, Credentials, Handler
 from component import tracing
 from proto.steersman.v1 import resources_pb2 as pb
 
@@ -44,11 +44,11 @@ class ProtobufEvents:
         """Return the event with its tag and length."""
         json = delivery.stored.json if delivery.stored is not None else b""
         cause = tracing.causes.of(delivery.revision)
-        event = pb.WatchEvent(
-            type=_TYPES[delivery.type], json=json, resource_version=str(delivery.revision), traceparent=cause
+        return _element(
+            pb.WatchEvent(
+                type=_TYPES[delivery.type], json=json, resource_version=str(delivery.revision), traceparent=cause
+            )
         )
-        encoded = event.SerializeToString()
-        return _EVENTS_FIELD + _varint(len(encoded)) + encoded
 
     def join(self, frames: Sequence[bytes]) -> bytes:
         """Return the events one after the other, which is what a repeated field is."""
@@ -56,6 +56,15 @@ class ProtobufEvents:
 
 
 _EVENTS: Final = ProtobufEvents()
+
+
+def _element(event: pb.WatchEvent) -> bytes:
+    encoded = event.SerializeToString()
+    return _EVENTS_FIELD + _varint(len(encoded)) + encoded
+
+
+def _frame(event: Delivery | pb.WatchEvent) -> bytes:
+    return event.frame(_EVENTS) if isinstance(event, Delivery) else _element(event)
 
 
 def _varint(number: int) -> bytes:
@@ -70,11 +79,11 @@ def _varint(number: int) -> bytes:
 class WatchStream:
     """The watches of one stream."""
 
-    def __init__(self, api: Api, credentials: Credentials, remote: str) -> None:
-        self._api = api
+    def __init__(self, handle: Handler, credentials: Credentials, remote: str) -> None:
+        self._handle = handle
         self._credentials = credentials
         self._remote = remote
-        self._watchers: dict[int, Watcher] = {}
+        self._watchers: dict[int, Watcher | RelayedWatch] = {}
         self._calls: dict[int, Call] = {}
         self._starting: dict[int, asyncio.Task[None]] = {}
         self._ready: dict[int, None] = {}
@@ -115,7 +124,7 @@ class WatchStream:
             head = b"\x08" + _varint(number)
             frames, size = [head], 0
             while watcher.has_pending and size < BATCH_BYTES_MAX:
-                taken = [delivery.frame(_EVENTS) for delivery in watcher.take(_TAKE_MAX)]
+                taken = list(map(_frame, watcher.take(_TAKE_MAX)))
                 frames += taken
                 size += sum(map(len, taken))
             if not watcher.has_pending:
@@ -151,7 +160,7 @@ class WatchStream:
             allowWatchBookmarks="true",
         )
         try:
-            watcher: Watcher = await self._api.handle(call)
+            watcher: Watcher | RelayedWatch = await self._handle(call)
         except ApiError as error:
             self._ended.append(pb.WatchBatch(watch=number, status=status.encode(error)).SerializeToString())
             self._wake.set()
@@ -184,9 +193,9 @@ class WatchStream:
 
 
 async def serve(
-    api: Api, commands: AsyncIterator[pb.WatchCommand], context: grpc.aio.ServicerContext[Any, Any]
+    handle: Handler, commands: AsyncIterator[pb.WatchCommand], context: grpc.aio.ServicerContext[Any, Any]
 ) -> AsyncIterator[bytes]:
-    """Serve the Watch method; yields WatchBatches already serialised."""
-    stream = WatchStream(api, credentials_of(context), remote_of(context))
+    """Serve the Watch method, asking `handle` for each watch; yields WatchBatches already serialised."""
+    stream = WatchStream(handle, credentials_of(context), remote_of(context))
     async for batch in stream.serve(commands):
         yield batch

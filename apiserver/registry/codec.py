@@ -34,6 +34,11 @@ _LABELS = msgspec.json.Decoder(_Labelled)
 _ENCODER = msgspec.json.Encoder(enc_hook=custom.to_plain)
 
 
+def head_of(api_version: str) -> bytes:
+    """Return what the bytes of every object in a version begin with."""
+    return f'{{"apiVersion":"{api_version}",'.encode()
+
+
 class Codec:
     """Encoding and decoding for one kind."""
 
@@ -44,6 +49,7 @@ class Codec:
         self._stored_decoder = msgspec.json.Decoder(resource.stored_as.type)
         self._head = f'{{"apiVersion":"{resource.api_version}","kind":"{resource.kind}","metadata":{{'.encode()
         self._splice_at = len(self._head)
+        self._stored_head = head_of(resource.stored_as.api_version)
 
     def encode(self, obj: Any) -> bytes:
         """Return the bytes to store; `obj` is left as it was."""
@@ -75,6 +81,10 @@ class Codec:
         if self._storage is None:
             return value
         return _ENCODER.encode(self._storage.from_stored(self._stored_decoder.decode(value)))
+
+    def is_stale(self, value: bytes) -> bool:
+        """Whether stored bytes are in another version than would be written today."""
+        return not value.startswith(self._stored_head)
 
     is_asynchronous = False
     """Whether `from_store` and `to_store` have anything to do: ask someone else to convert."""
@@ -117,7 +127,8 @@ class Stored:
     def __init__(self, codec: Codec, key: str, json: bytes, revision: int, *, is_stale: bool = False) -> None:
         self.codec = codec
         self.is_stale = is_stale
-        """Whether the store should be written anew even when nothing changes: it holds it under a former key."""
+        """Whether the store should be written anew even when nothing changes: it holds it under a former key,
+        or in another version than is stored now."""
         self.key = key
         """`namespace/name`, or `name` for kinds without namespaces."""
         self.json = json

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Final, TypeVar
 
+from apiserver.registry.layer import Ask, StoreLayer
 from component.metrics import Spread, Tally
-from store.client import (
-    Compacted,
-    Compare,
-    Conflict,
-    FutureRevision,
-    Op,
-    RangeResult,
-    Revision,
-    Store,
-    StoreStatus,
-    TxnResult,
-    Watch,
-)
+from store.client import Compacted, Conflict, FutureRevision, Store
 
 T = TypeVar("T")
+_NOT_COUNTED: Final = ("compact", "status")
+"""What is not about objects."""
 
 
-class MeteredStore:
+class MeteredStore(StoreLayer):
     """`store.client.Store` over another one.
 
     Args:
@@ -43,17 +34,20 @@ class MeteredStore:
         errors: Tally,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._durations = durations
         self._requests = requests
         self._errors = errors
         self._monotonic = monotonic
 
-    async def _timed(self, operation: str, key: bytes, work: Awaitable[T]) -> T:
+    async def around(self, operation: str, key: bytes, ask: Ask[T]) -> T:
+        """Do a request, and note how it went."""
+        if operation in _NOT_COUNTED:
+            return await ask()
         labels = (operation, _kind(key))
         began = self._monotonic()
         try:
-            return await work
+            return await ask()
         except (Compacted, Conflict, FutureRevision):
             raise
         except Exception:
@@ -62,53 +56,6 @@ class MeteredStore:
         finally:
             self._requests.add(labels)
             self._durations.of(labels).observe(self._monotonic() - began)
-
-    async def range(
-        self,
-        key: bytes,
-        range_end: bytes = b"",
-        *,
-        limit: int = 0,
-        revision: int = 0,
-        keys_only: bool = False,
-        count_only: bool = False,
-        serializable: bool = False,
-    ) -> RangeResult:
-        """Read; see `Store.range`."""
-        work = self._inner.range(
-            key, range_end, limit=limit, revision=revision, keys_only=keys_only, count_only=count_only,
-            serializable=serializable,
-        )  # fmt: skip
-        return await self._timed("list" if range_end else "get", key, work)
-
-    async def txn(self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()) -> TxnResult:
-        """Do a transaction; see `Store.txn`."""
-        return await self._timed("txn", b"", self._inner.txn(compares, success, failure))
-
-    async def put_if(self, key: bytes, value: bytes, mod_revision: int, *, lease: int = 0) -> Revision:
-        """Write; see `Store.put_if`."""
-        work = self._inner.put_if(key, value, mod_revision, lease=lease)
-        return await self._timed("update" if mod_revision else "create", key, work)
-
-    async def delete_if(self, key: bytes, mod_revision: int) -> Revision:
-        """Delete; see `Store.delete_if`."""
-        return await self._timed("delete", key, self._inner.delete_if(key, mod_revision))
-
-    def watch(self, prefix: bytes, start_revision: int = 0, *, prev_kv: bool = True, progress: bool = True) -> Watch:
-        """Watch; see `Store.watch`."""
-        return self._inner.watch(prefix, start_revision, prev_kv=prev_kv, progress=progress)
-
-    async def compact(self, revision: int) -> None:
-        """Forget history; see `Store.compact`."""
-        await self._inner.compact(revision)
-
-    async def status(self) -> StoreStatus:
-        """Ask how it is doing; see `Store.status`."""
-        return await self._inner.status()
-
-    async def close(self) -> None:
-        """Release connections."""
-        await self._inner.close()
 
 
 def _kind(key: bytes) -> str:

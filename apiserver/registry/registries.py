@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from api.discover import RESOURCES
-from api.errors import Expired
+from api.errors import ApiError, Expired
 from api.lister import Lister
 from api.resource import ObjectKey, Resource
 from apiserver.registry.codec import Codec, relative_key
@@ -30,7 +30,7 @@ class Registries:
         self, store: Store, clock: Clock, random: Random, resources: Iterable[Resource[Any]] = RESOURCES
     ) -> None:
         self._revisions = RevisionReader(store)
-        self._store, self._clock, self._random = store, clock, random
+        self.store, self._clock, self._random = store, clock, random
         resources = tuple(resources)
         self.kinds = Kinds(resources)
         self._registries = {resource: self._make(resource) for resource in resources if "get" in resource.verbs}
@@ -38,7 +38,7 @@ class Registries:
         self._tasks: asyncio.TaskGroup | None = None
 
     def _make(self, resource: Resource[Any], codec: Codec | None = None) -> Registry:
-        return Registry(resource, self._store, self._clock, self._random, self._revisions, codec)
+        return Registry(resource, self.store, self._clock, self._random, self._revisions, codec)
 
     def __iter__(self) -> Iterator[Registry]:
         """Yield the registries of built-in kinds."""
@@ -101,6 +101,11 @@ class Registries:
         """Return the kinds whose caches are still empty."""
         caches = (registry.cache for registry in self)
         return [str(cache.resource) for cache in caches if not cache.is_ready and cache.failure is None]
+
+    def end_watches(self, error: ApiError) -> None:
+        """End every watch, of built-in kinds and of those that users defined."""
+        for registry in self.everything():
+            registry.cache.end(error)
 
     async def run(self) -> None:
         """Keep every cache until cancelled."""

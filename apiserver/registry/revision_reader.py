@@ -7,6 +7,8 @@ import asyncio
 from store.client import Store
 
 _ANY_KEY = b"/registry/"
+JOIN_S = 1.0
+"""A read that takes longer than this is not waited for by the next one: both would have to be waited for in turn."""
 
 
 class RevisionReader:
@@ -32,7 +34,7 @@ class RevisionReader:
 
     async def _read_after(self, previous: asyncio.Task[int] | None) -> int:
         if previous is not None:
-            await asyncio.wait([previous])
+            await asyncio.wait([previous], timeout=JOIN_S)
         self._running, self._next = self._next, None
         result = await self._store.range(_ANY_KEY, count_only=True)
         return result.revision

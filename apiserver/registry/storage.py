@@ -20,6 +20,7 @@ from apiserver.encryption.store import Stale
 from apiserver.registry.codec import Codec, Stored, relative_key, storage_prefix
 from apiserver.registry.deletion import Keep, Put, Remove, Write, is_releasable
 from apiserver.registry.failures import already_exists, not_found, too_large
+from apiserver.registry.prompt import NotAsked
 from apiserver.registry.revision_reader import RevisionReader
 from apiserver.registry.selection import Selection
 from apiserver.registry.watch_cache import WatchCache
@@ -230,7 +231,8 @@ class Registry:
             if isinstance(value, ApiError):
                 raise value
         json = self.codec.splice(value, kv.mod_revision)
-        return Stored(self.codec, key, json, kv.mod_revision, is_stale=isinstance(kv, Stale))
+        is_stale = isinstance(kv, Stale) or self.codec.is_stale(kv.value)
+        return Stored(self.codec, key, json, kv.mod_revision, is_stale=is_stale)
 
     async def _converted(self, value: bytes) -> bytes:
         return await self.codec.to_store(value) if self.codec.is_asynchronous else value
@@ -246,6 +248,8 @@ class Registry:
 
 
 def _store_failed(error: Exception) -> ApiError:
+    if isinstance(error, NotAsked):
+        return ServiceUnavailable(str(error), retry_after_s=1)
     if isinstance(error, Unavailable):
         return ServiceUnavailable(f"the store does not answer; the outcome is not known: {error}")
     return ServiceUnavailable(f"the store refused the request: {error}")

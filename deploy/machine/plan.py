@@ -226,7 +226,7 @@ def _control_plane(machine: Machine, layout: Layout) -> list[Unit]:
         _unit("store", store),
         Unit("apiserver", tuple(apiserver), f"https://127.0.0.1:{SECURE_PORT}/readyz"),
         _unit("controllers", processes.controllers(client("controllers"), failover=machine.failover)),
-        _unit("scheduler", processes.scheduler(client("scheduler"))),
+        _unit("scheduler", processes.scheduler(client("scheduler"), failover=machine.failover)),
         _unit("dns", processes.dns(client("dns"), address=machine.address)),
         _unit(
             "metrics",

@@ -117,14 +117,21 @@ def eventually(claim: Callable[[], Any], within_s: float, what: str) -> Any:
     pytest.fail(f"not within {within_s} s: {what}; last seen: {last!r}")
 
 
+def first_port() -> int:
+    """Return the first of some 2000 ports for the clusters of this process, which may be one of several workers."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return int(os.environ.get("STEERSMAN_E2E_PORT", "21443")) + 2200 * int(worker)
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
     binaries = kubectl_binaries()
     if not binaries:
         pytest.fail("no kubectl on PATH: deploy/setup.sh installs one")
     made = RunningCluster(
-        data_dir=os.environ.get("STEERSMAN_E2E_DATA_DIR", "/var/lib/steersman-e2e"),
-        port=int(os.environ.get("STEERSMAN_E2E_PORT", "21443")),
+        data_dir=os.environ.get("STEERSMAN_E2E_DATA_DIR", "/var/lib/steersman-e2e")
+        + os.environ.get("PYTEST_XDIST_WORKER", ""),
+        port=first_port(),
         kubectl_path=next(iter(binaries.values())),
         tmp=tmp_path_factory.mktemp("home"),
     )

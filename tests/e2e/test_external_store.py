@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import STEER, RunningCluster, eventually, kubectl_binaries, run
+from tests.e2e.conftest import STEER, RunningCluster, eventually, first_port, kubectl_binaries, run
 from tests.e2e.etcd_cluster import etcd_cluster
 
 
 @pytest.mark.timeout(120)
 def test_a_hollow_cluster_runs_on_etcd(tmp_path: Path) -> None:
-    port = int(os.environ.get("STEERSMAN_E2E_PORT", "21443")) + 700
+    port = first_port() + 700
     made = RunningCluster(str(tmp_path / "data"), port, next(iter(kubectl_binaries().values())), tmp_path)
     options = ["--runtime", "hollow", "--port", str(port)]
     (tmp_path / "etcd").mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from tests.e2e.conftest import RunningCluster, eventually
 
-PLACE = Path("/tmp/steersman-e2e-volumes")
+PLACE = Path(f"/tmp/steersman-e2e-volumes{os.environ.get('PYTEST_XDIST_WORKER', '')}")
 WAIT = ["sh", "-c", "trap 'exit 0' TERM; while true; do sleep 0.1; done"]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import RunningCluster, eventually, kubectl_binaries
+from tests.e2e.conftest import RunningCluster, eventually, first_port, kubectl_binaries
 
 CLIENTS = 8
 KILLS = int(os.environ.get("STEERSMAN_KILLS", "20"))
@@ -77,7 +77,7 @@ class Appliers:
 
 @pytest.fixture
 def replicated(tmp_path: Path) -> Iterator[RunningCluster]:
-    port = int(os.environ.get("STEERSMAN_E2E_PORT", "21443")) + 1400
+    port = first_port() + 1400
     made = RunningCluster(str(tmp_path / "data"), port, next(iter(kubectl_binaries().values())), tmp_path)
     try:
         made.steer("up", "--runtime", "hollow", "--store-replicas", "3", "--port", str(port))

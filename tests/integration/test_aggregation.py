@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import dataclasses
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,7 +18,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from api.errors import Conflict, Forbidden, NotFound
+from api.errors import Conflict, Expired, Forbidden, NotFound
 from api.meta import ObjectMeta
 from api.resource import ObjectKey, Resource
 from api.schema import Struct
@@ -36,6 +38,13 @@ AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryLi
 RESOURCES = [
     {"name": "flunders", "singularName": "flunder", "namespaced": True, "kind": "Flunder", "verbs": ["get", "list"]},
     {"name": "flunders/status", "singularName": "", "namespaced": True, "kind": "Flunder", "verbs": ["get"]},
+]
+
+WATCHED = [
+    {"type": "ADDED", "object": {"metadata": {"name": "a", "resourceVersion": "7"}, "user": "u" * 100_000}},
+    {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "8"}}},
+    {"type": "DELETED", "object": {"metadata": {"name": "a", "resourceVersion": "9"}}},
+    {"type": "ERROR", "object": {"kind": "Status", "reason": "Expired", "code": 410, "message": "too old"}},
 ]
 
 
@@ -79,6 +88,12 @@ async def extension(pki: Pki, tmp_path: Path) -> AsyncIterator[Extension]:
                 return web.json_response({"paths": paths, "definitions": {"io.example.Flunder": {"type": "object"}}})
             case path if path.startswith("/openapi/v3/"):
                 return web.json_response({"openapi": "3.0.0", "asked": request.query_string})
+            case path if path.endswith("/namespaces/watched/flunders"):
+                stream = web.StreamResponse()
+                await stream.prepare(request)
+                for line in WATCHED:
+                    await stream.write(json.dumps(line).encode() + b"\n")
+                return stream
             case path if path.endswith("/flunders") and "watch" in request.query:
                 stream = web.StreamResponse()
                 await stream.prepare(request)
@@ -305,6 +320,46 @@ async def test_a_watch_streams_through(server: Running, extension: Extension):
     async with server.http.get(f"/apis/{GROUP}/v1alpha1/flunders?watch=1") as answer, asyncio.timeout(5):
         lines = [json.loads(await answer.content.readline())["object"]["n"] for _ in range(2)]
     assert lines == [0, 1]
+
+
+async def test_our_own_processes_watch_through_the_component_api(server: Running, extension: Extension):
+    await register(server, extension)
+    await wait_for(server, "Passed")
+    flunders = Resource(
+        type=Flunder, group=GROUP, version="v1alpha1", kind="Flunder", plural="flunders", namespaced=True
+    )
+    admin = server.client()
+    try:
+        heard = []
+        with pytest.raises(Expired, match="too old"):
+            async for batch in admin.watch(flunders, "watched", resource_version="5", label_selector="a=b"):
+                heard += [(event.type.value, event.resource_version) for event in batch]
+        assert heard == [("ADDED", "7"), ("BOOKMARK", "8"), ("DELETED", "9")]
+        asked = parse_qs(extension.asked[-1].query_string)
+        assert asked == {
+            "watch": ["true"],
+            "resourceVersion": ["5"],
+            "labelSelector": ["a=b"],
+            "allowWatchBookmarks": ["true"],
+        }
+        watch = admin.watch(flunders, "default", resource_version="1")  # goes on, and is ended from here
+        assert len([event async for event in first_events(watch, 2)]) == 2
+        with pytest.raises(NotFound):
+            missing = dataclasses.replace(flunders, plural="nothing")
+            async for _ in admin.watch(missing, "default", resource_version="1"):
+                pass
+    finally:
+        await admin.close()
+
+
+async def first_events(watch: Any, count: int) -> AsyncIterator[Any]:
+    async with asyncio.timeout(5), contextlib.aclosing(watch):
+        async for batch in watch:
+            for event in batch:
+                count -= 1
+                yield event
+            if not count:
+                return
 
 
 async def test_one_that_is_away_is_said_to_be_and_comes_back(server: Running, extension: Extension):

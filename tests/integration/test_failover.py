@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from client.verbs import Client, EventType
 from component.serve import Identity
 from store.client import StoreClient, Unavailable
 from tests import builders
+from tests.integration.store_cluster import StoreCluster
 from tests.integration.store_process import Authority, StoreProcess
 from tests.integration.test_apiserver_process import ApiserverProcess, until_longer
 
@@ -26,6 +27,9 @@ pytestmark = pytest.mark.integration
 
 WRITES_BACK_WITHIN_S = 4.0
 """1.5 s by design; the rest is for machines that do much else."""
+
+REFUSED_WITHIN_S = 7.0
+"""4 to 5 s by design."""
 
 
 @pytest.fixture
@@ -150,6 +154,49 @@ async def test_without_its_store_an_apiserver_says_so_and_answers_from_its_cache
                 await client.get(configmaps.RESOURCE, ObjectKey("default", "kept"))
                 return
             await asyncio.sleep(0.05)
+
+
+async def test_without_a_majority_of_its_store_an_apiserver_says_so_in_seconds_and_serves_when_it_is_back(
+    tmp_path: Path,
+):
+    cluster = StoreCluster(tmp_path / "store", 3)
+    endpoints = ",".join(member.endpoint for member in cluster.members.values())
+    server = ApiserverProcess(tmp_path, endpoints, cluster.client)
+    client = server.client()
+    try:
+        cluster.start()
+        await cluster.leader(30)
+        server.start()
+        await server.wait_ready()
+        await client.create(configmaps.RESOURCE, builders.configmap("kept"))
+        lost = [cluster.members["s1"], cluster.members["s2"]]
+        for member in lost:
+            member.kill()
+
+        async def refusal(work: Awaitable[object]) -> float:
+            began = time.monotonic()
+            with pytest.raises(ServiceUnavailable, match="the store has lost its quorum"):
+                await work
+            return time.monotonic() - began
+
+        took_s = await asyncio.gather(
+            refusal(client.create(configmaps.RESOURCE, builders.configmap("lost"))),
+            refusal(client.get(configmaps.RESOURCE, ObjectKey("default", "kept"))),
+            refusal(client.list(configmaps.RESOURCE, "default")),
+        )
+        assert max(took_s) < REFUSED_WITHIN_S
+        cluster.start()
+        async with asyncio.timeout(30):
+            while True:
+                with contextlib.suppress(ServiceUnavailable, AlreadyExists):
+                    await client.create(configmaps.RESOURCE, builders.configmap("after"))
+                    break
+                await asyncio.sleep(0.05)
+    finally:
+        await client.close()
+        with contextlib.suppress(ProcessLookupError):
+            server.end(signal.SIGKILL)
+        cluster.close()
 
 
 async def test_a_store_watch_on_a_member_that_never_answers_ends_when_the_member_is_left(tmp_path: Path):

@@ -174,7 +174,7 @@ class Cluster:
         informers = Informers(client, clock=self.clock, rng=rng)
         recorder = EventRecorder(client, "controllers", clock=self.clock, rng=rng)
         # A node that registers may take no pods until somebody has seen it Ready.
-        lifecycle = node_lifecycle.controller(self.clock, NODE_GRACE_S, EVICTION_AFTER_S)
+        lifecycle = node_lifecycle.controller(node_lifecycle.Heartbeats(self.clock), NODE_GRACE_S, EVICTION_AFTER_S)
         runners = [
             Runner(each, informers, client, recorder, clock=self.clock, rng=rng)
             for each in (replicaset_controller.CONTROLLER, lifecycle)

@@ -18,7 +18,7 @@ from api.autoscaling.v2.metrics import (
 from api.columns import AGE, NONE
 from api.meta import KindCondition, ObjectMeta
 from api.resource import Column, Resource
-from api.schema import Int32, Int64, Struct, Time, always, field, wire
+from api.schema import Int32, Int64, Struct, Time, always, field, shown_empty, wire
 
 _DEFAULT_CPU_PERCENT: Final = 80
 
@@ -43,7 +43,7 @@ class HorizontalPodAutoscalerStatus(Struct):
     last_scale_time: Annotated[Time, wire(2)] = ""
     current_replicas: Annotated[Int32, wire(3)] = 0
     desired_replicas: Annotated[Int32, wire(4, required=True)] = always(0)
-    current_metrics: Annotated[list[MetricStatus], wire(5, list_type="atomic")] = []
+    current_metrics: Annotated[list[MetricStatus], wire(5, list_type="atomic")] = shown_empty()
     conditions: Annotated[
         list[HorizontalPodAutoscalerCondition], wire(6, merge_key="type", list_type="map", list_keys=("type",))
     ] = []

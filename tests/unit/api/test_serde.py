@@ -7,8 +7,10 @@ from api import serde
 from api.apps import deployment
 from api.core import pod, secret
 from api.discover import KINDS
+from api.discovery import endpointslice
 from api.errors import BadRequest
-from api.storage import csistoragecapacity
+from api.rbac import clusterrole, role, rules
+from api.storage import csinode, csistoragecapacity
 
 
 def read(value: Any, resource: Any = deployment.RESOURCE, **options: Any) -> Any:
@@ -28,6 +30,24 @@ def test_strict_problems_are_told_in_the_order_of_the_text() -> None:
     assert told == (
         'unknown field "spec.a", unknown field "spec.b", duplicate field "spec.replicas", unknown field "spec.c"'
     )
+
+
+@pytest.mark.parametrize(
+    ("resource", "shown"),
+    [
+        (endpointslice.RESOURCE, {"addressType": "", "endpoints": [], "ports": []}),
+        (role.RESOURCE, {"rules": []}),
+        (clusterrole.RESOURCE, {"rules": []}),
+        (csinode.RESOURCE, {"spec": {"drivers": []}}),
+    ],
+)
+def test_lists_that_upstream_always_shows_are_shown_when_they_are_empty(resource: Any, shown: Any) -> None:
+    made = json.loads(serde.encode(resource.type()))
+    assert {name: value for name, value in made.items() if name not in ("apiVersion", "kind", "metadata")} == shown
+    one, other = resource.type(), resource.type()
+    if hasattr(one, "rules"):
+        one.rules.append(rules.PolicyRule())
+        assert not other.rules
 
 
 def test_keys_that_yaml_gives_twice_are_told_by_line() -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from api.errors import ServiceUnavailable
 from api.resource import ObjectKey
-from client.leader_election import LeaderElector, LeadershipLost
+from client.leader_election import Election, LeaderElector, LeadershipLost
 from client.verbs import Client
+from component import flags
 from component.clock import LoopClock
 from tests.unit.client.memory_api import MemoryApi
 
@@ -82,3 +83,10 @@ async def test_a_leader_that_cannot_renew_stops_its_work_before_anyone_else_may_
         await task
     assert stopped and stopped[0] - failed_at < 15
     assert not one.is_leader
+
+
+def test_times_that_do_not_go_together_are_refused_as_flags(capsys):
+    with pytest.raises(SystemExit):
+        flags.parse(Election, ["--leader-elect-lease-duration-s", "9"], prog="steer-x")
+    said = capsys.readouterr().err
+    assert "want retry period 2 s * 1.2 < renew deadline 10 s < lease duration 9 s" in said

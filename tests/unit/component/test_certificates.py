@@ -8,8 +8,8 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from component.certificates import Renewal, fresh_client, fresh_server
-from component.serve import Identity, client_context, grpc_channel, grpc_server, server_context
+from component.certificates import fresh_client, fresh_server
+from component.serve import Identity, client_context, grpc_channel, grpc_server
 from tests.certificates import Authority
 
 
@@ -28,22 +28,22 @@ async def shown(context: ssl.SSLContext, trusted: Path) -> str:
 async def test_a_renewed_pair_is_shown_and_a_broken_one_is_not(tmp_path):
     authority = Authority(tmp_path)
     identity = authority.issue("server")
-    context = server_context(identity, client_certificates=ssl.CERT_NONE)
-    renewal = Renewal(identity, [context])
+    fresh = fresh_server(identity, client_certificates=ssl.CERT_NONE)
+    context, made = fresh.serving(), fresh.current()
     first = await shown(context, identity.ca)
-    assert not renewal.look(), "nothing has changed"
+    assert fresh.current() is made, "nothing has changed"
 
     old_key = identity.key.read_bytes()
     authority.issue("server")
     new_key = identity.key.read_bytes()
     identity.key.write_bytes(old_key)
-    assert not renewal.look(), "the key is not of this certificate"
+    assert fresh.current() is made, "the key is not of this certificate"
     assert await shown(context, identity.ca) == first
     identity.cert.unlink()
-    assert not renewal.look(), "nothing is there"
+    assert fresh.current() is made, "nothing is there"
 
     authority.issue("server")
-    assert renewal.look()
+    assert fresh.current() is not made
     assert await shown(context, identity.ca) != first
     assert new_key != identity.key.read_bytes()
 

@@ -158,3 +158,19 @@ def test_silence_counts_only_while_we_listen():
     assert heartbeats.silent_s("n1", "one", 0.0) == 40
     assert heartbeats.silent_s("n1", "one", 30.0) == 10
     assert heartbeats.silent_s("n1", "two", 0.0) == 0
+
+
+def test_silence_of_everybody_says_nothing_about_anyone():
+    clock = Hand()
+    heartbeats = Heartbeats(clock, lull_s=5.0)
+    assert heartbeats.silent_s("n1", "one", 0.0) == 0
+    for clock.at in (2.0, 4.0, 6.0):
+        heartbeats.hear()
+    clock.at = 8.0
+    assert heartbeats.silent_s("n1", "one", 8.0) == 8, "others spoke all the time: a new connection takes nothing away"
+    clock.at = 60.0
+    assert heartbeats.silent_s("n1", "one", 0.0) == 11, "nobody has spoken since 6: it may be the store that is down"
+    heartbeats.hear()
+    assert heartbeats.silent_s("n1", "one", 0.0) == 0, "after a lull everybody is given time anew"
+    clock.at = 64.0
+    assert heartbeats.silent_s("n1", "one", 0.0) == 4

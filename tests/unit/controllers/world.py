@@ -28,7 +28,7 @@ from apiserver.auth import policy
 from apiserver.request import User
 from client.verbs import Client
 from component.clock import LoopClock
-from controllers.manager import Manager, Settings
+from controllers.manager import Process, Settings
 from store.local import LocalStore
 from tests.simulation.server import ADMIN, VerbTransport
 
@@ -43,7 +43,7 @@ class World:
         self.client = Client(VerbTransport(api, ADMIN))
         self.settings = settings
         self._controllers = Client(VerbTransport(api, CONTROLLERS))
-        self.manager: Manager | None = None
+        self.process: Process | None = None
         self.silent: set[str] = set()
         """Nodes whose kubelets say nothing and do nothing."""
         self.unready: Callable[[pods.Pod], bool] = lambda pod: False
@@ -51,8 +51,8 @@ class World:
         self._task: asyncio.Task[None] | None = None
 
     async def start_controllers(self) -> None:
-        self.manager = Manager(self._controllers, self.settings, clock=self.clock, rng=random.Random(2))
-        self._task = asyncio.ensure_future(self.manager.run())
+        self.process = Process(self._controllers, self.settings, self.clock, random.Random(2), None)
+        self._task = asyncio.ensure_future(self.process.run())
         await asyncio.sleep(0.5)
 
     async def stop_controllers(self) -> None:

@@ -13,6 +13,7 @@ from api.errors import ApiError, Invalid, MethodNotAllowed, NotFound, Unsupporte
 from apiserver import discovery, openapi
 from apiserver.app import Api
 from apiserver.request import RequestInfo
+from store.local import LocalStore
 from tests.plain_client import PlainClient
 from tests.webhook_server import WebhookServer, serving
 
@@ -308,6 +309,35 @@ async def test_without_a_converter_versions_differ_in_name_alone(client: Client)
     await client.ask("create", {**cron_tab(cronSpec="x"), "apiVersion": f"{GROUP}/v2"}, version="v2")
     assert (await client.ask("get", name="a"))["apiVersion"] == f"{GROUP}/v1"
     assert [each["apiVersion"] for each in await client.ask("list", version="v2")] == [f"{GROUP}/v2"]
+
+
+async def test_an_update_that_changes_nothing_stores_an_object_in_the_version_that_is_stored_now(
+    client: Client, store: LocalStore
+) -> None:
+    crd = two_versions({"strategy": "None"})
+    await client.define(crd)
+    await client.ask("create", cron_tab(cronSpec="x"))
+    first = await client.ask("get", name="a")
+    assert (await client.ask("update", first, name="a"))["metadata"] == first["metadata"]
+
+    async def raw() -> bytes:
+        (kv,) = (await store.range(f"/registry/{GROUP}/crontabs/default/a".encode())).kvs
+        return kv.value
+
+    found = await client.ask("get", name=crd["metadata"]["name"], **CRDS)
+    for version in found["spec"]["versions"]:
+        version["storage"] = version["name"] == "v2"
+    await client.ask("update", found, name=crd["metadata"]["name"], **CRDS)
+    async with asyncio.timeout(5):
+        while True:  # until the new definition is in force
+            await client.ask("update", await client.ask("get", name="a"), name="a")
+            if (await raw()).startswith(f'{{"apiVersion":"{GROUP}/v2"'.encode()):
+                break
+            await asyncio.sleep(0.01)
+    rewritten = await client.ask("get", name="a")
+    assert rewritten["metadata"]["resourceVersion"] != first["metadata"]["resourceVersion"]
+    again = await client.ask("update", rewritten, name="a")
+    assert again["metadata"]["resourceVersion"] == rewritten["metadata"]["resourceVersion"]
 
 
 async def convert(request: dict[str, Any]) -> dict[str, Any]:
