@@ -19,6 +19,7 @@ import msgspec
 from api.discover import RESOURCES
 from api.resource import Resource
 from apiserver import openapi_protobuf
+from apiserver.openapi_discovery import root_paths, version_paths
 from apiserver.openapi_paths import path_v2, paths_of, prefix
 from apiserver.openapi_schemas import FORMS_V2, REF_V2, REF_V3, Definitions, Schema
 from apiserver.registry.kinds import Kinds
@@ -50,7 +51,11 @@ def documents(kinds: Kinds | None = None) -> Mapping[str, Document]:
 @functools.cache
 def _built_in() -> Mapping[str, Document]:
     pairs = sorted({(resource.group, resource.version) for resource in RESOURCES})
-    return {prefix(group, version): _document(_build(group, version, RESOURCES)) for group, version in pairs}
+    found = {prefix(group, version): _document(_build(group, version, RESOURCES)) for group, version in pairs}
+    definitions = Definitions(REF_V3, {})
+    for where, paths in root_paths(sorted({group for group, _ in pairs}), definitions).items():
+        found[where] = _document(_v3(paths, _spoken_of(paths, definitions.found)))
+    return dict(sorted(found.items()))
 
 
 @functools.lru_cache(maxsize=4)
@@ -123,6 +128,11 @@ def _built_in_v2() -> Schema:
     for resource in RESOURCES:
         for path, item in paths_of(resource, definitions).items():
             paths[path] = path_v2(item)
+    versions = sorted({(resource.group, resource.version) for resource in RESOURCES})
+    others = [*root_paths(sorted({group for group, _ in versions}), definitions).values()]
+    others += [version_paths(group, version, definitions) for group, version in versions]
+    for found in others:
+        paths |= {path: path_v2(item) for path, item in found.items()}
     return {
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": "v1.32.0"},
@@ -137,9 +147,28 @@ def _build(group: str, version: str, resources: Iterable[Resource[Any]]) -> Sche
     for resource in resources:
         if (resource.group, resource.version) == (group, version):
             paths |= paths_of(resource, definitions)
+    if resources is RESOURCES:
+        paths |= version_paths(group, version, definitions)
+    return _v3(paths, definitions.found)
+
+
+def _spoken_of(value: Any, schemas: Mapping[str, Schema]) -> dict[str, Schema]:
+    """Return those of some schemas that paths or schemas refer to, and what these refer to in turn."""
+    if isinstance(value, list):
+        return {name: schema for item in value for name, schema in _spoken_of(item, schemas).items()}
+    if not isinstance(value, dict):
+        return {}
+    found = _spoken_of(list(value.values()), schemas)
+    name = str(value.get("$ref", "")).removeprefix(REF_V3)
+    if name in schemas:
+        found |= {name: schemas[name], **_spoken_of(schemas[name], schemas)}
+    return found
+
+
+def _v3(paths: Schema, schemas: Mapping[str, Schema]) -> Schema:
     return {
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "v1.32.0"},
         "paths": paths,
-        "components": {"schemas": dict(sorted(definitions.found.items()))},
+        "components": {"schemas": dict(sorted(schemas.items()))},
     }

@@ -126,7 +126,27 @@ def paths_of(resource: Resource[Any], definitions: Definitions) -> dict[str, Any
         if name == "proxy":
             rest = _in_path("path", "Which path there.")
             paths[f"{below}/{{path}}"] = _item((*named, rest, *_CONNECTED[name]), maker.subresource(name, "WithPath"))
+    if "watch" in resource.verbs and not is_custom(resource.type):
+        paths |= _old_watches(resource, base, shared, named, maker)
     return paths
+
+
+def _old_watches(
+    resource: Resource[Any], base: str, shared: Iterable[Schema], named: Iterable[Schema], maker: _Operations
+) -> dict[str, Any]:
+    """Return the paths that are watched by being asked for."""
+    everywhere = f"{base}/watch/{resource.plural}"
+    if not resource.namespaced:
+        return {
+            everywhere: _item((_PRETTY,), maker.only({"get": ("watchlist", "List")})),
+            f"{everywhere}/{{name}}": _item((*named, _PRETTY), maker.only({"get": ("watch", "")})),
+        }
+    within = f"{base}/watch/namespaces/{{namespace}}/{resource.plural}"
+    return {
+        everywhere: _item((_PRETTY,), maker.only({"get": ("watchlist", "ListForAllNamespaces")})),
+        within: _item((*shared, _PRETTY), maker.only({"get": ("watchlist", "List")})),
+        f"{within}/{{name}}": _item((*named, _PRETTY), maker.only({"get": ("watch", "")})),
+    }
 
 
 def _item(parameters: Iterable[Schema], operations: dict[str, Any]) -> dict[str, Any]:
@@ -142,13 +162,13 @@ _METHODS: Final = {"create": "post", "update": "put", "patch": "patch", "get": "
 _PROXIED: Final = ("delete", "get", "head", "options", "patch", "post", "put")
 """What a proxy takes."""
 _ACTIONS: Final = {"create": "post", "update": "put"}
-_ID_VERBS: Final = {"get": "read", "update": "replace"}
+_ID_VERBS: Final = {"get": "read", "update": "replace", "watchlist": "watch"}
 
 
-def _api_name(group: str) -> str:
+def api_name(group: str) -> str:
     """Return a group as operations are named after it: `core`, `apps`, `rbacAuthorization`."""
     first, *rest = (group or "core").removesuffix(".k8s.io").split(".")
-    return first + "".join(_title(word) for word in rest)
+    return first + "".join(title(word) for word in rest)
 
 
 class _Operations:
@@ -165,7 +185,7 @@ class _Operations:
         return {
             method: self._operation(verb, gvk, self._definitions.ref(resource.type), suffix)
             for method, (verb, suffix) in methods.items()
-            if verb in resource.verbs
+            if verb.removesuffix("list") in resource.verbs or verb in resource.verbs
         }
 
     def subresource(self, name: str, beyond: str = "") -> dict[str, Any]:
@@ -183,24 +203,24 @@ class _Operations:
         gvk = group_version_kind(shown.group or "", shown.version, shown.kind)
         if name in _CONNECTED:
             methods = _PROXIED if name == "proxy" else tuple(_METHODS[verb] for verb in shown.verbs)
-            return {method: self._connection(method, gvk, f"{_title(name)}{beyond}") for method in methods}
+            return {method: self._connection(method, gvk, f"{title(name)}{beyond}") for method in methods}
         if name == "log":
             ref = {"type": "string"}
         return {
-            _METHODS[verb]: self._operation(verb, gvk, ref, _title(name)) for verb in _METHODS if verb in shown.verbs
+            _METHODS[verb]: self._operation(verb, gvk, ref, title(name)) for verb in _METHODS if verb in shown.verbs
         }
 
     def _id(self, verb: str, suffix: str) -> str:
         """Return the name that generated clients give this call, such as `replaceAppsV1NamespacedDeploymentScale`."""
         resource = self._resource
-        words = [_title(_api_name(resource.group)), _title(resource.version)]
+        words = [title(api_name(resource.group)), title(resource.version)]
         if verb == "deletecollection":
             verb = "delete"
             words.append("Collection")
         if verb.startswith("connect"):
-            words.append(_title(verb.removeprefix("connect")))
+            words.append(title(verb.removeprefix("connect")))
             verb = "connect"
-        if resource.namespaced and suffix != "ForAllNamespaces":
+        if resource.namespaced and not suffix.endswith("ForAllNamespaces"):
             words.append("Namespaced")
         return f"{_ID_VERBS.get(verb, verb)}{''.join(words)}{resource.kind}{suffix}"
 
@@ -217,6 +237,10 @@ class _Operations:
                 answers = {"200": definitions.list_ref(resource)}
                 parameters = _LIST
                 media = (*media, *_WATCHED[: len(media) - 1])
+            case "watch" | "watchlist":
+                answers = {"200": definitions.watch_event_ref()}
+                parameters = _LIST
+                media = (*media, *_WATCHED)
             case "create":
                 answers = {"200": ref, "201": ref, "202": ref}
                 parameters, body = _WRITE, {"*/*": ref}
@@ -234,7 +258,7 @@ class _Operations:
                 parameters = _DELETE if is_one else (*_DELETE, *_OF_COLLECTION)
                 body = {"*/*": definitions.ref(DeleteOptions)}
         operation: Schema = {
-            "tags": [f"{_api_name(resource.group)}_{resource.version}"],
+            "tags": [f"{api_name(resource.group)}_{resource.version}"],
             "operationId": self._id(verb, suffix),
             "parameters": list(parameters),
             "responses": {
@@ -254,7 +278,7 @@ class _Operations:
     def _connection(self, method: str, gvk: dict[str, str], suffix: str) -> Schema:
         resource = self._resource
         return {
-            "tags": [f"{_api_name(resource.group)}_{resource.version}"],
+            "tags": [f"{api_name(resource.group)}_{resource.version}"],
             "operationId": self._id(f"connect{method}", suffix),
             "parameters": [],
             "responses": {"200": {"description": "OK", "content": {"*/*": {"schema": {"type": "string"}}}}}
@@ -276,7 +300,8 @@ def _patches(resource: Resource[Any]) -> tuple[str, ...]:
     return (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCH)
 
 
-def _title(word: str) -> str:
+def title(word: str) -> str:
+    """Return a word as it stands within a name."""
     return word[:1].upper() + word[1:]
 
 

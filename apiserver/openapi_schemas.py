@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from api.custom import CustomShape, is_custom
@@ -19,7 +19,7 @@ Schema = dict[str, Any]
 
 REF_V3: Final = "#/components/schemas/"
 REF_V2: Final = "#/definitions/"
-_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1"
+META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1"
 _CRD: Final = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1"
 
 _FORMS: Final[dict[str, tuple[str, Schema]]] = {
@@ -28,10 +28,10 @@ _FORMS: Final[dict[str, tuple[str, Schema]]] = {
         "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
         {"oneOf": [{"type": "integer"}, {"type": "string"}], "format": "int-or-string"},
     ),
-    "date-time": (f"{_META}.Time", {"type": "string", "format": "date-time"}),
-    "micro-time": (f"{_META}.MicroTime", {"type": "string", "format": "date-time"}),
-    "duration": (f"{_META}.Duration", {"type": "string"}),
-    "fields": (f"{_META}.FieldsV1", {"type": "object"}),
+    "date-time": (f"{META}.Time", {"type": "string", "format": "date-time"}),
+    "micro-time": (f"{META}.MicroTime", {"type": "string", "format": "date-time"}),
+    "duration": (f"{META}.Duration", {"type": "string"}),
+    "fields": (f"{META}.FieldsV1", {"type": "object"}),
     "raw": ("io.k8s.apimachinery.pkg.runtime.RawExtension", {"type": "object"}),
     "json": (f"{_CRD}.JSON", {}),
     "schema-or-bool": (f"{_CRD}.JSONSchemaPropsOrBool", {}),
@@ -71,7 +71,7 @@ def name_of(struct: type[Any]) -> str:
         return struct.shape.openapi_name
     module = struct.__module__.split(".")
     if module[1] == "meta":
-        return f"{_META}.{struct.__name__}"
+        return f"{META}.{struct.__name__}"
     version = module[2] if _is_version(module[2]) else "v1"
     package = _PACKAGES.get(module[1], f"io.k8s.api.{module[1]}")
     return f"{package}.{version}.{struct.__name__}"
@@ -146,9 +146,38 @@ class Definitions:
             }
         return {"$ref": self._prefix + name}
 
+    def named(self, name: str, make: Callable[[], Schema]) -> Schema:
+        """Return a reference to a schema that is not made of a declaration, but by `make` when it is new."""
+        if name not in self.found:
+            self.found[name] = {}
+            self.found[name].update(make())
+        return {"$ref": self._prefix + name}
+
+    def item(self, ref: Schema) -> Schema:
+        """Return a reference as it stands within another schema."""
+        return self._wrap(ref)
+
+    def watch_event_ref(self) -> Schema:
+        """Return a reference to an event of a watch."""
+        pairs = sorted({("", "v1"), *((resource.group, resource.version) for resource in RESOURCES)})
+        return self.named(
+            f"{META}.WatchEvent",
+            lambda: {
+                "type": "object",
+                "description": "A change, as a watch tells it.",
+                "required": ["type", "object"],
+                "properties": {
+                    "object": self._type(TypeSchema("any", form="raw"))
+                    | {"description": "The object after it; before it, where it was deleted."},
+                    "type": {"type": "string", "description": "ADDED, MODIFIED, DELETED, BOOKMARK or ERROR."},
+                },
+                "x-kubernetes-group-version-kind": [group_version_kind(*pair, "WatchEvent") for pair in pairs],
+            },
+        )
+
     def patch_ref(self) -> Schema:
         """Return a reference to what a patch is, of whatever form."""
-        name = f"{_META}.Patch"
+        name = f"{META}.Patch"
         self.found.setdefault(
             name, {"description": "What to change, in a form that Content-Type names.", "type": "object"}
         )

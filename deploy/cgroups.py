@@ -130,6 +130,13 @@ def remove(mounted: Iterable[Hierarchy], path: str, *, timeout_s: float = 5.0) -
                 time.sleep(0.02)
 
 
+def remove_level_above(path: str) -> None:
+    """Remove the group that `path` was in from every hierarchy, unless others are in it still."""
+    for hierarchy in hierarchies():
+        with contextlib.suppress(OSError):
+            (hierarchy.mountpoint / path).parent.rmdir()
+
+
 def _remove_tree(top: Path) -> None:
     for directory, _, _ in os.walk(top, topdown=False):
         with contextlib.suppress(FileNotFoundError):

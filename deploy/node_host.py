@@ -168,10 +168,7 @@ class NodeHost:
     def destroy(self) -> None:
         """Power the node off for good and remove its traces from the kernel; its directory stays."""
         self.power_off()
-        for hierarchy in cgroups.hierarchies():
-            with contextlib.suppress(OSError):
-                # The cluster's level; other nodes keep it from going.
-                (hierarchy.mountpoint / self._cgroup).parent.rmdir()
+        cgroups.remove_level_above(self._cgroup)
 
     # -- use -----------------------------------------------------------------------------------------------------
 

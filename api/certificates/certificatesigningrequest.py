@@ -218,6 +218,16 @@ def prepare_for_approval(new: CertificateSigningRequest, old: CertificateSigning
     new.status = msgspec.structs.replace(old.status, conditions=[*conditions, *lost])
 
 
+def note_times(new: CertificateSigningRequest, old: CertificateSigningRequest, now: float) -> None:
+    """Say when conditions were written and when they came to be so, where whoever wrote them does not."""
+    stamp = timestamps.render(now)
+    since = {(each.type, each.status): each.last_transition_time for each in old.status.conditions}
+    for condition in new.status.conditions:
+        condition.last_update_time = condition.last_update_time or stamp
+        if not condition.last_transition_time:
+            condition.last_transition_time = since.get((condition.type, condition.status)) or stamp
+
+
 def _duration(request: CertificateSigningRequest, now: float) -> str:
     seconds = request.spec.expiration_seconds
     return NONE if seconds is None else timestamps.human_duration(seconds)

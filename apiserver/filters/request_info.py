@@ -28,7 +28,9 @@ def request_info(method: str, path: str, query: Mapping[str, str]) -> RequestInf
             pass
         case _:
             return RequestInfo(verb=method.lower(), path=path)
-    # The old way to watch, /api/v1/watch/pods, is nobody's any more: it is found to be no resource.
+    is_watch = method == "GET" and is_old_watch(path)
+    if is_watch:
+        rest = rest[1:]
     namespace = ""
     if rest[0] == "namespaces":
         if len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:
@@ -39,7 +41,7 @@ def request_info(method: str, path: str, query: Mapping[str, str]) -> RequestInf
     name = rest[1] if len(rest) > 1 else ""
     # Behind /proxy, the path is somebody else's.
     subresource = "proxy" if rest[2:3] == ["proxy"] else "/".join(rest[2:])
-    verb = _VERBS.get(method, method.lower())
+    verb = "watch" if is_watch else _VERBS.get(method, method.lower())
     if not name:
         if verb == "get":
             verb = "watch" if query.get("watch", "").lower() in ("1", "t", "true") else "list"
@@ -48,6 +50,27 @@ def request_info(method: str, path: str, query: Mapping[str, str]) -> RequestInf
         if verb in ("list", "watch", "deletecollection"):
             name = selected_name(query.get("fieldSelector", ""))
     return RequestInfo(verb, path, group, version, plural, subresource, namespace, name)
+
+
+def is_old_watch(path: str) -> bool:
+    """Whether a path asks for a watch in the old way, by itself: /api/v1/watch/pods, /apis/apps/v1/watch/deployments.
+
+    Facts: the watch and watchlist operations of the published API, deprecated since 1.11 and served still.
+    """
+    match [part for part in path.split("/") if part]:
+        case ["api", _, "watch", _, *_] | ["apis", _, _, "watch", _, *_]:
+            return True
+    return False
+
+
+def old_watch_options(info: RequestInfo, options: Mapping[str, str]) -> dict[str, str]:
+    """Return the options that ask in today's way for what a path of `is_old_watch` says."""
+    found = {**options, "watch": "true"}
+    if info.name and info.plural:
+        found["fieldSelector"] = ",".join(
+            part for part in (options.get("fieldSelector", ""), f"metadata.name={info.name}") if part
+        )
+    return found
 
 
 def selected_name(field_selector: str) -> str:

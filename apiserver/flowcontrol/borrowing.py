@@ -7,6 +7,7 @@ wants, in proportion, between what it must have and what it may have at most.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 PERIOD_S = 10.0
 _SMOOTHING = 0.977
 """Of the demand remembered, what is left after each period in which less was wanted: half of it after five minutes."""
+_NO_DEMAND = 1e-6
+"""Seats; less than this is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ def allocate(seats: float, claims: Sequence[Claim]) -> list[float]:
 
     Where even the least is too much, everybody gets their least; where the most is not enough, their most.
     """
+    # Demand that nobody has any more is halved for ever, down to where no fraction of it can be told from nothing.
+    claims = [one if one.target > _NO_DEMAND else dataclasses.replace(one, target=0.0) for one in claims]
 
     def given(fraction: float) -> list[float]:
         return [min(one.high, max(one.low, fraction * one.target)) for one in claims]

@@ -19,7 +19,7 @@ from aiohttp import hdrs, http_exceptions, web
 from api.discover import by_gvr
 from api.errors import ApiError, BadRequest, Expired, InternalError, RequestEntityTooLarge, Timeout
 from apiserver.app import Api
-from apiserver.filters.request_info import request_info
+from apiserver.filters.request_info import is_old_watch, old_watch_options, request_info
 from apiserver.filters.timeout import TIMEOUT_S
 from apiserver.onward import Onward, PlainUnavailable
 from apiserver.proxies import Proxies
@@ -114,6 +114,8 @@ class Door:
         query = request.query
         call.options = {name: query[name] for name in query}
         call.info = info = request_info(request.method, request.path, call.options)
+        if info.verb == "watch" and is_old_watch(request.path):
+            call.options = old_watch_options(info, call.options)
         if info.plural:
             call.resource = by_gvr(info.group, info.version, info.plural)
         call.credentials = credentials_of(request)

@@ -16,7 +16,9 @@ import hmac
 import json
 import re
 import ssl
+import time
 from dataclasses import dataclass
+from http.client import SERVICE_UNAVAILABLE
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from api.errors import NotFound
 from api.resource import ObjectKey
 from client.verbs import Client
 from deploy import addons
-from deploy.machine.rest import Rest
+from deploy.machine.rest import NoAnswer, Refused, Rest
 from deploy.machine.tokens import Token
 from deploy.report import CannotDo
 
@@ -38,6 +40,8 @@ KUBECONFIG = "kubeconfig"
 SIGNATURE = "jws-kubeconfig-"
 SIGNED_WITHIN_S = 30.0
 POLL_S = 0.1
+ANSWER_WITHIN_S = 20.0
+"""An API server that is started again, since the machines of its cluster have changed, is back sooner."""
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -119,10 +123,23 @@ def discover(address: str, token: Token, wanted_hash: str) -> Found:
     unverified = ssl.create_default_context()
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE  # nothing secret is sent, and what comes is checked by token and hash
-    found = believe(Rest(url, unverified).get(path).get("data") or {}, token, wanted_hash)
+    found = believe(_get(Rest(url, unverified), path).get("data") or {}, token, wanted_hash)
     verified = ssl.create_default_context(cadata=found.authority.decode())
-    again = Rest(url, verified).get(path).get("data") or {}
+    again = _get(Rest(url, verified), path).get("data") or {}
     return believe(again, token, wanted_hash)
+
+
+def _get(server: Rest, path: str) -> dict[str, Any]:
+    """Return what is at `path`, from a server that may be just starting."""
+    give_up_at = time.monotonic() + ANSWER_WITHIN_S
+    while True:
+        try:
+            return server.get(path)
+        except (NoAnswer, Refused) as error:
+            is_refusal = isinstance(error, Refused) and error.code != SERVICE_UNAVAILABLE
+            if is_refusal or time.monotonic() > give_up_at:
+                raise
+        time.sleep(POLL_S)
 
 
 async def await_signature(client: Client, token: Token) -> None:

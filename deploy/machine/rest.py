@@ -26,6 +26,10 @@ class Refused(CannotDo):
         self.code = code
 
 
+class NoAnswer(CannotDo):
+    """Nobody took the connection, or it broke: it may well be different in a moment."""
+
+
 class Rest:
     """Calls to one API server.
 
@@ -42,11 +46,11 @@ class Rest:
         self._token = token
 
     def get(self, path: str) -> dict[str, Any]:
-        """Return the object at `path`; raises Refused, CannotDo."""
+        """Return the object at `path`; raises Refused, NoAnswer, CannotDo."""
         return self._call("GET", path, None)
 
     def create(self, path: str, body: bytes) -> dict[str, Any]:
-        """Create an object in the collection at `path`; raises Refused, CannotDo."""
+        """Create an object in the collection at `path`; raises Refused, NoAnswer, CannotDo."""
         return self._call("POST", path, body)
 
     def _call(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
@@ -63,7 +67,8 @@ class Rest:
             raise Refused(error.code, f"{self._url} refused: {_message(error)}") from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or error
-            raise CannotDo(f"{self._url} does not answer: {reason}") from None
+            kind = NoAnswer if isinstance(reason, OSError) and not isinstance(reason, ssl.SSLError) else CannotDo
+            raise kind(f"{self._url} does not answer: {reason}") from None
         if not isinstance(answer, dict):
             raise CannotDo(f"{self._url} is no API server: it answered with {type(answer).__name__}")
         return answer

@@ -8,6 +8,7 @@ from pathlib import Path
 
 _SHARED = 0o660
 _SEARCHED = 0o110
+_READ = 0o440
 
 
 def give_to_group(root: Path, group: int, *, only_if_root_differs: bool = False) -> None:
@@ -31,3 +32,18 @@ def give_to_group(root: Path, group: int, *, only_if_root_differs: bool = False)
                 continue
             os.chown(path, -1, group)
             path.chmod(stat.S_IMODE(path.stat().st_mode) | _SHARED)
+
+
+def show_to_group(root: Path, group: int) -> None:
+    """Let `group` read a tree that nobody writes but us, such as a Secret's; files of it are not looked at."""
+    for directory, below, files in os.walk(root):
+        state = os.stat(directory)
+        wanted = stat.S_IMODE(state.st_mode) | _READ | _SEARCHED | stat.S_ISGID
+        if state.st_gid != group:
+            os.chown(directory, -1, group)
+        if stat.S_IMODE(os.stat(directory).st_mode) != wanted:
+            os.chmod(directory, wanted)
+        for name in (*below, *files):
+            path = Path(directory, name)
+            if path.is_symlink() and path.lstat().st_gid != group:
+                os.lchown(path, -1, group)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from kubelet.paths import Paths
 from kubelet.references import References
 from kubelet.volumes import atomic_writer, claims, empty_dir, host_path, mounts
 from kubelet.volumes.files import compute_payload
+from kubelet.volumes.ownership import show_to_group
 from kubelet.volumes.payload import PayloadError
 from kubelet.volumes.tokens import TokenSource
 from proto.cri import api_pb2 as pb
@@ -114,8 +116,11 @@ class PodVolumes:
             # Secrets stay off the disk, where we may mount.
             with contextlib.suppress(PermissionError):
                 mounts.mount_tmpfs(directory)
-        directory.chmod(0o755)
+        if group is None or not directory.stat().st_mode & stat.S_ISGID:
+            directory.chmod(0o755)
         atomic_writer.write(directory, payload, group)
+        if group is not None:
+            show_to_group(directory, group)
         return Mounted(directory, is_read_only=True)
 
     def renew_at_s(self, uid: str) -> float | None:

@@ -196,9 +196,7 @@ class Machine:
     def destroy(self) -> None:
         """Switch it off and remove its traces from the kernel; its directory stays."""
         self.power_off()
-        for hierarchy in cgroups.hierarchies():
-            with contextlib.suppress(OSError):  # other machines keep the lab's level from going
-                (hierarchy.mountpoint / self._cgroup).parent.rmdir()
+        cgroups.remove_level_above(self._cgroup)
 
     # -- use
 

@@ -157,6 +157,19 @@ def namespace(cluster: RunningCluster) -> Iterator[str]:
     cluster.kubectl("delete", "namespace", name, "--wait=false", check=False)
 
 
+@pytest.fixture
+def k(cluster: RunningCluster, namespace: str) -> Any:
+    """Run kubectl in a namespace of its own, which is `k.namespace`; what it said comes back, errors last."""
+
+    def call(*arguments: str, check: bool = True, stdin: Any = None) -> str:
+        text = stdin if isinstance(stdin, str | None) else json.dumps(stdin)
+        done = cluster.kubectl("-n", namespace, *arguments, check=check, stdin=text)
+        return done.stdout + done.stderr
+
+    call.namespace = namespace  # type: ignore[attr-defined]
+    return call
+
+
 def web_manifest(name: str = "web", replicas: int = 3, node_port: int | None = None, extra: str = "") -> str:
     port = f"\n      nodePort: {node_port}" if node_port else ""
     kind = "NodePort" if node_port else "ClusterIP"

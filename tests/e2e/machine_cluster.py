@@ -92,11 +92,14 @@ class Cluster:
 
     def await_(self, is_so: Callable[[], bool], what: str, within_s: float = 60) -> None:
         deadline = time.monotonic() + within_s
+        last = "False"
         while True:
-            with contextlib.suppress(AssertionError):
+            try:
                 if is_so():
                     return
-            assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+            except AssertionError as error:
+                last = str(error)
+            assert time.monotonic() < deadline, f"not within {within_s} s: {what}; last: {last}"
             time.sleep(0.3)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,17 +34,10 @@ def webhooks(tmp_path: Path) -> Iterator[WebhookServer]:
     thread.join(10)
 
 
-@pytest.fixture
-def k(cluster: RunningCluster, namespace: str) -> Iterator[Any]:
-    """Run kubectl in a namespace of its own; what it registered for that namespace goes with it."""
-
-    def call(*arguments: str, check: bool = True, stdin: Any = None) -> str:
-        text = stdin if isinstance(stdin, str | None) else json.dumps(stdin)
-        done = cluster.kubectl("-n", namespace, *arguments, check=check, stdin=text)
-        return done.stdout + done.stderr
-
-    call.namespace = namespace  # type: ignore[attr-defined]
-    yield call
+@pytest.fixture(autouse=True)
+def registered(cluster: RunningCluster, namespace: str) -> Iterator[None]:
+    """Take away what a test registered for its namespace by the namespace's name."""
+    yield
     for kind in ("validatingadmissionpolicy", "validatingadmissionpolicybinding", "mutatingwebhookconfiguration"):
         cluster.kubectl("delete", kind, namespace, "--ignore-not-found", check=False)
 

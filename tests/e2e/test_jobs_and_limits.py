@@ -3,27 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
-from tests.e2e.conftest import RunningCluster, eventually
+from tests.e2e.conftest import eventually
 
 IMAGE = "steersman.local/web:1"
-
-
-@pytest.fixture
-def k(cluster: RunningCluster, namespace: str) -> Iterator[Any]:
-    """Run kubectl in a namespace of its own."""
-
-    def call(*arguments: str, check: bool = True, stdin: Any = None) -> str:
-        text = stdin if isinstance(stdin, str | None) else json.dumps(stdin)
-        done = cluster.kubectl("-n", namespace, *arguments, check=check, stdin=text)
-        return done.stdout + done.stderr
-
-    call.namespace = namespace  # type: ignore[attr-defined]
-    yield call
 
 
 def a_job(name: str, script: str, **spec: Any) -> dict[str, Any]:

@@ -80,7 +80,9 @@ def test_renewing_heals_the_control_plane_and_joining_the_worker(cluster: Cluste
         assert code == 0 or machine == "m1", said
 
     def is_well(machine: str) -> bool:
-        return later(cluster, machine, "steer", "status")[0] == 0
+        code, said = later(cluster, machine, "steer", "status")
+        assert code == 0, said
+        return True
 
     for machine in ("m1", "m2"):
         cluster.await_(lambda machine=machine: is_well(machine), f"every process of {machine} is ready", within_s=60)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from tests.e2e.conftest import RunningCluster, eventually
+from tests.e2e.conftest import eventually
 
 POD = """
     spec:
@@ -53,17 +51,6 @@ spec:
   template:
     metadata: {{labels: {{app: old}}}}{POD}
 """
-
-
-@pytest.fixture
-def k(cluster: RunningCluster, namespace: str) -> Any:
-    """Run kubectl in a namespace of its own and return its output."""
-
-    def call(*arguments: str, stdin: str | None = None) -> str:
-        done = cluster.kubectl("-n", namespace, *arguments, stdin=stdin)
-        return done.stdout + done.stderr
-
-    return call
 
 
 def names(k: Any, app: str) -> list[str]:

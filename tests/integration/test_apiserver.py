@@ -291,6 +291,20 @@ async def test_a_watch_streams_events_and_ends_with_a_bookmark_when_its_time_is_
     assert events[-1]["object"]["metadata"]["resourceVersion"] == events[-2]["object"]["metadata"]["resourceVersion"]
 
 
+async def test_the_old_way_to_watch_is_still_one(server: Running):
+    await create(server, "a", k="1")
+    await create(server, "b")
+    path = f"{CORE.replace('/v1/', '/v1/watch/')}/configmaps"
+    for asked, names in ((path, {"a", "b"}), (f"{path}/b", {"b"})):
+        async with server.http.get(f"{asked}?timeoutSeconds=1") as answer:
+            events = [json.loads(line) async for line in answer.content]
+        assert {event["object"]["metadata"]["name"] for event in events} >= names
+        if len(names) == 1:
+            assert len(events) == 1
+    async with server.http.delete(path) as answer:
+        assert answer.status in (404, 405)
+
+
 async def test_a_watch_can_be_a_table(server: Running):
     async with server.http.get(f"{CORE}/configmaps?watch=1&timeoutSeconds=5", headers={"Accept": TABLE}) as answer:
         await create(server, "a", k="1")

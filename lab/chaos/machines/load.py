@@ -84,6 +84,7 @@ class Load:
         self._rng = rng
         self.has_started = False
         self.traffic: Traffic
+        self._is_connected = False
         self.registers = [f"{self._round}-reg-{index}" for index in range(REGISTERS)]
         self.history = History()
         self.ledger: list[Call] = []
@@ -108,6 +109,7 @@ class Load:
         self._http = aiohttp.ClientSession(
             f"https://{self._address}", connector=aiohttp.TCPConnector(ssl=tls, force_close=False), timeout=timeout
         )
+        self._is_connected = True
         self.traffic = Traffic(self._site, self._http)
         await self._make_namespace()
         await self._delete_all()  # a sitting that was cut short may have left this round's objects
@@ -147,9 +149,10 @@ class Load:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
-            await self._delete_all()
-        await self._http.close()
+        if self._is_connected:
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+                await self._delete_all()
+            await self._http.close()
 
     @property
     def fence(self) -> int:

@@ -247,3 +247,23 @@ def test_a_status_of_a_signing_request_keeps_the_decision_where_it_was() -> None
     assert kept(("Seen", "Approved", "Failed"), ("Seen", "Approved")) == ["Seen", "Approved", "Failed"]
     assert kept(("Denied", "Seen"), ("Approved",)) == ["Seen", "Approved"]
     assert kept(("Approved",), ()) == []
+
+
+def test_conditions_of_a_request_for_a_certificate_get_their_times() -> None:
+    def request(**given: str) -> csrs.CertificateSigningRequest:
+        condition = csrs.CertificateSigningRequestCondition(type="Approved", status="True", **given)
+        return csrs.CertificateSigningRequest(status=csrs.CertificateSigningRequestStatus(conditions=[condition]))
+
+    def times(new: csrs.CertificateSigningRequest) -> tuple[str, str]:
+        (condition,) = new.status.conditions
+        return condition.last_update_time, condition.last_transition_time
+
+    new = request()
+    csrs.note_times(new, csrs.CertificateSigningRequest(), 0.0)
+    assert times(new) == ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z")
+    again = request()
+    csrs.note_times(again, new, 60.0)
+    assert times(again) == ("1970-01-01T00:01:00Z", "1970-01-01T00:00:00Z")
+    told = request(last_update_time="2024-01-01T00:00:00Z", last_transition_time="2023-01-01T00:00:00Z")
+    csrs.note_times(told, new, 60.0)
+    assert times(told) == ("2024-01-01T00:00:00Z", "2023-01-01T00:00:00Z")

@@ -2,6 +2,7 @@ import json
 from typing import Any
 
 from api.apps.deployment import DeploymentSpec
+from api.discover import RESOURCES
 from api.schema import TYPE_META, words_of
 from apiserver import openapi
 from apiserver.openapi_enums import ENUMS
@@ -85,6 +86,45 @@ def test_definitions_are_those_published() -> None:
             if _facts(given.get(field)) != _facts(wanted.get(field))
         ]
     assert differing == []
+
+
+def test_paths_are_those_published_for_what_is_served() -> None:
+    published = reference.load("openapi-v1.32.json")["paths"].keys()
+    ours = json.loads(openapi.document_v2().json)["paths"].keys()
+    assert ours <= published
+    versions = {resource.api_version for resource in RESOURCES}
+    groups = {version.partition("/")[0] for version in versions if "/" in version}
+
+    def is_elsewhere(path: str) -> bool:
+        """Whether a path is a group's or version's that is not served (alpha and beta), or the servers' own logs.
+
+        Pods are not resized in place: alpha in this version.
+        """
+        if path.endswith("/pods/{name}/resize"):
+            return True
+        match path.strip("/").split("/"):
+            case ["logs", *_]:
+                return True
+            case ["apis", group, version, *_]:
+                return f"{group}/{version}" not in versions
+            case ["apis", group]:
+                return group not in groups
+        return False
+
+    assert [path for path in sorted(published - ours) if not is_elsewhere(path)] == []
+
+
+def test_discovery_has_documents_of_its_own() -> None:
+    named = {"api", "apis", "apis/apps", "version", ".well-known/openid-configuration", "openid/v1/jwks"}
+    assert named <= openapi.documents().keys()
+    group = document("apis/apps")
+    assert group["paths"].keys() == {"/apis/apps/"}
+    assert group["components"]["schemas"].keys() == {
+        "io.k8s.apimachinery.pkg.apis.meta.v1.APIGroup",
+        "io.k8s.apimachinery.pkg.apis.meta.v1.GroupVersionForDiscovery",
+        "io.k8s.apimachinery.pkg.apis.meta.v1.ServerAddressByClientCIDR",
+    }
+    assert "/apis/apps/v1/" in document("apis/apps/v1")["paths"]
 
 
 def test_operations_are_those_published() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from apiserver.filters.request_info import request_info
+from apiserver.filters.request_info import old_watch_options, request_info
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,13 @@ from apiserver.filters.request_info import request_info
         ("GET", "/api/v1/secrets", {"fieldSelector": "metadata.name=s"}, ("list", "", "v1", "secrets", "", "", "s")),
         ("PATCH", "/apis/apps/v1/namespaces/d/deployments/w/scale", {},
          ("patch", "apps", "v1", "deployments", "scale", "d", "w")),
+        ("GET", "/api/v1/watch/pods", {}, ("watch", "", "v1", "pods", "", "", "")),
+        ("GET", "/api/v1/watch/namespaces/d/pods/p", {}, ("watch", "", "v1", "pods", "", "d", "p")),
+        ("GET", "/apis/apps/v1/watch/namespaces/d/deployments", {},
+         ("watch", "apps", "v1", "deployments", "", "d", "")),
+        ("GET", "/api/v1/watch/namespaces/d", {}, ("watch", "", "v1", "namespaces", "", "d", "d")),
+        ("GET", "/api/v1/watch", {}, ("list", "", "v1", "watch", "", "", "")),
+        ("DELETE", "/api/v1/watch/pods", {}, ("delete", "", "v1", "watch", "", "", "pods")),
     ],
 )  # fmt: skip
 def test_a_path_says_what_is_asked(method, path, query, expected):
@@ -36,3 +43,11 @@ def test_a_path_says_what_is_asked(method, path, query, expected):
 def test_a_path_outside_the_resources_asks_for_itself(path):
     info = request_info("GET", path, {})
     assert (info.plural, info.path, info.verb) == ("", path, "get")
+
+
+def test_the_old_way_to_watch_one_object_is_a_watch_with_a_selector():
+    info = request_info("GET", "/api/v1/watch/namespaces/d/pods/p", {})
+    asked = old_watch_options(info, {"fieldSelector": "spec.nodeName=n", "limit": "1"})
+    assert asked == {"watch": "true", "fieldSelector": "spec.nodeName=n,metadata.name=p", "limit": "1"}
+    everything = request_info("GET", "/api/v1/watch/pods", {})
+    assert old_watch_options(everything, {}) == {"watch": "true"}

@@ -52,6 +52,14 @@ def test_allocation_stays_in_bounds_and_hands_out_all_that_may_be(seats: int, al
     assert sum(given_seats) == pytest.approx(min(max(seats, least), max(most, least)), abs=1e-3)
 
 
+@pytest.mark.parametrize("almost_nothing", [5e-324, 1e-310, 1e-300, 1e-7])
+def test_demand_that_has_all_but_faded_is_none(almost_nothing: float) -> None:
+    faded, idle = Claim(0, 100, almost_nothing), Claim(0, 50, 0)
+    assert borrowing.allocate(60, [faded, idle]) == [0, 0]
+    busy = Claim(10, 100, 40)
+    assert borrowing.allocate(60, [busy, faded, idle]) == [pytest.approx(60), 0, 0]
+
+
 def test_a_list_takes_a_seat_for_each_hundred_objects_it_looks_at() -> None:
     assert width.list_width(950, 0, is_selecting=False, is_from_cache=True, most=10) == Width(10)
     assert width.list_width(950, 100, is_selecting=False, is_from_cache=False, most=10) == Width(2)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,9 @@ from api.core.containers import Container
 from api.core.volumes import EmptyDirVolumeSource, HostPathVolumeSource
 from kubelet.environment import ConfigError
 from kubelet.volumes import empty_dir, host_path
+from kubelet.volumes.atomic_writer import write
+from kubelet.volumes.ownership import show_to_group
+from kubelet.volumes.payload import File
 from kubelet.volumes.pod_volumes import Mounted, container_mounts
 
 
@@ -54,6 +58,19 @@ def test_an_empty_dir_keeps_its_content(tmp_path: Path):
     empty_dir.set_up(directory, EmptyDirVolumeSource(), None)
     assert (directory / "f").exists()
     assert directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_files_from_the_api_are_shown_to_the_group_whole(tmp_path: Path):
+    group = os.getgid()  # Giving to another takes root.
+    write(tmp_path, {"a": File(b"1", 0o400), "d/b": File(b"2", 0o400)}, group)
+    for _ in range(2):  # as often as it is set up
+        show_to_group(tmp_path, group)
+        data = tmp_path / "..data"
+        for directory in (tmp_path, data.resolve(), data / "d"):
+            state = directory.stat()
+            assert (state.st_gid, state.st_mode & 0o2070) == (group, 0o2050)
+        assert [(data / name).stat().st_mode & 0o777 for name in ("a", "d/b")] == [0o440, 0o440]
+        assert (tmp_path / "a").lstat().st_gid == group
 
 
 def test_a_host_path_is_made_or_checked_by_its_type(tmp_path: Path):
