@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 import random
@@ -21,6 +22,7 @@ from component.flags import parse, setting
 from component.serve import Identity
 from kubelet import machine
 from kubelet.kubelet import Kubelet, NodeIdentity
+from kubelet.node_pages import configuration_of
 from kubelet.runtime.cri import GrpcCri, socket_path
 from kubelet.runtime.hollow import HollowCri
 from kubelet.server import Server
@@ -130,7 +132,8 @@ async def run(settings: Settings) -> None:
                     shared_services = Informer(client, services.RESOURCE, clock=clock, rng=rng)
                     group.create_task(shared_services.run(), name="services informer")
                 kubelet = build(settings, name, index, client, clock, rng, shared_services)
-                server = Server(kubelet.served())
+                told = configuration_of(settings, settings.port + index)
+                server = Server(dataclasses.replace(kubelet.served(), configuration=told))
                 serving = Identity(
                     Path(_of(settings.serving_cert, name)), Path(_of(settings.serving_key, name)), settings.client_ca
                 )

@@ -12,7 +12,7 @@ import os
 import re
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -26,7 +26,7 @@ from component import health, relay, websocket
 from component.certificates import Fresh, fresh_server
 from component.metrics import render
 from component.serve import Identity
-from kubelet import logs, machine, metrics_pages, stats, streaming, tunnel
+from kubelet import logs, machine, metrics_pages, node_pages, stats, streaming, tunnel
 from kubelet.access import Access, Turned, is_admitted
 from kubelet.cgroups import Cgroups
 from kubelet.logs import LogOptions
@@ -66,6 +66,8 @@ class Served:
     is_hollow: bool = False
     root: Path | None = None
     """Where pods' files are."""
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    """What the kubelet was told, as a KubeletConfiguration."""
 
 
 def _metrics_response(body: bytes) -> web.Response:
@@ -105,6 +107,9 @@ class Server:
                 web.route("*", "/portForward/{rest:.*}", self._not_an_upgrade),
             ]
         )
+        served = self._served
+        log_directory = None if served.is_hollow else node_pages.LOG_DIRECTORY
+        app.add_routes(node_pages.routes(served.configuration, self._runtime_pods, log_directory))
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
         await self._runner.setup()
         assert self._runner.server is not None
@@ -158,6 +163,9 @@ class Server:
 
     def _served_pods(self) -> list[tuple[Pod, RuntimePod]]:
         return [(pod, self._served.pleg.get(pod.metadata.uid)) for pod in self._served.pods()]
+
+    def _runtime_pods(self) -> list[RuntimePod]:
+        return [runtime for _, runtime in self._served_pods()]
 
     def _stats(self) -> stats.Stats:
         served = self._served

@@ -10,6 +10,8 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+KILLED_WITHIN_S = 1.0
+
 
 class CommandMissing(Exception):
     """The program is not installed."""
@@ -45,14 +47,17 @@ async def run(command: Sequence[str], text: str = "", *, timeout_s: float) -> Re
         )
     except FileNotFoundError:
         raise CommandMissing(f"{command[0]} is not installed") from None
+    # The thread waits for the command, however long it takes: a wait with a timeout would poll for its end.
+    end = asyncio.ensure_future(asyncio.to_thread(process.communicate, text))
     try:
-        output, errors = await asyncio.to_thread(process.communicate, text, timeout_s)
-    except subprocess.TimeoutExpired:
-        await asyncio.to_thread(_kill, process)
-        raise TimeoutError(f"`{' '.join(command)}` took longer than {timeout_s:.0f} s") from None
-    except asyncio.CancelledError:
-        _kill(process)
-        raise
+        await asyncio.wait({end}, timeout=timeout_s)
+    finally:
+        if not end.done():
+            _kill(process)
+    if not end.done():
+        await asyncio.wait({end}, timeout=KILLED_WITHIN_S)
+        raise TimeoutError(f"`{' '.join(command)}` took longer than {timeout_s:.0f} s")
+    output, errors = end.result()
     return Result(process.returncode, output, errors)
 
 
@@ -60,5 +65,3 @@ def _kill(process: subprocess.Popen[str]) -> None:
     """Kill the whole group: a command in a node is a child of the program that entered the node."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(1.0)
