@@ -112,16 +112,17 @@ class Plan:
 NOTHING = Plan()
 
 
-def update_status(resource: Resource[Any], obj: Any, status: Struct, *, checked: bool = False) -> Patch | None:
+def update_status(resource: Resource[Any], obj: Any, status: Struct, *, checked: bool | None = None) -> Patch | None:
     """Return the patch that makes `obj`'s status into `status`, or None if it is equal.
 
-    `checked` makes it fail with Conflict if the object changed since: for lists that others write to as well.
+    `checked` makes it fail with Conflict if the object changed since. Unless told, it is checked when a list changes,
+    for a merge patch replaces that whole: a condition that somebody else has just added would be lost.
     """
     change = difference(msgspec.to_builtins(obj.status), msgspec.to_builtins(status))
     if not change:
         return None
     patch: dict[str, JSON] = {"status": change}
-    if checked:
+    if checked or (checked is None and any(isinstance(value, list) for value in change.values())):
         patch["metadata"] = {"resourceVersion": obj.metadata.resource_version}
     return Patch(resource, ObjectKey(obj.metadata.namespace, obj.metadata.name), patch, "status")
 

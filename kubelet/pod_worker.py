@@ -63,6 +63,8 @@ RETRY_FIRST_S = 0.5
 RETRY_MAX_S = 20.0
 CONFIG_RETRY_S = 10.0
 EVICTED = "Evicted"
+_OWN_EVENTS = {"InvalidImageName": "InspectFailed", "ErrImageNeverPull": "ErrImageNeverPull"}
+"""Reason of the event that tells what is wrong with an image, by what its container waits for."""
 ROUNDS_MAX = 20
 """Steps taken in one go; a pod that is never done within them is looked at again like any other."""
 
@@ -382,8 +384,8 @@ class PodWorker:
             elif error.reason == "ErrImagePull":
                 message = f'Failed to pull image "{container.image}": {error.message}'
                 recorder.event(pod, "Warning", "Failed", message, field_path=path)
-            elif error.reason == "InvalidImageName":
-                recorder.event(pod, "Warning", "InspectFailed", error.message, field_path=path)
+            elif error.reason in _OWN_EVENTS:
+                recorder.event(pod, "Warning", _OWN_EVENTS[error.reason], error.message, field_path=path)
             recorder.event(pod, "Warning", "Failed", f"Error: {error.reason}", field_path=path)
             delay_s = max(0.0, error.retry_at - node.clock.monotonic())
             # The back-off is shown as soon as it begins, like upstream's second look does.

@@ -75,10 +75,13 @@ def compute_status(pod: Pod, runtime: RuntimePod, around: Circumstances, now: fl
     ephemeral = _Describer(pod, runtime, around, "ContainerCreating", old.ephemeral_container_statuses, initialized)
     ephemeral_statuses = [ephemeral.describe(container) for container in pod.spec.ephemeral_containers]
     is_over = around.is_stopping and not runtime.running
+    if runtime.running:
+        # What ends a pod is told when nothing of it runs any more: others take a finished pod's room at once.
+        finish = None
     phase = compute_phase(pod, init_statuses, statuses, is_over=is_over)
     if old.phase in ("Succeeded", "Failed"):
         phase = old.phase
-    elif finish is not None and (not runtime.running or finish.reason):
+    elif finish is not None:
         phase = finish.phase
     sandbox = runtime.ready_sandbox
     ips = (around.host_ips if pod.spec.host_network else sandbox.ips) if sandbox is not None else ()
@@ -103,12 +106,12 @@ def compute_status(pod: Pod, runtime: RuntimePod, around: Circumstances, now: fl
         resource_claim_statuses=old.resource_claim_statuses,
     )
     status.conditions = compute_conditions(pod, status, sandbox is not None and not around.is_stopping, now)
-    if finish is not None and finish.was_disrupted:
+    if around.finish is not None and around.finish.was_disrupted:
         disrupted = PodCondition(
             type="DisruptionTarget",
             status="True",
             reason="TerminationByKubelet",
-            message=finish.message,
+            message=around.finish.message,
             last_transition_time=render(now),
         )
         if all(known.type != disrupted.type for known in status.conditions):
@@ -124,9 +127,11 @@ def compute_phase(
     A pod that `is_over` has been stopped for good: what has ended will not be restarted, whatever the policy.
     """
     initializing = False
+    sidecars = 0
     for container, init in zip(pod.spec.init_containers, init_statuses, strict=True):
         if is_sidecar(container):
             initializing = initializing or (not init.started and init.state.terminated is None)
+            sidecars += init.state.running is not None
             continue
         ended = init.state.terminated
         if ended is not None and ended.exit_code != 0 and pod.spec.restart_policy == "Never":
@@ -145,7 +150,8 @@ def compute_phase(
             waiting += 1
     if waiting or (initializing and not running and not stopped):
         return "Pending"
-    if running:
+    if running or (stopped and sidecars):
+        # A sidecar outlives the others: its pod is done when it has ended too (KEP-753).
         return "Running"
     if stopped:
         if is_over:

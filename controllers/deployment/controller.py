@@ -290,9 +290,12 @@ def _plan(turn: _Turn, actions: Iterable[Action], said: Progress | None = None, 
         status.add_progress(deployment, wanted, turn.new, turn.everything, said, turn.now)
     elif said is not None and status.has_deadline(deployment):
         status.set_condition(wanted, "Progressing", said.status, said.reason, said.message, turn.now)
+    steps = tuple(actions)
+    # What changes the Deployment itself leaves no version to check the status against.
+    changed = any(isinstance(step, Patch) and step.resource is deployments.RESOURCE for step in steps)
     return Plan(
-        tuple(actions),
-        status=update_status(deployments.RESOURCE, deployment, wanted),
+        steps,
+        status=update_status(deployments.RESOURCE, deployment, wanted, checked=False if changed else None),
         requeue_after_s=status.next_look_s(deployment, wanted, turn.now) if rollout else None,
     )
 

@@ -127,7 +127,6 @@ def compute_status(job: Job, counts: Counts, outcome: Outcome | None, now: float
             conditions = _with(conditions, ended, "True", outcome.reason, outcome.message, now)
             completed_at = moment if ended == "Complete" else ""
     indexed = is_indexed(job)
-    has_ended = outcome is not None and any(one.type in ENDED.values() for one in conditions)
     failed_indexes = None
     if indexed and job.spec.backoff_limit_per_index is not None:
         failed_indexes = render(counts.failed_indexes)
@@ -142,7 +141,7 @@ def compute_status(job: Job, counts: Counts, outcome: Outcome | None, now: float
         failed=counts.counted_failed,
         completed_indexes=render(counts.completed) if indexed else "",
         failed_indexes=failed_indexes,
-        uncounted_terminated_pods=None if has_ended else uncounted,
+        uncounted_terminated_pods=uncounted,
     )
 
 

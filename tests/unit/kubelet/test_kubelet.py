@@ -241,6 +241,20 @@ async def test_an_image_that_cannot_be_named_is_told_apart_from_one_that_cannot_
         await w.until(lambda p: waits_for(p) == "InvalidImageName")
 
 
+async def test_an_image_that_may_not_be_pulled_is_told_in_an_event_of_its_own():
+    async def absent(image: str) -> None:
+        return None
+
+    async with world() as w:
+        w.cri.image_status = absent  # type: ignore[method-assign]
+        await w.create(containers=[{"name": "main", "image": "absent:1", "imagePullPolicy": "Never"}])
+        await w.until(lambda p: waits_for(p) == "ErrImageNeverPull")
+        await asyncio.sleep(5)
+        told = {e.reason: e.message for e in (await w.admin.list(events.RESOURCE, namespace="default")).items}
+        assert told["ErrImageNeverPull"] == 'Container image "absent:1" is not present with pull policy of Never'
+        assert told["Failed"] == "Error: ErrImageNeverPull"
+
+
 async def test_a_pod_over_its_deadline_says_so_in_an_event():
     async with world() as w:
         await w.create(activeDeadlineSeconds=5)

@@ -81,6 +81,29 @@ def test_a_finished_pod_says_how_it_went():
     assert (status.phase, ready.reason) == ("Succeeded", "PodCompleted")
 
 
+def test_a_pod_is_not_finished_while_anything_of_it_runs():
+    late = Finish("Failed", "DeadlineExceeded", "too long")
+    status = status_of(pod(), runtime(record()), finish=late, is_stopping=True)
+    assert (status.phase, status.reason, status.message) == ("Running", "", "")
+    status = status_of(pod(), runtime(exited(code=137)), finish=late, is_stopping=True)
+    assert (status.phase, status.reason, status.message) == ("Failed", "DeadlineExceeded", "too long")
+
+
+def test_an_evicted_pod_is_marked_before_it_has_stopped():
+    evicted = Finish("Failed", "Evicted", "The node was low on resource: memory.", was_disrupted=True)
+    status = status_of(pod(), runtime(record()), finish=evicted, is_stopping=True)
+    assert conditions(status)["DisruptionTarget"] == "True" and status.phase == "Running"
+
+
+def test_a_pod_runs_on_until_its_sidecars_have_ended():
+    p = pod(initContainers=[{"name": "proxy", "image": "i", "restartPolicy": "Always"}], restartPolicy="Never")
+    main = exited(code=0)
+    status = status_of(p, runtime(record("proxy"), main), finish=Finish("Succeeded"), is_stopping=True)
+    assert status.phase == "Running"
+    status = status_of(p, runtime(exited("proxy", code=137), main), finish=Finish("Succeeded"), is_stopping=True)
+    assert status.phase == "Succeeded"
+
+
 def test_a_finished_phase_is_never_taken_back():
     status = status_of(pod(status={"phase": "Failed", "reason": "Evicted"}), runtime(record()))
     assert (status.phase, status.reason) == ("Failed", "Evicted")

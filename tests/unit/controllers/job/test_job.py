@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api import timestamps
-from api.batch.job import Job, default, prepare_for_create
+from api.batch.job import Job, UncountedTerminatedPods, default, prepare_for_create
 from api.core.pod import Pod
 from api.resource import ObjectKey
 from controllers.job.controller import Observed, reconcile
@@ -86,7 +86,7 @@ def test_a_job_runs_as_many_pods_at_once_as_it_may_until_enough_have_succeeded()
         "SuccessCriteriaMet": ("True", "CompletionsReached"),
         "Complete": ("True", "CompletionsReached"),
     }
-    assert status.completion_time and status.uncounted_terminated_pods is None
+    assert status.completion_time and status.uncounted_terminated_pods == UncountedTerminatedPods()
     assert not any(FINALIZER in pod.metadata.finalizers for pod in run.pods)
 
 
