@@ -411,6 +411,19 @@ def _struct_reader(struct: type[Struct]) -> _Reader:
     return read
 
 
+def _bytes_reader(schema: TypeSchema) -> _Reader:
+    """Return the reader of base64: lines may be broken anywhere, as `base64` breaks them (RFC 2045, section 6.8)."""
+    read_text = _plain_reader(schema, (str,))
+
+    def read(value: Any, path: _Path, unknown: list[str]) -> Any:
+        text = read_text(value, path, unknown)
+        if text and ("\n" in text or "\r" in text):
+            return text.replace("\n", "").replace("\r", "")
+        return text
+
+    return read
+
+
 def _value_reader(schema: TypeSchema) -> _Reader:
     match schema.kind:
         case "struct":
@@ -427,7 +440,7 @@ def _value_reader(schema: TypeSchema) -> _Reader:
         case "number":
             return _plain_reader(schema, (int, float))
         case "bytes":
-            return _plain_reader(schema, (str,))
+            return _bytes_reader(schema)
         case "any" if schema.form == "int-or-string":
             return _int_or_string
         case "any" if schema.item is not None:

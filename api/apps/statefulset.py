@@ -50,7 +50,7 @@ class StatefulSetStatus(Struct):
     conditions: Annotated[
         list[StatefulSetCondition], wire(10, merge_key="type", list_type="map", list_keys=("type",))
     ] = []
-    available_replicas: Annotated[Int32, wire(11)] = 0
+    available_replicas: Annotated[Int32, wire(11)] = always(0)
 
 
 class StatefulSetOrdinals(Struct):

@@ -80,6 +80,11 @@ def parse(call: Call, resource: Resource[Any]) -> dict[str, Any]:
     metadata = value.get("metadata")
     if isinstance(metadata, dict) and metadata.get("managedFields") is not None:
         raise BadRequest("metadata.managedFields must be nil")
+    if value["apiVersion"] != resource.api_version:
+        raise BadRequest(
+            "Incorrect version specified in apply patch."
+            f" Specified patch version: {value['apiVersion']}, expected: {resource.api_version}"
+        )
     config, unknown = serde.normalise(value, resource)
     if unknown:
         where = f"{call.info.namespace}/{call.info.name}" if resource.namespaced else f"/{call.info.name}"

@@ -46,6 +46,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         again_s = made.bring_up(["control-plane", "control-plane"])
         print(f"and again after `steer reset` on all: {again_s:.1f} s")
         assert again_s < READY_WITHIN_S
+        for machine in MACHINES:
+            made.on(machine, "systemctl", "start", "steersman-sync")  # else within a minute: those that joined later
         made.run_example()
         yield made
 

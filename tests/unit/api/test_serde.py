@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from api import serde
-from api.apps import deployment
-from api.core import pod, secret
+from api.apps import deployment, statefulset
+from api.core import event, pod, secret
 from api.discover import KINDS
 from api.discovery import endpointslice
 from api.errors import BadRequest
@@ -171,6 +171,19 @@ def test_secret_bytes_travel_in_base64() -> None:
     decoded = read({"data": {"a": "aGk="}}, secret.RESOURCE, field_validation="Strict").object
     assert decoded.data == {"a": b"hi"}
     refusal({"data": {"a": "!"}}, secret.RESOURCE)
+
+
+@pytest.mark.parametrize("asked", ["Ignore", "Strict"])
+def test_lines_of_base64_may_be_broken(asked: Any) -> None:
+    decoded = read({"data": {"a": "aG\r\nk=\n"}}, secret.RESOURCE, field_validation=asked).object
+    assert decoded.data == {"a": b"hi"}
+    assert serde.normalise({"data": {"a": "aG\nk="}}, secret.RESOURCE) == ({"data": {"a": "aGk="}}, [])
+
+
+def test_numbers_and_names_that_clients_read_are_told_when_they_are_empty_too() -> None:
+    assert serde.to_value(statefulset.StatefulSet())["status"]["availableReplicas"] == 0
+    told = serde.to_value(event.Event())
+    assert (told["reportingComponent"], told["reportingInstance"]) == ("", "")
 
 
 @pytest.mark.parametrize("resource", KINDS, ids=lambda resource: resource.kind)

@@ -392,6 +392,12 @@ async def test_an_item_given_twice_is_refused(applier: Applier):
         await applier.of(deployments.RESOURCE).apply(config)
 
 
+async def test_a_configuration_of_another_api_version_is_refused(applier: Applier):
+    told = "Incorrect version specified in apply patch. Specified patch version: apps/v1, expected: v1"
+    with pytest.raises(BadRequest, match=told):
+        await applier.apply({"apiVersion": "apps/v1", "kind": "Deployment"})
+
+
 async def test_a_configuration_has_no_managed_fields(applier: Applier):
     with pytest.raises(BadRequest, match="metadata.managedFields must be nil"):
         await applier.apply({"metadata": {"managedFields": [{"manager": "x"}]}})
