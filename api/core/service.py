@@ -228,6 +228,10 @@ def default(service: Service) -> None:
         spec.internal_traffic_policy = "Cluster"
     if spec.type == "LoadBalancer" and spec.allocate_load_balancer_node_ports is None:
         spec.allocate_load_balancer_node_ports = True
+    if spec.type == "LoadBalancer":
+        for ingress in service.status.load_balancer.ingress:
+            if ingress.ip and ingress.ip_mode is None:
+                ingress.ip_mode = "VIP"
 
 
 def prepare_for_create(service: Service) -> None:

@@ -115,3 +115,14 @@ def test_columns_say_how_to_reach_it() -> None:
     assert shown(made) == ["NodePort", "10.96.0.5", "<none>", "80:30080/TCP", "app=web"]
     assert shown(a_service(type="LoadBalancer"))[2] == "<pending>"
     assert shown(a_service(clusterIP="None", ports=[])) == ["ClusterIP", "None", "<none>", "<none>", "<none>"]
+
+
+def test_an_address_of_a_load_balancer_is_a_virtual_one_unless_said_otherwise() -> None:
+    made = a_service(type="LoadBalancer")
+    made.status.load_balancer.ingress = [
+        service.LoadBalancerIngress(ip="203.0.113.1"),
+        service.LoadBalancerIngress(ip="203.0.113.2", ip_mode="Proxy"),
+        service.LoadBalancerIngress(hostname="lb.example.com"),
+    ]
+    service.RESOURCE.default(made)
+    assert [each.ip_mode for each in made.status.load_balancer.ingress] == ["VIP", "Proxy", None]
