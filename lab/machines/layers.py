@@ -7,6 +7,7 @@ the first two needs the network (Debian's and Python's package servers); booting
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -209,12 +210,15 @@ def _made(cache: Path, kind: str, recipe: str, make: Callable[[Path], None]) -> 
         os.utime(path)
         return path
     cache.mkdir(parents=True, exist_ok=True)
-    aside = cache / f".{path.name}-{os.getpid()}"
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=cache))
     try:
-        aside.mkdir()
         make(aside)
         aside.chmod(0o755)
         aside.rename(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        # Another lab came up at the same time and was the first to have made it.
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return path
