@@ -103,7 +103,8 @@ class LeaderElector:
         self._rng = rng
         self._lease_s = lease_s
         self._renew_deadline_s = renew_deadline_s
-        self._retry_s = retry_s
+        self.retry_s = retry_s
+        """How often the holder renews the Lease."""
         self._seen: leases.Lease | None = None
         self._seen_at = 0.0
         """When `_seen` last changed, by our monotonic clock."""
@@ -118,7 +119,7 @@ class LeaderElector:
             LeadershipLost: after `lead` was cancelled and has ended.
         """
         while not await self._try():
-            await self._clock.sleep(self._retry_s * (1 + JITTER * self._rng.random()))
+            await self._clock.sleep(self.retry_s * (1 + JITTER * self._rng.random()))
         self.is_leader = True
         log.info("leading", extra={"lease": self._key, "identity": self._identity})
         work = asyncio.ensure_future(lead())
@@ -135,14 +136,14 @@ class LeaderElector:
                 task.cancel()
             await asyncio.gather(work, renewal, return_exceptions=True)
             with contextlib.suppress(Exception):
-                async with asyncio.timeout(self._retry_s):
+                async with asyncio.timeout(self.retry_s):
                     await self._release()
 
     async def _renew(self) -> None:
         """Return when leadership is lost."""
         renewed_at = self._clock.monotonic()
         while True:
-            await self._clock.sleep(self._retry_s)
+            await self._clock.sleep(self.retry_s)
             started_at = self._clock.monotonic()
             left_s = self._renew_deadline_s - (started_at - renewed_at)
             renewed = False

@@ -52,8 +52,8 @@ from controllers.runner import Controller, Dialogue, Runner
 from controllers.statefulset import controller as statefulset
 
 RESTART_S = 5.0
-LULL_S = 5.0
-"""The leader's own Lease is renewed at least every two seconds."""
+LULL_RENEWALS = 2.5
+"""Of the leader's own Lease: who hears nothing for so many may not hear at all."""
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ class Process:
     async def run(self) -> None:
         """Lead when we may, for as long as we may; raises LeadershipLost."""
         informers = Informers(self.client, clock=self.clock, rng=self.rng)
-        heartbeats = node_lifecycle.Heartbeats(self.clock, LULL_S if self.elector is not None else math.inf)
+        heartbeats = node_lifecycle.Heartbeats(self.clock, self._lull_s())
         node_lifecycle.listen(informers, heartbeats)
 
         async def lead() -> None:
@@ -204,6 +204,11 @@ class Process:
             for task in (caches, work):
                 task.cancel()
             await asyncio.gather(caches, work, return_exceptions=True)
+
+    def _lull_s(self) -> float:
+        if self.elector is None:
+            return math.inf
+        return max(node_lifecycle.LULL_S_MIN, LULL_RENEWALS * self.elector.retry_s)
 
     async def _lead(self, informers: Informers, heartbeats: node_lifecycle.Heartbeats) -> None:
         self.manager = Manager(self.client, self.settings, informers, heartbeats, clock=self.clock, rng=self.rng)

@@ -55,6 +55,7 @@ UNHEALTHY_FRACTION_MAX = 0.55
 STARTUP_GRACE_S = 60.0
 GAPS_REMEMBERED = 4
 HABIT_S_MAX = 20.0
+LULL_S_MIN = 5.0
 HABIT_FACTOR = 1.5
 """A short grace must not lose a node that speaks every ten seconds when one word of it comes late."""
 
