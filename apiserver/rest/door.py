@@ -239,7 +239,7 @@ def failure(error: ApiError, call: Call) -> web.Response:
     headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
     if error.retry_after_s:
         headers[hdrs.RETRY_AFTER] = str(error.retry_after_s)
-    response = web.Response(status=error.code, body=msgspec.json.encode(error.status()), headers=headers)
+    response = web.Response(status=error.code, body=msgspec.json.encode(error.status()) + b"\n", headers=headers)
     return _with_warnings(response, call)
 
 
