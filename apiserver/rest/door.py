@@ -94,7 +94,7 @@ class Door:
             answered = await self._api.handle(call)
             return await self._respond(request, call, answered)
         except Expired as error:
-            if call.info.verb != "watch" or websocket.is_asked_for(request):
+            if call.info.verb != "watch" or reused.is_asked_for(request):
                 return failure(error, call)
             # A watch that was let in says so itself: clients look for an event, whenever it ends.
             headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
@@ -149,7 +149,7 @@ class Door:
                 assert self._forwarder is not None
                 return await self._forwarder.forward(request, call, answered)
             case ByteStream():
-                if websocket.is_asked_for(request):
+                if reused.is_asked_for(request):
                     return await websocket.send_bytes(request, answered)
                 return await _stream(request, call, answered)
             case Watcher():
@@ -179,7 +179,7 @@ class Door:
             assert call.resource is not None
             encoding = encoding_of(call.resource, form, self._now)
             timeout_s, wants_bookmarks = self._watch_timeout_s(call), flag(call, "allowWatchBookmarks")
-            if websocket.is_asked_for(request):
+            if reused.is_asked_for(request):
                 return await websocket.WebSocketWatch(watcher, encoding, wants_bookmarks).run(request, timeout_s)
             headers = {hdrs.CONTENT_TYPE: form.content_type, hdrs.CACHE_CONTROL: "no-cache, private"}
             response = _with_warnings(web.StreamResponse(headers=headers), call)
