@@ -330,6 +330,12 @@ async def test_scale_shows_and_sets_the_replicas(api: Api, client: Client):
     assert (await client.get(deployments.RESOURCE, A)).spec.replicas == 0
 
 
+async def test_an_update_says_the_name_of_what_it_updates(api: Api, client: Client):
+    await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    with pytest.raises(BadRequest, match=r"the name of the object \(a based on URL\) was undeterminable"):
+        await api.handle(call(configmaps.RESOURCE, "update", name="a", body=b'{"data":{}}'))
+
+
 async def test_a_strategic_merge_patch_does_not_say_what_kind_it_is_for(api: Api, client: Client):
     await client.create(deployments.RESOURCE, builders.deployment("a", replicas=2))
     body = json.dumps({"kind": "Deployment", "metadata": {"name": "a"}, "spec": {"replicas": 3}}).encode()
