@@ -364,7 +364,9 @@ def _without_a_gap(filter: TableChange, nat: TableChange, before: Mapping[str, R
         name: (*rules, *(rule for rule in before.get(name, ()) if rule not in rules))
         for name, rules in filter.write.items()
     }
-    first = TableChange("filter", write, (), filter.jumps, {n: Edit(e.first, 0, e.added) for n, e in filter.edit.items()})
+    first = TableChange(
+        "filter", write, (), filter.jumps, {n: Edit(e.first, 0, e.added) for n, e in filter.edit.items()}
+    )
     last = TableChange(
         "filter",
         {name: rules for name, rules in filter.write.items() if len(write[name]) > len(rules)},
