@@ -379,7 +379,8 @@ class _Builder:
         directory, address = self.paths.nodes / node, self.addresses.nodes[node]
         client = self._client(self.addresses.gateway, "127.0.0.1:10248")
         arguments = self._kubelet(node, client, 10250, address)
-        arguments += processes.node(node, address, f"{directory}/containerd.sock", f"{directory}/kubelet")
+        socket, manifests = f"{directory}/containerd.sock", f"{directory}/manifests"
+        arguments += processes.node(node, address, socket, f"{directory}/kubelet", manifests)
         health = f"https://{address}:10250/readyz"
         return self._process(f"kubelet-{node}", "steer-kubelet", arguments, node=node, health=health)
 

@@ -20,6 +20,7 @@ from api.core import pod as pods
 from api.core.configmap import ConfigMap
 from api.core.pod import Pod, PodSpec
 from api.core.secret import Secret
+from api.core.static_pods import is_static
 from api.errors import ApiError, Conflict, NotFound
 from api.meta import ObjectMeta
 from api.node import runtimeclass
@@ -89,6 +90,8 @@ class PodWorker:
         self._pod = pod
         self.uid = pod.metadata.uid
         self.key = key_of(pod)
+        self.is_static = is_static(pod)
+        """Whether the pod is its file's, so that the API server has no say in it."""
         self._is_gone = False
         self._changed = asyncio.Event()
         self._stop = asyncio.Event()
@@ -111,6 +114,11 @@ class PodWorker:
     def uses_node(self) -> bool:
         """Whether the pod takes of what the node has, so that a newcomer cannot."""
         return self._is_admitted and not self._is_stopped and not self._is_gone and not has_finished(self.pod)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody wants the pod any more: what is left of it is on the way out."""
+        return self._is_gone
 
     @property
     def pod(self) -> Pod:
@@ -261,7 +269,7 @@ class PodWorker:
         """Decide once whether this node takes the pod; a pod that it does not take is finished."""
         node, pod = self._node, self.pod
         refused = admission.refusal(pod, node.neighbours(self.uid), node.own)
-        if refused is not None:
+        if refused is not None and not self.is_static:
             # What is known of the node may be old; somebody may have just labelled it for this very pod.
             node.own = await node.client.get(nodes.RESOURCE, ObjectKey("", node.name))
             refused = admission.refusal(pod, node.neighbours(self.uid), node.own)

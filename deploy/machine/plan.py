@@ -91,6 +91,11 @@ class Layout:
         return self.etc / "machine.json"
 
     @property
+    def manifests(self) -> Path:
+        """Static pods' files: what is put here runs on this machine, with or without an API server."""
+        return self.etc / "manifests"
+
+    @property
     def kubeconfig(self) -> Path:
         """The administrator's, on control-plane machines."""
         return self.etc / "admin.kubeconfig"
@@ -262,7 +267,8 @@ def _node(machine: Machine, layout: Layout) -> list[Unit]:
         dns=dns_servers(machine),
     )
     kubelet.append("--rotate-certificates")
-    kubelet += processes.node(machine.name, machine.address, RUNTIME_SOCKET, str(layout.data / "kubelet"))
+    places = str(layout.data / "kubelet"), str(layout.manifests)
+    kubelet += processes.node(machine.name, machine.address, RUNTIME_SOCKET, *places)
     kubeproxy = processes.kubeproxy(
         client("kubeproxy"),
         stem="client",
