@@ -202,7 +202,7 @@ def kubelet(
     return arguments
 
 
-def node(name: str, address: str, runtime_socket: str, root_dir: str, manifests: str) -> list[str]:
+def node(name: str, address: str, runtime_socket: str, root_dir: str, manifests: str, volumes: str) -> list[str]:
     """Return what a kubelet with a real runtime is told beside that."""
     return [
         "--node-name", name,
@@ -210,6 +210,7 @@ def node(name: str, address: str, runtime_socket: str, root_dir: str, manifests:
         "--runtime-endpoint", f"unix://{runtime_socket}",
         "--root-dir", root_dir,
         "--pod-manifest-path", manifests,
+        "--volume-dir", volumes,
     ]  # fmt: skip
 
 

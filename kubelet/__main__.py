@@ -52,6 +52,9 @@ class Settings:
     pod_manifest_path: str = setting(
         "directory of static pods' files, or one such file; empty for no static pods", "", also="static_pod_path"
     )
+    volume_dir: str = setting(
+        "directory of volumes made by the cluster's own provisioner, as the StorageClass names it; empty for none", ""
+    )
     cgroup_root: str = setting("control group above all pods; no two kubelets on one kernel may share one", "/kubepods")
     cluster_dns: tuple[str, ...] = setting("address of the cluster's DNS service", ())
     cluster_domain: str = setting("domain of Services", "cluster.local")
@@ -223,6 +226,7 @@ def build(
         machine=machine.read(root),
         root=root,
         manifests=Path(settings.pod_manifest_path) if settings.pod_manifest_path else None,
+        volume_dir=Path(settings.volume_dir) if settings.volume_dir else None,
         cgroup_root=settings.cgroup_root,
         status_period_s=settings.node_status_update_s,
         lease_duration_s=settings.node_lease_duration_s,

@@ -52,6 +52,7 @@ from kubelet.runtime.images import Images, normalize
 from kubelet.runtime.pleg import Pleg
 from kubelet.server import Served
 from kubelet.status_writer import StatusWriter
+from kubelet.volumes.local_volumes import LocalVolumes
 from kubelet.volumes.pod_volumes import PodVolumes
 from kubelet.volumes.tokens import TokenSource
 from proto.cri import api_pb2 as pb
@@ -91,6 +92,7 @@ class Kubelet:
         machine: Machine,
         root: Path | None = None,
         manifests: Path | None = None,
+        volume_dir: Path | None = None,
         cgroup_root: str = "/kubepods",
         service_informer: Informer[Service] | None = None,
         status_period_s: float = 10.0,
@@ -108,6 +110,7 @@ class Kubelet:
             machine: what the node reports of itself.
             root: where pods' files go; None for a hollow node, which has none.
             manifests: directory of static pods' files, or one such file; None for no static pods.
+            volume_dir: where volumes of the cluster's own provisioner are made; None for nowhere.
             cgroup_root: above all pods' control groups.
             service_informer: shared between nodes of one process; somebody else runs it. None: one of our own.
             status_period_s: how often the node's status is looked at.
@@ -143,6 +146,7 @@ class Kubelet:
         )
         self._statuses = StatusWriter(client, clock, self._mirrors.of)
         self._references = References(client, clock, rng, self._refresh)
+        self._local = LocalVolumes(client, clock, volume_dir, identity.name) if volume_dir is not None else None
         if root is None:
             files, volumes, cgroups = hollow.HollowFiles(), hollow.HollowVolumes(), hollow.HollowCgroups()
             self.pleg = Pleg(cri, clock, lambda status: "", relist_s=HOLLOW_RELIST_S)
@@ -150,7 +154,7 @@ class Kubelet:
             paths = Paths(root)
             real_files = PodFiles(paths, identity.cluster_domain)
             tokens = TokenSource(client, clock)
-            files, volumes = real_files, PodVolumes(paths, self._references, tokens, lambda: self.node.own)
+            files, volumes = real_files, PodVolumes(paths, self._references, tokens, lambda: self.node.own, self._local)
             cgroups = self._cgroups = Cgroups(cgroup_root)
             self.pleg = Pleg(cri, clock, real_files.read_message)
             self._images = ImageGc(cri, clock, self._warn)
@@ -233,6 +237,8 @@ class Kubelet:
                     group.create_task(self._images.run(), name="image collection")
                 if self._pressure is not None:
                     group.create_task(self._pressure.run(), name="pressure")
+                if self._local is not None:
+                    group.create_task(self._local.run(), name="local volumes")
                 if self._rotation is not None:
                     group.create_task(self._rotation.run(), name="log rotation")
         finally:

@@ -10,7 +10,9 @@ from typing import Any, Final
 
 from api.authentication.tokenrequest import TokenRequest
 from api.coordination import lease
-from api.core import node, persistentvolumeclaim, pod, serviceaccount
+from api.core import node, persistentvolume, persistentvolumeclaim, pod, serviceaccount
+from api.core.local_volumes import DIRECTORY
+from api.core.local_volumes import node_of as node_of_directory
 from api.core.pod_references import of_static_pod
 from api.core.static_pods import MIRROR
 from api.errors import NotFound
@@ -69,6 +71,8 @@ class NodeRestriction:
                 raise refusal(request, "can only access CSINode with the same name as the requesting node")
         elif request.resource is persistentvolumeclaim.RESOURCE:
             _check_claim(request, name)
+        elif request.resource is persistentvolume.RESOURCE:
+            _check_volume(request, name)
         elif request.resource is serviceaccount.RESOURCE and request.subresource == "token":
             await self._check_token(request, name)
 
@@ -174,6 +178,19 @@ def _check_claim(request: AdmissionRequest, name: str) -> None:
     if any(getattr(new.status, field) != getattr(old.status, field) for field in kept) or new.spec != old.spec:
         why = f'node "{name}" is not allowed to update fields other than status.quantity and status.conditions'
         raise refusal(request, why)
+
+
+def _check_volume(request: AdmissionRequest, name: str) -> None:
+    """Let a node say that it has, or no longer has, the directory of a volume that is on it, and nothing else."""
+    new: Any = request.object
+    old: Any = request.old
+    if request.subresource or request.operation != "UPDATE" or node_of_directory(old) != name:
+        raise refusal(request, f'node "{name}" may only update volumes whose directories it has')
+    fields = ("labels", "annotations", "owner_references", "deletion_timestamp")
+    is_same = new.spec == old.spec and all(getattr(new.metadata, f) == getattr(old.metadata, f) for f in fields)
+    changed = set(new.metadata.finalizers) ^ set(old.metadata.finalizers)
+    if not is_same or changed - {DIRECTORY}:
+        raise refusal(request, f'node "{name}" may only add and remove the finalizer "{DIRECTORY}" of volumes')
 
 
 def _check_labels(request: AdmissionRequest, name: str, old: dict[str, str], new: dict[str, str]) -> None:

@@ -8,6 +8,7 @@ about nodes is RBAC's, and what they write is `apiserver.admission.node_restrict
 
 from __future__ import annotations
 
+from api.core.local_volumes import node_of as node_of_directory
 from api.core.persistentvolume import PersistentVolume
 from api.core.pod import Pod
 from api.core.pod_references import references
@@ -42,6 +43,11 @@ class NodeAuthorizer:
         name = node_of(user)
         if not name or request.group or request.plural not in _KINDS:
             return self._then.authorize(user, request)
+        if request.plural == "persistentvolumes" and request.verb in ("get", "patch") and not request.subresource:
+            found = self._volumes.get(ObjectKey("", request.name))
+            if found is not None and node_of_directory(found) == name:
+                # What a node may change of a volume is `NodeRestriction`'s to say.
+                return Decision(True)
         if request.verb not in _VERBS or request.subresource:
             return Decision(False, f"node '{name}' may only read {request.plural}")
         namespace, wanted = request.namespace, (request.plural, request.name)

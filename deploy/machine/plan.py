@@ -111,6 +111,11 @@ class Layout:
         return self.data / "kubelet/pki"
 
     @property
+    def volumes(self) -> Path:
+        """Directories of the default StorageClass's volumes."""
+        return self.data / "volumes"
+
+    @property
     def snapshots(self) -> Path:
         """Where scheduled backups of the store go."""
         return self.data / "snapshots"
@@ -267,7 +272,7 @@ def _node(machine: Machine, layout: Layout) -> list[Unit]:
         dns=dns_servers(machine),
     )
     kubelet.append("--rotate-certificates")
-    places = str(layout.data / "kubelet"), str(layout.manifests)
+    places = str(layout.data / "kubelet"), str(layout.manifests), str(layout.volumes)
     kubelet += processes.node(machine.name, machine.address, RUNTIME_SOCKET, *places)
     kubeproxy = processes.kubeproxy(
         client("kubeproxy"),

@@ -24,6 +24,7 @@ from kubelet.paths import Paths
 from kubelet.references import References
 from kubelet.volumes import atomic_writer, claims, empty_dir, host_path, mounts
 from kubelet.volumes.files import compute_payload
+from kubelet.volumes.local_volumes import LocalVolumes
 from kubelet.volumes.ownership import show_to_group
 from kubelet.volumes.payload import PayloadError
 from kubelet.volumes.tokens import TokenSource
@@ -55,13 +56,19 @@ class PodVolumes:
     """Volumes of one node's pods, on its disk."""
 
     def __init__(
-        self, paths: Paths, references: References, tokens: TokenSource, node: Callable[[], Node | None]
+        self,
+        paths: Paths,
+        references: References,
+        tokens: TokenSource,
+        node: Callable[[], Node | None],
+        local: LocalVolumes | None = None,
     ) -> None:
-        """Make it; `node` returns the Node object, once it is known."""
+        """Make it; `node` returns the Node object, once it is known; `local` makes volumes' directories here."""
         self._paths = paths
         self._references = references
         self._tokens = tokens
         self._node = node
+        self._local = local
 
     async def set_up(self, pod: Pod, facts: PodFacts) -> dict[str, Mounted]:
         """Set up every volume and return where each is. Safe to call again: then it refreshes.
@@ -93,6 +100,8 @@ class PodVolumes:
         claim = claims_of(pod).get(volume.name)
         if claim is not None:
             found = await claims.resolve(pod, volume, claim, self._references)
+            if self._local is not None:
+                await self._local.make(found)
             chosen = volume.persistent_volume_claim
             is_read_only = chosen is not None and chosen.read_only
             policy = (security.fs_group_change_policy if security is not None else None) or "Always"

@@ -32,9 +32,8 @@ def test_a_static_pod_is_seen_survives_its_mirror_and_goes_with_its_file(
     command = ["sh", "-c", "echo begun; trap 'exit 0' TERM; while true; do sleep 0.1; done"]
     containers = [{"name": "main", "image": "steersman.local/web:1", "command": command}]
     metadata = {"name": "own", "namespace": namespace}
-    file.write_text(
-        json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers}})
-    )
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers}}
+    file.write_text(json.dumps(body))
     before = eventually(container, 30, "the mirror shows the pod running")
     assert kubectl("logs", NAME) == "begun\n"
     assert kubectl("exec", NAME, "--", "echo", "within") == "within\n"

@@ -115,7 +115,10 @@ class World:
     async def until(self, name: str, claim: Callable[[Pod], bool], within_s: float = 15) -> Pod:
         deadline = time.monotonic() + within_s
         while True:
-            pod = await self.admin.get(pods.RESOURCE, ObjectKey("default", name))
+            try:
+                pod = await self.admin.get(pods.RESOURCE, ObjectKey("default", name))
+            except NotFound:
+                pod = Pod()
             if claim(pod):
                 return pod
             assert time.monotonic() < deadline, msgspec.json.encode(pod.status).decode()
