@@ -52,6 +52,9 @@ class Settings:
     pod_manifest_path: str = setting(
         "directory of static pods' files, or one such file; empty for no static pods", "", also="static_pod_path"
     )
+    allowed_unsafe_sysctls: tuple[str, ...] = setting(
+        "sysctls that pods may set beside the safe ones; a name may end in *", ()
+    )
     volume_dir: str = setting(
         "directory of volumes made by the cluster's own provisioner, as the StorageClass names it; empty for none", ""
     )
@@ -226,6 +229,7 @@ def build(
         machine=machine.read(root),
         root=root,
         manifests=Path(settings.pod_manifest_path) if settings.pod_manifest_path else None,
+        unsafe_sysctls=settings.allowed_unsafe_sysctls,
         volume_dir=Path(settings.volume_dir) if settings.volume_dir else None,
         cgroup_root=settings.cgroup_root,
         status_period_s=settings.node_status_update_s,

@@ -93,6 +93,7 @@ class Kubelet:
         root: Path | None = None,
         manifests: Path | None = None,
         volume_dir: Path | None = None,
+        unsafe_sysctls: tuple[str, ...] = (),
         cgroup_root: str = "/kubepods",
         service_informer: Informer[Service] | None = None,
         status_period_s: float = 10.0,
@@ -111,6 +112,7 @@ class Kubelet:
             root: where pods' files go; None for a hollow node, which has none.
             manifests: directory of static pods' files, or one such file; None for no static pods.
             volume_dir: where volumes of the cluster's own provisioner are made; None for nowhere.
+            unsafe_sysctls: what pods may set beside the safe ones.
             cgroup_root: above all pods' control groups.
             service_informer: shared between nodes of one process; somebody else runs it. None: one of our own.
             status_period_s: how often the node's status is looked at.
@@ -212,6 +214,8 @@ class Kubelet:
             memory_capacity_bytes=machine.memory_bytes,
             resync_s=HOLLOW_RESYNC_S if is_hollow else 60.0,
             is_hollow=is_hollow,
+            unsafe_sysctls=unsafe_sysctls,
+            seccomp_root=str((root or Path("/var/lib/kubelet")) / "seccomp"),
             why_not_admitted=lambda pod: self._pressure.why_not_admitted(pod) if self._pressure is not None else "",
         )
         self._workers = PodWorkers(self.node, self.pods, self._mirrors)

@@ -15,6 +15,7 @@ from api.core.static_pods import is_mirror
 from api.errors import ApiError
 from api.resource import ObjectKey
 from client.informer import Change, Informer
+from kubelet import admission
 from kubelet.mirror_pods import MirrorPods
 from kubelet.node import Node
 from kubelet.pod_worker import PodWorker, orphan
@@ -40,6 +41,7 @@ class PodWorkers:
         informer.add_handler(self._on_pod)
         node.pleg.on_change(self._on_runtime)
         node.neighbours = self._neighbours
+        node.make_room = self._make_room
 
     def pods(self) -> list[Pod]:
         """Return the pods that this node should run, each with its newest status; static pods, not their mirrors."""
@@ -52,6 +54,18 @@ class PodWorkers:
 
     def _neighbours(self, uid: str) -> list[Pod]:
         return [worker.pod for worker in self._workers.values() if worker.uid != uid and worker.uses_node]
+
+    def _make_room(self, pod: Pod) -> bool:
+        """End the pods that have to leave for a critical one; return whether it will fit then."""
+        using = [worker for worker in self._workers.values() if worker.uid != pod.metadata.uid and worker.uses_node]
+        staying = [worker.pod for worker in using if not worker.is_ending]
+        victims = admission.victims(pod, staying, self._node.own)
+        if victims is None:
+            return False
+        for victim in victims:
+            worker = self._workers[victim.metadata.uid]
+            worker.evict("Preempted in order to admit critical pod", "Preempting", is_urgent=False)
+        return bool(victims) or len(staying) < len(using)
 
     def refresh(self, uid: str) -> None:
         """Have a pod look again at what it refers to."""
