@@ -7,6 +7,7 @@ is replaced once the newer pod has begun; one without a pod goes when the last c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -130,6 +131,7 @@ class MirrorPods:
 
     async def run(self) -> None:
         """Keep them until cancelled; the node's pods must be known."""
+        failures = 0
         while True:
             self._changed.clear()
             has_failed = False
@@ -138,24 +140,24 @@ class MirrorPods:
                     await self._carry_out(action)
                 except ApiError as error:
                     has_failed = True
-                    log.warning("mirror pod not brought up to date", extra={"error": error.message})
+                    level = logging.WARNING if failures < 1 else logging.DEBUG
+                    log.log(level, "mirror pod not brought up to date", extra={"error": error.message})
+            failures = failures + 1 if has_failed else 0
             # Whether the node's own object is known by now is told by nobody.
             must_look = has_failed or (self._running and self._node() is None)
             try:
-                async with asyncio.timeout(RETRY_S if must_look else None):
+                async with asyncio.timeout(RETRY_S * min(max(failures, 1), 6) if must_look else None):
                     await self._changed.wait()
             except TimeoutError:
                 continue
 
     async def _carry_out(self, action: Make | Remove) -> None:
-        try:
-            match action:
-                case Make(mirror):
-                    await self._client.create(pods.RESOURCE, mirror)
-                    log.info("mirror pod made", extra={"pod": key_of(mirror)})
-                case Remove(key, uid):
+        match action:
+            case Make(mirror):
+                await self._client.create(pods.RESOURCE, mirror)
+                log.info("mirror pod made", extra={"pod": key_of(mirror)})
+            case Remove(key, uid):
+                # Gone or another one by now: what is there is looked at when it is seen here.
+                with contextlib.suppress(NotFound, Conflict):
                     await self._client.delete(pods.RESOURCE, key, grace_period_s=0, uid=uid)
                     log.info("mirror pod removed", extra={"pod": key})
-        except (NotFound, Conflict) as error:
-            # Somebody else was faster: what is there now is looked at when it is seen here.
-            log.debug("mirror pod left as it is", extra={"error": error.message})

@@ -16,7 +16,7 @@ PROVISIONED_BY: Final = "pv.kubernetes.io/provisioned-by"
 NODE: Final = "steersman.io/node"
 """Annotation of a volume: the node that has its directory."""
 DIRECTORY: Final = "steersman.io/local-directory"
-"""Finalizer: there may be a directory. The node sets it before it makes one, and takes it away when that is gone."""
+"""Finalizer: a directory is in use. The node sets it before that is mounted, and takes it away when it is gone."""
 CLASS_PATH: Final = "path"
 """Parameter of a StorageClass: the directory on every node below which volumes are made."""
 

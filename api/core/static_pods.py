@@ -22,8 +22,11 @@ MIRROR: Final = "kubernetes.io/config.mirror"
 
 
 def is_static(pod: Pod) -> bool:
-    """Return whether a pod came from a file, and is no mirror of one that did."""
-    return pod.metadata.annotations.get(SOURCE) == FILE and not is_mirror(pod)
+    """Return whether a pod came from a file of its node.
+
+    Anybody may write annotations on pods at the API server; the UIDs of those have hyphens, and nobody chooses them.
+    """
+    return pod.metadata.annotations.get(SOURCE) == FILE and "-" not in pod.metadata.uid
 
 
 def is_mirror(pod: Pod) -> bool:

@@ -1,6 +1,6 @@
 """This node's directories for volumes of the cluster's own provisioner: made when first mounted, gone with the volume.
 
-Before a directory is made, the volume gets a finalizer; when the volume is deleted and nothing else holds it, the
+Before anybody uses a directory, its volume gets a finalizer; when the volume is deleted and nothing else holds it, the
 directory goes (unless the class said Retain) and then the finalizer. A directory whose volume the API server does not
 know is left alone: the cluster may have been restored from a backup that is older than the volume. Decision 84.
 """
@@ -53,12 +53,14 @@ class LocalVolumes:
             assert volume.spec.local is not None
             why = f"volumes of this node are below {self._directory}, this one is {volume.spec.local.path}"
             raise NotMounted("SetUp", f"{why}: its StorageClass and the kubelet's --volume-dir differ")
-        if DIRECTORY not in volume.metadata.finalizers:
-            if volume.metadata.deletion_timestamp:
-                raise NotMounted("SetUp", "the volume is being deleted")
-            await self._write(volume, [*volume.metadata.finalizers, DIRECTORY])
+        is_held = DIRECTORY in volume.metadata.finalizers
+        if not is_held and volume.metadata.deletion_timestamp:
+            raise NotMounted("SetUp", "the volume is being deleted")
+        # First the directory: ending half way leaves an empty one, and no volume that nobody lets go.
         await asyncio.to_thread(_make, _path(volume))
         self._names.add(volume.metadata.name)
+        if not is_held:
+            await self._write(volume, [*volume.metadata.finalizers, DIRECTORY])
 
     async def run(self) -> None:
         """Delete what is to be deleted, until cancelled."""
@@ -98,9 +100,10 @@ def _path(volume: PersistentVolume) -> Path:
 def _make(path: Path) -> None:
     if path.is_dir():
         return
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o700)
     path.mkdir()
-    # Whatever user a container runs as; who may come here at all is said above.
+    # Whatever user a container runs as; nobody else of this machine comes here.
     path.chmod(0o777)
 
 

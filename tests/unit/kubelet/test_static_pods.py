@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import uuid
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from api.core import namespace
 from api.core import node as nodes
 from api.core import pod as pods
 from api.core.pod import Pod
+from api.core.static_pods import is_static
 from api.errors import Forbidden, NotFound, ServiceUnavailable
 from api.meta import ObjectMeta
 from api.resource import ObjectKey
 from client.verbs import Client
 from component.metrics import render
+from kubelet.eviction import is_critical
 from kubelet.manifests import read_pod
 from kubelet.metrics_pages import kubelet as kubelet_metrics
 from kubelet.mirror_pods import Make, Remove, mirror_of, plan
 from tests.local_transport import LocalTransport
 from tests.unit.kubelet.test_kubelet import NODE_USER, World, is_running, world
-from tests.unit.kubelet.test_manifests import text
+from tests.unit.kubelet.test_manifests import manifest, text
 
 pytestmark = pytest.mark.looptime
 
@@ -64,6 +70,11 @@ def test_an_old_a_deleted_and_a_leftover_mirror_are_removed():
 
 def test_a_mirror_stays_until_its_pod_has_ended():
     assert plan({}, {KEY}, [shown()], NODE) == []
+
+
+def test_annotations_make_no_static_pod_of_one_from_the_api_server():
+    forged = msgspec.structs.replace(STATIC, metadata=msgspec.structs.replace(STATIC.metadata, uid=str(uuid.uuid4())))
+    assert is_static(STATIC) and not is_static(forged) and not is_critical(forged)
 
 
 def test_an_ordinary_pod_of_that_name_is_left_alone():
@@ -184,6 +195,20 @@ async def test_static_pods_run_without_an_api_server_and_are_shown_when_it_is_th
         cut.is_cut = False
         await until_mirrored(w, within_s=120)
         assert await running(w) == before
+
+
+async def test_a_mirror_waits_for_its_namespace(tmp_path: Path):
+    async with world() as w:
+        value = manifest()
+        value["metadata"]["namespace"] = "later"
+        (tmp_path / "web.yaml").write_text(json.dumps(value))
+        await restarted(w, tmp_path)
+        await asyncio.sleep(5)
+        assert len(await running(w)) == 1
+        await w.admin.create(namespace.RESOURCE, namespace.Namespace(metadata=ObjectMeta(name="later")))
+        await asyncio.sleep(60)
+        found = await w.admin.get(pods.RESOURCE, ObjectKey("later", KEY.name))
+        assert is_running(found)
 
 
 async def test_a_file_removed_while_the_kubelet_was_down_leaves_nothing(tmp_path: Path):
