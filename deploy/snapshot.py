@@ -112,14 +112,16 @@ def status_command(
         return
     description = found.description
     created = datetime.fromtimestamp(description.created_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    made = f"{created}, by {description.member} of cluster {description.cluster_id:x}"
+    said = f" (what `etcdctl endpoint hashkv --rev {description.revision}` answered)"
     rows = [
         ("revision", f"{description.revision} (history since {description.compact_revision})"),
         ("keys", f"{found.keys}, in {found.records} changes"),
         ("size", f"{found.size_bytes} bytes"),
-        ("hash", f"{found.hash} (what `etcdctl endpoint hashkv --rev {description.revision}` answered)"),
+        ("hash", f"{found.hash}{'' if description.is_of_etcd else said}"),
         ("sha256", found.sha256),
-        ("made", f"{created}, by {description.member} of cluster {description.cluster_id:x}"),
-        ("API", f"etcd {description.version}"),
+        ("made", "by etcd" if description.is_of_etcd else made),
+        ("API", f"etcd {description.version or 'v3'}"),
     ]
     for name, value in rows:
         out.print(f"{name:9} {value}", soft_wrap=True)

@@ -119,9 +119,10 @@ class Reading:
         self._tables = tables
         self._path = path
         self._is_in_a_hurry = False
-        self._txn: lmdb.Transaction | None = env.begin()
+        # With views in the place of copies: whoever wants lengths alone does not have values read from disk.
+        self._txn: lmdb.Transaction | None = env.begin(buffers=True)
         raw = self._txn.get(b"state", db=tables[b"meta"])
-        self.meta = Meta() if raw is None else decode_meta(path, raw)
+        self.meta = Meta() if raw is None else decode_meta(path, bytes(raw))
         self._dropped = frozenset(backend.dropped())
 
     @property
@@ -155,7 +156,7 @@ class Reading:
                 break
             if where in dropped:
                 continue
-            if google_crc32c.value(raw[4:]) != int.from_bytes(raw[:4], "little"):
+            if google_crc32c.value(bytes(raw[4:])) != int.from_bytes(raw[:4], "little"):
                 raise BackendDamaged(self._path, f"record of revision {where[0]}.{where[1]}: checksum mismatch")
             digest += raw_key
             digest += raw[:4]
@@ -177,12 +178,77 @@ class Reading:
                 time.sleep(BREATHER_S)
         return int(running)
 
+    def records(self) -> Iterator[tuple[int, KeyValue]]:
+        """Yield (sub, record) of every record that no compaction has freed, in order, at the pace of a snapshot.
+
+        Raises:
+            BackendDamaged: a record is altered.
+        """
+        assert self._txn is not None
+        dropped, once, due = self._dropped, ReadOnce(self._path), time.monotonic()
+        read_bytes = cost_bytes = 0
+        for raw_key, raw in self._txn.cursor(db=self._tables[b"kv"]):
+            main, sub = _KEY.unpack(raw_key)
+            if (main, sub) not in dropped:
+                try:
+                    kv = decode_record(main, bytes(raw))
+                except ValueError as error:
+                    raise BackendDamaged(self._path, f"record of revision {main}.{sub}: {error}") from None
+                yield sub, kv
+            read_bytes += len(raw)
+            cost_bytes += len(raw) + 600  # of time: most of it is the same for a short record as for a long one
+            if cost_bytes >= CHUNK_BYTES:
+                once.add(read_bytes)
+                due = max(due + read_bytes / READ_BYTES_PER_S, time.monotonic())
+                time.sleep(max(BREATHER_S, due - time.monotonic()))
+                read_bytes = cost_bytes = 0
+        once.close()
+
+    def outlines(self) -> Iterator[tuple[int, KeyValue, int, int]]:
+        """Yield, for what `records` yields: sub, the record without its key and value, and the lengths of those."""
+        assert self._txn is not None
+        dropped, once = self._dropped, ReadOnce(self._path)
+        unpack_key, unpack, header = _KEY.unpack, _RECORD.unpack_from, _RECORD.size
+        for number, (raw_key, raw) in enumerate(self._txn.cursor(db=self._tables[b"kv"])):
+            main, sub = unpack_key(raw_key)
+            if len(raw) < header:
+                raise BackendDamaged(self._path, f"record of revision {main}.{sub}: cut short")
+            if (main, sub) not in dropped:
+                _, create_revision, version, lease, key_length = unpack(raw)
+                value_length = len(raw) - header - key_length
+                if value_length < 0:
+                    raise BackendDamaged(self._path, f"record of revision {main}.{sub}: cut short")
+                yield sub, KeyValue(b"", b"", create_revision, main, version, lease), key_length, value_length
+            if number % 512 == 511:
+                once.add(512 * 4096)
+                time.sleep(BREATHER_S)
+        once.close()
+
+    def leases(self) -> list[tuple[int, int]]:
+        """Return (id, TTL in seconds) of every lease."""
+        assert self._txn is not None
+        table = self._txn.cursor(db=self._tables[b"lease"])
+        return [(struct.unpack(">q", key)[0], struct.unpack("<q", raw)[0]) for key, raw in table]
+
+    def alarms(self) -> list[tuple[int, int]]:
+        """Return (type, member) of every alarm."""
+        assert self._txn is not None
+        kinds = [_ALARM.unpack(key) for key, _ in self._txn.cursor(db=self._tables[b"alarm"])]
+        return [(kind, member) for kind, member in kinds]
+
+    def members(self) -> bytes:
+        """Return the membership (`store.consensus.membership`), empty where there is none."""
+        assert self._txn is not None
+        return bytes(self._txn.get(b"members", db=self._tables[b"meta"]) or b"")
+
     def _items(self) -> Iterator[bytes]:
         assert self._txn is not None
         chunk, once, due = bytearray(), ReadOnce(self._path), time.monotonic()
         for number, name in enumerate(_TABLES):
             for key, value in self._txn.cursor(db=self._tables[name]):
-                chunk += _ITEM.pack(number, len(key), len(value)) + key + value
+                chunk += _ITEM.pack(number, len(key), len(value))
+                chunk += key
+                chunk += value
                 if len(chunk) >= CHUNK_BYTES:
                     once.add(len(chunk))
                     # In step with the clock; a reader that was held up does not make up for it.
@@ -465,8 +531,8 @@ class Backend:
             for where in dirty.dropped:
                 txn.delete(_KEY.pack(*where), db=kv)
             for lease_id, ttl_s in dirty.leases.items():
-                key = struct.pack(">q", lease_id)
-                txn.delete(key, db=lease) if ttl_s is None else txn.put(key, struct.pack("<q", ttl_s), db=lease)
+                key, value = encode_lease(lease_id, ttl_s or 0)
+                txn.delete(key, db=lease) if ttl_s is None else txn.put(key, value, db=lease)
             for order, encoded in dirty.requests.items():
                 key = struct.pack(">Q", order)
                 txn.delete(key, db=request) if encoded is None else txn.put(key, encoded, db=request)
@@ -576,17 +642,11 @@ class Backend:
         return Meta() if raw is None else decode_meta(self._path, raw)
 
 
-def install(
-    directory: Path,
-    chunks: Iterable[bytes],
-    keep: Callable[[bytes, bytes, bytes], bytes | None] | None = None,
-) -> tuple[LogIndex, Term]:
-    """Make the state file in `directory` from a snapshot; return the index and term it is of.
-
-    `keep`, given each table, key and value, returns the value to write or None to leave it out.
+def install(directory: Path, contents: Iterable[tuple[bytes, bytes, bytes]]) -> None:
+    """Make the state file in `directory` of (table, key, value), in order of keys within each table.
 
     Raises:
-        SnapshotDamaged: nothing was made.
+        SnapshotDamaged: nothing was made; what `contents` raises likewise.
         FileExistsError: there is a state already.
     """
     path = directory / "state.mdb"
@@ -596,13 +656,10 @@ def install(
     partial = beside(path, "partial")
     partial.unlink(missing_ok=True)
     env, tables = open_environment(partial)
-    unframer = Unframer()
     try:
         with env.begin(write=True) as txn:
-            for table, key, value in items(chunks, unframer):
-                kept = value if keep is None else keep(table, key, value)
-                if kept is not None:
-                    append(txn, tables[table], key, kept)
+            for table, key, value in contents:
+                append(txn, tables[table], key, value)
     except BaseException:
         env.close()
         partial.unlink(missing_ok=True)
@@ -612,8 +669,6 @@ def install(
     partial.rename(path)
     beside(path, "partial-lock").unlink(missing_ok=True)
     sync_directory(directory)
-    assert unframer.end is not None
-    return LogIndex(unframer.end[0]), Term(unframer.end[1])
 
 
 def append(txn: lmdb.Transaction, table: Any, key: bytes, value: bytes) -> None:
@@ -660,6 +715,22 @@ def encode_record(kv: KeyValue) -> bytes:
     """Return a record's bytes on disk; its mod_revision is in its key."""
     covered = _RECORD.pack(0, kv.create_revision, kv.version, kv.lease, len(kv.key))[4:] + kv.key + kv.value
     return struct.pack("<I", google_crc32c.value(covered)) + covered
+
+
+def record_key(main: int, sub: int) -> bytes:
+    """Return a record's key on disk."""
+    return _KEY.pack(main, sub)
+
+
+def place_of(key: bytes) -> tuple[int, int]:
+    """Return (main, sub) of a record's key on disk."""
+    main, sub = _KEY.unpack(key)
+    return main, sub
+
+
+def encode_lease(lease: int, ttl_s: int) -> tuple[bytes, bytes]:
+    """Return a lease's key and value on disk."""
+    return struct.pack(">q", lease), struct.pack("<q", ttl_s)
 
 
 def decode_record(main: int, raw: bytes) -> KeyValue:

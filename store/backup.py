@@ -1,8 +1,8 @@
 """A backup: the whole store in one file that says itself whether it is whole. What `steer snapshot` is made of.
 
-The file is what Maintenance.Snapshot streams, so `etcdctl snapshot save` makes one too: a head that describes it, the
-chunks of `consensus.snapshot` each with its length, zeros up to a multiple of 512 bytes, and the SHA-256 of all of
-that. The last two are etcd's convention, by which its clients see that nothing is missing; what is inside is ours.
+The file is what Maintenance.Snapshot streams, so `etcdctl snapshot save` makes one too: the state as etcd has it on
+disk (`etcd_state`), and the SHA-256 of that. So etcd's tools say what is in it and make an etcd of it; one that etcd
+gave is restored here, and so are backups of an earlier form (`older_backup`).
 
 Restoring makes a new cluster, of one member or of several restored alike. Its revision jumps ahead of any that a client
 can have seen, whatever was written after the backup, and all before it counts as compacted: so a watcher from before
@@ -14,24 +14,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import google_crc32c
 import msgspec
 
-from store.backend import Meta, decode_meta, decode_record, encode_meta, install, items
-from store.consensus.snapshot import SnapshotDamaged, Unframer
+from store import etcd_state, older_backup
+from store.backend import Meta, Reading, decode_meta, decode_record, encode_meta, install, place_of, record_key
+from store.consensus.snapshot import SnapshotDamaged
+from store.etcd_state import StateDamaged
 from store.mvcc.index import KeyIndex
 
-MAGIC = b"steersman store snapshot\n"
-FORMAT = 1
 REVISION_BUMP = 1_000_000_000
 """The least by which a restore moves the revision ahead."""
-_HEAD = struct.Struct("<II")  # format, length of the description
-_LENGTH = struct.Struct("<I")
 _BLOCK_BYTES = 512
 _READ_BYTES = 1 << 20
 _BBOLT_MAGIC = b"\xed\xda\x0c\xed"
@@ -55,9 +51,14 @@ class Description(msgspec.Struct, frozen=True):
     index: int
     term: int
     created_s: float
-    """When it was made, by the clock of the member that made it, in seconds since the epoch."""
+    """When it was made, by the clock of the member that made it, in seconds since the epoch; 0: etcd's do not say."""
     version: str
-    """The etcd whose API the member spoke."""
+    """The etcd whose API the member spoke; empty: it was etcd itself."""
+
+    @property
+    def is_of_etcd(self) -> bool:
+        """Whether etcd made it, and not this store."""
+        return not self.version
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -81,23 +82,21 @@ class Restored(msgspec.Struct, frozen=True):
     cluster_id: int
 
 
-def pack(description: Description, chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the file's bytes, piece by piece; the last piece has the hash."""
-    digest, size_bytes = hashlib.sha256(), 0
-    encoded = msgspec.json.encode(description)
-    pieces = [MAGIC + _HEAD.pack(FORMAT, len(encoded)) + encoded]
-    for chunk in chunks:
-        pieces.append(_LENGTH.pack(len(chunk)) + chunk)
-        for piece in pieces:
+class Outgoing:
+    """A backup about to be written; its size is known before its bytes are."""
+
+    def __init__(self, description: Description, reading: Reading) -> None:
+        """Prepare; takes a few seconds for a million records."""
+        self._file = etcd_state.file_of(reading, msgspec.json.encode(description))
+        self.size_bytes = self._file.size_bytes + hashlib.sha256().digest_size
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the file's bytes, piece by piece; the last piece is the hash."""
+        digest = hashlib.sha256()
+        for piece in self._file.pieces():
             digest.update(piece)
-            size_bytes += len(piece)
             yield piece
-        pieces = []
-    pieces.append(_LENGTH.pack(0))
-    last = b"".join(pieces)
-    last += bytes(-(size_bytes + len(last)) % _BLOCK_BYTES)
-    digest.update(last)
-    yield last + digest.digest()
+        yield digest.digest()
 
 
 def verify(path: Path) -> Description:
@@ -108,8 +107,7 @@ def verify(path: Path) -> Description:
         OSError: it can't be read.
     """
     _check_digest(path)
-    with path.open("rb") as file:
-        return _read_head(path, file)
+    return _open(path)[0]
 
 
 def status(path: Path) -> Status:
@@ -121,21 +119,20 @@ def status(path: Path) -> Status:
     sha256 = _check_digest(path)
     stamps: list[tuple[bytes, int, int, int, int, int]] = []
     marks: list[tuple[bytes, bytes]] = []
-    with path.open("rb") as file:
-        description = _read_head(path, file)
-        try:
-            for table, key, value in items(_chunks(path, file), Unframer()):
-                if table != b"kv":
-                    continue
-                main, sub = struct.unpack(">QI", key)
-                kv = decode_record(main, value)
-                stamps.append((kv.key, main, sub, kv.create_revision, kv.version, kv.lease))
-                marks.append((key, value[:4]))
-        except (SnapshotDamaged, ValueError) as error:
-            raise BackupDamaged(f"{path}: {error}") from None
+    description, incoming = _open(path)
+    try:
+        for table, key, value in incoming.contents():
+            if table != b"kv":
+                continue
+            main, sub = place_of(key)
+            kv = decode_record(main, value)
+            stamps.append((kv.key, main, sub, kv.create_revision, kv.version, kv.lease))
+            marks.append((key, value[:4]))
+    except (StateDamaged, ValueError) as error:
+        raise BackupDamaged(f"{path}: {error}") from None
     index = KeyIndex()
     index.load(stamps)
-    garbage = {struct.pack(">QI", stamp.main, stamp.sub) for stamp in index.compact(description.compact_revision)}
+    garbage = {record_key(stamp.main, stamp.sub) for stamp in index.compact(description.compact_revision)}
     covered = b"".join(key + mark for key, mark in marks if key not in garbage)
     return Status(
         description=description,
@@ -162,30 +159,30 @@ def restore(path: Path, directory: Path, *, cluster_id: int, now_s: float) -> Re
         BackupDamaged, OSError: nothing was made.
         RestoreRefused: there is a state in `directory` already.
     """
-    description = verify(path)
+    _check_digest(path)
+    description, incoming = _open(path)
     if (directory / "state").exists() or (directory / "log").exists():
         raise RestoreRefused(f"{directory} has a state already; restore into a directory that has none")
     revision = max(description.revision + REVISION_BUMP, int(now_s * 1e6))
     made: list[Meta] = []
 
-    def keep(table: bytes, key: bytes, value: bytes) -> bytes | None:
-        if table in (b"kv", b"lease"):
-            return value
-        if table == b"meta" and key == b"state":
-            meta = dataclasses.replace(
-                decode_meta(path, value), revision=revision, compact_revision=revision, cluster_id=cluster_id
-            )
-            made.append(meta)
-            return encode_meta(meta)
-        return None  # alarms, remembered requests and the membership were the old cluster's
+    def kept() -> Iterator[tuple[bytes, bytes, bytes]]:
+        for table, key, value in incoming.contents():
+            if table in (b"kv", b"lease"):
+                yield table, key, value
+            elif table == b"meta" and key == b"state":
+                meta = dataclasses.replace(
+                    decode_meta(path, value), revision=revision, compact_revision=revision, cluster_id=cluster_id
+                )
+                made.append(meta)
+                yield table, key, encode_meta(meta)
+            # Alarms, remembered requests and the membership were the old cluster's.
 
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with path.open("rb") as file:
-        _read_head(path, file)
-        try:
-            install(directory / "state", _chunks(path, file), keep)
-        except SnapshotDamaged as error:
-            raise BackupDamaged(f"{path}: {error}") from None
+    try:
+        install(directory / "state", kept())
+    except (SnapshotDamaged, StateDamaged) as error:
+        raise BackupDamaged(f"{path}: {error}") from None
     if not made:
         (directory / "state" / "state.mdb").unlink()
         raise BackupDamaged(f"{path}: it has no description of the state")
@@ -195,12 +192,14 @@ def restore(path: Path, directory: Path, *, cluster_id: int, now_s: float) -> Re
 def _check_digest(path: Path) -> str:
     size_bytes = path.stat().st_size
     with path.open("rb") as file:
-        start = file.read(len(MAGIC))
-        if start != MAGIC:
-            file.seek(16)
-            if file.read(4) == _BBOLT_MAGIC:
-                raise BackupDamaged(f"{path} is a snapshot of etcd itself, which only etcd restores")
-            raise BackupDamaged(f"{path} is not a snapshot of this store")
+        start = file.read(max(len(older_backup.MAGIC), 16 + len(_BBOLT_MAGIC)))
+        if not start.startswith(older_backup.MAGIC) and start[16:20] != _BBOLT_MAGIC:
+            raise BackupDamaged(f"{path} is not a snapshot of this store, nor of etcd")
+        if start[16:20] == _BBOLT_MAGIC and size_bytes % _BLOCK_BYTES == 0:
+            raise BackupDamaged(
+                f"{path} carries no hash: it is cut short, or a copy of an etcd's file, which nobody can tell is "
+                "whole; take it by `etcdctl snapshot save`"
+            )
         if size_bytes % _BLOCK_BYTES != hashlib.sha256().digest_size:
             raise BackupDamaged(f"{path} is cut short: take the snapshot again")
         file.seek(0)
@@ -216,26 +215,25 @@ def _check_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _read_head(path: Path, file: BinaryIO) -> Description:
-    head = file.read(len(MAGIC) + _HEAD.size)
-    version, length = _HEAD.unpack_from(head, len(MAGIC))
-    if version != FORMAT:
-        raise BackupDamaged(f"{path} is of format {version}; this program reads format {FORMAT}")
+def _open(path: Path) -> tuple[Description, etcd_state.Incoming | older_backup.Incoming]:
+    """Return what a file is of, and what reads it."""
+    with path.open("rb") as file:
+        is_older = file.read(len(older_backup.MAGIC)) == older_backup.MAGIC
     try:
-        return msgspec.json.decode(file.read(length), type=Description)
+        incoming = older_backup.Incoming(path) if is_older else etcd_state.Incoming(path)
+        if incoming.note is not None:
+            return msgspec.json.decode(incoming.note, type=Description), incoming
+        assert isinstance(incoming, etcd_state.Incoming)
+        meta = incoming.meta
+        for table, key, value in incoming.contents():
+            if (table, key) == (b"meta", b"state"):
+                meta = decode_meta(path, value)
+    except StateDamaged as error:
+        raise BackupDamaged(f"{path}: {error}") from None
     except msgspec.MsgspecError as error:
         raise BackupDamaged(f"{path}: its description can't be read: {error}") from None
-
-
-def _chunks(path: Path, file: BinaryIO) -> Iterator[bytes]:
-    while True:
-        raw = file.read(_LENGTH.size)
-        if len(raw) < _LENGTH.size:
-            raise BackupDamaged(f"{path} is cut short: take the snapshot again")
-        length = _LENGTH.unpack(raw)[0]
-        if not length:
-            return
-        yield file.read(length)
+    described = Description(0, "", meta.revision, meta.compact_revision, meta.applied, meta.term, 0.0, "")
+    return described, incoming
 
 
 def set_aside(directory: Path, suffix: str) -> Path | None:

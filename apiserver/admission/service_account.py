@@ -35,7 +35,8 @@ from apiserver.auth.tokens import Read
 from apiserver.request import AdmissionRequest
 
 DEFAULT_ACCOUNT: Final = "default"
-DEFAULT_ACCOUNT_LOOKS: Final = 10
+DEFAULT_ACCOUNT_LOOKS: Final = 30
+"""Some five seconds: clients make a namespace and a pod in it at once, however busy the machine is."""
 LOOK_AGAIN_S: Final = 0.1
 MOUNT_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 VOLUME_PREFIX: Final = "kube-api-access-"

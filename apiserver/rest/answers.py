@@ -98,7 +98,7 @@ def list_body(answer: ListAnswer, form: Form, now: float) -> tuple[bytes, str]:
         case _:
             head = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": metadata}
             opening = msgspec.json.encode(head)[:-1] + b',"items":['
-            body = b"".join([opening, b",".join([stored.json for stored in answer.items]), b"]}"])
+            body = b"".join([opening, b",".join([stored.json for stored in answer.items]), b"]}\n"])
     return styled(body, form), form.content_type
 
 
@@ -108,13 +108,13 @@ def _row(resource: Resource[Any], stored: Stored, form: Form, now: float) -> msg
 
 
 def styled(body: bytes, form: Form) -> bytes:
-    """Return JSON as it is, indented, or as YAML."""
+    """Return JSON as it is, indented, or as YAML; on lines that end, which some clients compare."""
     if form.is_yaml:
         text: str = yaml.safe_dump(json.loads(body), default_flow_style=False, sort_keys=False)
         return text.encode()
     if form.is_pretty:
-        return msgspec.json.format(body, indent=2) + b"\n"
-    return body
+        body = msgspec.json.format(body, indent=2)
+    return body if body.endswith(b"\n") else body + b"\n"
 
 
 async def compressed(request: web.BaseRequest, body: bytes, headers: dict[str, str]) -> bytes:

@@ -91,18 +91,14 @@ class Maintenance:
                 created_s=round(time.time(), 3),
                 version=ETCD_VERSION,
             )
-            pieces = backup.pack(description, reading.chunks())
-            header, left_bytes = replica.header(meta.revision), replica.backend.in_use_bytes
-            piece = await asyncio.to_thread(next, pieces, None)
-            while piece is not None:
-                following = await asyncio.to_thread(next, pieces, None)
-                # Before the last piece it is an estimate: how much there is shows only when all of it was read.
-                left_bytes = max(1, left_bytes - len(piece)) if following is not None else 0
+            outgoing = await asyncio.to_thread(backup.Outgoing, description, reading)
+            header, left_bytes, pieces = replica.header(meta.revision), outgoing.size_bytes, outgoing.pieces()
+            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+                left_bytes -= len(piece)
                 response = rpc_pb2.SnapshotResponse(header=header, remaining_bytes=left_bytes, blob=piece)
                 response.version = ETCD_VERSION
                 async with asyncio.timeout(STALLED_S):
                     await context.write(response)
-                piece = following
 
     async def move_leader(self, request: rpc_pb2.MoveLeaderRequest) -> rpc_pb2.MoveLeaderResponse:
         if self._replica.leader_id != self._replica.member_id:

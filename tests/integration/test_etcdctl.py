@@ -41,12 +41,26 @@ def own_store(tmp_path: Path) -> Iterator[StoreProcess]:
     process.kill()
 
 
+def run_etcdctl(*arguments: str, stdin: str | None = None) -> str:
+    """Run Debian's etcdctl; raises CalledProcessError with what it said."""
+    environment = {**os.environ, "ETCDCTL_API": "3"}
+    done = subprocess.run(
+        ["etcdctl", *arguments], env=environment, input=stdin, capture_output=True, text=True, timeout=20
+    )
+    if done.returncode:
+        raise subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)
+    return done.stdout
+
+
 class Etcd:
     """A real etcd of one member, in plaintext on loopback."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, restore: Path | None = None) -> None:
         self.endpoint = f"127.0.0.1:{free_port()}"
         peer = f"http://127.0.0.1:{free_port()}"
+        if restore is not None:
+            where = ["--name", "it", "--data-dir", str(directory / "etcd"), "--initial-cluster", f"it={peer}"]
+            run_etcdctl("snapshot", "restore", str(restore), *where, "--initial-advertise-peer-urls", peer)
         arguments = [
             *("etcd", "--name", "it", "--data-dir", str(directory / "etcd"), "--log-level", "error"),
             *("--listen-client-urls", f"http://{self.endpoint}", "--advertise-client-urls", f"http://{self.endpoint}"),
@@ -63,17 +77,7 @@ class Etcd:
         raise AssertionError((directory / "etcd.log").read_text()[-2000:])
 
     def etcdctl(self, *arguments: str, stdin: str | None = None) -> str:
-        done = subprocess.run(
-            ["etcdctl", f"--endpoints=http://{self.endpoint}", *arguments],
-            env={**os.environ, "ETCDCTL_API": "3"},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=20,
-        )
-        if done.returncode:
-            raise subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)
-        return done.stdout
+        return run_etcdctl(f"--endpoints=http://{self.endpoint}", *arguments, stdin=stdin)
 
     def stop(self) -> None:
         self.process.kill()
@@ -459,3 +463,46 @@ def test_etcdctls_snapshot_is_one_that_steer_restores(own_store: StoreProcess, t
         cluster = header["cluster_id"]
     with background(own_store, "watch", "kept", "--rev", str(found.description.revision + 1)) as watching:
         assert "compacted" in "\n".join(lines(watching, 2))
+
+
+@needs_etcd
+def test_a_store_becomes_an_etcd_by_etcdctls_own_restore_and_comes_back(own_store: StoreProcess, tmp_path: Path):
+    from deploy import snapshot
+
+    own_store.start()
+    for number in range(60):
+        own_store.etcdctl("put", f"k/{number % 20:02}", f"value {number} " * (number * 9))
+    lease = f"{json.loads(own_store.etcdctl('lease', 'grant', '1000', '-w', 'json'))['ID']:x}"
+    own_store.etcdctl("put", "leased", "v", "--lease", lease)
+    own_store.etcdctl("put", "large", stdin="x" * 1_000_000)
+    own_store.etcdctl("del", "k/03")
+    own_store.etcdctl("compaction", "20")
+    own_store.etcdctl("del", "k/04")
+    file = tmp_path / "by-etcdctl"
+    own_store.etcdctl("snapshot", "save", str(file))
+    before = json.loads(own_store.etcdctl("get", "", "--prefix", "-w", "json"))
+    told = json.loads(run_etcdctl("snapshot", "status", str(file), "-w", "json"))
+    assert told["revision"] == before["header"]["revision"] and told["totalSize"] == file.stat().st_size - 32
+    etcd = Etcd(tmp_path, restore=file)
+    try:
+        after = json.loads(etcd.etcdctl("get", "", "--prefix", "-w", "json"))
+        assert (after["kvs"], after["header"]["revision"]) == (before["kvs"], before["header"]["revision"])
+        old = ["get", "k/", "--prefix", "--rev", "30"]
+        assert etcd.etcdctl(*old) == own_store.etcdctl(*old)
+        with pytest.raises(subprocess.CalledProcessError) as caught:
+            etcd.etcdctl("get", "k", "--rev", "19")
+        assert "required revision has been compacted" in caught.value.stderr
+        assert "attached keys([leased])" in etcd.etcdctl("lease", "timetolive", lease, "--keys")
+        for number in range(30):
+            etcd.etcdctl("put", f"k/{number:02}", "by etcd")
+        etcd.etcdctl("defrag")
+        expected = etcd.etcdctl("get", "", "--prefix")
+        back = tmp_path / "by-etcd"
+        etcd.etcdctl("snapshot", "save", str(back))
+    finally:
+        etcd.stop()
+    own_store.stop()
+    snapshot.restore(back, own_store.directory / "data")
+    own_store.start()
+    assert own_store.etcdctl("get", "", "--prefix") == expected
+    assert "attached keys([leased])" in own_store.etcdctl("lease", "timetolive", lease, "--keys")

@@ -8,8 +8,8 @@ import dataclasses
 import pytest
 
 from component.clock import RealClock
-from store.backend import Backend, BackendDamaged, Meta, decode_record, encode_record, install
-from store.consensus.snapshot import SnapshotDamaged
+from store.backend import Backend, BackendDamaged, Meta, decode_record, encode_record, install, items
+from store.consensus.snapshot import SnapshotDamaged, Unframer
 from store.mvcc.index import FROM_KEY
 from store.mvcc.kv import Mvcc, Put, Range, Txn
 from store.mvcc.revision import KeyValue
@@ -115,14 +115,14 @@ async def test_a_snapshot_installs_as_the_same_state(tmp_path):
     backend = opened(tmp_path / "one")
     chunks = list(backend.snapshot())
     await backend.close()
-    assert install(tmp_path / "two", chunks) == (30, 1)
+    install(tmp_path / "two", items(chunks, Unframer()))
     copy = opened(tmp_path / "two")
     assert everything(Mvcc(copy, revision=copy.meta.revision)) == before
     await copy.close()
     with pytest.raises(FileExistsError):
-        install(tmp_path / "two", chunks)
+        install(tmp_path / "two", items(chunks, Unframer()))
     with pytest.raises(SnapshotDamaged):
-        install(tmp_path / "three", chunks[:-1])
+        install(tmp_path / "three", items(chunks[:-1], Unframer()))
     assert not list((tmp_path / "three").glob("state.mdb"))
 
 
@@ -204,7 +204,9 @@ async def test_a_snapshot_shows_one_moment_whatever_is_written_while_it_is_read(
         backend.meta = dataclasses.replace(backend.meta, applied=11, revision=mvcc.revision)
         backend.schedule_flush(11)
         await backend.settle()
-        assert install(tmp_path / "b", chunks) == (10, 1)
+        unframer = Unframer()
+        install(tmp_path / "b", items(chunks, unframer))
+        assert unframer.end == (10, 1)
     other = opened(tmp_path / "b")
     assert everything(Mvcc(other, revision=other.meta.revision)) == before
     await other.close()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import struct
+from pathlib import Path
 
 import pytest
 
 from component.clock import RealClock
-from proto.etcd import rpc_pb2
+from proto.etcd import kv_pb2, lease_pb2, rpc_pb2
 from proto.steersman.v1 import store_pb2
 from store import backup
 from store.apply import State
 from store.backend import Backend
-from store.backup import BackupDamaged, Description, RestoreRefused
+from store.backup import BackupDamaged, Description, Outgoing, RestoreRefused
+from store.bbolt import format
+from store.bbolt.write import Bucket, File
 from store.mvcc.index import FROM_KEY
 from store.mvcc.kv import Put, Range, Txn
 from store.mvcc.revision import Compacted
@@ -43,7 +47,9 @@ async def made(tmp_path, writes: int = 40):
             created_s=NOW_S,
             version="3.4.34",
         )
-        path.write_bytes(b"".join(backup.pack(description, reading.chunks())))
+        outgoing = Outgoing(description, reading)
+        path.write_bytes(b"".join(outgoing.pieces()))
+    assert path.stat().st_size == outgoing.size_bytes
     return path, world
 
 
@@ -119,10 +125,107 @@ async def test_a_file_cut_anywhere_or_altered_anywhere_is_refused_and_nothing_is
         with pytest.raises(BackupDamaged):
             backup.status(bad)
     bad.write_bytes(bytes(16) + b"\xed\xda\x0c\xed" + bytes(4096))
-    with pytest.raises(BackupDamaged, match="a snapshot of etcd itself"):
+    with pytest.raises(BackupDamaged, match="cut short"):
+        backup.verify(bad)
+    # A copy of an etcd's own file: nobody can tell whether it is whole.
+    bad.write_bytes(raw[:-32])
+    with pytest.raises(BackupDamaged, match="etcdctl snapshot save"):
         backup.verify(bad)
     assert not (tmp_path / "to").exists()
     await world.close()
+
+
+def sealed(raw: bytes) -> bytes:
+    return raw + hashlib.sha256(raw).digest()
+
+
+def etcds(pairs: dict[bytes, bytes], meta: dict[bytes, bytes], leases: dict[bytes, bytes]) -> bytes:
+    """Return what an etcd with these records might give."""
+    contents = {b"key": pairs, b"meta": meta, b"lease": leases}
+    buckets = [Bucket(name, lambda content=content: sorted(content.items())) for name, content in contents.items()]
+    return sealed(b"".join(File(buckets).pieces()))
+
+
+def at(main: int, sub: int = 0, tombstone: bool = False) -> bytes:
+    return struct.pack(">QcQ", main, b"_", sub) + (b"t" if tombstone else b"")
+
+
+def pair(key: bytes, main: int, created: int, version: int = 1, **more) -> bytes:
+    fields = {"key": key, "create_revision": created, "mod_revision": main, "version": version, **more}
+    return kv_pb2.KeyValue(**fields).SerializeToString()
+
+
+INDEX = struct.pack(">Q", 44)
+
+
+async def test_a_snapshot_of_an_etcd_is_restored(tmp_path):
+    path = tmp_path / "etcd.db"
+    pairs = {
+        at(5): pair(b"a", 5, 3, 2, value=b"old"),
+        at(7): pair(b"a", 7, 3, 3, value=b"new", lease=9),
+        at(7, 1): pair(b"gone", 7, 7),
+        at(8, 0, tombstone=True): kv_pb2.KeyValue(key=b"gone").SerializeToString(),
+    }
+    meta = {b"consistent_index": INDEX, b"finishedCompactRev": at(5), b"scheduledCompactRev": at(6)}
+    lease = lease_pb2.Lease(ID=9, TTL=60, RemainingTTL=4).SerializeToString()
+    path.write_bytes(etcds(pairs, meta, {struct.pack(">q", 9): lease}))
+    found = backup.status(path)
+    assert (found.keys, found.description.revision, found.description.compact_revision) == (1, 8, 6)
+    assert found.description.is_of_etcd and found.description.index == 44
+    restored = backup.restore(path, tmp_path / "to", cluster_id=5, now_s=NOW_S)
+    assert restored.revision == NOW_S * 1e6
+    state = State(opened(tmp_path / "to"))
+    (kv,) = state.mvcc.range(Range(b"\x00", FROM_KEY)).kvs
+    assert (kv.key, kv.value, kv.create_revision, kv.mod_revision, kv.version, kv.lease) == (b"a", b"new", 3, 7, 3, 9)
+    assert state.leases.ttl_s(9) == 60 and state.leases.keys(9) == [b"a"]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "meta", "said"),
+    [
+        ({}, {}, "no state of etcd's"),
+        ({at(5)[:-1]: pair(b"a", 5, 5)}, {b"consistent_index": INDEX}, "not a revision"),
+        ({at(0): pair(b"a", 0, 0)}, {b"consistent_index": INDEX}, "not a revision"),
+        ({at(5): pair(b"a", 6, 5)}, {b"consistent_index": INDEX}, "of another"),
+        ({at(5): b"\xff\xff"}, {b"consistent_index": INDEX}, "Error parsing"),
+        ({}, {b"consistent_index": b"short"}, "consistent_index"),
+        ({}, {b"consistent_index": INDEX, b"finishedCompactRev": b"short"}, "finishedCompactRev"),
+    ],
+)
+def test_a_snapshot_of_nonsense_is_refused_and_nothing_is_made(tmp_path, pairs, meta, said: str):
+    path = tmp_path / "etcd.db"
+    path.write_bytes(etcds(pairs, meta, {}))
+    with pytest.raises(BackupDamaged, match=said):
+        backup.restore(path, tmp_path / "to", cluster_id=5, now_s=NOW_S)
+    assert not (tmp_path / "to" / "state" / "state.mdb").exists()
+
+
+async def test_what_an_etcd_made_of_our_backup_is_no_longer_described_by_us(tmp_path):
+    path, world = await made(tmp_path)
+    raw = bytearray(path.read_bytes()[:-32])
+    for start in (16, 4096 + 16):  # as after the first transaction of an etcd
+        description = list(format.DESCRIPTION.unpack_from(raw, start))
+        description[-1] += 1
+        packed = format.DESCRIPTION.pack(*description)
+        raw[start : start + len(packed) + 8] = packed + format.CHECKSUM.pack(format.checksum(packed))
+    path.write_bytes(sealed(bytes(raw)))
+    found = backup.verify(path)
+    assert found.is_of_etcd and found.revision == 41
+    await world.close()
+
+
+def test_a_backup_of_the_earlier_form_is_still_read(tmp_path):
+    older = Path(__file__).parents[2] / "golden" / "older.snapshot"
+    found = backup.status(older)
+    assert (found.keys, found.records, found.description.revision, found.description.member) == (7, 28, 41, "s1")
+    backup.restore(older, tmp_path / "to", cluster_id=5, now_s=NOW_S)
+    state = State(opened(tmp_path / "to"))
+    assert {kv.key: kv.value for kv in state.mvcc.range(Range(b"\x00", FROM_KEY)).kvs}[b"k4"] == b"39"
+    raw = older.read_bytes()
+    for bad in (raw[:-1], raw[:100], raw[:60] + b"?" + raw[61:]):
+        (tmp_path / "bad").write_bytes(bad)
+        with pytest.raises(BackupDamaged):
+            backup.verify(tmp_path / "bad")
 
 
 async def test_what_was_there_is_moved_aside(tmp_path):
