@@ -100,7 +100,7 @@ def list_body(answer: ListAnswer, form: Form, now: float) -> tuple[bytes, str]:
         case _:
             head = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": metadata}
             opening = msgspec.json.encode(head)[:-1] + b',"items":['
-            body = b"".join([opening, b",".join([stored.json for stored in answer.items]), b"]}"])
+            body = b"".join([opening, b",".join([stored.json for stored in answer.items]), b"]}\n"])
     return body, form.content_type
 
 
@@ -110,12 +110,15 @@ def _row(resource: Resource[Any], stored: Stored, form: Form, now: float) -> msg
 
 
 async def styled(body: bytes, form: Form) -> bytes:
-    """Return JSON as it is, indented, or as YAML; much of that is written in a thread, since it takes long."""
+    """Return JSON as it is, indented, or as YAML; on lines that end, which some clients compare.
+
+    Much YAML is written in a thread, since it takes long.
+    """
     if form.is_yaml:
         return _yaml(body) if len(body) < _YAML_AT_ONCE_BYTES else await asyncio.to_thread(_yaml, body)
     if form.is_pretty:
-        return msgspec.json.format(body, indent=2) + b"\n"
-    return body
+        body = msgspec.json.format(body, indent=2)
+    return body if body.endswith(b"\n") else body + b"\n"
 
 
 def _yaml(body: bytes) -> bytes:

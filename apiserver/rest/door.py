@@ -6,7 +6,6 @@ has, go through the same chain as everything else, as the call's `handler`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 import uuid
@@ -14,18 +13,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
-from aiohttp import hdrs, http_exceptions, web
+from aiohttp import hdrs, web
 
 from api.discover import by_gvr
-from api.errors import ApiError, BadRequest, Expired, InternalError, RequestEntityTooLarge, Timeout
+from api.errors import ApiError, BadRequest, Expired, InternalError
 from apiserver.app import Api
 from apiserver.filters.request_info import is_old_watch, old_watch_options, request_info
-from apiserver.filters.timeout import TIMEOUT_S
 from apiserver.onward import Onward, PlainUnavailable
 from apiserver.proxies import Proxies
 from apiserver.registry.fanout import Watcher
 from apiserver.request import Answer, Call, Credentials, RequestInfo
-from apiserver.rest import answers, reused, websocket
+from apiserver.rest import answers, request_body, reused, websocket
 from apiserver.rest.documents import Document, Documents
 from apiserver.rest.forward import Forwarder
 from apiserver.rest.frames import encoding_of, error_frame
@@ -40,7 +38,6 @@ log = logging.getLogger(__name__)
 
 AUDIT_ID: Final = "Audit-Id"
 AUDIT_ID_MAX: Final = 64
-BODY_BYTES_MAX: Final = 3 * 1024 * 1024
 WATCH_TIMEOUT_S: Final = 1800.0
 """How long a watch lasts that does not say; up to twice as long, so that watches begun together end apart."""
 R = TypeVar("R", bound=web.StreamResponse)
@@ -130,7 +127,7 @@ class Door:
 
             async def read_body() -> bytes:
                 answers.form_of(request, call.resource)  # Who could not take the answer gets nothing done.
-                return await _read_body(request)
+                return await request_body.read(request)
 
             call.read_body = read_body
 
@@ -243,7 +240,7 @@ def failure(error: ApiError, call: Call) -> web.Response:
     headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
     if error.retry_after_s:
         headers[hdrs.RETRY_AFTER] = str(error.retry_after_s)
-    response = web.Response(status=error.code, body=msgspec.json.encode(error.status()), headers=headers)
+    response = web.Response(status=error.code, body=msgspec.json.encode(error.status()) + b"\n", headers=headers)
     return _with_warnings(response, call)
 
 
@@ -276,29 +273,6 @@ async def _stream(request: web.BaseRequest, call: Call, stream: ByteStream) -> w
     finally:
         await stream.close()
     return response
-
-
-async def _read_body(request: web.BaseRequest) -> bytes:
-    announced = request.content_length
-    if announced is not None and announced > BODY_BYTES_MAX:
-        raise _too_large()
-    chunks, size = [], 0
-    try:
-        async with asyncio.timeout(TIMEOUT_S):
-            async for chunk in request.content.iter_any():
-                size += len(chunk)
-                if size > BODY_BYTES_MAX:
-                    raise _too_large()
-                chunks.append(chunk)
-    except TimeoutError:
-        raise Timeout(f"the body did not come within {TIMEOUT_S:.0f} s", retry_after_s=1) from None
-    except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
-        raise BadRequest(f"the body cannot be read: {error}") from None
-    return b"".join(chunks)
-
-
-def _too_large() -> RequestEntityTooLarge:
-    return RequestEntityTooLarge(f"Request entity too large: limit is {BODY_BYTES_MAX}")
 
 
 async def _document(request: web.BaseRequest, call: Call, document: Document) -> web.Response:

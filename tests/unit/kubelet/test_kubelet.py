@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -58,16 +59,18 @@ class World:
         await self.admin.create(serviceaccount.RESOURCE, account)
         self.start_kubelet()
 
-    def start_kubelet(self) -> None:
+    def start_kubelet(self, manifests: Path | None = None, transport: Any = None) -> Kubelet:
         kubelet = Kubelet(
             NodeIdentity(name="n1", ips=("192.0.2.1",), port=10250),
-            client=Client(LocalTransport(self.api, NODE_USER)),
+            client=Client(transport or LocalTransport(self.api, NODE_USER)),
             cri=self.cri,
             clock=self.clock,
             rng=random.Random(2),
             machine=machine.hollow("n1"),
+            manifests=manifests,
         )
         self._kubelet = self._group.create_task(kubelet.run())
+        return kubelet
 
     async def crash_kubelet(self) -> None:
         assert self._kubelet is not None

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from api.core import configmap
+from api.errors import NotFound
+from apiserver.request import Answer, Call, RequestInfo
+from apiserver.rest import answers, door
+from apiserver.rest.answers import Form
+from apiserver.table import PLAIN
+from apiserver.verbs.list import ListAnswer
+
+JSON = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}'
+
+
+@pytest.mark.parametrize("form", [Form(PLAIN), Form(PLAIN, is_pretty=True), Form(PLAIN, is_yaml=True)])
+def test_every_answer_is_lines_that_end(form: Form) -> None:
+    one, _ = answers.object_body(configmap.RESOURCE, Answer(JSON, "1"), form, 0.0)
+    several, _ = answers.list_body(ListAnswer(configmap.RESOURCE, [], 1), form, 0.0)
+    assert [body[-2:-1] != b"\n" and body.endswith(b"\n") for body in (one, several)] == [True, True]
+
+
+def test_a_failure_is_a_line_that_clients_compare_byte_for_byte() -> None:
+    response = door.failure(NotFound("no"), Call(RequestInfo("get", "/")))
+    body = response.body
+    assert isinstance(body, bytes)
+    assert body.startswith(b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"no",')
+    assert body.endswith(b',"code":404}\n')
+    assert msgspec.json.decode(body)["reason"] == "NotFound"
