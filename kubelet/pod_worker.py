@@ -581,6 +581,8 @@ class PodWorker:
                     await asyncio.wait({stopping, changed}, return_when=asyncio.FIRST_COMPLETED)
                     changed.cancel()
                     self._changed.clear()
+                    # Whoever stops may serve until the end: what readiness probes say, and who has ended, is told.
+                    self._set_status(self.pod, node.pleg.get(self.uid), {}, self._finish)
                 if stopping.done():
                     stopping.result()
             finally:
