@@ -62,7 +62,13 @@ class Settings:
     peer_cert: Path | None = setting("certificate shown to other members (PEM)", None)
     peer_key: Path | None = setting("its key (PEM)", None)
     peer_ca: Path | None = setting("CA that signs members' certificates (PEM)", None)
-    allowed_clients: tuple[str, ...] = setting("common names of client certificates admitted", ("steer-apiserver",))
+    allowed_clients: tuple[str, ...] = setting(
+        "common names of client certificates admitted; * for any certificate that the CA signed", ("steer-apiserver",)
+    )
+    trusted_clients: tuple[str, ...] = setting(
+        "common names of client certificates that may do everything also once users and roles are enabled",
+        ("steer-apiserver",),
+    )
     health: str = setting("host:port for plain HTTP health and metrics; empty for none", "")
     history: float = setting("seconds of history kept before compaction; 0 leaves compaction to clients", 300.0)
     quota_bytes: int = setting("how large the state may get before writes are refused; 0 for no limit", 8 << 30)
@@ -210,6 +216,7 @@ async def _run(settings: Settings) -> None:
             history_s=settings.history,
             quota_bytes=settings.quota_bytes,
             hash_check_s=settings.hash_check_interval,
+            trusted_clients=frozenset(settings.trusted_clients),
         )
         member.on_call = replica.answer_call
 

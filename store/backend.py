@@ -105,6 +105,7 @@ class _Dirty:
     requests: dict[int, bytes | None] = field(default_factory=dict)
     alarms: dict[tuple[int, int], bool] = field(default_factory=dict)
     members: bytes | None = None
+    auth: bytes | None = None
 
 
 class Reading:
@@ -240,6 +241,11 @@ class Reading:
         """Return the membership (`store.consensus.membership`), empty where there is none."""
         assert self._txn is not None
         return bytes(self._txn.get(b"members", db=self._tables[b"meta"]) or b"")
+
+    def auth(self) -> bytes:
+        """Return users and roles (`store.auth.state`), empty where there never were any."""
+        assert self._txn is not None
+        return bytes(self._txn.get(b"auth", db=self._tables[b"meta"]) or b"")
 
     def _items(self) -> Iterator[bytes]:
         assert self._txn is not None
@@ -422,6 +428,14 @@ class Backend:
         """Keep a membership."""
         self._dirty.members = encoded
 
+    def auth(self) -> bytes:
+        """Return users and roles on disk (`store.auth.state`), empty where there never were any."""
+        return bytes(self._reader.get(b"auth", db=self._tables[b"meta"]) or b"")
+
+    def put_auth(self, encoded: bytes) -> None:
+        """Keep users and roles."""
+        self._dirty.auth = encoded
+
     # -- to disk
 
     @property
@@ -543,6 +557,8 @@ class Backend:
                 )
             if dirty.members is not None:
                 txn.put(b"members", dirty.members, db=self._tables[b"meta"])
+            if dirty.auth is not None:
+                txn.put(b"auth", dirty.auth, db=self._tables[b"meta"])
             txn.put(b"state", encode_meta(meta), db=self._tables[b"meta"])
 
     def begin_cluster(self, cluster_id: int, members: bytes | None = None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -42,6 +43,8 @@ UNREAD_BYTES_MAX = 64 << 20
 BLOCK_BYTES_MAX = 2 * LIST_BYTES_MAX
 """Of a header block, compressed, over all its frames."""
 PREFACE_WITHIN_S = 10.0
+KEEPALIVE_S = 60
+"""After so long without a word the kernel asks whether the client is still there."""
 DEADLINES_CHECK_S = 0.05
 _OPENINGS_MAX = 256
 
@@ -60,6 +63,14 @@ class Site:
     """Tasks that were told to end and have not yet: somebody must know them."""
 
 
+def keep_alive(transport: asyncio.Transport) -> None:
+    """Have the kernel ask whether a silent client is still there."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+
+
 class Connection(asyncio.Protocol):
     """The server's side of one connection."""
 
@@ -68,7 +79,7 @@ class Connection(asyncio.Protocol):
 
         Args:
             site: what is shared.
-            refusal_of: from the transport to why this client's calls are refused, or None.
+            refusal_of: from the common names of the client's certificate to why its calls are refused, or None.
         """
         self.loop = asyncio.get_running_loop()
         self.window = frames.WINDOW_BYTES
@@ -76,6 +87,8 @@ class Connection(asyncio.Protocol):
         self.stream_window = STREAM_WINDOW_BYTES
         self.is_writable = True
         self.status_of = site.status_of
+        self.names: frozenset[str] = frozenset()
+        self.common_name = ""
         self._site = site
         self._refusal_of = refusal_of
         self._refusal: Refusal | None = None
@@ -104,7 +117,12 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods alone
         self._site.connections.add(self)
         self._site.empty.clear()
-        self._refusal = self._refusal_of(self._transport)
+        certificate = self._transport.get_extra_info("peercert") or {}
+        fields = [field for relative in certificate.get("subject", ()) for field in relative]
+        names = [value for name, value in fields if name == "commonName"]
+        self.names, self.common_name = frozenset(names), names[-1] if names else ""
+        self._refusal = self._refusal_of(self.names)
+        keep_alive(self._transport)
         self._transport.set_write_buffer_limits(high=OUT_BYTES_MAX)
         self._preface_timer = self.loop.call_later(PREFACE_WITHIN_S, self._transport.abort)
         self.send(

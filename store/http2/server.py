@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,8 +20,6 @@ LEAVE_S: Final = 2.0
 LEADERLESS_S = 3.0
 LEADERLESS_LOOKS = 6
 """Streams that need a leader are ended after so long without one, looked at so many times: as etcd, three elections."""
-KEEPALIVE_S = 60
-"""After so long without a word the kernel asks whether the client is still there."""
 
 Admit = Callable[[frozenset[str]], str | None]
 """From the common names of a client's certificate to why it is not admitted, or None."""
@@ -123,12 +120,6 @@ class Server:
             async with asyncio.timeout(seconds):
                 await self._site.empty.wait()
 
-    def _refusal_of(self, transport: asyncio.Transport) -> Refusal | None:
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
-        certificate = transport.get_extra_info("peercert") or {}
-        fields = (field for relative in certificate.get("subject", ()) for field in relative)
-        why = self._admit(frozenset(value for name, value in fields if name == "commonName"))
+    def _refusal_of(self, names: frozenset[str]) -> Refusal | None:
+        why = self._admit(names)
         return None if why is None else Refusal(Code.PERMISSION_DENIED, why)

@@ -48,22 +48,26 @@ class Maintenance:
         )
 
     async def alarm(self, request: rpc_pb2.AlarmRequest) -> rpc_pb2.AlarmResponse:
+        await self._replica.access.caller()
         meant = await self._replica.upkeep.alarm(request.action, request.alarm, request.memberID)
-        response = rpc_pb2.AlarmResponse(header=self._replica.header())
+        response = rpc_pb2.AlarmResponse()  # without a header, as etcd's
         for kind, member in meant:
             raised = response.alarms.add(memberID=member)
             raised.alarm = kind  # type: ignore[assignment]
         return response
 
     async def defragment(self, request: rpc_pb2.DefragmentRequest) -> rpc_pb2.DefragmentResponse:
+        await self._replica.access.require_admin()
         await self._replica.backend.defragment()
         return rpc_pb2.DefragmentResponse(header=self._replica.header())
 
     async def hash(self, request: rpc_pb2.HashRequest) -> rpc_pb2.HashResponse:
+        await self._replica.access.require_admin()
         found = await self._replica.upkeep.hash_all()
         return rpc_pb2.HashResponse(header=self._replica.header(), hash=found)
 
     async def hash_kv(self, request: rpc_pb2.HashKVRequest) -> rpc_pb2.HashKVResponse:
+        await self._replica.access.require_admin()
         found, revision, compact_revision = await self._replica.upkeep.hash_kv(request.revision)
         return rpc_pb2.HashKVResponse(
             header=self._replica.header(), hash=found, compact_revision=compact_revision, hash_revision=revision
@@ -72,6 +76,7 @@ class Maintenance:
     async def snapshot(self, request: rpc_pb2.SnapshotRequest, context: Context) -> None:
         """Stream a backup (see `store.backup`): of everything acknowledged before the call, if there is a leader."""
         replica = self._replica
+        await replica.access.require_admin()
         try:
             async with asyncio.timeout(CATCH_UP_S):
                 await replica.consensus.read_index()

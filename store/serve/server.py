@@ -23,6 +23,9 @@ Unary = Callable[[Any], Awaitable[Any]]
 Stream = Callable[[AsyncIterator[Any], Context], Awaitable[None]]
 ServerStream = Callable[[Any, Context], Awaitable[None]]
 
+ANYBODY = "*"
+"""Among the clients allowed: whoever has a certificate at all."""
+
 __all__ = ["Context", "Services", "client_services"]
 
 
@@ -101,7 +104,7 @@ class Services:
 
     def _refusal_of(self, names: frozenset[str]) -> str | None:
         """Return why a client whose certificate bears these common names is not admitted, or None."""
-        if names & self._allowed:
+        if names & self._allowed or ANYBODY in self._allowed:
             return None
         shown, admitted = ", ".join(sorted(names)) or "no name", ", ".join(sorted(self._allowed))
         return f"certificate of {shown} is not admitted to this store; admitted are: {admitted}"
@@ -116,13 +119,14 @@ def _refusing(message: str) -> ServerStream:
 
 def client_services(replica: Replica, allowed_clients: frozenset[str], progress_s: float) -> Services:
     """Return every service of the client port."""
-    from store.serve import cluster, election, health, kv, lease, lock, maintenance, pipeline, watch
+    from store.serve import auth, cluster, election, health, kv, lease, lock, maintenance, pipeline, watch
 
     services = Services(allowed_clients, replica.counts.calls, lambda: replica.status.leader is not None)
     kv.add_to(services, replica)
     watch.add_to(services, replica, progress_s)
     lease.add_to(services, replica)
     cluster.add_to(services, replica)
+    auth.add_to(services, replica)
     maintenance.add_to(services, replica)
     lock.add_to(services, replica)
     election.add_to(services, replica)
@@ -130,7 +134,6 @@ def client_services(replica: Replica, allowed_clients: frozenset[str], progress_
     health.add_to(services, replica)
     services.add_unserved(
         {
-            "Auth": "authentication is by certificates here",
             "Maintenance": "there is no older version of this store to downgrade to",
         }
     )

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from component import tracing
 from proto.etcd import rpc_pb2
+from store.auth.state import AuthRefused
 from store.mvcc.index import FROM_KEY
 from store.mvcc.revision import Compacted
 from store.mvcc.watch import Batch, Interest, Watcher
@@ -83,7 +84,7 @@ class WatchStream:
         async for request in requests:
             match request.WhichOneof("request_union"):
                 case "create_request":
-                    self._create(request.create_request)
+                    await self._create(request.create_request)
                 case "cancel_request":
                     self._cancel(request.cancel_request.watch_id)
                 case "progress_request":
@@ -93,8 +94,14 @@ class WatchStream:
                 self._drained.clear()
                 await self._drained.wait()
 
-    def _create(self, request: rpc_pb2.WatchCreateRequest) -> None:
+    async def _create(self, request: rpc_pb2.WatchCreateRequest) -> None:
         key, range_end = request.key or FROM_KEY, request.range_end
+        try:
+            await self._replica.access.require_readable(key, range_end)
+        except AuthRefused as error:
+            code = "".join(map(str.capitalize, error.code.split("_")))
+            self._refuse(f"rpc error: code = {code} desc = etcdserver: {error}")
+            return
         if range_end and range_end != FROM_KEY and range_end <= key:
             self._refuse("mvcc: watcher range is empty")
             return
