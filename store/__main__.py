@@ -18,6 +18,7 @@ import random
 import sys
 from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -135,6 +136,7 @@ async def _run(settings: Settings) -> None:
     from store.consensus.member import Member, Timing
     from store.consensus.membership import Members
     from store.consensus.peers import Peers
+    from store.gateway.pages import Pages
     from store.recovery import take_over
     from store.replica import Replica, decode_entry, encode_entry
     from store.serve import health
@@ -243,7 +245,9 @@ async def _run(settings: Settings) -> None:
                 "no leader yet: a majority of the members must be up", extra={"members": len(member.members.voters)}
             )
         services = client_services(replica, frozenset(settings.allowed_clients), settings.progress_interval)
-        server = await services.start(settings.listen_client, Identity(settings.cert, settings.key, settings.ca))
+        server = await services.start(
+            settings.listen_client, Identity(settings.cert, settings.key, settings.ca), partial(Pages, replica)
+        )
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         stack.push_async_callback(member.hand_over)
         log.info(

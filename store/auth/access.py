@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from proto.steersman.v1 import store_pb2
 from store.auth.permissions import READ
 from store.auth.state import Auth, AuthRefused, Reason
-from store.http2.call import CURRENT, Call
+from store.http2.call import CURRENT, Origin
 
 _NOBODY = store_pb2.Caller()
 _TRUSTED = store_pb2.Caller(is_trusted=True)
@@ -77,7 +77,7 @@ class Access:
         if caller is not None:
             self._auth.require(caller, READ, key, range_end)
 
-    def _by_certificate(self, call: Call) -> store_pb2.Caller:
+    def _by_certificate(self, call: Origin) -> store_pb2.Caller:
         if call.names & self._trusted:
             return _TRUSTED
         if not call.common_name:

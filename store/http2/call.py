@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import quote
 
 from store.http2 import frames
@@ -130,7 +130,26 @@ def read_headers(headers: Headers) -> Opening:
     return Opening(found.get(b":path", b""), encoding, timeout_s, refusal, http_status, needs_leader, token)
 
 
-CURRENT: ContextVar[Call | None] = ContextVar("call under way", default=None)
+class Origin(Protocol):
+    """Where a call comes from."""
+
+    @property
+    def token(self) -> str:
+        """By what the caller is known, if it says so."""
+        ...
+
+    @property
+    def common_name(self) -> str:
+        """The common name of the client's certificate; empty where it has none."""
+        ...
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All of its common names."""
+        ...
+
+
+CURRENT: ContextVar[Origin | None] = ContextVar("call under way", default=None)
 """The call that a method, and all that it starts, is about."""
 
 

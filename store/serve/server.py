@@ -14,8 +14,9 @@ from typing import Any, Literal
 from component.serve import Identity
 from proto.etcd import rpc_pb2
 from store.http2.call import Call as Context
-from store.http2.call import Code, Method
+from store.http2.call import Code, Method, StatusOf
 from store.http2.server import Server
+from store.http2.web import Web
 from store.replica import Replica
 from store.serve.errors import NotServed, status_or_internal
 
@@ -23,6 +24,8 @@ Unary = Callable[[Any], Awaitable[Any]]
 Stream = Callable[[AsyncIterator[Any], Context], Awaitable[None]]
 ServerStream = Callable[[Any, Context], Awaitable[None]]
 
+MakeWeb = Callable[[Mapping[str, Method], StatusOf], Web]
+"""Makes what answers plain HTTP of the methods by path, and how what they raise ends."""
 ANYBODY = "*"
 """Among the clients allowed: whoever has a certificate at all."""
 
@@ -75,13 +78,14 @@ class Services:
                     refuse = _refusing(f"etcdserver: {reason} ({descriptor.name}.{method.name})")
                     self._add("server-stream", descriptor.full_name, method.name, refuse, bytes)
 
-    async def start(self, address: str, identity: Identity) -> Server:
-        """Listen on `address` (host:port) for clients with certificates.
+    async def start(self, address: str, identity: Identity, web: MakeWeb | None = None) -> Server:
+        """Listen on `address` (host:port) for clients with certificates; `web` answers what is not gRPC's.
 
         Raises:
             OSError: the port is taken.
         """
-        server = Server(self._methods, status_or_internal, self._refusal_of, self._has_leader)
+        made = None if web is None else web(self._methods, status_or_internal)
+        server = Server(self._methods, status_or_internal, self._refusal_of, self._has_leader, made)
         await server.start(address, identity)
         return server
 

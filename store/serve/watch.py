@@ -60,16 +60,17 @@ class WatchStream:
         self._is_progress_due = False
 
     async def run(self, requests: AsyncIterator[rpc_pb2.WatchRequest]) -> None:
-        """Serve until the client goes away or ends the stream."""
+        """Serve until the client goes away; one that has ended its requests is still told of events, as by etcd."""
         reader = asyncio.create_task(self._read(requests))
         notifier = asyncio.create_task(self._notify())
         reader.add_done_callback(lambda _: self._wakened.set())
         try:
-            while not reader.done():
+            while True:
                 await self._wakened.wait()
                 self._wakened.clear()
+                if reader.done():
+                    reader.result()
                 await self._send_what_is_there()
-            reader.result()
         finally:
             for task in (reader, notifier):
                 task.cancel()
@@ -172,11 +173,10 @@ class WatchStream:
             self._replica.state.watchers.remove(watch.watcher)
             self._controls.append(
                 rpc_pb2.WatchResponse(
-                    header=self._replica.header(),
+                    header=self._replica.header(0),
                     watch_id=watch_id,
                     canceled=True,
                     compact_revision=error.revision,
-                    cancel_reason="etcdserver: mvcc: required revision has been compacted",
                 )
             )
             return
