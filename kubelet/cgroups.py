@@ -38,7 +38,7 @@ class PodLimits:
 def pod_limits(pod: Pod) -> PodLimits:
     """Return the pod's limits: sums over main containers and sidecars, or the largest init container if more. Pure.
 
-    A limit exists only if every container has one.
+    A limit exists only if every container has one. The overhead of the pod's RuntimeClass comes on top (KEP-688).
     """
 
     def total(kind: str, name: str) -> int | None:
@@ -54,7 +54,7 @@ def pod_limits(pod: Pod) -> PodLimits:
                 largest_init = max(largest_init, amount)
             else:
                 together += amount
-        return max(together, largest_init)
+        return max(together, largest_init) + count(pod.spec.overhead.get(name, ""))
 
     return PodLimits(total("requests", "cpu") or 0, total("limits", "cpu"), total("limits", "memory"))
 

@@ -53,6 +53,16 @@ def test_a_pods_limits_are_sums_unless_a_container_has_none():
     assert pod_limits(with_resources(FULL, {"requests": {"cpu": "1"}})) == PodLimits(1000, None, None)
 
 
+def test_a_runtimes_overhead_comes_on_top_of_requests_and_of_limits_there_are():
+    overhead = {"cpu": "250m", "memory": "8Mi"}
+    limited = with_resources(FULL)
+    limited.spec.overhead = overhead
+    assert pod_limits(limited) == PodLimits(250, 750, 72 << 20)
+    unlimited = with_resources({"requests": {"cpu": "1"}})
+    unlimited.spec.overhead = overhead
+    assert pod_limits(unlimited) == PodLimits(1250, None, None)
+
+
 def test_groups_are_made_limited_and_removed_in_every_hierarchy(tmp_path):
     for name in ("cpu", "memory", "pids"):
         (tmp_path / name).mkdir()
