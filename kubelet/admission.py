@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api.core import node_matching, sysctls
+from api.core.containers import Container, EphemeralContainer
 from api.core.host_ports import host_ports
 from api.core.node import Node
 from api.core.pod import Pod
 from api.core.pod_resources import Amounts, parsed, plus, pod_requests, with_overhead
 from api.quantity import Amount, parse
-from kubelet import qos
+from kubelet import apparmor, qos
 from kubelet.eviction import is_critical
 
 SYSTEM = "linux"
@@ -31,7 +32,14 @@ class Refusal:
     message: str
 
 
-def refusal(pod: Pod, others: Sequence[Pod], node: Node | None, unsafe_sysctls: Sequence[str] = ()) -> Refusal | None:
+def refusal(
+    pod: Pod,
+    others: Sequence[Pod],
+    node: Node | None,
+    unsafe_sysctls: Sequence[str] = (),
+    *,
+    has_apparmor: bool = False,
+) -> Refusal | None:
     """Return why the node does not take a pod, or None.
 
     Args:
@@ -39,6 +47,7 @@ def refusal(pod: Pod, others: Sequence[Pod], node: Node | None, unsafe_sysctls: 
         others: the pods that run here, or will.
         node: this node as last seen; None before it has been. Without it only the pod itself is looked at.
         unsafe_sysctls: what pods may set beside the safe ones; a star at the end stands for anything.
+        has_apparmor: whether this kernel enforces AppArmor's profiles.
     """
     if node is not None:
         wanted = pod.spec.node_selector.get("kubernetes.io/os")
@@ -51,7 +60,13 @@ def refusal(pod: Pod, others: Sequence[Pod], node: Node | None, unsafe_sysctls: 
         found = _lacking(pod, others, node) or _mismatch(pod, others, node)
         if found is not None:
             return found
+    if not has_apparmor and any(apparmor.is_confined(pod, container) for container in _containers(pod)):
+        return Refusal("AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
     return _forbidden_sysctl(pod, unsafe_sysctls)
+
+
+def _containers(pod: Pod) -> Sequence[Container | EphemeralContainer]:
+    return [*pod.spec.init_containers, *pod.spec.containers, *pod.spec.ephemeral_containers]
 
 
 def victims(pod: Pod, others: Sequence[Pod], node: Node | None) -> list[Pod] | None:

@@ -29,6 +29,7 @@ from client.verbs import Client
 from component.clock import Clock
 from component.health import Check
 from kubelet import hollow, registry_auth
+from kubelet import machine as machines
 from kubelet.access import Access
 from kubelet.cgroups import Cgroups
 from kubelet.image_gc import ImageGc
@@ -215,6 +216,7 @@ class Kubelet:
             resync_s=HOLLOW_RESYNC_S if is_hollow else 60.0,
             is_hollow=is_hollow,
             unsafe_sysctls=unsafe_sysctls,
+            has_apparmor=not is_hollow and machines.has_apparmor(),
             seccomp_root=str((root or Path("/var/lib/kubelet")) / "seccomp"),
             why_not_admitted=lambda pod: self._pressure.why_not_admitted(pod) if self._pressure is not None else "",
         )

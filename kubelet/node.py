@@ -99,6 +99,8 @@ class Node:
     """Ends pods so that a critical one fits; whether there will be room."""
     unsafe_sysctls: tuple[str, ...] = ()
     """Sysctls that pods may set beside the safe ones; `kernel.msg*` names all that begin so."""
+    has_apparmor: bool = False
+    """Whether the kernel enforces AppArmor's profiles."""
     seccomp_root: str = "/var/lib/kubelet/seccomp"
     resync_s: float = 60.0
     is_hollow: bool = False

@@ -279,11 +279,11 @@ class PodWorker:
     async def _admit(self) -> bool:
         """Decide once whether this node takes the pod; a pod that it does not take is finished."""
         node, pod = self._node, self.pod
-        refused = admission.refusal(pod, node.neighbours(self.uid), node.own, node.unsafe_sysctls)
+        refused = self._refusal(pod)
         if refused is not None and not self.is_static:
             # What is known of the node may be old; somebody may have just labelled it for this very pod.
             node.own = await node.client.get(nodes.RESOURCE, ObjectKey("", node.name))
-            refused = admission.refusal(pod, node.neighbours(self.uid), node.own, node.unsafe_sysctls)
+            refused = self._refusal(pod)
         too_short = node.why_not_admitted(pod)
         if refused is None and too_short:
             refused = admission.Refusal(EVICTED, too_short)
@@ -295,6 +295,11 @@ class PodWorker:
         node.recorder.event(pod, "Warning", refused.reason, refused.message)
         self._finish = Finish("Failed", refused.reason, f"Pod was rejected: {refused.message}")
         return False
+
+    def _refusal(self, pod: Pod) -> admission.Refusal | None:
+        node = self._node
+        others = node.neighbours(self.uid)
+        return admission.refusal(pod, others, node.own, node.unsafe_sysctls, has_apparmor=node.has_apparmor)
 
     async def _carry_out(self, pod: Pod, runtime: RuntimePod, actions: PodActions) -> float | None:
         """Do what was decided; return when to try again what failed."""

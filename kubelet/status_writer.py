@@ -92,7 +92,9 @@ class StatusWriter:
         """Drop what is known of a pod that is gone."""
         self._wanted.pop(uid, None)
         self._written.pop(uid, None)
-        self._of_static.pop(uid, None)
+        if uid in self._of_static:
+            # The same file may come back: what its mirror still shows is of a life that is over.
+            self._of_static[uid] = PodStatus(phase="Pending")
 
     async def _write(self, uid: str) -> None:
         delay_s = RETRY_S

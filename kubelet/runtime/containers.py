@@ -8,11 +8,11 @@ from api.core.containers import Container
 from api.core.pod import Pod
 from api.core.security_context import Capabilities, PodSecurityContext, SecurityContext
 from api.quantity import millis, units
-from kubelet import qos
+from kubelet import apparmor, qos
 from kubelet.environment import ConfigError, expand
 from kubelet.lifecycle import AnyContainer, Start, spec_hash
 from kubelet.runtime import labels
-from kubelet.runtime.sandbox import namespace_options, seccomp, supplemental_groups
+from kubelet.runtime.sandbox import namespace_options, seccomp, selinux, supplemental_groups
 from proto.cri import api_pb2 as pb
 
 CPU_PERIOD_US = 100_000
@@ -92,6 +92,8 @@ def security_context(
         supplemental_groups=supplemental_groups(pod),
         no_new_privs=own.allow_privilege_escalation is False,
         seccomp=seccomp(seccomp_root, None if is_privileged else profile),
+        apparmor=apparmor.security_profile(apparmor.profile_of(pod, container)),
+        selinux_options=selinux(own.se_linux_options or of_pod.se_linux_options),
     )
     if not is_privileged and own.proc_mount != "Unmasked":
         context.masked_paths.extend(_MASKED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from api.core import sysctls
 from api.core.pod import Pod
-from api.core.security_context import PodSecurityContext, SeccompProfile
+from api.core.security_context import PodSecurityContext, SeccompProfile, SELinuxOptions
 from kubelet.lifecycle import GRACE_DEFAULT_S
 from kubelet.naming import Resolver
 from kubelet.runtime import labels
@@ -44,6 +44,13 @@ def seccomp(root: str, *profiles: SeccompProfile | None) -> pb.SecurityProfile:
     return pb.SecurityProfile(profile_type=pb.SecurityProfile.Unconfined)
 
 
+def selinux(label: SELinuxOptions | None) -> pb.SELinuxOption | None:
+    """Return the label as the runtime takes it; None lets it choose one."""
+    if label is None:
+        return None
+    return pb.SELinuxOption(user=label.user, role=label.role, type=label.type, level=label.level)
+
+
 def is_privileged(pod: Pod) -> bool:
     """Whether any container is privileged: then the sandbox must be too."""
     containers = [*pod.spec.init_containers, *pod.spec.containers]
@@ -68,6 +75,7 @@ def sandbox_config(
         supplemental_groups=supplemental_groups(pod),
         privileged=is_privileged(pod),
         seccomp=seccomp(seccomp_root, security.seccomp_profile),
+        selinux_options=selinux(security.se_linux_options),
     )
     if security.run_as_user is not None:
         context.run_as_user.value = security.run_as_user

@@ -189,6 +189,9 @@ def _mount(mount: VolumeMount, volumes: Mapping[str, Mounted], variables: Mappin
     mounted = volumes.get(mount.name)
     if mounted is None:
         raise ConfigError(f'cannot find volume "{mount.name}" to mount into container')
+    if mount.recursive_read_only == "Enabled":
+        why = "requested recursive read-only mode, but it is not supported by the runtime"
+        raise ConfigError(f'volume "{mount.name}" {why}')
     source = mounted.path
     below = expand_strictly(mount.sub_path_expr, variables) if mount.sub_path_expr else mount.sub_path
     if below:

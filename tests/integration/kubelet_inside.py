@@ -290,6 +290,16 @@ async def probes_and_hooks(w: World) -> None:
     seen = {e.reason: e.message for e in (await w.admin.list(events.RESOURCE, "default")).items}
     assert seen["Unhealthy"].startswith("Liveness probe failed")
     await w.delete("probed")
+    probe = {"exec": {"command": ["cat", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 1}
+    await w.create(
+        "leaving",
+        "trap 'rm /tmp/ready; sleep 4; exit 0' TERM; touch /tmp/ready; while true; do sleep 0.1; done",
+        container={"readinessProbe": probe},
+    )
+    await w.until("leaving", runs)
+    await w.admin.delete(pods.RESOURCE, ObjectKey("default", "leaving"))
+    pod = await w.until("leaving", lambda p: not p.status.container_statuses[0].ready, within_s=4)
+    assert pod.status.container_statuses[0].state.running is not None
 
 
 async def images(w: World) -> None:

@@ -85,6 +85,22 @@ def test_unsafe_sysctls_may_be_set_where_the_node_allows_them() -> None:
     assert "with host net enabled" in why("net.*", "kernel.*", hostNetwork=True)
 
 
+def test_a_profile_that_nobody_would_enforce_is_refused() -> None:
+    def why(container: dict[str, Any] | None = None, *, has_apparmor: bool = False, **spec: Any) -> str:
+        made = pod(**spec)
+        if container is not None:
+            made.spec.containers = [msgspec.convert({"name": "main", **container}, Container)]
+        found = refusal(made, [], None, has_apparmor=has_apparmor)
+        return found.reason if found is not None else ""
+
+    default = {"appArmorProfile": {"type": "RuntimeDefault"}}
+    annotated = {"annotations": {"container.apparmor.security.beta.kubernetes.io/main": "localhost/x"}}
+    assert why(securityContext=default) == why({"securityContext": default}) == why(metadata=annotated) == "AppArmor"
+    assert why(securityContext=default, has_apparmor=True) == ""
+    none = {"appArmorProfile": {"type": "Unconfined"}}
+    assert why({"securityContext": none}, securityContext=default) == ""
+
+
 def using(uid: str, memory: str, priority: int = 0, *, limited: bool = False) -> Pod:
     resources: dict[str, Any] = {"requests": {"memory": memory, "cpu": "0"}} if memory else {}
     if limited:

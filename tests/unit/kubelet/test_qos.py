@@ -78,6 +78,21 @@ def test_groups_are_made_limited_and_removed_in_every_hierarchy(tmp_path):
     assert cgroups.uids() == set()
 
 
+def test_pods_that_ask_for_nothing_weigh_the_least_together(tmp_path):
+    for is_v2, name, expected in ((False, "cpu/kubepods", ("1536", "2")), (True, "kubepods", ("58", "1"))):
+        mount = tmp_path / str(is_v2)
+        (mount / "cpu").mkdir(parents=True)
+        if is_v2:
+            (mount / "cgroup.controllers").write_text("cpu")
+        cgroups = Cgroups("kubepods", mount)
+        for uid, resources in (("a", {"requests": {"cpu": "1"}}), ("b", {"requests": {"cpu": "500m"}}), ("c", {})):
+            p = with_resources(resources)
+            p.metadata.uid = uid
+            cgroups.make(p)
+        file = "cpu.weight" if is_v2 else "cpu.shares"
+        assert tuple((mount / name / each / file).read_text() for each in ("burstable", "besteffort")) == expected
+
+
 def test_version_two_has_one_hierarchy_and_weights(tmp_path):
     (tmp_path / "cgroup.controllers").write_text("cpu memory pids")
     cgroups = Cgroups("kubepods", tmp_path)

@@ -151,6 +151,26 @@ async def test_a_changed_file_replaces_the_pod(tmp_path: Path):
         assert second.spec.host_network and len(await running(w)) == 1
 
 
+async def test_a_file_that_comes_back_as_it_was_is_run_again(tmp_path: Path):
+    async with world() as w:
+        file = tmp_path / "web.yaml"
+        file.write_bytes(text(restartPolicy="Never"))
+        await restarted(w, tmp_path)
+        first = await until_mirrored(w)
+        (container,) = await running(w)
+        w.cri.exit(container, 0)
+        await asyncio.sleep(3)
+        assert (shown_now := await mirror(w)) is not None and shown_now.status.phase == "Succeeded"
+        file.unlink()
+        await asyncio.sleep(1.01)
+        file.write_bytes(text(restartPolicy="Never"))
+        second = await until_mirrored(w)
+        assert second.metadata.annotations == first.metadata.annotations | {
+            "kubernetes.io/config.seen": second.metadata.annotations["kubernetes.io/config.seen"]
+        }
+        assert len(await running(w)) == 1
+
+
 async def test_a_restarted_kubelet_keeps_container_and_mirror(tmp_path: Path):
     async with world() as w:
         (tmp_path / "web.yaml").write_bytes(text())

@@ -106,6 +106,20 @@ def test_a_profile_of_the_nodes_is_a_file_below_its_directory():
     assert context.seccomp.localhost_ref == "/k/seccomp/a/b.json"
 
 
+def test_profiles_and_labels_reach_the_runtime_the_containers_own_first():
+    label = {"level": "s0:c123,c456", "type": "spc_t"}
+    p = pod(securityContext={"appArmorProfile": {"type": "RuntimeDefault"}, "seLinuxOptions": label})
+    context = security_context(p, container(), pb.Image(id="x"))
+    assert context.apparmor.profile_type == pb.SecurityProfile.RuntimeDefault
+    assert (context.selinux_options.level, context.selinux_options.type) == ("s0:c123,c456", "spc_t")
+    own = {"appArmorProfile": {"type": "Localhost", "localhostProfile": "k8s-x"}, "seLinuxOptions": {"user": "u"}}
+    context = security_context(p, container(securityContext=own), pb.Image(id="x"))
+    assert context.apparmor.localhost_ref == "k8s-x"
+    assert (context.selinux_options.user, context.selinux_options.level) == ("u", "")
+    plain = security_context(pod(), container(), pb.Image(id="x"))
+    assert not plain.HasField("apparmor") and not plain.HasField("selinux_options")
+
+
 def test_a_group_without_a_user_is_of_the_images_user_or_roots():
     grouped = container(securityContext={"runAsGroup": 3})
     for image, user in ((pb.Image(id="x"), 0), (pb.Image(id="x", uid=pb.Int64Value(value=7)), 7)):

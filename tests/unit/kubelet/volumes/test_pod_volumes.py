@@ -37,6 +37,14 @@ def test_a_sub_path_may_not_lead_out_of_its_volume(tmp_path: Path, path: str):
         container_mounts(mounting(subPath=path), {"v": Mounted(tmp_path)}, {})
 
 
+def test_what_the_runtime_cannot_make_read_only_is_refused_only_if_it_must_be(tmp_path: Path):
+    volumes = {"v": Mounted(tmp_path)}
+    with pytest.raises(ConfigError, match=r'volume "v" requested recursive read-only mode, but it is not supported'):
+        container_mounts(mounting(readOnly=True, recursiveReadOnly="Enabled"), volumes, {})
+    (found,) = container_mounts(mounting(readOnly=True, recursiveReadOnly="IfPossible"), volumes, {})
+    assert found.readonly
+
+
 def test_a_sub_path_of_an_unknown_variable_is_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match='missing value for "WHO"'):
         container_mounts(mounting(subPathExpr="d/$(WHO)"), {"v": Mounted(tmp_path)}, {})
