@@ -219,8 +219,7 @@ def build(
             lease_duration_s=settings.node_lease_duration_s,
         )
     root = Path(_of(settings.root_dir, name))
-    for place in (root, root / "plugins", root / "plugins_registry"):
-        place.mkdir(parents=True, exist_ok=True)
+    root.mkdir(parents=True, exist_ok=True)
     return Kubelet(
         identity,
         client=client,

@@ -64,6 +64,7 @@ class Registry:
 
     async def run(self) -> None:
         """Follow the sockets until cancelled."""
+        self._directory.mkdir(parents=True, exist_ok=True)
         try:
             while True:
                 await self.look()
