@@ -143,6 +143,13 @@ class World:
             assert time.monotonic() < deadline, f"{name} is still there"
             await asyncio.sleep(0.02)
 
+    async def until_logged(self, name: str, text: str, within_s: float = 10) -> None:
+        """Wait until a pod has said something: the runtime writes it down a moment after it was said."""
+        deadline = time.monotonic() + within_s
+        while self.log(name) != text:
+            assert time.monotonic() < deadline, self.log(name)
+            await asyncio.sleep(0.02)
+
     def log(self, name: str, attempt: int = 0) -> str:
         (path,) = self.root.glob(f"logs/default_{name}_*/main/{attempt}.log")
         return "\n".join(line.split(" ", 3)[3] for line in path.read_text().splitlines())
@@ -333,7 +340,7 @@ async def static_pods(w: World) -> None:
     file.write_bytes(msgspec.json.encode(body))
     first = await w.until("own-n1", runs, within_s=20)
     container = first.status.container_statuses[0].container_id
-    assert w.log("own-n1") == "begun"
+    await w.until_logged("own-n1", "begun")
     await w.admin.delete(pods.RESOURCE, ObjectKey("default", "own-n1"))
     second = await w.until("own-n1", lambda p: runs(p) and p.metadata.uid != first.metadata.uid)
     await w.stop_kubelet()
@@ -353,7 +360,7 @@ async def storage_driver(w: World) -> None:
     """A driver registers, mounts a claim's volume for a pod, outlives the kubelet, and takes all of it off again."""
     source = w.directory / "volume"
     source.mkdir()
-    (source / "file").write_text("kept")
+    (source / "file").write_text("kept\n")
     driver = CsiDriver(
         w.root / "plugins_registry",
         can=(CAN.STAGE_UNSTAGE_VOLUME,),
@@ -380,7 +387,7 @@ async def storage_driver(w: World) -> None:
     listed = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
     await w.create("user", f"cat /v/file; {WAIT}", container=mount, volumes=listed)
     await w.until("user", runs, within_s=20)
-    assert w.log("user") == "kept"
+    await w.until_logged("user", "kept")
     (published,) = driver.of(csi_pb2.NodePublishVolumeRequest)
     assert dict(published.secrets) == {"user": "me"}
     await w.stop_kubelet()
@@ -388,7 +395,7 @@ async def storage_driver(w: World) -> None:
     await asyncio.sleep(2)
     await w.delete("user")
     assert len(driver.of(csi_pb2.NodeUnpublishVolumeRequest)) == len(driver.of(csi_pb2.NodeUnstageVolumeRequest)) == 1
-    assert (source / "file").read_text() == "kept" and not found(w, "pods/*")
+    assert (source / "file").read_text() == "kept\n" and not found(w, "pods/*")
     await driver.stop()
 
 
