@@ -136,6 +136,7 @@ class Kubelet:
         self._cgroups: Cgroups | None = None
         self._images: ImageGc | None = None
         self._storage_drivers: Registry | None = None
+        self._driver_volumes: CsiVolumes | None = None
         self._pressure: PressureWatch | None = None
         files: Files
         volumes: Volumes
@@ -161,7 +162,9 @@ class Kubelet:
             real_files = PodFiles(paths, identity.cluster_domain)
             tokens = TokenSource(client, clock)
             registry = self._storage_drivers = Registry(client, clock, paths.plugin_sockets, lambda: self.node.own)
-            drivers = CsiVolumes(client, paths, registry, self._references, tokens, identity.name)
+            drivers = self._driver_volumes = CsiVolumes(
+                client, paths, registry, self._references, tokens, identity.name
+            )
             files = real_files
             volumes = PodVolumes(paths, self._references, tokens, lambda: self.node.own, self._local, drivers)
             cgroups = self._cgroups = Cgroups(cgroup_root)
@@ -190,6 +193,7 @@ class Kubelet:
             pressures=lambda: self._pressure.conditions if self._pressure is not None else frozenset(),
             period_s=status_period_s,
             on_node=self._note_node,
+            volumes_in_use=lambda: self._driver_volumes.in_use() if self._driver_volumes is not None else [],
         )
         self._on_node = on_node
         self._lease = NodeLease(client, clock, identity.name, lease_duration_s)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from api.core.attachments import attachment_name, unique_name
 from api.core.persistentvolume import PersistentVolume
 from api.core.pod import Pod
 from api.core.references import SecretReference
@@ -93,11 +94,6 @@ def of_pod(pod: Pod, name: str, source: CSIVolumeSource) -> Wanted:
 
 def _key(reference: SecretReference | None) -> ObjectKey | None:
     return ObjectKey(reference.namespace, reference.name) if reference is not None else None
-
-
-def attachment_name(wanted: Wanted, node: str) -> str:
-    """Return what the VolumeAttachment of a volume and a node is called."""
-    return f"csi-{hashlib.sha256(f'{wanted.handle}{wanted.driver}{node}'.encode()).hexdigest()}"
 
 
 def access_mode(mode: str, can: frozenset[int]) -> pb.VolumeCapability.AccessMode.Mode:
@@ -209,6 +205,11 @@ class CsiVolumes:
                     await driver.unstage(pb.NodeUnstageVolumeRequest(volume_id=handle, staging_target_path=staging))
                     await asyncio.to_thread(_remove_empty, Path(staging))
 
+    def in_use(self) -> list[str]:
+        """Return what is mounted, or about to be or no more to be, as a Node's status names it."""
+        told = [json.loads(file.read_text()) for file in self._noted()]
+        return sorted({unique_name(each["driverName"], each["volumeHandle"]) for each in told})
+
     def _driver(self, name: str, step: str) -> Driver:
         driver = self._registry.find(name)
         if driver is None:
@@ -225,12 +226,12 @@ class CsiVolumes:
         """Return what was said when the volume was attached to this node, where it has to be. Raises NotMounted."""
         if wanted.is_ephemeral or (known is not None and known.spec.attach_required is False):
             return {}
-        name = attachment_name(wanted, self._node)
+        name = attachment_name(wanted.driver, wanted.handle, self._node)
         try:
             found = await self._client.get(volumeattachment.RESOURCE, ObjectKey("", name))
         except NotFound:
-            why = "the driver's CSIDriver does not say attachRequired: false, and there is no VolumeAttachment"
-            raise NotMounted("WaitForAttach", f"volume {wanted.handle} is not attached: {why} {name}") from None
+            why = f"there is no VolumeAttachment {name} yet"
+            raise NotMounted("WaitForAttach", f"volume {wanted.handle} is not attached: {why}") from None
         if not found.status.attached:
             error = found.status.attach_error
             why = error.message if error is not None else "the attacher has not said so yet"
@@ -273,8 +274,11 @@ class CsiVolumes:
         place = self._paths.root / "plugins" / "kubernetes.io" / "csi" / wanted.driver
         return place / hashlib.sha256(wanted.handle.encode()).hexdigest() / "globalmount"
 
+    def _noted(self) -> Iterator[Path]:
+        return self._paths.pods.glob(f"*/volumes/kubernetes.io~csi/*/{_DATA}")
+
     def _others(self, driver: str, handle: str) -> Iterator[Path]:
-        for file in self._paths.pods.glob(f"*/volumes/kubernetes.io~csi/*/{_DATA}"):
+        for file in self._noted():
             data = json.loads(file.read_text())
             if (data["driverName"], data["volumeHandle"]) == (driver, handle):
                 yield file

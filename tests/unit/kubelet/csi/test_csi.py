@@ -161,6 +161,7 @@ async def test_a_volume_is_staged_once_published_for_each_pod_and_all_is_undone(
         capability = first.volume_capability
         assert (capability.mount.fs_type, list(capability.mount.mount_flags)) == ("ext4", ["noatime"])
         assert capability.access_mode.mode == pb.VolumeCapability.AccessMode.SINGLE_NODE_WRITER
+        assert w.volumes.in_use() == [f"kubernetes.io/csi/{DRIVER}^vol-1"]
         await w.volumes.set_up(pod("one"), wanted, 5)
         assert len(driver.of(pb.NodePublishVolumeRequest)) == 2, "what is mounted is left alone"
         await w.volumes.release("uid-one")
@@ -213,7 +214,7 @@ async def test_a_volume_that_must_be_attached_waits_for_it(tmp_path: Path):
         wanted = csi.of_claim(volume(), is_read_only=False)
         with pytest.raises(NotMounted, match="there is no VolumeAttachment csi-"):
             await w.volumes.set_up(pod(), wanted, None)
-        name = csi.attachment_name(wanted, "n1")
+        name = csi.attachment_name(wanted.driver, wanted.handle, "n1")
         spec = {"attacher": DRIVER, "nodeName": "n1", "source": {"persistentVolumeName": "pv-1"}}
         body = msgspec.convert({"metadata": {"name": name}, "spec": spec}, VolumeAttachment)
         await w.client.create(volumeattachment.RESOURCE, body)
