@@ -7,6 +7,7 @@ Kubernetes' documentation; messages of upstream's plugin watcher.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -57,6 +58,8 @@ class Registry:
         """By socket: the driver's name, or nothing for a plugin of another type."""
         self._failures: dict[_Socket, tuple[int, float]] = {}
         """By socket: how often it was asked in vain, and when it is to be asked again."""
+        self._told_of = ""
+        """The UID of the Node that has a CSINode."""
 
     def find(self, name: str) -> Driver | None:
         """Return a driver that is registered here."""
@@ -75,6 +78,7 @@ class Registry:
 
     async def look(self) -> None:
         """Take what is new, and let go what is gone."""
+        await self._keep_csinode()
         found = set(_sockets(self._directory))
         for socket in [each for each in self._taken if each not in found]:
             await self._let_go(socket)
@@ -91,6 +95,32 @@ class Registry:
                 log.log(level, "storage driver not registered", extra={"socket": socket[0], "error": error})
                 wait_s = min(LOOK_S * 2**count, RETRY_MAX_S)
                 self._failures[socket] = (min(count + 1, 10), self._clock.monotonic() + wait_s)
+
+    async def _keep_csinode(self) -> None:
+        """See that the node has a CSINode, with or without drivers; one that was made anew is told of all again."""
+        own = self._own()
+        if own is None or own.metadata.uid == self._told_of:
+            return
+        try:
+            await self._csinode(own)
+        except ApiError as error:
+            log.debug("CSINode not made yet", extra={"error": error.message})
+            return
+        self._taken.clear()
+        self._told_of = own.metadata.uid
+
+    async def _csinode(self, own: Node) -> CSINode:
+        """Return this node's CSINode, made if it is not there. Raises ApiError."""
+        key = ObjectKey("", own.metadata.name)
+        with contextlib.suppress(NotFound):
+            found = await self._client.get(csinode.RESOURCE, key)
+            if any(owner.uid == own.metadata.uid for owner in found.metadata.owner_references):
+                return found
+            # A former Node's of this name: the garbage collector is about to take it.
+            await self._client.delete(csinode.RESOURCE, key, uid=found.metadata.uid)
+        owner = OwnerReference(api_version="v1", kind="Node", name=key.name, uid=own.metadata.uid)
+        metadata = ObjectMeta(name=key.name, owner_references=[owner])
+        return await self._client.create(csinode.RESOURCE, CSINode(metadata=metadata))
 
     async def _take(self, path: str) -> str:
         """Ask a plugin who it is and register it; return the driver's name. Raises CsiError, ApiError."""
@@ -172,19 +202,13 @@ class Registry:
         own = self._own()
         if own is None:
             raise CsiError("the Node object is not known yet")
-        key = ObjectKey("", own.metadata.name)
-        try:
-            found = await self._client.get(csinode.RESOURCE, key)
-        except NotFound:
-            owner = OwnerReference(api_version="v1", kind="Node", name=key.name, uid=own.metadata.uid)
-            metadata = ObjectMeta(name=key.name, owner_references=[owner])
-            found = await self._client.create(csinode.RESOURCE, CSINode(metadata=metadata))
+        found = await self._csinode(own)
         drivers = [each for each in found.spec.drivers if each.name != name] + ([entry] if entry is not None else [])
         change = {
             "metadata": {"resourceVersion": found.metadata.resource_version},
             "spec": {"drivers": msgspec.to_builtins(drivers)},
         }
-        await self._client.patch(csinode.RESOURCE, key, change)
+        await self._client.patch(csinode.RESOURCE, ObjectKey("", own.metadata.name), change)
 
 
 def refusal(info: registration_pb2.PluginInfo) -> str:

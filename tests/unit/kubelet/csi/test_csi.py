@@ -71,7 +71,8 @@ class World:
         self.sockets = root / "s"
         self.sockets.mkdir()
         clock = RealClock()
-        self.registry = Registry(self.client, clock, self.sockets, lambda: node)
+        self.node = node
+        self.registry = Registry(self.client, clock, self.sockets, lambda: self.node)
         references = References(self.client, clock, random.Random(1), lambda uid: None)
         self.paths = Paths(root / "k")
         tokens = TokenSource(self.client, clock)
@@ -133,6 +134,23 @@ async def test_a_driver_is_registered_told_of_and_let_go(tmp_path: Path):
         assert (await w.csinode()).spec.drivers == [] and w.registry.find(DRIVER) is None
         node = await w.client.get(nodes.RESOURCE, ObjectKey("", "n1"))
         assert registries.NODE_IDS not in node.metadata.annotations
+
+
+async def test_a_node_that_was_made_anew_is_told_of_its_drivers_again(tmp_path: Path):
+    async with world(tmp_path) as (w, driver):
+        await w.registry.look()
+        await w.client.delete(nodes.RESOURCE, ObjectKey("", "n1"))
+        w.node = await w.client.create(nodes.RESOURCE, nodes.Node(metadata=ObjectMeta(name="n1")))
+        await w.registry.look()
+        assert [each.name for each in (await w.csinode()).spec.drivers] == [DRIVER] and len(driver.registered) == 2
+
+
+async def test_a_node_without_drivers_has_a_csinode(tmp_path: Path):
+    async with world(tmp_path) as (w, driver):
+        await driver.stop()
+        await w.registry.look()
+        found = await w.csinode()
+        assert found.spec.drivers == [] and found.metadata.owner_references[0].uid == w.node.metadata.uid
 
 
 async def test_a_driver_of_another_interface_is_told_why_not(tmp_path: Path):
