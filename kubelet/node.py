@@ -34,6 +34,7 @@ class Volumes(Protocol):
     """See `kubelet.volumes.pod_volumes.PodVolumes`."""
 
     async def set_up(self, pod: Pod, facts: PodFacts) -> dict[str, Mounted]: ...
+    async def release(self, uid: str) -> None: ...
     def renew_at_s(self, uid: str) -> float | None: ...
     def tear_down(self, uid: str) -> None: ...
     def uids(self) -> set[str]: ...
@@ -95,5 +96,12 @@ class Node:
     """This node's object, as last seen."""
     neighbours: Callable[[str], Sequence[Pod]] = lambda uid: ()
     """The pods that use this node beside the one of that UID."""
+    make_room: Callable[[Pod], bool] = lambda pod: False
+    """Ends pods so that a critical one fits; whether there will be room."""
+    unsafe_sysctls: tuple[str, ...] = ()
+    """Sysctls that pods may set beside the safe ones; `kernel.msg*` names all that begin so."""
+    has_apparmor: bool = False
+    """Whether the kernel enforces AppArmor's profiles."""
+    seccomp_root: str = "/var/lib/kubelet/seccomp"
     resync_s: float = 60.0
     is_hollow: bool = False

@@ -18,6 +18,7 @@ import random
 import sys
 from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,7 +63,13 @@ class Settings:
     peer_cert: Path | None = setting("certificate shown to other members (PEM)", None)
     peer_key: Path | None = setting("its key (PEM)", None)
     peer_ca: Path | None = setting("CA that signs members' certificates (PEM)", None)
-    allowed_clients: tuple[str, ...] = setting("common names of client certificates admitted", ("steer-apiserver",))
+    allowed_clients: tuple[str, ...] = setting(
+        "common names of client certificates admitted; * for any certificate that the CA signed", ("steer-apiserver",)
+    )
+    trusted_clients: tuple[str, ...] = setting(
+        "common names of client certificates that may do everything also once users and roles are enabled",
+        ("steer-apiserver",),
+    )
     health: str = setting("host:port for plain HTTP health and metrics; empty for none", "")
     history: float = setting("seconds of history kept before compaction; 0 leaves compaction to clients", 300.0)
     quota_bytes: int = setting("how large the state may get before writes are refused; 0 for no limit", 8 << 30)
@@ -129,6 +136,7 @@ async def _run(settings: Settings) -> None:
     from store.consensus.member import Member, Timing
     from store.consensus.membership import Members
     from store.consensus.peers import Peers
+    from store.gateway.pages import Pages
     from store.recovery import take_over
     from store.replica import Replica, decode_entry, encode_entry
     from store.serve import health
@@ -210,6 +218,7 @@ async def _run(settings: Settings) -> None:
             history_s=settings.history,
             quota_bytes=settings.quota_bytes,
             hash_check_s=settings.hash_check_interval,
+            trusted_clients=frozenset(settings.trusted_clients),
         )
         member.on_call = replica.answer_call
 
@@ -236,7 +245,9 @@ async def _run(settings: Settings) -> None:
                 "no leader yet: a majority of the members must be up", extra={"members": len(member.members.voters)}
             )
         services = client_services(replica, frozenset(settings.allowed_clients), settings.progress_interval)
-        server = await services.start(settings.listen_client, Identity(settings.cert, settings.key, settings.ca))
+        server = await services.start(
+            settings.listen_client, Identity(settings.cert, settings.key, settings.ca), partial(Pages, replica)
+        )
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         stack.push_async_callback(member.hand_over)
         log.info(

@@ -19,6 +19,8 @@ from component import tracing
 from proto.etcd import rpc_pb2
 from proto.steersman.v1 import store_pb2
 from store.alarms import Alarms, Corrupt, NoSpace, adds_data
+from store.auth.permissions import WRITE
+from store.auth.state import Auth, AuthRefused
 from store.backend import Backend, Reading
 from store.consensus.consensus import LogIndex, Term
 from store.encoding import request_id, txn_of_one_put
@@ -38,7 +40,17 @@ _FORGOTTEN = 1 << 63
 RESPONSE_BYTES_MAX = 4096
 """Longer answers are not remembered: a repeat is told only that it was done."""
 
-_EXPECTED = (Compacted, FutureRevision, KeyNotFound, LeaseNotFound, LeaseExists, LeaseTooLong, NoSpace, Corrupt)
+_EXPECTED = (
+    Compacted,
+    FutureRevision,
+    KeyNotFound,
+    LeaseNotFound,
+    LeaseExists,
+    LeaseTooLong,
+    NoSpace,
+    Corrupt,
+    AuthRefused,
+)
 """Errors that are answers."""
 _REFUSED_WHEN_CORRUPT = frozenset({"compact", "lease_grant", "lease_revoke"})
 """Transactions as well, unless they were done before."""
@@ -164,6 +176,7 @@ class State:
         for lease, key in self.mvcc.leased():
             self.leases.attach(lease, key)
         self.alarms = Alarms(backend.alarms())
+        self.auth = Auth(backend.auth())
         self.reports = HashReports()
         self.watchers = Watchers(self.mvcc)
         self.remembered = Remembered(backend)
@@ -230,6 +243,8 @@ class State:
         try:
             if self.alarms and change in _REFUSED_WHEN_CORRUPT:
                 self._refuse_under_alarm(command)
+            if self.auth.is_enabled:
+                self._require_permission(command)
             match change:
                 case "txn":
                     return self._txn(command)
@@ -249,6 +264,10 @@ class State:
                     return None
                 case "alarm":
                     return self._alarm(command.alarm)
+                case "auth":
+                    if self.auth.apply(command.auth):
+                        self._backend.put_auth(self.auth.encode())
+                    return None
                 case "hash_check":
                     self.reports.begin(command.hash_check.id, self.mvcc.revision, self.mvcc.compact_revision)
                     return None
@@ -279,6 +298,18 @@ class State:
         if id.client and changes:
             self.remembered.add(id, response)
         return response
+
+    def _require_permission(self, command: store_pb2.Command) -> None:
+        """Raise AuthRefused where whoever asked for the command may not have it done; what follows a clock may be."""
+        if command.id.client and not command.HasField("caller"):
+            return  # from a Pipeline, which only those may use that may do everything
+        match command.WhichOneof("change"):
+            case "txn":
+                self.auth.require_txn(command.caller, command.txn, self.leases.keys)
+            case "lease_revoke":
+                self.auth.require_keys(command.caller, WRITE, self.leases.keys(command.lease_revoke.ID))
+            case "auth" if not command.auth.HasField("authentication"):
+                self.auth.require_admin(command.caller)
 
     def _refuse_under_alarm(self, command: store_pb2.Command) -> None:
         """Raise Corrupt or NoSpace where an alarm stands against the command.

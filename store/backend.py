@@ -45,6 +45,10 @@ BREATHER_S = 0.0005
 """Slept by a thread that reads everything, after each chunk, so that requests are answered meanwhile. A mere yield
 would not do: a thread that lets the interpreter go without sleeping mostly has it back before another has woken up.
 """
+OUTLINES_AT_ONCE = 256
+"""Between one breather and the next."""
+RECORD_COST_BYTES = 2000
+"""Of time, beside its own bytes: what is done with a record in a snapshot costs much the same for all."""
 READ_BYTES_PER_S = 32 << 20
 """How fast a snapshot is read: sending and taking it in cost several times what reading it does, and requests are to be
 answered all the while.
@@ -105,6 +109,7 @@ class _Dirty:
     requests: dict[int, bytes | None] = field(default_factory=dict)
     alarms: dict[tuple[int, int], bool] = field(default_factory=dict)
     members: bytes | None = None
+    auth: bytes | None = None
 
 
 class Reading:
@@ -181,6 +186,8 @@ class Reading:
     def records(self) -> Iterator[tuple[int, KeyValue]]:
         """Yield (sub, record) of every record that no compaction has freed, in order, at the pace of a snapshot.
 
+        Whoever takes them spends several times what reading one costs, and does it in this thread.
+
         Raises:
             BackendDamaged: a record is altered.
         """
@@ -196,7 +203,7 @@ class Reading:
                     raise BackendDamaged(self._path, f"record of revision {main}.{sub}: {error}") from None
                 yield sub, kv
             read_bytes += len(raw)
-            cost_bytes += len(raw) + 600  # of time: most of it is the same for a short record as for a long one
+            cost_bytes += len(raw) + RECORD_COST_BYTES
             if cost_bytes >= CHUNK_BYTES:
                 once.add(read_bytes)
                 due = max(due + read_bytes / READ_BYTES_PER_S, time.monotonic())
@@ -219,8 +226,8 @@ class Reading:
                 if value_length < 0:
                     raise BackendDamaged(self._path, f"record of revision {main}.{sub}: cut short")
                 yield sub, KeyValue(b"", b"", create_revision, main, version, lease), key_length, value_length
-            if number % 512 == 511:
-                once.add(512 * 4096)
+            if number % OUTLINES_AT_ONCE == OUTLINES_AT_ONCE - 1:
+                once.add(OUTLINES_AT_ONCE * 4096)
                 time.sleep(BREATHER_S)
         once.close()
 
@@ -240,6 +247,11 @@ class Reading:
         """Return the membership (`store.consensus.membership`), empty where there is none."""
         assert self._txn is not None
         return bytes(self._txn.get(b"members", db=self._tables[b"meta"]) or b"")
+
+    def auth(self) -> bytes:
+        """Return users and roles (`store.auth.state`), empty where there never were any."""
+        assert self._txn is not None
+        return bytes(self._txn.get(b"auth", db=self._tables[b"meta"]) or b"")
 
     def _items(self) -> Iterator[bytes]:
         assert self._txn is not None
@@ -422,6 +434,14 @@ class Backend:
         """Keep a membership."""
         self._dirty.members = encoded
 
+    def auth(self) -> bytes:
+        """Return users and roles on disk (`store.auth.state`), empty where there never were any."""
+        return bytes(self._reader.get(b"auth", db=self._tables[b"meta"]) or b"")
+
+    def put_auth(self, encoded: bytes) -> None:
+        """Keep users and roles."""
+        self._dirty.auth = encoded
+
     # -- to disk
 
     @property
@@ -543,6 +563,8 @@ class Backend:
                 )
             if dirty.members is not None:
                 txn.put(b"members", dirty.members, db=self._tables[b"meta"])
+            if dirty.auth is not None:
+                txn.put(b"auth", dirty.auth, db=self._tables[b"meta"])
             txn.put(b"state", encode_meta(meta), db=self._tables[b"meta"])
 
     def begin_cluster(self, cluster_id: int, members: bytes | None = None) -> None:

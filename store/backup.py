@@ -168,7 +168,7 @@ def restore(path: Path, directory: Path, *, cluster_id: int, now_s: float) -> Re
 
     def kept() -> Iterator[tuple[bytes, bytes, bytes]]:
         for table, key, value in incoming.contents():
-            if table in (b"kv", b"lease"):
+            if table in (b"kv", b"lease") or key == b"auth":
                 yield table, key, value
             elif table == b"meta" and key == b"state":
                 meta = dataclasses.replace(

@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 from google.protobuf.message import DecodeError
 
-from proto.etcd import kv_pb2, lease_pb2, rpc_pb2
+from proto.etcd import auth_pb2, kv_pb2, lease_pb2, rpc_pb2
+from proto.steersman.v1 import store_pb2
 from store.backend import Meta, Reading, encode_lease, encode_meta, encode_record, record_key
 from store.bbolt import read, write
 from store.consensus.membership import MemberRecord, Members
@@ -26,7 +27,6 @@ OWN = b"steersman"
 """A bucket of ours beside etcd's: what a snapshot says of itself. etcd leaves buckets alone that it does not know."""
 _REVISION = struct.Struct(">QcQ")
 _INDEX = struct.Struct(">Q")
-_EMPTY = (b"auth", b"authRoles", b"authUsers", b"members_removed")
 _CLUSTER_VERSION = b"3.4.0"
 _META_KEYS_MAX = 64
 _NUMBER_MAX = (1 << 62) - 1
@@ -68,7 +68,8 @@ def file_of(reading: Reading, note: bytes) -> write.File:
         b"cluster": {b"clusterVersion": _CLUSTER_VERSION},
         b"members": members,
         OWN: {b"description": note},
-        **{name: {} for name in _EMPTY},
+        b"members_removed": {},
+        **_auth(reading.auth()),
     }
     buckets = [_bucket(name, content) for name, content in small.items()]
     pairs = write.Bucket(b"key", lambda: map(_encode, reading.records()), lambda: map(_outline, reading.outlines()))
@@ -97,7 +98,7 @@ class Incoming:
         self._path = path
 
     def contents(self) -> Iterator[tuple[bytes, bytes, bytes]]:
-        """Yield (table, key, value) of the state's pairs and leases, and at the end of its description.
+        """Yield (table, key, value) of pairs, leases, users and roles, and at the end of its description.
 
         Raises:
             StateDamaged, OSError: what came so far may not be used either.
@@ -114,6 +115,9 @@ class Incoming:
                     if key != struct.pack(">q", lease.ID):
                         raise StateDamaged(f"lease {lease.ID:x} is not where it should be")
                     yield (b"lease", *encode_lease(lease.ID, lease.TTL))
+                auth = _auth_in(file)
+                if auth:
+                    yield b"meta", b"auth", auth
         except (read.Damaged, DecodeError) as error:
             raise StateDamaged(str(error)) from None
         yield b"meta", b"state", encode_meta(replace(self.meta, revision=newest))
@@ -192,6 +196,29 @@ def _member(record: MemberRecord) -> bytes:
     if record.client_urls:
         described["clientURLs"] = record.client_urls
     return msgspec.json.encode(described)
+
+
+def _auth(raw: bytes) -> dict[bytes, dict[bytes, bytes]]:
+    """Return the buckets of users and roles."""
+    state = store_pb2.AuthState.FromString(raw)
+    flags = {b"authEnabled": bytes([state.is_enabled]), b"authRevision": _INDEX.pack(state.revision)}
+    return {
+        b"auth": flags if raw else {},
+        b"authRoles": {role.name: role.SerializeToString() for role in state.roles},
+        b"authUsers": {user.name: user.SerializeToString() for user in state.users},
+    }
+
+
+def _auth_in(file: read.File) -> bytes:
+    """Return users and roles as they are kept here, empty where there never were any."""
+    flags = dict(itertools.islice(file.bucket(b"auth"), _META_KEYS_MAX))
+    if b"authRevision" not in flags:
+        return b""
+    is_enabled = flags.get(b"authEnabled") == b"\x01"
+    state = store_pb2.AuthState(is_enabled=is_enabled, revision=_number(flags, b"authRevision", _INDEX))
+    state.users.extend(auth_pb2.User.FromString(value) for _, value in file.bucket(b"authUsers"))
+    state.roles.extend(auth_pb2.Role.FromString(value) for _, value in file.bucket(b"authRoles"))
+    return state.SerializeToString()
 
 
 def _bucket(name: bytes, content: dict[bytes, bytes]) -> write.Bucket:

@@ -22,6 +22,8 @@ from proto.steersman.v1 import store_pb2
 from store import calls
 from store.alarms import QUOTA_BYTES
 from store.apply import State
+from store.auth.access import Access
+from store.auth.permissions import READ
 from store.backend import Backend
 from store.consensus.consensus import CallFailed, Consensus, ConsensusStatus, NotLeader, OutcomeUnknown
 from store.consensus.membership import ChangeUnderWay, Members, MembershipChange, MembershipRefused
@@ -67,6 +69,7 @@ class Replica:
         history_s: float = 300.0,
         quota_bytes: int = QUOTA_BYTES,
         hash_check_s: float = 0.0,
+        trusted_clients: frozenset[str] = frozenset(),
     ) -> None:
         self.state = state
         self.backend = backend
@@ -81,6 +84,7 @@ class Replica:
         self._history_s = history_s
         self.counts = Counts(clock.now())
         self._patience = Patience(ANSWER_WITHIN_S)
+        self.access = Access(state.auth, trusted_clients, self.read_index, clock.monotonic)
         self.upkeep = Upkeep(
             state,
             backend,
@@ -100,11 +104,12 @@ class Replica:
         """Answer a read, linearizable unless told otherwise.
 
         Raises:
-            InvalidRequest, Compacted, FutureRevision, NotLeader.
+            InvalidRequest, Compacted, FutureRevision, NotLeader, AuthRefused.
         """
         check_range(query)
         if not serializable:
             await self.read_index()
+        await self.access.require_readable(query.key, query.range_end)
         return self.state.mvcc.range(query)
 
     async def range_request(self, request: rpc_pb2.RangeRequest) -> RangeResult:
@@ -117,22 +122,33 @@ class Replica:
         Raises:
             InvalidRequest, RequestTooLarge: it was not proposed.
             NotLeader: it was not proposed. OutcomeUnknown: it may have been done.
-            Compacted, FutureRevision, KeyNotFound, LeaseNotFound, AlreadyApplied: this is what was agreed on.
+            Compacted, FutureRevision, KeyNotFound, LeaseNotFound, AlreadyApplied, AuthRefused: this is what was agreed
+                on.
         """
-        proposal = self.begin_txn(request, id)
+        caller = await self.access.caller()
+        proposal = self.begin_txn(request, id, caller=caller)
         if proposal is not None:
             return await self.end_txn(proposal)
         if _is_read_only(request):
             # Nothing to agree on: a read of local state that is known to be recent will do.
             await self.read_index()
+            caller = await self.access.caller()
+            if caller is not None:
+                self.state.auth.require_txn(caller, request, self.state.leases.keys)
             return self._read(request)
         await self.upkeep.require_room(request, is_repeatable=id is not None and bool(id.client))
-        return await self.end_txn(self._begin(store_pb2.Command(id=id, txn=request)))
+        return await self.end_txn(self._begin(store_pb2.Command(id=id, txn=request, caller=caller)))
 
     def begin_txn(
-        self, request: rpc_pb2.TxnRequest, id: store_pb2.RequestId | None = None, traceparent: str = ""
+        self,
+        request: rpc_pb2.TxnRequest,
+        id: store_pb2.RequestId | None = None,
+        traceparent: str = "",
+        caller: store_pb2.Caller | None = None,
     ) -> Proposal | None:
         """Propose a transaction at once, for `end_txn` to wait for; None where `txn` must, and nothing was done.
+
+        Without a `caller` and with an `id` it may do everything: whoever calls this has seen to that.
 
         Raises:
             InvalidRequest, RequestTooLarge: it was not proposed.
@@ -142,7 +158,7 @@ class Replica:
             raise RequestTooLarge
         if _is_read_only(request) or not self.upkeep.has_room:
             return None
-        return self._begin(store_pb2.Command(id=id, txn=request, traceparent=traceparent))
+        return self._begin(store_pb2.Command(id=id, txn=request, traceparent=traceparent, caller=caller))
 
     async def end_txn(self, proposal: Proposal) -> bytes:
         """Return what `txn` does, or raise it."""
@@ -159,8 +175,9 @@ class Replica:
         """Forget history before `revision`; with `physical`, return when it is gone from this member's disk.
 
         Raises:
-            Compacted, FutureRevision: see `Mvcc.compact`.
+            Compacted, FutureRevision: see `Mvcc.compact`. AuthRefused: the caller's token is not valid.
         """
+        await self.access.caller()
         await self._propose(store_pb2.Command(compact=rpc_pb2.CompactionRequest(revision=revision)))
         if physical:
             await self.backend.settle(drops=True)
@@ -171,8 +188,9 @@ class Replica:
         """Grant a lease (id 0: draw one); return its id and the TTL granted.
 
         Raises:
-            LeaseExists, LeaseTooLong.
+            LeaseExists, LeaseTooLong, AuthRefused.
         """
+        await self.access.caller()
         await self.upkeep.require_room()
         lease = id or self._rng.getrandbits(62) + 1
         request = rpc_pb2.LeaseGrantRequest(TTL=ttl_s, ID=lease)
@@ -186,27 +204,42 @@ class Replica:
         """End a lease and delete its keys.
 
         Raises:
-            LeaseNotFound.
+            LeaseNotFound, AuthRefused.
         """
-        await self._propose(store_pb2.Command(lease_revoke=rpc_pb2.LeaseRevokeRequest(ID=lease)))
+        caller = await self.access.caller()
+        await self._propose(store_pb2.Command(lease_revoke=rpc_pb2.LeaseRevokeRequest(ID=lease), caller=caller))
 
     async def lease_keep_alive(self, lease: int) -> int:
         """Start a lease's time afresh; return its TTL, or 0 where it is gone or going."""
         ttl_s: int = await self._ask_leader(calls.KeepAlive(lease), int)
         return ttl_s
 
-    async def lease_time_to_live(self, lease: int) -> tuple[int, int, list[bytes]]:
-        """Return seconds left, TTL granted and the keys of a lease.
+    async def lease_time_to_live(self, lease: int, *, keys: bool = True) -> tuple[int, int, list[bytes]]:
+        """Return seconds left, TTL granted and, if asked for, the keys of a lease.
 
         Raises:
-            LeaseNotFound.
+            LeaseNotFound. AuthRefused: the caller may not read those keys.
         """
         await self.read_index()
         remaining_s: int = await self._ask_leader(calls.TimeToLive(lease), int)
         ttl_s = self.state.leases.ttl_s(lease)
         if ttl_s is None or remaining_s < 0:
             raise LeaseNotFound
-        return remaining_s, ttl_s, self.state.leases.keys(lease)
+        found = self.state.leases.keys(lease) if keys else []
+        caller = await self.access.caller()
+        if caller is not None:
+            self.state.auth.require_keys(caller, READ, found)
+        return remaining_s, ttl_s, found
+
+    # -- users and roles
+
+    async def change_auth(self, change: store_pb2.AuthChange) -> None:
+        """Make one change of users and roles.
+
+        Raises:
+            AuthRefused: it was not made.
+        """
+        await self._propose(store_pb2.Command(auth=change, caller=await self.access.caller()))
 
     # -- members
 
@@ -214,8 +247,9 @@ class Replica:
         """Change one member; return the membership after it.
 
         Raises:
-            MembershipRefused: it was not made. NotLeader, OutcomeUnknown.
+            MembershipRefused, AuthRefused: it was not made. NotLeader, OutcomeUnknown.
         """
+        await self.access.require_admin()
         if change.kind == "add" and not change.id:
             change = msgspec.structs.replace(change, id=self._rng.getrandbits(62) + 1)
         members: Members = await self._ask_leader(calls.Change(change), Members)
@@ -317,6 +351,7 @@ class Replica:
             now = self._clock.monotonic()
             status = self.status
             self.counts.see_leader(status.leader)
+            self.state.auth.tokens.sweep(now)
             if status.role != "leader":
                 led_term = -1
                 samples.clear()

@@ -170,6 +170,7 @@ class Door:
                 code = answered.code
             case _:
                 raise AssertionError(f"no way to answer with {type(answered).__name__}")
+        body = await answers.styled(body, form)
         headers: dict[str, str] = {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "no-cache, private"}
         body = await answers.compressed(request, body, headers)
         return _with_warnings(web.Response(status=code, body=body, headers=headers), call)
@@ -286,6 +287,6 @@ async def _document(request: web.BaseRequest, call: Call, document: Document) ->
     body = document.body
     if document.content_type.startswith("application/json"):
         is_pretty = request.query.get("pretty", "").lower() in ("1", "true")
-        body = answers.styled(body, answers.Form(answers.PLAIN.rendering, is_pretty=is_pretty))
+        body = await answers.styled(body, answers.Form(answers.PLAIN.rendering, is_pretty=is_pretty))
     body = await answers.compressed(request, body, headers)
     return _with_warnings(web.Response(body=body, headers=headers), call)

@@ -17,13 +17,18 @@ from api.core.pod import Pod
 from api.core.volume_matching import claims_of
 from api.core.volumes import Volume, VolumeMount
 from api.errors import ApiError
+from api.quantity import units
+from kubelet.cgroups import pod_limits
+from kubelet.csi import volumes as csi
+from kubelet.csi.volumes import CsiVolumes
 from kubelet.downward import PodFacts
-from kubelet.environment import ConfigError, expand
+from kubelet.environment import ConfigError, expand_strictly
 from kubelet.lifecycle import AnyContainer
 from kubelet.paths import Paths
 from kubelet.references import References
 from kubelet.volumes import atomic_writer, claims, empty_dir, host_path, mounts
 from kubelet.volumes.files import compute_payload
+from kubelet.volumes.local_volumes import LocalVolumes
 from kubelet.volumes.ownership import show_to_group
 from kubelet.volumes.payload import PayloadError
 from kubelet.volumes.tokens import TokenSource
@@ -55,13 +60,24 @@ class PodVolumes:
     """Volumes of one node's pods, on its disk."""
 
     def __init__(
-        self, paths: Paths, references: References, tokens: TokenSource, node: Callable[[], Node | None]
+        self,
+        paths: Paths,
+        references: References,
+        tokens: TokenSource,
+        node: Callable[[], Node | None],
+        local: LocalVolumes | None = None,
+        drivers: CsiVolumes | None = None,
     ) -> None:
-        """Make it; `node` returns the Node object, once it is known."""
+        """Make it; `node` returns the Node object, once it is known.
+
+        `local` makes volumes' directories here, `drivers` has storage drivers mount theirs.
+        """
         self._paths = paths
         self._references = references
         self._tokens = tokens
         self._node = node
+        self._local = local
+        self._drivers = drivers
 
     async def set_up(self, pod: Pod, facts: PodFacts) -> dict[str, Mounted]:
         """Set up every volume and return where each is. Safe to call again: then it refreshes.
@@ -93,9 +109,15 @@ class PodVolumes:
         claim = claims_of(pod).get(volume.name)
         if claim is not None:
             found = await claims.resolve(pod, volume, claim, self._references)
+            if self._local is not None:
+                await self._local.make(found)
             chosen = volume.persistent_volume_claim
             is_read_only = chosen is not None and chosen.read_only
             policy = (security.fs_group_change_policy if security is not None else None) or "Always"
+            if found.spec.csi is not None and self._drivers is not None:
+                claims.check_usable(found, self._node())
+                asked = csi.of_claim(found, is_read_only)
+                return Mounted(await self._mounted_by_driver(pod, asked, group, policy), asked.is_read_only)
             # A large tree takes long to be given to the group.
             wanted = None if is_read_only else group
             path = await asyncio.to_thread(claims.set_up, found, self._node(), wanted, policy)
@@ -104,8 +126,11 @@ class PodVolumes:
             return Mounted(host_path.set_up(volume.host_path))
         if volume.empty_dir is not None:
             directory = self._paths.volume(uid, "empty-dir", volume.name)
-            empty_dir.set_up(directory, volume.empty_dir, group)
+            empty_dir.set_up(directory, volume.empty_dir, group, _memory_of(pod, facts))
             return Mounted(directory)
+        if volume.csi is not None and self._drivers is not None:
+            asked = csi.of_pod(pod, volume.name, volume.csi)
+            return Mounted(await self._mounted_by_driver(pod, asked, group), asked.is_read_only)
         kind = _kind_of_files(volume)
         if kind is None:
             raise claims.NotMounted("SetUp", claims.refusal(volume))
@@ -122,6 +147,15 @@ class PodVolumes:
         if group is not None:
             show_to_group(directory, group)
         return Mounted(directory, is_read_only=True)
+
+    async def _mounted_by_driver(self, pod: Pod, asked: csi.Wanted, group: int | None, policy: str = "Always") -> Path:
+        assert self._drivers is not None
+        return await self._drivers.set_up(pod, asked, group, only_if_root_differs=policy == "OnRootMismatch")
+
+    async def release(self, uid: str) -> None:
+        """Have storage drivers unmount what is a pod's; before `tear_down`. Safe to call again. Raises OSError."""
+        if self._drivers is not None:
+            await self._drivers.release(uid)
 
     def renew_at_s(self, uid: str) -> float | None:
         """Return when the pod's volumes should be set up again, by the wall clock, though nothing changes."""
@@ -144,6 +178,13 @@ class PodVolumes:
         with contextlib.suppress(FileNotFoundError):
             return set(os.listdir(self._paths.pods))
         return set()
+
+
+def _memory_of(pod: Pod, facts: PodFacts) -> int | None:
+    """Return how much memory a pod may use at most, so that what it keeps in memory is no more than that."""
+    limit = pod_limits(pod).memory_limit_bytes
+    allocatable = units((facts.allocatable or {}).get("memory", "0")) or None
+    return min((each for each in (limit, allocatable) if each), default=None)
 
 
 def _kind_of_files(volume: Volume) -> str | None:
@@ -171,8 +212,11 @@ def _mount(mount: VolumeMount, volumes: Mapping[str, Mounted], variables: Mappin
     mounted = volumes.get(mount.name)
     if mounted is None:
         raise ConfigError(f'cannot find volume "{mount.name}" to mount into container')
+    if mount.recursive_read_only == "Enabled":
+        why = "requested recursive read-only mode, but it is not supported by the runtime"
+        raise ConfigError(f'volume "{mount.name}" {why}')
     source = mounted.path
-    below = expand(mount.sub_path_expr, variables) if mount.sub_path_expr else mount.sub_path
+    below = expand_strictly(mount.sub_path_expr, variables) if mount.sub_path_expr else mount.sub_path
     if below:
         if below.startswith("/") or ".." in below.split("/"):
             raise ConfigError(f'subPath "{below}" must be relative and may not contain ".."')

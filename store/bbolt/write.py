@@ -14,7 +14,7 @@ from typing import Any
 
 from store.bbolt import format
 
-PIECE_BYTES = 64 << 10
+PIECE_BYTES = 256 << 10
 TRANSACTION = 2
 """What a file says that nothing was written to since it was made: every change takes the next number."""
 _FIRST = 3

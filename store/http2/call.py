@@ -11,9 +11,10 @@ import struct
 import zlib
 from collections import deque
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import quote
 
 from store.http2 import frames
@@ -101,6 +102,8 @@ class Opening:
     """Set where it is no gRPC call: HTTP's answer."""
     needs_leader: bool = False
     """Whether the call is to fail while the member knows no leader (etcd's `WithRequireLeader`)."""
+    token: str = ""
+    """By what the caller is known, if it says so; etcd's gateway has another name for it."""
 
 
 def read_headers(headers: Headers) -> Opening:
@@ -123,7 +126,31 @@ def read_headers(headers: Headers) -> Opening:
     elif not found.get(b"content-type", b"").startswith(b"application/grpc"):
         http_status = b"415"
     needs_leader = found.get(b"hasleader") == b"true"
-    return Opening(found.get(b":path", b""), encoding, timeout_s, refusal, http_status, needs_leader)
+    token = (found.get(b"token") or found.get(b"authorization") or b"").decode("latin-1")
+    return Opening(found.get(b":path", b""), encoding, timeout_s, refusal, http_status, needs_leader, token)
+
+
+class Origin(Protocol):
+    """Where a call comes from."""
+
+    @property
+    def token(self) -> str:
+        """By what the caller is known, if it says so."""
+        ...
+
+    @property
+    def common_name(self) -> str:
+        """The common name of the client's certificate; empty where it has none."""
+        ...
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All of its common names."""
+        ...
+
+
+CURRENT: ContextVar[Origin | None] = ContextVar("call under way", default=None)
+"""The call that a method, and all that it starts, is about."""
 
 
 class Call:
@@ -132,7 +159,7 @@ class Call:
     __slots__ = (
         "_connection", "_encoding", "_has_ended", "_has_opened", "_is_done", "_loop", "_method", "_partial", "_reader",
         "_task", "_uncredited", "_unread", "_unread_bytes", "_writer", "deadline", "needs_leader", "queue", "stream",
-        "trailers", "window",
+        "token", "trailers", "window",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, stream: int, window: int, opening: Opening, method: Method) -> None:
@@ -146,6 +173,7 @@ class Call:
         self.deadline: float | None = None
         self.needs_leader = opening.needs_leader and method.shape != "unary"
         """A request with one answer is only asked about at its beginning."""
+        self.token = opening.token
         self._connection = connection
         self._method = method
         self._encoding = opening.encoding
@@ -162,6 +190,16 @@ class Call:
             self.deadline = self._loop.time() + opening.timeout_s
         if method.shape == "stream":
             self._task = self._loop.create_task(self._run(self))
+
+    @property
+    def common_name(self) -> str:
+        """The common name of the client's certificate; empty where it has none."""
+        return self._connection.common_name
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All of its common names."""
+        return self._connection.names
 
     # -- from the client
 
@@ -317,6 +355,7 @@ class Call:
             self._writer.set_result(None)
 
     async def _run(self, request: Any) -> None:
+        CURRENT.set(self)  # of this task alone
         try:
             if self._method.shape == "unary":
                 response = await self._method.answer(request)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from store.http2 import frames
 from store.http2.call import (
@@ -27,6 +28,8 @@ from store.http2.call import (
 )
 from store.http2.frames import FRAME_BYTES_MAX, HEAD, HEAD_BYTES, Fault
 from store.http2.hpack import LIST_BYTES_MAX, BadHeaders, Decoder, Headers, TooManyHeaders
+from store.http2.page import PageCall
+from store.http2.web import Web
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +45,22 @@ UNREAD_BYTES_MAX = 64 << 20
 BLOCK_BYTES_MAX = 2 * LIST_BYTES_MAX
 """Of a header block, compressed, over all its frames."""
 PREFACE_WITHIN_S = 10.0
+KEEPALIVE_S = 60
+"""After so long without a word the kernel asks whether the client is still there."""
 DEADLINES_CHECK_S = 0.05
 _OPENINGS_MAX = 256
+
+
+class Guest(Protocol):
+    """A connection that speaks another protocol than this."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
+
+    def data_received(self, data: bytes) -> None: ...
+
+    def leave(self) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -53,11 +70,25 @@ class Site:
     methods: Mapping[bytes, Method]
     status_of: StatusOf
     has_leader: Callable[[], bool] = lambda: True
+    web: Web | None = None
+    """Answers what is not gRPC's."""
+    http1: Callable[[frozenset[str], str, Refusal | None], Guest] | None = None
+    """Makes what speaks HTTP/1.1 with a client, given its certificate's names and why it is refused."""
+    guests: set[Guest] = field(default_factory=set)
+    """Clients that speak HTTP/1.1."""
     connections: set[Connection] = field(default_factory=set)
     empty: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while there are no connections."""
     ending: set[asyncio.Task[None]] = field(default_factory=set)
     """Tasks that were told to end and have not yet: somebody must know them."""
+
+
+def keep_alive(transport: asyncio.Transport) -> None:
+    """Have the kernel ask whether a silent client is still there."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
 
 
 class Connection(asyncio.Protocol):
@@ -68,7 +99,7 @@ class Connection(asyncio.Protocol):
 
         Args:
             site: what is shared.
-            refusal_of: from the transport to why this client's calls are refused, or None.
+            refusal_of: from the common names of the client's certificate to why its calls are refused, or None.
         """
         self.loop = asyncio.get_running_loop()
         self.window = frames.WINDOW_BYTES
@@ -76,14 +107,16 @@ class Connection(asyncio.Protocol):
         self.stream_window = STREAM_WINDOW_BYTES
         self.is_writable = True
         self.status_of = site.status_of
+        self.names: frozenset[str] = frozenset()
+        self.common_name = ""
         self._site = site
         self._refusal_of = refusal_of
         self._refusal: Refusal | None = None
         self._transport: asyncio.Transport | None = None
         self._decoder = Decoder()
         self._openings: dict[Headers, Opening] = {}
-        self._calls: dict[int, Call] = {}
-        self._held_back: dict[int, Call] = {}
+        self._calls: dict[int, Call | PageCall] = {}
+        self._held_back: dict[int, Call | PageCall] = {}
         """Calls with something to send that there was no room for."""
         self._last_stream = self._last_taken = 0
         self._peer_stream_window = frames.WINDOW_BYTES
@@ -100,13 +133,21 @@ class Connection(asyncio.Protocol):
     # -- the transport's calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet."""
+        """Find out who it is, and wait for it to say what it speaks."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods alone
         self._site.connections.add(self)
         self._site.empty.clear()
-        self._refusal = self._refusal_of(self._transport)
+        certificate = self._transport.get_extra_info("peercert") or {}
+        fields = [field for relative in certificate.get("subject", ()) for field in relative]
+        names = [value for name, value in fields if name == "commonName"]
+        self.names, self.common_name = frozenset(names), names[-1] if names else ""
+        self._refusal = self._refusal_of(self.names)
+        keep_alive(self._transport)
         self._transport.set_write_buffer_limits(high=OUT_BYTES_MAX)
         self._preface_timer = self.loop.call_later(PREFACE_WITHIN_S, self._transport.abort)
+
+    def _greet(self) -> None:
+        """Answer the client's preface with ours."""
         self.send(
             frames.settings(
                 {
@@ -202,10 +243,14 @@ class Connection(asyncio.Protocol):
         position, end = 0, len(data)
         if not self._has_preface:
             if not data.startswith(frames.PREFACE[:end]):
+                if self._site.http1 is not None:
+                    self._hand_over(self._site.http1, data)
+                    return end
                 raise Fault(frames.PROTOCOL_ERROR, "this port speaks gRPC over HTTP/2")
             if end < len(frames.PREFACE):
                 return 0
             self._has_preface, position = True, len(frames.PREFACE)
+            self._greet()
         unpack = HEAD.unpack_from
         while end - position >= HEAD_BYTES:
             high, low, kind, flags, stream = unpack(data, position)
@@ -218,6 +263,20 @@ class Connection(asyncio.Protocol):
                 return begin - HEAD_BYTES
             self._on_frame(kind, flags, stream & 0x7FFFFFFF, data[begin:position])
         return position
+
+    def _hand_over(self, http1: Callable[[frozenset[str], str, Refusal | None], Guest], data: bytes) -> None:
+        """Have another protocol go on from here: the client does not speak this one."""
+        transport, self._transport = self._transport, None
+        assert transport is not None
+        if self._preface_timer is not None:
+            self._preface_timer.cancel()
+        self._site.connections.discard(self)
+        if not self._site.connections:
+            self._site.empty.set()
+        guest = http1(self.names, self.common_name, self._refusal)
+        transport.set_protocol(cast(asyncio.Protocol, guest))
+        guest.connection_made(transport)
+        guest.data_received(data)
 
     def _on_frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if self._block is not None and kind != frames.CONTINUATION:
@@ -311,8 +370,14 @@ class Connection(asyncio.Protocol):
         refusal = self._refusal or opening.refusal
         if refusal is None and opening.needs_leader and not self._site.has_leader():
             refusal = NO_LEADER
+        if opening.http_status and self._site.web is not None and refusal is None:
+            page = self._calls[stream] = PageCall(self, stream, self._peer_stream_window, headers, self._site.web)
+            if ends_stream:
+                page.on_end()
+            return
         if opening.http_status:
-            answer = refuse_http(stream, opening.http_status)
+            is_barred = refusal is not None and self._site.web is not None
+            answer = refuse_http(stream, b"403" if is_barred else opening.http_status)
         elif refusal is not None:
             answer = refuse(stream, refusal)
         elif method is None:
@@ -384,7 +449,7 @@ class Connection(asyncio.Protocol):
             if call.queue:
                 self.pump(call)
 
-    def pump(self, call: Call) -> None:
+    def pump(self, call: Call | PageCall) -> None:
         """Send what there is room for of what a call has to send."""
         queue = call.queue
         while queue:
@@ -407,7 +472,7 @@ class Connection(asyncio.Protocol):
             self._held_back.pop(call.stream, None)
             call.on_sent()
 
-    def hold_back(self, call: Call) -> None:
+    def hold_back(self, call: Call | PageCall) -> None:
         """Have the call go on as soon as there is room."""
         self._held_back[call.stream] = call
 
@@ -418,7 +483,7 @@ class Connection(asyncio.Protocol):
             self._held_back.pop(call.stream, None)
             self.pump(call)
 
-    def forget(self, call: Call, *, has_ended: bool) -> None:
+    def forget(self, call: Call | PageCall, *, has_ended: bool) -> None:
         """Let go of a call that is answered; `has_ended`: the client has said all it will."""
         if self._calls.pop(call.stream, None) is not None:
             self._held_back.pop(call.stream, None)

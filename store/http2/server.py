@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,8 @@ from component.certificates import Fresh, ca_changes
 from component.serve import Identity, server_context
 from store.http2.call import Code, Method, Refusal, StatusOf
 from store.http2.connection import Connection, Site
+from store.http2.http1 import Http1
+from store.http2.web import Web
 
 HANDSHAKE_WITHIN_S = 10.0
 LEAVE_S: Final = 2.0
@@ -21,8 +23,6 @@ LEAVE_S: Final = 2.0
 LEADERLESS_S = 3.0
 LEADERLESS_LOOKS = 6
 """Streams that need a leader are ended after so long without one, looked at so many times: as etcd, three elections."""
-KEEPALIVE_S = 60
-"""After so long without a word the kernel asks whether the client is still there."""
 
 Admit = Callable[[frozenset[str]], str | None]
 """From the common names of a client's certificate to why it is not admitted, or None."""
@@ -37,6 +37,7 @@ class Server:
         status_of: StatusOf,
         admit: Admit,
         has_leader: Callable[[], bool] = lambda: True,
+        web: Web | None = None,
     ) -> None:
         """Prepare.
 
@@ -45,9 +46,12 @@ class Server:
             status_of: from what a method raised to how the call ends.
             admit: asked once for every connection.
             has_leader: asked for calls that are only to be taken while there is a leader.
+            web: answers requests that are not gRPC's; None: they are refused.
         """
         self._site = Site({path.encode(): method for path, method in methods.items()}, status_of, has_leader)
         self._site.empty.set()
+        if web is not None:
+            self._site.web, self._site.http1 = web, partial(Http1, web, self._site.guests)
         self._admit = admit
         self._listener: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -62,7 +66,7 @@ class Server:
 
         def make() -> ssl.SSLContext:
             context = server_context(identity, client_certificates=ssl.CERT_REQUIRED)
-            context.set_alpn_protocols(["h2"])
+            context.set_alpn_protocols(["h2", "http/1.1"] if self._site.http1 is not None else ["h2"])
             return context
 
         fresh = Fresh((identity.cert, identity.key, identity.ca), make)
@@ -87,10 +91,10 @@ class Server:
         for task in self._tasks:
             task.cancel()
         self._listener.close()
-        for connection in list(self._site.connections):
+        for connection in (*self._site.connections, *self._site.guests):
             connection.leave()
         await self._wait_empty(grace_s)
-        for connection in list(self._site.connections):
+        for connection in (*self._site.connections, *self._site.guests):
             connection.stop()
         await self._wait_empty(grace_s)
         if self._site.ending:
@@ -102,7 +106,7 @@ class Server:
         """When other CAs are trusted than before, have every client come again and show who it is."""
         async for _ in ca_changes(ca):
             there = list(self._site.connections)
-            for connection in there:
+            for connection in (*there, *self._site.guests):
                 connection.leave()
             await asyncio.sleep(LEAVE_S)
             for connection in set(there) & set(self._site.connections):
@@ -123,12 +127,6 @@ class Server:
             async with asyncio.timeout(seconds):
                 await self._site.empty.wait()
 
-    def _refusal_of(self, transport: asyncio.Transport) -> Refusal | None:
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
-        certificate = transport.get_extra_info("peercert") or {}
-        fields = (field for relative in certificate.get("subject", ()) for field in relative)
-        why = self._admit(frozenset(value for name, value in fields if name == "commonName"))
+    def _refusal_of(self, names: frozenset[str]) -> Refusal | None:
+        why = self._admit(names)
         return None if why is None else Refusal(Code.PERMISSION_DENIED, why)

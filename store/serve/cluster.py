@@ -18,11 +18,17 @@ class Cluster:
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
 
+    def _header(self) -> rpc_pb2.ResponseHeader:
+        """Return what etcd's answers about members have: which cluster and term, and no revision of keys."""
+        header = self._replica.header()
+        header.ClearField("revision")
+        return header
+
     async def member_list(self, request: rpc_pb2.MemberListRequest) -> rpc_pb2.MemberListResponse:
         if getattr(request, "linearizable", False):
             await self._replica.read_index()
         records = self._replica.consensus.members.records
-        return rpc_pb2.MemberListResponse(header=self._replica.header(), members=map(member_to, records))
+        return rpc_pb2.MemberListResponse(header=self._header(), members=map(member_to, records))
 
     async def member_add(self, request: rpc_pb2.MemberAddRequest) -> rpc_pb2.MemberAddResponse:
         before = {record.id for record in self._replica.consensus.members.records}
@@ -31,21 +37,21 @@ class Cluster:
         members = await self._replica.change_membership(change)
         added = next(r for r in members.records if r.id not in before and set(r.peer_urls) == set(urls))
         return rpc_pb2.MemberAddResponse(
-            header=self._replica.header(), member=member_to(added), members=map(member_to, members.records)
+            header=self._header(), member=member_to(added), members=map(member_to, members.records)
         )
 
     async def member_remove(self, request: rpc_pb2.MemberRemoveRequest) -> rpc_pb2.MemberRemoveResponse:
         members = await self._replica.change_membership(MembershipChange("remove", request.ID))
-        return rpc_pb2.MemberRemoveResponse(header=self._replica.header(), members=map(member_to, members.records))
+        return rpc_pb2.MemberRemoveResponse(header=self._header(), members=map(member_to, members.records))
 
     async def member_update(self, request: rpc_pb2.MemberUpdateRequest) -> rpc_pb2.MemberUpdateResponse:
         change = MembershipChange("update", request.ID, peer_urls=tuple(request.peerURLs))
         members = await self._replica.change_membership(change)
-        return rpc_pb2.MemberUpdateResponse(header=self._replica.header(), members=map(member_to, members.records))
+        return rpc_pb2.MemberUpdateResponse(header=self._header(), members=map(member_to, members.records))
 
     async def member_promote(self, request: rpc_pb2.MemberPromoteRequest) -> rpc_pb2.MemberPromoteResponse:
         members = await self._replica.change_membership(MembershipChange("promote", request.ID))
-        return rpc_pb2.MemberPromoteResponse(header=self._replica.header(), members=map(member_to, members.records))
+        return rpc_pb2.MemberPromoteResponse(header=self._header(), members=map(member_to, members.records))
 
 
 def member_to(record: MemberRecord) -> rpc_pb2.Member:

@@ -6,6 +6,7 @@ import logging
 
 from store.alarms import Corrupt, NoSpace
 from store.apply import AlreadyApplied, Forgotten
+from store.auth.state import AuthRefused
 from store.backend import BackendDamaged, DefragmentFailed
 from store.consensus.consensus import NotLeader, OutcomeUnknown
 from store.consensus.membership import MembershipRefused
@@ -52,6 +53,13 @@ _TURNS: dict[type[Exception], str] = {
 """Of locks and elections, which etcd answers without a code of their own."""
 
 
+class PasswordNotTaken(Exception):
+    """The user has none; etcd answers this without a code of its own."""
+
+    def __init__(self) -> None:
+        super().__init__("auth: authentication failed, password was given for no password user")
+
+
 class NotServed(Exception):
     """A method of etcd's that this store does not have."""
 
@@ -60,8 +68,10 @@ def status_of(error: Exception) -> tuple[Code, str] | None:
     """Return the code and message clients get for `error`; None for one that is our own mistake."""
     if isinstance(error, InvalidRequest):
         return Code.INVALID_ARGUMENT, f"etcdserver: {error}"
-    if isinstance(error, MembershipRefused):
+    if isinstance(error, MembershipRefused | AuthRefused):
         return Code[error.code], f"etcdserver: {error}"
+    if isinstance(error, PasswordNotTaken):
+        return Code.UNKNOWN, str(error)
     if isinstance(error, NotServed):
         return Code.UNIMPLEMENTED, str(error)
     if type(error) in _TURNS:

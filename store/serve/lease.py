@@ -32,11 +32,11 @@ class Lease:
     async def time_to_live(self, request: rpc_pb2.LeaseTimeToLiveRequest) -> rpc_pb2.LeaseTimeToLiveResponse:
         header = self._replica.header()
         try:
-            remaining_s, granted_s, keys = await self._replica.lease_time_to_live(request.ID)
+            remaining_s, granted_s, keys = await self._replica.lease_time_to_live(request.ID, keys=request.keys)
         except LeaseNotFound:
             return rpc_pb2.LeaseTimeToLiveResponse(header=header, ID=request.ID, TTL=-1)
         return rpc_pb2.LeaseTimeToLiveResponse(
-            header=header, ID=request.ID, TTL=remaining_s, grantedTTL=granted_s, keys=keys if request.keys else []
+            header=header, ID=request.ID, TTL=remaining_s, grantedTTL=granted_s, keys=keys
         )
 
     async def leases(self, request: rpc_pb2.LeaseLeasesRequest) -> rpc_pb2.LeaseLeasesResponse:

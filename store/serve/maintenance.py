@@ -1,4 +1,7 @@
-"""etcdserverpb.Maintenance: status, alarms, defragmentation, hashes, snapshots, handing over leadership."""
+"""etcdserverpb.Maintenance: status, alarms, defragmentation, hashes, snapshots, handing over leadership.
+
+Some answers have no header, as etcd 3.4's do not.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ ETCD_VERSION = "3.4.34"
 """The etcd whose API this is; from 3.4.31 on clients may trust progress notices."""
 CATCH_UP_S = 5.0
 """How long a member that lags may take to catch up before a snapshot of it begins."""
+SIGN_OF_LIFE_S = 3.0
+"""A client that waits for a snapshot to begin is sent an empty piece after so long."""
 STALLED_S = 60.0
 """A snapshot's reader that takes nothing for so long is given up: it keeps pages of the state from being reused."""
 
@@ -48,22 +53,26 @@ class Maintenance:
         )
 
     async def alarm(self, request: rpc_pb2.AlarmRequest) -> rpc_pb2.AlarmResponse:
+        await self._replica.access.caller()
         meant = await self._replica.upkeep.alarm(request.action, request.alarm, request.memberID)
-        response = rpc_pb2.AlarmResponse(header=self._replica.header())
+        response = rpc_pb2.AlarmResponse()
         for kind, member in meant:
             raised = response.alarms.add(memberID=member)
             raised.alarm = kind  # type: ignore[assignment]
         return response
 
     async def defragment(self, request: rpc_pb2.DefragmentRequest) -> rpc_pb2.DefragmentResponse:
+        await self._replica.access.require_admin()
         await self._replica.backend.defragment()
-        return rpc_pb2.DefragmentResponse(header=self._replica.header())
+        return rpc_pb2.DefragmentResponse()
 
     async def hash(self, request: rpc_pb2.HashRequest) -> rpc_pb2.HashResponse:
+        await self._replica.access.require_admin()
         found = await self._replica.upkeep.hash_all()
         return rpc_pb2.HashResponse(header=self._replica.header(), hash=found)
 
     async def hash_kv(self, request: rpc_pb2.HashKVRequest) -> rpc_pb2.HashKVResponse:
+        await self._replica.access.require_admin()
         found, revision, compact_revision = await self._replica.upkeep.hash_kv(request.revision)
         return rpc_pb2.HashKVResponse(
             header=self._replica.header(), hash=found, compact_revision=compact_revision, hash_revision=revision
@@ -72,6 +81,7 @@ class Maintenance:
     async def snapshot(self, request: rpc_pb2.SnapshotRequest, context: Context) -> None:
         """Stream a backup (see `store.backup`): of everything acknowledged before the call, if there is a leader."""
         replica = self._replica
+        await replica.access.require_admin()
         try:
             async with asyncio.timeout(CATCH_UP_S):
                 await replica.consensus.read_index()
@@ -91,8 +101,13 @@ class Maintenance:
                 created_s=round(time.time(), 3),
                 version=ETCD_VERSION,
             )
-            outgoing = await asyncio.to_thread(backup.Outgoing, description, reading)
-            header, left_bytes, pieces = replica.header(meta.revision), outgoing.size_bytes, outgoing.pieces()
+            header = replica.header(meta.revision)
+            preparing = asyncio.ensure_future(asyncio.to_thread(backup.Outgoing, description, reading))
+            while not (await asyncio.wait({preparing}, timeout=SIGN_OF_LIFE_S))[0]:
+                left_bytes = replica.backend.in_use_bytes
+                await context.write(rpc_pb2.SnapshotResponse(header=header, remaining_bytes=left_bytes))
+            outgoing = preparing.result()
+            left_bytes, pieces = outgoing.size_bytes, outgoing.pieces()
             while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
                 left_bytes -= len(piece)
                 response = rpc_pb2.SnapshotResponse(header=header, remaining_bytes=left_bytes, blob=piece)
@@ -104,7 +119,7 @@ class Maintenance:
         if self._replica.leader_id != self._replica.member_id:
             raise NotLeading
         await self._replica.consensus.transfer_leadership(request.targetID)
-        return rpc_pb2.MoveLeaderResponse(header=self._replica.header())
+        return rpc_pb2.MoveLeaderResponse()
 
 
 def add_to(services: Services, replica: Replica) -> None:

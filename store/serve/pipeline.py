@@ -1,6 +1,7 @@
 """steersman.v1.Pipeline: batches of transactions and reads over one stream, each answered on its own.
 
 Requests of one message start in their order and so share a log entry; answers that are ready together share a message.
+Where users and roles are enabled, it is for those alone whose certificate lets them do everything.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ class Exchange:
         for request in batch.requests:
             kind = request.WhichOneof("request")
             try:
+                self._replica.access.require_trusted()
                 if kind == "txn":
                     id = store_pb2.RequestId(client=batch.client, sequence=request.id, again=request.again)
                     proposal = self._replica.begin_txn(request.txn, id, request.traceparent)

@@ -14,14 +14,20 @@ from typing import Any, Literal
 from component.serve import Identity
 from proto.etcd import rpc_pb2
 from store.http2.call import Call as Context
-from store.http2.call import Code, Method
+from store.http2.call import Code, Method, StatusOf
 from store.http2.server import Server
+from store.http2.web import Web
 from store.replica import Replica
 from store.serve.errors import NotServed, status_or_internal
 
 Unary = Callable[[Any], Awaitable[Any]]
 Stream = Callable[[AsyncIterator[Any], Context], Awaitable[None]]
 ServerStream = Callable[[Any, Context], Awaitable[None]]
+
+MakeWeb = Callable[[Mapping[str, Method], StatusOf], Web]
+"""Makes what answers plain HTTP of the methods by path, and how what they raise ends."""
+ANYBODY = "*"
+"""Among the clients allowed: whoever has a certificate at all."""
 
 __all__ = ["Context", "Services", "client_services"]
 
@@ -72,13 +78,14 @@ class Services:
                     refuse = _refusing(f"etcdserver: {reason} ({descriptor.name}.{method.name})")
                     self._add("server-stream", descriptor.full_name, method.name, refuse, bytes)
 
-    async def start(self, address: str, identity: Identity) -> Server:
-        """Listen on `address` (host:port) for clients with certificates.
+    async def start(self, address: str, identity: Identity, web: MakeWeb | None = None) -> Server:
+        """Listen on `address` (host:port) for clients with certificates; `web` answers what is not gRPC's.
 
         Raises:
             OSError: the port is taken.
         """
-        server = Server(self._methods, status_or_internal, self._refusal_of, self._has_leader)
+        made = None if web is None else web(self._methods, status_or_internal)
+        server = Server(self._methods, status_or_internal, self._refusal_of, self._has_leader, made)
         await server.start(address, identity)
         return server
 
@@ -101,7 +108,7 @@ class Services:
 
     def _refusal_of(self, names: frozenset[str]) -> str | None:
         """Return why a client whose certificate bears these common names is not admitted, or None."""
-        if names & self._allowed:
+        if names & self._allowed or ANYBODY in self._allowed:
             return None
         shown, admitted = ", ".join(sorted(names)) or "no name", ", ".join(sorted(self._allowed))
         return f"certificate of {shown} is not admitted to this store; admitted are: {admitted}"
@@ -116,13 +123,14 @@ def _refusing(message: str) -> ServerStream:
 
 def client_services(replica: Replica, allowed_clients: frozenset[str], progress_s: float) -> Services:
     """Return every service of the client port."""
-    from store.serve import cluster, election, health, kv, lease, lock, maintenance, pipeline, watch
+    from store.serve import auth, cluster, election, health, kv, lease, lock, maintenance, pipeline, watch
 
     services = Services(allowed_clients, replica.counts.calls, lambda: replica.status.leader is not None)
     kv.add_to(services, replica)
     watch.add_to(services, replica, progress_s)
     lease.add_to(services, replica)
     cluster.add_to(services, replica)
+    auth.add_to(services, replica)
     maintenance.add_to(services, replica)
     lock.add_to(services, replica)
     election.add_to(services, replica)
@@ -130,7 +138,6 @@ def client_services(replica: Replica, allowed_clients: frozenset[str], progress_
     health.add_to(services, replica)
     services.add_unserved(
         {
-            "Auth": "authentication is by certificates here",
             "Maintenance": "there is no older version of this store to downgrade to",
         }
     )

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from component import tracing
 from proto.etcd import rpc_pb2
+from store.auth.state import AuthRefused
 from store.mvcc.index import FROM_KEY
 from store.mvcc.revision import Compacted
 from store.mvcc.watch import Batch, Interest, Watcher
@@ -59,16 +60,17 @@ class WatchStream:
         self._is_progress_due = False
 
     async def run(self, requests: AsyncIterator[rpc_pb2.WatchRequest]) -> None:
-        """Serve until the client goes away or ends the stream."""
+        """Serve until the client goes away; one that has ended its requests is still told of events, as by etcd."""
         reader = asyncio.create_task(self._read(requests))
         notifier = asyncio.create_task(self._notify())
         reader.add_done_callback(lambda _: self._wakened.set())
         try:
-            while not reader.done():
+            while True:
                 await self._wakened.wait()
                 self._wakened.clear()
+                if reader.done():
+                    reader.result()
                 await self._send_what_is_there()
-            reader.result()
         finally:
             for task in (reader, notifier):
                 task.cancel()
@@ -83,7 +85,7 @@ class WatchStream:
         async for request in requests:
             match request.WhichOneof("request_union"):
                 case "create_request":
-                    self._create(request.create_request)
+                    await self._create(request.create_request)
                 case "cancel_request":
                     self._cancel(request.cancel_request.watch_id)
                 case "progress_request":
@@ -93,8 +95,14 @@ class WatchStream:
                 self._drained.clear()
                 await self._drained.wait()
 
-    def _create(self, request: rpc_pb2.WatchCreateRequest) -> None:
+    async def _create(self, request: rpc_pb2.WatchCreateRequest) -> None:
         key, range_end = request.key or FROM_KEY, request.range_end
+        try:
+            await self._replica.access.require_readable(key, range_end)
+        except AuthRefused as error:
+            code = "".join(map(str.capitalize, error.code.split("_")))
+            self._refuse(f"rpc error: code = {code} desc = etcdserver: {error}")
+            return
         if range_end and range_end != FROM_KEY and range_end <= key:
             self._refuse("mvcc: watcher range is empty")
             return
@@ -165,11 +173,10 @@ class WatchStream:
             self._replica.state.watchers.remove(watch.watcher)
             self._controls.append(
                 rpc_pb2.WatchResponse(
-                    header=self._replica.header(),
+                    header=self._replica.header(0),
                     watch_id=watch_id,
                     canceled=True,
                     compact_revision=error.revision,
-                    cancel_reason="etcdserver: mvcc: required revision has been compacted",
                 )
             )
             return

@@ -21,13 +21,18 @@ import msgspec
 from api.core import configmap, serviceaccount
 from api.core import event as events
 from api.core import node as nodes
+from api.core import persistentvolume as volumes
+from api.core import persistentvolumeclaim as claims
 from api.core import pod as pods
+from api.core import secret as secrets
 from api.core.configmap import ConfigMap
 from api.core.pod import Pod
+from api.core.secret import Secret
 from api.core.serviceaccount import ServiceAccount
 from api.errors import NotFound
 from api.meta import ObjectMeta
 from api.resource import ObjectKey
+from api.storage import csidriver
 from apiserver.app import build
 from apiserver.bootstrap import bootstrap
 from apiserver.request import User
@@ -39,8 +44,11 @@ from kubelet import machine
 from kubelet.kubelet import Kubelet, NodeIdentity
 from kubelet.runtime.cri import GrpcCri
 from kubelet.server import Server
+from kubelet.volumes import mounts
+from proto.csi import csi_pb2
 from store.local import LocalStore
 from tests.certificates import Authority
+from tests.csi_driver import CAN, CsiDriver
 from tests.local_transport import LocalTransport
 
 IMAGE = "steersman.local/web:1"
@@ -81,6 +89,7 @@ class World:
             rng=random.Random(),
             machine=machine.read(self.directory),
             root=self.root,
+            manifests=self.directory / "manifests",
             cgroup_root="/kubepods",
             status_period_s=0.5,
         )
@@ -114,7 +123,10 @@ class World:
     async def until(self, name: str, claim: Callable[[Pod], bool], within_s: float = 15) -> Pod:
         deadline = time.monotonic() + within_s
         while True:
-            pod = await self.admin.get(pods.RESOURCE, ObjectKey("default", name))
+            try:
+                pod = await self.admin.get(pods.RESOURCE, ObjectKey("default", name))
+            except NotFound:
+                pod = Pod()
             if claim(pod):
                 return pod
             assert time.monotonic() < deadline, msgspec.json.encode(pod.status).decode()
@@ -129,6 +141,13 @@ class World:
             except NotFound:
                 return
             assert time.monotonic() < deadline, f"{name} is still there"
+            await asyncio.sleep(0.02)
+
+    async def until_logged(self, name: str, text: str, within_s: float = 10) -> None:
+        """Wait until a pod has said something: the runtime writes it down a moment after it was said."""
+        deadline = time.monotonic() + within_s
+        while self.log(name) != text:
+            assert time.monotonic() < deadline, self.log(name)
             await asyncio.sleep(0.02)
 
     def log(self, name: str, attempt: int = 0) -> str:
@@ -286,6 +305,16 @@ async def probes_and_hooks(w: World) -> None:
     seen = {e.reason: e.message for e in (await w.admin.list(events.RESOURCE, "default")).items}
     assert seen["Unhealthy"].startswith("Liveness probe failed")
     await w.delete("probed")
+    probe = {"exec": {"command": ["cat", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 1}
+    await w.create(
+        "leaving",
+        "trap 'rm /tmp/ready; sleep 4; exit 0' TERM; touch /tmp/ready; while true; do sleep 0.1; done",
+        container={"readinessProbe": probe},
+    )
+    await w.until("leaving", runs)
+    await w.admin.delete(pods.RESOURCE, ObjectKey("default", "leaving"))
+    pod = await w.until("leaving", lambda p: not p.status.container_statuses[0].ready, within_s=4)
+    assert pod.status.container_statuses[0].state.running is not None
 
 
 async def images(w: World) -> None:
@@ -300,6 +329,74 @@ async def images(w: World) -> None:
     await w.until("never", lambda p: waits(p) == "ErrImageNeverPull")
     await w.delete("never", within_s=3)
     await w.delete("absent", within_s=3)
+
+
+async def static_pods(w: World) -> None:
+    """A file runs, is shown, outlives its mirror and the kubelet, and leaves nothing when it goes."""
+    file = w.directory / "manifests" / "web.yaml"
+    main = {"name": "main", "image": IMAGE, "command": ["sh", "-c", f"echo begun; {WAIT}"]}
+    spec = {"containers": [main], "terminationGracePeriodSeconds": 1}
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "own"}, "spec": spec}
+    file.write_bytes(msgspec.json.encode(body))
+    first = await w.until("own-n1", runs, within_s=20)
+    container = first.status.container_statuses[0].container_id
+    await w.until_logged("own-n1", "begun")
+    await w.admin.delete(pods.RESOURCE, ObjectKey("default", "own-n1"))
+    second = await w.until("own-n1", lambda p: runs(p) and p.metadata.uid != first.metadata.uid)
+    await w.stop_kubelet()
+    w.start_kubelet()
+    await asyncio.sleep(2)
+    third = await w.until("own-n1", runs)
+    assert third.metadata.uid == second.metadata.uid
+    assert {p.status.container_statuses[0].container_id for p in (second, third)} == {container}
+    file.unlink()
+    deadline = time.monotonic() + 15
+    while found(w, "pods/*") or found(w, "logs/*") or (await w.admin.list(pods.RESOURCE, "default")).items:
+        assert time.monotonic() < deadline, "a static pod without a file is still there"
+        await asyncio.sleep(0.05)
+
+
+async def storage_driver(w: World) -> None:
+    """A driver registers, mounts a claim's volume for a pod, outlives the kubelet, and takes all of it off again."""
+    source = w.directory / "volume"
+    source.mkdir()
+    (source / "file").write_text("kept\n")
+    driver = CsiDriver(
+        w.root / "plugins_registry",
+        can=(CAN.STAGE_UNSTAGE_VOLUME,),
+        mount=lambda volume, target: mounts.bind(source, Path(target)),
+    )
+    await driver.start()
+    described = {"metadata": {"name": driver.name}, "spec": {"attachRequired": False}}
+    await w.admin.create(csidriver.RESOURCE, msgspec.convert(described, csidriver.CSIDriver))
+    secret = Secret(metadata=ObjectMeta(name="s", namespace="default"), data={"user": b"me"})
+    await w.admin.create(secrets.RESOURCE, secret)
+    key = {"name": "s", "namespace": "default"}
+    csi = {"driver": driver.name, "volumeHandle": "vol-1", "nodePublishSecretRef": key}
+    shared: dict[str, Any] = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
+    claim = {"metadata": {"name": "c", "namespace": "default"}, "spec": shared | {"volumeName": "pv"}}
+    claim["spec"]["resources"] = {"requests": {"storage": "1Mi"}}
+    made = await w.admin.create(claims.RESOURCE, msgspec.convert(claim, claims.PersistentVolumeClaim))
+    ref = {"namespace": "default", "name": "c", "uid": made.metadata.uid}
+    spec = shared | {"capacity": {"storage": "1Mi"}, "csi": csi, "claimRef": ref}
+    volume = {"metadata": {"name": "pv"}, "spec": spec}
+    await w.admin.create(volumes.RESOURCE, msgspec.convert(volume, volumes.PersistentVolume))
+    bound = {"status": {"phase": "Bound"}}
+    await w.admin.patch(claims.RESOURCE, ObjectKey("default", "c"), bound, subresource="status")
+    mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    listed = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
+    await w.create("user", f"cat /v/file; {WAIT}", container=mount, volumes=listed)
+    await w.until("user", runs, within_s=20)
+    await w.until_logged("user", "kept")
+    (published,) = driver.of(csi_pb2.NodePublishVolumeRequest)
+    assert dict(published.secrets) == {"user": "me"}
+    await w.stop_kubelet()
+    w.start_kubelet()
+    await asyncio.sleep(2)
+    await w.delete("user")
+    assert len(driver.of(csi_pb2.NodeUnpublishVolumeRequest)) == len(driver.of(csi_pb2.NodeUnstageVolumeRequest)) == 1
+    assert (source / "file").read_text() == "kept\n" and not found(w, "pods/*")
+    await driver.stop()
 
 
 async def server(w: World) -> None:
@@ -332,7 +429,16 @@ async def server(w: World) -> None:
     await w.delete("talker")
 
 
-SCENARIOS = [environment_and_volumes, healing, restart_of_the_kubelet, probes_and_hooks, images, server]
+SCENARIOS = [
+    environment_and_volumes,
+    healing,
+    restart_of_the_kubelet,
+    probes_and_hooks,
+    images,
+    static_pods,
+    storage_driver,
+    server,
+]
 
 
 async def main(name: str, directory: Path) -> None:

@@ -35,9 +35,9 @@ class Authority:
         self.ca = directory / "ca.crt"
         self.ca.write_bytes(cert.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str) -> Identity:
+    def issue(self, name: str, attribute: x509.ObjectIdentifier = NameOID.COMMON_NAME) -> Identity:
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        subject = x509.Name([x509.NameAttribute(attribute, name)])
         names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         cert = self._builder(subject, key).add_extension(x509.SubjectAlternativeName(names), False)
         paths = self.directory / f"{name}.crt", self.directory / f"{name}.key"
@@ -64,6 +64,8 @@ class StoreProcess:
         self.server = authority.issue("store")
         self.client = authority.issue("steer-apiserver")
         self.stranger = authority.issue("stranger")
+        self.nameless = authority.issue("nameless", NameOID.ORGANIZATION_NAME)
+        """Without a common name, and so nobody in particular; admitted by `--allowed-clients '*'`."""
         self.port, self.health_port = free_port(), free_port()
         self.endpoint = f"127.0.0.1:{self.port}"
         self.flags = flags

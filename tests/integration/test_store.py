@@ -206,7 +206,7 @@ def test_etcdctl_leases_end_with_their_keys(store: StoreProcess):
         (["put", "x", "--ignore-value"], "etcdserver: key not found"),
         (["compaction", "999999999"], "etcdserver: mvcc: required revision is a future revision"),
         (["member", "remove", "1234"], "member not found"),
-        (["user", "list"], "authentication is by certificates here"),
+        (["user", "get", "nobody"], "etcdserver: user name not found"),
     ],
 )
 def test_etcdctl_gets_clear_errors(store: StoreProcess, arguments, message):

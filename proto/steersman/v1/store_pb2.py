@@ -22,38 +22,47 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from proto.etcd import auth_pb2 as proto_dot_etcd_dot_auth__pb2
 from proto.etcd import rpc_pb2 as proto_dot_etcd_dot_rpc__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eproto/steersman/v1/store.proto\x12\x0csteersman.v1\x1a\x14proto/etcd/rpc.proto\"C\n\x08Requests\x12\'\n\x08requests\x18\x01 \x03(\x0b\x32\x15.steersman.v1.Request\x12\x0e\n\x06\x63lient\x18\x02 \x01(\x06\"\xce\x01\n\x07Request\x12\n\n\x02id\x18\x01 \x01(\x04\x12+\n\x05range\x18\x02 \x01(\x0b\x32\x1a.etcdserverpb.RangeRequestH\x00\x12\'\n\x03txn\x18\x03 \x01(\x0b\x32\x18.etcdserverpb.TxnRequestH\x00\x12\x32\n\x07\x63ompact\x18\x04 \x01(\x0b\x32\x1f.etcdserverpb.CompactionRequestH\x00\x12\r\n\x05\x61gain\x18\x05 \x01(\x08\x12\x13\n\x0btraceparent\x18\x06 \x01(\tB\t\n\x07request\"/\n\x07Replies\x12$\n\x07replies\x18\x01 \x03(\x0b\x32\x13.steersman.v1.Reply\"\xe6\x01\n\x05Reply\x12\n\n\x02id\x18\x01 \x01(\x04\x12,\n\x05range\x18\x02 \x01(\x0b\x32\x1b.etcdserverpb.RangeResponseH\x00\x12(\n\x03txn\x18\x03 \x01(\x0b\x32\x19.etcdserverpb.TxnResponseH\x00\x12\x33\n\x07\x63ompact\x18\x04 \x01(\x0b\x32 .etcdserverpb.CompactionResponseH\x00\x12(\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x15.steersman.v1.FailureH\x00\x12\x11\n\tcontinues\x18\x06 \x01(\x08\x42\x07\n\x05reply\"B\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x18\n\x10\x63ompact_revision\x18\x03 \x01(\x03\"\x19\n\x05\x45ntry\x12\x10\n\x08\x63ommands\x18\x01 \x03(\x0c\"\xdc\x03\n\x07\x43ommand\x12#\n\x02id\x18\x01 \x01(\x0b\x32\x17.steersman.v1.RequestId\x12\'\n\x03txn\x18\x02 \x01(\x0b\x32\x18.etcdserverpb.TxnRequestH\x00\x12\x32\n\x07\x63ompact\x18\x03 \x01(\x0b\x32\x1f.etcdserverpb.CompactionRequestH\x00\x12\x36\n\x0blease_grant\x18\x04 \x01(\x0b\x32\x1f.etcdserverpb.LeaseGrantRequestH\x00\x12\x38\n\x0clease_revoke\x18\x05 \x01(\x0b\x32 .etcdserverpb.LeaseRevokeRequestH\x00\x12\x31\n\x0clease_expiry\x18\x06 \x01(\x0b\x32\x19.steersman.v1.LeaseExpiryH\x00\x12+\n\x05\x61larm\x18\x07 \x01(\x0b\x32\x1a.etcdserverpb.AlarmRequestH\x00\x12-\n\nhash_check\x18\x08 \x01(\x0b\x32\x17.steersman.v1.HashCheckH\x00\x12/\n\x0bhash_report\x18\t \x01(\x0b\x32\x18.steersman.v1.HashReportH\x00\x12\x13\n\x0btraceparent\x18\n \x01(\tB\x08\n\x06\x63hange\"<\n\tRequestId\x12\x0e\n\x06\x63lient\x18\x01 \x01(\x06\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\r\n\x05\x61gain\x18\x03 \x01(\x08\"\x1d\n\x0bLeaseExpiry\x12\x0e\n\x06leases\x18\x01 \x03(\x03\"\x17\n\tHashCheck\x12\n\n\x02id\x18\x01 \x01(\x06\"b\n\nHashReport\x12\n\n\x02id\x18\x01 \x01(\x06\x12\x0e\n\x06member\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x18\n\x10\x63ompact_revision\x18\x04 \x01(\x03\x12\x0c\n\x04hash\x18\x05 \x01(\r2I\n\x08Pipeline\x12=\n\x08\x45xchange\x12\x16.steersman.v1.Requests\x1a\x15.steersman.v1.Replies(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eproto/steersman/v1/store.proto\x12\x0csteersman.v1\x1a\x15proto/etcd/auth.proto\x1a\x14proto/etcd/rpc.proto\"C\n\x08Requests\x12\'\n\x08requests\x18\x01 \x03(\x0b\x32\x15.steersman.v1.Request\x12\x0e\n\x06\x63lient\x18\x02 \x01(\x06\"\xce\x01\n\x07Request\x12\n\n\x02id\x18\x01 \x01(\x04\x12+\n\x05range\x18\x02 \x01(\x0b\x32\x1a.etcdserverpb.RangeRequestH\x00\x12\'\n\x03txn\x18\x03 \x01(\x0b\x32\x18.etcdserverpb.TxnRequestH\x00\x12\x32\n\x07\x63ompact\x18\x04 \x01(\x0b\x32\x1f.etcdserverpb.CompactionRequestH\x00\x12\r\n\x05\x61gain\x18\x05 \x01(\x08\x12\x13\n\x0btraceparent\x18\x06 \x01(\tB\t\n\x07request\"/\n\x07Replies\x12$\n\x07replies\x18\x01 \x03(\x0b\x32\x13.steersman.v1.Reply\"\xe6\x01\n\x05Reply\x12\n\n\x02id\x18\x01 \x01(\x04\x12,\n\x05range\x18\x02 \x01(\x0b\x32\x1b.etcdserverpb.RangeResponseH\x00\x12(\n\x03txn\x18\x03 \x01(\x0b\x32\x19.etcdserverpb.TxnResponseH\x00\x12\x33\n\x07\x63ompact\x18\x04 \x01(\x0b\x32 .etcdserverpb.CompactionResponseH\x00\x12(\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x15.steersman.v1.FailureH\x00\x12\x11\n\tcontinues\x18\x06 \x01(\x08\x42\x07\n\x05reply\"B\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x18\n\x10\x63ompact_revision\x18\x03 \x01(\x03\"\x19\n\x05\x45ntry\x12\x10\n\x08\x63ommands\x18\x01 \x03(\x0c\"\xac\x04\n\x07\x43ommand\x12#\n\x02id\x18\x01 \x01(\x0b\x32\x17.steersman.v1.RequestId\x12\'\n\x03txn\x18\x02 \x01(\x0b\x32\x18.etcdserverpb.TxnRequestH\x00\x12\x32\n\x07\x63ompact\x18\x03 \x01(\x0b\x32\x1f.etcdserverpb.CompactionRequestH\x00\x12\x36\n\x0blease_grant\x18\x04 \x01(\x0b\x32\x1f.etcdserverpb.LeaseGrantRequestH\x00\x12\x38\n\x0clease_revoke\x18\x05 \x01(\x0b\x32 .etcdserverpb.LeaseRevokeRequestH\x00\x12\x31\n\x0clease_expiry\x18\x06 \x01(\x0b\x32\x19.steersman.v1.LeaseExpiryH\x00\x12+\n\x05\x61larm\x18\x07 \x01(\x0b\x32\x1a.etcdserverpb.AlarmRequestH\x00\x12-\n\nhash_check\x18\x08 \x01(\x0b\x32\x17.steersman.v1.HashCheckH\x00\x12/\n\x0bhash_report\x18\t \x01(\x0b\x32\x18.steersman.v1.HashReportH\x00\x12(\n\x04\x61uth\x18\x0c \x01(\x0b\x32\x18.steersman.v1.AuthChangeH\x00\x12\x13\n\x0btraceparent\x18\n \x01(\t\x12$\n\x06\x63\x61ller\x18\x0b \x01(\x0b\x32\x14.steersman.v1.CallerB\x08\n\x06\x63hange\"A\n\x06\x43\x61ller\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x15\n\rauth_revision\x18\x02 \x01(\x04\x12\x12\n\nis_trusted\x18\x03 \x01(\x08\"\x8f\x06\n\nAuthChange\x12\x31\n\x06\x65nable\x18\x01 \x01(\x0b\x32\x1f.etcdserverpb.AuthEnableRequestH\x00\x12\x33\n\x07\x64isable\x18\x02 \x01(\x0b\x32 .etcdserverpb.AuthDisableRequestH\x00\x12\x36\n\x0e\x61uthentication\x18\x03 \x01(\x0b\x32\x1c.steersman.v1.AuthenticationH\x00\x12\x34\n\x08user_add\x18\x04 \x01(\x0b\x32 .etcdserverpb.AuthUserAddRequestH\x00\x12:\n\x0buser_delete\x18\x05 \x01(\x0b\x32#.etcdserverpb.AuthUserDeleteRequestH\x00\x12K\n\x14user_change_password\x18\x06 \x01(\x0b\x32+.etcdserverpb.AuthUserChangePasswordRequestH\x00\x12\x41\n\x0fuser_grant_role\x18\x07 \x01(\x0b\x32&.etcdserverpb.AuthUserGrantRoleRequestH\x00\x12\x43\n\x10user_revoke_role\x18\x08 \x01(\x0b\x32\'.etcdserverpb.AuthUserRevokeRoleRequestH\x00\x12\x34\n\x08role_add\x18\t \x01(\x0b\x32 .etcdserverpb.AuthRoleAddRequestH\x00\x12:\n\x0brole_delete\x18\n \x01(\x0b\x32#.etcdserverpb.AuthRoleDeleteRequestH\x00\x12M\n\x15role_grant_permission\x18\x0b \x01(\x0b\x32,.etcdserverpb.AuthRoleGrantPermissionRequestH\x00\x12O\n\x16role_revoke_permission\x18\x0c \x01(\x0b\x32-.etcdserverpb.AuthRoleRevokePermissionRequestH\x00\x42\x08\n\x06\x63hange\"-\n\x0e\x41uthentication\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"k\n\tAuthState\x12\x12\n\nis_enabled\x18\x01 \x01(\x08\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x1b\n\x05users\x18\x03 \x03(\x0b\x32\x0c.authpb.User\x12\x1b\n\x05roles\x18\x04 \x03(\x0b\x32\x0c.authpb.Role\"<\n\tRequestId\x12\x0e\n\x06\x63lient\x18\x01 \x01(\x06\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\r\n\x05\x61gain\x18\x03 \x01(\x08\"\x1d\n\x0bLeaseExpiry\x12\x0e\n\x06leases\x18\x01 \x03(\x03\"\x17\n\tHashCheck\x12\n\n\x02id\x18\x01 \x01(\x06\"b\n\nHashReport\x12\n\n\x02id\x18\x01 \x01(\x06\x12\x0e\n\x06member\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x18\n\x10\x63ompact_revision\x18\x04 \x01(\x03\x12\x0c\n\x04hash\x18\x05 \x01(\r2I\n\x08Pipeline\x12=\n\x08\x45xchange\x12\x16.steersman.v1.Requests\x1a\x15.steersman.v1.Replies(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'proto.steersman.v1.store_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REQUESTS']._serialized_start=70
-  _globals['_REQUESTS']._serialized_end=137
-  _globals['_REQUEST']._serialized_start=140
-  _globals['_REQUEST']._serialized_end=346
-  _globals['_REPLIES']._serialized_start=348
-  _globals['_REPLIES']._serialized_end=395
-  _globals['_REPLY']._serialized_start=398
-  _globals['_REPLY']._serialized_end=628
-  _globals['_FAILURE']._serialized_start=630
-  _globals['_FAILURE']._serialized_end=696
-  _globals['_ENTRY']._serialized_start=698
-  _globals['_ENTRY']._serialized_end=723
-  _globals['_COMMAND']._serialized_start=726
-  _globals['_COMMAND']._serialized_end=1202
-  _globals['_REQUESTID']._serialized_start=1204
-  _globals['_REQUESTID']._serialized_end=1264
-  _globals['_LEASEEXPIRY']._serialized_start=1266
-  _globals['_LEASEEXPIRY']._serialized_end=1295
-  _globals['_HASHCHECK']._serialized_start=1297
-  _globals['_HASHCHECK']._serialized_end=1320
-  _globals['_HASHREPORT']._serialized_start=1322
-  _globals['_HASHREPORT']._serialized_end=1420
-  _globals['_PIPELINE']._serialized_start=1422
-  _globals['_PIPELINE']._serialized_end=1495
+  _globals['_REQUESTS']._serialized_start=93
+  _globals['_REQUESTS']._serialized_end=160
+  _globals['_REQUEST']._serialized_start=163
+  _globals['_REQUEST']._serialized_end=369
+  _globals['_REPLIES']._serialized_start=371
+  _globals['_REPLIES']._serialized_end=418
+  _globals['_REPLY']._serialized_start=421
+  _globals['_REPLY']._serialized_end=651
+  _globals['_FAILURE']._serialized_start=653
+  _globals['_FAILURE']._serialized_end=719
+  _globals['_ENTRY']._serialized_start=721
+  _globals['_ENTRY']._serialized_end=746
+  _globals['_COMMAND']._serialized_start=749
+  _globals['_COMMAND']._serialized_end=1305
+  _globals['_CALLER']._serialized_start=1307
+  _globals['_CALLER']._serialized_end=1372
+  _globals['_AUTHCHANGE']._serialized_start=1375
+  _globals['_AUTHCHANGE']._serialized_end=2158
+  _globals['_AUTHENTICATION']._serialized_start=2160
+  _globals['_AUTHENTICATION']._serialized_end=2205
+  _globals['_AUTHSTATE']._serialized_start=2207
+  _globals['_AUTHSTATE']._serialized_end=2314
+  _globals['_REQUESTID']._serialized_start=2316
+  _globals['_REQUESTID']._serialized_end=2376
+  _globals['_LEASEEXPIRY']._serialized_start=2378
+  _globals['_LEASEEXPIRY']._serialized_end=2407
+  _globals['_HASHCHECK']._serialized_start=2409
+  _globals['_HASHCHECK']._serialized_end=2432
+  _globals['_HASHREPORT']._serialized_start=2434
+  _globals['_HASHREPORT']._serialized_end=2532
+  _globals['_PIPELINE']._serialized_start=2534
+  _globals['_PIPELINE']._serialized_end=2607
 # @@protoc_insertion_point(module_scope)

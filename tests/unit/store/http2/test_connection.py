@@ -62,6 +62,9 @@ class Transport:
     def get_write_buffer_size(self) -> int:
         return self.buffered
 
+    def get_extra_info(self, name: str) -> object:
+        return None
+
     def set_write_buffer_limits(self, high: int) -> None:
         pass
 

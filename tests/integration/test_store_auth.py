@@ -1,0 +1,156 @@
+"""Users and roles as etcdctl makes them, beside a real etcd: the same commands, and the same is said and allowed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from store.client import StoreClient
+from store.mvcc.kv import Put
+from tests.integration.store_process import StoreProcess
+from tests.integration.test_etcdctl import Etcd
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(shutil.which("etcd") is None or shutil.which("etcdctl") is None, reason="etcd is not installed"),
+]
+
+ROOT, ALICE, WRONG = "--user=root:rpw", "--user=alice:apw", "--user=alice:wrong"
+SETTING_UP = [
+    ["user", "add", "root:rpw"],
+    ["role", "add", "root"],
+    ["user", "grant-role", "root", "root"],
+    ["user", "add", "alice:apw"],
+    ["user", "add", "alice:again"],
+    ["user", "add", "nopassword", "--no-password"],
+    ["role", "add", "app"],
+    ["role", "add", "app"],
+    ["role", "grant-permission", "app", "readwrite", "/a/", "--prefix"],
+    ["role", "grant-permission", "app", "write", "/w"],
+    ["role", "grant-permission", "nothing", "read", "k"],
+    ["user", "grant-role", "alice", "app"],
+    ["user", "grant-role", "alice", "nothing"],
+    ["role", "get", "app"],
+    ["user", "get", "alice", "--detail"],
+    ["user", "list", "-w", "json"],
+    ["put", "/z", "before"],
+    ["get", "/z", ALICE],
+    ["auth", "enable"],
+]
+ASKED = [
+    *(
+        [*command, who]
+        for who in (ROOT, ALICE)
+        for command in (
+            ["put", "/a/1", "x"],
+            ["get", "/a/", "--prefix"],
+            ["get", "/", "--prefix"],
+            ["get", "/z"],
+            ["put", "/w", "1"],
+            ["put", "/w", "1", "--prev-kv"],
+            ["del", "/z0"],
+            ["user", "get", "alice"],
+            ["user", "get", "root"],
+            ["role", "list"],
+            ["user", "list", "-w", "json"],
+            ["member", "remove", "1234"],
+        )
+    ),
+    ["get", "/a/1"],
+    ["put", "/a/1", "x"],
+    ["get", "/a/1", WRONG],
+    ["get", "/a/1", "--user=nobody:x"],
+    ["get", "/a/1", "--user=nopassword:x"],
+    ["role", "revoke-permission", "app", "/a/", "--prefix", ROOT],
+    ["get", "/a/1", ALICE],
+    ["user", "revoke-role", "root", "root", ROOT],
+    ["user", "delete", "root", ROOT],
+    ["role", "delete", "app", ROOT],
+    ["user", "delete", "alice", ROOT],
+    ["get", "/a/1", ALICE],
+    ["auth", "disable", ROOT],
+    ["get", "/a/1"],
+]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[StoreProcess]:
+    (tmp_path / "ours").mkdir()
+    process = StoreProcess(tmp_path / "ours", "--history", "0", "--allowed-clients", "*")
+    process.start()
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+def etcd(tmp_path: Path) -> Iterator[Etcd]:
+    process = Etcd(tmp_path)
+    yield process
+    process.stop()
+
+
+def said(run, *arguments: str) -> str:
+    """Return what etcdctl says, without what differs between clusters."""
+    try:
+        answer = run("--dial-timeout=15s", "--command-timeout=15s", *arguments)  # a busy machine is slow to hash
+    except subprocess.CalledProcessError as error:
+        answer = f"exit {error.returncode}: {error.stdout}{error.stderr.strip().splitlines()[-1]}"
+    return re.sub(r'"(cluster_id|member_id|raft_term)":\d+', r'"\1":0', answer)
+
+
+def test_users_and_roles_are_made_and_allowed_what_etcd_allows_them(store: StoreProcess, etcd: Etcd):
+    def ours(*arguments: str) -> str:
+        return store.etcdctl(*arguments, identity=store.nameless)
+
+    for arguments in (*SETTING_UP, *ASKED):
+        assert said(ours, *arguments) == said(etcd.etcdctl, *arguments), arguments
+
+
+def etcdctl(store: StoreProcess, *arguments: str) -> str:
+    return said(lambda *given: store.etcdctl(*given, identity=store.nameless), *arguments)
+
+
+async def test_the_names_in_certificates_are_users_too_and_our_own_go_on(store: StoreProcess):
+    for arguments in SETTING_UP:
+        etcdctl(store, *arguments)
+    # A stranger's certificate is of nobody, until there is a user of its name.
+    assert "permission denied" in said(lambda *given: store.etcdctl(*given, identity=store.stranger), "get", "/a/1")
+    etcdctl(store, "user", "add", "stranger", "--no-password", ROOT)
+    etcdctl(store, "user", "grant-role", "stranger", "app", ROOT)
+    store.etcdctl("put", "/a/1", "by its certificate", identity=store.stranger)
+    # What Steersman's own API server needs no user for, by either front door.
+    assert store.etcdctl("get", "/z", "--print-value-only") == "before\n"
+    client = StoreClient([store.endpoint], store.client)
+    try:
+        assert (await client.txn((), (Put(b"/z", b"by the Pipeline"),))).succeeded
+        assert (await client.range(b"/z")).kvs[0].value == b"by the Pipeline"
+    finally:
+        await client.close()
+    # Users outlive a restart, and no password is in what is on disk or in the log.
+    store.kill()
+    store.start()
+    assert etcdctl(store, "get", "/a/1", "--print-value-only", ALICE) == "by its certificate\n"
+    assert "user name is empty" in etcdctl(store, "get", "/a/1")
+    kept = b"".join(path.read_bytes() for path in (store.directory / "data").rglob("*") if path.is_file())
+    assert b"$2a$10$" in kept and b"apw" not in kept and b"apw" not in store.log.read_bytes()
+
+
+def test_users_move_with_a_snapshot_to_an_etcd(store: StoreProcess, tmp_path: Path):
+    for arguments in SETTING_UP:
+        etcdctl(store, *arguments)
+    file = tmp_path / "snapshot"
+    assert "permission denied" in etcdctl(store, "snapshot", "save", str(file), ALICE)
+    etcdctl(store, "snapshot", "save", str(file), ROOT)
+    (tmp_path / "theirs").mkdir()
+    etcd = Etcd(tmp_path / "theirs", restore=file)
+    try:
+        etcd.etcdctl("put", "/a/1", "x", ALICE)
+        assert "permission denied" in said(etcd.etcdctl, "put", "/z", "x", ALICE)
+        assert said(etcd.etcdctl, "role", "get", "app", ROOT) == etcdctl(store, "role", "get", "app", ROOT)
+    finally:
+        etcd.stop()
