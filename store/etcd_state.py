@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from proto.etcd import auth_pb2, kv_pb2, lease_pb2, rpc_pb2
 from proto.steersman.v1 import store_pb2
+from store.auth.state import Auth
 from store.backend import Meta, Reading, encode_lease, encode_meta, encode_record, record_key
 from store.bbolt import read, write
 from store.consensus.membership import MemberRecord, Members
@@ -218,7 +219,12 @@ def _auth_in(file: read.File) -> bytes:
     state = store_pb2.AuthState(is_enabled=is_enabled, revision=_number(flags, b"authRevision", _INDEX))
     state.users.extend(auth_pb2.User.FromString(value) for _, value in file.bucket(b"authUsers"))
     state.roles.extend(auth_pb2.Role.FromString(value) for _, value in file.bucket(b"authRoles"))
-    return state.SerializeToString()
+    raw = state.SerializeToString()
+    try:
+        Auth(raw)
+    except UnicodeDecodeError:
+        raise StateDamaged("the name of a user or role is not text") from None
+    return raw
 
 
 def _bucket(name: bytes, content: dict[bytes, bytes]) -> write.Bucket:
