@@ -61,14 +61,23 @@ class _Tree:
         self.next = first
         """The number of the next page."""
         self.ready: list[_Page] = []
-        self._levels: list[_Open] = []
+        self._levels = [_Open()]
 
     def add(self, key: Any, value: Any) -> None:
         """Add an item, whose key comes after all others'."""
-        self._add(0, key, value, len(key) + len(value))
+        # Not by `_add`: this is done twice for every record of a store.
+        needed_bytes = format.ELEMENT_BYTES + len(key) + len(value)
+        leaf = self._levels[0]
+        if leaf.used_bytes + needed_bytes > format.PAGE_BYTES and leaf.elements:
+            self._close(0)
+            leaf = self._levels[0]
+        leaf.elements.append((key, value))
+        leaf.used_bytes += needed_bytes
 
     def finish(self) -> int:
         """Close what is open; return the root's page, 0 where there is nothing in the tree."""
+        if not self._levels[0].elements:
+            return 0
         root, level = 0, 0
         while level < len(self._levels):
             page = self._levels[level]
@@ -78,15 +87,16 @@ class _Tree:
             level += 1
         return root
 
-    def _add(self, level: int, key: Any, value: Any, length: int) -> None:
+    def _lead_to(self, level: int, key: Any, child: int) -> None:
+        """Add a page to the branch above it."""
         if level == len(self._levels):
             self._levels.append(_Open())
-        page, needed_bytes = self._levels[level], format.ELEMENT_BYTES + length
+        page, needed_bytes = self._levels[level], format.ELEMENT_BYTES + len(key)
         # A branch of one would only make the tree higher.
-        if page.used_bytes + needed_bytes > format.PAGE_BYTES and len(page.elements) > bool(level):
+        if page.used_bytes + needed_bytes > format.PAGE_BYTES and len(page.elements) > 1:
             self._close(level)
             page = self._levels[level]
-        page.elements.append((key, value))
+        page.elements.append((key, child))
         page.used_bytes += needed_bytes
 
     def _close(self, level: int) -> int:
@@ -94,8 +104,7 @@ class _Tree:
         following = (page.used_bytes - 1) // format.PAGE_BYTES
         number, self.next = self.next, self.next + 1 + following
         self.ready.append(_Page(number, format.BRANCH if level else format.LEAF, following, page.elements))
-        first = page.elements[0][0]
-        self._add(level + 1, first, number, len(first))
+        self._lead_to(level + 1, page.elements[0][0], number)
         return number
 
 
