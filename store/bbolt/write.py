@@ -15,6 +15,9 @@ from typing import Any
 from store.bbolt import format
 
 PIECE_BYTES = 256 << 10
+LEAF_BYTES = 16 * format.PAGE_BYTES
+"""As large as a leaf may get with more than one item in it: it runs on over pages, as bbolt lets it. Of pairs of a
+kilobyte only three go on one page, and a quarter of it stays empty."""
 TRANSACTION = 2
 """What a file says that nothing was written to since it was made: every change takes the next number."""
 _FIRST = 3
@@ -68,7 +71,7 @@ class _Tree:
         # Not by `_add`: this is done twice for every record of a store.
         needed_bytes = format.ELEMENT_BYTES + len(key) + len(value)
         leaf = self._levels[0]
-        if leaf.used_bytes + needed_bytes > format.PAGE_BYTES and leaf.elements:
+        if leaf.used_bytes + needed_bytes > LEAF_BYTES and leaf.elements:
             self._close(0)
             leaf = self._levels[0]
         leaf.elements.append((key, value))
@@ -114,7 +117,8 @@ class File:
     def __init__(self, buckets: Iterable[Bucket]) -> None:
         """Go through what goes in for its lengths."""
         self._buckets = sorted(buckets, key=lambda bucket: bucket.name)
-        self._roots: list[int] = []
+        self._roots: list[tuple[int, int]] = []
+        """Of each bucket, and the page after its last."""
         following = _FIRST
         for bucket in self._buckets:
             tree = _Tree(following)
@@ -122,10 +126,10 @@ class File:
                 tree.add(key, value)
                 if tree.ready:
                     tree.ready.clear()
-            self._roots.append(tree.finish())
+            self._roots.append((tree.finish(), tree.next))
             following = tree.next
         self._directory = _Tree(following)
-        for bucket, root in zip(self._buckets, self._roots, strict=True):
+        for bucket, (root, _) in zip(self._buckets, self._roots, strict=True):
             self._directory.add(bucket.name, _bucket(root))
         self._root = self._directory.finish()
         self.size_bytes = self._directory.next * format.PAGE_BYTES
@@ -146,7 +150,7 @@ class File:
             out += _filled(format.HEAD.pack(number, format.META, 0, 0) + description)
         out += _filled(format.HEAD.pack(_FIRST - 1, format.FREELIST, 0, 0))
         following = _FIRST
-        for bucket, root in zip(self._buckets, self._roots, strict=True):
+        for bucket, place in zip(self._buckets, self._roots, strict=True):
             tree = _Tree(following)
             for key, value in bucket.items():
                 tree.add(key, value)
@@ -155,7 +159,7 @@ class File:
                     if len(out) >= PIECE_BYTES:
                         yield bytes(out)
                         out.clear()
-            if tree.finish() != root:
+            if (tree.finish(), tree.next) != place:
                 raise Changed(f"bucket {bucket.name.decode()} is not what it was")
             out += _encoded(tree.ready)
             following = tree.next
