@@ -10,13 +10,14 @@ import contextlib
 import itertools
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import yaml
 
 from api import protobuf
-from api.errors import BadRequest
+from api.errors import BadRequest, UnsupportedMediaType
 
 DEPTH_MAX: Final = 250
 """Deepest nesting taken: far more than any object has, and little enough for all that works on it step by step."""
@@ -26,6 +27,8 @@ _NUMBER_CHARACTERS_MAX: Final = 400
 _DUPLICATES_MAX: Final = 100
 """No more keys given twice are listed."""
 
+OBJECT_TYPES: Final = ("application/json", "application/yaml", protobuf.MEDIA)
+"""What an object of a built-in kind may be sent as."""
 _JSON_TYPES = ("", "application/json", "*/*", "text/json")
 _YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "application/apply-patch+yaml")
 
@@ -43,6 +46,13 @@ def is_yaml(content_type: str) -> bool:
 def is_known(content_type: str) -> bool:
     """Return whether a body of that media type can be read; no type at all counts as JSON."""
     return is_json(content_type) or is_yaml(content_type) or protobuf.is_protobuf(content_type)
+
+
+def unsupported(accepted: Iterable[str]) -> UnsupportedMediaType:
+    """Return the error for a body in a form that is not taken, which names those that are."""
+    return UnsupportedMediaType(
+        f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
+    )
 
 
 @dataclass(frozen=True, slots=True)

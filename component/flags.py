@@ -22,9 +22,14 @@ import yaml
 S = TypeVar("S")
 
 
-def setting(help: str, default: Any = dataclasses.MISSING, *, default_factory: Any = dataclasses.MISSING) -> Any:
-    """Return a dataclass field whose flag shows `help`; without a default the flag is required."""
-    metadata = {"help": help}
+def setting(
+    help: str, default: Any = dataclasses.MISSING, *, default_factory: Any = dataclasses.MISSING, also: str = ""
+) -> Any:
+    """Return a dataclass field whose flag shows `help`; without a default the flag is required.
+
+    `also` is what a config file may call it instead, where that is known by another name than the flag.
+    """
+    metadata = {"help": help, "also": also}
     if default_factory is not dataclasses.MISSING:
         return dataclasses.field(default_factory=default_factory, metadata=metadata)
     if default is dataclasses.MISSING:
@@ -66,10 +71,9 @@ def parse(settings: type[S], argv: Sequence[str] | None = None, *, prog: str, de
     values: dict[str, Any] = {}
     for field in fields:
         raw = getattr(namespace, field.name)
-        if raw is None:
-            raw = from_file.pop(field.name.replace("_", ""), None)
-        else:
-            from_file.pop(field.name.replace("_", ""), None)
+        for name in filter(None, (field.name, field.metadata.get("also"))):
+            written = from_file.pop(name.replace("_", ""), None)
+            raw = written if raw is None else raw
         if raw is None:
             if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
                 parser.error(f"--{field.name.replace('_', '-')} is required: {field.metadata.get('help', '')}")

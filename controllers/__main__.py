@@ -22,6 +22,7 @@ from controllers import manager, node_ipam, serviceaccount_tokens
 from controllers.certificates import signing
 
 LEASE = ObjectKey("kube-system", "steer-controllers")
+SIGNING_MIN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Settings(Election):
     root_ca: Path | None = setting("the CA that pods trust the API server by (default: --ca)", None)
     cluster_signing_cert: Path | None = setting("the CA that signs certificates on request (default: none are)", None)
     cluster_signing_key: Path | None = setting("its key", None)
+    cluster_signing_duration_s: float = setting("how long what it signs is good", float(signing.LIFETIME_S))
     service_account_private_key: Path | None = setting("signs tokens that Secrets ask for (default: none are)", None)
     cluster_cidr: str = setting("the range that nodes get their pod addresses from", "10.244.0.0/16")
     node_cidr_mask: int = setting("prefix length of one node's range", 24)
@@ -103,7 +105,10 @@ def _authority(settings: Settings) -> signing.Authority | None:
         return None
     if cert is None or key is None:
         raise ValueError("--cluster-signing-cert and --cluster-signing-key: give both, or neither")
-    return signing.load(cert, key)
+    if settings.cluster_signing_duration_s < SIGNING_MIN_S:
+        given = f"--cluster-signing-duration-s {settings.cluster_signing_duration_s:g}"
+        raise ValueError(f"{given}: expected at least {SIGNING_MIN_S:g}")
+    return signing.load(cert, key, settings.cluster_signing_duration_s)
 
 
 if __name__ == "__main__":

@@ -202,6 +202,7 @@ def tolerated_until(pod: Pod, taints: Sequence[Taint], eviction_after_s: float, 
     """Return when a pod must leave because of NoExecute taints: None for never; not after `now` for at once.
 
     Each taint must be tolerated; the shortest toleration of those that match counts, from when its taint was added.
+    That is known to the second only, rounded down, so its end is what counts: nobody leaves before the time is over.
     A lost node is tolerated for `eviction_after_s` by pods that say nothing about it; admission usually makes them.
     """
     until: float | None = None
@@ -210,9 +211,9 @@ def tolerated_until(pod: Pod, taints: Sequence[Taint], eviction_after_s: float, 
         limits = [each.toleration_seconds for each in matching if each.toleration_seconds is not None]
         if matching and not limits:
             continue
-        since = timestamps.parse(taint.time_added) if taint.time_added else now
+        since = timestamps.parse(taint.time_added) + 1 if taint.time_added else now
         if limits:
-            end = since + max(0, min(limits))
+            end = since + min(limits) if min(limits) > 0 else now
         elif taint.key in (NOT_READY, UNREACHABLE):
             end = since + eviction_after_s
         else:

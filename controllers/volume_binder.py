@@ -4,8 +4,8 @@ A binding is written in an order that can be taken up after a crash: the volume 
 resourceVersion, so two claims never get one volume), then the claim names the volume. For a class whose volumes wait
 for their first consumer the scheduler chooses: it names the claim in a volume, or puts
 `volume.kubernetes.io/selected-node` on the claim, for a provisioner to make a volume within that node's reach. Making
-volumes is left to provisioners, which are told of by an event and an annotation. What becomes of volumes afterwards is
-`volume_reclaim.py`'s. Rules: "Persistent Volumes" in Kubernetes' documentation.
+volumes is left to provisioners (ours is `local_provisioner.py`), which are told of by an event and an annotation. What
+becomes of volumes afterwards is `volume_reclaim.py`'s. Rules: "Persistent Volumes" in Kubernetes' documentation.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from typing import Any
 
 from api.core import persistentvolume as volumes
 from api.core import persistentvolumeclaim as claims
+from api.core.local_volumes import PROVISIONED_BY, PROVISIONER
 from api.core.persistentvolume import PersistentVolume
 from api.core.persistentvolumeclaim import PersistentVolumeClaim
 from api.core.volume_matching import BOUND_BY_CONTROLLER
@@ -28,7 +29,6 @@ from controllers.actions import Emit
 from controllers.runner import Context, Dialogue, Listers, Watch
 from controllers.volume_binder import BY_CLAIM, RETRY_S, VOLUME_INDEXES
 
-PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 _DELETABLE_BELOW = "/tmp/"
 
 
@@ -128,7 +128,8 @@ async def _reclaim(volume: PersistentVolume) -> bool:
         case "Delete":
             provisioner = volume.metadata.annotations.get(PROVISIONED_BY, "")
             if provisioner and not provisioner.startswith("kubernetes.io/"):
-                return False  # It deletes what it made.
+                # It deletes what it made; of the cluster's own, that is the node, once the object is to go.
+                return provisioner == PROVISIONER
             if volume.spec.host_path is None:
                 name = volume.metadata.name
                 why = f'error getting deleter volume plugin for volume "{name}": no deletable volume plugin matched'

@@ -12,8 +12,10 @@ import yaml
 
 from api import discover
 from api.apiregistration import apiservice
-from api.errors import NotFound
+from api.errors import AlreadyExists, NotFound
 from api.resource import ObjectKey
+from api.storage import storageclass
+from api.storage.storageclass import StorageClass
 from client.verbs import Client, key_of
 
 MANIFESTS = Path(__file__).parent / "manifests"
@@ -43,6 +45,13 @@ async def apply_metrics(client: Client, address: str, port: int, ca: Path, slice
             told = msgspec.json.encode(document).decode() + "\n"
             document["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": told}
         await _apply(client, document)
+
+
+async def make_default_class(client: Client, directory: Path) -> None:
+    """Create the default StorageClass, whose volumes are below `directory` on every node, unless it is there."""
+    (document,) = _documents("storage.yaml", PATH=str(directory))
+    with contextlib.suppress(AlreadyExists):
+        await client.create(storageclass.RESOURCE, msgspec.convert(document, StorageClass))
 
 
 async def apply(client: Client, manifest: str, **values: str) -> None:

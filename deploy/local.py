@@ -435,6 +435,7 @@ async def _finish(cluster: Cluster, addresses: Addresses, report: Report) -> Non
         ca = Paths(cluster.directory).pki / "cluster" / "ca.crt"
         if not cluster.is_hollow:
             await addons.apply_metrics(client, addresses.advertise, cluster.port + METRICS, ca)
+        await addons.make_default_class(client, Paths(cluster.directory).volumes)
         await addons.apply_cluster_info(client, f"https://{addresses.gateway}:{cluster.port}", ca)
         await _await_nodes(client, cluster, report)
         await _await_default_account(client)

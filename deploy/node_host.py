@@ -236,7 +236,7 @@ class NodeHost:
             raise NodeError(f"CNI plugins are missing in {places}: apt-get install containernetworking-plugins")
 
     def _boot(self) -> None:
-        for part in ("containerd", "cni", "ipam", "etc", "var/lib/cni"):
+        for part in ("containerd", "cni", "ipam", "etc", "manifests", "var/lib/cni"):
             (self.directory / part).mkdir(parents=True, exist_ok=True)
         # Bound over in the node only, so that CNI's cache of one node is not another's.
         Path("/var/lib/cni").mkdir(parents=True, exist_ok=True)

@@ -152,6 +152,11 @@ class Paths:
         return self.data / "run"
 
     @property
+    def volumes(self) -> Path:
+        """Directories of the default StorageClass's volumes, one a node."""
+        return self.data / "volumes"
+
+    @property
     def nodes(self) -> Path:
         """One directory a node."""
         return self.data / "nodes"
@@ -379,7 +384,8 @@ class _Builder:
         directory, address = self.paths.nodes / node, self.addresses.nodes[node]
         client = self._client(self.addresses.gateway, "127.0.0.1:10248")
         arguments = self._kubelet(node, client, 10250, address)
-        arguments += processes.node(node, address, f"{directory}/containerd.sock", f"{directory}/kubelet")
+        socket, manifests = f"{directory}/containerd.sock", f"{directory}/manifests"
+        arguments += processes.node(node, address, socket, f"{directory}/kubelet", manifests, str(self.paths.volumes))
         health = f"https://{address}:10250/readyz"
         return self._process(f"kubelet-{node}", "steer-kubelet", arguments, node=node, health=health)
 

@@ -202,13 +202,15 @@ def kubelet(
     return arguments
 
 
-def node(name: str, address: str, runtime_socket: str, root_dir: str) -> list[str]:
+def node(name: str, address: str, runtime_socket: str, root_dir: str, manifests: str, volumes: str) -> list[str]:
     """Return what a kubelet with a real runtime is told beside that."""
     return [
         "--node-name", name,
         "--node-ip", address,
         "--runtime-endpoint", f"unix://{runtime_socket}",
         "--root-dir", root_dir,
+        "--pod-manifest-path", manifests,
+        "--volume-dir", volumes,
     ]  # fmt: skip
 
 

@@ -49,6 +49,15 @@ class Settings:
     hollow_nodes: tuple[str, ...] = setting("names of all hollow nodes in this process", ())
     runtime_endpoint: str = setting("the runtime's socket", "unix:///run/containerd/containerd.sock")
     root_dir: str = setting("where volumes and logs go; {node} likewise", "/var/lib/steersman/kubelet")
+    pod_manifest_path: str = setting(
+        "directory of static pods' files, or one such file; empty for no static pods", "", also="static_pod_path"
+    )
+    allowed_unsafe_sysctls: tuple[str, ...] = setting(
+        "sysctls that pods may set beside the safe ones; a name may end in *", ()
+    )
+    volume_dir: str = setting(
+        "directory of volumes made by the cluster's own provisioner, as the StorageClass names it; empty for none", ""
+    )
     cgroup_root: str = setting("control group above all pods; no two kubelets on one kernel may share one", "/kubepods")
     cluster_dns: tuple[str, ...] = setting("address of the cluster's DNS service", ())
     cluster_domain: str = setting("domain of Services", "cluster.local")
@@ -71,6 +80,8 @@ class Settings:
 def check(settings: Settings) -> str | None:
     """Return what is wrong with the settings in one sentence, or None."""
     if settings.runtime == "hollow":
+        if settings.pod_manifest_path:
+            return "--pod-manifest-path is not for hollow nodes"
         if not (settings.hollow_nodes or settings.node_name):
             return "--runtime hollow needs --hollow-nodes NAME,NAME or --node-name NAME"
     else:
@@ -78,6 +89,8 @@ def check(settings: Settings) -> str | None:
             return "--node-name is required: the name of the Node object"
         if not settings.node_ip:
             return "--node-ip is required: the address at which other nodes reach this one"
+        if settings.pod_manifest_path and not os.path.isabs(settings.pod_manifest_path):
+            return f"--pod-manifest-path: {settings.pod_manifest_path} must be a path from the root"
         if settings.hollow_nodes:
             return "--hollow-nodes is only for --runtime hollow"
         if os.geteuid() != 0:
@@ -215,6 +228,9 @@ def build(
         rng=rng,
         machine=machine.read(root),
         root=root,
+        manifests=Path(settings.pod_manifest_path) if settings.pod_manifest_path else None,
+        unsafe_sysctls=settings.allowed_unsafe_sysctls,
+        volume_dir=Path(settings.volume_dir) if settings.volume_dir else None,
         cgroup_root=settings.cgroup_root,
         status_period_s=settings.node_status_update_s,
         lease_duration_s=settings.node_lease_duration_s,

@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api.core import node_matching, sysctls
+from api.core.containers import Container, EphemeralContainer
 from api.core.host_ports import host_ports
 from api.core.node import Node
 from api.core.pod import Pod
 from api.core.pod_resources import Amounts, parsed, plus, pod_requests, with_overhead
 from api.quantity import Amount, parse
+from kubelet import apparmor, qos
+from kubelet.eviction import is_critical
 
 SYSTEM = "linux"
 _NATIVE = ("cpu", "memory", "ephemeral-storage")
@@ -29,13 +32,22 @@ class Refusal:
     message: str
 
 
-def refusal(pod: Pod, others: Sequence[Pod], node: Node | None) -> Refusal | None:
+def refusal(
+    pod: Pod,
+    others: Sequence[Pod],
+    node: Node | None,
+    unsafe_sysctls: Sequence[str] = (),
+    *,
+    has_apparmor: bool = False,
+) -> Refusal | None:
     """Return why the node does not take a pod, or None.
 
     Args:
         pod: the newcomer.
         others: the pods that run here, or will.
         node: this node as last seen; None before it has been. Without it only the pod itself is looked at.
+        unsafe_sysctls: what pods may set beside the safe ones; a star at the end stands for anything.
+        has_apparmor: whether this kernel enforces AppArmor's profiles.
     """
     if node is not None:
         wanted = pod.spec.node_selector.get("kubernetes.io/os")
@@ -48,7 +60,46 @@ def refusal(pod: Pod, others: Sequence[Pod], node: Node | None) -> Refusal | Non
         found = _lacking(pod, others, node) or _mismatch(pod, others, node)
         if found is not None:
             return found
-    return _forbidden_sysctl(pod)
+    if not has_apparmor and any(apparmor.is_confined(pod, container) for container in _containers(pod)):
+        return Refusal("AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
+    return _forbidden_sysctl(pod, unsafe_sysctls)
+
+
+def _containers(pod: Pod) -> Sequence[Container | EphemeralContainer]:
+    return [*pod.spec.init_containers, *pod.spec.containers, *pod.spec.ephemeral_containers]
+
+
+def victims(pod: Pod, others: Sequence[Pod], node: Node | None) -> list[Pod] | None:
+    """Return which pods have to leave so that a critical one fits, as few as will do; None if that cannot be had.
+
+    Only for what there is too little of; nobody leaves for a port or a label. Those of the lowest class of service go
+    first, then those of the lowest priority; critical pods stay.
+    """
+    if node is None or not _is_short(pod, others, node):
+        return None
+    order = {qos.BEST_EFFORT: 0, qos.BURSTABLE: 1, qos.GUARANTEED: 2}
+    candidates = [other for other in others if not is_critical(other)]
+    candidates.sort(key=lambda other: (order[qos.qos_class(other)], other.spec.priority or 0, other.metadata.uid))
+    leaving: list[Pod] = []
+
+    def fits_without(gone: Sequence[Pod]) -> bool:
+        return not _is_short(pod, [other for other in others if other not in gone], node)
+
+    for candidate in candidates:
+        leaving.append(candidate)
+        if fits_without(leaving):
+            break
+    else:
+        return None
+    for spared in reversed(leaving[:-1]):
+        fewer = [each for each in leaving if each is not spared]
+        if fits_without(fewer):
+            leaving = fewer
+    return leaving
+
+
+def _is_short(pod: Pod, others: Sequence[Pod], node: Node) -> bool:
+    return _lacking(pod, others, node) is not None
 
 
 def _lacking(pod: Pod, others: Sequence[Pod], node: Node) -> Refusal | None:
@@ -89,10 +140,10 @@ def _failed(predicate: str, why: str) -> Refusal:
     return Refusal(predicate, f"Predicate {predicate} failed: {why}")
 
 
-def _forbidden_sysctl(pod: Pod) -> Refusal | None:
+def _forbidden_sysctl(pod: Pod, unsafe: Sequence[str]) -> Refusal | None:
     context, spec = pod.spec.security_context, pod.spec
     if context is None:
         return None
     names = [sysctl.name for sysctl in context.sysctls]
-    why = sysctls.refusal(names, host_network=spec.host_network, host_ipc=spec.host_ipc)
+    why = sysctls.refusal(names, unsafe, host_network=spec.host_network, host_ipc=spec.host_ipc)
     return Refusal("SysctlForbidden", why) if why else None

@@ -18,7 +18,7 @@ from api.core.pod import Pod
 from api.quantity import millis, units
 from kubelet import qos
 from kubelet.lifecycle import is_sidecar
-from kubelet.runtime.containers import CPU_PERIOD_US, cpu_quota_us, cpu_shares
+from kubelet.runtime.containers import CPU_PERIOD_US, CPU_SHARES_MAX, CPU_SHARES_MIN, cpu_quota_us, cpu_shares
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class PodLimits:
 def pod_limits(pod: Pod) -> PodLimits:
     """Return the pod's limits: sums over main containers and sidecars, or the largest init container if more. Pure.
 
-    A limit exists only if every container has one.
+    A limit exists only if every container has one. The overhead of the pod's RuntimeClass comes on top (KEP-688).
     """
 
     def total(kind: str, name: str) -> int | None:
@@ -54,7 +54,7 @@ def pod_limits(pod: Pod) -> PodLimits:
                 largest_init = max(largest_init, amount)
             else:
                 together += amount
-        return max(together, largest_init)
+        return max(together, largest_init) + count(pod.spec.overhead.get(name, ""))
 
     return PodLimits(total("requests", "cpu") or 0, total("limits", "cpu"), total("limits", "memory"))
 
@@ -130,6 +130,7 @@ class Cgroups:
             for name, value in settings[controller].items():
                 if value is not None:
                     _write(directory / name, str(value))
+        self._weigh_classes()
 
     def _make_v2(self, group: str, limits: PodLimits) -> None:
         directory = self._mount
@@ -138,13 +139,33 @@ class Cgroups:
                 _write(directory / "cgroup.subtree_control", "+cpu +memory +pids +io")
             directory = directory / part
             directory.mkdir(exist_ok=True)
-        shares = cpu_shares(limits.cpu_request_millis)
-        # The conversion that runc makes too: shares 2..262144 onto weights 1..10000.
-        _write(directory / "cpu.weight", str(1 + (shares - 2) * 9999 // 262_142))
+        _write(directory / "cpu.weight", self._weight(cpu_shares(limits.cpu_request_millis)))
         if limits.cpu_limit_millis is not None:
             _write(directory / "cpu.max", f"{cpu_quota_us(limits.cpu_limit_millis)} {CPU_PERIOD_US}")
         if limits.memory_limit_bytes is not None:
             _write(directory / "memory.max", str(limits.memory_limit_bytes))
+        self._weigh_classes()
+
+    def _weigh_classes(self) -> None:
+        """Give classes of service their part of the processors: what burstable pods ask for together, others the least.
+
+        Without it all pods that ask for nothing would weigh as much as all that ask for something.
+        """
+        hierarchy, name = (self._mount, "cpu.weight") if self.is_v2 else (self._mount / "cpu", "cpu.shares")
+        root = hierarchy / self.root.strip("/")
+        with contextlib.suppress(OSError):
+            asked = sum(self._shares(pod / name) for pod in (root / "burstable").glob("pod*"))
+            _write(root / "burstable" / name, self._weight(min(max(asked, CPU_SHARES_MIN), CPU_SHARES_MAX)))
+        with contextlib.suppress(OSError):
+            _write(root / "besteffort" / name, self._weight(CPU_SHARES_MIN))
+
+    def _weight(self, shares: int) -> str:
+        # On v2 the conversion that runc makes too: shares 2..262144 onto weights 1..10000.
+        return str(1 + (shares - 2) * 9999 // 262_142 if self.is_v2 else shares)
+
+    def _shares(self, file: Path) -> int:
+        found = _number(file)
+        return 2 + (found - 1) * 262_142 // 9999 if self.is_v2 and found else found
 
     def usage(self, group: str) -> GroupUsage:
         """Return what a group has used and holds; zeros where there is none."""
@@ -170,6 +191,7 @@ class Cgroups:
                 directory = hierarchy / self.root.strip("/") / middle / f"pod{uid}"
                 if directory.is_dir():
                     _remove_tree(directory)
+        self._weigh_classes()
 
     def uids(self) -> set[str]:
         """Return UIDs of pods that have a group."""

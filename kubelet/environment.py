@@ -42,6 +42,14 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
     return _REFERENCE.sub(replace, text)
 
 
+def expand_strictly(text: str, variables: Mapping[str, str]) -> str:
+    """Return `text` like `expand`, for what must not stay as written: an unknown variable is a ConfigError."""
+    for found in _REFERENCE.finditer(text):
+        if found[2] is not None and found[2] not in variables:
+            raise ConfigError(f'missing value for "{found[2]}"')
+    return expand(text, variables)
+
+
 def compute_environment(
     pod: Pod,
     container: Container | EphemeralContainer,

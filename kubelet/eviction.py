@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from api.core.pod import Pod
+from api.core.static_pods import is_static
 from api.quantity import from_bytes, units
 
 MEMORY, DISK = "memory", "ephemeral-storage"
@@ -60,7 +61,7 @@ def select_pod(shortage: Shortage, running: Iterable[Used]) -> Used | None:
 
 def is_critical(pod: Pod) -> bool:
     """Return whether the node cannot be without a pod."""
-    return (pod.spec.priority or 0) >= CRITICAL_PRIORITY
+    return (pod.spec.priority or 0) >= CRITICAL_PRIORITY or is_static(pod)
 
 
 def message(shortage: Shortage, used: Used) -> str:

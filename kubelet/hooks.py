@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import aiohttp
@@ -40,14 +39,11 @@ async def run_hook(
         elif handler.http_get is not None:
             port = port_number(container, handler.http_get.port)
             await _get(http(), handler.http_get, handler.http_get.host or host, port)
-        elif handler.tcp_socket is not None:
-            port = port_number(container, handler.tcp_socket.port)
-            opening = asyncio.open_connection(handler.tcp_socket.host or host, port)
-            async with asyncio.timeout(_HTTP_TIMEOUT_S):
-                _, writer = await opening
-            writer.close()
         elif handler.sleep is not None:
             await clock.sleep(handler.sleep.seconds)
+        else:
+            # tcpSocket is taken by the API for old manifests' sake, and never worked.
+            raise HookFailed("invalid handler: a lifecycle hook must be exec, httpGet or sleep")
     except (CriError, aiohttp.ClientError, OSError, TimeoutError, UnknownPort) as error:
         raise HookFailed(str(error) or type(error).__name__) from None
 

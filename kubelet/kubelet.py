@@ -29,11 +29,14 @@ from client.verbs import Client
 from component.clock import Clock
 from component.health import Check
 from kubelet import hollow, registry_auth
+from kubelet import machine as machines
 from kubelet.access import Access
 from kubelet.cgroups import Cgroups
 from kubelet.image_gc import ImageGc
 from kubelet.log_rotation import LogRotation
 from kubelet.machine import Machine
+from kubelet.manifests import Manifests
+from kubelet.mirror_pods import MirrorPods
 from kubelet.naming import Resolver, parse_resolv_conf
 from kubelet.node import STARTS_AT_ONCE, Files, Node, PodCgroups, Volumes
 from kubelet.node_lease import DURATION_S, NodeLease
@@ -50,12 +53,16 @@ from kubelet.runtime.images import Images, normalize
 from kubelet.runtime.pleg import Pleg
 from kubelet.server import Served
 from kubelet.status_writer import StatusWriter
+from kubelet.volumes.local_volumes import LocalVolumes
 from kubelet.volumes.pod_volumes import PodVolumes
 from kubelet.volumes.tokens import TokenSource
 from proto.cri import api_pb2 as pb
 
 log = logging.getLogger(__name__)
 
+BAD_FILE = "InvalidStaticPod"
+"""Reason of the event on the Node about a file that is no static pod."""
+FILE_CHECK_S = 1.0
 HOLLOW_RESYNC_S = 600.0
 HOLLOW_RELIST_S = 30.0
 
@@ -85,6 +92,9 @@ class Kubelet:
         rng: random.Random,
         machine: Machine,
         root: Path | None = None,
+        manifests: Path | None = None,
+        volume_dir: Path | None = None,
+        unsafe_sysctls: tuple[str, ...] = (),
         cgroup_root: str = "/kubepods",
         service_informer: Informer[Service] | None = None,
         status_period_s: float = 10.0,
@@ -101,6 +111,9 @@ class Kubelet:
             rng: where jitter comes from.
             machine: what the node reports of itself.
             root: where pods' files go; None for a hollow node, which has none.
+            manifests: directory of static pods' files, or one such file; None for no static pods.
+            volume_dir: where volumes of the cluster's own provisioner are made; None for nowhere.
+            unsafe_sysctls: what pods may set beside the safe ones.
             cgroup_root: above all pods' control groups.
             service_informer: shared between nodes of one process; somebody else runs it. None: one of our own.
             status_period_s: how often the node's status is looked at.
@@ -124,8 +137,19 @@ class Kubelet:
         files: Files
         volumes: Volumes
         cgroups: PodCgroups
-        self._statuses = StatusWriter(client, clock)
+        self._manifests = None
+        if manifests is not None:
+            self._manifests = Manifests(manifests, identity.name, clock.now, lambda why: self._warn(BAD_FILE, why))
+        self._mirrors = MirrorPods(
+            client,
+            clock,
+            self.pods.store,
+            node=lambda: self.node.own,
+            on_mirror=lambda static: self._statuses.show_again(static),
+        )
+        self._statuses = StatusWriter(client, clock, self._mirrors.of)
         self._references = References(client, clock, rng, self._refresh)
+        self._local = LocalVolumes(client, clock, volume_dir, identity.name) if volume_dir is not None else None
         if root is None:
             files, volumes, cgroups = hollow.HollowFiles(), hollow.HollowVolumes(), hollow.HollowCgroups()
             self.pleg = Pleg(cri, clock, lambda status: "", relist_s=HOLLOW_RELIST_S)
@@ -133,7 +157,7 @@ class Kubelet:
             paths = Paths(root)
             real_files = PodFiles(paths, identity.cluster_domain)
             tokens = TokenSource(client, clock)
-            files, volumes = real_files, PodVolumes(paths, self._references, tokens, lambda: self.node.own)
+            files, volumes = real_files, PodVolumes(paths, self._references, tokens, lambda: self.node.own, self._local)
             cgroups = self._cgroups = Cgroups(cgroup_root)
             self.pleg = Pleg(cri, clock, real_files.read_message)
             self._images = ImageGc(cri, clock, self._warn)
@@ -143,7 +167,7 @@ class Kubelet:
                 self._cgroups,
                 self._images,
                 paths,
-                pods=lambda: self.pods.store.list(),
+                pods=lambda: self._workers.pods(),
                 evict=lambda uid, message: self._workers.evict(uid, message),
                 written=cri.writable_bytes,
                 tell=self._warn,
@@ -191,9 +215,12 @@ class Kubelet:
             memory_capacity_bytes=machine.memory_bytes,
             resync_s=HOLLOW_RESYNC_S if is_hollow else 60.0,
             is_hollow=is_hollow,
+            unsafe_sysctls=unsafe_sysctls,
+            has_apparmor=not is_hollow and machines.has_apparmor(),
+            seccomp_root=str((root or Path("/var/lib/kubelet")) / "seccomp"),
             why_not_admitted=lambda pod: self._pressure.why_not_admitted(pod) if self._pressure is not None else "",
         )
-        self._workers = PodWorkers(self.node, self.pods)
+        self._workers = PodWorkers(self.node, self.pods, self._mirrors)
         self._rotation = None if is_hollow else LogRotation(self.pleg, cri, clock)
 
     async def run(self) -> None:
@@ -207,11 +234,17 @@ class Kubelet:
                 group.create_task(self.pleg.run(), name="pleg")
                 group.create_task(self._reporter.run(), name="node status")
                 group.create_task(self._lease.run(), name="node lease")
+                if self._manifests is not None:
+                    # Known before anything is tidied up, so that a restart does not take them for orphans.
+                    self._workers.wish_static(self._manifests.look())
+                    group.create_task(self._follow_manifests(self._manifests), name="static pods")
                 group.create_task(self._run_pods(), name="pods")
                 if self._images is not None:
                     group.create_task(self._images.run(), name="image collection")
                 if self._pressure is not None:
                     group.create_task(self._pressure.run(), name="pressure")
+                if self._local is not None:
+                    group.create_task(self._local.run(), name="local volumes")
                 if self._rotation is not None:
                     group.create_task(self._rotation.run(), name="log rotation")
         finally:
@@ -221,9 +254,13 @@ class Kubelet:
                 await self._http.close()
 
     async def _run_pods(self) -> None:
-        # A pod's environment names Services: do not start one before they are known.
-        await self._services.wait_synced()
-        await self._workers.run()
+        # A pod's environment names Services: none of the API server's starts before they are known.
+        await self._workers.run(self._services.wait_synced)
+
+    async def _follow_manifests(self, manifests: Manifests) -> None:
+        while True:
+            await self._clock.sleep(FILE_CHECK_S)
+            self._workers.wish_static(manifests.look())
 
     def served(self) -> Served:
         """Return what the node's HTTPS server shows."""
@@ -231,7 +268,7 @@ class Kubelet:
             node_name=self.identity.name,
             cri=self._cri,
             pleg=self.pleg,
-            pods=lambda: [self._statuses.newest(pod) for pod in self.pods.store],
+            pods=self._workers.pods,
             cgroups=self._cgroups,
             now=self._clock.now,
             access=Access(self.identity.name, self._client, self._clock),

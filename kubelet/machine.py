@@ -50,6 +50,11 @@ def architecture() -> str:
     return _ARCHITECTURES.get(platform.machine(), platform.machine())
 
 
+def has_apparmor() -> bool:
+    """Return whether this kernel enforces AppArmor's profiles."""
+    return _first_line("/sys/module/apparmor/parameters/enabled") == "Y"
+
+
 def read(root: Path) -> Machine:
     """Return this machine; `root` says which disk counts."""
     release = _os_release()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from api.core.pod import Pod
+from api.core.static_pods import is_static
 from api.timestamps import parse
 from component.metrics import Family, Gauge, Labels, Tally, render
 from kubelet.runtime.records import RuntimePod
@@ -93,9 +94,11 @@ def kubelet(node_name: str, pods: Iterable[tuple[Pod, RuntimePod]]) -> list[Fami
     """Return what /metrics says of the node beside the process's own."""
     found = list(pods)
     running = sum(len(runtime.running) for _, runtime in found)
+    statics = sum(is_static(pod) for pod, _ in found)
+    wanted: dict[Labels, float] = {("",): len(found) - statics, ("true",): statics}
     return [
         _gauge("kubelet_node_name", "The node's name; always 1.", {(node_name,): 1}, ("node",)),
-        _gauge("kubelet_desired_pods", "Pods that should run.", {("",): len(found)}, ("static",)),
+        _gauge("kubelet_desired_pods", "Pods that should run.", wanted, ("static",)),
         _gauge("kubelet_running_pods", "Pods with a sandbox.",
                {(): sum(1 for _, runtime in found if runtime.sandboxes)}, ()),
         _gauge("kubelet_running_containers", "Containers by state.", {("running",): running}, ("container_state",)),

@@ -9,7 +9,13 @@ from api.core.pod import Pod
 
 NAMESERVERS_MAX = 3
 SEARCHES_MAX = 32
+HOSTNAME_LENGTH_MAX = 64
+"""The kernel's."""
 _NDOTS = "ndots:5"
+
+
+class HostnameTooLong(Exception):
+    """A pod's fully qualified hostname is more than the kernel takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +74,20 @@ def _unique(items: Sequence[str]) -> tuple[str, ...]:
 
 
 def hostname(pod: Pod, cluster_domain: str) -> str:
-    """Return what the pod calls itself: spec.hostname or its name, at most 63 characters; perhaps fully qualified."""
+    """Return what the pod calls itself: spec.hostname or its name, at most 63 characters; perhaps fully qualified.
+
+    Raises:
+        HostnameTooLong: it is to be fully qualified, and the kernel takes no name as long as that.
+    """
     name = (pod.spec.hostname or pod.metadata.name)[:63].rstrip("-.")
     if pod.spec.set_hostname_as_fqdn and pod.spec.subdomain:
-        return f"{name}.{_domain(pod, cluster_domain)}"
+        full = f"{name}.{_domain(pod, cluster_domain)}"
+        if len(full) > HOSTNAME_LENGTH_MAX:
+            raise HostnameTooLong(
+                f"Failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long "
+                f"({HOSTNAME_LENGTH_MAX} characters is the max, {len(full)} characters requested)"
+            )
+        return full
     return name
 
 

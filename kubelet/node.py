@@ -95,5 +95,12 @@ class Node:
     """This node's object, as last seen."""
     neighbours: Callable[[str], Sequence[Pod]] = lambda uid: ()
     """The pods that use this node beside the one of that UID."""
+    make_room: Callable[[Pod], bool] = lambda pod: False
+    """Ends pods so that a critical one fits; whether there will be room."""
+    unsafe_sysctls: tuple[str, ...] = ()
+    """Sysctls that pods may set beside the safe ones; `kernel.msg*` names all that begin so."""
+    has_apparmor: bool = False
+    """Whether the kernel enforces AppArmor's profiles."""
+    seccomp_root: str = "/var/lib/kubelet/seccomp"
     resync_s: float = 60.0
     is_hollow: bool = False

@@ -119,6 +119,8 @@ def configuration_of(settings: Any, port: int) -> dict[str, Any]:
         "cgroupRoot": settings.cgroup_root,
         "maxPods": machine.PODS_MAX,
         "containerRuntimeEndpoint": settings.runtime_endpoint,
+        "allowedUnsafeSysctls": list(settings.allowed_unsafe_sysctls),
+        "staticPodPath": settings.pod_manifest_path,
         "enableServer": True,
         "enableDebuggingHandlers": True,
         "enableSystemLogHandler": True,

@@ -20,6 +20,7 @@ from api.core import pod as pods
 from api.core.configmap import ConfigMap
 from api.core.pod import Pod, PodSpec
 from api.core.secret import Secret
+from api.core.static_pods import is_static
 from api.errors import ApiError, Conflict, NotFound
 from api.meta import ObjectMeta
 from api.node import runtimeclass
@@ -29,6 +30,7 @@ from component import tracing
 from kubelet import admission, naming
 from kubelet.downward import PodFacts
 from kubelet.environment import ConfigError, compute_environment, names_of_objects
+from kubelet.eviction import is_critical
 from kubelet.hooks import HookFailed, run_hook
 from kubelet.lifecycle import (
     STOP_GRACE_MIN_S,
@@ -63,8 +65,11 @@ RETRY_FIRST_S = 0.5
 RETRY_MAX_S = 20.0
 CONFIG_RETRY_S = 10.0
 EVICTED = "Evicted"
+URGENT_GRACE_S = 1.0
 _OWN_EVENTS = {"InvalidImageName": "InspectFailed", "ErrImageNeverPull": "ErrImageNeverPull"}
 """Reason of the event that tells what is wrong with an image, by what its container waits for."""
+ROOM_RETRY_S = 0.5
+"""How soon a critical pod looks again whether those that had to leave for it have left."""
 ROUNDS_MAX = 20
 """Steps taken in one go; a pod that is never done within them is looked at again like any other."""
 
@@ -89,6 +94,8 @@ class PodWorker:
         self._pod = pod
         self.uid = pod.metadata.uid
         self.key = key_of(pod)
+        self.is_static = is_static(pod)
+        """Whether the pod is its file's, so that the API server has no say in it."""
         self._is_gone = False
         self._changed = asyncio.Event()
         self._stop = asyncio.Event()
@@ -111,6 +118,16 @@ class PodWorker:
     def uses_node(self) -> bool:
         """Whether the pod takes of what the node has, so that a newcomer cannot."""
         return self._is_admitted and not self._is_stopped and not self._is_gone and not has_finished(self.pod)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the pod is about to give back what it has of the node."""
+        return self._stop.is_set() or self._finish is not None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody wants the pod any more: what is left of it is on the way out."""
+        return self._is_gone
 
     @property
     def pod(self) -> Pod:
@@ -140,13 +157,15 @@ class PodWorker:
         self._stop.set()
         self._changed.set()
 
-    def evict(self, message: str) -> None:
-        """End the pod at once, for the node's sake; it stays as Failed, with the reason Evicted."""
+    def evict(self, message: str, reason: str = EVICTED, *, is_urgent: bool = True) -> None:
+        """End the pod for the node's sake; it stays as Failed. One that is not urgent has its grace period."""
         if self._stop.is_set() or self._finish is not None:
             return
-        self._node.recorder.event(self._pod, "Warning", EVICTED, message)
-        self._finish = Finish("Failed", EVICTED, message, was_disrupted=True)
-        self._deadline = self._node.clock.monotonic()
+        self._node.recorder.event(self._pod, "Warning", reason, message)
+        self._finish = Finish("Failed", reason, message, was_disrupted=True)
+        if is_urgent:
+            # Long enough for a preStop hook to begin, as upstream.
+            self._deadline = self._node.clock.monotonic() + URGENT_GRACE_S
         self._stop.set()
         self._changed.set()
 
@@ -260,20 +279,27 @@ class PodWorker:
     async def _admit(self) -> bool:
         """Decide once whether this node takes the pod; a pod that it does not take is finished."""
         node, pod = self._node, self.pod
-        refused = admission.refusal(pod, node.neighbours(self.uid), node.own)
-        if refused is not None:
+        refused = self._refusal(pod)
+        if refused is not None and not self.is_static:
             # What is known of the node may be old; somebody may have just labelled it for this very pod.
             node.own = await node.client.get(nodes.RESOURCE, ObjectKey("", node.name))
-            refused = admission.refusal(pod, node.neighbours(self.uid), node.own)
+            refused = self._refusal(pod)
         too_short = node.why_not_admitted(pod)
         if refused is None and too_short:
             refused = admission.Refusal(EVICTED, too_short)
+        if refused is not None and is_critical(pod) and node.make_room(pod):
+            raise _Failure(refused.message, self._now() + ROOM_RETRY_S)
         if refused is None:
             self._is_admitted = True
             return True
         node.recorder.event(pod, "Warning", refused.reason, refused.message)
         self._finish = Finish("Failed", refused.reason, f"Pod was rejected: {refused.message}")
         return False
+
+    def _refusal(self, pod: Pod) -> admission.Refusal | None:
+        node = self._node
+        others = node.neighbours(self.uid)
+        return admission.refusal(pod, others, node.own, node.unsafe_sysctls, has_apparmor=node.has_apparmor)
 
     async def _carry_out(self, pod: Pod, runtime: RuntimePod, actions: PodActions) -> float | None:
         """Do what was decided; return when to try again what failed."""
@@ -305,7 +331,7 @@ class PodWorker:
                 await node.cri.run_sandbox(config, await self._runtime_handler(pod))
             except RuntimeUnavailable:
                 raise
-            except (CriError, OSError) as error:
+            except (CriError, OSError, naming.HostnameTooLong) as error:
                 message = f"Failed to create pod sandbox: {error}"
                 node.recorder.event(pod, "Warning", "FailedCreatePodSandBox", message)
                 log.warning("sandbox not made", extra={"pod": self.key, "error": error})
@@ -339,6 +365,7 @@ class PodWorker:
             resolver=naming.resolver(pod, node.cluster_dns, node.cluster_domain, node.host_resolver()),
             cgroup_parent=node.cgroups.parent(pod),
             log_directory=node.files.make_log_directory(pod),
+            seccomp_root=node.seccomp_root,
         )
 
     async def _set_up_volumes(self, runtime: RuntimePod) -> None:
@@ -404,6 +431,7 @@ class PodWorker:
                 variables=variables,
                 mounts=mounts,
                 memory_capacity_bytes=node.memory_capacity_bytes,
+                seccomp_root=node.seccomp_root,
             )
             self._target(request, runtime, container)
         except (ConfigError, ApiError, OSError) as error:
@@ -553,6 +581,8 @@ class PodWorker:
                     await asyncio.wait({stopping, changed}, return_when=asyncio.FIRST_COMPLETED)
                     changed.cancel()
                     self._changed.clear()
+                    # Whoever stops may serve until the end: what readiness probes say, and who has ended, is told.
+                    self._set_status(self.pod, node.pleg.get(self.uid), {}, self._finish)
                 if stopping.done():
                     stopping.result()
             finally:

@@ -1,13 +1,22 @@
-"""One worker for each pod of this node, by UID: started for what the API wants and for what the runtime still has."""
+"""One worker for each pod of this node, by UID: for what the API wants, for static pods, and for what still runs.
+
+Static pods begin without waiting for the API server. A changed file is a new pod of the old name: it begins when the
+old one has ended.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Mapping
 
 from api.core.pod import Pod
+from api.core.static_pods import is_mirror
 from api.errors import ApiError
+from api.resource import ObjectKey
 from client.informer import Change, Informer
+from kubelet import admission
+from kubelet.mirror_pods import MirrorPods
 from kubelet.node import Node
 from kubelet.pod_worker import PodWorker, orphan
 from kubelet.runtime.cri import CriError
@@ -21,14 +30,23 @@ FAILED_WORKER_RETRY_S = 5.0
 class PodWorkers:
     """The workers of one node."""
 
-    def __init__(self, node: Node, informer: Informer[Pod]) -> None:
+    def __init__(self, node: Node, informer: Informer[Pod], mirrors: MirrorPods) -> None:
         self._node = node
         self._informer = informer
+        self._mirrors = mirrors
         self._workers: dict[str, PodWorker] = {}
+        self._statics: Mapping[ObjectKey, Pod] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._follows_api = False
         informer.add_handler(self._on_pod)
         node.pleg.on_change(self._on_runtime)
         node.neighbours = self._neighbours
+        node.make_room = self._make_room
+
+    def pods(self) -> list[Pod]:
+        """Return the pods that this node should run, each with its newest status; static pods, not their mirrors."""
+        wanted = [pod for pod in self._informer.store if not is_mirror(pod)]
+        return [self._node.statuses.newest(pod) for pod in [*self._statics.values(), *wanted]]
 
     def worker_of(self, uid: str) -> PodWorker | None:
         """Return the worker of a pod."""
@@ -36,6 +54,18 @@ class PodWorkers:
 
     def _neighbours(self, uid: str) -> list[Pod]:
         return [worker.pod for worker in self._workers.values() if worker.uid != uid and worker.uses_node]
+
+    def _make_room(self, pod: Pod) -> bool:
+        """End the pods that have to leave for a critical one; return whether it will fit then."""
+        using = [worker for worker in self._workers.values() if worker.uid != pod.metadata.uid and worker.uses_node]
+        staying = [worker.pod for worker in using if not worker.is_ending]
+        victims = admission.victims(pod, staying, self._node.own)
+        if victims is None:
+            return False
+        for victim in victims:
+            worker = self._workers[victim.metadata.uid]
+            worker.evict("Preempted in order to admit critical pod", "Preempting", is_urgent=False)
+        return bool(victims) or len(staying) < len(using)
 
     def refresh(self, uid: str) -> None:
         """Have a pod look again at what it refers to."""
@@ -49,19 +79,48 @@ class PodWorkers:
         if worker is not None:
             worker.evict(message)
 
-    async def run(self) -> None:
-        """Drive pods until cancelled; containers are left running."""
-        await self._informer.wait_synced()
+    def wish_static(self, statics: Mapping[ObjectKey, Pod]) -> None:
+        """Take the static pods that there should be now: the others end, and new ones begin."""
+        self._statics = statics
+        uids = {pod.metadata.uid for pod in statics.values()}
+        for worker in list(self._workers.values()):
+            if worker.is_static and worker.uid not in uids:
+                worker.vanish()
+        self._settle_statics()
+
+    def _settle_statics(self) -> None:
+        """Begin those static pods whose predecessors have ended, and have the API server show what runs."""
+        if self._group is None:
+            return
+        ending = {worker.key for worker in self._workers.values() if worker.is_static and worker.is_gone}
+        for key, pod in self._statics.items():
+            if key not in ending and pod.metadata.uid not in self._workers:
+                self._wish(pod)
+        self._mirrors.show({key: pod for key, pod in self._statics.items() if key not in ending}, ending)
+
+    async def run(self, is_ready: Callable[[], Awaitable[None]]) -> None:
+        """Drive pods until cancelled; containers are left running.
+
+        Args:
+            is_ready: returns when pods of the API server may begin; static pods do not wait for it.
+        """
         async with asyncio.TaskGroup() as group:
             self._group = group
+            self._settle_statics()
+            await is_ready()
+            await self._informer.wait_synced()
+            self._follows_api = True
+            group.create_task(self._mirrors.run(), name="mirror pods")
             for pod in self._informer.store:
-                self._wish(pod)
+                if not is_mirror(pod):
+                    self._wish(pod)
             while True:
                 await self._housekeep()
                 await self._node.clock.sleep(HOUSEKEEPING_S)
 
     def _on_pod(self, change: Change[Pod]) -> None:
-        if self._group is None:
+        self._mirrors.note(change)
+        if not self._follows_api or is_mirror(change.object):
             return
         if change.new is not None:
             self._wish(change.new)
@@ -98,7 +157,7 @@ class PodWorkers:
                 log.exception("pod worker failed, starting it again", extra={"pod": worker.key})
                 await self._node.clock.sleep(FAILED_WORKER_RETRY_S)
                 fresh = PodWorker(self._node, worker.pod)
-                current = self._informer.store.get(worker.key)
+                current = (self._statics if worker.is_static else self._informer.store).get(worker.key)
                 if current is not None and current.metadata.uid == worker.uid:
                     fresh.wish(current)
                 else:
@@ -106,6 +165,8 @@ class PodWorkers:
                 worker = self._workers[worker.uid] = fresh
                 continue
             self._workers.pop(worker.uid, None)
+            if worker.is_static:
+                self._settle_statics()
             return
 
     async def _housekeep(self) -> None:

@@ -105,7 +105,7 @@ def compute_status(pod: Pod, runtime: RuntimePod, around: Circumstances, now: fl
         resize=old.resize,
         resource_claim_statuses=old.resource_claim_statuses,
     )
-    status.conditions = compute_conditions(pod, status, sandbox is not None and not around.is_stopping, now)
+    status.conditions = compute_conditions(pod, status, sandbox is not None, now)
     if around.finish is not None and around.finish.was_disrupted:
         disrupted = PodCondition(
             type="DisruptionTarget",

@@ -348,7 +348,33 @@ def changed_chains(old: Ruleset, new: Ruleset) -> list[TableChange]:
         remove = [name for name in before if name not in after]
         if write or remove or edit:
             changes.append(TableChange(table, write, remove, edit=edit))
+    if [change.table for change in changes] == list(TABLES):
+        return _without_a_gap(changes[0], changes[1], old.filter)
     return changes
+
+
+def _without_a_gap(filter: TableChange, nat: TableChange, before: Mapping[str, Rules]) -> list[TableChange]:
+    """Return the changes of both tables in an order that leaves no Service without an answer in between.
+
+    Tables are committed one after the other. Between the two, an address that is rejected no longer and not translated
+    yet would lead a new connection nowhere, and the kernel would remember that for all its retries. So what is to be
+    rejected is added first, and what no longer is goes last: translated packets never meet these rules.
+    """
+    write = {
+        name: (*rules, *(rule for rule in before.get(name, ()) if rule not in rules))
+        for name, rules in filter.write.items()
+    }
+    first = TableChange(
+        "filter", write, (), filter.jumps, {n: Edit(e.first, 0, e.added) for n, e in filter.edit.items()}
+    )
+    last = TableChange(
+        "filter",
+        {name: rules for name, rules in filter.write.items() if len(write[name]) > len(rules)},
+        filter.remove,
+        (),
+        {n: Edit(e.first + len(e.added), e.removed, ()) for n, e in filter.edit.items() if e.removed},
+    )
+    return [first, nat, last] if last.write or last.remove or last.edit else [first, nat]
 
 
 def compute_edit(before: Rules, after: Rules) -> Edit:

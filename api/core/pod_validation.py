@@ -16,6 +16,7 @@ from api import validation as v
 from api.core.container_validation import check_containers
 from api.core.ip_addresses import check_ip
 from api.core.references import NodeSelector, NodeSelectorTerm
+from api.core.static_pods import MIRROR
 from api.core.sysctls import check_sysctls
 from api.core.volume_validation import check_volumes
 
@@ -34,12 +35,24 @@ _EFFECTS: Final = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 def validate_pod(new: Pod, old: Pod | None) -> v.Errors:
     """Check a pod, and as an update of `old` if there is one."""
+    yield from _check_mirror(new, old)
     if old is None:
         yield from check_spec("spec", new.spec, is_pod=True)
         if new.spec.ephemeral_containers:
             yield v.forbidden("spec.ephemeralContainers", "cannot be set on create")
         return
     yield from _check_update(new.spec, old.spec)
+
+
+def _check_mirror(new: Pod, old: Pod | None) -> v.Errors:
+    """Check that only a pod with a node is called a mirror, and that what a pod mirrors never changes."""
+    path, value = f"metadata.annotations[{MIRROR}]", new.metadata.annotations.get(MIRROR)
+    if value is not None and not new.spec.node_name:
+        yield v.invalid(path, value, "must set spec.nodeName if mirror pod annotation is set")
+    before = old.metadata.annotations.get(MIRROR) if old is not None else value
+    if value != before:
+        verb = "add" if before is None else "remove" if value is None else "update"
+        yield v.forbidden(path, f"may not {verb} mirror pod annotation")
 
 
 def check_template(path: str, template: PodTemplateSpec) -> v.Errors:

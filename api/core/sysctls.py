@@ -71,11 +71,16 @@ def check_sysctls(path: str, context: PodSecurityContext) -> v.Errors:
         seen.add(sysctl.name)
 
 
-def refusal(names: Sequence[str], *, host_network: bool, host_ipc: bool) -> str:
-    """Return why a node may not let a pod set these; empty if it may."""
+def refusal(names: Sequence[str], unsafe: Sequence[str] = (), *, host_network: bool, host_ipc: bool) -> str:
+    """Return why a node may not let a pod set these; empty if it may.
+
+    `unsafe` are patterns of what the node allows beside the safe ones: a name, or the beginning of some and a star.
+    """
+    allowed = [dotted(pattern) for pattern in unsafe]
     for name in names:
         plain = dotted(name)
-        if plain not in SAFE:
+        is_allowed = any(plain.startswith(each[:-1]) if each.endswith("*") else plain == each for each in allowed)
+        if plain not in SAFE and not is_allowed:
             return f'forbidden sysctl: "{plain}" not allowlisted'
         of = namespace_of(plain)
         if (of == "net" and host_network) or (of == "ipc" and host_ipc):

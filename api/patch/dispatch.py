@@ -6,7 +6,7 @@ from typing import Any
 
 from api import bodies
 from api.custom import is_custom
-from api.errors import ApiError, BadRequest, Invalid, RequestEntityTooLarge, UnsupportedMediaType
+from api.errors import ApiError, BadRequest, Invalid, RequestEntityTooLarge
 from api.patch import json_patch, merge_patch, strategic
 from api.patch.failure import PatchFailure
 from api.schema import Struct
@@ -14,6 +14,7 @@ from api.schema import Struct
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
 CONTENT_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH)
 
 
@@ -21,10 +22,7 @@ def parse_patch(body: bytes, content_type: str) -> Any:
     """Return the patch as plain values; raises UnsupportedMediaType or BadRequest. Parse once, apply on every retry."""
     media = content_type.split(";", 1)[0].strip()
     if media not in CONTENT_TYPES:
-        raise UnsupportedMediaType(
-            f'the body of the request was in an unknown format "{media}" - accepted media types include:'
-            f" {', '.join(CONTENT_TYPES)}"
-        )
+        raise bodies.unsupported((*CONTENT_TYPES, APPLY_PATCH))
     patch, _ = bodies.parse(body)
     if media == JSON_PATCH:
         if not isinstance(patch, list):
@@ -46,10 +44,7 @@ def apply_patch(document: Any, patch: Any, content_type: str, struct: type[Struc
     """
     media = content_type.split(";", 1)[0].strip()
     if media == STRATEGIC_MERGE_PATCH and is_custom(struct):
-        raise UnsupportedMediaType(
-            "the body of the request was in an unknown format - accepted media types include:"
-            f" {JSON_PATCH}, {MERGE_PATCH}, application/apply-patch+yaml"
-        )
+        raise bodies.unsupported((JSON_PATCH, MERGE_PATCH, APPLY_PATCH))
     try:
         if media == JSON_PATCH:
             return json_patch.apply(document, patch)

@@ -73,7 +73,7 @@ def _fill_in(new: Any, limits: LimitRange) -> None:
     for label, containers in (("container", new.spec.containers), ("init container", new.spec.init_containers)):
         for container in containers:
             resources = container.resources
-            for what, present in (("limit", resources.limits), ("request", resources.requests)):
+            for what, present in (("request", resources.requests), ("limit", resources.limits)):
                 missing = {name: amount for name, amount in defaults[what + "s"].items() if name not in present}
                 if not missing:
                     continue

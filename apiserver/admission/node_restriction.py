@@ -10,12 +10,15 @@ from typing import Any, Final
 
 from api.authentication.tokenrequest import TokenRequest
 from api.coordination import lease
-from api.core import node, persistentvolumeclaim, pod, serviceaccount
+from api.core import node, persistentvolume, persistentvolumeclaim, pod, serviceaccount
+from api.core.local_volumes import DIRECTORY
+from api.core.local_volumes import node_of as node_of_directory
+from api.core.pod_references import of_static_pod
+from api.core.static_pods import MIRROR
 from api.errors import NotFound
 from api.resource import ObjectKey
 from api.storage import csinode
 from apiserver.admission.namespace_lifecycle import refusal
-from apiserver.admission.service_account import MIRROR_ANNOTATION
 from apiserver.auth.node import node_of
 from apiserver.auth.tokens import Read
 from apiserver.request import AdmissionRequest
@@ -68,6 +71,8 @@ class NodeRestriction:
                 raise refusal(request, "can only access CSINode with the same name as the requesting node")
         elif request.resource is persistentvolumeclaim.RESOURCE:
             _check_claim(request, name)
+        elif request.resource is persistentvolume.RESOURCE:
+            _check_volume(request, name)
         elif request.resource is serviceaccount.RESOURCE and request.subresource == "token":
             await self._check_token(request, name)
 
@@ -79,15 +84,10 @@ class NodeRestriction:
         new: Any = request.object
         match request.subresource, request.operation:
             case "", "CREATE":
-                if MIRROR_ANNOTATION not in new.metadata.annotations:
-                    why = (
-                        f'pod does not have "{MIRROR_ANNOTATION}" annotation, node "{name}" can only create mirror pods'
-                    )
+                if MIRROR not in new.metadata.annotations:
+                    why = f'pod does not have "{MIRROR}" annotation, node "{name}" can only create mirror pods'
                     raise refusal(request, why)
-                if new.spec.node_name != name:
-                    raise refusal(request, f'node "{name}" can only create pods with spec.nodeName set to itself')
-                if new.spec.service_account_name or any(v.secret or v.projected for v in new.spec.volumes):
-                    raise refusal(request, f'node "{name}" can not create pods that reference secrets or accounts')
+                await self._check_mirror(request, name)
             case "", "DELETE":
                 if old is not None and old.spec.node_name != name:
                     raise refusal(request, f'node "{name}" can only delete pods with spec.nodeName set to itself')
@@ -104,6 +104,32 @@ class NodeRestriction:
             case _:
                 where = f"/{request.subresource}" if request.subresource else ""
                 raise refusal(request, f'node "{name}" may not {request.operation.lower()} pods{where}')
+
+    async def _check_mirror(self, request: AdmissionRequest, name: str) -> None:
+        """Let a node show a pod of its own, which is bound to the node's life and can get at nothing of the API's."""
+        new: Any = request.object
+        if new.spec.node_name != name:
+            raise refusal(request, f'node "{name}" can only create pods with spec.nodeName set to itself')
+        owners = new.metadata.owner_references
+        itself = "an owner reference set to itself"
+        if len(owners) != 1:
+            what = "a single owner reference set to itself" if owners else itself
+            raise refusal(request, f'node "{name}" can only create pods with {what}')
+        owner = owners[0]
+        if (owner.api_version, owner.kind, owner.name) != ("v1", "Node", name):
+            raise refusal(request, f'node "{name}" can only create pods with {itself}')
+        if not owner.controller:
+            itself = "a controller owner reference set to itself"
+            raise refusal(request, f'node "{name}" can only create pods with {itself}')
+        if owner.block_owner_deletion:
+            raise refusal(request, f'node "{name}" must not set blockOwnerDeletion on an owner reference')
+        found = await self._read(node.RESOURCE, ObjectKey("", name))
+        if owner.uid != found.metadata.uid:
+            why = f"node {name} UID mismatch: expected {owner.uid} got {found.metadata.uid}"
+            raise refusal(request, why)
+        referred = next(of_static_pod(new), "")
+        if referred:
+            raise refusal(request, f'node "{name}" can not create pods that reference {referred}')
 
     async def _check_token(self, request: AdmissionRequest, name: str) -> None:
         assert isinstance(request.object, TokenRequest)
@@ -152,6 +178,19 @@ def _check_claim(request: AdmissionRequest, name: str) -> None:
     if any(getattr(new.status, field) != getattr(old.status, field) for field in kept) or new.spec != old.spec:
         why = f'node "{name}" is not allowed to update fields other than status.quantity and status.conditions'
         raise refusal(request, why)
+
+
+def _check_volume(request: AdmissionRequest, name: str) -> None:
+    """Let a node say that it has, or no longer has, the directory of a volume that is on it, and nothing else."""
+    new: Any = request.object
+    old: Any = request.old
+    if request.subresource or request.operation != "UPDATE" or node_of_directory(old) != name:
+        raise refusal(request, f'node "{name}" may only update volumes whose directories it has')
+    fields = ("labels", "annotations", "owner_references", "deletion_timestamp")
+    is_same = new.spec == old.spec and all(getattr(new.metadata, f) == getattr(old.metadata, f) for f in fields)
+    changed = set(new.metadata.finalizers) ^ set(old.metadata.finalizers)
+    if not is_same or changed - {DIRECTORY}:
+        raise refusal(request, f'node "{name}" may only add and remove the finalizer "{DIRECTORY}" of volumes')
 
 
 def _check_labels(request: AdmissionRequest, name: str, old: dict[str, str], new: dict[str, str]) -> None:

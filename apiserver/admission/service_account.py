@@ -15,6 +15,7 @@ from api import names
 from api.core import pod, serviceaccount
 from api.core.containers import Container
 from api.core.references import LocalObjectReference, ObjectFieldSelector
+from api.core.static_pods import is_mirror
 from api.core.volumes import (
     ConfigMapProjection,
     DownwardAPIProjection,
@@ -34,13 +35,13 @@ from apiserver.auth.tokens import Read
 from apiserver.request import AdmissionRequest
 
 DEFAULT_ACCOUNT: Final = "default"
-DEFAULT_ACCOUNT_LOOKS: Final = 10
+DEFAULT_ACCOUNT_LOOKS: Final = 30
+"""Some five seconds: clients make a namespace and a pod in it at once, however busy the machine is."""
 LOOK_AGAIN_S: Final = 0.1
 MOUNT_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 VOLUME_PREFIX: Final = "kube-api-access-"
 TOKEN_EXPIRATION_S: Final = 3607
 ROOT_CA_CONFIG_MAP: Final = "kube-root-ca.crt"
-MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 ENFORCE_ANNOTATION: Final = "kubernetes.io/enforce-mountable-secrets"
 """On an account: its pods may use only the secrets it lists."""
 
@@ -64,7 +65,7 @@ class ServiceAccountAdmission:
             return
         new: Any = request.object
         spec: pod.PodSpec = new.spec
-        if MIRROR_ANNOTATION in new.metadata.annotations:
+        if is_mirror(new):
             # A node's own static pod: a token of any account would be more than the node may give away.
             if spec.service_account_name:
                 raise refusal(request, "a mirror pod may not reference service accounts")

@@ -8,13 +8,10 @@ about nodes is RBAC's, and what they write is `apiserver.admission.node_restrict
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from api.core.containers import Container, EphemeralContainer
+from api.core.local_volumes import node_of as node_of_directory
 from api.core.persistentvolume import PersistentVolume
 from api.core.pod import Pod
-from api.core.volume_matching import claims_of
-from api.core.volumes import Volume
+from api.core.pod_references import references
 from api.lister import Lister
 from api.rbac.rules import PolicyRule
 from api.resource import ObjectKey
@@ -46,6 +43,11 @@ class NodeAuthorizer:
         name = node_of(user)
         if not name or request.group or request.plural not in _KINDS:
             return self._then.authorize(user, request)
+        if request.plural == "persistentvolumes" and request.verb in ("get", "patch") and not request.subresource:
+            found = self._volumes.get(ObjectKey("", request.name))
+            if found is not None and node_of_directory(found) == name:
+                # What a node may change of a volume is `NodeRestriction`'s to say.
+                return Decision(True)
         if request.verb not in _VERBS or request.subresource:
             return Decision(False, f"node '{name}' may only read {request.plural}")
         namespace, wanted = request.namespace, (request.plural, request.name)
@@ -64,48 +66,3 @@ class NodeAuthorizer:
     def rules_of(self, user: User, namespace: str = "") -> list[PolicyRule]:
         """Return the rules that `then` knows of; what a node may do beside them depends on its pods."""
         return self._then.rules_of(user, namespace) if isinstance(self._then, RuleSource) else []
-
-
-def references(pod: Pod) -> Iterator[tuple[str, str]]:
-    """Yield (plural, name) for everything of its namespace that a pod refers to."""
-    spec = pod.spec
-    for claim in claims_of(pod).values():
-        yield "persistentvolumeclaims", claim
-    for ref in spec.image_pull_secrets:
-        yield "secrets", ref.name
-    for volume in spec.volumes:
-        yield from _of_volume(volume)
-    containers: list[Container | EphemeralContainer] = [*spec.init_containers, *spec.containers]
-    containers += spec.ephemeral_containers
-    for container in containers:
-        yield from _of_container(container)
-
-
-def _of_volume(volume: Volume) -> Iterator[tuple[str, str]]:
-    if volume.secret is not None:
-        yield "secrets", volume.secret.secret_name
-    if volume.config_map is not None:
-        yield "configmaps", volume.config_map.name
-    if volume.projected is not None:
-        for source in volume.projected.sources:
-            if source.secret is not None:
-                yield "secrets", source.secret.name
-            if source.config_map is not None:
-                yield "configmaps", source.config_map.name
-    if volume.csi is not None and volume.csi.node_publish_secret_ref is not None:
-        yield "secrets", volume.csi.node_publish_secret_ref.name
-
-
-def _of_container(container: Container | EphemeralContainer) -> Iterator[tuple[str, str]]:
-    for source in container.env_from:
-        if source.secret_ref is not None:
-            yield "secrets", source.secret_ref.name
-        if source.config_map_ref is not None:
-            yield "configmaps", source.config_map_ref.name
-    for variable in container.env:
-        if variable.value_from is None:
-            continue
-        if variable.value_from.secret_key_ref is not None:
-            yield "secrets", variable.value_from.secret_key_ref.name
-        if variable.value_from.config_map_key_ref is not None:
-            yield "configmaps", variable.value_from.config_map_key_ref.name

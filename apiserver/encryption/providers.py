@@ -17,13 +17,12 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from apiserver.encryption import secretbox
-
 ENCRYPTED: Final = b"k8s:enc:"
 """How everything begins that is encrypted by whatever provider."""
 _GCM_NONCE_BYTES: Final = 12
 _CBC_BLOCK_BYTES: Final = 16
 _AES_KEY_BYTES: Final = (16, 24, 32)
+_BOX_KEY_BYTES: Final = (32,)
 
 
 class Unreadable(Exception):
@@ -96,19 +95,24 @@ def _open_cbc(key: bytes, sealed: bytes, place: bytes) -> bytes:
     return unpadder.update(padded) + unpadder.finalize()
 
 
+# secretbox needs numpy, which takes 16 MB and a tenth of a second: both only where somebody chose this cipher.
 def _seal_box(key: bytes, plain: bytes, place: bytes) -> bytes:
+    from apiserver.encryption import secretbox
+
     nonce = os.urandom(secretbox.NONCE_BYTES)
     return nonce + secretbox.seal(key, nonce, plain)
 
 
 def _open_box(key: bytes, sealed: bytes, place: bytes) -> bytes:
+    from apiserver.encryption import secretbox
+
     return secretbox.open_sealed(key, sealed[: secretbox.NONCE_BYTES], sealed[secretbox.NONCE_BYTES :])
 
 
 ALGORITHMS: Final = {
     "aesgcm": _Algorithm(_AES_KEY_BYTES, _seal_gcm, _open_gcm),
     "aescbc": _Algorithm(_AES_KEY_BYTES, _seal_cbc, _open_cbc),
-    "secretbox": _Algorithm((secretbox.KEY_BYTES,), _seal_box, _open_box),
+    "secretbox": _Algorithm(_BOX_KEY_BYTES, _seal_box, _open_box),
 }
 
 

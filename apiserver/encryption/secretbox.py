@@ -13,7 +13,6 @@ import numpy as np
 from cryptography.hazmat.primitives import poly1305
 from numpy.typing import NDArray
 
-KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 24
 TAG_BYTES: Final = 16
 

@@ -18,6 +18,7 @@ import msgspec
 from api.errors import InternalError
 from apiserver.encryption.configuration import BadConfiguration, Configuration, parse
 from apiserver.encryption.providers import Unreadable
+from apiserver.registry.layer import StoreLayer
 from component.clock import Clock
 from store.client import (
     Compare,
@@ -30,7 +31,6 @@ from store.client import (
     RangeResult,
     Revision,
     Store,
-    StoreStatus,
     TxnResult,
     Watch,
     WatchBatch,
@@ -108,11 +108,11 @@ def _parsed(path: Path, text: bytes) -> Configuration:
         raise BadConfiguration(f"--encryption-provider-config {path}: {error}") from None
 
 
-class EncryptedStore:
+class EncryptedStore(StoreLayer):
     """A `Store` over another, with the values of configured kinds encrypted."""
 
     def __init__(self, store: Store, keys: EncryptionKeys) -> None:
-        self._store = store
+        super().__init__(store)
         self._keys = keys
 
     async def range(
@@ -131,7 +131,7 @@ class EncryptedStore:
         Raises:
             InternalError: a value cannot be decrypted; says which, and with what key it was written.
         """
-        result = await self._store.range(
+        result = await super().range(
             key,
             range_end,
             limit=limit,
@@ -147,7 +147,7 @@ class EncryptedStore:
         for compare in compares:
             if compare.target is CompareTarget.VALUE and self._keys.current.providers_of(compare.key):
                 raise ValueError(f"{compare.key!r} is encrypted: compare its revision")
-        done = await self._store.txn(
+        done = await super().txn(
             compares, [self._sealed(each) for each in success], [self._sealed(each) for each in failure]
         )
         results = tuple(self._read(each) if isinstance(each, RangeResult) else each for each in done.results)
@@ -156,32 +156,20 @@ class EncryptedStore:
     async def put_if(self, key: bytes, value: bytes, mod_revision: int, *, lease: int = 0) -> Revision:
         """Write `key` if it is still at `mod_revision`."""
         try:
-            return await self._store.put_if(key, self._encrypt(key, value), mod_revision, lease=lease)
+            return await super().put_if(key, self._encrypt(key, value), mod_revision, lease=lease)
         except Conflict as conflict:
             raise self._decrypted_conflict(conflict) from None
 
     async def delete_if(self, key: bytes, mod_revision: int) -> Revision:
         """Delete `key` if it is still at `mod_revision`."""
         try:
-            return await self._store.delete_if(key, mod_revision)
+            return await super().delete_if(key, mod_revision)
         except Conflict as conflict:
             raise self._decrypted_conflict(conflict) from None
 
     def watch(self, prefix: bytes, start_revision: int = 0, *, prev_kv: bool = True, progress: bool = True) -> Watch:
         """Watch every key under `prefix`."""
-        return _DecryptedWatch(self._store.watch(prefix, start_revision, prev_kv=prev_kv, progress=progress), self)
-
-    async def compact(self, revision: int) -> None:
-        """Forget history before `revision`."""
-        await self._store.compact(revision)
-
-    async def status(self) -> StoreStatus:
-        """Ask the member how it is doing."""
-        return await self._store.status()
-
-    async def close(self) -> None:
-        """Close the store below."""
-        await self._store.close()
+        return _DecryptedWatch(super().watch(prefix, start_revision, prev_kv=prev_kv, progress=progress), self)
 
     def decrypt(self, kv: KeyValue) -> KeyValue:
         """Return a pair with its value readable; a `Stale` one if it should be written anew.

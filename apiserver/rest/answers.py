@@ -25,6 +25,8 @@ GZIP_BYTES_MIN: Final = 128 * 1024
 """Smaller answers are not compressed: that would cost more than it saves (KEP-156)."""
 _GZIP_LEVEL: Final = 1
 _YAML: Final = "application/yaml"
+_YAML_AT_ONCE_BYTES: Final = 16_384
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _STATUS: Final = b'{"kind":"Status"'
 
 
@@ -67,21 +69,21 @@ def form_of(request: web.BaseRequest, resource: Resource[Any] | None) -> Form:
 
 
 def object_body(resource: Resource[Any] | None, answer: Answer, form: Form, now: float) -> tuple[bytes, str]:
-    """Return one object's body and Content-Type."""
+    """Return one object's body, not `styled` yet, and Content-Type."""
     rendering = form.rendering
     if rendering.form in ("", "PartialObjectMetadataList") or resource is None or answer.json.startswith(_STATUS):
-        return styled(answer.json, form), PLAIN.content_type if not form.is_yaml else _YAML
+        return answer.json, PLAIN.content_type if not form.is_yaml else _YAML
     type_: type[Struct] = resource.type
     obj = serde.decoder_of(type_).decode(answer.json)
     if rendering.form == "PartialObjectMetadata":
-        return styled(table.partial_metadata(obj, rendering.version), form), form.content_type
+        return table.partial_metadata(obj, rendering.version), form.content_type
     row = table.row(resource, obj, answer.json, now, form.include, rendering.version)
     metadata = {"resourceVersion": answer.resource_version}
-    return styled(table.table(resource, [row], metadata, version=rendering.version), form), form.content_type
+    return table.table(resource, [row], metadata, version=rendering.version), form.content_type
 
 
 def list_body(answer: ListAnswer, form: Form, now: float) -> tuple[bytes, str]:
-    """Return a list's body and Content-Type. Plain JSON is the stored bytes, joined."""
+    """Return a list's body, not `styled` yet, and Content-Type. Plain JSON is the stored bytes, joined."""
     metadata: dict[str, Any] = {"resourceVersion": str(answer.revision)}
     if answer.continue_token:
         metadata["continue"] = answer.continue_token
@@ -98,8 +100,8 @@ def list_body(answer: ListAnswer, form: Form, now: float) -> tuple[bytes, str]:
         case _:
             head = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": metadata}
             opening = msgspec.json.encode(head)[:-1] + b',"items":['
-            body = b"".join([opening, b",".join([stored.json for stored in answer.items]), b"]}"])
-    return styled(body, form), form.content_type
+            body = b"".join([opening, b",".join([stored.json for stored in answer.items]), b"]}\n"])
+    return body, form.content_type
 
 
 def _row(resource: Resource[Any], stored: Stored, form: Form, now: float) -> msgspec.Raw:
@@ -107,14 +109,21 @@ def _row(resource: Resource[Any], stored: Stored, form: Form, now: float) -> msg
     return table.row(resource, obj, stored.json, now, form.include, form.rendering.version)
 
 
-def styled(body: bytes, form: Form) -> bytes:
-    """Return JSON as it is, indented, or as YAML."""
+async def styled(body: bytes, form: Form) -> bytes:
+    """Return JSON as it is, indented, or as YAML; on lines that end, which some clients compare.
+
+    Much YAML is written in a thread, since it takes long.
+    """
     if form.is_yaml:
-        text: str = yaml.safe_dump(json.loads(body), default_flow_style=False, sort_keys=False)
-        return text.encode()
+        return _yaml(body) if len(body) < _YAML_AT_ONCE_BYTES else await asyncio.to_thread(_yaml, body)
     if form.is_pretty:
-        return msgspec.json.format(body, indent=2) + b"\n"
-    return body
+        body = msgspec.json.format(body, indent=2)
+    return body if body.endswith(b"\n") else body + b"\n"
+
+
+def _yaml(body: bytes) -> bytes:
+    text: str = yaml.dump(json.loads(body), Dumper=_Dumper, default_flow_style=False, sort_keys=False)
+    return text.encode()
 
 
 async def compressed(request: web.BaseRequest, body: bytes, headers: dict[str, str]) -> bytes:

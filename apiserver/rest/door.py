@@ -6,7 +6,6 @@ has, go through the same chain as everything else, as the call's `handler`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 import uuid
@@ -14,18 +13,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
-from aiohttp import hdrs, http_exceptions, web
+from aiohttp import hdrs, web
 
 from api.discover import by_gvr
-from api.errors import ApiError, BadRequest, Expired, InternalError, RequestEntityTooLarge, Timeout
+from api.errors import ApiError, BadRequest, Expired, InternalError
 from apiserver.app import Api
 from apiserver.filters.request_info import is_old_watch, old_watch_options, request_info
-from apiserver.filters.timeout import TIMEOUT_S
 from apiserver.onward import Onward, PlainUnavailable
 from apiserver.proxies import Proxies
 from apiserver.registry.fanout import Watcher
 from apiserver.request import Answer, Call, Credentials, RequestInfo
-from apiserver.rest import answers, reused, websocket
+from apiserver.rest import answers, request_body, reused, websocket
 from apiserver.rest.documents import Document, Documents
 from apiserver.rest.forward import Forwarder
 from apiserver.rest.frames import encoding_of, error_frame
@@ -40,7 +38,6 @@ log = logging.getLogger(__name__)
 
 AUDIT_ID: Final = "Audit-Id"
 AUDIT_ID_MAX: Final = 64
-BODY_BYTES_MAX: Final = 3 * 1024 * 1024
 WATCH_TIMEOUT_S: Final = 1800.0
 """How long a watch lasts that does not say; up to twice as long, so that watches begun together end apart."""
 R = TypeVar("R", bound=web.StreamResponse)
@@ -97,7 +94,7 @@ class Door:
             answered = await self._api.handle(call)
             return await self._respond(request, call, answered)
         except Expired as error:
-            if call.info.verb != "watch" or websocket.is_asked_for(request):
+            if call.info.verb != "watch" or reused.is_asked_for(request):
                 return failure(error, call)
             # A watch that was let in says so itself: clients look for an event, whenever it ends.
             headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
@@ -130,7 +127,7 @@ class Door:
 
             async def read_body() -> bytes:
                 answers.form_of(request, call.resource)  # Who could not take the answer gets nothing done.
-                return await _read_body(request)
+                return await request_body.read(request)
 
             call.read_body = read_body
 
@@ -152,7 +149,7 @@ class Door:
                 assert self._forwarder is not None
                 return await self._forwarder.forward(request, call, answered)
             case ByteStream():
-                if websocket.is_asked_for(request):
+                if reused.is_asked_for(request):
                     return await websocket.send_bytes(request, answered)
                 return await _stream(request, call, answered)
             case Watcher():
@@ -172,6 +169,7 @@ class Door:
                 code = answered.code
             case _:
                 raise AssertionError(f"no way to answer with {type(answered).__name__}")
+        body = await answers.styled(body, form)
         headers: dict[str, str] = {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "no-cache, private"}
         body = await answers.compressed(request, body, headers)
         return _with_warnings(web.Response(status=code, body=body, headers=headers), call)
@@ -182,7 +180,7 @@ class Door:
             assert call.resource is not None
             encoding = encoding_of(call.resource, form, self._now)
             timeout_s, wants_bookmarks = self._watch_timeout_s(call), flag(call, "allowWatchBookmarks")
-            if websocket.is_asked_for(request):
+            if reused.is_asked_for(request):
                 return await websocket.WebSocketWatch(watcher, encoding, wants_bookmarks).run(request, timeout_s)
             headers = {hdrs.CONTENT_TYPE: form.content_type, hdrs.CACHE_CONTROL: "no-cache, private"}
             response = _with_warnings(web.StreamResponse(headers=headers), call)
@@ -242,7 +240,7 @@ def failure(error: ApiError, call: Call) -> web.Response:
     headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
     if error.retry_after_s:
         headers[hdrs.RETRY_AFTER] = str(error.retry_after_s)
-    response = web.Response(status=error.code, body=msgspec.json.encode(error.status()), headers=headers)
+    response = web.Response(status=error.code, body=msgspec.json.encode(error.status()) + b"\n", headers=headers)
     return _with_warnings(response, call)
 
 
@@ -277,29 +275,6 @@ async def _stream(request: web.BaseRequest, call: Call, stream: ByteStream) -> w
     return response
 
 
-async def _read_body(request: web.BaseRequest) -> bytes:
-    announced = request.content_length
-    if announced is not None and announced > BODY_BYTES_MAX:
-        raise _too_large()
-    chunks, size = [], 0
-    try:
-        async with asyncio.timeout(TIMEOUT_S):
-            async for chunk in request.content.iter_any():
-                size += len(chunk)
-                if size > BODY_BYTES_MAX:
-                    raise _too_large()
-                chunks.append(chunk)
-    except TimeoutError:
-        raise Timeout(f"the body did not come within {TIMEOUT_S:.0f} s", retry_after_s=1) from None
-    except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
-        raise BadRequest(f"the body cannot be read: {error}") from None
-    return b"".join(chunks)
-
-
-def _too_large() -> RequestEntityTooLarge:
-    return RequestEntityTooLarge(f"Request entity too large: limit is {BODY_BYTES_MAX}")
-
-
 async def _document(request: web.BaseRequest, call: Call, document: Document) -> web.Response:
     headers = {hdrs.CONTENT_TYPE: document.content_type, hdrs.CACHE_CONTROL: "no-cache, private", **document.headers}
     if document.etag:
@@ -310,6 +285,6 @@ async def _document(request: web.BaseRequest, call: Call, document: Document) ->
     body = document.body
     if document.content_type.startswith("application/json"):
         is_pretty = request.query.get("pretty", "").lower() in ("1", "true")
-        body = answers.styled(body, answers.Form(answers.PLAIN.rendering, is_pretty=is_pretty))
+        body = await answers.styled(body, answers.Form(answers.PLAIN.rendering, is_pretty=is_pretty))
     body = await answers.compressed(request, body, headers)
     return _with_warnings(web.Response(body=body, headers=headers), call)

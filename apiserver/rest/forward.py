@@ -20,7 +20,7 @@ from yarl import URL
 from apiserver.egress import Egress
 from apiserver.onward import Onward
 from apiserver.request import Call
-from apiserver.rest import links
+from apiserver.rest import links, request_body
 
 _HOP_BY_HOP: Final = frozenset(
     {
@@ -59,7 +59,7 @@ class Forwarder:
                 request.method,
                 URL(f"{scheme}://{host}:{onward.port}{target}", encoded=True),
                 headers=headers_onward(request.headers.items(), onward, request.remote or ""),
-                data=request.content.iter_any() if request.body_exists else None,
+                data=request_body.chunks(request) if request.body_exists else None,
                 allow_redirects=False,
                 skip_auto_headers=_NOT_OF_OURSELVES,
                 ssl=onward.tls if onward.tls is not None else True,

@@ -12,6 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
+from api.errors import BadRequest
 from apiserver.registry.fanout import BOOKMARK, Delivery, Encoding, Watcher
 from apiserver.rest.frames import error_frame
 from apiserver.subresources.log import ByteStream
@@ -22,17 +23,12 @@ _TAKE_MAX = 64
 _HEARTBEAT_S = 30.0
 
 
-def is_asked_for(request: web.BaseRequest) -> bool:
-    """Whether a watch or a log is to be carried by a WebSocket."""
-    return request.headers.get("Upgrade", "").lower() == "websocket"
-
-
 async def send_bytes(request: web.BaseRequest, stream: ByteStream) -> web.WebSocketResponse:
     """Shake hands, then send what flows: as it is, or in base64 to who asks for that, until it or the client ends."""
     socket = web.WebSocketResponse(heartbeat=_HEARTBEAT_S, protocols=(_BINARY, _BASE64))
     sending: asyncio.Task[None] | None = None
     try:
-        await socket.prepare(request)
+        await _shake_hands(socket, request)
         sending = asyncio.create_task(_send_bytes(socket, stream))
         async for _ in socket:
             pass  # what the client says means nothing; that it goes away ends the loop, and so does our own close
@@ -42,6 +38,14 @@ async def send_bytes(request: web.BaseRequest, stream: ByteStream) -> web.WebSoc
         await stream.close()
         await socket.close()
     return socket
+
+
+async def _shake_hands(socket: web.WebSocketResponse, request: web.BaseRequest) -> None:
+    """Become a WebSocket; raises BadRequest where the client's part of it is wrong."""
+    try:
+        await socket.prepare(request)
+    except web.HTTPException as error:
+        raise BadRequest(f"unable to upgrade: {error.text}") from None
 
 
 async def _send_bytes(socket: web.WebSocketResponse, stream: ByteStream) -> None:
@@ -66,7 +70,7 @@ class WebSocketWatch:
     async def run(self, request: web.BaseRequest, timeout_s: float) -> web.WebSocketResponse:
         """Shake hands, then send events."""
         socket = web.WebSocketResponse(heartbeat=_HEARTBEAT_S)
-        await socket.prepare(request)
+        await _shake_hands(socket, request)
         watcher = self._watcher
         watcher.on_ready = self._wake.set
         listening = asyncio.create_task(self._listen(socket))

@@ -68,7 +68,7 @@ def decode_options(call: Call) -> DeleteOptions:
     options = DeleteOptions()
     if call.body.strip():
         if not bodies.is_known(call.content_type):
-            raise writing.unsupported(call.content_type)
+            raise bodies.unsupported(bodies.OBJECT_TYPES)
         value: Any
         if protobuf.is_protobuf(call.content_type):
             value = protobuf.to_value(call.body, DeleteOptions)

@@ -14,7 +14,7 @@ import msgspec
 
 from api import bodies, protobuf, serde, timestamps, validation
 from api.custom import is_custom
-from api.errors import ApiError, BadRequest, ServiceUnavailable, Timeout, UnsupportedMediaType
+from api.errors import ApiError, BadRequest, ServiceUnavailable, Timeout
 from api.resource import Resource
 from apiserver.registry import apply, failures
 from apiserver.registry.codec import Stored
@@ -48,12 +48,9 @@ def decode_body(call: Call, resource: Resource[Any]) -> Any:
         UnsupportedMediaType: it is in a form that is not taken.
     """
     if not bodies.is_known(call.content_type):
-        raise unsupported(call.content_type)
+        raise bodies.unsupported(bodies.OBJECT_TYPES)
     if is_custom(resource.type) and protobuf.is_protobuf(call.content_type):
-        raise UnsupportedMediaType(
-            f"the body of the request was in an unknown format ({protobuf.MEDIA}): {resource.kind} is a custom kind, "
-            "whose fields have no numbers; accepted media types include: application/json, application/yaml"
-        )
+        raise bodies.unsupported(("application/json", "application/yaml"))  # Custom kinds' fields have no numbers.
     decoded = serde.decode(
         call.body, resource, content_type=call.content_type or "application/json", field_validation=validation_of(call)
     )
@@ -61,15 +58,6 @@ def decode_body(call: Call, resource: Resource[Any]) -> Any:
     obj: Any = decoded.object
     obj.api_version, obj.kind = resource.api_version, resource.kind
     return obj
-
-
-def unsupported(content_type: str) -> UnsupportedMediaType:
-    """Return the error for a body in a form that is not taken."""
-    media = content_type.split(";", 1)[0].strip()
-    return UnsupportedMediaType(
-        f"the body of the request was in an unknown format ({media}): accepted media types include: "
-        "application/json, application/yaml, application/vnd.kubernetes.protobuf"
-    )
 
 
 def validation_of(call: Call) -> serde.FieldValidation:

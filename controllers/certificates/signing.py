@@ -1,7 +1,7 @@
 """Signs what was approved, for the signers that Kubernetes itself has, with the cluster's authority.
 
-A request that a signer does not sign is marked Failed. A certificate lives for a year, or as long as was asked for if
-that is shorter, and never longer than the authority.
+A request that a signer does not sign is marked Failed. A certificate lives for a year or what is set instead, or as
+long as was asked for if that is shorter, and never longer than the authority.
 """
 
 from __future__ import annotations
@@ -48,13 +48,14 @@ class Authority:
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+    lifetime_s: float = LIFETIME_S
 
     def sign(self, request: CertificateSigningRequest, now: float) -> bytes:
         """Return the certificate, in PEM, for a request that was found good."""
         parsed = x509.load_pem_x509_csr(request.spec.request)
         if not parsed.is_signature_valid:
             raise ValueError("the request is not signed with its own key")
-        wanted_s = min(request.spec.expiration_seconds or LIFETIME_S, LIFETIME_S)
+        wanted_s = min(request.spec.expiration_seconds or self.lifetime_s, self.lifetime_s)
         begin = datetime.fromtimestamp(int(now) - CLOCK_SKEW_S, UTC)
         # What was asked for counts from now on; the few minutes for clocks that are behind come on top.
         end = begin + timedelta(seconds=wanted_s + CLOCK_SKEW_S)
@@ -85,12 +86,12 @@ class Authority:
         return builder.sign(self.key, algorithm).public_bytes(serialization.Encoding.PEM)
 
 
-def load(certificate: Path, key: Path) -> Authority:
+def load(certificate: Path, key: Path, lifetime_s: float = LIFETIME_S) -> Authority:
     """Read an authority; raises OSError or ValueError."""
     found = serialization.load_pem_private_key(key.read_bytes(), None)
     if not isinstance(found, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey, ed25519.Ed25519PrivateKey)):
         raise ValueError(f"{key}: expected an EC, RSA or Ed25519 key")
-    return Authority(x509.load_pem_x509_certificate(certificate.read_bytes()), found)
+    return Authority(x509.load_pem_x509_certificate(certificate.read_bytes()), found, lifetime_s)
 
 
 def _key_usage(usages: Sequence[str]) -> x509.KeyUsage:

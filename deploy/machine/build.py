@@ -138,6 +138,8 @@ def write_settings(site: Site) -> list[str]:
     """Write what each process is told; return those whose settings changed."""
     site.layout.etc.mkdir(parents=True, exist_ok=True, mode=0o755)
     site.layout.data.mkdir(parents=True, exist_ok=True, mode=0o755)
+    # Whoever may write here runs pods as root.
+    site.layout.manifests.mkdir(exist_ok=True, mode=0o700)
     site.layout.data.chmod(0o755)  # each process has a directory of its own below, closed to all others
     return host.write_settings(site.layout, units(site.machine, site.layout))
 

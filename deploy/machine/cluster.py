@@ -162,8 +162,8 @@ def remove_member(name: str) -> Callable[[Common | None], Common]:
 def announce_step(layout: Layout, machine: Machine, version: str) -> Step:
     """Return the step that makes a control-plane machine known, and puts the add-ons in place.
 
-    Those are DNS, the metrics API, the rights of nodes and newcomers, and `cluster-info`, which newcomers know the
-    cluster by.
+    Those are DNS, the metrics API, a class of storage, the rights of nodes and newcomers, and `cluster-info`, which
+    newcomers know the cluster by.
     """
 
     async def work(client: Client) -> None:
@@ -171,6 +171,7 @@ def announce_step(layout: Layout, machine: Machine, version: str) -> Step:
         await addons.apply_dns(client, machine.address, dns_slice(machine.name))
         ca = layout.pki / "cluster" / "ca.crt"
         await addons.apply_metrics(client, machine.address, METRICS_PORT, ca, metrics_slice(machine.name))
+        await addons.make_default_class(client, layout.volumes)
         await addons.apply(client, "machines.yaml")
         await discovery.publish(client, server_url(machine), layout.pki / "cluster" / "ca.crt")
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from api.core import node, pod
 from api.core.pod import Pod
+from api.core.static_pods import is_mirror
 from api.errors import ApiError, Conflict, NotFound, ServiceUnavailable, TooManyRequests
 from api.meta import DeleteOptions, ObjectMeta, Preconditions
 from api.policy.eviction import Eviction
@@ -22,7 +23,6 @@ from deploy.machine import host
 from deploy.machine.plan import KUBELET_PORT
 from deploy.report import CannotDo, Report
 
-MIRROR = "kubernetes.io/config.mirror"
 LEAVING = "steersman.io/leaving"
 """Annotation of a Node that takes no more pods because its machine was to leave: one that joins again takes them."""
 ASK_EVERY_S = 2.0
@@ -34,7 +34,7 @@ NAMED_MAX = 5
 
 def to_evict(pods: Iterable[Pod]) -> list[Pod]:
     """Return the pods that have to go elsewhere before their machine goes. Pure."""
-    return [each for each in pods if MIRROR not in each.metadata.annotations and _keeper(each) != "DaemonSet"]
+    return [each for each in pods if not is_mirror(each) and _keeper(each) != "DaemonSet"]
 
 
 def never_replaced(pods: Iterable[Pod]) -> list[Pod]:

@@ -91,6 +91,11 @@ class Layout:
         return self.etc / "machine.json"
 
     @property
+    def manifests(self) -> Path:
+        """Static pods' files: what is put here runs on this machine, with or without an API server."""
+        return self.etc / "manifests"
+
+    @property
     def kubeconfig(self) -> Path:
         """The administrator's, on control-plane machines."""
         return self.etc / "admin.kubeconfig"
@@ -104,6 +109,11 @@ class Layout:
     def kubelet_pki(self) -> Path:
         """The node's own certificates, which the kubelet renews."""
         return self.data / "kubelet/pki"
+
+    @property
+    def volumes(self) -> Path:
+        """Directories of the default StorageClass's volumes."""
+        return self.data / "volumes"
 
     @property
     def snapshots(self) -> Path:
@@ -262,7 +272,8 @@ def _node(machine: Machine, layout: Layout) -> list[Unit]:
         dns=dns_servers(machine),
     )
     kubelet.append("--rotate-certificates")
-    kubelet += processes.node(machine.name, machine.address, RUNTIME_SOCKET, str(layout.data / "kubelet"))
+    places = str(layout.data / "kubelet"), str(layout.manifests), str(layout.volumes)
+    kubelet += processes.node(machine.name, machine.address, RUNTIME_SOCKET, *places)
     kubeproxy = processes.kubeproxy(
         client("kubeproxy"),
         stem="client",

@@ -7,6 +7,7 @@ from yarl import URL
 
 from api.core.containers import HTTPGetAction
 from kubelet.probes.streak import Result
+from kubelet.probes.tcp import reason
 
 _BODY_MAX = 10 * 1024
 _REDIRECTS_MAX = 10
@@ -47,7 +48,6 @@ async def probe(
             f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)',
         )
     except aiohttp.ClientConnectorError as error:
-        reason = (error.os_error.strerror or str(error.os_error)).lower()
-        return Result(False, f'Get "{url}": dial tcp {address}:{port}: connect: {reason}')
+        return Result(False, f'Get "{url}": dial tcp {address}:{port}: connect: {reason(error.os_error)}')
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return Result(False, f'Get "{url}": {error}')

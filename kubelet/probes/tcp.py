@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 
 from kubelet.probes.streak import Result
 
@@ -16,8 +17,14 @@ async def probe(host: str, port: int, timeout_s: float) -> Result:
     except TimeoutError:
         return Result(False, f"dial tcp {host}:{port}: i/o timeout")
     except OSError as error:
-        return Result(False, f"dial tcp {host}:{port}: connect: {(error.strerror or str(error)).lower()}")
+        return Result(False, f"dial tcp {host}:{port}: connect: {reason(error)}")
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
     return Result(True)
+
+
+def reason(error: OSError) -> str:
+    """Return why a connection did not open, in the kernel's words, such as `connection refused`."""
+    # asyncio puts the address into the text that goes with the number.
+    return (os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)).lower()

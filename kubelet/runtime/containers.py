@@ -8,11 +8,11 @@ from api.core.containers import Container
 from api.core.pod import Pod
 from api.core.security_context import Capabilities, PodSecurityContext, SecurityContext
 from api.quantity import millis, units
-from kubelet import qos
+from kubelet import apparmor, qos
 from kubelet.environment import ConfigError, expand
 from kubelet.lifecycle import AnyContainer, Start, spec_hash
 from kubelet.runtime import labels
-from kubelet.runtime.sandbox import namespace_options, seccomp, supplemental_groups
+from kubelet.runtime.sandbox import namespace_options, seccomp, selinux, supplemental_groups
 from proto.cri import api_pb2 as pb
 
 CPU_PERIOD_US = 100_000
@@ -63,7 +63,9 @@ def resources(pod: Pod, container: AnyContainer, memory_capacity_bytes: int) -> 
     )
 
 
-def security_context(pod: Pod, container: AnyContainer, image: pb.Image) -> pb.LinuxContainerSecurityContext:
+def security_context(
+    pod: Pod, container: AnyContainer, image: pb.Image, seccomp_root: str = ""
+) -> pb.LinuxContainerSecurityContext:
     """Return who the container runs as and what it may do.
 
     Raises:
@@ -89,7 +91,9 @@ def security_context(pod: Pod, container: AnyContainer, image: pb.Image) -> pb.L
         readonly_rootfs=bool(own.read_only_root_filesystem),
         supplemental_groups=supplemental_groups(pod),
         no_new_privs=own.allow_privilege_escalation is False,
-        seccomp=seccomp(None if is_privileged else profile),
+        seccomp=seccomp(seccomp_root, None if is_privileged else profile),
+        apparmor=apparmor.security_profile(apparmor.profile_of(pod, container)),
+        selinux_options=selinux(own.se_linux_options or of_pod.se_linux_options),
     )
     if not is_privileged and own.proc_mount != "Unmasked":
         context.masked_paths.extend(_MASKED)
@@ -100,7 +104,11 @@ def security_context(pod: Pod, container: AnyContainer, image: pb.Image) -> pb.L
         context.run_as_user.value = image.uid.value
     elif image.username:
         context.run_as_username = image.username
-    if group is not None and (context.HasField("run_as_user") or context.run_as_username):
+    else:
+        context.run_as_user.value = (
+            0  # an image that names nobody means root; the runtime takes no group without a user
+        )
+    if group is not None:
         context.run_as_group.value = group
     return context
 
@@ -131,6 +139,7 @@ def container_config(
     variables: Mapping[str, str],
     mounts: Sequence[pb.Mount],
     memory_capacity_bytes: int,
+    seccomp_root: str,
 ) -> pb.ContainerConfig:
     """Return the request for one attempt at a container. Raises ConfigError."""
     meta = pod.metadata
@@ -162,7 +171,7 @@ def container_config(
         tty=container.tty,
         linux=pb.LinuxContainerConfig(
             resources=resources(pod, container, memory_capacity_bytes),
-            security_context=security_context(pod, container, image),
+            security_context=security_context(pod, container, image, seccomp_root),
         ),
     )
 

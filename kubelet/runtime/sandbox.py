@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from api.core import sysctls
 from api.core.pod import Pod
-from api.core.security_context import PodSecurityContext, SeccompProfile
+from api.core.security_context import PodSecurityContext, SeccompProfile, SELinuxOptions
 from kubelet.lifecycle import GRACE_DEFAULT_S
 from kubelet.naming import Resolver
 from kubelet.runtime import labels
@@ -26,8 +26,11 @@ def namespace_options(pod: Pod) -> pb.NamespaceOption:
     )
 
 
-def seccomp(*profiles: SeccompProfile | None) -> pb.SecurityProfile:
-    """Return the first profile that is set; without one, none applies (as upstream, unless told otherwise)."""
+def seccomp(root: str, *profiles: SeccompProfile | None) -> pb.SecurityProfile:
+    """Return the first profile that is set; without one, none applies (as upstream, unless told otherwise).
+
+    Profiles that users name are files below `root`, on the node.
+    """
     for profile in profiles:
         if profile is None:
             continue
@@ -35,10 +38,17 @@ def seccomp(*profiles: SeccompProfile | None) -> pb.SecurityProfile:
             case "RuntimeDefault":
                 return pb.SecurityProfile(profile_type=pb.SecurityProfile.RuntimeDefault)
             case "Localhost":
-                reference = profile.localhost_profile or ""
-                return pb.SecurityProfile(profile_type=pb.SecurityProfile.Localhost, localhost_ref=reference)
+                file = f"{root}/{profile.localhost_profile or ''}"
+                return pb.SecurityProfile(profile_type=pb.SecurityProfile.Localhost, localhost_ref=file)
         break
     return pb.SecurityProfile(profile_type=pb.SecurityProfile.Unconfined)
+
+
+def selinux(label: SELinuxOptions | None) -> pb.SELinuxOption | None:
+    """Return the label as the runtime takes it; None lets it choose one."""
+    if label is None:
+        return None
+    return pb.SELinuxOption(user=label.user, role=label.role, type=label.type, level=label.level)
 
 
 def is_privileged(pod: Pod) -> bool:
@@ -48,7 +58,14 @@ def is_privileged(pod: Pod) -> bool:
 
 
 def sandbox_config(
-    pod: Pod, attempt: int, *, hostname: str, resolver: Resolver, cgroup_parent: str, log_directory: str
+    pod: Pod,
+    attempt: int,
+    *,
+    hostname: str,
+    resolver: Resolver,
+    cgroup_parent: str,
+    log_directory: str,
+    seccomp_root: str,
 ) -> pb.PodSandboxConfig:
     """Return the request for one attempt at the pod's sandbox."""
     meta = pod.metadata
@@ -57,7 +74,8 @@ def sandbox_config(
         namespace_options=namespace_options(pod),
         supplemental_groups=supplemental_groups(pod),
         privileged=is_privileged(pod),
-        seccomp=seccomp(security.seccomp_profile),
+        seccomp=seccomp(seccomp_root, security.seccomp_profile),
+        selinux_options=selinux(security.se_linux_options),
     )
     if security.run_as_user is not None:
         context.run_as_user.value = security.run_as_user

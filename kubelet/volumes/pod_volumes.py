@@ -17,13 +17,16 @@ from api.core.pod import Pod
 from api.core.volume_matching import claims_of
 from api.core.volumes import Volume, VolumeMount
 from api.errors import ApiError
+from api.quantity import units
+from kubelet.cgroups import pod_limits
 from kubelet.downward import PodFacts
-from kubelet.environment import ConfigError, expand
+from kubelet.environment import ConfigError, expand_strictly
 from kubelet.lifecycle import AnyContainer
 from kubelet.paths import Paths
 from kubelet.references import References
 from kubelet.volumes import atomic_writer, claims, empty_dir, host_path, mounts
 from kubelet.volumes.files import compute_payload
+from kubelet.volumes.local_volumes import LocalVolumes
 from kubelet.volumes.ownership import show_to_group
 from kubelet.volumes.payload import PayloadError
 from kubelet.volumes.tokens import TokenSource
@@ -55,13 +58,19 @@ class PodVolumes:
     """Volumes of one node's pods, on its disk."""
 
     def __init__(
-        self, paths: Paths, references: References, tokens: TokenSource, node: Callable[[], Node | None]
+        self,
+        paths: Paths,
+        references: References,
+        tokens: TokenSource,
+        node: Callable[[], Node | None],
+        local: LocalVolumes | None = None,
     ) -> None:
-        """Make it; `node` returns the Node object, once it is known."""
+        """Make it; `node` returns the Node object, once it is known; `local` makes volumes' directories here."""
         self._paths = paths
         self._references = references
         self._tokens = tokens
         self._node = node
+        self._local = local
 
     async def set_up(self, pod: Pod, facts: PodFacts) -> dict[str, Mounted]:
         """Set up every volume and return where each is. Safe to call again: then it refreshes.
@@ -93,6 +102,8 @@ class PodVolumes:
         claim = claims_of(pod).get(volume.name)
         if claim is not None:
             found = await claims.resolve(pod, volume, claim, self._references)
+            if self._local is not None:
+                await self._local.make(found)
             chosen = volume.persistent_volume_claim
             is_read_only = chosen is not None and chosen.read_only
             policy = (security.fs_group_change_policy if security is not None else None) or "Always"
@@ -104,7 +115,7 @@ class PodVolumes:
             return Mounted(host_path.set_up(volume.host_path))
         if volume.empty_dir is not None:
             directory = self._paths.volume(uid, "empty-dir", volume.name)
-            empty_dir.set_up(directory, volume.empty_dir, group)
+            empty_dir.set_up(directory, volume.empty_dir, group, _memory_of(pod, facts))
             return Mounted(directory)
         kind = _kind_of_files(volume)
         if kind is None:
@@ -146,6 +157,13 @@ class PodVolumes:
         return set()
 
 
+def _memory_of(pod: Pod, facts: PodFacts) -> int | None:
+    """Return how much memory a pod may use at most, so that what it keeps in memory is no more than that."""
+    limit = pod_limits(pod).memory_limit_bytes
+    allocatable = units((facts.allocatable or {}).get("memory", "0")) or None
+    return min((each for each in (limit, allocatable) if each), default=None)
+
+
 def _kind_of_files(volume: Volume) -> str | None:
     if volume.config_map is not None:
         return "configmap"
@@ -171,8 +189,11 @@ def _mount(mount: VolumeMount, volumes: Mapping[str, Mounted], variables: Mappin
     mounted = volumes.get(mount.name)
     if mounted is None:
         raise ConfigError(f'cannot find volume "{mount.name}" to mount into container')
+    if mount.recursive_read_only == "Enabled":
+        why = "requested recursive read-only mode, but it is not supported by the runtime"
+        raise ConfigError(f'volume "{mount.name}" {why}')
     source = mounted.path
-    below = expand(mount.sub_path_expr, variables) if mount.sub_path_expr else mount.sub_path
+    below = expand_strictly(mount.sub_path_expr, variables) if mount.sub_path_expr else mount.sub_path
     if below:
         if below.startswith("/") or ".." in below.split("/"):
             raise ConfigError(f'subPath "{below}" must be relative and may not contain ".."')

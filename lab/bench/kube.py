@@ -82,6 +82,15 @@ class Kube:
         """PUT an object."""
         return await self._request("PUT", path, body)
 
+    async def is_ready(self) -> bool:
+        """Return whether `/readyz` says ok; a server that does not answer is not ready."""
+        assert self._session is not None, "used outside of async with"
+        try:
+            async with self._session.get(self.server + "/readyz") as response:
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
+
     async def metrics(self) -> dict[str, float]:
         """Return the server's metrics, summed over their labels; empty where it shows none."""
         assert self._session is not None, "used outside of async with"

@@ -6,11 +6,16 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
+from cryptography.x509 import load_pem_x509_certificate
 
-from deploy.machine.plan import HEALTH_PORTS, SECURE_PORT, service_names
+from deploy import pki
+from deploy.machine.credentials import node_leaves
+from deploy.machine.plan import HEALTH_PORTS, SECURE_PORT, Layout, Machine, service_names
 from lab.chaos.machines.site import Site
 from lab.machines.lab import Lab as Machines
 from tests.e2e.machine_cluster import KUBECTL, Cluster, UnderLoad, lab_of
@@ -18,6 +23,8 @@ from tests.e2e.machine_cluster import KUBECTL, Cluster, UnderLoad, lab_of
 pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(900)]
 
 MACHINES = ("m1", "m2", "m3")
+LAYOUT = Layout()
+CONTROLLERS_ENV = LAYOUT.etc / "steersman-controllers.env"
 READY_WITHIN_S = 180.0
 HEALTHY_WITHIN_S = 30.0
 RESTART = """
@@ -135,6 +142,58 @@ def takes(cluster: Cluster, machine: str) -> set[str]:
         if "renewed" in str(entry.get("MESSAGE", "")):
             wanted.discard(entry.get("_SYSTEMD_UNIT", "").removeprefix("steersman-").removesuffix(".service"))
     return wanted
+
+
+def test_a_kubelet_renews_its_certificates_in_time_while_it_runs(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = "FLAGS=--cluster-signing-duration-s 90"
+    restart = "systemctl restart steersman-controllers"
+    for machine in MACHINES:
+        cluster.on(machine, "sh", "-c", f"echo '{short}' > {CONTROLLERS_ENV}; {restart}")
+    monkeypatch.setattr(pki, "LEAF_VALIDITY", timedelta(seconds=90))
+    authority = authority_of(cluster, tmp_path / "ca")
+    machine = msgspec.json.decode(cluster.on("m2", "cat", str(LAYOUT.machine)), type=Machine)
+    before = cluster.pids("m2", "kubelet"), cluster.containers()
+    for leaf in node_leaves(machine):
+        authority.ensure_in_one(leaf, tmp_path / leaf.stem)
+        cluster.on("m2", "tee", f"{LAYOUT.kubelet_pki}/new", given=(tmp_path / leaf.stem).read_text())
+        cluster.on("m2", "sh", "-c", f"cd {LAYOUT.kubelet_pki}; chmod 600 new; mv new {leaf.stem}.pem")
+    began = time.monotonic()
+    seen = {leaf.stem: [serial(cluster, "m2", leaf.stem)] for leaf in node_leaves(machine)}
+    with UnderLoad(cluster, tmp_path) as load:
+
+        def has_renewed_all_twice() -> bool:
+            assert cluster.nodes()["m2"] == "True"
+            for stem, serials in seen.items():
+                if (now := serial(cluster, "m2", stem)) != serials[-1]:
+                    serials.append(now)
+            return all(len(serials) > 2 for serials in seen.values())
+
+        cluster.await_(has_renewed_all_twice, "both certificates renewed twice", within_s=240)
+        print(f"renewed twice within {time.monotonic() - began:.0f} s, though each was good for 90 s only")
+        on_m2 = ("-l", "app=web", "--field-selector=spec.nodeName=m2")
+        (pod, *_) = cluster.kubectl("get", "pods", *on_m2, "-o", "name").split()
+        cluster.kubectl("logs", "--tail=1", pod)
+    print(load.judged)
+    assert load.judged.findings == [] and load.judged.failed == []
+    assert (cluster.pids("m2", "kubelet"), cluster.containers()) == before
+    for machine in MACHINES:
+        cluster.on(machine, "sh", "-c", f"rm {CONTROLLERS_ENV}; {restart}")
+
+
+def authority_of(cluster: Cluster, directory: Path) -> pki.Authority:
+    """Return the cluster's own authority, for certificates that it would never issue."""
+    directory.mkdir(mode=0o700)
+    for name in ("ca.crt", "ca.key"):
+        (directory / name).write_text(cluster.on("m1", "cat", str(LAYOUT.pki / "cluster" / name)))
+    return pki.Authority(directory, "unused: it is there")
+
+
+def serial(cluster: Cluster, machine: str, stem: str) -> int:
+    return load_pem_x509_certificate(
+        cluster.on(machine, "cat", f"{LAYOUT.kubelet_pki}/{stem}.pem").encode()
+    ).serial_number
 
 
 def test_a_machine_leaves_only_when_its_pods_may_go(cluster: Cluster) -> None:

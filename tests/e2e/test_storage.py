@@ -199,6 +199,52 @@ def test_ephemeral_volumes_and_those_of_stateful_sets_have_claims_of_their_own(s
     eventually(lambda: not storage.kubectl("get", "pvc", "-o", "name"), 30, "the claims go with their owners")
 
 
+def test_claims_that_name_no_class_get_directories_that_go_with_them(storage: Storage) -> None:
+    assert "standard (default)" in storage.kubectl("get", "storageclass")
+    size = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}
+    container = {
+        "name": "c",
+        "image": "steersman.local/web:1",
+        "command": WAIT,
+        "securityContext": {"runAsUser": 1000},
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+    }
+    labels = {"matchLabels": {"app": "db"}}
+    template = {
+        "metadata": {"labels": {"app": "db"}},
+        "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
+    }
+    claims = [{"metadata": {"name": "data"}, "spec": size}]
+    spec = {
+        "replicas": 2,
+        "serviceName": "db",
+        "selector": labels,
+        "template": template,
+        "volumeClaimTemplates": claims,
+    }
+    many = {"accessModes": ["ReadWriteMany"], "resources": size["resources"]}
+    storage.make(
+        {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"}, "spec": spec},
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "many"}, "spec": many},
+        pod("user", {"persistentVolumeClaim": {"claimName": "many"}}),
+    )
+    storage.kubectl("rollout", "status", "statefulset/db", "--timeout=90s")
+    storage.kubectl("exec", "db-1", "--", "sh", "-c", "echo kept > /data/file")
+    volume = storage.get("pvc", "data-db-1")["spec"]["volumeName"]
+    path = Path(storage.cluster.get("pv", volume)["spec"]["local"]["path"])
+    assert (path / "file").read_text() == "kept\n"
+    storage.kubectl("delete", "pod", "db-1")
+    storage.kubectl("rollout", "status", "statefulset/db", "--timeout=60s")
+    assert storage.kubectl("exec", "db-1", "--", "cat", "/data/file") == "kept\n"
+    eventually(
+        lambda: any("only support ReadWriteOnce" in message for message in storage.messages("many")),
+        30,
+        "it is refused",
+    )
+    storage.kubectl("delete", "statefulset,pod,pvc", "--all", "--timeout=60s")
+    eventually(lambda: not path.exists() and volume not in storage.kubectl("get", "pv", "-o", "name"), 30, "it is gone")
+
+
 def test_a_scratch_volume_above_its_limit_ends_its_pod_and_tokens_are_their_readers(storage: Storage) -> None:
     token = "/var/run/secrets/kubernetes.io/serviceaccount/token"
     storage.make(

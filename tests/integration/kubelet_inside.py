@@ -81,6 +81,7 @@ class World:
             rng=random.Random(),
             machine=machine.read(self.directory),
             root=self.root,
+            manifests=self.directory / "manifests",
             cgroup_root="/kubepods",
             status_period_s=0.5,
         )
@@ -114,7 +115,10 @@ class World:
     async def until(self, name: str, claim: Callable[[Pod], bool], within_s: float = 15) -> Pod:
         deadline = time.monotonic() + within_s
         while True:
-            pod = await self.admin.get(pods.RESOURCE, ObjectKey("default", name))
+            try:
+                pod = await self.admin.get(pods.RESOURCE, ObjectKey("default", name))
+            except NotFound:
+                pod = Pod()
             if claim(pod):
                 return pod
             assert time.monotonic() < deadline, msgspec.json.encode(pod.status).decode()
@@ -286,6 +290,16 @@ async def probes_and_hooks(w: World) -> None:
     seen = {e.reason: e.message for e in (await w.admin.list(events.RESOURCE, "default")).items}
     assert seen["Unhealthy"].startswith("Liveness probe failed")
     await w.delete("probed")
+    probe = {"exec": {"command": ["cat", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 1}
+    await w.create(
+        "leaving",
+        "trap 'rm /tmp/ready; sleep 4; exit 0' TERM; touch /tmp/ready; while true; do sleep 0.1; done",
+        container={"readinessProbe": probe},
+    )
+    await w.until("leaving", runs)
+    await w.admin.delete(pods.RESOURCE, ObjectKey("default", "leaving"))
+    pod = await w.until("leaving", lambda p: not p.status.container_statuses[0].ready, within_s=4)
+    assert pod.status.container_statuses[0].state.running is not None
 
 
 async def images(w: World) -> None:
@@ -300,6 +314,31 @@ async def images(w: World) -> None:
     await w.until("never", lambda p: waits(p) == "ErrImageNeverPull")
     await w.delete("never", within_s=3)
     await w.delete("absent", within_s=3)
+
+
+async def static_pods(w: World) -> None:
+    """A file runs, is shown, outlives its mirror and the kubelet, and leaves nothing when it goes."""
+    file = w.directory / "manifests" / "web.yaml"
+    main = {"name": "main", "image": IMAGE, "command": ["sh", "-c", f"echo begun; {WAIT}"]}
+    spec = {"containers": [main], "terminationGracePeriodSeconds": 1}
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "own"}, "spec": spec}
+    file.write_bytes(msgspec.json.encode(body))
+    first = await w.until("own-n1", runs, within_s=20)
+    container = first.status.container_statuses[0].container_id
+    assert w.log("own-n1") == "begun"
+    await w.admin.delete(pods.RESOURCE, ObjectKey("default", "own-n1"))
+    second = await w.until("own-n1", lambda p: runs(p) and p.metadata.uid != first.metadata.uid)
+    await w.stop_kubelet()
+    w.start_kubelet()
+    await asyncio.sleep(2)
+    third = await w.until("own-n1", runs)
+    assert third.metadata.uid == second.metadata.uid
+    assert {p.status.container_statuses[0].container_id for p in (second, third)} == {container}
+    file.unlink()
+    deadline = time.monotonic() + 15
+    while found(w, "pods/*") or found(w, "logs/*") or (await w.admin.list(pods.RESOURCE, "default")).items:
+        assert time.monotonic() < deadline, "a static pod without a file is still there"
+        await asyncio.sleep(0.05)
 
 
 async def server(w: World) -> None:
@@ -332,7 +371,7 @@ async def server(w: World) -> None:
     await w.delete("talker")
 
 
-SCENARIOS = [environment_and_volumes, healing, restart_of_the_kubelet, probes_and_hooks, images, server]
+SCENARIOS = [environment_and_volumes, healing, restart_of_the_kubelet, probes_and_hooks, images, static_pods, server]
 
 
 async def main(name: str, directory: Path) -> None:

@@ -551,3 +551,14 @@ async def test_a_watch_goes_over_a_websocket_too(server: Running):
     async with server.http.ws_connect(watch + "&fieldSelector=metadata.name%3Dw") as watching:
         assert [json.loads((await watching.receive()).data)["type"] for _ in range(2)] == ["ADDED", "BOOKMARK"]
         assert (await watching.receive()).type is aiohttp.WSMsgType.CLOSE
+
+
+async def test_who_asks_for_a_websocket_in_a_wrong_way_is_told_so(server: Running):
+    watch = f"{server.url}{CORE}/configmaps?watch=1&resourceVersion=0&timeoutSeconds=1"
+    half = {"Upgrade": "websocket", "Connection": "Upgrade"}
+    async with server.http.get(watch, headers=half) as response:
+        told = await response.json()
+        assert (response.status, told["kind"], told["reason"]) == (400, "Status", "BadRequest")
+        assert told["message"].startswith("unable to upgrade: ")
+    async with server.http.get(watch, headers={"Upgrade": "websocket", "Connection": "close"}) as response:
+        assert response.status == 200, "nothing to upgrade: Connection does not name it"

@@ -101,6 +101,7 @@ class Rounds:
         try:
             self._phase("waiting until all is well")
             await self._site.await_well()
+            await self._site.spread_pods()
             self._phase("calm")
             await load.start()
             await load.traffic.await_answers(SERVICE_WITHIN_S)

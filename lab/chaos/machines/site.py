@@ -12,7 +12,7 @@ import json
 import shutil
 import ssl
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from store.client import Refused, StoreClient, Unavailable
 PKI = Path("etc/steersman/pki")
 STORE_PORT, REST_PORT = 2379, 6443
 ASK_WITHIN_S = 1.5
+SPREAD_TRIES = 5
 WELL_WITHIN_S = 150.0
 UNITS = (
     "store",
@@ -237,6 +238,30 @@ class Site:
                 raise NotWell(f"not well again after {within_s:.0f} s: {problem}")
             await asyncio.sleep(0.5)
 
+    async def spread_pods(self) -> None:
+        """Have a web pod on every machine again: those that were replaced stay together, as in every Kubernetes.
+
+        A fault that takes one machine would else take all pods, and no request could be answered by anybody.
+
+        Raises:
+            NotWell: they do not spread.
+        """
+        for _ in range(SPREAD_TRIES):
+            crowd = await asyncio.to_thread(self._crowd)
+            if not crowd:
+                return
+            await asyncio.to_thread(self.kubectl, "delete", "pod", "-n", "default", *crowd)
+            await self.await_well()
+        raise NotWell("the web pods do not spread over the machines")
+
+    def _crowd(self) -> list[str]:
+        done = self.kubectl("get", "pods", "-n", "default", "-l", "app=web", "-o", "json", "--request-timeout=5s")
+        if done.returncode:
+            raise NotWell(f"kubectl: {done.stderr.strip()}")
+        pods = [each for each in json.loads(done.stdout)["items"] if "deletionTimestamp" not in each["metadata"]]
+        placed = {each["metadata"]["name"]: each["spec"].get("nodeName", "") for each in pods}
+        return crowd(placed, [machine.name for machine in self.machines])
+
     async def _problem(self) -> str | None:
         samples = await self.look()
         if missing := [each.name for each in self.machines if each.name not in samples]:
@@ -265,6 +290,20 @@ class Site:
         if done.stdout.strip() not in ("3",):
             return f"the Deployment web has {done.stdout.strip() or 'no'} available pods: {done.stderr.strip()}"
         return None
+
+
+def crowd(placed: Mapping[str, str], machines: Sequence[str]) -> list[str]:
+    """Return pods, by name, that share a machine while another has none: one for each machine without. Pure.
+
+    `placed` has every pod's machine.
+    """
+    on = {machine: sorted(pod for pod, where in placed.items() if where == machine) for machine in machines}
+    found: list[str] = []
+    for _ in [machine for machine in machines if not on[machine]]:
+        fullest = max(machines, key=lambda machine: len(on[machine]))
+        if len(on[fullest]) > 1:
+            found.append(on[fullest].pop())
+    return found
 
 
 def each_of(machines: Sequence[Machine]) -> str:

@@ -126,6 +126,9 @@ def informed(core):
     core.delete_namespaced_config_map("i", NAMESPACE)
     eventually(lambda: (DELETED, "i") in seen, f"the informer sees all: {seen}")
     informer.stop()
+    for each in threading.enumerate():  # its thread may still tell stderr of the watch it lost, which ends Python badly
+        if each is not threading.current_thread() and each.daemon:
+            each.join(10)
 
 
 def streams(core):

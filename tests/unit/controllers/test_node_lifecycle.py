@@ -104,8 +104,10 @@ def test_a_pod_stays_for_as_long_as_it_tolerates_every_taint():
     everything = {"operator": "Exists"}
     assert tolerated_until(pod(tolerations=[short]), taints, 300, NOW) == NOW
     assert tolerated_until(pod(tolerations=[everything]), taints, 300, NOW) is None
-    assert tolerated_until(pod(tolerations=[short, everything]), taints, 300, NOW) == NOW + 40
-    assert tolerated_until(pod(), taints[:1], 300, NOW) == NOW + 240
+    assert tolerated_until(pod(tolerations=[short, everything]), taints, 300, NOW) == NOW + 41
+    assert tolerated_until(pod(), taints[:1], 300, NOW) == NOW + 241
+    at_once = {**short, "tolerationSeconds": 0}
+    assert tolerated_until(pod(tolerations=[at_once, everything]), taints, 300, NOW) == NOW
 
 
 def test_pods_are_evicted_when_their_time_is_up_and_not_before():
@@ -114,7 +116,7 @@ def test_pods_are_evicted_when_their_time_is_up_and_not_before():
     steps = [{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 10}]
     plan = reconcile(observed(lost, pod("a", tolerates, "False"), pod("b", steps, "False"), silent_s=120), NOW)
     assert [step.key.name for step in steps_of(plan) if isinstance(step, Delete)] == ["b"]
-    assert plan.requeue_after_s == pytest.approx(240.1)
+    assert plan.requeue_after_s == pytest.approx(241.1)
 
 
 def test_pods_of_a_silent_node_are_marked_not_ready_once():

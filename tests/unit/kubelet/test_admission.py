@@ -8,7 +8,7 @@ from api.core.containers import Container
 from api.core.node import Node, NodeSpec, NodeStatus, Taint
 from api.core.pod import Pod
 from api.meta import ObjectMeta
-from kubelet.admission import Refusal, refusal
+from kubelet.admission import Refusal, refusal, victims
 from tests.unit.kubelet.builders import pod
 
 NODE = Node(
@@ -71,3 +71,64 @@ def test_another_system_and_unsafe_sysctls_are_refused_even_before_the_node_is_k
 
     assert reason(pod(**setting("kernel.msgmax")), node=None) == "SysctlForbidden"
     assert reason(pod(**setting("kernel/shm_rmid_forced")), node=None) == ""
+
+
+def test_unsafe_sysctls_may_be_set_where_the_node_allows_them() -> None:
+    def why(*allowed: str, **spec: Any) -> str:
+        asked = [{"name": "net.core.somaxconn", "value": "1"}, {"name": "kernel.msgmax", "value": "1"}]
+        found = refusal(pod(securityContext={"sysctls": asked}, **spec), [], None, allowed)
+        return found.message if found is not None else ""
+
+    assert why() == 'forbidden sysctl: "net.core.somaxconn" not allowlisted'
+    assert why("net.core.*") == 'forbidden sysctl: "kernel.msgmax" not allowlisted'
+    assert why("net/core/somaxconn", "kernel.msg*") == ""
+    assert "with host net enabled" in why("net.*", "kernel.*", hostNetwork=True)
+
+
+def test_a_profile_that_nobody_would_enforce_is_refused() -> None:
+    def why(container: dict[str, Any] | None = None, *, has_apparmor: bool = False, **spec: Any) -> str:
+        made = pod(**spec)
+        if container is not None:
+            made.spec.containers = [msgspec.convert({"name": "main", **container}, Container)]
+        found = refusal(made, [], None, has_apparmor=has_apparmor)
+        return found.reason if found is not None else ""
+
+    default = {"appArmorProfile": {"type": "RuntimeDefault"}}
+    annotated = {"annotations": {"container.apparmor.security.beta.kubernetes.io/main": "localhost/x"}}
+    assert why(securityContext=default) == why({"securityContext": default}) == why(metadata=annotated) == "AppArmor"
+    assert why(securityContext=default, has_apparmor=True) == ""
+    none = {"appArmorProfile": {"type": "Unconfined"}}
+    assert why({"securityContext": none}, securityContext=default) == ""
+
+
+def using(uid: str, memory: str, priority: int = 0, *, limited: bool = False) -> Pod:
+    resources: dict[str, Any] = {"requests": {"memory": memory, "cpu": "0"}} if memory else {}
+    if limited:
+        resources = {"limits": {"memory": memory, "cpu": "1m"}, "requests": {"memory": memory, "cpu": "1m"}}
+    made = pod_of({"name": "main", "image": "i", "resources": resources})
+    made.metadata.uid, made.spec.priority = uid, priority
+    return made
+
+
+def leaving(new: Pod, *others: Pod, node: Node | None = NODE) -> list[str] | None:
+    found = victims(new, others, node)
+    return [each.metadata.uid for each in found] if found is not None else None
+
+
+def test_as_few_pods_as_will_do_leave_for_a_critical_one() -> None:
+    critical = using("critical", "512Mi", 2_000_000_000)
+    assert leaving(critical, using("a", "256Mi"), using("b", "512Mi")) == ["a"]
+    larger = using("critical", "712Mi", 2_000_000_000)
+    assert leaving(larger, using("a", "200Mi"), using("b", "512Mi")) == ["b"], "a alone is not enough, b alone is"
+    assert leaving(critical, using("a", "512Mi", 5), using("b", "512Mi", 1)) == ["b"]
+    assert leaving(critical, using("a", "512Mi", limited=True), using("b", "512Mi", 9)) == ["b"]
+    assert leaving(critical, using("a", ""), using("b", "1Gi")) == ["b"]
+    assert leaving(critical, *(using(uid, "300Mi") for uid in "abc")) == ["a", "b"]
+
+
+def test_nobody_leaves_in_vain_and_no_critical_pod_leaves() -> None:
+    critical = using("critical", "512Mi", 2_000_000_000)
+    assert leaving(critical, using("a", "256Mi")) is None, "it fits"
+    assert leaving(using("x", "2Gi", 2_000_000_000), using("a", "1Gi")) is None, "it never fits"
+    assert leaving(critical, using("a", "1Gi", 2_000_000_000)) is None
+    assert leaving(critical, using("a", "1Gi"), node=None) is None

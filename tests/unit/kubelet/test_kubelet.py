@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -26,6 +28,8 @@ from client.verbs import Client
 from component.clock import LoopClock
 from kubelet import machine
 from kubelet.kubelet import Kubelet, NodeIdentity
+from kubelet.probes.prober import HollowProber
+from kubelet.probes.streak import Result
 from kubelet.runtime.hollow import HollowCri
 from store.local import LocalStore
 from tests.local_transport import LocalTransport
@@ -55,16 +59,18 @@ class World:
         await self.admin.create(serviceaccount.RESOURCE, account)
         self.start_kubelet()
 
-    def start_kubelet(self) -> None:
+    def start_kubelet(self, manifests: Path | None = None, transport: Any = None) -> Kubelet:
         kubelet = Kubelet(
             NodeIdentity(name="n1", ips=("192.0.2.1",), port=10250),
-            client=Client(LocalTransport(self.api, NODE_USER)),
+            client=Client(transport or LocalTransport(self.api, NODE_USER)),
             cri=self.cri,
             clock=self.clock,
             rng=random.Random(2),
             machine=machine.hollow("n1"),
+            manifests=manifests,
         )
         self._kubelet = self._group.create_task(kubelet.run())
+        return kubelet
 
     async def crash_kubelet(self) -> None:
         assert self._kubelet is not None
@@ -214,6 +220,30 @@ async def test_a_pod_deleted_while_the_kubelet_was_down_is_stopped():
         w.start_kubelet()
         await asyncio.sleep(5)
         assert await w.cri.list_sandboxes() == []
+
+
+async def test_a_pod_that_stops_is_unready_as_soon_as_its_probe_says_so(monkeypatch: pytest.MonkeyPatch):
+    async with world() as w:
+        serves = True
+
+        async def ask(*_: Any) -> Result:
+            return Result(serves)
+
+        async def stop_slowly(container_id: str, timeout_s: int) -> None:
+            await asyncio.sleep(10)
+            w.cri.exit(container_id, 0)
+
+        monkeypatch.setattr(HollowProber, "_ask", ask)
+        monkeypatch.setattr(w.cri, "stop_container", stop_slowly)
+        probe = {"exec": {"command": ["x"]}, "periodSeconds": 1, "failureThreshold": 1}
+        await w.create(containers=[{"name": "main", "image": "i:1", "readinessProbe": probe, "livenessProbe": probe}])
+        await w.until(is_running)
+        serves = False
+        await w.admin.delete(pods.RESOURCE, WEB)
+        stopping = await w.until(lambda p: not p.status.container_statuses[0].ready, within_s=5)
+        assert stopping.metadata.deletion_timestamp and stopping.status.container_statuses[0].restart_count == 0
+        assert {c.type: c.status for c in stopping.status.conditions}["Ready"] == "False"
+        await w.until_gone()
 
 
 async def test_a_lost_sandbox_is_replaced_with_all_its_containers():

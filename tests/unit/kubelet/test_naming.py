@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from kubelet.naming import Resolver, hostname, hosts_file, parse_resolv_conf, resolver
+import pytest
+
+from kubelet.naming import HostnameTooLong, Resolver, hostname, hosts_file, parse_resolv_conf, resolver
 from tests.unit.kubelet.builders import pod
 
 HOST = Resolver(("198.51.100.1",), ("example.com",), ("timeout:2",))
@@ -45,6 +47,11 @@ def test_a_pod_is_called_by_its_hostname_or_its_name():
     assert hostname(pod(metadata={"name": "a" * 62 + "-b"}), "cluster.local") == "a" * 62
     qualified = pod(hostname="db", subdomain="sub", setHostnameAsFQDN=True)
     assert hostname(qualified, "cluster.local") == "db.sub.default.svc.cluster.local"
+
+
+def test_a_qualified_name_that_the_kernel_would_not_take_is_refused():
+    with pytest.raises(HostnameTooLong, match=r"is too long \(64 characters is the max, 93 characters requested\)"):
+        hostname(pod(hostname="a" * 63, subdomain="sub", setHostnameAsFQDN=True), "cluster.local")
 
 
 def test_the_hosts_file_names_the_pod_and_its_aliases():

@@ -53,6 +53,16 @@ def test_a_pods_limits_are_sums_unless_a_container_has_none():
     assert pod_limits(with_resources(FULL, {"requests": {"cpu": "1"}})) == PodLimits(1000, None, None)
 
 
+def test_a_runtimes_overhead_comes_on_top_of_requests_and_of_limits_there_are():
+    overhead = {"cpu": "250m", "memory": "8Mi"}
+    limited = with_resources(FULL)
+    limited.spec.overhead = overhead
+    assert pod_limits(limited) == PodLimits(250, 750, 72 << 20)
+    unlimited = with_resources({"requests": {"cpu": "1"}})
+    unlimited.spec.overhead = overhead
+    assert pod_limits(unlimited) == PodLimits(1250, None, None)
+
+
 def test_groups_are_made_limited_and_removed_in_every_hierarchy(tmp_path):
     for name in ("cpu", "memory", "pids"):
         (tmp_path / name).mkdir()
@@ -66,6 +76,21 @@ def test_groups_are_made_limited_and_removed_in_every_hierarchy(tmp_path):
     (group / "cpu.shares").unlink()  # in a real hierarchy files vanish with their group
     cgroups.remove(UID)
     assert cgroups.uids() == set()
+
+
+def test_pods_that_ask_for_nothing_weigh_the_least_together(tmp_path):
+    for is_v2, name, expected in ((False, "cpu/kubepods", ("1536", "2")), (True, "kubepods", ("58", "1"))):
+        mount = tmp_path / str(is_v2)
+        (mount / "cpu").mkdir(parents=True)
+        if is_v2:
+            (mount / "cgroup.controllers").write_text("cpu")
+        cgroups = Cgroups("kubepods", mount)
+        for uid, resources in (("a", {"requests": {"cpu": "1"}}), ("b", {"requests": {"cpu": "500m"}}), ("c", {})):
+            p = with_resources(resources)
+            p.metadata.uid = uid
+            cgroups.make(p)
+        file = "cpu.weight" if is_v2 else "cpu.shares"
+        assert tuple((mount / name / each / file).read_text() for each in ("burstable", "besteffort")) == expected
 
 
 def test_version_two_has_one_hierarchy_and_weights(tmp_path):

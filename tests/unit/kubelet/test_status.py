@@ -115,7 +115,8 @@ def test_a_deleted_pod_whose_containers_have_all_ended_is_over_whatever_its_poli
 
 
 def test_a_stopping_pod_stays_ready_while_it_runs_unless_its_probe_says_otherwise():
-    assert conditions(status_of(pod(), runtime(record()), is_stopping=True))["Ready"] == "True"
+    found = conditions(status_of(pod(), runtime(record()), is_stopping=True))
+    assert found["Ready"] == found["PodReadyToStartContainers"] == "True"
     unready = {record().id: Verdict(is_ready=False)}
     assert conditions(status_of(pod(), runtime(record()), is_stopping=True, verdicts=unready))["Ready"] == "False"
 

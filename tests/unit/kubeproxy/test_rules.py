@@ -291,6 +291,19 @@ def test_differences_lead_the_kernel_through_any_history(history):
 
 
 @given(STATES, STATES)
+def test_between_two_tables_no_service_is_without_an_answer(before, after):
+    kernel = Kernel()
+    kernel.restore(diff(Ruleset(), ruleset_of(before)))
+    for part in diff(ruleset_of(before), ruleset_of(after)).split("COMMIT\n"):
+        kernel.restore(part)
+        for name in before.keys() & after.keys():
+            to = f"-d 10.96.0.{ord(name)}/32 "
+            is_translated = any(to in rule for rule in kernel.tables["nat"]["KUBE-SERVICES"])
+            is_rejected = any(to in rule for rule in kernel.tables["filter"]["KUBE-SERVICES"])
+            assert is_translated or is_rejected
+
+
+@given(STATES, STATES)
 def test_a_fresh_start_replaces_whatever_an_earlier_life_left_and_removal_leaves_nothing(earlier, now):
     kernel = Kernel()
     kernel.restore(render(replace_all(*parse_save(kernel.save()), ruleset_of(earlier))))

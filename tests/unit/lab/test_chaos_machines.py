@@ -9,6 +9,7 @@ from lab.chaos.machines.load import KUBECTL
 from lab.chaos.machines.report import write_up
 from lab.chaos.machines.rounds import first_by_kubectl
 from lab.chaos.machines.scenarios import BY_NAME, LEAVES_MAJORITY, SCENARIOS
+from lab.chaos.machines.site import crowd
 from lab.chaos.schedule import FAULTS, draw
 from lab.chaos.verdict import RoundReport, Run, judge
 
@@ -71,3 +72,11 @@ def test_kubectl_works_again_when_one_that_began_after_the_blow_is_done():
     ledger = [kubectl(9.5, 10.2), kubectl(10.5, 11.0, Outcome.UNKNOWN), kubectl(12.0, 12.5), kubectl(13.0, 13.2)]
     assert first_by_kubectl(ledger, 10.0) == 2.5
     assert first_by_kubectl(ledger[:2], 10.0) is None
+
+
+def test_pods_that_crowd_on_one_machine_are_told_to_move_and_no_others():
+    machines = ["m1", "m2", "m3"]
+    assert crowd({"a": "m1", "b": "m2", "c": "m3"}, machines) == []
+    assert crowd({"a": "m3", "b": "m2", "c": "m3"}, machines) == ["c"]
+    assert crowd({"a": "m3", "b": "m3", "c": "m3"}, machines) == ["c", "b"]
+    assert crowd({"a": "m3", "b": "m2"}, machines) == [], "fewer pods than machines, and nobody shares"

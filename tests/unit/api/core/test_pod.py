@@ -199,6 +199,22 @@ def test_nothing_else_may_change(field: str, value: Any) -> None:
     assert error.startswith("spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`")
 
 
+def test_a_mirror_has_a_node_and_what_it_mirrors_never_changes() -> None:
+    path = "metadata.annotations[kubernetes.io/config.mirror]"
+
+    def mirror(value: str = "", **spec: Any) -> pod.Pod:
+        made = a_pod(spec)
+        made.metadata.annotations = {"kubernetes.io/config.mirror": value} if value else {}
+        return made
+
+    why = "must set spec.nodeName if mirror pod annotation is set"
+    assert wrong(mirror("x")) == [f'{path}: Invalid value: "x": {why}']
+    assert wrong(mirror("x", nodeName="n")) == []
+    for new, old, verb in (("x", "", "add"), ("", "x", "remove"), ("y", "x", "update")):
+        found = wrong(mirror(new, nodeName="n"), mirror(old, nodeName="n"))
+        assert found == [f"{path}: Forbidden: may not {verb} mirror pod annotation"]
+
+
 def test_containers_are_neither_added_nor_tolerations_removed() -> None:
     old = a_pod({"tolerations": [{"key": "a", "operator": "Exists"}]})
     new = copy.deepcopy(old)

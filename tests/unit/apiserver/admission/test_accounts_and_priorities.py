@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from api.core import persistentvolumeclaim, pod, serviceaccount
+from api.core.static_pods import MIRROR
 from api.errors import NotFound
 from api.scheduling import priorityclass
 from api.storage import csinode
 from apiserver.admission.node_restriction import NodeRestriction
 from apiserver.admission.priority import Priority
-from apiserver.admission.service_account import MIRROR_ANNOTATION, ServiceAccountAdmission
+from apiserver.admission.service_account import ServiceAccountAdmission
 from apiserver.request import User
 from tests.unit.apiserver.admission.plugins import Cache, made, pass_through, pod_body, refused, request_for
 
@@ -76,7 +77,7 @@ async def test_a_mirror_pod_gets_at_no_secrets() -> None:
         ({"serviceAccountName": "default"}, "may not reference service accounts"),
     ):
         request = a_pod(**spec)
-        request.object.metadata.annotations = {MIRROR_ANNOTATION: "x"}
+        request.object.metadata.annotations = {MIRROR: "x"}
         assert why in await refused(accounts(), request)
 
 

@@ -30,8 +30,8 @@ async def test_silent_containers_get_defaults_and_an_annotation_tells_of_it() ->
     assert container.resources.requests == {"memory": "2Gi", "cpu": "100m"}
     assert first.resources.requests == {"cpu": "5m", "memory": "1Gi"}
     assert done.metadata.annotations[ANNOTATION] == (
-        "LimitRanger plugin set: cpu limit for container c0; cpu request for container c0; "
-        "cpu, memory limit for init container i; memory request for init container i"
+        "LimitRanger plugin set: cpu request for container c0; cpu limit for container c0; "
+        "memory request for init container i; cpu, memory limit for init container i"
     )
 
 

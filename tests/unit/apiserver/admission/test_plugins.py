@@ -7,6 +7,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec.structs import replace
 
 from api.authentication.tokenrequest import BoundObjectReference, TokenRequest, TokenRequestSpec
 from api.certificates import certificatesigningrequest
@@ -22,7 +23,7 @@ from api.core.references import LocalObjectReference
 from api.core.serviceaccount import ServiceAccount
 from api.core.volumes import VolumeMount
 from api.errors import ApiError, Forbidden, NotFound
-from api.meta import ObjectMeta
+from api.meta import ObjectMeta, OwnerReference
 from api.rbac import clusterrole, role, rolebinding
 from api.rbac.rules import RoleRef, Subject
 from api.resource import ObjectKey
@@ -255,7 +256,20 @@ async def test_a_node_reports_and_deletes_only_pods_it_runs() -> None:
     assert "may not update pods" in await refused(mine, operation="UPDATE", old=mine, user=NODE)
     mirror = a_pod(node_name="n1")
     mirror.metadata.annotations = {"kubernetes.io/config.mirror": "x"}
-    made = await run(mirror, user=NODE)
+    objects = world((node.RESOURCE, Node(metadata=meta("n1", uid="u1"))))
+    owner = OwnerReference(api_version="v1", kind="Node", name="n1", uid="u1", controller=True)
+    for owners, why in (
+        ([], "can only create pods with an owner reference set to itself"),
+        ([owner, owner], "a single owner reference set to itself"),
+        ([replace(owner, name="n2")], "an owner reference set to itself"),
+        ([replace(owner, controller=False)], "a controller owner reference set to itself"),
+        ([replace(owner, block_owner_deletion=True)], "must not set blockOwnerDeletion"),
+        ([replace(owner, uid="u0")], "node n1 UID mismatch: expected u0 got u1"),
+    ):
+        mirror.metadata.owner_references = owners
+        assert why in await refused(mirror, user=NODE, objects=objects)
+    mirror.metadata.owner_references = [owner]
+    made = await run(mirror, user=NODE, objects=objects)
     assert not made.spec.volumes and not made.spec.service_account_name
 
 

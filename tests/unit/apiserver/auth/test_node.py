@@ -14,6 +14,7 @@ from api.core.containers import (
 )
 from api.core.persistentvolume import PersistentVolume, PersistentVolumeSpec
 from api.core.pod import Pod, PodSpec
+from api.core.pod_references import references
 from api.core.references import LocalObjectReference, ObjectReference
 from api.core.volumes import (
     ConfigMapVolumeSource,
@@ -24,7 +25,7 @@ from api.core.volumes import (
 )
 from api.meta import ObjectMeta
 from apiserver.admission.service_account import token_volume
-from apiserver.auth.node import NodeAuthorizer, references
+from apiserver.auth.node import NodeAuthorizer
 from apiserver.request import RequestInfo, User
 from tests.builders import store
 from tests.unit.apiserver.auth.test_rbac import Cache, authorizer

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,8 @@ def test_what_is_approved_is_signed_as_asked_and_no_longer(authority: signing.Au
     assert not made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     yearly = certificate(authority, request(CLIENT, "jane", "team"))
     assert (yearly.not_valid_after_utc - datetime.fromtimestamp(NOW, UTC)).days == 365
+    hourly = certificate(dataclasses.replace(authority, lifetime_s=3600), request(CLIENT, "jane", "team"))
+    assert hourly.not_valid_after_utc == datetime.fromtimestamp(NOW + 3600, UTC)
 
 
 def test_a_serving_certificate_has_the_names_asked_for(authority: signing.Authority) -> None:

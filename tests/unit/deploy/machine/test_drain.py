@@ -9,6 +9,7 @@ from api.core import node as nodes
 from api.core import pod as pods
 from api.core.node import Node, NodeAddress, NodeCondition
 from api.core.pod import Pod
+from api.core.static_pods import MIRROR
 from api.errors import TooManyRequests
 from api.meta import ObjectMeta, OwnerReference
 from api.policy.eviction import Eviction
@@ -71,7 +72,7 @@ async def run(cluster: Cluster, *, timeout_s: float = 60, force: bool = False) -
 
 @pytest.mark.looptime
 async def test_pods_are_evicted_and_those_that_belong_to_the_node_stay() -> None:
-    mirror = pod("static", "Node", **{drain.MIRROR: "x"})
+    mirror = pod("static", "Node", **{MIRROR: "x"})
     cluster = Cluster(pod("a"), pod("b"), pod("agent", "DaemonSet"), mirror)
     said = await run(cluster)
     assert cluster.evicted == [("a", "uid-a"), ("b", "uid-b")]

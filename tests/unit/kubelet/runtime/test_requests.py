@@ -18,9 +18,8 @@ from tests.unit.kubelet.builders import UID, pod
 
 
 def sandbox(**spec: Any) -> pb.PodSandboxConfig:
-    return sandbox_config(
-        pod(**spec), 2, hostname="web", resolver=Resolver(("192.0.2.1",)), cgroup_parent="/p", log_directory="/l"
-    )
+    places = {"cgroup_parent": "/p", "log_directory": "/l", "seccomp_root": "/k/seccomp"}
+    return sandbox_config(pod(**spec), 2, hostname="web", resolver=Resolver(("192.0.2.1",)), **places)
 
 
 def container(**fields: Any) -> Container:
@@ -67,6 +66,7 @@ def test_a_container_request_says_all_that_a_new_kubelet_must_know():
         variables={"A": "b"},
         mounts=[],
         memory_capacity_bytes=1 << 30,
+        seccomp_root="/k/seccomp",
     )
     assert list(config.command) == ["echo", "b"]
     assert config.log_path == "main/3.log"
@@ -96,6 +96,38 @@ def test_security_settings_of_the_container_win_over_the_pods():
     assert context.seccomp.profile_type == pb.SecurityProfile.RuntimeDefault
     assert list(context.capabilities.drop_capabilities) == ["X"]
     assert "/proc/kcore" in context.masked_paths
+
+
+def test_a_profile_of_the_nodes_is_a_file_below_its_directory():
+    profile = {"seccompProfile": {"type": "Localhost", "localhostProfile": "a/b.json"}}
+    assert sandbox(securityContext=profile).linux.security_context.seccomp.localhost_ref == "/k/seccomp/a/b.json"
+    context = security_context(pod(), container(securityContext=profile), pb.Image(id="x"), "/k/seccomp")
+    assert context.seccomp.profile_type == pb.SecurityProfile.Localhost
+    assert context.seccomp.localhost_ref == "/k/seccomp/a/b.json"
+
+
+def test_profiles_and_labels_reach_the_runtime_the_containers_own_first():
+    label = {"level": "s0:c123,c456", "type": "spc_t"}
+    p = pod(securityContext={"appArmorProfile": {"type": "RuntimeDefault"}, "seLinuxOptions": label})
+    context = security_context(p, container(), pb.Image(id="x"))
+    assert context.apparmor.profile_type == pb.SecurityProfile.RuntimeDefault
+    assert (context.selinux_options.level, context.selinux_options.type) == ("s0:c123,c456", "spc_t")
+    own = {"appArmorProfile": {"type": "Localhost", "localhostProfile": "k8s-x"}, "seLinuxOptions": {"user": "u"}}
+    context = security_context(p, container(securityContext=own), pb.Image(id="x"))
+    assert context.apparmor.localhost_ref == "k8s-x"
+    assert (context.selinux_options.user, context.selinux_options.level) == ("u", "")
+    plain = security_context(pod(), container(), pb.Image(id="x"))
+    assert not plain.HasField("apparmor") and not plain.HasField("selinux_options")
+
+
+def test_a_group_without_a_user_is_of_the_images_user_or_roots():
+    grouped = container(securityContext={"runAsGroup": 3})
+    for image, user in ((pb.Image(id="x"), 0), (pb.Image(id="x", uid=pb.Int64Value(value=7)), 7)):
+        context = security_context(pod(), grouped, image)
+        assert (context.run_as_user.value, context.run_as_group.value) == (user, 3)
+        assert context.HasField("run_as_user")
+    named = security_context(pod(), grouped, pb.Image(id="x", username="www"))
+    assert (named.run_as_username, named.run_as_group.value) == ("www", 3)
 
 
 def test_a_privileged_container_sees_everything():

@@ -37,6 +37,19 @@ def test_a_sub_path_may_not_lead_out_of_its_volume(tmp_path: Path, path: str):
         container_mounts(mounting(subPath=path), {"v": Mounted(tmp_path)}, {})
 
 
+def test_what_the_runtime_cannot_make_read_only_is_refused_only_if_it_must_be(tmp_path: Path):
+    volumes = {"v": Mounted(tmp_path)}
+    with pytest.raises(ConfigError, match=r'volume "v" requested recursive read-only mode, but it is not supported'):
+        container_mounts(mounting(readOnly=True, recursiveReadOnly="Enabled"), volumes, {})
+    (found,) = container_mounts(mounting(readOnly=True, recursiveReadOnly="IfPossible"), volumes, {})
+    assert found.readonly
+
+
+def test_a_sub_path_of_an_unknown_variable_is_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match='missing value for "WHO"'):
+        container_mounts(mounting(subPathExpr="d/$(WHO)"), {"v": Mounted(tmp_path)}, {})
+
+
 def test_a_link_in_a_volume_does_not_lead_out_of_it(tmp_path: Path):
     volume = tmp_path / "volume"
     volume.mkdir()
@@ -58,6 +71,18 @@ def test_an_empty_dir_keeps_its_content(tmp_path: Path):
     empty_dir.set_up(directory, EmptyDirVolumeSource(), None)
     assert (directory / "f").exists()
     assert directory.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("limit", "of_pod", "size"), [(None, None, None), ("1Mi", None, 1 << 20), (None, 5, 5), ("1Mi", 5, 5), ("3", 5, 3)]
+)
+def test_memory_for_files_is_bounded_by_the_volume_and_by_the_pod(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None, of_pod: int | None, size: int | None
+):
+    mounted: list[int | None] = []
+    monkeypatch.setattr(empty_dir.mounts, "mount_tmpfs", lambda path, limit, mode: mounted.append(limit))
+    empty_dir.set_up(tmp_path / "v", EmptyDirVolumeSource(medium="Memory", size_limit=limit), None, of_pod)
+    assert mounted == [size]
 
 
 def test_files_from_the_api_are_shown_to_the_group_whole(tmp_path: Path):

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+import yaml
+
+from api.core import configmap
+from api.errors import NotFound
+from apiserver.request import Answer, Call, RequestInfo
+from apiserver.rest import answers, door
+from apiserver.rest.answers import Form
+from apiserver.table import PLAIN
+from apiserver.verbs.list import ListAnswer
+
+JSON = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}'
+
+
+@pytest.mark.parametrize("form", [Form(PLAIN), Form(PLAIN, is_pretty=True), Form(PLAIN, is_yaml=True)])
+async def test_every_answer_is_lines_that_end(form: Form) -> None:
+    one, _ = answers.object_body(configmap.RESOURCE, Answer(JSON, "1"), form, 0.0)
+    several, _ = answers.list_body(ListAnswer(configmap.RESOURCE, [], 1), form, 0.0)
+    bodies = [await answers.styled(body, form) for body in (one, several)]
+    assert [body[-2:-1] != b"\n" and body.endswith(b"\n") for body in bodies] == [True, True]
+
+
+async def test_much_yaml_is_the_same_as_little() -> None:
+    large = {"apiVersion": "v1", "kind": "ConfigMap", "data": {f"k{number}": "v" for number in range(3000)}}
+    written = await answers.styled(msgspec.json.encode(large), Form(PLAIN, is_yaml=True))
+    assert written.startswith(b"apiVersion: v1\nkind: ConfigMap\ndata:\n  k0: v\n")
+    assert yaml.safe_load(written) == large
+
+
+def test_a_failure_is_a_line_that_clients_compare_byte_for_byte() -> None:
+    response = door.failure(NotFound("no"), Call(RequestInfo("get", "/")))
+    body = response.body
+    assert isinstance(body, bytes)
+    assert body.startswith(b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"no",')
+    assert body.endswith(b',"code":404}\n')
+    assert msgspec.json.decode(body)["reason"] == "NotFound"
