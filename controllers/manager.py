@@ -20,6 +20,7 @@ from client.leader_election import LeaderElector
 from client.verbs import Client
 from component.clock import Clock
 from controllers import (
+    attach_detach,
     bootstrap_tokens,
     clusterrole_aggregation,
     cronjob,
@@ -104,6 +105,7 @@ def declared(
         disruption.CONTROLLER,
         volume_binder.CLAIMS,
         volume_reclaim.CONTROLLER,
+        attach_detach.CONTROLLER,
         local_provisioner.PROVISION,
         local_provisioner.RELEASE,
         ephemeral_volumes.CONTROLLER,

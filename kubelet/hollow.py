@@ -21,6 +21,9 @@ class HollowVolumes:
     async def set_up(self, pod: Pod, facts: PodFacts) -> dict[str, Mounted]:
         return {volume.name: Mounted(Path("/nowhere")) for volume in pod.spec.volumes}
 
+    async def release(self, uid: str) -> None:
+        return
+
     def renew_at_s(self, uid: str) -> float | None:
         return None
 

@@ -32,6 +32,8 @@ from kubelet import hollow, registry_auth
 from kubelet import machine as machines
 from kubelet.access import Access
 from kubelet.cgroups import Cgroups
+from kubelet.csi.registry import Registry
+from kubelet.csi.volumes import CsiVolumes
 from kubelet.image_gc import ImageGc
 from kubelet.log_rotation import LogRotation
 from kubelet.machine import Machine
@@ -133,6 +135,8 @@ class Kubelet:
         is_hollow = root is None
         self._cgroups: Cgroups | None = None
         self._images: ImageGc | None = None
+        self._storage_drivers: Registry | None = None
+        self._driver_volumes: CsiVolumes | None = None
         self._pressure: PressureWatch | None = None
         files: Files
         volumes: Volumes
@@ -157,7 +161,12 @@ class Kubelet:
             paths = Paths(root)
             real_files = PodFiles(paths, identity.cluster_domain)
             tokens = TokenSource(client, clock)
-            files, volumes = real_files, PodVolumes(paths, self._references, tokens, lambda: self.node.own, self._local)
+            registry = self._storage_drivers = Registry(client, clock, paths.plugin_sockets, lambda: self.node.own)
+            drivers = self._driver_volumes = CsiVolumes(
+                client, paths, registry, self._references, tokens, identity.name
+            )
+            files = real_files
+            volumes = PodVolumes(paths, self._references, tokens, lambda: self.node.own, self._local, drivers)
             cgroups = self._cgroups = Cgroups(cgroup_root)
             self.pleg = Pleg(cri, clock, real_files.read_message)
             self._images = ImageGc(cri, clock, self._warn)
@@ -184,6 +193,7 @@ class Kubelet:
             pressures=lambda: self._pressure.conditions if self._pressure is not None else frozenset(),
             period_s=status_period_s,
             on_node=self._note_node,
+            volumes_in_use=lambda: self._driver_volumes.in_use() if self._driver_volumes is not None else [],
         )
         self._on_node = on_node
         self._lease = NodeLease(client, clock, identity.name, lease_duration_s)
@@ -243,6 +253,8 @@ class Kubelet:
                     group.create_task(self._images.run(), name="image collection")
                 if self._pressure is not None:
                     group.create_task(self._pressure.run(), name="pressure")
+                if self._storage_drivers is not None:
+                    group.create_task(self._storage_drivers.run(), name="storage drivers")
                 if self._local is not None:
                     group.create_task(self._local.run(), name="local volumes")
                 if self._rotation is not None:

@@ -119,8 +119,13 @@ class NodeReporter:
         pressures: Callable[[], frozenset[str]],
         period_s: float,
         on_node: Callable[[Node], None] = lambda node: None,
+        volumes_in_use: Callable[[], list[str]] = list,
     ) -> None:
-        """Make it; `pressures` are the conditions of what is short, `on_node` is told of each Node as written."""
+        """Make it.
+
+        `pressures` are the conditions of what is short, `volumes_in_use` must not be taken off the node, `on_node` is
+        told of each Node as written.
+        """
         self._client = client
         self._clock = clock
         self._cri = cri
@@ -132,6 +137,7 @@ class NodeReporter:
         self._pressures = pressures
         self._period_s = period_s
         self._on_node = on_node
+        self._volumes_in_use = volumes_in_use
         self._key = ObjectKey("", name)
         self._last: dict[str, Any] = {}
         self._last_at = float("-inf")
@@ -216,6 +222,8 @@ class NodeReporter:
         before: dict[str, Any] = msgspec.to_builtins(old)
         after: dict[str, Any] = msgspec.to_builtins(new)
         patch = {key: value for key, value in after.items() if key != "conditions" and before.get(key) != value}
+        if old.volumes_in_use and not new.volumes_in_use:
+            patch["volumesInUse"] = []
         if "allocatable" in patch:
             # Amounts are merged one by one: what is there no more must be named.
             patch["allocatable"] = {**dict.fromkeys(old.allocatable), **patch["allocatable"]}
@@ -258,6 +266,7 @@ class NodeReporter:
             daemon_endpoints=NodeDaemonEndpoints(kubelet_endpoint=DaemonEndpoint(port=self._port)),
             node_info=info,
             images=images,
+            volumes_in_use=self._volumes_in_use(),
         )
 
     def _notice(self, problem: str) -> None:

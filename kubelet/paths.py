@@ -19,6 +19,11 @@ class Paths:
         return self.root / "pods"
 
     @property
+    def plugin_sockets(self) -> Path:
+        """Where storage drivers make themselves known."""
+        return self.root / "plugins_registry"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

@@ -648,6 +648,7 @@ class PodWorker:
         """Give back what only running containers need."""
         self._prober.stop_all()
         self._node.references.follow(self.uid, set(), set())
+        await self._node.volumes.release(self.uid)
         self._node.volumes.tear_down(self.uid)
         self._node.cgroups.remove(self.uid)
 
@@ -662,6 +663,7 @@ class PodWorker:
         for record in runtime.containers:
             with contextlib.suppress(CriError):
                 await node.cri.remove_container(record.id)
+        await node.volumes.release(self.uid)
         node.volumes.tear_down(self.uid)
         node.cgroups.remove(self.uid)
         node.files.remove_logs(self.key.namespace, self.key.name, self.uid)

@@ -186,6 +186,7 @@ class PodWorkers:
         known = self._workers.keys() | node.pleg.pods.keys()
         try:
             for uid in sorted(node.volumes.uids() - known):
+                await node.volumes.release(uid)
                 node.volumes.tear_down(uid)
             for uid in sorted(node.cgroups.uids() - known):
                 node.cgroups.remove(uid)

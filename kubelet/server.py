@@ -203,16 +203,13 @@ class Server:
         record = self._record(pod, name, previous)
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         response.enable_chunked_encoding()
-        pieces = logs.read(Path(record.log_path), options, lambda: self._is_running(pod.metadata.uid, record.id))
-        try:
-            first = await anext(pieces, None)
-        except FileNotFoundError:
-            raise _Refused(404, f"the log of container {name} is not there: {record.log_path}") from None
+        path = Path(record.log_path)
+        if not await asyncio.to_thread(path.exists):
+            raise _Refused(404, f"the log of container {name} is not there: {path}")
         await response.prepare(request)
-        if first is not None:
-            await response.write(first)
-            async for piece in pieces:
-                await response.write(piece)
+        await response.write(b"")  # Sends the headers now: a follower may wait long for the first line.
+        async for piece in logs.read(path, options, lambda: self._is_running(pod.metadata.uid, record.id)):
+            await response.write(piece)
         await response.write_eof()
         return response
 

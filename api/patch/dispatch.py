@@ -18,6 +18,11 @@ APPLY_PATCH = "application/apply-patch+yaml"
 CONTENT_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH)
 
 
+def is_strategic(content_type: str) -> bool:
+    """Return whether a patch of that media type is a strategic merge patch."""
+    return bodies.media(content_type) == STRATEGIC_MERGE_PATCH
+
+
 def parse_patch(body: bytes, content_type: str) -> Any:
     """Return the patch as plain values; raises UnsupportedMediaType or BadRequest. Parse once, apply on every retry."""
     media = content_type.split(";", 1)[0].strip()

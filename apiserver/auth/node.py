@@ -58,10 +58,28 @@ class NodeAuthorizer:
                 namespace, wanted = ref.namespace, ("persistentvolumeclaims", ref.name)
         if not request.name or not (namespace or request.plural == "persistentvolumes"):
             return Decision(False, f"node '{name}' may only read {request.plural} by name")
+        if request.plural == "secrets" and request.verb == "get" and self._is_of_a_volume(name, request):
+            return Decision(True)
         for pod in self._pods.list(namespace) if namespace else ():
             if pod.spec.node_name == name and wanted in references(pod):
                 return Decision(True)
         return Decision(False, f"no relationship found between node '{name}' and this object")
+
+    def _is_of_a_volume(self, node: str, request: RequestInfo) -> bool:
+        """Whether a storage driver needs a secret to mount a volume that is claimed by a pod of this node."""
+        for volume in self._volumes.list():
+            source, claim = volume.spec.csi, volume.spec.claim_ref
+            if source is None or claim is None:
+                continue
+            needed = (source.node_stage_secret_ref, source.node_publish_secret_ref, source.node_expand_secret_ref)
+            if not any(ref and (ref.namespace, ref.name) == (request.namespace, request.name) for ref in needed):
+                continue
+            wanted = ("persistentvolumeclaims", claim.name)
+            if any(
+                pod.spec.node_name == node and wanted in references(pod) for pod in self._pods.list(claim.namespace)
+            ):
+                return True
+        return False
 
     def rules_of(self, user: User, namespace: str = "") -> list[PolicyRule]:
         """Return the rules that `then` knows of; what a node may do beside them depends on its pods."""

@@ -30,6 +30,7 @@ from apiserver.rest.frames import encoding_of, error_frame
 from apiserver.rest.health import NAMES, Health, Report
 from apiserver.rest.watch import HttpWatch
 from apiserver.subresources.log import ByteStream
+from apiserver.subresources.streaming import token_of
 from apiserver.verbs.list import ListAnswer
 from apiserver.verbs.watch import flag
 from component import relay, tracing
@@ -209,7 +210,7 @@ def _health_response(report: Report) -> web.Response:
 
 
 def credentials_of(request: web.BaseRequest) -> Credentials:
-    """Return what a request shows of who sends it."""
+    """Return what a request shows of who sends it; raises Unauthorized for a token that cannot be read."""
     certificate = b""
     transport = request.transport
     if transport is not None:
@@ -219,9 +220,10 @@ def credentials_of(request: web.BaseRequest) -> Credentials:
     authorization = request.headers.get(hdrs.AUTHORIZATION, "")
     scheme, _, token = authorization.partition(" ")
     is_bearer = scheme.lower() == "bearer"
+    offered = token_of(websocket.offered(request)) if reused.is_asked_for(request) else ""
     return Credentials(
         certificate=certificate,
-        token=token.strip() if is_bearer else "",
+        token=(token.strip() if is_bearer else "") or offered,
         has_other_authorization=bool(authorization) and not is_bearer,
         impersonate=_headers(request, "impersonate-"),
         remote=_headers(request, "x-remote-") if certificate else {},

@@ -8,8 +8,6 @@ and this process copies bytes. What no kubelet knows is refused with 400, which 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import json
 import logging
@@ -20,12 +18,12 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
 from api.core import pod
-from api.errors import ApiError, BadRequest, InternalError, MethodNotAllowed, Unauthorized, from_status
+from api.errors import ApiError, BadRequest, InternalError, MethodNotAllowed, from_status
 from apiserver.admission.connections import PodStream
 from apiserver.filters.request_info import request_info
 from apiserver.request import Call, Credentials
 from apiserver.subresources.node_proxy import Kubelets, unreachable
-from apiserver.subresources.streaming import BEARER_PROTOCOL, Destination, Streams, choose_subprotocols
+from apiserver.subresources.streaming import Destination, Streams, choose_subprotocols, token_of
 from component import relay
 
 log = logging.getLogger(__name__)
@@ -122,10 +120,7 @@ def credentials_of(upgrade: relay.Upgrade, protocols: list[str]) -> Credentials:
     """
     scheme, _, token = upgrade.header("Authorization").partition(" ")
     is_bearer = scheme.lower() == "bearer"
-    bearer = token.strip() if is_bearer else ""
-    for protocol in protocols:
-        if not bearer and protocol.startswith(BEARER_PROTOCOL):
-            bearer = _decode_bearer(protocol[len(BEARER_PROTOCOL) :])
+    bearer = (token.strip() if is_bearer else "") or token_of(protocols)
     told: dict[str, tuple[str, ...]] = {}
     for name, value in upgrade.headers:
         lower = name.lower()
@@ -134,13 +129,6 @@ def credentials_of(upgrade: relay.Upgrade, protocols: list[str]) -> Credentials:
     impersonate = {name: values for name, values in told.items() if name.startswith("impersonate-")}
     remote = {name: values for name, values in told.items() if name.startswith("x-remote-")}
     return Credentials(upgrade.certificate, bearer, bool(scheme) and not is_bearer, impersonate, remote)
-
-
-def _decode_bearer(text: str) -> str:
-    try:
-        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
-    except (binascii.Error, ValueError):
-        raise Unauthorized("Unauthorized") from None
 
 
 def _headers_onward(

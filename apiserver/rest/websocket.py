@@ -10,17 +10,24 @@ import base64
 import contextlib
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from api.errors import BadRequest
 from apiserver.registry.fanout import BOOKMARK, Delivery, Encoding, Watcher
 from apiserver.rest.frames import error_frame
 from apiserver.subresources.log import ByteStream
+from apiserver.subresources.streaming import BEARER_PROTOCOL
 
 _BINARY: Final = "binary.k8s.io"
 _BASE64: Final = "base64.binary.k8s.io"
 _TAKE_MAX = 64
 _HEARTBEAT_S = 30.0
+
+
+def offered(request: web.BaseRequest) -> list[str]:
+    """Return the subprotocols that a client offers, in its order; one may be its token (`streaming.token_of`)."""
+    values = request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ())
+    return [name for value in values for each in value.split(",") if (name := each.strip())]
 
 
 async def send_bytes(request: web.BaseRequest, stream: ByteStream) -> web.WebSocketResponse:
@@ -69,7 +76,9 @@ class WebSocketWatch:
 
     async def run(self, request: web.BaseRequest, timeout_s: float) -> web.WebSocketResponse:
         """Shake hands, then send events."""
-        socket = web.WebSocketResponse(heartbeat=_HEARTBEAT_S)
+        named = [name for name in offered(request) if not name.startswith(BEARER_PROTOCOL)]
+        # Whatever a client offers first is agreed to: events are the same in all, and some insist on an answer.
+        socket = web.WebSocketResponse(heartbeat=_HEARTBEAT_S, protocols=named[:1])
         await _shake_hands(socket, request)
         watcher = self._watcher
         watcher.on_ready = self._wake.set

@@ -38,7 +38,7 @@ async def create_binding(context: Context, call: Call) -> Answer:
     name = call.info.name or wanted.metadata.name
     writing.place(call, pod.RESOURCE, wanted)
     if call.info.name:
-        writing.check_name(call, wanted)
+        writing.take_name(call, wanted)
     _check_target(wanted)
     request = writing.admission_request(call, pod.RESOURCE, "CREATE", wanted, None, subresource="binding")
     await context.admission.admit(request)

@@ -6,12 +6,14 @@ sides: `stdin=true` here becomes `input=1` at the kubelet.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import binascii
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from api.core import pod
-from api.errors import BadRequest
+from api.errors import BadRequest, Unauthorized
 from api.resource import ObjectKey
 from apiserver.admission.connections import PodExecOptions, PodPortForwardOptions, PodStream
 from apiserver.auth.tokens import Read
@@ -37,6 +39,22 @@ _WEBSOCKET_PORTFORWARD: Final = (
     "v4.base64.channel.k8s.io",
     "portforward.k8s.io",
 )
+
+
+def token_of(protocols: Iterable[str]) -> str:
+    """Return the token among the subprotocols that a WebSocket client offers, if there is one.
+
+    Raises:
+        Unauthorized: it cannot be read.
+    """
+    for protocol in protocols:
+        if protocol.startswith(BEARER_PROTOCOL):
+            encoded = protocol[len(BEARER_PROTOCOL) :]
+            try:
+                return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode("ascii")
+            except (binascii.Error, ValueError):
+                raise Unauthorized("Unauthorized") from None
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class TokenHandler:
         """
         wanted: Any = writing.decode_body(call, tokenrequest.RESOURCE)
         writing.place(call, serviceaccount.RESOURCE, wanted)
-        writing.check_name(call, wanted)
+        writing.take_name(call, wanted)
         spec = wanted.spec
         spec.audiences = spec.audiences or list(self._issuer.audiences)
         if spec.expiration_seconds is None:

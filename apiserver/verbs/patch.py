@@ -13,7 +13,7 @@ import msgspec
 from api import serde, validation
 from api.errors import BadRequest, Cause, Invalid
 from api.meta import ManagedFieldsEntry
-from api.patch.dispatch import apply_patch, duplicate_fields, parse_patch
+from api.patch.dispatch import apply_patch, duplicate_fields, is_strategic, parse_patch
 from api.resource import Resource
 from apiserver.registry.codec import Stored
 from apiserver.registry.failures import invalid_options
@@ -70,6 +70,9 @@ def _unfit(change: Any, why: str) -> Invalid:
 def patched(call: Call, resource: Resource[Any], document: Any, change: Any) -> Any:
     """Return the object that `document` (plain JSON values) becomes by the patch, with defaults."""
     value = apply_patch(document, change, call.content_type, resource.type)
+    if is_strategic(call.content_type):
+        # It merges into the kind that it is sent to, whatever kind it says it is (Ansible calls a Scale a Deployment).
+        value |= {"apiVersion": resource.api_version, "kind": resource.kind}
     try:
         decoded = serde.decode_value(value, resource, field_validation=writing.validation_of(call))
     except BadRequest as error:

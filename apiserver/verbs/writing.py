@@ -157,13 +157,22 @@ def place(call: Call, resource: Resource[Any], obj: Any) -> None:
 
 
 def check_name(call: Call, obj: Any) -> None:
-    """Refuse an object that has another name than the request's path."""
+    """Refuse an object that has another name than the request's path, or none."""
     metadata = obj.metadata
-    if metadata.name and metadata.name != call.info.name:
+    if not metadata.name:
+        raise BadRequest(
+            f"the name of the object ({call.info.name} based on URL) was undeterminable: name must be provided"
+        )
+    if metadata.name != call.info.name:
         raise BadRequest(
             f"the name of the object ({metadata.name}) does not match the name on the URL ({call.info.name})"
         )
-    metadata.name = call.info.name
+
+
+def take_name(call: Call, obj: Any) -> None:
+    """Give an object that need not say so the name of the request's path; refuse one that has another."""
+    obj.metadata.name = obj.metadata.name or call.info.name
+    check_name(call, obj)
 
 
 def admission_request(

@@ -1,7 +1,7 @@
 """Volumes by claim: which PersistentVolume a pod's claim is bound to, and where it is on this node.
 
-hostPath and local volumes are served. What needs a driver (CSI, NFS and all other kinds) is refused in words, before
-anything of the pod is started.
+hostPath and local volumes are served here, those of storage drivers by `kubelet.csi`. What needs anything else (NFS and
+all other kinds) is refused in words, before anything of the pod is started.
 """
 
 from __future__ import annotations
@@ -102,11 +102,8 @@ def set_up(volume: PersistentVolume, node: Node | None, group: int | None, chang
         NotMounted: it is of another kind, elsewhere, or not there.
         host_path.WrongKind, OSError: what is at its path is not what it should be.
     """
-    if node is not None and not is_reachable(volume, node):
-        raise NotMounted("NodeAffinity check", "no matching NodeSelectorTerms")
+    check_usable(volume, node)
     spec = volume.spec
-    if spec.volume_mode == "Block":
-        raise NotMounted("NewMapper initialization", "volumes of mode Block are not supported by this kubelet")
     if spec.host_path is not None:
         return host_path.set_up(spec.host_path)
     if spec.local is None:
@@ -120,6 +117,14 @@ def set_up(volume: PersistentVolume, node: Node | None, group: int | None, chang
     if group is not None:
         give_to_group(path, group, only_if_root_differs=change_policy == "OnRootMismatch")
     return path
+
+
+def check_usable(volume: PersistentVolume, node: Node | None) -> None:
+    """Raise NotMounted if a volume, of whatever kind, cannot be mounted on this node."""
+    if node is not None and not is_reachable(volume, node):
+        raise NotMounted("NodeAffinity check", "no matching NodeSelectorTerms")
+    if volume.spec.volume_mode == "Block":
+        raise NotMounted("NewMapper initialization", "volumes of mode Block are not supported by this kubelet")
 
 
 def refusal(source: object) -> str:

@@ -19,6 +19,8 @@ from api.core.volumes import Volume, VolumeMount
 from api.errors import ApiError
 from api.quantity import units
 from kubelet.cgroups import pod_limits
+from kubelet.csi import volumes as csi
+from kubelet.csi.volumes import CsiVolumes
 from kubelet.downward import PodFacts
 from kubelet.environment import ConfigError, expand_strictly
 from kubelet.lifecycle import AnyContainer
@@ -64,13 +66,18 @@ class PodVolumes:
         tokens: TokenSource,
         node: Callable[[], Node | None],
         local: LocalVolumes | None = None,
+        drivers: CsiVolumes | None = None,
     ) -> None:
-        """Make it; `node` returns the Node object, once it is known; `local` makes volumes' directories here."""
+        """Make it; `node` returns the Node object, once it is known.
+
+        `local` makes volumes' directories here, `drivers` has storage drivers mount theirs.
+        """
         self._paths = paths
         self._references = references
         self._tokens = tokens
         self._node = node
         self._local = local
+        self._drivers = drivers
 
     async def set_up(self, pod: Pod, facts: PodFacts) -> dict[str, Mounted]:
         """Set up every volume and return where each is. Safe to call again: then it refreshes.
@@ -107,6 +114,10 @@ class PodVolumes:
             chosen = volume.persistent_volume_claim
             is_read_only = chosen is not None and chosen.read_only
             policy = (security.fs_group_change_policy if security is not None else None) or "Always"
+            if found.spec.csi is not None and self._drivers is not None:
+                claims.check_usable(found, self._node())
+                asked = csi.of_claim(found, is_read_only)
+                return Mounted(await self._mounted_by_driver(pod, asked, group, policy), asked.is_read_only)
             # A large tree takes long to be given to the group.
             wanted = None if is_read_only else group
             path = await asyncio.to_thread(claims.set_up, found, self._node(), wanted, policy)
@@ -117,6 +128,9 @@ class PodVolumes:
             directory = self._paths.volume(uid, "empty-dir", volume.name)
             empty_dir.set_up(directory, volume.empty_dir, group, _memory_of(pod, facts))
             return Mounted(directory)
+        if volume.csi is not None and self._drivers is not None:
+            asked = csi.of_pod(pod, volume.name, volume.csi)
+            return Mounted(await self._mounted_by_driver(pod, asked, group), asked.is_read_only)
         kind = _kind_of_files(volume)
         if kind is None:
             raise claims.NotMounted("SetUp", claims.refusal(volume))
@@ -133,6 +147,15 @@ class PodVolumes:
         if group is not None:
             show_to_group(directory, group)
         return Mounted(directory, is_read_only=True)
+
+    async def _mounted_by_driver(self, pod: Pod, asked: csi.Wanted, group: int | None, policy: str = "Always") -> Path:
+        assert self._drivers is not None
+        return await self._drivers.set_up(pod, asked, group, only_if_root_differs=policy == "OnRootMismatch")
+
+    async def release(self, uid: str) -> None:
+        """Have storage drivers unmount what is a pod's; before `tear_down`. Safe to call again. Raises OSError."""
+        if self._drivers is not None:
+            await self._drivers.release(uid)
 
     def renew_at_s(self, uid: str) -> float | None:
         """Return when the pod's volumes should be set up again, by the wall clock, though nothing changes."""

@@ -25,6 +25,7 @@ _DAY_S = 86_400.0
 class _Held:
     token: str
     renew_at_s: float
+    expires: str
 
 
 class TokenSource:
@@ -38,15 +39,23 @@ class TokenSource:
 
     async def token(self, pod: Pod, projection: ServiceAccountTokenProjection) -> str:
         """Return a token that will be good for a while. Raises ApiError."""
-        seconds = projection.expiration_seconds or EXPIRATION_DEFAULT_S
-        key = (pod.metadata.uid, projection.audience, seconds)
+        return (await self._hold(pod, projection.audience, projection.expiration_seconds)).token
+
+    async def issue(self, pod: Pod, audience: str, seconds: int | None) -> tuple[str, str]:
+        """Return a token that will be good for a while, and when it ends, as RFC 3339. Raises ApiError."""
+        held = await self._hold(pod, audience, seconds)
+        return held.token, held.expires
+
+    async def _hold(self, pod: Pod, audience: str, seconds: int | None) -> _Held:
+        seconds = seconds or EXPIRATION_DEFAULT_S
+        key = (pod.metadata.uid, audience, seconds)
         held = self._held.get(key)
         now = self._clock.now()
         if held is not None and now < held.renew_at_s:
-            return held.token
+            return held
         bound = BoundObjectReference(kind="Pod", api_version="v1", name=pod.metadata.name, uid=pod.metadata.uid)
         spec = TokenRequestSpec(
-            audiences=[projection.audience] if projection.audience else [],
+            audiences=[audience] if audience else [],
             expiration_seconds=seconds,
             bound_object_ref=bound,
         )
@@ -56,8 +65,9 @@ class TokenSource:
         )
         status = self._decoder.decode(answer).status
         life = parse(status.expiration_timestamp) - now
-        self._held[key] = _Held(status.token, now + min(life * _RENEW_AT, _DAY_S))
-        return status.token
+        held = _Held(status.token, now + min(life * _RENEW_AT, _DAY_S), status.expiration_timestamp)
+        self._held[key] = held
+        return held
 
     def renew_at_s(self, uid: str) -> float | None:
         """Return when the first of a pod's tokens should be renewed, in seconds since the epoch."""

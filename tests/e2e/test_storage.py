@@ -157,7 +157,8 @@ def test_read_only_reclaimed_and_refused(storage: Storage) -> None:
         20,
         "why it waits",
     )
-    refused = 'MountVolume.SetUp failed for volume "v" : kubernetes.io/csi: driver name example.com/d not found'
+    refused = 'MountVolume.SetUp failed for volume "v" : kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: '
+    refused += "driver name example.com/d not found in the list of registered CSI drivers"
     eventually(lambda: any(each.startswith(refused) for each in storage.messages("driver")), 30, "CSI is refused")
     storage.until_ready("reader")
     done = storage.cluster.kubectl("exec", "-n", storage.namespace, "reader", "--", "touch", "/data/file", check=False)

@@ -21,13 +21,18 @@ import msgspec
 from api.core import configmap, serviceaccount
 from api.core import event as events
 from api.core import node as nodes
+from api.core import persistentvolume as volumes
+from api.core import persistentvolumeclaim as claims
 from api.core import pod as pods
+from api.core import secret as secrets
 from api.core.configmap import ConfigMap
 from api.core.pod import Pod
+from api.core.secret import Secret
 from api.core.serviceaccount import ServiceAccount
 from api.errors import NotFound
 from api.meta import ObjectMeta
 from api.resource import ObjectKey
+from api.storage import csidriver
 from apiserver.app import build
 from apiserver.bootstrap import bootstrap
 from apiserver.request import User
@@ -39,8 +44,11 @@ from kubelet import machine
 from kubelet.kubelet import Kubelet, NodeIdentity
 from kubelet.runtime.cri import GrpcCri
 from kubelet.server import Server
+from kubelet.volumes import mounts
+from proto.csi import csi_pb2
 from store.local import LocalStore
 from tests.certificates import Authority
+from tests.csi_driver import CAN, CsiDriver
 from tests.local_transport import LocalTransport
 
 IMAGE = "steersman.local/web:1"
@@ -133,6 +141,13 @@ class World:
             except NotFound:
                 return
             assert time.monotonic() < deadline, f"{name} is still there"
+            await asyncio.sleep(0.02)
+
+    async def until_logged(self, name: str, text: str, within_s: float = 10) -> None:
+        """Wait until a pod has said something: the runtime writes it down a moment after it was said."""
+        deadline = time.monotonic() + within_s
+        while self.log(name) != text:
+            assert time.monotonic() < deadline, self.log(name)
             await asyncio.sleep(0.02)
 
     def log(self, name: str, attempt: int = 0) -> str:
@@ -325,7 +340,7 @@ async def static_pods(w: World) -> None:
     file.write_bytes(msgspec.json.encode(body))
     first = await w.until("own-n1", runs, within_s=20)
     container = first.status.container_statuses[0].container_id
-    assert w.log("own-n1") == "begun"
+    await w.until_logged("own-n1", "begun")
     await w.admin.delete(pods.RESOURCE, ObjectKey("default", "own-n1"))
     second = await w.until("own-n1", lambda p: runs(p) and p.metadata.uid != first.metadata.uid)
     await w.stop_kubelet()
@@ -339,6 +354,49 @@ async def static_pods(w: World) -> None:
     while found(w, "pods/*") or found(w, "logs/*") or (await w.admin.list(pods.RESOURCE, "default")).items:
         assert time.monotonic() < deadline, "a static pod without a file is still there"
         await asyncio.sleep(0.05)
+
+
+async def storage_driver(w: World) -> None:
+    """A driver registers, mounts a claim's volume for a pod, outlives the kubelet, and takes all of it off again."""
+    source = w.directory / "volume"
+    source.mkdir()
+    (source / "file").write_text("kept\n")
+    driver = CsiDriver(
+        w.root / "plugins_registry",
+        can=(CAN.STAGE_UNSTAGE_VOLUME,),
+        mount=lambda volume, target: mounts.bind(source, Path(target)),
+    )
+    await driver.start()
+    described = {"metadata": {"name": driver.name}, "spec": {"attachRequired": False}}
+    await w.admin.create(csidriver.RESOURCE, msgspec.convert(described, csidriver.CSIDriver))
+    secret = Secret(metadata=ObjectMeta(name="s", namespace="default"), data={"user": b"me"})
+    await w.admin.create(secrets.RESOURCE, secret)
+    key = {"name": "s", "namespace": "default"}
+    csi = {"driver": driver.name, "volumeHandle": "vol-1", "nodePublishSecretRef": key}
+    shared: dict[str, Any] = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
+    claim = {"metadata": {"name": "c", "namespace": "default"}, "spec": shared | {"volumeName": "pv"}}
+    claim["spec"]["resources"] = {"requests": {"storage": "1Mi"}}
+    made = await w.admin.create(claims.RESOURCE, msgspec.convert(claim, claims.PersistentVolumeClaim))
+    ref = {"namespace": "default", "name": "c", "uid": made.metadata.uid}
+    spec = shared | {"capacity": {"storage": "1Mi"}, "csi": csi, "claimRef": ref}
+    volume = {"metadata": {"name": "pv"}, "spec": spec}
+    await w.admin.create(volumes.RESOURCE, msgspec.convert(volume, volumes.PersistentVolume))
+    bound = {"status": {"phase": "Bound"}}
+    await w.admin.patch(claims.RESOURCE, ObjectKey("default", "c"), bound, subresource="status")
+    mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    listed = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
+    await w.create("user", f"cat /v/file; {WAIT}", container=mount, volumes=listed)
+    await w.until("user", runs, within_s=20)
+    await w.until_logged("user", "kept")
+    (published,) = driver.of(csi_pb2.NodePublishVolumeRequest)
+    assert dict(published.secrets) == {"user": "me"}
+    await w.stop_kubelet()
+    w.start_kubelet()
+    await asyncio.sleep(2)
+    await w.delete("user")
+    assert len(driver.of(csi_pb2.NodeUnpublishVolumeRequest)) == len(driver.of(csi_pb2.NodeUnstageVolumeRequest)) == 1
+    assert (source / "file").read_text() == "kept\n" and not found(w, "pods/*")
+    await driver.stop()
 
 
 async def server(w: World) -> None:
@@ -371,7 +429,16 @@ async def server(w: World) -> None:
     await w.delete("talker")
 
 
-SCENARIOS = [environment_and_volumes, healing, restart_of_the_kubelet, probes_and_hooks, images, static_pods, server]
+SCENARIOS = [
+    environment_and_volumes,
+    healing,
+    restart_of_the_kubelet,
+    probes_and_hooks,
+    images,
+    static_pods,
+    storage_driver,
+    server,
+]
 
 
 async def main(name: str, directory: Path) -> None:

@@ -407,6 +407,7 @@ async def test_watches_are_complete_through_kills_of_servers_and_leaders_and_com
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1200)
 async def test_watches_are_complete_through_many_kills(servers: Servers):
     rng = random.Random(11)
     faults = [rng.choice(("apiserver", "apiserver", "leader", "compaction", "outage")) for _ in range(60)]

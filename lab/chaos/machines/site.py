@@ -29,7 +29,7 @@ from store.client import Refused, StoreClient, Unavailable
 PKI = Path("etc/steersman/pki")
 STORE_PORT, REST_PORT = 2379, 6443
 ASK_WITHIN_S = 1.5
-SPREAD_TRIES = 5
+WEB_PODS = 3
 WELL_WITHIN_S = 150.0
 UNITS = (
     "store",
@@ -246,21 +246,26 @@ class Site:
         Raises:
             NotWell: they do not spread.
         """
-        for _ in range(SPREAD_TRIES):
-            crowd = await asyncio.to_thread(self._crowd)
-            if not crowd:
-                return
-            await asyncio.to_thread(self.kubectl, "delete", "pod", "-n", "default", *crowd)
-            await self.await_well()
+        deadline = asyncio.get_running_loop().time() + WELL_WITHIN_S
+        while asyncio.get_running_loop().time() < deadline:
+            placed = await asyncio.to_thread(self._placed)
+            if placed is None:
+                await asyncio.sleep(0.3)  # one is on its way: where it will be is not known yet
+                continue
+            crowded = crowd(placed, [machine.name for machine in self.machines])
+            if not crowded:
+                return await self.await_well()
+            await asyncio.to_thread(self.kubectl, "delete", "pod", "-n", "default", *crowded)
         raise NotWell("the web pods do not spread over the machines")
 
-    def _crowd(self) -> list[str]:
+    def _placed(self) -> dict[str, str] | None:
+        """Return the machine of each web pod; None while not all of them have one."""
         done = self.kubectl("get", "pods", "-n", "default", "-l", "app=web", "-o", "json", "--request-timeout=5s")
         if done.returncode:
             raise NotWell(f"kubectl: {done.stderr.strip()}")
         pods = [each for each in json.loads(done.stdout)["items"] if "deletionTimestamp" not in each["metadata"]]
-        placed = {each["metadata"]["name"]: each["spec"].get("nodeName", "") for each in pods}
-        return crowd(placed, [machine.name for machine in self.machines])
+        found = {each["metadata"]["name"]: each["spec"].get("nodeName", "") for each in pods}
+        return found if len(found) == WEB_PODS and all(found.values()) else None
 
     async def _problem(self) -> str | None:
         samples = await self.look()
@@ -287,7 +292,7 @@ class Site:
             if ready["status"] != "True":
                 return f"node {node['metadata']['name']} is not Ready"
         done = self.kubectl("get", "deployment", "web", "-n", "default", "-o", "jsonpath={.status.availableReplicas}")
-        if done.stdout.strip() not in ("3",):
+        if done.stdout.strip() != str(WEB_PODS):
             return f"the Deployment web has {done.stdout.strip() or 'no'} available pods: {done.stderr.strip()}"
         return None
 

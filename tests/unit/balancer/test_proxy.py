@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from balancer import probe, proxy
+from balancer import proxy
 from balancer.backends import Health
 from balancer.proxy import Proxy
 from deploy.pki import Pki
@@ -59,8 +59,7 @@ async def servers(tmp_path: Path) -> AsyncIterator[list[ApiServer]]:
 async def balancer(
     tmp_path: Path, servers: list[ApiServer], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Proxy, int]]:
-    monkeypatch.setattr(proxy, "EVERY_S", 0.02)
-    monkeypatch.setattr(probe, "ANSWER_WITHIN_S", 0.3)
+    monkeypatch.setattr(proxy, "EVERY_S", 0.1)
     balancer = Proxy(
         [f"127.0.0.1:{server.port}" for server in servers],
         ssl.create_default_context(cafile=str(tmp_path / "cluster/ca.crt")),
@@ -75,7 +74,7 @@ async def balancer(
 
 
 async def until(is_so) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not is_so():  # noqa: ASYNC110  (what is waited for has no event of its own)
             await asyncio.sleep(0.01)
 
@@ -104,7 +103,7 @@ async def test_one_that_hangs_is_left_and_its_connections_are_cut(balancer, serv
     on_a = by_name["a"]
     servers[0].answers.clear()
     on_a[1].write(b"GET /api HTTP/1.1\r\n\r\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         with contextlib.suppress(OSError):
             assert await on_a[0].read(1) == b"", "a client of the server that hangs must hear that it is over"
     assert [await ask(await connect(balancer[1], ca)) for _ in range(3)] == ["b", "b", "b"]
@@ -129,7 +128,7 @@ async def test_one_that_stays_unready_loses_its_connections_while_another_is_rea
     streams = [await connect(balancer[1], ca) for _ in range(2)]
     by_name = {await ask(each): each for each in streams}
     servers[0].status = 500
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         with contextlib.suppress(OSError):
             assert await by_name["a"][0].read(1) == b""
     assert await ask(by_name["b"]) == "b"
@@ -138,7 +137,7 @@ async def test_one_that_stays_unready_loses_its_connections_while_another_is_rea
     left = await connect(balancer[1], ca)
     for _ in range(10):  # longer than it takes to be moved, were there somewhere to go
         assert await ask(left) in "ab"
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
 
 
 async def test_one_that_refuses_connections_costs_no_request(balancer, servers, tmp_path: Path):
@@ -164,7 +163,7 @@ async def test_a_server_that_is_slow_to_take_a_connection_is_not_waited_for(
         return await really_connect(host, port, **options)
 
     monkeypatch.setattr(asyncio, "open_connection", connect_slowly)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert [await ask(await connect(balancer[1], ca)) for _ in range(3)] == ["b", "b", "b"]
         await dropped.wait()
     await until(lambda: balancer[0].backends[0].health is Health.READY)

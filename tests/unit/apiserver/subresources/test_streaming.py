@@ -5,12 +5,12 @@ import pytest
 from api.core.containers import Container
 from api.core.node import DaemonEndpoint, Node, NodeAddress, NodeDaemonEndpoints, NodeStatus
 from api.core.pod import Pod, PodSpec
-from api.errors import BadRequest, NotFound
+from api.errors import BadRequest, NotFound, Unauthorized
 from api.meta import ObjectMeta
 from apiserver.admission.connections import options_of
 from apiserver.request import RequestInfo
 from apiserver.subresources.node_proxy import KubeletAddress, address_of
-from apiserver.subresources.streaming import Streams, choose_subprotocols
+from apiserver.subresources.streaming import Streams, choose_subprotocols, token_of
 
 WEB = Pod(
     metadata=ObjectMeta(name="web", namespace="a"), spec=PodSpec(containers=[Container(name="c")], node_name="n1")
@@ -63,6 +63,13 @@ def test_subprotocols_that_no_kubelet_knows_are_left_out_and_none_left_is_refuse
     for unknown, subresource in ((["v9.channel.k8s.io"], "exec"), (["v5.channel.k8s.io"], "portforward")):
         with pytest.raises(BadRequest, match="unable to upgrade"):
             choose_subprotocols(unknown, subresource)
+
+
+def test_a_browser_offers_its_token_among_the_subprotocols() -> None:
+    assert token_of(["v4.channel.k8s.io", "base64url.bearer.authorization.k8s.io.dG9rZW4"]) == "token"
+    assert token_of(["v4.channel.k8s.io"]) == ""
+    with pytest.raises(Unauthorized):
+        token_of(["base64url.bearer.authorization.k8s.io.a"])
 
 
 def test_a_kubelet_is_reached_at_its_internal_address_and_reported_port() -> None:

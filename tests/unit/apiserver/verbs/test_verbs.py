@@ -330,6 +330,25 @@ async def test_scale_shows_and_sets_the_replicas(api: Api, client: Client):
     assert (await client.get(deployments.RESOURCE, A)).spec.replicas == 0
 
 
+async def test_an_update_says_the_name_of_what_it_updates(api: Api, client: Client):
+    await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    with pytest.raises(BadRequest, match=r"the name of the object \(a based on URL\) was undeterminable"):
+        await api.handle(call(configmaps.RESOURCE, "update", name="a", body=b'{"data":{}}'))
+
+
+async def test_a_strategic_merge_patch_does_not_say_what_kind_it_is_for(api: Api, client: Client):
+    await client.create(deployments.RESOURCE, builders.deployment("a", replicas=2))
+    body = json.dumps({"kind": "Deployment", "metadata": {"name": "a"}, "spec": {"replicas": 3}}).encode()
+    scaled = call(
+        deployments.RESOURCE, "patch", name="a", subresource="scale", body=body, content_type=PatchType.STRATEGIC
+    )
+    assert json.loads((await api.handle(scaled)).json)["kind"] == "Scale"
+    assert (await client.get(deployments.RESOURCE, A)).spec.replicas == 3
+    scaled.content_type = PatchType.MERGE
+    with pytest.raises(Invalid, match="must be of type Scale"):
+        await api.handle(scaled)
+
+
 async def test_what_a_resource_does_not_have_is_not_found_or_not_allowed(api: Api, client: Client):
     with pytest.raises(NotFound, match="the server could not find the requested resource"):
         await api.handle(call(configmaps.RESOURCE, "get", name="a", subresource="scale"))
