@@ -211,8 +211,8 @@ class Reading:
                 read_bytes = cost_bytes = 0
         once.close()
 
-    def outlines(self) -> Iterator[tuple[int, KeyValue, int, int]]:
-        """Yield, for what `records` yields: sub, the record without its key and value, and the lengths of those."""
+    def outlines(self) -> Iterator[tuple[int, int, int, int, int, int]]:
+        """Yield (key length, value length, create revision, mod revision, version, lease) for what `records` yields."""
         assert self._txn is not None
         dropped, once = self._dropped, ReadOnce(self._path)
         unpack_key, unpack, header = _KEY.unpack, _RECORD.unpack_from, _RECORD.size
@@ -225,7 +225,7 @@ class Reading:
                 value_length = len(raw) - header - key_length
                 if value_length < 0:
                     raise BackendDamaged(self._path, f"record of revision {main}.{sub}: cut short")
-                yield sub, KeyValue(b"", b"", create_revision, main, version, lease), key_length, value_length
+                yield key_length, value_length, create_revision, main, version, lease
             if number % OUTLINES_AT_ONCE == OUTLINES_AT_ONCE - 1:
                 once.add(OUTLINES_AT_ONCE * 4096)
                 time.sleep(BREATHER_S)

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from proto.etcd import auth_pb2, kv_pb2, lease_pb2, rpc_pb2
 from proto.steersman.v1 import store_pb2
+from store.auth.state import Auth
 from store.backend import Meta, Reading, encode_lease, encode_meta, encode_record, record_key
 from store.bbolt import read, write
 from store.consensus.membership import MemberRecord, Members
@@ -27,6 +28,8 @@ OWN = b"steersman"
 """A bucket of ours beside etcd's: what a snapshot says of itself. etcd leaves buckets alone that it does not know."""
 _REVISION = struct.Struct(">QcQ")
 _INDEX = struct.Struct(">Q")
+_KEY, _TOMBSTONE_KEY = range(_REVISION.size), range(_REVISION.size + 1)
+"""As long as the keys of records."""
 _CLUSTER_VERSION = b"3.4.0"
 _META_KEYS_MAX = 64
 _NUMBER_MAX = (1 << 62) - 1
@@ -152,15 +155,17 @@ def _encode(record: tuple[int, KeyValue]) -> tuple[bytes, bytes]:
     return _REVISION.pack(kv.mod_revision, b"_", sub), kv_to(kv).SerializeToString()
 
 
-def _outline(record: tuple[int, KeyValue, int, int]) -> tuple[Sized, Sized]:
+def _outline(record: tuple[int, int, int, int, int, int]) -> tuple[Sized, Sized]:
     """Return something as long as what `_encode` returns."""
-    _, kv, key_length, value_length = record
+    key_length, value_length, created, modified, version, lease = record
     encoded_length = _length_of_bytes(key_length)
-    if not kv.version:
-        return range(_REVISION.size + 1), range(encoded_length)
-    numbers = (kv.create_revision, kv.mod_revision, kv.version, kv.lease)
-    encoded_length += _length_of_bytes(value_length) + sum([1 + _length(number) for number in numbers if number])
-    return range(_REVISION.size), range(encoded_length)
+    if not version:
+        return _TOMBSTONE_KEY, range(encoded_length)
+    # A tag of one byte before each number; all but the lease are above 0.
+    encoded_length += 3 + _length(created) + _length(modified) + _length(version) + _length_of_bytes(value_length)
+    if lease:
+        encoded_length += 1 + _length(lease)
+    return _KEY, range(encoded_length)
 
 
 def _length(number: int) -> int:
@@ -218,7 +223,12 @@ def _auth_in(file: read.File) -> bytes:
     state = store_pb2.AuthState(is_enabled=is_enabled, revision=_number(flags, b"authRevision", _INDEX))
     state.users.extend(auth_pb2.User.FromString(value) for _, value in file.bucket(b"authUsers"))
     state.roles.extend(auth_pb2.Role.FromString(value) for _, value in file.bucket(b"authRoles"))
-    return state.SerializeToString()
+    raw = state.SerializeToString()
+    try:
+        Auth(raw)
+    except UnicodeDecodeError:
+        raise StateDamaged("the name of a user or role is not text") from None
+    return raw
 
 
 def _bucket(name: bytes, content: dict[bytes, bytes]) -> write.Bucket:

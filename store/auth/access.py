@@ -67,8 +67,7 @@ class Access:
 
     def require_trusted(self) -> None:
         """Raise AuthRefused unless the caller's certificate alone lets it do everything."""
-        call = CURRENT.get()
-        if call is not None and self._auth.is_enabled:
+        if self._auth.is_enabled and (call := CURRENT.get()) is not None:
             self._auth.require_admin(self._by_certificate(call))
 
     async def require_readable(self, key: bytes, range_end: bytes) -> None:

@@ -15,6 +15,9 @@ from typing import Any
 from store.bbolt import format
 
 PIECE_BYTES = 256 << 10
+LEAF_BYTES = 16 * format.PAGE_BYTES
+"""As large as a leaf may get with more than one item in it: it runs on over pages, as bbolt lets it. Of pairs of a
+kilobyte only three go on one page, and a quarter of it stays empty."""
 TRANSACTION = 2
 """What a file says that nothing was written to since it was made: every change takes the next number."""
 _FIRST = 3
@@ -61,14 +64,23 @@ class _Tree:
         self.next = first
         """The number of the next page."""
         self.ready: list[_Page] = []
-        self._levels: list[_Open] = []
+        self._levels = [_Open()]
 
     def add(self, key: Any, value: Any) -> None:
         """Add an item, whose key comes after all others'."""
-        self._add(0, key, value, len(key) + len(value))
+        # Not by `_add`: this is done twice for every record of a store.
+        needed_bytes = format.ELEMENT_BYTES + len(key) + len(value)
+        leaf = self._levels[0]
+        if leaf.used_bytes + needed_bytes > LEAF_BYTES and leaf.elements:
+            self._close(0)
+            leaf = self._levels[0]
+        leaf.elements.append((key, value))
+        leaf.used_bytes += needed_bytes
 
     def finish(self) -> int:
         """Close what is open; return the root's page, 0 where there is nothing in the tree."""
+        if not self._levels[0].elements:
+            return 0
         root, level = 0, 0
         while level < len(self._levels):
             page = self._levels[level]
@@ -78,15 +90,16 @@ class _Tree:
             level += 1
         return root
 
-    def _add(self, level: int, key: Any, value: Any, length: int) -> None:
+    def _lead_to(self, level: int, key: Any, child: int) -> None:
+        """Add a page to the branch above it."""
         if level == len(self._levels):
             self._levels.append(_Open())
-        page, needed_bytes = self._levels[level], format.ELEMENT_BYTES + length
+        page, needed_bytes = self._levels[level], format.ELEMENT_BYTES + len(key)
         # A branch of one would only make the tree higher.
-        if page.used_bytes + needed_bytes > format.PAGE_BYTES and len(page.elements) > bool(level):
+        if page.used_bytes + needed_bytes > format.PAGE_BYTES and len(page.elements) > 1:
             self._close(level)
             page = self._levels[level]
-        page.elements.append((key, value))
+        page.elements.append((key, child))
         page.used_bytes += needed_bytes
 
     def _close(self, level: int) -> int:
@@ -94,8 +107,7 @@ class _Tree:
         following = (page.used_bytes - 1) // format.PAGE_BYTES
         number, self.next = self.next, self.next + 1 + following
         self.ready.append(_Page(number, format.BRANCH if level else format.LEAF, following, page.elements))
-        first = page.elements[0][0]
-        self._add(level + 1, first, number, len(first))
+        self._lead_to(level + 1, page.elements[0][0], number)
         return number
 
 
@@ -105,7 +117,8 @@ class File:
     def __init__(self, buckets: Iterable[Bucket]) -> None:
         """Go through what goes in for its lengths."""
         self._buckets = sorted(buckets, key=lambda bucket: bucket.name)
-        self._roots: list[int] = []
+        self._roots: list[tuple[int, int]] = []
+        """Of each bucket, and the page after its last."""
         following = _FIRST
         for bucket in self._buckets:
             tree = _Tree(following)
@@ -113,10 +126,10 @@ class File:
                 tree.add(key, value)
                 if tree.ready:
                     tree.ready.clear()
-            self._roots.append(tree.finish())
+            self._roots.append((tree.finish(), tree.next))
             following = tree.next
         self._directory = _Tree(following)
-        for bucket, root in zip(self._buckets, self._roots, strict=True):
+        for bucket, (root, _) in zip(self._buckets, self._roots, strict=True):
             self._directory.add(bucket.name, _bucket(root))
         self._root = self._directory.finish()
         self.size_bytes = self._directory.next * format.PAGE_BYTES
@@ -137,7 +150,7 @@ class File:
             out += _filled(format.HEAD.pack(number, format.META, 0, 0) + description)
         out += _filled(format.HEAD.pack(_FIRST - 1, format.FREELIST, 0, 0))
         following = _FIRST
-        for bucket, root in zip(self._buckets, self._roots, strict=True):
+        for bucket, place in zip(self._buckets, self._roots, strict=True):
             tree = _Tree(following)
             for key, value in bucket.items():
                 tree.add(key, value)
@@ -146,7 +159,7 @@ class File:
                     if len(out) >= PIECE_BYTES:
                         yield bytes(out)
                         out.clear()
-            if tree.finish() != root:
+            if (tree.finish(), tree.next) != place:
                 raise Changed(f"bucket {bucket.name.decode()} is not what it was")
             out += _encoded(tree.ready)
             following = tree.next

@@ -125,6 +125,8 @@ class Http1(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._writable = asyncio.Event()
         self._writable.set()
+        self._is_begun = False
+        """A part of a request's headers has come."""
         self.is_leaving = False
 
     # -- the transport's calls
@@ -206,11 +208,15 @@ class Http1(asyncio.Protocol):
         if end < 0:
             if len(self._data) > HEAD_BYTES_MAX:
                 raise Malformed(431, f"a request's headers have at most {HEAD_BYTES_MAX} bytes")
-            if self._data:
+            if self._data and not self._is_begun:
+                self._is_begun = True  # once: byte by byte it may take no longer
                 self._wait(REQUEST_WITHIN_S)
             return
         first, *lines = bytes(self._data[:end]).lstrip(b"\r\n").split(b"\r\n")
         del self._data[: end + 4]
+        self._is_begun = False
+        if self._refusal is not None:
+            raise Malformed(403, self._refusal.message)  # before a body is taken
         request = _REQUEST.fullmatch(first)
         if request is None:
             raise Malformed(400, "this port speaks gRPC over HTTP/2, and HTTP/1.1")
@@ -235,11 +241,7 @@ class Http1(asyncio.Protocol):
         token = fields.get("authorization", b"").decode("latin-1")
         closes = closes or self.is_leaving
         try:
-            if self._refusal is not None:
-                page = Page(403, "text/plain; charset=utf-8", f"{self._refusal.message}\n".encode())
-            else:
-                asked = Asked(method, path, query, token, self._names, self._common_name, body)
-                page = await asked_by(self._web, asked)
+            page = await asked_by(self._web, Asked(method, path, query, token, self._names, self._common_name, body))
             if page.stream is None:
                 self._send_page(page, closes=closes, has_body=method != "HEAD")
             else:

@@ -22,6 +22,7 @@ ETCD_VERSION = "3.4.34"
 """The etcd whose API this is; from 3.4.31 on clients may trust progress notices."""
 CATCH_UP_S = 5.0
 """How long a member that lags may take to catch up before a snapshot of it begins."""
+NEVER_COMPACTED = -1
 SIGN_OF_LIFE_S = 3.0
 """A client that waits for a snapshot to begin is sent an empty piece after so long."""
 STALLED_S = 60.0
@@ -75,7 +76,10 @@ class Maintenance:
         await self._replica.access.require_admin()
         found, revision, compact_revision = await self._replica.upkeep.hash_kv(request.revision)
         return rpc_pb2.HashKVResponse(
-            header=self._replica.header(), hash=found, compact_revision=compact_revision, hash_revision=revision
+            header=self._replica.header(),
+            hash=found,
+            compact_revision=compact_revision or NEVER_COMPACTED,
+            hash_revision=revision,
         )
 
     async def snapshot(self, request: rpc_pb2.SnapshotRequest, context: Context) -> None:

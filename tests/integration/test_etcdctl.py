@@ -486,6 +486,11 @@ def test_a_store_becomes_an_etcd_by_etcdctls_own_restore_and_comes_back(own_stor
         assert "attached keys([leased])" in etcd.etcdctl("lease", "timetolive", lease, "--keys")
         for number in range(30):
             etcd.etcdctl("put", f"k/{number:02}", "by etcd")
+        revision = json.loads(etcd.etcdctl("put", "k/05", "once more", "-w", "json"))["header"]["revision"]
+        etcd.etcdctl("compaction", "--physical", str(revision))
+        in_between = tmp_path / "in-between"
+        etcd.etcdctl("snapshot", "save", str(in_between))
+        run_etcdctl("snapshot", "status", str(in_between))  # checks that every page is in its place
         etcd.etcdctl("defrag")
         expected = etcd.etcdctl("get", "", "--prefix")
         back = tmp_path / "by-etcd"

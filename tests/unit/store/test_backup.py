@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from component.clock import RealClock
-from proto.etcd import kv_pb2, lease_pb2, rpc_pb2
+from proto.etcd import auth_pb2, kv_pb2, lease_pb2, rpc_pb2
 from proto.steersman.v1 import store_pb2
 from store import backup
 from store.apply import State
@@ -139,9 +139,9 @@ def sealed(raw: bytes) -> bytes:
     return raw + hashlib.sha256(raw).digest()
 
 
-def etcds(pairs: dict[bytes, bytes], meta: dict[bytes, bytes], leases: dict[bytes, bytes]) -> bytes:
+def etcds(pairs: dict[bytes, bytes], meta: dict[bytes, bytes], leases: dict[bytes, bytes], **more) -> bytes:
     """Return what an etcd with these records might give."""
-    contents = {b"key": pairs, b"meta": meta, b"lease": leases}
+    contents = {b"key": pairs, b"meta": meta, b"lease": leases, **{name.encode(): more[name] for name in more}}
     buckets = [Bucket(name, lambda content=content: sorted(content.items())) for name, content in contents.items()]
     return sealed(b"".join(File(buckets).pieces()))
 
@@ -198,6 +198,21 @@ def test_a_snapshot_of_nonsense_is_refused_and_nothing_is_made(tmp_path, pairs, 
     with pytest.raises(BackupDamaged, match=said):
         backup.restore(path, tmp_path / "to", cluster_id=5, now_s=NOW_S)
     assert not (tmp_path / "to" / "state" / "state.mdb").exists()
+
+
+async def test_users_and_roles_come_along_and_names_must_be_text(tmp_path):
+    path, meta = tmp_path / "etcd.db", {b"consistent_index": INDEX}
+    flags = {b"authEnabled": b"\x01", b"authRevision": struct.pack(">Q", 9)}
+    for name, is_good in ((b"anna", True), (b"\xff", False)):
+        users = {name: auth_pb2.User(name=name, password=b"$2a$10$", roles=["root"]).SerializeToString()}
+        path.write_bytes(etcds({}, meta, {}, auth=flags, authUsers=users))
+        if not is_good:
+            with pytest.raises(BackupDamaged, match="not text"):
+                backup.restore(path, tmp_path / "bad", cluster_id=5, now_s=NOW_S)
+            continue
+        backup.restore(path, tmp_path / "to", cluster_id=5, now_s=NOW_S)
+        auth = State(opened(tmp_path / "to")).auth
+        assert (auth.is_enabled, auth.revision, auth.users) == (True, 9, ["anna"])
 
 
 async def test_what_an_etcd_made_of_our_backup_is_no_longer_described_by_us(tmp_path):
