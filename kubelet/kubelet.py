@@ -180,6 +180,7 @@ class Kubelet:
                 evict=lambda uid, message: self._workers.evict(uid, message),
                 written=cri.writable_bytes,
                 tell=self._warn,
+                on_change=lambda: self._reporter.report_soon(),
             )
         self._reporter = NodeReporter(
             client,

@@ -6,6 +6,7 @@ life. `conditions` is pure.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,6 +142,7 @@ class NodeReporter:
         self._key = ObjectKey("", name)
         self._last: dict[str, Any] = {}
         self._last_at = float("-inf")
+        self._wanted = asyncio.Event()
         self._runtime_version = machine.info.container_runtime_version
         self.runtime_problem = "container runtime has not been asked yet"
         """As of the last look; empty when all is well."""
@@ -170,7 +172,21 @@ class NodeReporter:
             not_ready = not_ready + 1 if failures or self.runtime_problem else 0
             # A node that is not ready yet is looked at often at first, so that it becomes so as soon as it can.
             is_eager = 0 < not_ready <= EAGER_LOOKS
-            await self._clock.sleep(min(self._period_s, EAGER_S) if is_eager else self._period_s)
+            await self._pause(min(self._period_s, EAGER_S) if is_eager else self._period_s)
+
+    def report_soon(self) -> None:
+        """Look at once: something has changed that the scheduler must know."""
+        self._wanted.set()
+
+    async def _pause(self, seconds: float) -> None:
+        wanted = asyncio.ensure_future(self._wanted.wait())
+        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait({wanted, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            wanted.cancel()
+            sleeping.cancel()
+        self._wanted.clear()
 
     async def _get_or_register(self) -> Node:
         try:

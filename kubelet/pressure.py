@@ -87,6 +87,7 @@ class PressureWatch:
         evict: Callable[[str, str], None],
         tell: Callable[[str, str], None],
         written: Callable[[str], Awaitable[int]],
+        on_change: Callable[[], None],
     ) -> None:
         """Make it.
 
@@ -100,6 +101,8 @@ class PressureWatch:
             evict: ends a pod by UID, with a message.
             tell: makes a warning about the node of a reason and a message.
             written: how many bytes a container, by id, has written to its own file system.
+            on_change: called when other conditions hold than before, for the scheduler to hear of it soon: until then
+                it sends pods here, and each is turned away.
         """
         self._clock = clock
         self._pleg = pleg
@@ -110,6 +113,7 @@ class PressureWatch:
         self._evict = evict
         self._tell = tell
         self._written = written
+        self._on_change = on_change
         self._pressure = Pressure()
         self._leaving: tuple[str, float] | None = None
         self.conditions: frozenset[str] = frozenset()
@@ -152,7 +156,9 @@ class PressureWatch:
         measured = Measured(
             machines.memory_available_bytes(), disk.free, disk.free / max(1, disk.total), machines.pids_free()
         )
-        self.conditions = self._pressure.note(measured, self._clock.monotonic())
+        before, self.conditions = self.conditions, self._pressure.note(measured, self._clock.monotonic())
+        if self.conditions != before:
+            self._on_change()
         return measured
 
     def _running(self) -> list[tuple[Pod, RuntimePod]]:

@@ -24,10 +24,12 @@ from api.resource import ObjectKey
 from apiserver.app import build
 from apiserver.bootstrap import bootstrap
 from apiserver.request import User
+from client.events import EventRecorder
 from client.verbs import Client
 from component.clock import LoopClock
 from kubelet import machine
 from kubelet.kubelet import Kubelet, NodeIdentity
+from kubelet.node_status import NodeReporter
 from kubelet.probes.prober import HollowProber
 from kubelet.probes.streak import Result
 from kubelet.runtime.hollow import HollowCri
@@ -140,6 +142,33 @@ async def test_a_node_registers_and_becomes_ready():
         node = await w.admin.get(nodes.RESOURCE, ObjectKey("", "n1"))
         assert node.metadata.labels["kubernetes.io/hostname"] == "n1"
         assert {c.type: c.status for c in node.status.conditions}["Ready"] == "True"
+
+
+async def test_a_node_that_comes_under_pressure_says_so_at_once():
+    short: set[str] = set()
+    async with world() as w:
+        await w.crash_kubelet()
+        client = Client(LocalTransport(w.api, NODE_USER))
+        reporter = NodeReporter(
+            client,
+            w.clock,
+            w.cri,
+            EventRecorder(client, "kubelet", clock=w.clock, rng=random.Random(3), host="n1"),
+            machine.hollow("n1"),
+            name="n1",
+            ips=("192.0.2.1",),
+            port=10250,
+            pressures=lambda: frozenset(short),
+            period_s=10.0,
+        )
+        running = asyncio.create_task(reporter.run())
+        await asyncio.sleep(15)
+        short.add("DiskPressure")
+        reporter.report_soon()
+        await asyncio.sleep(0.5)
+        node = await w.admin.get(nodes.RESOURCE, ObjectKey("", "n1"))
+        assert {c.type: c.status for c in node.status.conditions}["DiskPressure"] == "True"
+        running.cancel()
 
 
 async def test_a_pod_runs_and_is_deleted():
