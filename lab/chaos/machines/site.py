@@ -263,8 +263,12 @@ class Site:
         done = self.kubectl("get", "pods", "-n", "default", "-l", "app=web", "-o", "json", "--request-timeout=5s")
         if done.returncode:
             raise NotWell(f"kubectl: {done.stderr.strip()}")
-        pods = [each for each in json.loads(done.stdout)["items"] if "deletionTimestamp" not in each["metadata"]]
-        found = {each["metadata"]["name"]: each["spec"].get("nodeName", "") for each in pods}
+        found = {
+            each["metadata"]["name"]: each["spec"].get("nodeName", "")
+            for each in json.loads(done.stdout)["items"]
+            # A full disk leaves evicted pods behind.
+            if "deletionTimestamp" not in each["metadata"] and each["status"]["phase"] in ("Pending", "Running")
+        }
         return found if len(found) == WEB_PODS and all(found.values()) else None
 
     async def _problem(self) -> str | None:
