@@ -40,6 +40,12 @@ class Access:
         self._catch_up = catch_up
         self._now = now
 
+    @property
+    def matters(self) -> bool:
+        """Whether it matters who makes the call under way: for most stores, and all of their calls, it does not."""
+        call = CURRENT.get()
+        return call is not None and (self._auth.is_enabled or bool(call.token))
+
     async def caller(self) -> store_pb2.Caller | None:
         """Return who makes the call under way; None where that does not matter.
 
@@ -47,7 +53,7 @@ class Access:
             AuthRefused: it has a token that stands for nobody.
         """
         call = CURRENT.get()
-        if call is None or not (call.token or self._auth.is_enabled):
+        if call is None or not self.matters:
             return None
         if not call.token:
             return self._by_certificate(call)

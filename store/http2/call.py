@@ -374,6 +374,8 @@ class Call:
         else:
             if not self._is_done:
                 self._end(Code.OK, "")
+        finally:
+            CURRENT.set(None)  # or this task's context, the call and the task would keep each other for ever
 
     # -- to the client
 

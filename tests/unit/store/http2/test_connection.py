@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import struct
 import zlib
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from store.http2 import connection as http2
 from store.http2 import frames
-from store.http2.call import Code, Method, Refusal
+from store.http2.call import Call, Code, Method, Refusal
 from store.http2.connection import Connection, Site
 from store.http2.hpack import Decoder, literal
 
@@ -449,3 +450,16 @@ async def test_another_protocol_is_told_at_once():
     other.data_received(b"GET / HTTP/1.1\r\n")
     assert transport.is_closed
     other.connection_lost(None)
+
+
+async def test_a_call_that_is_answered_leaves_nothing_for_the_garbage_collector():
+    client = Client()
+    gc.collect()
+    gc.disable()
+    try:
+        client.feed(call(1, b"Once", b"hello"))
+        await client.answers()
+        assert client.ended == {"OK": 1}
+        assert not [each for each in gc.get_objects() if type(each) is Call]
+    finally:
+        gc.enable()
