@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -118,12 +119,19 @@ def machines(
     directory = keep or Path(tempfile.mkdtemp(prefix="steer-chaos-"))
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     deadline = time.monotonic() + seconds if seconds else None
+    _take_every_stop_alike()
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(sit(run, faults, lab_dir.expanduser().absolute(), directory, rounds, deadline, resume, _say))
     verdict = judge(run.rounds, faults)
     show(run, verdict, as_json=output == "json")
     print(f"timeline, logs and histories: {directory}", file=sys.stderr)
     raise typer.Exit(0 if verdict.is_clean else 1)
+
+
+def _take_every_stop_alike() -> None:
+    """Let SIGTERM end a run as Ctrl-C does, with all that it started; a shell's `&` has Ctrl-C ignored as well."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 @app.command()
