@@ -100,10 +100,18 @@ class Servers:
     async def compact(self, kept: int = 5) -> None:
         """Forget all but the last revisions; never what the history has not taken down yet."""
         client = self.store.store_client(timeout_s=2.0)
-        with contextlib.suppress(Compacted, FutureRevision, Unavailable, Refused):
-            newest = (await client.status()).revision - kept
-            await client.compact(max(1, min(newest, self.history.revision)))
-        await client.close()
+        try:
+            async with asyncio.timeout(30):
+                while True:
+                    try:
+                        newest = (await client.status()).revision - kept
+                        return await client.compact(max(1, min(newest, self.history.revision)))
+                    except Compacted:
+                        return
+                    except (FutureRevision, Unavailable, Refused):
+                        await asyncio.sleep(0.2)  # its leader was killed a moment ago, or it is behind
+        finally:
+            await client.close()
 
 
 @pytest.fixture
