@@ -105,7 +105,8 @@ class Servers:
                 while True:
                     try:
                         newest = (await client.status()).revision - kept
-                        return await client.compact(max(1, min(newest, self.history.revision)))
+                        await client.compact(max(1, min(newest, self.history.revision)))
+                        return
                     except Compacted:
                         return
                     except (FutureRevision, Unavailable, Refused):
