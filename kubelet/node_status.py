@@ -31,7 +31,7 @@ from api.resource import ObjectKey
 from api.timestamps import render
 from client.events import Recorder
 from client.verbs import Client, PatchType
-from component.clock import Clock
+from component.clock import Clock, sleep_unless
 from kubelet.machine import Machine
 from kubelet.runtime.cri import Cri, CriError
 
@@ -172,21 +172,12 @@ class NodeReporter:
             not_ready = not_ready + 1 if failures or self.runtime_problem else 0
             # A node that is not ready yet is looked at often at first, so that it becomes so as soon as it can.
             is_eager = 0 < not_ready <= EAGER_LOOKS
-            await self._pause(min(self._period_s, EAGER_S) if is_eager else self._period_s)
+            await sleep_unless(self._clock, min(self._period_s, EAGER_S) if is_eager else self._period_s, self._wanted)
+            self._wanted.clear()
 
     def report_soon(self) -> None:
         """Look at once: something has changed that the scheduler must know."""
         self._wanted.set()
-
-    async def _pause(self, seconds: float) -> None:
-        wanted = asyncio.ensure_future(self._wanted.wait())
-        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
-        try:
-            await asyncio.wait({wanted, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            wanted.cancel()
-            sleeping.cancel()
-        self._wanted.clear()
 
     async def _get_or_register(self) -> Node:
         try:

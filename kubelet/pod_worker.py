@@ -27,6 +27,7 @@ from api.node import runtimeclass
 from api.resource import ObjectKey
 from client.verbs import key_of
 from component import tracing
+from component.clock import sleep_unless
 from kubelet import admission, naming
 from kubelet.downward import PodFacts
 from kubelet.environment import ConfigError, compute_environment, names_of_objects
@@ -231,13 +232,7 @@ class PodWorker:
             until = min(until, max(renew_at_s, now + 1.0))
         if wake_at_s is not None:
             until = min(until, wake_at_s)
-        sleeping = asyncio.ensure_future(self._node.clock.sleep(max(0.0, until - now)))
-        changed = asyncio.ensure_future(self._changed.wait())
-        try:
-            await asyncio.wait({sleeping, changed}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            changed.cancel()
+        await sleep_unless(self._node.clock, max(0.0, until - now), self._changed)
         if renew_at_s is not None and self._now() >= renew_at_s:
             self._must_refresh = True
 

@@ -12,7 +12,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from component.clock import Clock
+from component.clock import Clock, sleep_unless
 from kubelet.runtime import labels
 from kubelet.runtime.cri import Cri, CriError
 from kubelet.runtime.records import ContainerRecord, RuntimePod, SandboxRecord, State
@@ -93,13 +93,7 @@ class Pleg:
                 continue
             follow_up_s = CLOSEST_S
             await self._clock.sleep(CLOSEST_S)
-            waiting = asyncio.ensure_future(self._look.wait())
-            sleeping = asyncio.ensure_future(self._clock.sleep(self._relist_s))
-            try:
-                await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                waiting.cancel()
-                sleeping.cancel()
+            await sleep_unless(self._clock, self._relist_s, self._look)
 
     async def _follow_exits(self) -> None:
         while True:
