@@ -386,7 +386,7 @@ class Connection(asyncio.Protocol):
         else:
             self._begin(stream, opening, method, bool(ends_stream))
             return
-        if not ends_stream:
+        if not ends_stream and not opening.http_status:  # curl takes that for a failure, if it is still sending
             answer += frames.reset(stream, frames.NO_ERROR)
         self.send(answer)
 

@@ -28,6 +28,8 @@ AHEAD_BYTES_MAX = 64 << 10
 """Of what a client sends while it is not answered yet."""
 IDLE_S = 120.0
 REQUEST_WITHIN_S = 30.0
+LINGER_S = 1.0
+"""How long a client that was refused amid its request may go on to send it, so that it reads why (RFC 9112, 9.6)."""
 _REQUEST = re.compile(rb"([A-Z]{1,20}) ([!-~]{1,8000}) HTTP/1\.([01])")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00\r\n]*?)[ \t]*")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})(;[^\r\n]{0,1000})?")
@@ -127,6 +129,8 @@ class Http1(asyncio.Protocol):
         self._writable.set()
         self._is_begun = False
         """A part of a request's headers has come."""
+        self._is_refused = False
+        """Nothing else is answered: what still comes is thrown away."""
         self.is_leaving = False
 
     # -- the transport's calls
@@ -157,6 +161,8 @@ class Http1(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what comes; answer once a request is whole."""
+        if self._is_refused:
+            return
         self._data += data
         if self._task is not None:
             if len(self._data) > AHEAD_BYTES_MAX and self._transport is not None:
@@ -194,7 +200,9 @@ class Http1(asyncio.Protocol):
         except Malformed as error:
             log.info("closing a client's connection", extra={"why": str(error)})
             self._send_page(Page(error.status, "text/plain; charset=utf-8", f"{error}\n".encode()), closes=True)
-            self.stop()
+            self._is_refused = True
+            self._data.clear()
+            self._wait(LINGER_S)
             return
         if self._head is not None and self._body is not None and self._body.is_whole:
             head, body = self._head, bytes(self._body.content)

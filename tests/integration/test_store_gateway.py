@@ -104,13 +104,15 @@ def test_http_2_is_answered_the_same_and_a_large_body_both_ways(store: StoreProc
         assert json.loads(watched[2])["result"]["created"] is True
 
 
-def test_pages_and_who_may_see_them(store: StoreProcess):
+def test_pages_and_who_may_see_them(store: StoreProcess, tmp_path: Path):
     for path, status in (("/version", "200"), ("/metrics", "200"), ("/nothing", "404"), ("/v3/kv/range", "405")):
         assert curl(f"https://{store.endpoint}{path}", *as_client(store))[0] == status
     who = store.stranger
     stranger = ["--cacert", str(who.ca), "--cert", str(who.cert), "--key", str(who.key)]
+    (tmp_path / "body").write_bytes(b"x" * (1 << 20))
     for version in ("--http2", "--http1.1"):
-        assert curl(f"https://{store.endpoint}/v3/kv/range", version, "-d", '{"key":"Zm9v"}', *stranger)[0] == "403"
+        for body in ('{"key":"Zm9v"}', f"@{tmp_path / 'body'}"):  # refused while it is still being sent
+            assert curl(f"https://{store.endpoint}/v3/kv/range", version, "-d", body, *stranger)[0] == "403"
         nobody = curl(f"https://{store.endpoint}/version", version, "--cacert", str(who.ca))
         assert nobody[0] == "000"  # without a certificate not even that
 

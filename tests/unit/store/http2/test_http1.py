@@ -126,9 +126,12 @@ async def test_whoever_asks_first_is_told_to_go_on():
         (b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 40_000, 400),
     ],
 )
-async def test_what_is_malformed_or_too_large_ends_the_connection(request_: bytes, status: int):
+async def test_what_is_malformed_or_too_large_ends_the_connection(monkeypatch, request_: bytes, status: int):
+    monkeypatch.setattr(http1, "LINGER_S", 0.01)
     client = Client()
     assert (await client.send(request_)).startswith(b"HTTP/1.1 %d " % status)
+    assert not await client.send(WITH_LENGTH)  # it may end what it is sending, so that it comes to read the answer
+    await asyncio.sleep(0.05)
     assert client.transport.is_closed and not client.web.asked
 
 
