@@ -68,14 +68,13 @@ def fingerprint(image: Image) -> str:
     return content.hexdigest()[:12]
 
 
-def write(image: Image, path: Path, *, is_compressed: bool = True) -> str:
+def write(image: Image, path: Path, *, level: int = 9) -> str:
     """Write `image` as an archive to `path`, whole or not at all, and return its manifest's digest.
 
-    A large layer that never leaves the machine is better not compressed: that would take longer than all the rest.
+    `level` is gzip's, 1 to 9: how much time it takes for how few bytes.
     """
     layer = _layer(image)
-    stored = gzip.compress(layer, compresslevel=9, mtime=0) if is_compressed else layer
-    layer_type = f"{_MEDIA}.layer.v1.tar{'+gzip' if is_compressed else ''}"
+    compressed = gzip.compress(layer, compresslevel=level, mtime=0)
     running = {
         "Entrypoint": list(image.entrypoint),
         "Cmd": list(image.command),
@@ -99,7 +98,7 @@ def write(image: Image, path: Path, *, is_compressed: bool = True) -> str:
             "schemaVersion": 2,
             "mediaType": f"{_MEDIA}.manifest.v1+json",
             "config": _descriptor(f"{_MEDIA}.config.v1+json", configuration),
-            "layers": [_descriptor(layer_type, stored)],
+            "layers": [_descriptor(f"{_MEDIA}.layer.v1.tar+gzip", compressed)],
         }
     )
     entry = _descriptor(f"{_MEDIA}.manifest.v1+json", manifest) | {
@@ -113,7 +112,7 @@ def write(image: Image, path: Path, *, is_compressed: bool = True) -> str:
     index = _json({"schemaVersion": 2, "mediaType": f"{_MEDIA}.index.v1+json", "manifests": [entry]})
     members = [File("oci-layout", _json({"imageLayoutVersion": "1.0.0"})), File("index.json", index)]
     members += [
-        File(f"blobs/sha256/{_digest(blob).partition(':')[2]}", blob) for blob in (stored, configuration, manifest)
+        File(f"blobs/sha256/{_digest(blob).partition(':')[2]}", blob) for blob in (compressed, configuration, manifest)
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".new")
