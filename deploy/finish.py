@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from api.core import node, serviceaccount
+from api.core.node import Node
 from api.errors import NotFound
 from api.resource import ObjectKey
 from client.transport import GrpcTransport
@@ -50,11 +51,12 @@ async def finish(
         ca = Paths(cluster.directory).pki / "cluster" / "ca.crt"
         await addons.make_default_class(client, Paths(cluster.directory).volumes)
         await addons.apply_cluster_info(client, f"https://{addresses.gateway}:{cluster.port}", ca)
-        await _await_nodes(client, cluster, report, within_s, check_not_stopped)
+        nodes = await _await_nodes(client, cluster, report, within_s, check_not_stopped)
         if image is not None:
             # With every node there is, so that the scheduler spreads them.
             made = await system_pods.apply(client, cluster, addresses, await asyncio.wrap_future(image))
-            if made and set(cluster.node_names) != set(cluster.powered_off):
+            # Pods of nodes that were switched off move in their own time, and no others come to nodes that are cordoned.
+            if made and not cluster.powered_off and not any(each.spec.unschedulable for each in nodes):
                 report(f"waiting for {' and '.join(key.name for key in made)}")
                 await system_pods.await_available(client, made, within_s, check_not_stopped)
         await _await_default_account(client, within_s)
@@ -64,7 +66,7 @@ async def finish(
 
 async def _await_nodes(
     client: Client, cluster: Cluster, report: Report, within_s: float, check_not_stopped: Callable[[], None]
-) -> None:
+) -> list[Node]:
     wanted = [name for name in cluster.node_names if name not in cluster.powered_off]
     report(f"waiting for {len(wanted)} node{'s' if len(wanted) != 1 else ''} to be Ready")
     deadline = time.monotonic() + within_s
@@ -78,7 +80,7 @@ async def _await_nodes(
             if ready is None or ready.status != "True":
                 waiting[name] = ready.message if ready else "it has not registered"
         if not waiting:
-            return
+            return list(listed.values())
         for name, problem in supervisor.read_state(Paths(cluster.directory)).node_problems.items():
             raise CannotDo(f"node {name} does not boot: {problem}")
         check_not_stopped()

@@ -6,6 +6,7 @@ which make one node and one network. Needs root.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -88,6 +89,14 @@ def load_programs(cluster: Cluster, archive: Path, report: Report) -> str:
     """Give every node that is on the image of our own programs and return its name."""
     _load_and_tell(cluster, [archive], report)
     return programs.reference(archive)
+
+
+def forget_former_programs(cluster: Cluster, image: str) -> None:
+    """Remove earlier images of our own programs from every node that is on: each new line of code makes another."""
+    for host in hosts_of(cluster).values():
+        if host.is_on():
+            with contextlib.suppress(NodeError):
+                host.forget_images(programs.NAME, but=image)
 
 
 def _load_and_tell(cluster: Cluster, files: list[Path], report: Report) -> None:

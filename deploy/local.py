@@ -137,6 +137,8 @@ def up(wanted: Cluster, report: Report) -> Cluster:
         check_not_stopped=lambda: _check_not_stopped(paths),
     )
     asyncio.run(finishing)
+    if image is not None:
+        _forget_former_programs(cluster, image.result())
     _await_processes(cluster, wanted_plan, paths)
     return cluster
 
@@ -297,6 +299,12 @@ def _load_own_images(
 
     hosts.load_own_images(cluster, report)
     return threads.submit(lambda: hosts.load_programs(cluster, programs.result(), report))
+
+
+def _forget_former_programs(cluster: Cluster, image: str) -> None:
+    from deploy import hosts
+
+    hosts.forget_former_programs(cluster, image)
 
 
 def _issue_certificates(cluster: Cluster, paths: Paths, addresses: Addresses, report: Report) -> bool:

@@ -222,6 +222,16 @@ class NodeHost:
             imported += references or [archive.name]
         return imported
 
+    def forget_images(self, of: str, *, but: str) -> None:
+        """Remove every image called `of`, whatever its tag, but the one named `but`; containers that run go on.
+
+        Raises:
+            NodeError: the node is off.
+        """
+        for name in self._images():
+            if name.startswith(f"{of}:") and name != but:
+                self._ctr("images", "remove", name)
+
     # -- steps ---------------------------------------------------------------------------------------------------
 
     def _check(self) -> None:

@@ -132,11 +132,15 @@ async def await_available(
 
 
 def is_available(found: Deployment | None) -> bool:
-    """Whether what was asked for last is seen and there; true of one that is gone, which nobody can wait for. Pure."""
+    """Whether as many pods as are wanted are ready, all of them of what was asked for last. Pure.
+
+    True of one that is gone, which nobody can wait for.
+    """
     if found is None:
         return True
-    conditions = {each.type: each.status for each in found.status.conditions}
-    return found.status.observed_generation >= found.metadata.generation and conditions.get("Available") == "True"
+    status, wanted = found.status, found.spec.replicas or 0
+    is_seen = status.observed_generation >= found.metadata.generation
+    return is_seen and status.updated_replicas >= wanted and status.available_replicas >= wanted == status.replicas
 
 
 async def _found(client: Client, key: ObjectKey) -> Deployment | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api.apps.deployment import Deployment, DeploymentCondition, DeploymentStatus
+from api.apps.deployment import Deployment, DeploymentSpec, DeploymentStatus
 from api.meta import ObjectMeta
 from deploy import addons, system_pods
 from deploy.pki import METRICS_NAMES, Pki
@@ -109,16 +109,22 @@ def test_a_secret_holds_a_certificate_its_key_and_the_ca_and_no_other_key(tmp_pa
     }
 
 
-def deployment(generation: int, observed: int, available: str) -> Deployment:
-    status = DeploymentStatus(
-        observed_generation=observed, conditions=[DeploymentCondition(type="Available", status=available)]
+def deployment(observed: int, *, replicas: int = 2, updated: int = 2, available: int = 2) -> Deployment:
+    """Return one that wants two pods in its second generation."""
+    return Deployment(
+        metadata=ObjectMeta(name="coredns", generation=2),
+        spec=DeploymentSpec(replicas=2),
+        status=DeploymentStatus(
+            observed_generation=observed, replicas=replicas, updated_replicas=updated, available_replicas=available
+        ),
     )
-    return Deployment(metadata=ObjectMeta(name="coredns", generation=generation), status=status)
 
 
 def test_a_deployment_is_there_once_what_was_asked_for_last_is() -> None:
-    assert system_pods.is_available(deployment(2, 2, "True"))
-    assert not system_pods.is_available(deployment(2, 1, "True"))
-    assert not system_pods.is_available(deployment(2, 2, "False"))
-    assert not system_pods.is_available(Deployment(metadata=ObjectMeta(name="coredns", generation=1)))
+    assert system_pods.is_available(deployment(2))
+    assert not system_pods.is_available(deployment(1)), "the controller has not seen it"
+    assert not system_pods.is_available(deployment(2, available=1))
+    assert not system_pods.is_available(deployment(2, replicas=3, updated=1)), "pods of before are left"
+    assert not system_pods.is_available(deployment(2, replicas=3)), "one of before is left"
+    assert not system_pods.is_available(deployment(2, replicas=0, updated=0, available=0))
     assert system_pods.is_available(None), "nobody waits for what was deleted"
