@@ -55,7 +55,7 @@ async def finish(
         if image is not None:
             # With every node there is, so that the scheduler spreads them.
             made = await system_pods.apply(client, cluster, addresses, await asyncio.wrap_future(image))
-            # Pods of nodes that were switched off move in their own time, and no others come to nodes that are cordoned.
+            # Pods of nodes that were switched off move in their own time, and none come to nodes that are cordoned.
             if made and not cluster.powered_off and not any(each.spec.unschedulable for each in nodes):
                 report(f"waiting for {' and '.join(key.name for key in made)}")
                 await system_pods.await_available(client, made, within_s, check_not_stopped)

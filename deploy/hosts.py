@@ -16,7 +16,7 @@ from deploy.containerd import ContainerdMissing
 from deploy.images import programs
 from deploy.images.archive import ImageUnavailable
 from deploy.images.build import archives
-from deploy.node_host import NodeError, NodeHost
+from deploy.node_host import BOOT_TIMEOUT_S, NodeError, NodeHost
 from deploy.plan import CLUSTER_CIDR, SERVICE_CIDR, Addresses, Cluster, Paths
 from deploy.report import CannotDo, Report
 
@@ -65,11 +65,17 @@ def remove(cluster: Cluster) -> None:
 
 
 def load_own_images(cluster: Cluster, report: Report) -> None:
-    """Give every node that is on the pause image and the example's, building them where they are missing."""
+    """Give every node the pause image and the example's, building them where they are missing.
+
+    Nodes that are still being powered on are waited for; one that does not come on is left to whoever waits for it.
+    """
     try:
         built = archives(cluster.directory / "images")
     except ImageUnavailable as error:
         raise CannotDo(str(error)) from error
+    wanted = [host for name, host in hosts_of(cluster).items() if name not in cluster.powered_off]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        list(pool.map(lambda host: host.comes_on(BOOT_TIMEOUT_S), wanted))
     _load_and_tell(cluster, built, report)
 
 

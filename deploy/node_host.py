@@ -145,6 +145,17 @@ class NodeHost:
         self._wait_for_containerd()
         log.info("node is on", extra={"node": self.name, "took_s": round(time.monotonic() - started, 2)})
 
+    def comes_on(self, within_s: float) -> bool:
+        """Wait until the node, which somebody else powers on, runs and its containerd answers; return whether it does."""
+        give_up_at = time.monotonic() + within_s
+        while time.monotonic() < give_up_at:
+            with contextlib.suppress(NodeError):
+                if self.is_on():
+                    self._ctr("version")
+                    return True
+            time.sleep(0.05)
+        return False
+
     def power_off(self) -> None:
         """Cut the power: every process of the node is killed, its interfaces and mounts go. Safe when it is off.
 
