@@ -146,7 +146,7 @@ class NodeHost:
         log.info("node is on", extra={"node": self.name, "took_s": round(time.monotonic() - started, 2)})
 
     def comes_on(self, within_s: float) -> bool:
-        """Wait until the node, which somebody else powers on, runs and its containerd answers; return whether it does."""
+        """Wait until the node, which somebody else powers on, runs and its containerd answers; whether it does."""
         give_up_at = time.monotonic() + within_s
         while time.monotonic() < give_up_at:
             with contextlib.suppress(NodeError):
