@@ -6,23 +6,23 @@ uid itself: that is compared like an update's.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from api import serde, validation
+from api import bodies, serde, validation
 from api.errors import BadRequest, Cause, Invalid
 from api.meta import ManagedFieldsEntry
-from api.patch.dispatch import apply_patch, duplicate_fields, is_strategic, parse_patch
+from api.patch import words
+from api.patch.dispatch import APPLY_PATCH, apply_patch, duplicate_fields, is_strategic, parse_patch
 from api.resource import Resource
+from api.type_meta import Unreadable
 from apiserver.registry.codec import Stored
 from apiserver.registry.failures import invalid_options
 from apiserver.request import Answer, Call
 from apiserver.verbs import apply, writing
 from apiserver.verbs.context import Context, registry_of, resource_of
 from apiserver.verbs.update import replace
-
-_APPLY: Final = "application/apply-patch"
 
 
 async def patch(
@@ -35,7 +35,7 @@ async def patch(
         Invalid, Forbidden: as validation and admission say of the result.
     """
     writing.check_options(call, "PatchOptions")
-    if call.content_type.startswith(_APPLY):
+    if bodies.media(call.content_type) == APPLY_PATCH:
         return await apply.apply(context, call, prepare=prepare, is_status=is_status)
     if call.options.get("force"):
         why = "Forbidden: may not be specified for non-apply patch"
@@ -56,14 +56,14 @@ def parse(call: Call) -> Any:
     if asked != "Ignore":
         doubled = [f'duplicate field "{path}"' for path in duplicate_fields(call.body)]
         if doubled and asked == "Strict":
-            raise _unfit(change, f"strict decoding error: {', '.join(doubled)}")
+            raise _unfit(words.printed(change), f"strict decoding error: {', '.join(doubled)}")
         call.warnings.extend(doubled)
     return change
 
 
-def _unfit(change: Any, why: str) -> Invalid:
+def _unfit(shown: str, why: str) -> Invalid:
     """Return the error for a patch that makes of an object what is none: the patch is at fault, not the request."""
-    text = f"Invalid value: {validation.show(msgspec.json.encode(change).decode())}: {why}"
+    text = f"Invalid value: {validation.show(shown)}: {why}"
     return Invalid(f' "" is invalid: patch: {text}', causes=[Cause("FieldValueInvalid", text, "patch")])
 
 
@@ -75,8 +75,13 @@ def patched(call: Call, resource: Resource[Any], document: Any, change: Any) -> 
         value |= {"apiVersion": resource.api_version, "kind": resource.kind}
     try:
         decoded = serde.decode_value(value, resource, field_validation=writing.validation_of(call))
+    except Unreadable as error:
+        if is_strategic(call.content_type):
+            why = words.mismatched(error.mismatch) if error.mismatch is not None else error.why
+            raise _unfit(words.printed(change), why) from None
+        raise _unfit(msgspec.json.encode(value).decode(), error.why) from None
     except BadRequest as error:
-        raise _unfit(change, error.message) from None
+        raise _unfit(words.printed(change), error.message) from None
     call.warnings.extend(warning for warning in decoded.warnings if warning not in call.warnings)
     obj: Any = decoded.object
     if (value.get("metadata") or {}).get("managedFields") == []:
