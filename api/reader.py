@@ -6,7 +6,6 @@ undeclared fields found so far; it returns the value in normal form, or raises `
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable
 from typing import Any, Final
@@ -70,6 +69,8 @@ NORMAL_FORMS: Final[dict[str, Callable[[str], str]]] = {
 
 
 Reader = Callable[[Any, Path, list[str]], Any]
+_WRITTEN_OUT_MAX: Final = 1e21
+"""Go writes numbers from here on with an exponent."""
 _INT_RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 
 
@@ -131,7 +132,7 @@ def _custom_reader(type_: type[custom.CustomObject]) -> Reader:
     read_metadata = _struct_reader(ObjectMeta)
 
     def read(value: Any, path: Path, unknown: list[str]) -> Any:
-        made = copy.deepcopy(value)
+        made = _copied(value)
         for key in ("apiVersion", "kind"):
             if not isinstance(made.get(key, ""), str):
                 raise _mismatch(made[key], (path, key), "string")
@@ -141,6 +142,18 @@ def _custom_reader(type_: type[custom.CustomObject]) -> Reader:
         return made
 
     return read
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy of plain values in which numbers are written as Go writes them: without a fraction of nothing."""
+    match value:
+        case dict():
+            return {key: _copied(item) for key, item in value.items()}
+        case list():
+            return [_copied(item) for item in value]
+        case float() if value.is_integer() and abs(value) < _WRITTEN_OUT_MAX:
+            return int(value)
+    return value
 
 
 @functools.cache

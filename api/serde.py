@@ -128,24 +128,36 @@ def _convert(
         raise _cannot_handle(resource, str(error)) from None
     if validation == "Ignore" or not (duplicates or unknown):
         return Decoded(decoded)
-    problems = _problems(value, duplicates, unknown)
+    problems = (_custom_problems if custom.is_custom(resource.type) else _problems)(value, duplicates, unknown)
     if validation == "Strict":
         raise _cannot_handle(resource, f"strict decoding error: {', '.join(problems)}")
     return Decoded(decoded, tuple(problems))
 
 
 def _problems(value: Any, duplicates: list[bodies.Duplicate], unknown: list[str]) -> list[str]:
-    """Say which fields are given twice or not declared: of YAML by line, of JSON in the order of the text."""
-    by_line = [str(duplicate) for duplicate in duplicates if duplicate.line]
-    if by_line:
-        by_line = ["yaml: unmarshal errors:\n  " + "\n  ".join(by_line)]
-    doubled = [duplicate.path for duplicate in duplicates if not duplicate.line]
+    """Say which fields are given twice or not declared: of YAML by line, of JSON in the order of the text.
+
+    Of a field that is not declared that is all there is to say, however often it is given.
+    """
+    doubled = [each.path for each in duplicates if not each.line and each.path not in unknown]
     found = [(path, f'duplicate field "{path}"') for path in doubled]
     found += [(path, f'unknown field "{path}"') for path in unknown]
     if doubled and unknown:
         places = {path: at for at, path in enumerate(_paths(value))}
         found.sort(key=lambda each: places.get(each[0], 0))
-    return by_line + [problem for _, problem in found]
+    return _by_line(duplicates) + [problem for _, problem in found]
+
+
+def _custom_problems(value: Any, duplicates: list[bodies.Duplicate], unknown: list[str]) -> list[str]:
+    """Say the same of a custom object: its text is read as any JSON first, then metadata, and last by its schema."""
+    known_late = sorted(unknown, key=lambda path: (not path.startswith("metadata."), path))
+    doubled = [f'duplicate field "{each.path}"' for each in duplicates if not each.line]
+    return _by_line(duplicates) + doubled + [f'unknown field "{path}"' for path in known_late]
+
+
+def _by_line(duplicates: list[bodies.Duplicate]) -> list[str]:
+    told = [str(each) for each in duplicates if each.line]
+    return ["yaml: unmarshal errors:\n  " + "\n  ".join(told)] if told else []
 
 
 def _paths(value: Any, path: Path = None) -> Iterator[str]:

@@ -125,6 +125,25 @@ async def test_unknown_fields_are_refused_when_asked_to(client: Client) -> None:
         await client.ask("create", cron_tab(cronSpec="x", unknown=1), fieldValidation="Strict")
 
 
+async def test_a_custom_objects_faults_are_told_metadata_first_then_by_name(client: Client) -> None:
+    await client.define(definition())
+    told = cron_tab(cronSpec="x", zz=1, aa=1) | {"extra": 1}
+    told["metadata"]["nope"] = 1
+    await client.ask("create", told)
+    unknown = ("metadata.nope", "extra", "spec.aa", "spec.zz")
+    assert client.warnings == [f'unknown field "{path}"' for path in unknown]
+
+
+async def test_whole_numbers_of_custom_objects_have_no_fraction(client: Client) -> None:
+    number = {"type": "object", "properties": {"ratio": {"type": "number"}}, "x-kubernetes-validations": [
+        {"rule": "self.ratio < 10.5"}
+    ]}  # fmt: skip
+    await client.define(definition(number))
+    made = [json.dumps((await client.ask("create", cron_tab(f"c{at}", ratio=ratio)))["spec"]) for at, ratio in
+            enumerate((1.0, 1.5, 3))]  # fmt: skip
+    assert made == ['{"ratio": 1}', '{"ratio": 1.5}', '{"ratio": 3}']
+
+
 async def test_an_object_that_breaks_its_schema_is_refused_with_every_cause(client: Client) -> None:
     await client.define(definition())
     with pytest.raises(Invalid) as caught:
