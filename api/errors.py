@@ -25,6 +25,8 @@ class ApiError(Exception):
 
     reason: ClassVar[str] = "InternalError"
     code: ClassVar[int] = 500
+    has_details: ClassVar[bool] = False
+    """Whether its Status has details even when there is nothing to say in them."""
 
     def __init__(
         self,
@@ -64,7 +66,7 @@ class ApiError(Exception):
         metadata = {"continue": self.continue_token} if self.continue_token else {}
         status: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure"}
         status |= {"message": self.message, "reason": self.reason}
-        if details:
+        if details or self.has_details:
             status["details"] = details
         status["code"] = self.code
         return status
@@ -86,18 +88,21 @@ class Forbidden(ApiError):
     """Whoever asks may not do this."""
 
     reason, code = "Forbidden", 403
+    has_details = True
 
 
 class NotFound(ApiError):
     """There is no such object, or no such resource."""
 
     reason, code = "NotFound", 404
+    has_details = True
 
 
 class MethodNotAllowed(ApiError):
     """The resource does not have this verb."""
 
     reason, code = "MethodNotAllowed", 405
+    has_details = True
 
 
 class NotAcceptable(ApiError):

@@ -341,14 +341,17 @@ def find_errors(
 def refuse(resource: Resource[Any], obj: Struct, errors: Sequence[FieldError]) -> Invalid:
     """Return the Invalid that tells of `errors`."""
     metadata: Any = obj.metadata  # type: ignore[attr-defined]
-    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    return refuse_named(resource.group, resource.kind, metadata.name or metadata.generate_name, errors)
+
+
+def refuse_named(group: str, kind: str, name: str, errors: Sequence[FieldError]) -> Invalid:
+    """Return the Invalid that tells of `errors`, for an object called so."""
     told = list(dict.fromkeys(f"{error.path}: {error.message}" for error in errors))
     text = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
-    name = metadata.name or metadata.generate_name
     return Invalid(
-        f'{kind} "{name}" is invalid: {text}',
-        group=resource.group,
-        kind=resource.kind,
+        f'{kind}.{group} "{name}" is invalid: {text}' if group else f'{kind} "{name}" is invalid: {text}',
+        group=group,
+        kind=kind,
         name=name,
         causes=[Cause(error.reason, error.message, error.path) for error in errors],
     )

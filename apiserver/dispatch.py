@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from apiserver.admission import connections
-from apiserver.registry.failures import no_such_resource, no_such_verb
+from apiserver.nowhere import no_such_kind, no_such_method, no_such_subresource
 from apiserver.request import Call, SubresourceHandler
 from apiserver.subresources import approval, binding, ephemeral_containers, eviction, finalize, scale, status
 from apiserver.verbs.context import Context
@@ -74,10 +74,11 @@ class Dispatcher:
         if call.read_body is not None:
             call.body = await call.read_body()
         resource, info = call.resource, call.info
-        if resource is None or (info.subresource and info.subresource not in resource.subresources):
-            raise no_such_resource()
-        if info.namespace and not resource.namespaced and resource.plural != "namespaces":
-            raise no_such_resource()
+        kinds = self._context.registries.kinds
+        if resource is None or (info.namespace and not resource.namespaced and resource.plural != "namespaces"):
+            raise no_such_kind(kinds, info.group)
+        if info.subresource and info.subresource not in resource.subresources:
+            raise no_such_subresource(kinds, call)
         for address in (
             (info.group, info.plural, info.subresource, info.verb),
             ("*", "*", info.subresource, info.verb),
@@ -90,9 +91,9 @@ class Dispatcher:
                 return await special(self._context, call)
         verb = _VERBS.get(info.verb)
         if info.subresource or verb is None or info.verb not in resource.verbs:
-            raise no_such_verb()
+            raise no_such_method(call)
         if resource.namespaced and not info.namespace and info.verb not in ("list", "watch"):
-            raise no_such_verb()  # POST /api/v1/pods: an object needs a namespace to be in
+            raise no_such_method(call)  # POST /api/v1/pods: an object needs a namespace to be in
         if info.name and info.verb == "create":
-            raise no_such_verb()
+            raise no_such_method(call)
         return await verb(self._context, call)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from api.errors import ApiError, ServiceUnavailable
+from apiserver.nowhere import InPlainText
 
 
 def unreachable(problem: str) -> ApiError:
@@ -14,8 +15,8 @@ def unreachable(problem: str) -> ApiError:
     return ServiceUnavailable(f"error trying to reach service: {problem}")
 
 
-class PlainUnavailable(ServiceUnavailable):
-    """An aggregated server does not answer; upstream says so in plain text, not with a Status."""
+class PlainUnavailable(InPlainText, ServiceUnavailable):
+    """An aggregated server does not answer."""
 
 
 class Onward(NamedTuple):

@@ -364,7 +364,7 @@ async def serve(settings: Settings, store: Store, clock: Clock, random: Random) 
                 settings.bind_address,
                 settings.grpc_port,
                 _identity(settings),
-                Relay(server.outside.servers),
+                Relay(server.outside.servers, server.outside.gathered),
             ),
         ):
             log.info(

@@ -27,7 +27,7 @@ import grpc
 import grpc.aio
 
 from api.errors import ApiError, InternalError, ServiceUnavailable, Timeout, Unauthorized, from_status
-from client.verbs import Address, EventType, RawEvent, RawList, RawObject
+from client.verbs import Address, EventType, RawEvent, RawList, RawObject, ServedKind, ServedVersion
 from component import tracing
 from component.expiry import EndWatch
 from component.metrics import Spread, Tally, shared
@@ -207,6 +207,20 @@ class GrpcTransport:
                 yield await watch.next()
         finally:
             stream.remove(add.watch)
+
+    async def discover(self) -> Sequence[ServedVersion]:
+        """Ask what other servers serve."""
+        asked = self._stub.Discover(pb.DiscoverRequest(), timeout=DEADLINE_S, metadata=tracing.metadata())
+        found: pb.Discovered = await _called(asked, "GET")
+        return [
+            ServedVersion(
+                each.group,
+                each.version,
+                each.is_stale,
+                tuple(ServedKind(one.plural, one.kind, one.namespaced, tuple(one.verbs)) for one in each.kinds),
+            )
+            for each in found.versions
+        ]
 
     async def close(self) -> None:
         """End every stream and close the connection."""

@@ -74,6 +74,32 @@ class Address:
     subresource: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ServedKind:
+    """A kind that another server has."""
+
+    plural: str
+    kind: str
+    namespaced: bool
+    verbs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedVersion:
+    """A version of a group that another server has (an APIService)."""
+
+    group: str
+    version: str
+    is_stale: bool
+    """Whether that server did not answer lately: the kinds are those last known, if any."""
+    kinds: tuple[ServedKind, ...]
+
+    @property
+    def api_version(self) -> str:
+        """As its objects say it."""
+        return f"{self.group}/{self.version}"
+
+
 class Transport(Protocol):
     """Moves requests to a server and answers back. Raises `api.errors.ApiError`."""
 
@@ -91,6 +117,7 @@ class Transport(Protocol):
         """Yield batches of events, oldest first; raises Expired when the version is too old."""
         ...
 
+    async def discover(self) -> Sequence[ServedVersion]: ...
     async def close(self) -> None: ...
 
 
@@ -236,6 +263,13 @@ class Client:
                 )
                 for raw in batch
             ]
+
+    async def discover(self) -> Sequence[ServedVersion]:
+        """Return what other servers serve (aggregated groups), as the API server last heard; preferred versions first.
+
+        What is built in, or defined by a CustomResourceDefinition, is not among it.
+        """
+        return await self._transport.discover()
 
     async def close(self) -> None:
         """Close the connection."""

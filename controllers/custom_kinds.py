@@ -34,20 +34,18 @@ def handles_of(crd: CustomResourceDefinition) -> list[Resource[MetadataOnly]]:
     ]
 
 
-class CustomKinds:
-    """Finds kinds, built in or custom, by the definitions last told."""
+class FoundKinds:
+    """Finds kinds: those built in, and those that were told of, defined by users or other servers' own."""
 
     def __init__(self) -> None:
-        self._by_definition: dict[str, list[Resource[Any]]] = {}
+        self._told: dict[str, list[Resource[Any]]] = {}
 
-    def tell(self, crd: CustomResourceDefinition, *, is_gone: bool = False) -> Resource[Any] | None:
-        """Take note of a definition; returns the handle by which its objects are followed, if they can be."""
-        handles = [] if is_gone else handles_of(crd)
-        self._by_definition[crd.metadata.name] = handles
-        return handles[0] if handles else None
+    def tell(self, name: str, handles: list[Resource[Any]]) -> None:
+        """Take note of a kind, whose versions these are; none: it is served no more. A name is one kind's."""
+        self._told[name] = handles
 
     def _all(self) -> Iterable[Resource[Any]]:
-        return (handle for handles in self._by_definition.values() for handle in handles)
+        return (handle for handles in self._told.values() for handle in handles)
 
     def by_gvr(self, group: str, version: str, plural: str) -> Resource[Any] | None:
         """Return the kind served so, or None."""

@@ -9,7 +9,7 @@ from api.discover import by_gvr
 from apiserver.app import Api, InternalCredentials
 from apiserver.filters.request_info import selected_name
 from apiserver.request import Call, RequestInfo, User
-from client.verbs import Address, EventType, RawEvent, RawList, RawObject
+from client.verbs import Address, EventType, RawEvent, RawList, RawObject, ServedVersion
 
 SUPERUSER = User("admin", groups=("system:masters", "system:authenticated"))
 
@@ -20,6 +20,8 @@ class LocalTransport:
     def __init__(self, api: Api, user: User = SUPERUSER) -> None:
         self._api = api
         self._credentials = InternalCredentials(user=user)
+        self.elsewhere: Sequence[ServedVersion] = ()
+        """What other servers are said to serve."""
 
     def _call(self, verb: str, address: Address, body: bytes = b"", content_type: str = "", **options: str) -> Call:
         info = RequestInfo(
@@ -91,6 +93,9 @@ class LocalTransport:
                 ready.clear()
         finally:
             watcher.close()
+
+    async def discover(self) -> Sequence[ServedVersion]:
+        return self.elsewhere
 
     async def close(self) -> None:
         pass

@@ -25,7 +25,7 @@ def is_strategic(content_type: str) -> bool:
 
 def parse_patch(body: bytes, content_type: str) -> Any:
     """Return the patch as plain values; raises UnsupportedMediaType or BadRequest. Parse once, apply on every retry."""
-    media = content_type.split(";", 1)[0].strip()
+    media = bodies.media(content_type)
     if media not in CONTENT_TYPES:
         raise bodies.unsupported((*CONTENT_TYPES, APPLY_PATCH))
     patch, _ = bodies.parse(body)
@@ -47,7 +47,7 @@ def apply_patch(document: Any, patch: Any, content_type: str, struct: type[Struc
 
     `struct` is the document's type: a strategic merge patch follows its declarations.
     """
-    media = content_type.split(";", 1)[0].strip()
+    media = bodies.media(content_type)
     if media == STRATEGIC_MERGE_PATCH and is_custom(struct):
         raise bodies.unsupported((JSON_PATCH, MERGE_PATCH, APPLY_PATCH))
     try:

@@ -7,7 +7,7 @@ from there on the call goes the way of one that came by REST: the same chain, th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import quote, urlencode
@@ -15,11 +15,15 @@ from urllib.parse import quote, urlencode
 import aiohttp
 import msgspec
 
+from api.apiregistration.apiservice import APIService
 from api.errors import ApiError, from_status
+from apiserver.aggregation.availability import Gathered
+from apiserver.grpc.discover import discovered
 from apiserver.grpc.relayed_watch import RelayedWatch
 from apiserver.onward import Onward
 from apiserver.proxies import Finder
 from apiserver.request import Answer, Call, RequestInfo
+from proto.steersman.v1 import resources_pb2 as pb
 
 _METHODS: Final = {
     "get": "GET", "list": "GET", "watch": "GET",
@@ -32,6 +36,7 @@ REFUSAL_BYTES_MAX: Final = 64 * 1024
 class Asked(Protocol):
     """Knows which groups other servers have, and asks them: `apiserver.aggregation.servers`."""
 
+    def remote(self) -> list[APIService]: ...
     def finder(self, info: RequestInfo, target: str) -> Finder | None: ...
     async def ask(
         self,
@@ -79,10 +84,20 @@ _LIST: Final = msgspec.json.Decoder(_List)
 
 
 class Relay:
-    """Gives calls that are another server's a handler that asks it."""
+    """Gives calls that are another server's a handler that asks it.
 
-    def __init__(self, asked: Asked) -> None:
+    Args:
+        asked: the other servers.
+        gathered: what they serve, by APIService name.
+    """
+
+    def __init__(self, asked: Asked, gathered: Callable[[], Mapping[str, Gathered]] = dict) -> None:
         self._asked = asked
+        self._gathered = gathered
+
+    def discovered(self) -> pb.Discovered:
+        """Return what the other servers serve."""
+        return discovered(self._asked.remote(), self._gathered())
 
     def prepare(self, call: Call) -> None:
         """Let `call` be answered by another server, if it is about a group of one; others are left alone."""

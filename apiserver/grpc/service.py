@@ -13,7 +13,7 @@ from api.errors import ApiError
 from apiserver.app import Api
 from apiserver.grpc import calls, status, watch, write
 from apiserver.grpc.relayed import Relay, RelayedList
-from apiserver.request import Answer, Call
+from apiserver.request import Answer, Call, RequestInfo
 from apiserver.verbs.list import ListAnswer
 from proto.steersman.v1 import resources_pb2 as pb
 
@@ -43,6 +43,9 @@ class Service:
             "Delete": unary(self._unary(calls.delete_call), pb.DeleteRequest.FromString, encode),
             "List": grpc.unary_stream_rpc_method_handler(
                 self._list, pb.ListRequest.FromString, pb.ListChunk.SerializeToString
+            ),
+            "Discover": grpc.unary_unary_rpc_method_handler(
+                self._discover, pb.DiscoverRequest.FromString, pb.Discovered.SerializeToString
             ),
             "Watch": grpc.stream_stream_rpc_method_handler(self._watch, pb.WatchCommand.FromString, None),
             "Write": grpc.stream_stream_rpc_method_handler(
@@ -75,6 +78,19 @@ class Service:
         call = calls.call_of("get", request, credentials, resourceVersion=request.resource_version)
         call.options = {**request.options, **call.options}
         return call
+
+    async def _discover(self, request: pb.DiscoverRequest, context: Context) -> pb.Discovered:
+        async def find(call: Call) -> pb.Discovered:
+            return self._relay.discovered() if self._relay is not None else pb.Discovered()
+
+        info = RequestInfo("get", "/apis")  # What may be learned here may be learned there.
+        call = Call(info, credentials=calls.credentials_of(context), handler=find, remote=calls.remote_of(context))
+        try:
+            found: pb.Discovered = await self._api.handle(call)
+        except ApiError as error:
+            await status.abort(context, error)
+            raise AssertionError("abort raises") from error
+        return found
 
     async def _list(self, request: pb.ListRequest, context: Context) -> AsyncIterator[pb.ListChunk]:
         call = calls.call_of(

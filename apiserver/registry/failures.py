@@ -18,6 +18,12 @@ def no_such_verb() -> MethodNotAllowed:
     return MethodNotAllowed("the server does not allow this method on the requested resource")
 
 
+def not_supported(resource: Resource[Any], verb: str) -> MethodNotAllowed:
+    """Return the error for a verb that a custom kind does not have."""
+    message = f'{verb} is not supported on resources of kind "{resource}"'
+    return MethodNotAllowed(message, group=resource.group, kind=resource.plural)
+
+
 def not_found(resource: Resource[Any], name: str) -> NotFound:
     """Return the error for an object that is not there."""
     return NotFound(f'{resource} "{name}" not found', group=resource.group, kind=resource.plural, name=name)
@@ -60,9 +66,13 @@ def continue_expired(token: str) -> Expired:
     )
 
 
-def too_large(revision: int, current: int) -> Timeout:
+class TooLargeVersion(Timeout):
+    """A resourceVersion is from the future."""
+
+
+def too_large(revision: int, current: int) -> TooLargeVersion:
     """Return the error for a resourceVersion from the future; clients wait a second and try again."""
-    return Timeout(
+    return TooLargeVersion(
         f"Timeout: Too large resource version: {revision}, current: {current}",
         causes=[Cause("ResourceVersionTooLarge", "Too large resource version")],
         retry_after_s=1,

@@ -19,18 +19,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from prometheus_client import Counter
-
 from api.errors import ApiError, Expired
 from apiserver.registry.codec import Stored
 from apiserver.registry.selection import INDEXED_FIELDS, Selection
+from component.metrics import Tally, shared
 
 PENDING_BYTES_MAX = 8 * 1024 * 1024
 """How far a watcher may fall behind: the JSON of what is pending for it."""
 
-ENCODES = Counter("apiserver_watch_encodes_total", "Watch events encoded: once per event and encoding.", ["encoding"])
-DELIVERED = Counter("apiserver_watch_events_delivered_total", "Watch events handed to watchers.")
-EVICTED = Counter("apiserver_watch_evicted_total", "Watchers ended because they fell behind.")
+ENCODES = shared(
+    Tally("apiserver_watch_encodes_total", "Watch events encoded: once per event and encoding.", ("encoding",))
+)
+DELIVERED = shared(Tally("apiserver_watch_events_delivered_total", "Watch events handed to watchers."))
+EVICTED = shared(Tally("apiserver_watch_evicted_total", "Watchers ended because they fell behind."))
 
 ADDED, MODIFIED, DELETED, BOOKMARK = "ADDED", "MODIFIED", "DELETED", "BOOKMARK"
 
@@ -72,7 +73,7 @@ class Delivery:
         frame = self.frames.get(encoding)
         if frame is None:
             frame = self.frames[encoding] = encoding.frame(self)
-            ENCODES.labels(encoding.label).inc()
+            ENCODES.add((encoding.label,))
         return frame
 
 
@@ -170,7 +171,7 @@ class Channel:
             watcher.poke()
             if watcher.cursor < slowest and watcher.error is None:
                 slowest = watcher.cursor
-        DELIVERED.inc(self.taken_count)
+        DELIVERED.add(amount=self.taken_count)
         told, self.taken_count = self.taken_count, 0
         if slowest >= self.end:
             self._first = self.end
@@ -209,6 +210,8 @@ class Watcher:
         self.on_ready: Callable[[], None] | None = None
         self.error: ApiError | None = None
         """Set when the watch is over: Expired (fell behind, or the cache began anew)."""
+        self.is_ahead = False
+        """Whether `revision` is yet to come, so that nothing can be said of it."""
         channel.watchers[self] = None
 
     @property
@@ -228,7 +231,7 @@ class Watcher:
             if self.cursor == self._channel.end:
                 return
         if self._channel.total_bytes - self._taken_bytes > PENDING_BYTES_MAX and self.error is None:
-            EVICTED.inc()
+            EVICTED.add()
             self.fail(Expired("The watch fell too far behind and was ended: list again, then watch from there."))
 
     def fail(self, error: ApiError) -> None:
@@ -276,6 +279,13 @@ class Watcher:
         self._detach()
         self.on_ready = None
 
+    def follow(self, channel: Channel, on_close: Callable[[Watcher], None]) -> None:
+        """Leave the channel for another, from whose present end on it hears of everything."""
+        self._channel.watchers.pop(self)
+        self._channel, self._on_close, self.is_ahead = channel, on_close, False
+        self.cursor, self._taken_bytes = channel.end, channel.total_bytes
+        channel.watchers[self] = None
+
     def _saw(self, taken: Sequence[Delivery]) -> None:
         if taken:
             self.revision = max(self.revision, taken[-1].revision)
@@ -300,13 +310,15 @@ class Fanout:
         self._by_namespace: dict[str, dict[Channel, None]] = {}
         self._general: dict[Channel, None] = {}
         self._dirty: dict[Channel, None] = {}
+        self._ahead: dict[Watcher, int] = {}
+        """Those that begin after a revision yet to come, which is the value."""
         self.told_count = 0
         """How many events watchers have taken, counted when they are next told of some."""
 
     @property
     def watcher_count(self) -> int:
         """How many watches run."""
-        return sum(len(channel.watchers) for channel in self._channels.values())
+        return sum(len(channel.watchers) for channel in self._channels.values()) + len(self._ahead)
 
     def count_interested(self, namespace: str, name: str) -> int:
         """Return how many watches of everything, of a namespace, or of a name an object belongs to."""
@@ -321,14 +333,35 @@ class Fanout:
         self, selection: Selection, backlog: Iterable[Delivery], *, revision: int, with_bookmarks: bool
     ) -> Watcher:
         """Start a watch: `backlog` first, then every change published from now on."""
+        channel = self._channel(selection)
+        return Watcher(channel, backlog, revision=revision, with_bookmarks=with_bookmarks, on_close=self._closed)
+
+    def watch_ahead(self, selection: Selection, *, revision: int, with_bookmarks: bool) -> Watcher:
+        """Start a watch of the changes after a revision that is yet to come; until then it hears of nothing."""
+        waiting = Channel(selection)
+        on_close = self._closed_ahead
+        watcher = Watcher(waiting, (), revision=revision, with_bookmarks=with_bookmarks, on_close=on_close)
+        watcher.is_ahead = True
+        self._ahead[watcher] = revision
+        return watcher
+
+    def _channel(self, selection: Selection) -> Channel:
         channel = self._channels.get(selection.key)
         if channel is None:
             channel = self._channels[selection.key] = Channel(selection)
             self._bucket(channel)[channel] = None
-        return Watcher(channel, backlog, revision=revision, with_bookmarks=with_bookmarks, on_close=self._closed)
+        return channel
+
+    def _reach(self, revision: int) -> None:
+        """Let those in whose revision has come."""
+        for watcher in [each for each, wanted in self._ahead.items() if wanted <= revision]:
+            del self._ahead[watcher]
+            watcher.follow(self._channel(watcher.channel.selection), self._closed)
 
     def publish(self, change: Change) -> None:
         """Append a change to the channels that want it; `flush` tells their watchers."""
+        if self._ahead:
+            self._reach(change.revision - 1)
         for channel in self._candidates(change):
             delivery = change.told_to(channel.selection)
             if delivery is not None:
@@ -338,6 +371,7 @@ class Fanout:
     def publish_bookmark(self, revision: int) -> None:
         """Tell every channel that all before `revision` has been said."""
         bookmark = Delivery(BOOKMARK, None, revision)
+        self._reach(revision)
         for channel in self._channels.values():
             channel.append(bookmark)
             self._dirty[channel] = None
@@ -353,6 +387,11 @@ class Fanout:
         for channel in list(self._channels.values()):
             for watcher in list(channel.watchers):
                 watcher.fail(error)
+        for watcher in list(self._ahead):
+            watcher.fail(error)
+
+    def _closed_ahead(self, watcher: Watcher) -> None:
+        self._ahead.pop(watcher, None)
 
     def _candidates(self, change: Change) -> Iterable[Channel]:
         found = list(self._general)

@@ -160,7 +160,7 @@ class WatchCache:
         """Return once the cache has reached `revision`.
 
         Raises:
-            Timeout: it hasn't after 3 s; upstream's answer to a resourceVersion from the future, too.
+            TooLargeVersion: it hasn't after 3 s; upstream's answer to a resourceVersion from the future, too.
         """
         await self.wait_ready()
         if self.revision >= revision:
@@ -197,14 +197,21 @@ class WatchCache:
                 None does it when the revision is None or 0.
             with_bookmarks: whether bookmarks are wanted.
 
+        A revision yet to come is waited for: by the watch itself, which begins in silence, or before it begins where
+        what is there then comes first.
+
         Raises:
             Expired: changes after `revision` are no longer remembered.
-            Timeout: `revision` is from the future.
+            TooLargeVersion: `revision` has not come in time for what is there to be told.
         """
         if revision is None:
             await self.catch_up()
-        else:
+        elif initial:
             await self.wait_until(revision)
+        else:
+            await self.wait_ready()
+            if revision > self.revision:
+                return self._fanout.watch_ahead(selection, revision=revision, with_bookmarks=with_bookmarks)
         backlog: list[Delivery] = []
         start = revision or self.revision
         if initial or (initial is None and not revision):

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Final
@@ -19,7 +19,7 @@ from api.errors import MethodNotAllowed
 from apiserver import discovery, openapi, openapi_protobuf
 from apiserver.aggregation import documents as aggregated_documents
 from apiserver.aggregation.availability import Gathered
-from apiserver.registry.failures import no_such_resource
+from apiserver.nowhere import no_such_path
 from apiserver.registry.kinds import Kinds
 from component.health import METRICS_TYPE, registered_metrics
 
@@ -38,6 +38,8 @@ class Document:
     content_type: str = _JSON
     etag: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    location: str = ""
+    """Where it is to be had instead; there is no body then."""
 
 
 class Documents:
@@ -76,14 +78,14 @@ class Documents:
         """
         document = self._find(path.rstrip("/") or "/", query, accept)
         if document is None:
-            raise no_such_resource()
+            raise no_such_path(self._kinds, path)
         if method not in ("GET", "HEAD"):
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
         return document
 
     def _find(self, path: str, query: Mapping[str, str], accept: str) -> Document | None:
         match path.split("/")[1:]:
-            case [""]:
+            case [""] | ["index.html"]:
                 return _json({"paths": self._paths()})
             case ["version"]:
                 return Document(_version())
@@ -110,7 +112,7 @@ class Documents:
                 index = aggregated_documents.index(index.json, others) if others else index
                 return Document(index.json, etag=index.hash)
             case ["openapi", "v3", *rest]:
-                return _openapi(self._kinds, "/".join(rest), query) or self._converted(rest, query)
+                return self._openapi_v3("/".join(rest), query)
             case ["openapi", "v2"]:
                 return self._openapi_v2(accept)
         extra = self._extra.get(path)
@@ -118,11 +120,14 @@ class Documents:
             return None
         return Document(msgspec.json.encode(extra()), _EXTRA_TYPES.get(path, _JSON))
 
-    def _converted(self, path: Sequence[str], query: Mapping[str, str]) -> Document | None:
-        """Return the document that was made of an aggregated server's older one."""
+    def _openapi_v3(self, path: str, query: Mapping[str, str]) -> Document | None:
+        """Return one group version's document: ours, or what was made of an aggregated server's older one."""
+        document = openapi.documents(self._kinds).get(path)
+        if document is not None:
+            return _hashed(path, document.json, document.hash, query)
         for each in self._gathered().values():
-            if each.converted and path == ["apis", each.version.group, each.version.version]:
-                return _hashed(each.converted, hash_of(each.converted), query)
+            if each.converted and path == f"apis/{each.version.group}/{each.version.version}":
+                return _hashed(path, each.converted, hash_of(each.converted), query)
         return None
 
     def _groups(self, is_core: bool, accept: str) -> Document:
@@ -163,16 +168,15 @@ def _json(value: Any) -> Document | None:
     return None if value is None else Document(msgspec.json.encode(value))
 
 
-def _openapi(kinds: Kinds, path: str, query: Mapping[str, str]) -> Document | None:
-    document = openapi.documents(kinds).get(path)
-    return _hashed(document.json, document.hash, query) if document is not None else None
-
-
-def _hashed(json: bytes, hash: str, query: Mapping[str, str]) -> Document:
-    headers: dict[str, str] = {}
-    if query.get("hash") == hash:
+def _hashed(path: str, json: bytes, hash: str, query: Mapping[str, str]) -> Document:
+    """Return a document of OpenAPI v3; whoever asks for another content than it has is sent to where this one is."""
+    headers = {"Vary": "Accept"}
+    asked = query.get("hash", "")
+    if asked and asked != hash:
+        return Document(b"", etag=hash, headers=headers, location=f"/openapi/v3/{path}?hash={hash}")
+    if asked:
         # The hash names the content: what is cached under it never goes stale.
-        headers = {"Cache-Control": f"public, immutable, max-age={_FAR_FUTURE_S}", "Expires": _far_future()}
+        headers |= {"Cache-Control": "public, immutable", "Expires": _far_future()}
     return Document(json, etag=hash, headers=headers)
 
 

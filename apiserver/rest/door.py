@@ -19,8 +19,10 @@ from api.discover import by_gvr
 from api.errors import ApiError, BadRequest, Expired, InternalError
 from apiserver.app import Api
 from apiserver.filters.request_info import is_old_watch, old_watch_options, request_info
-from apiserver.onward import Onward, PlainUnavailable
+from apiserver.nowhere import InPlainText
+from apiserver.onward import Onward
 from apiserver.proxies import Proxies
+from apiserver.registry.failures import TooLargeVersion
 from apiserver.registry.fanout import Watcher
 from apiserver.request import Answer, Call, Credentials, RequestInfo
 from apiserver.rest import answers, request_body, reused, websocket
@@ -94,10 +96,12 @@ class Door:
                 call.handler = self._document_handler(request)
             answered = await self._api.handle(call)
             return await self._respond(request, call, answered)
-        except Expired as error:
-            if call.info.verb != "watch" or reused.is_asked_for(request):
+        except (Expired, TooLargeVersion) as error:
+            if call.info.verb != "watch":
                 return failure(error, call)
             # A watch that was let in says so itself: clients look for an event, whenever it ends.
+            if reused.is_asked_for(request):
+                return await websocket.send_error(request, error)
             headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
             return _with_warnings(web.Response(body=error_frame(error), headers=headers), call)
         except ApiError as error:
@@ -237,8 +241,9 @@ def _headers(request: web.BaseRequest, prefix: str) -> dict[str, tuple[str, ...]
 
 def failure(error: ApiError, call: Call) -> web.Response:
     """Return the response that an error is."""
-    if isinstance(error, PlainUnavailable):
-        return _with_warnings(web.Response(status=error.code, text=f"{error.message}\n"), call)
+    if isinstance(error, InPlainText):
+        plain = {hdrs.CACHE_CONTROL: "no-cache, private", hdrs.X_CONTENT_TYPE_OPTIONS: "nosniff"}
+        return _with_warnings(web.Response(status=error.code, text=f"{error.message}\n", headers=plain), call)
     headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
     if error.retry_after_s:
         headers[hdrs.RETRY_AFTER] = str(error.retry_after_s)
@@ -282,6 +287,9 @@ async def _document(request: web.BaseRequest, call: Call, document: Document) ->
     if document.etag:
         quoted = f'"{document.etag}"'
         headers[hdrs.ETAG] = quoted
+        if document.location:
+            headers[hdrs.LOCATION] = document.location
+            return _with_warnings(web.Response(status=301, headers=headers), call)
         if quoted in request.headers.get(hdrs.IF_NONE_MATCH, ""):
             return _with_warnings(web.Response(status=304, headers=headers), call)
     body = document.body

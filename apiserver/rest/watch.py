@@ -106,7 +106,7 @@ class HttpWatch:
         if watcher.error is None:
             if not self._is_blocked:
                 self._send()
-            if self._wants_bookmarks:
+            if self._wants_bookmarks and not watcher.is_ahead:
                 bookmark = Delivery(BOOKMARK, None, watcher.revision)
                 transport.write(chunk(self._encoding.frame(bookmark)))
             return

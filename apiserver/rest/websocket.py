@@ -12,7 +12,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from api.errors import BadRequest
+from api.errors import ApiError, BadRequest
 from apiserver.registry.fanout import BOOKMARK, Delivery, Encoding, Watcher
 from apiserver.rest.frames import error_frame
 from apiserver.subresources.log import ByteStream
@@ -65,6 +65,23 @@ async def _send_bytes(socket: web.WebSocketResponse, stream: ByteStream) -> None
     await socket.close()
 
 
+async def _open_for_events(request: web.BaseRequest) -> web.WebSocketResponse:
+    named = [name for name in offered(request) if not name.startswith(BEARER_PROTOCOL)]
+    # Whatever a client offers first is agreed to: events are the same in all, and some insist on an answer.
+    socket = web.WebSocketResponse(heartbeat=_HEARTBEAT_S, protocols=named[:1])
+    await _shake_hands(socket, request)
+    return socket
+
+
+async def send_error(request: web.BaseRequest, error: ApiError) -> web.WebSocketResponse:
+    """Shake hands, then say in one event why the watch is over before it began."""
+    socket = await _open_for_events(request)
+    with contextlib.suppress(ConnectionError):
+        await socket.send_str(error_frame(error).decode())
+    await socket.close()
+    return socket
+
+
 class WebSocketWatch:
     """Carries one watcher's events to one client until either ends, or the time is up."""
 
@@ -76,10 +93,7 @@ class WebSocketWatch:
 
     async def run(self, request: web.BaseRequest, timeout_s: float) -> web.WebSocketResponse:
         """Shake hands, then send events."""
-        named = [name for name in offered(request) if not name.startswith(BEARER_PROTOCOL)]
-        # Whatever a client offers first is agreed to: events are the same in all, and some insist on an answer.
-        socket = web.WebSocketResponse(heartbeat=_HEARTBEAT_S, protocols=named[:1])
-        await _shake_hands(socket, request)
+        socket = await _open_for_events(request)
         watcher = self._watcher
         watcher.on_ready = self._wake.set
         listening = asyncio.create_task(self._listen(socket))
@@ -108,7 +122,7 @@ class WebSocketWatch:
         watcher = self._watcher
         if watcher.error is not None:
             await socket.send_str(error_frame(watcher.error).decode())
-        elif self._wants_bookmarks:
+        elif self._wants_bookmarks and not watcher.is_ahead:
             await socket.send_str(self._encoding.frame(Delivery(BOOKMARK, None, watcher.revision)).decode())
 
     async def _listen(self, socket: web.WebSocketResponse) -> None:

@@ -12,7 +12,9 @@ import msgspec
 
 from api import bodies, serde, timestamps
 from api.errors import AlreadyExists, BadRequest, NotFound
+from api.patch.dispatch import APPLY_PATCH
 from api.resource import Resource
+from api.type_meta import FIELDS
 from apiserver.registry import apply as ownership
 from apiserver.registry.codec import Stored
 from apiserver.registry.failures import invalid_options
@@ -22,7 +24,6 @@ from apiserver.verbs.context import Context, registry_of, resource_of
 from apiserver.verbs.create import create_instead
 from apiserver.verbs.update import replace
 
-MEDIA_TYPE: Final = "application/apply-patch+yaml"
 _ATTEMPTS: Final = 5
 
 
@@ -64,7 +65,7 @@ def parse(call: Call, resource: Resource[Any]) -> dict[str, Any]:
         raise invalid_options(
             "PatchOptions", "fieldManager", "FieldValueRequired", "Required value: is required for apply patch"
         )
-    value, duplicates = bodies.parse(call.body, MEDIA_TYPE)
+    value, duplicates = bodies.parse(call.body, APPLY_PATCH)
     if not isinstance(value, dict):
         raise BadRequest("error decoding YAML: the body must be an object")
     if duplicates:
@@ -74,26 +75,33 @@ def parse(call: Call, resource: Resource[Any]) -> dict[str, Any]:
             raise BadRequest(f"error strict decoding YAML: {told}")
         if validation == "Warn":
             call.warnings.append(told)
-    for field in ("apiVersion", "kind"):
-        if not value.get(field):
-            raise BadRequest(f"Object '{field[:1].upper()}{field[1:]}' is missing in the configuration to apply")
+    api_version, kind = (str(value.get(field) or "") for field in FIELDS)
+    if api_version != resource.api_version:
+        raise BadRequest(
+            "Incorrect version specified in apply patch."
+            f" Specified patch version: {api_version}, expected: {resource.api_version}"
+        )
     metadata = value.get("metadata")
     if isinstance(metadata, dict) and metadata.get("managedFields") is not None:
         raise BadRequest("metadata.managedFields must be nil")
-    if value["apiVersion"] != resource.api_version:
-        raise BadRequest(
-            "Incorrect version specified in apply patch."
-            f" Specified patch version: {value['apiVersion']}, expected: {resource.api_version}"
-        )
+    if kind != resource.kind:
+        raise _untyped(metadata, resource, kind, f"no corresponding type for {_gvk(resource, kind)}")
     config, unknown = serde.normalise(value, resource)
     if unknown:
-        where = f"{call.info.namespace}/{call.info.name}" if resource.namespaced else f"/{call.info.name}"
         problems = [f".{path}: field not declared in schema" for path in unknown]
         shown = problems[0] if len(problems) == 1 else "\n  ".join(["errors:", *problems])
-        raise BadRequest(
-            f"failed to create typed patch object ({where}; {resource.api_version}, Kind={resource.kind}): {shown}"
-        )
+        raise _untyped(metadata, resource, kind, shown)
     return config
+
+
+def _gvk(resource: Resource[Any], kind: str) -> str:
+    return f"{resource.group}/{resource.version}, Kind={kind}"
+
+
+def _untyped(metadata: Any, resource: Resource[Any], kind: str, why: str) -> BadRequest:
+    named = metadata if isinstance(metadata, dict) else {}
+    where = f"{named.get('namespace') or ''}/{named.get('name') or ''}"
+    return BadRequest(f"failed to create typed patch object ({where}; {_gvk(resource, kind)}): {why}")
 
 
 def applied(

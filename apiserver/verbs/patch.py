@@ -6,23 +6,24 @@ uid itself: that is compared like an update's.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
-from api import serde, validation
+from api import bodies, serde, validation
 from api.errors import BadRequest, Cause, Invalid
 from api.meta import ManagedFieldsEntry
-from api.patch.dispatch import apply_patch, duplicate_fields, is_strategic, parse_patch
+from api.patch import words
+from api.patch.dispatch import APPLY_PATCH, apply_patch, duplicate_fields, is_strategic, parse_patch
 from api.resource import Resource
+from api.type_meta import Unreadable
 from apiserver.registry.codec import Stored
 from apiserver.registry.failures import invalid_options
 from apiserver.request import Answer, Call
 from apiserver.verbs import apply, writing
 from apiserver.verbs.context import Context, registry_of, resource_of
 from apiserver.verbs.update import replace
-
-_APPLY: Final = "application/apply-patch"
 
 
 async def patch(
@@ -35,7 +36,7 @@ async def patch(
         Invalid, Forbidden: as validation and admission say of the result.
     """
     writing.check_options(call, "PatchOptions")
-    if call.content_type.startswith(_APPLY):
+    if bodies.media(call.content_type) == APPLY_PATCH:
         return await apply.apply(context, call, prepare=prepare, is_status=is_status)
     if call.options.get("force"):
         why = "Forbidden: may not be specified for non-apply patch"
@@ -49,35 +50,49 @@ async def patch(
     return await replace(context, call, registry, resource, wanted, prepare=prepare, is_status=is_status)
 
 
-def parse(call: Call) -> Any:
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A patch, parsed."""
+
+    value: Any
+    faults: tuple[str, ...]
+    """What strict validation has against its text: fields given twice."""
+
+
+def parse(call: Call) -> Change:
     """Return the body as a patch; raises UnsupportedMediaType or BadRequest."""
-    change = parse_patch(call.body, call.content_type)
-    asked = writing.validation_of(call)
-    if asked != "Ignore":
-        doubled = [f'duplicate field "{path}"' for path in duplicate_fields(call.body)]
-        if doubled and asked == "Strict":
-            raise _unfit(change, f"strict decoding error: {', '.join(doubled)}")
-        call.warnings.extend(doubled)
-    return change
+    value = parse_patch(call.body, call.content_type)
+    if writing.validation_of(call) == "Ignore":
+        return Change(value, ())
+    return Change(value, tuple(f'duplicate field "{path}"' for path in duplicate_fields(call.body)))
 
 
-def _unfit(change: Any, why: str) -> Invalid:
+def _unfit(shown: str, why: str) -> Invalid:
     """Return the error for a patch that makes of an object what is none: the patch is at fault, not the request."""
-    text = f"Invalid value: {validation.show(msgspec.json.encode(change).decode())}: {why}"
+    text = f"Invalid value: {validation.show(shown)}: {why}"
     return Invalid(f' "" is invalid: patch: {text}', causes=[Cause("FieldValueInvalid", text, "patch")])
 
 
-def patched(call: Call, resource: Resource[Any], document: Any, change: Any) -> Any:
+def patched(call: Call, resource: Resource[Any], document: Any, change: Change) -> Any:
     """Return the object that `document` (plain JSON values) becomes by the patch, with defaults."""
-    value = apply_patch(document, change, call.content_type, resource.type)
+    value = apply_patch(document, change.value, call.content_type, resource.type)
     if is_strategic(call.content_type):
         # It merges into the kind that it is sent to, whatever kind it says it is (Ansible calls a Scale a Deployment).
         value |= {"apiVersion": resource.api_version, "kind": resource.kind}
+    asked = writing.validation_of(call)
+    shown = words.printed(change.value) if is_strategic(call.content_type) else msgspec.json.encode(value).decode()
     try:
-        decoded = serde.decode_value(value, resource, field_validation=writing.validation_of(call))
+        decoded = serde.decode_value(value, resource, field_validation="Ignore" if asked == "Ignore" else "Warn")
+    except Unreadable as error:
+        if is_strategic(call.content_type) and error.mismatch is not None:
+            raise _unfit(shown, words.mismatched(error.mismatch)) from None
+        raise _unfit(shown, error.why) from None
     except BadRequest as error:
-        raise _unfit(change, error.message) from None
-    call.warnings.extend(warning for warning in decoded.warnings if warning not in call.warnings)
+        raise _unfit(shown, error.message) from None
+    faults = (*change.faults, *decoded.warnings)
+    if faults and asked == "Strict":
+        raise _unfit(shown, f"strict decoding error: {', '.join(faults)}")
+    call.warnings.extend(fault for fault in faults if fault not in call.warnings)
     obj: Any = decoded.object
     if (value.get("metadata") or {}).get("managedFields") == []:
         obj.metadata.managed_fields = [ManagedFieldsEntry()]  # as good as the empty entry: forget them

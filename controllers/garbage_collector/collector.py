@@ -9,6 +9,7 @@ delete carries uid and resourceVersion: an owner added in that instant saves the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections import OrderedDict
@@ -20,6 +21,7 @@ import msgspec
 
 from api.apiextensions import customresourcedefinition as crds
 from api.apiextensions.customresourcedefinition import CustomResourceDefinition
+from api.apiregistration import apiservice as apiservices
 from api.discover import STORED
 from api.errors import ApiError, Conflict, Forbidden, MethodNotAllowed, NotFound
 from api.meta import ObjectMeta, OwnerReference
@@ -28,7 +30,8 @@ from client.informer import Change, Informer, Informers
 from client.verbs import Client
 from client.workqueue import WorkQueue
 from component.clock import Clock
-from controllers.custom_kinds import CustomKinds
+from controllers import aggregated_kinds
+from controllers.custom_kinds import FoundKinds, handles_of
 from controllers.garbage_collector.graph import BY_OWNER, Graph, Item, index_by_owner, item_of, owner_item
 from controllers.garbage_collector.verdict import FOREGROUND, ORPHAN, OwnerState, blocks, judge, phase
 from controllers.metadata import metadata_only
@@ -37,6 +40,10 @@ from controllers.ownership import metadata_of
 WORKERS = 16
 ABSENT_REMEMBERED_MAX = 2000
 TURN_S_MAX = 120.0
+ELSEWHERE_S = 30.0
+"""How often other servers' kinds are asked for, beside whenever an APIService changes."""
+_ELSEWHERE = "aggregated "
+"""Before the names of their kinds; no definition is called so."""
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +55,7 @@ def collectable(resource: Resource[Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Followed:
-    """A custom kind whose objects are followed."""
+    """A kind that is not built in, whose objects are followed."""
 
     resource: Resource[Any]
     task: asyncio.Task[None]
@@ -75,9 +82,11 @@ class GarbageCollector:
             informer.add_handler(self._handler(resource))
             self._informers[resource] = informer
         self._clock, self._rng = clock, rng
-        self._kinds = CustomKinds()
-        self._custom: dict[str, _Followed] = {}
-        """By definition."""
+        self._kinds = FoundKinds()
+        self._followed: dict[str, _Followed] = {}
+        """By what says that the kind is there: its definition, or the server that has it."""
+        self._look_elsewhere = asyncio.Event()
+        self._informers[apiservices.RESOURCE].add_handler(lambda _: self._look_elsewhere.set())
         self._group: asyncio.TaskGroup | None = None
         self._definitions = informers.of(crds.RESOURCE)
         self._graph = Graph({resource: informer.store for resource, informer in self._informers.items()})
@@ -99,6 +108,7 @@ class GarbageCollector:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 self._definitions.add_handler(self._definition_changed)
+                group.create_task(self._follow_elsewhere(), name=f"{self.name} aggregated kinds")
                 for number in range(WORKERS):
                     group.create_task(self._work(), name=f"{self.name} worker {number}")
         finally:
@@ -281,30 +291,56 @@ class GarbageCollector:
             raise NotFound(f"{item.plural}.{item.group} is served no more")
         return found
 
-    # Kinds that users define
+    # Kinds that users define, and other servers have
 
     def _definition_changed(self, change: Change[CustomResourceDefinition]) -> None:
         crd = change.object
-        name = crd.metadata.name
-        handle = self._kinds.tell(crd, is_gone=change.new is None)
-        followed = self._custom.get(name)
+        self._serve(crd.metadata.name, handles_of(crd) if change.new is not None else [])
+
+    async def _follow_elsewhere(self) -> None:
+        """Keep to what other servers have: those that do not answer keep what they had."""
+        while True:
+            self._look_elsewhere.clear()
+            try:
+                versions = await self._client.discover()
+            except ApiError as error:
+                log.info("other servers' kinds are not known", extra={"error": error})
+            else:
+                found = aggregated_kinds.handles_of(versions)
+                stale = {each.group for each in versions if each.is_stale}
+                known = {name: each for name, each in self._followed.items() if name.startswith(_ELSEWHERE)}
+                wanted = {f"{_ELSEWHERE}{plural}.{group}": handles for (group, plural), handles in found.items()}
+                for name, followed in known.items():
+                    if name not in wanted and followed.resource.group not in stale:
+                        self._serve(name, [])
+                for name, handles in wanted.items():
+                    self._serve(name, handles)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ELSEWHERE_S):
+                    await self._look_elsewhere.wait()
+
+    def _serve(self, name: str, handles: list[Resource[Any]]) -> None:
+        """Follow the objects of a kind by the first handle that will do, or no longer."""
+        self._kinds.tell(name, handles)
+        handle = next((one for one in handles if collectable(one)), None)
+        followed = self._followed.get(name)
         is_same = followed is not None and handle is not None and followed.resource.api_version == handle.api_version
         if is_same or (followed is None and handle is None):
             return
         if followed is not None:
             followed.task.cancel()
             self._graph.remove(followed.resource)
-            del self._custom[name]
+            del self._followed[name]
         if handle is not None and self._group is not None:
             informer: Informer[Any] = Informer(self._client, handle, clock=self._clock, rng=self._rng)
             informer.add_index(BY_OWNER, index_by_owner)
             informer.add_handler(self._handler(handle))
             self._graph.add(handle, informer.store)
             task = self._group.create_task(self._follow(informer), name=f"{self.name} {handle}")
-            self._custom[name] = _Followed(handle, task)
+            self._followed[name] = _Followed(handle, task)
 
     async def _follow(self, informer: Informer[Any]) -> None:
-        """Follow one custom kind. Once it is known, what named owners of it can be judged."""
+        """Follow one such kind. Once it is known, what named owners of it can be judged."""
         running = asyncio.create_task(informer.run())
         try:
             await informer.wait_synced()

@@ -66,14 +66,32 @@ def peer(request: web.Request) -> str:
     return str(dict(pair for names in certificate.get("subject", ()) for pair in names).get("commonName"))
 
 
-@pytest.fixture
-async def extension(pki: Pki, tmp_path: Path) -> AsyncIterator[Extension]:
+@contextlib.asynccontextmanager
+async def serving(
+    pki: Pki, tmp_path: Path, answer: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> AsyncIterator[Extension]:
+    """Run an aggregated server, which takes the front proxy's word and nobody else's."""
     authority = Authority(tmp_path / "ca", "extension-ca")
     authority.ensure(Leaf("serving", "extension", hosts=("extension.default.svc",)))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(pki.front_proxy.cert_path))
     context.load_cert_chain(tmp_path / "ca/serving.crt", tmp_path / "ca/serving.key")
     context.verify_mode = ssl.CERT_REQUIRED
 
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await answer(request)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
+    await runner.setup()
+    host = own_address()
+    await web.TCPSite(runner, host, 0, ssl_context=context).start()
+    yield Extension(host, runner.addresses[0][1], authority.cert_path.read_bytes(), runner)
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def extension(pki: Pki, tmp_path: Path) -> AsyncIterator[Extension]:
     async def answer(request: web.Request) -> web.StreamResponse:
         made.asked.append(request)
         match request.path:
@@ -118,15 +136,8 @@ async def extension(pki: Pki, tmp_path: Path) -> AsyncIterator[Extension]:
                 return web.json_response({"told": told, "peer": peer(request), "headers": dict(request.headers)})
         return web.Response(status=404)
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
-    await runner.setup()
-    host = own_address()
-    await web.TCPSite(runner, host, 0, ssl_context=context).start()
-    made = Extension(host, runner.addresses[0][1], authority.cert_path.read_bytes(), runner)
-    yield made
-    await runner.cleanup()
+    async with serving(pki, tmp_path, answer) as made:
+        yield made
 
 
 async def eventually(found: Callable[[], Awaitable[Any]], seconds: float = 10.0) -> Any:

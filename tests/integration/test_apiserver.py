@@ -165,11 +165,15 @@ async def test_openapi_can_be_cached_by_its_hash(server: Running):
     async with server.http.get("/openapi/v3") as answer:
         relative = (await answer.json())["paths"]["apis/apps/v1"]["serverRelativeURL"]
     async with server.http.get(relative) as answer:
-        assert "immutable" in answer.headers["Cache-Control"] and "Expires" in answer.headers
+        assert answer.headers["Cache-Control"] == "public, immutable" and "Expires" in answer.headers
         etag = answer.headers["ETag"]
         assert "io.k8s.api.apps.v1.Deployment" in (await answer.json(content_type=None))["components"]["schemas"]
     async with server.http.get(relative, headers={"If-None-Match": etag}) as answer:
         assert answer.status == 304
+    outdated = relative.partition("?")[0] + "?hash=ABCD"
+    async with server.http.get(outdated, allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (301, relative)
+        assert "immutable" not in answer.headers["Cache-Control"]
 
 
 # --- who may
@@ -246,8 +250,12 @@ async def test_large_lists_are_compressed_for_those_who_take_it(server: Running)
 async def test_failures_are_statuses_with_the_right_code(server: Running):
     for method, path, body, expected in [
         ("GET", "/api/v1/nothings", None, (404, "NotFound", "the server could not find the requested resource")),
-        ("GET", "/apis/nowhere/v1/things", None, (404, "NotFound", "the server could not find the requested resource")),
-        ("GET", "/nowhere", None, (404, "NotFound", "the server could not find the requested resource")),
+        (
+            "GET",
+            "/apis/apps/v9/deployments",
+            None,
+            (404, "NotFound", "the server could not find the requested resource"),
+        ),
         ("GET", f"{CORE}/configmaps/a", None, (404, "NotFound", 'configmaps "a" not found')),
         ("POST", f"{CORE}/configmaps/a", b"{}", (405, "MethodNotAllowed", None)),
         ("POST", "/version", b"{}", (405, "MethodNotAllowed", None)),
@@ -264,6 +272,14 @@ async def test_failures_are_statuses_with_the_right_code(server: Running):
         "Content-Type": "application/x-unknown"
     }) as answer:  # fmt: skip
         assert (await status_of(answer))[:2] == (415, "UnsupportedMediaType")
+
+
+async def test_a_path_that_is_nobodys_is_answered_in_plain_text(server: Running):
+    for path in ("/nowhere", "/apis/nowhere", "/apis/nowhere/v1", "/apis/nowhere/v1/things"):
+        async with server.http.get(path) as answer:
+            assert (answer.status, await answer.text()) == (404, "404 page not found\n")
+            assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
 async def test_warnings_travel_as_headers(server: Running):
@@ -322,6 +338,10 @@ async def test_a_watch_from_too_long_ago_is_told_so(server: Running, monkeypatch
     async with server.http.get(f"{CORE}/configmaps?watch=1&resourceVersion=1") as answer:
         events = [json.loads(line) async for line in answer.content]
     assert answer.status == 200, "it was let in; what is wrong comes as an event"
+    async with server.http.ws_connect(f"{CORE}/configmaps?watch=1&resourceVersion=1") as watching:
+        event = (await watching.receive(10)).json()
+        assert (event["type"], event["object"]["code"]) == ("ERROR", 410)
+        assert (await watching.receive(10)).type is aiohttp.WSMsgType.CLOSE
     assert [(event["type"], event["object"]["reason"]) for event in events] == [("ERROR", "Expired")]
 
 
@@ -357,7 +377,7 @@ async def test_a_watcher_that_reads_nothing_is_cut_off_and_the_others_are_not(se
     await reader.readuntil(b"\r\n\r\n")
     async with server.http.get(f"{CORE}/configmaps?watch=1&resourceVersion={version}") as healthy:
         seen = 0
-        evicted = fanout.EVICTED._value.get()
+        evicted = fanout.EVICTED.values.get((), 0)
         for turn in range(80):
             patch = json.dumps({"data": {"k": str(turn) + "x" * 100_000}})
             headers = {"Content-Type": "application/merge-patch+json"}
@@ -368,7 +388,7 @@ async def test_a_watcher_that_reads_nothing_is_cut_off_and_the_others_are_not(se
                 while not line.endswith(b"\n"):
                     line += await healthy.content.readany()
                 seen += line.count(b'{"type":')
-    assert fanout.EVICTED._value.get() == evicted + 1
+    assert fanout.EVICTED.values.get((), 0) == evicted + 1
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError, ssl.SSLError)):
         async with asyncio.timeout(10):
             await reader.readexactly(100_000_000)

@@ -17,7 +17,7 @@ from api.errors import ApiError, InternalError, NotFound
 from apiserver.app import Api, InternalCredentials, build
 from apiserver.bootstrap import bootstrap
 from apiserver.request import Call, RequestInfo, User
-from client.verbs import Address, EventType, RawEvent, RawList, RawObject
+from client.verbs import Address, EventType, RawEvent, RawList, RawObject, ServedVersion
 from component.clock import Clock
 from store.client import Store
 
@@ -108,6 +108,9 @@ class VerbTransport:
                 await ready.wait()
         finally:
             watcher.close()
+
+    async def discover(self) -> Sequence[ServedVersion]:
+        return []
 
     async def close(self) -> None:
         return

@@ -225,3 +225,37 @@ class WriteResult(_message.Message):
     object: Object
     status: bytes
     def __init__(self, object: _Optional[_Union[Object, _Mapping]] = ..., status: _Optional[bytes] = ...) -> None: ...
+
+class DiscoverRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Discovered(_message.Message):
+    __slots__ = ("versions",)
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    versions: _containers.RepeatedCompositeFieldContainer[ServedVersion]
+    def __init__(self, versions: _Optional[_Iterable[_Union[ServedVersion, _Mapping]]] = ...) -> None: ...
+
+class ServedVersion(_message.Message):
+    __slots__ = ("group", "version", "is_stale", "kinds")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    IS_STALE_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    version: str
+    is_stale: bool
+    kinds: _containers.RepeatedCompositeFieldContainer[ServedKind]
+    def __init__(self, group: _Optional[str] = ..., version: _Optional[str] = ..., is_stale: _Optional[bool] = ..., kinds: _Optional[_Iterable[_Union[ServedKind, _Mapping]]] = ...) -> None: ...
+
+class ServedKind(_message.Message):
+    __slots__ = ("plural", "kind", "namespaced", "verbs")
+    PLURAL_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACED_FIELD_NUMBER: _ClassVar[int]
+    VERBS_FIELD_NUMBER: _ClassVar[int]
+    plural: str
+    kind: str
+    namespaced: bool
+    verbs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, plural: _Optional[str] = ..., kind: _Optional[str] = ..., namespaced: _Optional[bool] = ..., verbs: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -74,6 +74,11 @@ class ResourcesStub:
                 request_serializer=proto_dot_steersman_dot_v1_dot_resources__pb2.WriteBatch.SerializeToString,
                 response_deserializer=proto_dot_steersman_dot_v1_dot_resources__pb2.WriteResults.FromString,
                 _registered_method=True)
+        self.Discover = channel.unary_unary(
+                '/steersman.v1.Resources/Discover',
+                request_serializer=proto_dot_steersman_dot_v1_dot_resources__pb2.DiscoverRequest.SerializeToString,
+                response_deserializer=proto_dot_steersman_dot_v1_dot_resources__pb2.Discovered.FromString,
+                _registered_method=True)
 
 
 class ResourcesServicer:
@@ -130,6 +135,13 @@ class ResourcesServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Discover(self, request, context):
+        """The kinds of groups that other servers have (aggregated ones), as this server last heard of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ResourcesServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -172,6 +184,11 @@ def add_ResourcesServicer_to_server(servicer, server):
                     servicer.Write,
                     request_deserializer=proto_dot_steersman_dot_v1_dot_resources__pb2.WriteBatch.FromString,
                     response_serializer=proto_dot_steersman_dot_v1_dot_resources__pb2.WriteResults.SerializeToString,
+            ),
+            'Discover': grpc.unary_unary_rpc_method_handler(
+                    servicer.Discover,
+                    request_deserializer=proto_dot_steersman_dot_v1_dot_resources__pb2.DiscoverRequest.FromString,
+                    response_serializer=proto_dot_steersman_dot_v1_dot_resources__pb2.Discovered.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -390,6 +407,33 @@ class Resources:
             '/steersman.v1.Resources/Write',
             proto_dot_steersman_dot_v1_dot_resources__pb2.WriteBatch.SerializeToString,
             proto_dot_steersman_dot_v1_dot_resources__pb2.WriteResults.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Discover(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steersman.v1.Resources/Discover',
+            proto_dot_steersman_dot_v1_dot_resources__pb2.DiscoverRequest.SerializeToString,
+            proto_dot_steersman_dot_v1_dot_resources__pb2.Discovered.FromString,
             options,
             channel_credentials,
             insecure,

@@ -96,6 +96,14 @@ def test_unknown_fields_are_refused_reported_or_dropped() -> None:
     assert read(body).warnings == ()
 
 
+def test_of_an_unknown_field_given_twice_it_is_said_once_that_it_is_unknown() -> None:
+    body = b'{"spec": {"foo": 1, "replicas": 1, "foo": 2, "replicas": 2}}'
+    assert read(body, field_validation="Warn").warnings == (
+        'unknown field "spec.foo"',
+        'duplicate field "spec.replicas"',
+    )
+
+
 def test_fields_given_twice_are_found() -> None:
     body = b'{"spec": {"replicas": 1, "replicas": 2}}'
     assert read(body, field_validation="Warn").warnings == ('duplicate field "spec.replicas"',)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from api.errors import AlreadyExists, ApiError, Conflict, Expired, NotFound
-from client.verbs import Address, EventType, RawEvent, RawList, RawObject
+from client.verbs import Address, EventType, RawEvent, RawList, RawObject, ServedVersion
 
 
 def merge(target: Any, patch: Any) -> Any:
@@ -181,6 +181,9 @@ class MemoryApi:
             # The bookmark is what tells a client that writes of other kinds have passed as well.
             yield [*batch, RawEvent(EventType.BOOKMARK, b"", str(version))]
             await changed.wait()
+
+    async def discover(self) -> Sequence[ServedVersion]:
+        return []
 
     async def close(self) -> None:
         pass

@@ -85,7 +85,7 @@ def test_whom_somebody_acts_as_is_told_beside_them() -> None:
 def test_a_failure_is_told_as_its_status() -> None:
     event = told(call(), Level.METADATA, Outcome(403, Forbidden("no")))
     assert event["responseStatus"] == {
-        "metadata": {}, "status": "Failure", "message": "no", "reason": "Forbidden", "code": 403
+        "metadata": {}, "status": "Failure", "message": "no", "reason": "Forbidden", "details": {}, "code": 403
     }  # fmt: skip
 
 

@@ -125,6 +125,25 @@ async def test_unknown_fields_are_refused_when_asked_to(client: Client) -> None:
         await client.ask("create", cron_tab(cronSpec="x", unknown=1), fieldValidation="Strict")
 
 
+async def test_a_custom_objects_faults_are_told_metadata_first_then_by_name(client: Client) -> None:
+    await client.define(definition())
+    told = cron_tab(cronSpec="x", zz=1, aa=1) | {"extra": 1}
+    told["metadata"]["nope"] = 1
+    await client.ask("create", told)
+    unknown = ("metadata.nope", "extra", "spec.aa", "spec.zz")
+    assert client.warnings == [f'unknown field "{path}"' for path in unknown]
+
+
+async def test_whole_numbers_of_custom_objects_have_no_fraction(client: Client) -> None:
+    number = {"type": "object", "properties": {"ratio": {"type": "number"}}, "x-kubernetes-validations": [
+        {"rule": "self.ratio < 10.5"}
+    ]}  # fmt: skip
+    await client.define(definition(number))
+    made = [json.dumps((await client.ask("create", cron_tab(f"c{at}", ratio=ratio)))["spec"]) for at, ratio in
+            enumerate((1.0, 1.5, 3))]  # fmt: skip
+    assert made == ['{"ratio": 1}', '{"ratio": 1.5}', '{"ratio": 3}']
+
+
 async def test_an_object_that_breaks_its_schema_is_refused_with_every_cause(client: Client) -> None:
     await client.define(definition())
     with pytest.raises(Invalid) as caught:
@@ -387,3 +406,50 @@ async def test_a_webhook_that_is_not_there_fails_only_what_needs_it(client: Clie
     with pytest.raises(ApiError, match="conversion webhook"):
         async with asyncio.timeout(3):
             await client.ask("list", version="v2")
+
+
+async def test_an_object_of_a_custom_kind_must_say_what_it_is(client: Client) -> None:
+    await client.define(definition())
+    bare: dict[str, Any] = {"metadata": {"name": "a"}}
+    missing = (
+        "the object provided is unrecognized (must be of type CronTab): Object 'Kind' is missing in"
+        ' \'{"metadata": {"name": "a"}}\' ({"metadata": {"name": "a"}})'
+    )
+    for told, message in (
+        (bare, missing),
+        ({**bare, "kind": "CronTab"}, "the API version in the data () does not match the expected API version"),
+        (
+            {**cron_tab(), "kind": "Foo"},
+            'Foo.stable.example.com "a" is invalid: kind: Invalid value: "Foo": must be CronTab',
+        ),
+    ):
+        with pytest.raises(ApiError) as caught:
+            await client.ask("create", told)
+        assert caught.value.message.startswith(message)
+    await client.ask("create", cron_tab(cronSpec="x"))
+    for patch, message in (
+        ({"kind": None}, "patch: Invalid value: "),
+        ({"kind": "Foo"}, 'kind: Invalid value: "Foo": must be CronTab'),
+        ({"apiVersion": None}, 'apiVersion: Invalid value: "": must be stable.example.com/v1'),
+    ):
+        with pytest.raises(Invalid) as refused:
+            await client.ask("patch", patch, name="a", content_type=MERGE)
+        assert message in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"kind": "CronTab"}, "Specified patch version: , expected: stable.example.com/v1"),
+        (
+            {"apiVersion": f"{GROUP}/v1"},
+            "failed to create typed patch object (/; stable.example.com/v1, Kind=): "
+            "no corresponding type for stable.example.com/v1, Kind=",
+        ),
+    ],
+)
+async def test_what_is_applied_must_say_what_it_is(client: Client, told: dict[str, Any], message: str) -> None:
+    await client.define(definition())
+    with pytest.raises(ApiError) as caught:
+        await client.ask("patch", told, name="a", content_type="application/apply-patch+yaml", fieldManager="m")
+    assert caught.value.message.endswith(message)

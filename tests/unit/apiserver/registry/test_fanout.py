@@ -91,6 +91,34 @@ def test_bookmarks_go_only_to_those_who_want_them():
     assert wants_not.revision == 7
 
 
+def test_a_watch_from_a_revision_yet_to_come_hears_of_what_comes_after_it():
+    fan = Fanout()
+    watcher = fan.watch_ahead(select(pods.RESOURCE, "default"), revision=6, with_bookmarks=True)
+    assert fan.watcher_count == 1
+    fan.publish_bookmark(4)
+    for revision in (5, 6):
+        fan.publish(Change(f"default/p{revision}", revision, None, stored(f"p{revision}", revision)))
+    assert watcher.is_ahead and seen(watcher) == []
+    fan.publish(Change("default/p7", 7, None, stored("p7", 7)))
+    fan.publish_bookmark(8)
+    assert not watcher.is_ahead and seen(watcher) == [("ADDED", "p7", 7), ("BOOKMARK", "", 8)]
+    watcher.close()
+    assert fan.watcher_count == 0
+
+
+def test_a_watch_that_waits_for_its_revision_can_end_too():
+    fan = Fanout()
+    everything = select(pods.RESOURCE, "default")
+    closed, failed = (fan.watch_ahead(everything, revision=6, with_bookmarks=False) for _ in range(2))
+    beside = watch(fan)
+    closed.close()
+    fan.publish(Change("default/a", 5, None, stored("a", 5)))
+    assert seen(beside) == [("ADDED", "a", 5)]
+    fan.fail_all(Expired("begin anew"))
+    assert failed.error is not None and closed.error is None
+    assert fan.watcher_count == 0
+
+
 def test_a_watcher_beyond_its_byte_budget_is_ended_and_the_others_go_on(monkeypatch):
     monkeypatch.setattr(fanout, "PENDING_BYTES_MAX", 2000)
     fan = Fanout()

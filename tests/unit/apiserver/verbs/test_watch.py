@@ -112,15 +112,27 @@ async def test_nonsense_in_a_watch_is_refused(api: Api, client: Client):
             await api.handle(call(configmaps.RESOURCE, "watch", **options))
 
 
-async def test_a_version_from_the_future_is_waited_for_and_then_told_to_try_again(
-    api: Api, client: Client, monkeypatch
+@pytest.mark.parametrize(
+    ("verb", "options"),
+    [("list", {}), ("watch", {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"})],
+)
+async def test_what_is_there_at_a_version_from_the_future_is_waited_for_and_then_refused(
+    api: Api, client: Client, monkeypatch, verb: str, options: dict[str, str]
 ):
     monkeypatch.setattr(watch_cache, "CATCH_UP_TIMEOUT_S", 0.05)
-    for verb in ("list", "watch"):
-        with pytest.raises(Timeout, match="Timeout: Too large resource version: 99999, current: ") as refused:
-            await api.handle(call(configmaps.RESOURCE, verb, resourceVersion="99999"))
-        assert [cause.reason for cause in refused.value.causes] == ["ResourceVersionTooLarge"]
-        assert refused.value.retry_after_s == 1
+    with pytest.raises(Timeout, match="Timeout: Too large resource version: 99999, current: ") as refused:
+        await api.handle(call(configmaps.RESOURCE, verb, resourceVersion="99999", **options))
+    assert [cause.reason for cause in refused.value.causes] == ["ResourceVersionTooLarge"]
+    assert refused.value.retry_after_s == 1
+
+
+async def test_a_watch_from_a_version_of_the_future_begins_there(api: Api, client: Client):
+    made = await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    ahead = str(int(made.metadata.resource_version) + 1)
+    watcher = await api.handle(call(configmaps.RESOURCE, "watch", resourceVersion=ahead))
+    for name in "bcd":
+        await client.create(configmaps.RESOURCE, builders.configmap(name))
+    assert await collect(watcher, 2) == [("ADDED", "c"), ("ADDED", "d")]
 
 
 async def test_a_list_reads_the_store_where_its_progress_cannot_be_trusted(api: Api, client: Client, monkeypatch):

@@ -1,0 +1,61 @@
+"""What upstream says of a patch that makes of an object what is none: the patch as Go prints it, and why. Pure.
+
+A strategic merge patch is put together as Go maps and turned into an object value by value, so neither it nor its
+errors are JSON's. Scripts and people match `unrecognized type: int32`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.reader import WrongType
+
+
+def printed(value: Any) -> str:
+    """Return a plain JSON value as Go's `%+v` prints it."""
+    match value:
+        case None:
+            return "<nil>"
+        case bool():
+            return "true" if value else "false"
+        case dict():
+            return f"map[{' '.join(f'{key}:{printed(value[key])}' for key in sorted(value))}]"
+        case list():
+            return f"[{' '.join(map(printed, value))}]"
+    return str(value)
+
+
+def mismatched(error: WrongType) -> str:
+    """Return what is wrong with a value that a strategic merge patch has put where another type belongs."""
+    found, wanted = _go_type(error.value), error.type_name
+    if error.why:
+        return error.why
+    if wanted.startswith("v1."):
+        return f"cannot restore struct from: {_go_type(error.value)}"
+    if wanted.startswith("map["):
+        return f"cannot restore map from {_go_type(error.value)}"
+    if wanted.startswith("[]") and wanted != "[]uint8":
+        return f"cannot restore slice from {_go_type(error.value)}"
+    if (found, wanted) in _CONVERTIBLE:
+        return f"cannot convert {found} to {wanted}"
+    return f"unrecognized type: {wanted}" if wanted in _PLAIN else str(error)
+
+
+_PLAIN = ("string", "bool", "int32", "int64", "float64")
+_CONVERTIBLE = {("int64", "string"), ("float64", "int32"), ("float64", "int64")}
+"""What Go's own conversion would take, and the API does not."""
+
+
+def _go_type(value: Any) -> str:
+    match value:
+        case bool():
+            return "bool"
+        case int():
+            return "int64"
+        case float():
+            return "float64"
+        case str():
+            return "string"
+        case list():
+            return "slice"
+    return "map"

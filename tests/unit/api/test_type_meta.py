@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from api.autoscaling.v2 import horizontalpodautoscaler
+from api.core import configmap
+from api.resource import Resource
+from api.type_meta import Unreadable, check
+
+NO_KIND = 'no kind "{}" is registered for version "{}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
+
+
+@pytest.mark.parametrize("value", [{}, {"kind": "ConfigMap"}, {"apiVersion": "v1"}, {"apiVersion": "", "kind": None}])
+def test_an_object_of_a_built_in_kind_need_not_say_what_it_is(value: dict[str, Any]) -> None:
+    check(value, configmap.RESOURCE, is_strict=True, body=b"")
+
+
+@pytest.mark.parametrize(
+    ("resource", "api_version", "kind", "why"),
+    [
+        (configmap.RESOURCE, "v1", "Pod", "converting (v1.Pod) to (core.ConfigMap): unknown conversion"),
+        (configmap.RESOURCE, "v1", "Foo", NO_KIND.format("Foo", "v1")),
+        (configmap.RESOURCE, "apps/v9", "ConfigMap", NO_KIND.format("ConfigMap", "apps/v9")),
+        (
+            horizontalpodautoscaler.RESOURCE,
+            "autoscaling/v1",
+            "HorizontalPodAutoscaler",
+            "the API version in the data (autoscaling/v1) does not match the expected API version (autoscaling/v2)",
+        ),
+    ],
+)
+def test_an_object_that_says_it_is_something_else_is_refused(
+    resource: Resource[Any], api_version: str, kind: str, why: str
+) -> None:
+    with pytest.raises(Unreadable) as caught:
+        check({"apiVersion": api_version, "kind": kind}, resource, is_strict=True, body=b"")
+    assert caught.value.why == why
+    assert caught.value.message in (
+        why, f'{kind} in version "{api_version.rpartition("/")[2]}" cannot be handled as a {resource.kind}: {why}'
+    )  # fmt: skip
