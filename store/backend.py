@@ -28,6 +28,7 @@ import google_crc32c
 import lmdb
 
 from component.clock import Clock
+from store import counts
 from store.consensus.consensus import LogIndex, Term
 from store.consensus.snapshot import SnapshotDamaged, Unframer, frame
 from store.mvcc.revision import KeyValue, Stamp
@@ -314,8 +315,6 @@ class Backend:
         self._changed = asyncio.Event()
         self.in_use_bytes = self._measure()
         """What is not free for reuse of the file on disk, as of the last flush."""
-        self.commit_seconds: list[float] = []
-        """How long the flushes since last asked took; whoever shows them clears them."""
         self._dirty = _Dirty()
         self._flushing = _Dirty()
         self._flushed_at = clock.monotonic()
@@ -533,13 +532,11 @@ class Backend:
         return page_bytes
 
     def _write(self, dirty: _Dirty, meta: Meta) -> None:
-        began = time.perf_counter()
         try:
-            self._commit(dirty, meta)
+            with counts.COMMIT.of().timing():
+                self._commit(dirty, meta)
         except (lmdb.Error, OSError) as error:
             raise BackendFailed(self._path, error) from error
-        self.commit_seconds.append(time.perf_counter() - began)
-        del self.commit_seconds[:-1024]
 
     def _commit(self, dirty: _Dirty, meta: Meta) -> None:
         kv, lease, request = (self._tables[name] for name in (b"kv", b"lease", b"request"))
