@@ -75,6 +75,8 @@ def archive(cache: Path = CACHE) -> Path:
         else:
             # A node takes 28 MB in half the time of 70; the tightest form would take seconds to make.
             write(image(taken), path, level=1)
+        for half in cache.glob("steersman-*.new"):
+            half.unlink()  # whoever wrote it was killed
         kept = sorted(cache.glob("steersman-*.tar"), key=lambda each: each.stat().st_mtime, reverse=True)
         for older in kept[ARCHIVES_MAX:]:
             older.unlink()
