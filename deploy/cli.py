@@ -98,7 +98,7 @@ def up(
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Start a whole cluster on this machine; returns when every node is Ready."""
+    """Start a whole cluster on this machine; returns when every node is Ready, and DNS and metrics answer."""
     wanted = Cluster(data_dir=str(_directory(data_dir)))
     if Paths(wanted.directory).cluster.exists():
         wanted = local.read_cluster(wanted.directory)

@@ -121,12 +121,13 @@ def up(wanted: Cluster, report: Report) -> Cluster:
     elif changed or issued:
         report("telling the supervisor what changed")
         supervisor.order(paths, "reload")
+    # Beside all that is waited for: a node takes images as soon as it is on.
+    image = None if programs is None else threads.submit(_load_own_images, cluster, programs, report)
     report("waiting for the API server")
     _wait_for(lambda: _problem_of(cluster, _process(wanted_plan, "apiserver")), "the API server", paths)
     if cluster.external_store is None and len(cluster.member_names) != cluster.store_replicas:
         asyncio.run(_change_members(cluster, paths, addresses, report))
         wanted_plan = plan(cluster, addresses)
-    image = None if programs is None else _load_own_images(cluster, programs, threads, report)
     finishing = finish.finish(
         cluster,
         addresses,
@@ -291,14 +292,12 @@ def _build_programs() -> Path:
     return hosts.build_programs()
 
 
-def _load_own_images(
-    cluster: Cluster, programs: Future[Path], threads: ThreadPoolExecutor, report: Report
-) -> Future[str]:
-    """Load what pods need to run at all; the image of our own programs is loaded while the nodes get Ready."""
+def _load_own_images(cluster: Cluster, programs: Future[Path], report: Report) -> str:
+    """Load what pods need to run at all, then the image of our own programs, and return that one's name."""
     from deploy import hosts
 
     hosts.load_own_images(cluster, report)
-    return threads.submit(lambda: hosts.load_programs(cluster, programs.result(), report))
+    return hosts.load_programs(cluster, programs.result(), report)
 
 
 def _forget_former_programs(cluster: Cluster, image: str) -> None:
