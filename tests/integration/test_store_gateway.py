@@ -70,9 +70,9 @@ def etcd(tmp_path: Path) -> Iterator[Etcd]:
     process.stop()
 
 
-def curl(url: str, *arguments: str) -> tuple[str, str, str]:
-    """Return the HTTP status, content type and body; a stream is left after a second."""
-    command = ["curl", "-s", "--max-time", "1.5", "-w", "\n%{http_code}\n%{content_type}", *arguments, url]
+def curl(url: str, *arguments: str, within_s: float = 1.5) -> tuple[str, str, str]:
+    """Return the HTTP status, content type and body; a stream is left after `within_s`."""
+    command = ["curl", "-s", "--max-time", str(within_s), "-w", "\n%{http_code}\n%{content_type}", *arguments, url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     body, status, kind = done.stdout.rsplit("\n", 2)
     return status, kind, re.sub(r'"(cluster_id|member_id|raft_term)":"\d+"', r'"\1":"0"', body)
