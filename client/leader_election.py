@@ -29,11 +29,14 @@ from api.resource import ObjectKey
 from client.verbs import Client
 from component.clock import Clock
 from component.flags import setting
+from component.metrics import Level, shared
 
 JITTER = 1.2
 """Those who wait try again after 1 to 1 + this times `retry_s`, so that they do not all try at once."""
 
 log = logging.getLogger(__name__)
+
+LEADING = shared(Level("leader_election_master_status", "Whether this process holds a Lease: 1 or 0.", ("name",)))
 
 
 class LeadershipLost(Exception):
@@ -94,6 +97,7 @@ class LeaderElector:
         """Prepare to stand for `key`; `identity` must be unlike any other candidate's, a restarted self included."""
         _check(lease_s, renew_deadline_s, retry_s)
         self.is_leader = False
+        LEADING.set(0, (key.name,))
         self.holder = ""
         """Who has the Lease, as far as we know."""
         self._client = client
@@ -121,6 +125,7 @@ class LeaderElector:
         while not await self._try():
             await self._clock.sleep(self.retry_s * (1 + JITTER * self._rng.random()))
         self.is_leader = True
+        LEADING.set(1, (self._key.name,))
         log.info("leading", extra={"lease": self._key, "identity": self._identity})
         work = asyncio.ensure_future(lead())
         renewal = asyncio.ensure_future(self._renew())
@@ -132,6 +137,7 @@ class LeaderElector:
             raise LeadershipLost(f"{self._key} is held by {self.holder or 'nobody known'}")
         finally:
             self.is_leader = False
+            LEADING.set(0, (self._key.name,))
             for task in (work, renewal):
                 task.cancel()
             await asyncio.gather(work, renewal, return_exceptions=True)

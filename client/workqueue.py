@@ -41,7 +41,8 @@ class WorkQueue(Generic[K]):
         self._ready: deque[K] = deque()
         self._waiting: dict[K, float] = {}
         """Keys in `_ready`, and since when (monotonic)."""
-        self._working: set[K] = set()
+        self._working: dict[K, float] = {}
+        """Keys that workers have, and since when."""
         self._again: set[K] = set()
         """Keys added while a worker has them."""
         self._failures: dict[K, int] = {}
@@ -125,12 +126,17 @@ class WorkQueue(Generic[K]):
                 raise
         key = self._ready.popleft()
         since = self._waiting.pop(key)
-        self._working.add(key)
-        return key, self._clock.monotonic() - since
+        now = self._working[key] = self._clock.monotonic()
+        return key, now - since
+
+    def working_s(self) -> list[float]:
+        """Return for how many seconds each key that was not given back has been worked on."""
+        now = self._clock.monotonic()
+        return [now - since for since in self._working.values()]
 
     def done(self, key: K) -> None:
         """Give back a key that was taken; if it was added meanwhile, it is ready again."""
-        self._working.discard(key)
+        self._working.pop(key, None)
         if key in self._again:
             self._again.discard(key)
             self.add(key)

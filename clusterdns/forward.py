@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dnslib
-from prometheus_client import Counter
 
+from clusterdns import metrics
 from component.clock import Clock
 
 TIMEOUT_S = 2.0
@@ -26,8 +27,6 @@ IN_FLIGHT_MAX = 1_000
 ENTRIES_MAX = 10_000
 TTL_S_MAX, NEGATIVE_TTL_S_MAX = 3_600, 60
 DNS_PORT = 53
-
-CACHE = Counter("clusterdns_cache_total", "Forwarded questions, by whether the answer was remembered.", ["result"])
 
 
 class Unanswered(Exception):
@@ -132,13 +131,14 @@ class Forwarder:
         """
         found = self._cache.get(name, kind)
         if found is not None:
-            CACHE.labels("hit").inc()
+            metrics.CACHE_HITS.add((metrics.SERVER, "denial" if found.rcode == 3 else "success", ".", ""))
             return found
-        CACHE.labels("miss").inc()
+        metrics.CACHE_MISSES.add((metrics.SERVER, ".", ""))
         key = (name.lower(), kind)
         task = self._in_flight.get(key)
         if task is None:
             if len(self._in_flight) >= IN_FLIGHT_MAX:
+                metrics.REJECTED.add()
                 raise Unanswered("too many questions are waiting for upstream")
             task = asyncio.get_running_loop().create_task(self._ask(name, kind))
             self._in_flight[key] = task
@@ -147,11 +147,14 @@ class Forwarder:
 
     async def _ask(self, name: str, kind: int) -> Found:
         for server in self._servers * ROUNDS:
+            began = time.perf_counter()
             try:
                 async with asyncio.timeout(TIMEOUT_S):
                     record = await self._exchange(server, name, kind)
             except (TimeoutError, OSError, EOFError):
                 continue
+            labels = ("forward", f"{server[0]}:{server[1]}", str(dnslib.RCODE.forward.get(record.header.rcode, "")))
+            metrics.FORWARDED.of(labels).observe(time.perf_counter() - began)
             if record.header.rcode == 2:
                 # SERVFAIL: another server may do better.
                 continue

@@ -11,12 +11,13 @@ import contextlib
 import errno
 import logging
 import random
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import dnslib
-from prometheus_client import Counter
 
+from clusterdns import metrics
 from clusterdns.forward import Forwarder, Unanswered
 from clusterdns.records import Answer, Rcode, Record, Srv, Zone, with_name
 
@@ -28,8 +29,6 @@ TCP_BYTES_MAX = 65_535
 TCP_IDLE_S = 10.0
 TCP_CONNECTIONS_MAX = 500
 IN, ANY_CLASS = 1, 255
-
-REQUESTS = Counter("clusterdns_requests_total", "Questions answered.", ["transport", "rcode"])
 
 
 class Responder:
@@ -50,10 +49,15 @@ class Responder:
         if query.header.qr:
             # An answer to an answer could go on for ever between two servers.
             return None
+        began = time.perf_counter()
         reply = await self._reply(query)
-        REQUESTS.labels(transport, reply.header.rcode).inc()
-        limit = TCP_BYTES_MAX if transport == "tcp" else _udp_limit(query)
-        return _fit(reply, limit)
+        answer = _fit(reply, TCP_BYTES_MAX if transport == "tcp" else _udp_limit(query))
+        question = query.q
+        zone = self._zone.domain if self._zone.claims(str(question.qname).lower()) else "."
+        rcode = dnslib.RCODE.forward.get(reply.header.rcode, "")
+        took_s = time.perf_counter() - began
+        metrics.answered(zone, transport, _type_name(question.qtype), rcode, took_s, len(packet), len(answer))
+        return answer
 
     async def _reply(self, query: Any) -> Any:
         reply = query.reply(ra=1 if self._forwarder else 0, aa=0)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs
 
 from component import metrics as metrics_module
-from component import notify
+from component import notify, process_metrics
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -40,10 +40,8 @@ def ok() -> str | None:
 
 
 def registered_metrics() -> bytes:
-    """Return what prometheus_client's default registry holds, and what `component.metrics` shares."""
-    from prometheus_client import generate_latest
-
-    return generate_latest() + metrics_module.render(metrics_module.SHARED)
+    """Return what the process uses, and what `component.metrics` shares."""
+    return metrics_module.render([*process_metrics.families(), *metrics_module.SHARED])
 
 
 def answer(

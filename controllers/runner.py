@@ -13,9 +13,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
-
-from prometheus_client import Counter, Gauge, Histogram
+from typing import Any, Generic, Literal, TypeVar
 
 from api.core.references import ObjectReference
 from api.errors import (
@@ -37,8 +35,7 @@ from client.verbs import Client, key_of
 from client.workqueue import WorkQueue
 from component import tracing
 from component.clock import Clock
-from component.metrics import Gauge as Reading
-from component.metrics import shared
+from component.metrics import Gauge, Spread, Tally, exponential, shared
 from controllers.actions import Action, Burst, Create, Delete, Emit, Guard, Patch, Plan
 from controllers.freshness import FreshnessGate
 from controllers.metadata import metadata_only
@@ -62,22 +59,33 @@ CONCURRENT_STEPS_MAX = 64
 
 log = logging.getLogger(__name__)
 
-_depth = Gauge("workqueue_depth", "Keys ready to be worked on.", ["name"])
-_turns = Counter("controller_reconcile_total", "Turns by outcome.", ["controller", "result"])
 _queues: dict[str, WorkQueue[Any]] = {}
 """By controller, for what is read when somebody scrapes."""
 
 
-def _count_keys(name: str, help: str, count: Callable[[WorkQueue[Any]], int]) -> None:
-    shared(Reading(name, help, lambda: {(owner,): count(one) for owner, one in _queues.items()}, ("name",), "counter"))
+def _of_queues(
+    name: str, help: str, read: Callable[[WorkQueue[Any]], float], kind: Literal["gauge", "counter"] = "gauge"
+) -> None:
+    shared(Gauge(name, help, lambda: {(owner,): read(one) for owner, one in _queues.items()}, ("name",), kind))
 
 
-_count_keys("workqueue_adds_total", "Keys made ready.", lambda queue: queue.added_count)
-_count_keys(
-    "workqueue_retries_total", "Keys asked for again because they had failed.", lambda queue: queue.retried_count
+_of_queues("workqueue_depth", "Keys ready to be worked on.", len)
+_of_queues("workqueue_adds_total", "Keys made ready.", lambda queue: queue.added_count, "counter")
+_of_queues(
+    "workqueue_retries_total", "Keys asked for again as they had failed.", lambda queue: queue.retried_count, "counter"
 )
-_wait = Histogram("workqueue_queue_duration_seconds", "From ready to taken.", ["name"])
-_work = Histogram("workqueue_work_duration_seconds", "From taken to done.", ["name"])
+_of_queues(
+    "workqueue_unfinished_work_seconds", "What is being worked on, added up.", lambda queue: sum(queue.working_s())
+)
+_of_queues(
+    "workqueue_longest_running_processor_seconds",
+    "How long the oldest turn has taken.",
+    lambda queue: max(queue.working_s(), default=0.0),
+)
+_BOUNDS = exponential(1e-8, 10, 10)
+_turns = shared(Tally("controller_reconcile_total", "Turns by outcome.", ("controller", "result")))
+_wait = shared(Spread("workqueue_queue_duration_seconds", "From ready to taken.", ("name",), _BOUNDS))
+_work = shared(Spread("workqueue_work_duration_seconds", "From taken to done.", ("name",), _BOUNDS))
 
 
 class Listers:
@@ -249,7 +257,6 @@ class Runner:
         """Work until cancelled."""
         for informer in self._informers.values():
             await informer.wait_synced()
-        _depth.labels(self.name).set_function(lambda: len(self.queue))
         _queues[self.name] = self.queue
         if isinstance(self._controller, Controller):
             for key in self._controller.first:
@@ -262,7 +269,7 @@ class Runner:
             self.queue.close()
 
     async def _work(self) -> None:
-        waited, worked = _wait.labels(self.name), _work.labels(self.name)
+        waited, worked = _wait.of((self.name,)), _work.of((self.name,))
         while True:
             key, wait_s = await self.queue.get_with_wait()
             waited.observe(wait_s)
@@ -287,7 +294,7 @@ class Runner:
             finally:
                 self.queue.done(key)
                 worked.observe(self._clock.monotonic() - started_at)
-                _turns.labels(self.name, result).inc()
+                _turns.add((self.name, result))
 
     async def _turn(self, key: ObjectKey) -> str:
         controller = self._controller

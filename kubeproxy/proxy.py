@@ -13,8 +13,6 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
-from prometheus_client import Counter, Gauge, Histogram
-
 from api.core import node as node_api
 from api.core import service as service_api
 from api.core.service import Service
@@ -24,7 +22,7 @@ from api.resource import ObjectKey
 from client.informer import Change, Informers
 from client.verbs import key_of
 from component.clock import Clock
-from kubeproxy import chains, conntrack
+from kubeproxy import chains, conntrack, metrics
 from kubeproxy.changes import State, key_of_slice
 from kubeproxy.health_checks import HealthChecks
 from kubeproxy.network import NetworkError, PodNetwork
@@ -39,15 +37,6 @@ MIN_INTERVAL_S = 0.1
 CHECK_INTERVAL_S = 15.0
 RETRY_S_MIN, RETRY_S_MAX = 0.5, 10.0
 BY_SERVICE = "service"
-
-SYNC_SECONDS = Histogram(
-    "kubeproxy_sync_proxy_rules_duration_seconds",
-    "How long bringing the rules up to date took.",
-    buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
-)
-SYNC_FAILURES = Counter("kubeproxy_sync_failures_total", "Syncs that the kernel refused.")
-SERVED_PORTS = Gauge("kubeproxy_served_ports", "Ports of Services that this node serves.")
-LAST_SYNC = Gauge("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "When the rules were last right.")
 
 
 class Flows(Protocol):
@@ -91,9 +80,11 @@ class Proxy:
     # -- changes come in -----------------------------------------------------------------------------------------
 
     def _on_service(self, change: Change[Service]) -> None:
+        metrics.SERVICE_CHANGES.add()
         self._mark(key_of(change.object))
 
     def _on_slice(self, change: Change[EndpointSlice]) -> None:
+        metrics.ENDPOINT_CHANGES.add()
         for slice in (change.old, change.new):
             if slice is not None:
                 self._mark(key_of_slice(slice))
@@ -108,6 +99,8 @@ class Proxy:
 
     def _mark(self, key: ObjectKey) -> None:
         self._dirty.add(key)
+        metrics.SERVICES_PENDING.set(len(self._dirty))
+        metrics.LAST_QUEUED.set(self._clock.now())
         self._wake.set()
 
     def _look_up(self, key: ObjectKey) -> tuple[Service | None, Sequence[EndpointSlice]]:
@@ -134,7 +127,7 @@ class Proxy:
                     check_at = self._clock.monotonic() + CHECK_INTERVAL_S
                 await self.sync()
             except (RestoreError, NetworkError, OSError) as error:
-                SYNC_FAILURES.inc()
+                metrics.FAILURES.add()
                 self._applied, self._nodes_changed = None, True
                 self.last_error = str(error)
                 log.error("could not bring the rules up to date", extra={"error": error, "retry_s": retry_s})
@@ -164,6 +157,7 @@ class Proxy:
             return
         started = self._clock.monotonic()
         dirty, self._dirty = self._dirty, set()
+        is_full = self._applied is None
         try:
             self._state.update(dirty, self._look_up)
             wanted, served = self._state.ruleset(), self._state.ports()
@@ -177,6 +171,8 @@ class Proxy:
                 await self._iptables.apply(render(portion))
         except BaseException:
             self._dirty |= dirty
+            if not is_full:
+                metrics.PARTIAL_FAILURES.add()
             raise
         self._applied = wanted
         await self._health_checks.update(self._state.checks())
@@ -186,9 +182,13 @@ class Proxy:
         if flows:
             await self._forget(flows)
         took_s = self._clock.monotonic() - started
-        SYNC_SECONDS.observe(took_s)
-        SERVED_PORTS.set(len(served))
-        LAST_SYNC.set(self._clock.now())
+        for spread in (metrics.SYNC, metrics.FULL_SYNC if is_full else metrics.PARTIAL_SYNC):
+            spread.of().observe(took_s)
+        metrics.SERVED_PORTS.set(len(served))
+        metrics.SERVICES_PENDING.set(len(self._dirty))
+        metrics.LAST_SYNC.set(self._clock.now())
+        for table in ("filter", "nat"):
+            metrics.RULES.set(sum(map(len, wanted.table(table).values())), (table,))
         if changes:
             touched = sum(len(change.write) + len(change.edit) + len(change.remove) for change in changes)
             took_ms = round(took_s * 1e3)

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from prometheus_client import REGISTRY
-
 from api.resource import ObjectKey
 from client.events import EventRecorder
 from client.informer import Informers
@@ -20,6 +18,7 @@ from client.verbs import Client
 from component import flags, health, logs, signals, tracing
 from component.clock import RealClock
 from component.flags import setting
+from component.metrics import SHARED
 from component.serve import Identity
 from scheduler.metrics import Metrics
 from scheduler.scheduler import Scheduler
@@ -47,7 +46,9 @@ async def run(settings: Settings) -> None:
     client = Client(GrpcTransport(settings.apiserver, Identity(settings.cert, settings.key, settings.ca)))
     informers = Informers(client, clock=clock, rng=rng)
     recorder = EventRecorder(client, "default-scheduler", clock=clock, rng=rng)
-    scheduler = Scheduler(client, informers, recorder, clock=clock, metrics=Metrics(REGISTRY))
+    metrics = Metrics()
+    SHARED.extend(metrics.families())
+    scheduler = Scheduler(client, informers, recorder, clock=clock, metrics=metrics)
     elector = settings.elector(client, LEASE, clock=clock, rng=rng)
 
     def synced() -> str | None:

@@ -36,6 +36,10 @@ class Cache:
         """The node's name of every pod counted, by UID."""
         self._snapshot: Snapshot | None = None
 
+    def sizes(self) -> dict[str, int]:
+        """Return how much is known, by upstream's names."""
+        return {"nodes": len(self._nodes), "pods": len(self._placed), "assumed_pods": len(self._assumed)}
+
     def snapshot(self) -> Snapshot:
         """Return the cluster as it is now; the same object until something changes."""
         if self._snapshot is None:

@@ -147,7 +147,7 @@ class Scheduler:
                 await asyncio.sleep(0)
 
     async def _wait_for_work(self) -> None:
-        self._metrics.pending(self._queue.lengths())
+        self._tell_sizes()
         self._work.clear()
         wake = self._queue.next_wake()
         try:
@@ -155,6 +155,10 @@ class Scheduler:
                 await self._work.wait()
         except TimeoutError:
             return
+
+    def _tell_sizes(self) -> None:
+        self._metrics.pending(self._queue.lengths())
+        self._metrics.known(self._cache.sizes())
 
     async def _keep_house(self) -> None:
         while True:
@@ -166,7 +170,7 @@ class Scheduler:
                 for pod in self._pods.store:
                     if pod.metadata.uid == uid:
                         self._on_pod(Change(None, pod))
-            self._metrics.pending(self._queue.lengths())
+            self._tell_sizes()
             self._work.set()
 
     # --- one pod ------------------------------------------------------------------------------------------------

@@ -19,18 +19,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from prometheus_client import Counter
-
 from api.errors import ApiError, Expired
 from apiserver.registry.codec import Stored
 from apiserver.registry.selection import INDEXED_FIELDS, Selection
+from component.metrics import Tally, shared
 
 PENDING_BYTES_MAX = 8 * 1024 * 1024
 """How far a watcher may fall behind: the JSON of what is pending for it."""
 
-ENCODES = Counter("apiserver_watch_encodes_total", "Watch events encoded: once per event and encoding.", ["encoding"])
-DELIVERED = Counter("apiserver_watch_events_delivered_total", "Watch events handed to watchers.")
-EVICTED = Counter("apiserver_watch_evicted_total", "Watchers ended because they fell behind.")
+ENCODES = shared(
+    Tally("apiserver_watch_encodes_total", "Watch events encoded: once per event and encoding.", ("encoding",))
+)
+DELIVERED = shared(Tally("apiserver_watch_events_delivered_total", "Watch events handed to watchers."))
+EVICTED = shared(Tally("apiserver_watch_evicted_total", "Watchers ended because they fell behind."))
 
 ADDED, MODIFIED, DELETED, BOOKMARK = "ADDED", "MODIFIED", "DELETED", "BOOKMARK"
 
@@ -72,7 +73,7 @@ class Delivery:
         frame = self.frames.get(encoding)
         if frame is None:
             frame = self.frames[encoding] = encoding.frame(self)
-            ENCODES.labels(encoding.label).inc()
+            ENCODES.add((encoding.label,))
         return frame
 
 
@@ -170,7 +171,7 @@ class Channel:
             watcher.poke()
             if watcher.cursor < slowest and watcher.error is None:
                 slowest = watcher.cursor
-        DELIVERED.inc(self.taken_count)
+        DELIVERED.add(amount=self.taken_count)
         told, self.taken_count = self.taken_count, 0
         if slowest >= self.end:
             self._first = self.end
@@ -230,7 +231,7 @@ class Watcher:
             if self.cursor == self._channel.end:
                 return
         if self._channel.total_bytes - self._taken_bytes > PENDING_BYTES_MAX and self.error is None:
-            EVICTED.inc()
+            EVICTED.add()
             self.fail(Expired("The watch fell too far behind and was ended: list again, then watch from there."))
 
     def fail(self, error: ApiError) -> None:

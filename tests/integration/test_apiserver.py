@@ -377,7 +377,7 @@ async def test_a_watcher_that_reads_nothing_is_cut_off_and_the_others_are_not(se
     await reader.readuntil(b"\r\n\r\n")
     async with server.http.get(f"{CORE}/configmaps?watch=1&resourceVersion={version}") as healthy:
         seen = 0
-        evicted = fanout.EVICTED._value.get()
+        evicted = fanout.EVICTED.values.get((), 0)
         for turn in range(80):
             patch = json.dumps({"data": {"k": str(turn) + "x" * 100_000}})
             headers = {"Content-Type": "application/merge-patch+json"}
@@ -388,7 +388,7 @@ async def test_a_watcher_that_reads_nothing_is_cut_off_and_the_others_are_not(se
                 while not line.endswith(b"\n"):
                     line += await healthy.content.readany()
                 seen += line.count(b'{"type":')
-    assert fanout.EVICTED._value.get() == evicted + 1
+    assert fanout.EVICTED.values.get((), 0) == evicted + 1
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError, ssl.SSLError)):
         async with asyncio.timeout(10):
             await reader.readexactly(100_000_000)

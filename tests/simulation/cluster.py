@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from prometheus_client import CollectorRegistry
 
 from api.apps import replicaset as replicasets
 from api.apps.replicaset import ReplicaSet, ReplicaSetSpec
@@ -186,7 +185,7 @@ class Cluster:
         client, transport = self._client("scheduler", _user("system:kube-scheduler"))
         informers = Informers(client, clock=self.clock, rng=rng)
         recorder = EventRecorder(client, "default-scheduler", clock=self.clock, rng=rng)
-        metrics = Metrics(CollectorRegistry())
+        metrics = Metrics()
         scheduler = Scheduler(client, informers, recorder, clock=self.clock, metrics=metrics)
         lease = ObjectKey("kube-system", "steer-scheduler")
         life = f"scheduler-{rng.getrandbits(32):x}"

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from prometheus_client import CollectorRegistry
 
 from api.core.pod import Pod
 from api.errors import NotFound, ServiceUnavailable
@@ -104,7 +103,7 @@ async def run_for_a_moment(server: Server, told: Told, wanted: int) -> None:
     client = Client(server)
     informers = Informers(client, clock=clock, rng=random.Random(1))
     profile = Profile("default-scheduler", ((Clumsy(), 0),))
-    metrics = Metrics(CollectorRegistry())
+    metrics = Metrics()
     scheduler = Scheduler(client, informers, told, clock=clock, metrics=metrics, profiles=[profile])
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
         tasks = [group.create_task(informers.run()), group.create_task(scheduler.run())]
