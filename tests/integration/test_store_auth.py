@@ -12,6 +12,7 @@ import pytest
 
 from store.client import StoreClient
 from store.mvcc.kv import Put
+from tests.integration.beside_etcd import beside_etcd
 from tests.integration.store_process import StoreProcess
 from tests.integration.test_etcdctl import Etcd
 
@@ -79,19 +80,19 @@ ASKED = [
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[StoreProcess]:
-    (tmp_path / "ours").mkdir()
-    process = StoreProcess(tmp_path / "ours", "--history", "0", "--allowed-clients", "*")
-    process.start()
-    yield process
-    process.kill()
+def pair(tmp_path: Path) -> Iterator[tuple[StoreProcess, Etcd]]:
+    with beside_etcd(tmp_path, "--allowed-clients", "*") as made:
+        yield made
 
 
 @pytest.fixture
-def etcd(tmp_path: Path) -> Iterator[Etcd]:
-    process = Etcd(tmp_path)
-    yield process
-    process.stop()
+def store(pair: tuple[StoreProcess, Etcd]) -> StoreProcess:
+    return pair[0]
+
+
+@pytest.fixture
+def etcd(pair: tuple[StoreProcess, Etcd]) -> Etcd:
+    return pair[1]
 
 
 def said(run, *arguments: str) -> str:
