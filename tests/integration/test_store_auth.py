@@ -147,8 +147,8 @@ def test_users_move_with_a_snapshot_to_an_etcd(store: StoreProcess, tmp_path: Pa
     file = tmp_path / "snapshot"
     assert "permission denied" in etcdctl(store, "snapshot", "save", str(file), ALICE)
     etcdctl(store, "snapshot", "save", str(file), ROOT)
-    (tmp_path / "theirs").mkdir()
-    etcd = Etcd(tmp_path / "theirs", restore=file)
+    (tmp_path / "restored").mkdir()
+    etcd = Etcd(tmp_path / "restored", restore=file)
     try:
         etcd.etcdctl("put", "/a/1", "x", ALICE)
         assert "permission denied" in said(etcd.etcdctl, "put", "/z", "x", ALICE)
