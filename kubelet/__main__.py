@@ -19,6 +19,7 @@ from client.verbs import Client
 from component import health, logs, signals, tracing
 from component.clock import RealClock
 from component.flags import parse, setting
+from component.metrics import SHARED
 from component.serve import Identity
 from kubelet import machine
 from kubelet.kubelet import Kubelet, NodeIdentity
@@ -155,6 +156,7 @@ async def run(settings: Settings) -> None:
                     group.create_task(server.follow_certificates(), name="certificates of the server")
                 if settings.rotate_certificates:
                     rotation = build_rotation(settings, client, clock, rng)
+                    SHARED.extend(rotation.families())
                     group.create_task(rotation.run(), name="certificates")
                 servers.append(server)
                 kubelets.append(kubelet)

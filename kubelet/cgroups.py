@@ -69,6 +69,14 @@ class GroupUsage(NamedTuple):
     rss_bytes: int
     faults: int
     major_faults: int
+    cached_bytes: int = 0
+    """Page cache."""
+    swapped_bytes: int = 0
+    periods: int = 0
+    """In which its limit of processors was looked at."""
+    throttled_periods: int = 0
+    throttled_ns: int = 0
+    """For how long it had to stand still."""
 
     @property
     def working_set_bytes(self) -> int:
@@ -172,17 +180,44 @@ class Cgroups:
         below = group.strip("/")
         if self.is_v2:
             directory = self._mount / below
-            cpu_ns = _table(directory / "cpu.stat").get("usage_usec", 0) * 1000
-            used = _number(directory / "memory.current")
+            cpu = _table(directory / "cpu.stat")
             told = _table(directory / "memory.stat")
-            faults, major = told.get("pgfault", 0), told.get("pgmajfault", 0)
-            return GroupUsage(cpu_ns, used, told.get("inactive_file", 0), told.get("anon", 0), faults, major)
-        cpu_ns = _number(self._mount / "cpuacct" / below / "cpuacct.usage")
+            return GroupUsage(
+                cpu.get("usage_usec", 0) * 1000,
+                _number(directory / "memory.current"),
+                told.get("inactive_file", 0),
+                told.get("anon", 0),
+                told.get("pgfault", 0),
+                told.get("pgmajfault", 0),
+                told.get("file", 0),
+                _number(directory / "memory.swap.current"),
+                cpu.get("nr_periods", 0),
+                cpu.get("nr_throttled", 0),
+                cpu.get("throttled_usec", 0) * 1000,
+            )
         memory = self._mount / "memory" / below
-        used = _number(memory / "memory.usage_in_bytes")
         told = _table(memory / "memory.stat")
-        faults, major = told.get("total_pgfault", 0), told.get("total_pgmajfault", 0)
-        return GroupUsage(cpu_ns, used, told.get("total_inactive_file", 0), told.get("total_rss", 0), faults, major)
+        cpu = _table(self._mount / "cpu" / below / "cpu.stat")
+        return GroupUsage(
+            _number(self._mount / "cpuacct" / below / "cpuacct.usage"),
+            _number(memory / "memory.usage_in_bytes"),
+            told.get("total_inactive_file", 0),
+            told.get("total_rss", 0),
+            told.get("total_pgfault", 0),
+            told.get("total_pgmajfault", 0),
+            told.get("total_cache", 0),
+            told.get("total_swap", 0),
+            cpu.get("nr_periods", 0),
+            cpu.get("nr_throttled", 0),
+            cpu.get("throttled_time", 0),
+        )
+
+    def process(self, group: str) -> int:
+        """Return a process of a group, by its id; 0 where there is none."""
+        hierarchy = self._mount if self.is_v2 else self._mount / "memory"
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            return int((hierarchy / group.strip("/") / "cgroup.procs").read_text().split()[0])
+        return 0
 
     def remove(self, uid: str) -> None:
         """Remove a pod's group from wherever it is; what still holds a process stays, and is logged."""

@@ -6,6 +6,7 @@ a hollow pod starts even if a ConfigMap that it mounts is missing; its environme
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from api.core.pod import Pod
@@ -26,6 +27,9 @@ class HollowVolumes:
 
     def renew_at_s(self, uid: str) -> float | None:
         return None
+
+    def claimed(self, uid: str) -> Mapping[str, tuple[str, Path]]:
+        return {}
 
     def tear_down(self, uid: str) -> None:
         return

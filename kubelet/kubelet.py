@@ -288,6 +288,7 @@ class Kubelet:
             ready=self.checks(),
             is_hollow=self._is_hollow,
             root=self._root,
+            claimed=self.node.volumes.claimed,
         )
 
     def checks(self) -> Mapping[str, Check]:

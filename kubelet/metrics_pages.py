@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from api.core.pod import Pod
 from api.core.static_pods import is_static
 from api.timestamps import parse
 from component.metrics import Family, Gauge, Labels, Tally, render
+from kubelet.cgroups import GroupUsage
 from kubelet.runtime.records import RuntimePod
 
 PROBES: Final = Tally(
@@ -58,41 +59,95 @@ def resource(summary: dict[str, Any], at: float) -> bytes:
     return _stamped(page, at) + errors
 
 
-def cadvisor(
-    summary: dict[str, Any], machine: Machine, pods: Iterable[tuple[Pod, RuntimePod]], group_of: Callable[[Pod], str]
-) -> bytes:
-    """Return /metrics/cadvisor from the body of /stats/summary and what the runtime says of containers."""
-    records = {(runtime.uid, record.name): record for _, runtime in pods for record in runtime.running}
-    groups = {pod.metadata.uid: group_of(pod) for pod, _ in pods}
-    names = ("container", "id", "image", "name", "namespace", "pod")
-    cpu, memory, used, started = _empty(4)
-    for pod in summary["pods"]:
-        reference = pod["podRef"]
-        group = groups.get(reference["uid"], "")
-        whole = ("", group, "", "", reference["namespace"], reference["name"])
-        cpu[*whole, "total"], memory[whole] = _cpu_s(pod), pod["memory"]["workingSetBytes"]
-        for container in pod["containers"]:
-            record = records.get((reference["uid"], container["name"]))
-            identity = (f"{group}/{record.id}", record.image, record.id) if record is not None else ("", "", "")
-            labels = (container["name"], *identity, reference["namespace"], reference["name"])
-            cpu[*labels, "total"], memory[labels] = _cpu_s(container), container["memory"]["workingSetBytes"]
-            used[labels] = container["memory"]["workingSetBytes"]
-            started[labels] = record.started_at_s if record is not None else 0
-    return render(
-        [
-            _counter("container_cpu_usage_seconds_total", "CPU time.", cpu, (*names, "cpu")),
-            _gauge("container_memory_working_set_bytes", "Working set.", memory, names),
-            _gauge("container_memory_usage_bytes", "Memory used, without droppable page cache.", used, names),
-            _gauge("container_start_time_seconds", "When it started.", started, names),
-            _gauge("machine_cpu_cores", "Processors.", {(): machine.cpus}, ()),
-            _gauge("machine_memory_bytes", "Memory.", {(): machine.memory_bytes}, ()),
-        ]
+_GROUP: Final[tuple[tuple[str, str, Literal["gauge", "counter"], Callable[[GroupUsage], float]], ...]] = (
+    ("container_cpu_cfs_periods_total", "Periods with a limit.", "counter", lambda used: used.periods),
+    ("container_cpu_cfs_throttled_periods_total", "Periods in which it had to stand still.", "counter",
+     lambda used: used.throttled_periods),
+    ("container_cpu_cfs_throttled_seconds_total", "For how long it had to.", "counter",
+     lambda used: used.throttled_ns / 1e9),
+    ("container_memory_working_set_bytes", "Working set.", "gauge", lambda used: used.working_set_bytes),
+    ("container_memory_usage_bytes", "Memory used, with all page cache.", "gauge", lambda used: used.used_bytes),
+    ("container_memory_rss", "Memory that is no file's.", "gauge", lambda used: used.rss_bytes),
+    ("container_memory_cache", "Page cache.", "gauge", lambda used: used.cached_bytes),
+    ("container_memory_swap", "Memory swapped out.", "gauge", lambda used: used.swapped_bytes),
+)  # fmt: skip
+_NETWORK: Final = tuple(
+    (f"container_network_{way}_{what}_total", f"{help} {way}d.", f"{key}{counted}")
+    for way, key in (("receive", "rx"), ("transmit", "tx"))
+    for what, help, counted in (
+        ("bytes", "Bytes", "Bytes"),
+        ("packets", "Packets", "Packets"),
+        ("errors", "Errors of packets", "Errors"),
+        ("packets_dropped", "Packets dropped, of those", "Dropped"),
     )
+)
 
 
-def kubelet(node_name: str, pods: Iterable[tuple[Pod, RuntimePod]]) -> list[Family]:
-    """Return what /metrics says of the node beside the process's own."""
+def cadvisor(
+    summary: dict[str, Any],
+    machine: Machine,
+    pods: Iterable[tuple[Pod, RuntimePod]],
+    group_of: Callable[[Pod], str],
+    usage: Callable[[str], GroupUsage],
+) -> bytes:
+    """Return /metrics/cadvisor.
+
+    Args:
+        summary: the body of /stats/summary, for what went over the network.
+        machine: what the node has.
+        pods: what runs.
+        group_of: returns a pod's control group.
+        usage: returns what a control group has used and holds.
+    """
+    names = ("container", "id", "image", "name", "namespace", "pod")
+    networks = {pod["podRef"]["uid"]: pod["network"]["interfaces"] for pod in summary["pods"] if "network" in pod}
+    used: dict[Labels, GroupUsage] = {("", "/", "", "", "", ""): usage("/")}
+    started: dict[Labels, float] = {}
+    carried: dict[Labels, dict[str, Any]] = {}
+    for pod, runtime in pods:
+        group, whose = group_of(pod), (pod.metadata.namespace, pod.metadata.name)
+        used["", group, "", "", *whose] = usage(group)
+        for record in runtime.running:
+            labels = (record.name, f"{group}/{record.id}", record.image, record.id, *whose)
+            used[labels], started[labels] = usage(labels[1]), record.started_at_s
+        for interface in networks.get(pod.metadata.uid, ()):
+            carried["", group, "", interface["name"], "", *whose] = interface
+    cpu: dict[Labels, float] = {(*labels, "total"): each.cpu_ns / 1e9 for labels, each in used.items()}
+    families: list[Family] = [_counter("container_cpu_usage_seconds_total", "CPU time.", cpu, (*names, "cpu"))]
+    for name, help, kind, read in _GROUP:
+        values = {labels: read(each) for labels, each in used.items() if "cfs" not in name or each.periods}
+        families.append((_counter if kind == "counter" else _gauge)(name, help, values, names))
+    of_interface = ("container", "id", "image", "interface", "name", "namespace", "pod")
+    for name, help, key in _NETWORK:
+        counts: dict[Labels, float] = {labels: interface[key] for labels, interface in carried.items()}
+        families.append(_counter(name, help, counts, of_interface))
+    families += [
+        _gauge("container_start_time_seconds", "When it started.", started, names),
+        _gauge("machine_cpu_cores", "Processors.", {(): machine.cpus}, ()),
+        _gauge("machine_memory_bytes", "Memory.", {(): machine.memory_bytes}, ()),
+    ]
+    return render(families)
+
+
+_VOLUME: Final = (
+    ("kubelet_volume_stats_capacity_bytes", "Size of a claim's volume.", "capacityBytes"),
+    ("kubelet_volume_stats_available_bytes", "What is free of it.", "availableBytes"),
+    ("kubelet_volume_stats_used_bytes", "What is used.", "usedBytes"),
+    ("kubelet_volume_stats_inodes", "Files it can hold.", "inodes"),
+    ("kubelet_volume_stats_inodes_free", "Files it can still hold.", "inodesFree"),
+    ("kubelet_volume_stats_inodes_used", "Files it holds.", "inodesUsed"),
+)
+
+
+def kubelet(node_name: str, pods: Iterable[tuple[Pod, RuntimePod]], summary: dict[str, Any]) -> list[Family]:
+    """Return what /metrics says of the node beside the process's own; `summary` is the body of /stats/summary."""
     found = list(pods)
+    volumes: dict[str, dict[Labels, float]] = {key: {} for _, _, key in _VOLUME}
+    for pod in summary["pods"]:
+        for volume in pod.get("volume", ()):
+            claim = volume["pvcRef"]
+            for key, values in volumes.items():
+                values[claim["namespace"], claim["name"]] = volume[key]
     running = sum(len(runtime.running) for _, runtime in found)
     statics = sum(is_static(pod) for pod, _ in found)
     wanted: dict[Labels, float] = {("",): len(found) - statics, ("true",): statics}
@@ -102,6 +157,7 @@ def kubelet(node_name: str, pods: Iterable[tuple[Pod, RuntimePod]]) -> list[Fami
         _gauge("kubelet_running_pods", "Pods with a sandbox.",
                {(): sum(1 for _, runtime in found if runtime.sandboxes)}, ()),
         _gauge("kubelet_running_containers", "Containers by state.", {("running",): running}, ("container_state",)),
+        *(_gauge(name, help, volumes[key], ("namespace", "persistentvolumeclaim")) for name, help, key in _VOLUME),
     ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from api.core.static_pods import is_mirror
 from api.errors import ApiError
 from api.resource import ObjectKey
 from client.informer import Change, Informer
-from kubelet import admission
+from kubelet import admission, metrics
 from kubelet.mirror_pods import MirrorPods
 from kubelet.node import Node
 from kubelet.pod_worker import PodWorker, orphan
@@ -65,6 +65,7 @@ class PodWorkers:
         for victim in victims:
             worker = self._workers[victim.metadata.uid]
             worker.evict("Preempted in order to admit critical pod", "Preempting", is_urgent=False)
+            metrics.PREEMPTIONS.add(("",))
         return bool(victims) or len(staying) < len(using)
 
     def refresh(self, uid: str) -> None:
@@ -140,6 +141,8 @@ class PodWorkers:
         if worker is not None:
             worker.wish(pod)
         else:
+            if not pod.status.start_time:
+                self._node.statuses.starts.saw(pod.metadata.uid)
             self._start(PodWorker(self._node, pod)).wish(pod)
 
     def _start(self, worker: PodWorker) -> PodWorker:
@@ -165,6 +168,7 @@ class PodWorkers:
                 worker = self._workers[worker.uid] = fresh
                 continue
             self._workers.pop(worker.uid, None)
+            self._node.statuses.starts.forget(worker.uid)
             if worker.is_static:
                 self._settle_statics()
             return

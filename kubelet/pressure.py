@@ -18,7 +18,7 @@ from pathlib import Path
 
 from api.core.pod import Pod
 from component.clock import Clock
-from kubelet import eviction, qos
+from kubelet import eviction, metrics, qos
 from kubelet import machine as machines
 from kubelet.cgroups import Cgroups
 from kubelet.eviction import DISK, MEMORY, Shortage, Used
@@ -144,7 +144,7 @@ class PressureWatch:
         running = await asyncio.to_thread(self._usage, shortage.resource, self._running())
         chosen = eviction.select_pod(shortage, running)
         if chosen is not None:
-            self._end(chosen.pod, eviction.message(shortage, chosen))
+            self._end(chosen.pod, eviction.message(shortage, chosen), f"{shortage.resource}.available")
 
     def why_not_admitted(self, pod: Pod) -> str:
         """Return why a pod may not start on this node now; empty if it may."""
@@ -176,7 +176,8 @@ class PressureWatch:
         runtime = self._pleg.pods.get(uid)
         return runtime is not None and bool(runtime.running) and self._clock.monotonic() - since < LEAVING_S_MAX
 
-    def _end(self, pod: Pod, message: str) -> None:
+    def _end(self, pod: Pod, message: str, signal: str) -> None:
+        metrics.EVICTIONS.add((signal,))
         log.warning("evicting a pod", extra={"pod": f"{pod.metadata.namespace}/{pod.metadata.name}", "why": message})
         self._leaving = (pod.metadata.uid, self._clock.monotonic())
         self._evict(pod.metadata.uid, message)
@@ -209,7 +210,7 @@ class PressureWatch:
             )
             message = excess(pod, usage)
             if message:
-                self._end(pod, message)
+                self._end(pod, message, "ephemeralcontainerfs.limit" if has_limit else "emptydirfs.limit")
 
     async def _of_container(self, record: ContainerRecord) -> int:
         logs = await asyncio.to_thread(tree_bytes, Path(record.log_path).parent) if record.log_path else 0

@@ -12,6 +12,7 @@ import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from api.errors import ApiError
@@ -19,6 +20,8 @@ from client.certificates import NotIssued, Wanted, obtain
 from client.verbs import Client
 from component.clock import Clock
 from component.files import write_private
+from component.metrics import Family, Gauge
+from kubelet import metrics
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +69,18 @@ class Rotation:
         self.last_error: str | None = None
         """Why the last attempt failed, until one succeeds."""
 
+    def families(self) -> list[Family]:
+        """Return how long each certificate is still good, for a scrape."""
+        found: list[Family] = []
+        for each in self._rotated:
+            which = "client" if "client auth" in each.wanted.usages else "server"
+            name = f"kubelet_certificate_manager_{which}_ttl_seconds"
+            found.append(Gauge(name, "How long the certificate is still good.", partial(self._left_s, each.file)))
+        return found
+
+    def _left_s(self, file: Path) -> float:
+        return lifetime_s(file)[1] - self._clock.now()
+
     async def run(self) -> None:
         """Renew each in time, until cancelled."""
         retry_s = RETRY_S
@@ -82,6 +97,7 @@ class Rotation:
                 self.last_error, retry_s = None, RETRY_S
             except (NotIssued, ApiError, OSError) as error:
                 self.last_error = f"{error}"
+                metrics.RENEWAL_ERRORS.add()
                 self._complain(late, error)
                 await self._clock.sleep(retry_s)
                 retry_s = min(retry_s * 2, RETRY_S_MAX)

@@ -26,9 +26,9 @@ from component import health, relay, websocket
 from component.certificates import Fresh, fresh_server
 from component.metrics import render
 from component.serve import Identity
-from kubelet import logs, machine, metrics_pages, node_pages, stats, streaming, tunnel
+from kubelet import logs, machine, metrics, metrics_pages, node_pages, stats, streaming, tunnel
 from kubelet.access import Access, Turned, is_admitted
-from kubelet.cgroups import Cgroups
+from kubelet.cgroups import Cgroups, GroupUsage
 from kubelet.logs import LogOptions
 from kubelet.runtime.cri import Cri, CriError
 from kubelet.runtime.pleg import Pleg
@@ -66,6 +66,8 @@ class Served:
     is_hollow: bool = False
     root: Path | None = None
     """Where pods' files are."""
+    claimed: Callable[[str], Mapping[str, tuple[str, Path]]] = lambda uid: {}
+    """Returns what volumes a pod, by UID, has by claims: claim and path by the volume's name."""
     configuration: Mapping[str, Any] = field(default_factory=dict)
     """What the kubelet was told, as a KubeletConfiguration."""
 
@@ -143,7 +145,8 @@ class Server:
         authorization = request.headers.get("Authorization", "")
         try:
             await self._served.access.check(cert, authorization, request.method, request.path)
-            response: web.StreamResponse = await handler(request)
+            with metrics.serving(request.method, request.path, "follow" in request.query):
+                response: web.StreamResponse = await handler(request)
         except (_Refused, Turned) as refused:
             return web.Response(status=refused.status, text=refused.message)
         except CriError as error:
@@ -170,13 +173,15 @@ class Server:
     def _stats(self) -> stats.Stats:
         served = self._served
         pods, now = self._served_pods(), served.now()
-        return stats.summary(served.node_name, pods, served.cgroups, now, self._rates, self._started, served.root)
+        return stats.summary(
+            served.node_name, pods, served.cgroups, now, self._rates, self._started, served.root, served.claimed
+        )
 
     async def _summary(self, _: web.Request) -> web.Response:
         return web.Response(body=msgspec.json.encode(self._stats()), content_type="application/json")
 
     def _metrics(self) -> bytes:
-        own = metrics_pages.kubelet(self._served.node_name, self._served_pods())
+        own = metrics_pages.kubelet(self._served.node_name, self._served_pods(), self._stats())
         return health.registered_metrics() + render(own)
 
     async def _resource_metrics(self, _: web.Request) -> web.Response:
@@ -186,7 +191,8 @@ class Server:
         cgroups = self._served.cgroups
         here = metrics_pages.Machine(os.cpu_count() or 1, machine.memory_bytes())
         group_of = cgroups.parent if cgroups is not None else lambda pod: ""
-        return _metrics_response(metrics_pages.cadvisor(self._stats(), here, self._served_pods(), group_of))
+        usage = cgroups.usage if cgroups is not None else lambda group: GroupUsage(0, 0, 0, 0, 0, 0)
+        return _metrics_response(metrics_pages.cadvisor(self._stats(), here, self._served_pods(), group_of, usage))
 
     async def _probe_metrics(self, _: web.Request) -> web.Response:
         return _metrics_response(render([metrics_pages.PROBES]))
@@ -244,6 +250,10 @@ class Server:
         except Turned as turned:
             await self._refuse(upgrade, turned.status, turned.message)
             return
+        with metrics.serving(upgrade.method, upgrade.target, is_long=True):
+            await self._stream(upgrade)
+
+    async def _stream(self, upgrade: relay.Upgrade) -> None:
         if upgrade.target.startswith(tunnel.PATH):
             await tunnel.carry(upgrade)
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from kubelet.runtime.records import RuntimePod
 Stats = dict[str, Any]
 _APART_S = 1.0
 _REMEMBERED_MAX = 4000
+_COUNTED = ("Bytes", "Packets", "Errors", "Dropped")
+"""The first columns of /proc/net/dev, each way. Packets and dropped ones are not in upstream's summary."""
 
 
 class Rates:
@@ -49,6 +51,7 @@ def summary(
     rates: Rates,
     started: float = 0.0,
     root: Path | None = None,
+    claimed: Callable[[str], Mapping[str, tuple[str, Path]]] = lambda uid: {},
 ) -> Stats:
     """Return the body of /stats/summary, in upstream's shape.
 
@@ -60,6 +63,7 @@ def summary(
         rates: remembers the last reading.
         started: when the kubelet did.
         root: on the file system that pods' files and images are kept on.
+        claimed: returns what volumes a pod, by UID, has by claims: claim and path by the volume's name.
     """
     stamp = render(now)
     available = machine.memory_available_bytes()
@@ -78,7 +82,13 @@ def summary(
     def use(group: str) -> Stats:
         return _usage(cgroups.usage(group), rates, group, now, stamp)
 
-    return {"node": node, "pods": [_of_pod(pod, runtime, cgroups.parent(pod), use) for pod, runtime in pods]}
+    told = []
+    for pod, runtime in pods:
+        meta, group = pod.metadata, cgroups.parent(pod)
+        about = _of_pod(pod, runtime, group, use)
+        about |= _network(pod, runtime, group, cgroups, stamp) | _volumes(claimed(meta.uid), meta.namespace, stamp)
+        told.append(about)
+    return {"node": node, "pods": told}
 
 
 def _of_pod(pod: Pod, runtime: RuntimePod, group: str, use: Callable[[str], Stats]) -> Stats:
@@ -92,6 +102,43 @@ def _of_pod(pod: Pod, runtime: RuntimePod, group: str, use: Callable[[str], Stat
         ],
         **use(group),
     }
+
+
+def _network(pod: Pod, runtime: RuntimePod, group: str, cgroups: Cgroups, stamp: str) -> Stats:
+    """Return what went over a pod's own interfaces; nothing for one that has its node's."""
+    sandbox = runtime.ready_sandbox
+    process = 0 if pod.spec.host_network or sandbox is None else cgroups.process(f"{group}/{sandbox.id}")
+    if not process:
+        return {}
+    with contextlib.suppress(OSError):
+        found = interfaces(Path(f"/proc/{process}/net/dev").read_text())
+        first = next((each for each in found if each["name"] == "eth0"), None)
+        return {"network": {"time": stamp, **(first or {}), "interfaces": found}}
+    return {}
+
+
+def interfaces(text: str) -> list[Stats]:
+    """Return what /proc/net/dev says of every interface but loopback, in the words of /stats/summary. Pure."""
+    found = []
+    for line in text.splitlines()[2:]:
+        name, _, counted = line.partition(":")
+        numbers = [int(each) for each in counted.split()]
+        if name.strip() == "lo" or len(numbers) < 12:
+            continue
+        told: Stats = {"name": name.strip()}
+        for direction, at in (("rx", 0), ("tx", 8)):
+            told |= {f"{direction}{what}": numbers[at + place] for place, what in enumerate(_COUNTED)}
+        found.append(told)
+    return found
+
+
+def _volumes(claimed: Mapping[str, tuple[str, Path]], namespace: str, stamp: str) -> Stats:
+    """Return how full the volumes of a pod's claims are; `claimed` has claim and path by the volume's name."""
+    found = []
+    for name, (claim, path) in claimed.items():
+        with contextlib.suppress(OSError):
+            found.append({"name": name, "pvcRef": {"name": claim, "namespace": namespace}, **_file_system(path, stamp)})
+    return {"volume": found} if found else {}
 
 
 def _usage(used: GroupUsage, rates: Rates, group: str, now: float, stamp: str) -> Stats:

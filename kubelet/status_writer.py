@@ -16,8 +16,10 @@ from api.core.pod import Pod
 from api.core.pod_status import PodStatus
 from api.core.static_pods import is_static
 from api.errors import ApiError, Conflict, NotFound
+from api.timestamps import parse
 from client.verbs import Client, PatchType, key_of
 from component.clock import Clock
+from kubelet.metrics import PodStarts
 from kubelet.status import diff
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ class StatusWriter:
         self._of_static: dict[str, PodStatus] = {}
         """By UID: the newest status of each static pod."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.starts = PodStarts()
 
     def newest(self, pod: Pod) -> Pod:
         """Return the pod with the status that is newest: as the cache has it, or as our last write left it."""
@@ -66,6 +69,9 @@ class StatusWriter:
     def set(self, pod: Pod, status: PodStatus) -> None:
         """Wish for a status; returns at once. An equal one is not written."""
         uid = pod.metadata.uid
+        if status.phase == "Running":
+            made = pod.metadata.creation_timestamp
+            self.starts.runs(uid, self._clock.now() - parse(made) if made else 0.0)
         if is_static(pod):
             self._of_static[uid] = status
         target = self._target(pod)

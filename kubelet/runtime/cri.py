@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 
 from component import tracing
+from kubelet import metrics
 from kubelet.runtime.labels import POD_UID
 from proto.containerd import events_pb2, events_pb2_grpc
 from proto.cri import api_pb2 as pb
@@ -118,10 +119,17 @@ class GrpcCri:
         self._events: Any = events_pb2_grpc.EventsStub(self._channel)  # type: ignore[no-untyped-call]
 
     async def _call(self, method: Any, request: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
+        kind = type(request).__name__
+        labels = (metrics.operation(kind),)
+        metrics.OPERATIONS.add(labels)
         try:
-            with tracing.span(f"cri {type(request).__name__.removesuffix('Request')}", kind="client"):
+            with (
+                metrics.OPERATION_DURATION.of(labels).timing(),
+                tracing.span(f"cri {kind.removesuffix('Request')}", kind="client"),
+            ):
                 return await method(request, timeout=timeout_s, metadata=tracing.metadata())
         except grpc.aio.AioRpcError as error:
+            metrics.OPERATION_ERRORS.add(labels)
             raise self._translate(error) from None
 
     def _translate(self, error: grpc.aio.AioRpcError) -> CriError:

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from component.clock import Clock, sleep_unless
+from kubelet import metrics
 from kubelet.runtime import labels
 from kubelet.runtime.cri import Cri, CriError
 from kubelet.runtime.records import ContainerRecord, RuntimePod, SandboxRecord, State
@@ -108,10 +109,15 @@ class Pleg:
 
     async def relist(self) -> None:
         """Look at everything; tell of each pod that changed. Raises CriError."""
+        began = self._clock.monotonic()
+        if self.relisted_at > float("-inf"):
+            metrics.RELIST_INTERVAL.of().observe(began - self.relisted_at)
         sandboxes, containers = await asyncio.gather(self._cri.list_sandboxes(), self._cri.list_containers())
         seen = await self._build(sandboxes, containers)
         before, self.pods = self.pods, seen
         self.relisted_at = self._clock.monotonic()
+        metrics.RELIST_DURATION.of().observe(self.relisted_at - began)
+        metrics.LAST_SEEN.set(self._clock.now())
         self._forget(sandboxes, containers)
         for uid in before.keys() | seen.keys():
             if before.get(uid) != seen.get(uid):

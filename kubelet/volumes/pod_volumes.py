@@ -78,6 +78,11 @@ class PodVolumes:
         self._node = node
         self._local = local
         self._drivers = drivers
+        self._claimed: dict[str, dict[str, tuple[str, Path]]] = {}
+
+    def claimed(self, uid: str) -> Mapping[str, tuple[str, Path]]:
+        """Return what volumes a pod has by claims: claim and path by the volume's name."""
+        return self._claimed.get(uid, {})
 
     async def set_up(self, pod: Pod, facts: PodFacts) -> dict[str, Mounted]:
         """Set up every volume and return where each is. Safe to call again: then it refreshes.
@@ -85,7 +90,11 @@ class PodVolumes:
         Raises:
             VolumeError: one cannot be set up; others may be.
         """
-        return {volume.name: await self._set_up(pod, volume, facts) for volume in pod.spec.volumes}
+        mounted = {volume.name: await self._set_up(pod, volume, facts) for volume in pod.spec.volumes}
+        claimed = {name: (claim, mounted[name].path) for name, claim in claims_of(pod).items() if name in mounted}
+        if claimed:
+            self._claimed[pod.metadata.uid] = claimed
+        return mounted
 
     async def _set_up(self, pod: Pod, volume: Volume, facts: PodFacts) -> Mounted:
         failed = f'failed for volume "{volume.name}" : '
@@ -164,6 +173,7 @@ class PodVolumes:
     def tear_down(self, uid: str) -> None:
         """Unmount and delete all of a pod's volumes. Safe to call again. Raises OSError."""
         self._tokens.forget(uid)
+        self._claimed.pop(uid, None)
         directory = self._paths.pod(uid)
         if not directory.exists():
             return

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from api.core.pod import Pod
 from api.meta import ObjectMeta
-from kubelet import metrics_pages
+from component.metrics import render
+from kubelet import metrics, metrics_pages, stats
+from kubelet.cgroups import GroupUsage
 from kubelet.metrics_pages import Machine
 from kubelet.runtime.records import ContainerRecord, RuntimePod, State
 
@@ -41,14 +43,56 @@ def test_resource_metrics_are_those_of_containers_pods_and_the_node() -> None:
 
 
 def test_container_metrics_carry_the_runtimes_names() -> None:
-    page = lines(metrics_pages.cadvisor(SUMMARY, Machine(2, 4096), [(POD, RUNTIME)], lambda pod: "/kubepods/u"))
+    carried = dict.fromkeys(["rxBytes", "rxPackets", "rxErrors", "rxDropped", "txPackets", "txErrors", "txDropped"], 3)
+    summary = {"pods": [SUMMARY["pods"][0] | {"network": {"interfaces": [{"name": "eth0", "txBytes": 9, **carried}]}}]}
+
+    def used(group: str) -> GroupUsage:
+        limited = {"periods": 10, "throttled_periods": 2, "throttled_ns": 500_000_000} if group.endswith("id1") else {}
+        return GroupUsage(1_500_000_000, 150, 50, 40, 0, 0, cached_bytes=60, **limited)
+
+    page = lines(metrics_pages.cadvisor(summary, Machine(2, 4096), [(POD, RUNTIME)], lambda pod: "/kubepods/u", used))
     labels = 'container="c",id="/kubepods/u/id1",image="busybox",name="id1",namespace="shop",pod="p"'
     assert f'container_cpu_usage_seconds_total{{{labels},cpu="total"}} 1.5' in page
     assert f"container_memory_working_set_bytes{{{labels}}} 100" in page
+    assert f"container_memory_usage_bytes{{{labels}}} 150" in page
+    assert f"container_memory_cache{{{labels}}} 60" in page
+    throttled = [line for line in page if line.startswith("container_cpu_cfs_throttled_seconds_total")]
+    assert throttled == [f"container_cpu_cfs_throttled_seconds_total{{{labels}}} 0.5"]  # the others have no limit
+    pod = 'container="",id="/kubepods/u",image="",interface="eth0",name="",namespace="shop",pod="p"'
+    assert f"container_network_transmit_bytes_total{{{pod}}} 9" in page
+    assert f"container_network_receive_packets_dropped_total{{{pod}}} 3" in page
+    assert any(line.startswith('container_cpu_usage_seconds_total{container="",id="/",') for line in page)
     assert "machine_cpu_cores 2" in page
+
+
+def test_volumes_of_claims_are_told_by_their_claims() -> None:
+    file_system = {"capacityBytes": 100, "availableBytes": 60, "usedBytes": 40, "inodes": 9, "inodesFree": 8}
+    volume = {"name": "data", "pvcRef": {"name": "c", "namespace": "shop"}, "inodesUsed": 1, **file_system}
+    page = lines(render(metrics_pages.kubelet("n", [], {"pods": [{"volume": [volume]}]})))
+    assert 'kubelet_volume_stats_used_bytes{namespace="shop",persistentvolumeclaim="c"} 40' in page
+
+
+def test_interfaces_are_read_but_loopback() -> None:
+    text = """Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:     100       1    0    0    0     0          0         0      100       1    0    0    0     0       0          0
+  eth0:    2000      20    1    2    0     0          0         0     3000      30    3    4    0     0       0          0
+"""  # noqa: E501
+    (found,) = stats.interfaces(text)
+    assert found == {
+        "name": "eth0", "rxBytes": 2000, "rxPackets": 20, "rxErrors": 1, "rxDropped": 2,
+        "txBytes": 3000, "txPackets": 30, "txErrors": 3, "txDropped": 4,
+    }  # fmt: skip
+
+
+def test_calls_of_the_runtime_have_upstreams_names() -> None:
+    named = [metrics.operation(f"{name}Request") for name in ("RunPodSandbox", "CreateContainer", "PullImage", "Exec")]
+    assert named == ["run_podsandbox", "create_container", "pull_image", "exec"]
 
 
 def test_a_node_without_pods_has_its_pages_too() -> None:
     empty = {"node": SUMMARY["node"], "pods": []}
     assert "resource_scrape_error 0" in lines(metrics_pages.resource(empty, 0.0))
-    assert lines(metrics_pages.cadvisor(empty, Machine(1, 1), [], lambda pod: ""))
+    assert lines(
+        metrics_pages.cadvisor(empty, Machine(1, 1), [], lambda pod: "", lambda group: GroupUsage(0, 0, 0, 0, 0, 0))
+    )

@@ -253,7 +253,8 @@ async def test_the_server_and_the_metrics_know_a_static_pod_by_its_own_uid(tmp_p
         (listed,) = kubelet.served().pods()
         assert listed.metadata.uid == found.metadata.annotations["kubernetes.io/config.hash"] != found.metadata.uid
         assert listed.status.phase == "Running"
-        page = render(kubelet_metrics("n1", [(listed, kubelet.pleg.get(listed.metadata.uid))])).decode()
+        pods = [(listed, kubelet.pleg.get(listed.metadata.uid))]
+        page = render(kubelet_metrics("n1", pods, {"pods": []})).decode()
         assert 'kubelet_desired_pods{static=""} 0' in page and 'kubelet_desired_pods{static="true"} 1' in page
 
 
