@@ -6,20 +6,22 @@ which make one node and one network. Needs root.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from deploy.cluster_network import ClusterNetwork, NetworkError, run
 from deploy.containerd import ContainerdMissing
+from deploy.images import programs
 from deploy.images.archive import ImageUnavailable
 from deploy.images.build import archives
-from deploy.node_host import NodeError, NodeHost
+from deploy.node_host import BOOT_TIMEOUT_S, NodeError, NodeHost
 from deploy.plan import CLUSTER_CIDR, SERVICE_CIDR, Addresses, Cluster, Paths
 from deploy.report import CannotDo, Report
 
-DNS_HOST = 2
-"""Which address of the cluster's subnet steer-dns has to itself; 1 is the gateway."""
+FORMER_DNS_HOST = 2
+"""The address of the cluster's subnet that DNS had to itself before it ran in pods."""
 
 
 def hosts_of(cluster: Cluster) -> dict[str, NodeHost]:
@@ -41,13 +43,14 @@ def prepare(cluster: Cluster) -> Addresses:
     try:
         network = ClusterNetwork.of(cluster.directory)
         network.create()
-        dns = str(network.subnet[DNS_HOST])
-        run(["ip", "address", "replace", f"{dns}/{network.subnet.prefixlen}", "dev", network.bridge])
+        former = f"{network.subnet[FORMER_DNS_HOST]}/{network.subnet.prefixlen}"
+        if former in run(["ip", "-oneline", "address", "show", "dev", network.bridge]):
+            run(["ip", "address", "delete", former, "dev", network.bridge])
     except NetworkError as error:
         raise CannotDo(str(error)) from error
     nodes = {name: str(host.address) for name, host in hosts_of(cluster).items()}
     gateway = str(network.gateway)
-    return Addresses(gateway=gateway, advertise=gateway, dns=dns, nodes=nodes)
+    return Addresses(gateway=gateway, advertise=gateway, nodes=nodes)
 
 
 def remove(cluster: Cluster) -> None:
@@ -62,12 +65,48 @@ def remove(cluster: Cluster) -> None:
 
 
 def load_own_images(cluster: Cluster, report: Report) -> None:
-    """Give every node that is on the pause image and the example's, building them where they are missing."""
+    """Give every node the pause image and the example's, building them where they are missing.
+
+    Nodes that are still being powered on are waited for; one that does not come on is left to whoever waits for it.
+    """
     try:
         built = archives(cluster.directory / "images")
     except ImageUnavailable as error:
         raise CannotDo(str(error)) from error
-    for node, names in _load(cluster, built):
+    wanted = [host for name, host in hosts_of(cluster).items() if name not in cluster.powered_off]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        list(pool.map(lambda host: host.comes_on(BOOT_TIMEOUT_S), wanted))
+    _load_and_tell(cluster, built, report)
+
+
+def build_programs() -> Path:
+    """Return the archive of the image of our own programs, which takes a moment to build where it is not there yet.
+
+    Raises:
+        CannotDo: this machine does not have what it is made of.
+    """
+    try:
+        return programs.archive()
+    except (ImageUnavailable, OSError) as error:
+        raise CannotDo(f"could not build the image of Steersman's programs: {error}") from error
+
+
+def load_programs(cluster: Cluster, archive: Path, report: Report) -> str:
+    """Give every node that is on the image of our own programs and return its name."""
+    _load_and_tell(cluster, [archive], report)
+    return programs.reference(archive)
+
+
+def forget_former_programs(cluster: Cluster, image: str) -> None:
+    """Remove earlier images of our own programs from every node that is on: each new line of code makes another."""
+    for host in hosts_of(cluster).values():
+        if host.is_on():
+            with contextlib.suppress(NodeError):
+                host.forget_images(programs.NAME, but=image)
+
+
+def _load_and_tell(cluster: Cluster, files: list[Path], report: Report) -> None:
+    for node, names in _load(cluster, files):
         if names:
             report(f"{node}: loaded {', '.join(names)}")
 

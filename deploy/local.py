@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,18 +25,16 @@ from typing import Any
 import msgspec
 
 from component.serve import Identity
-from deploy import kubeconfig, preflight, supervisor
+from deploy import finish, kubeconfig, preflight, supervisor
 from deploy.health import problem_of, resident_bytes
 from deploy.pki import Pki, expiry
 from deploy.plan import (
-    METRICS,
     SERVICE_CIDR,
     Addresses,
     Cluster,
     Paths,
     Plan,
     Process,
-    component_endpoints,
     first_service_address,
     member_name,
     member_number,
@@ -90,7 +89,7 @@ def is_up(cluster: Cluster) -> bool:
 
 
 def up(wanted: Cluster, report: Report) -> Cluster:
-    """Bring `wanted` up and return when every node is Ready.
+    """Bring `wanted` up and return when every node is Ready, and DNS and metrics answer.
 
     Raises:
         CannotDo: the machine lacks something, the data dir holds another cluster, or something did not get ready.
@@ -105,6 +104,8 @@ def up(wanted: Cluster, report: Report) -> Cluster:
 
         report("asking the store")
         external_store.check(cluster.external_store)
+    threads = ThreadPoolExecutor(max_workers=2)
+    programs = None if cluster.is_hollow else threads.submit(_build_programs)
     for directory in (paths.data, paths.run, paths.logs, paths.nodes):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     addresses = _prepare_hosts(cluster, report)
@@ -125,9 +126,19 @@ def up(wanted: Cluster, report: Report) -> Cluster:
     if cluster.external_store is None and len(cluster.member_names) != cluster.store_replicas:
         asyncio.run(_change_members(cluster, paths, addresses, report))
         wanted_plan = plan(cluster, addresses)
-    if not cluster.is_hollow:
-        _load_own_images(cluster, report)
-    asyncio.run(_finish(cluster, addresses, report))
+    image = None if programs is None else _load_own_images(cluster, programs, threads, report)
+    finishing = finish.finish(
+        cluster,
+        addresses,
+        admin_identity(cluster),
+        image,
+        report,
+        within_s=READY_WITHIN_S,
+        check_not_stopped=lambda: _check_not_stopped(paths),
+    )
+    asyncio.run(finishing)
+    if image is not None:
+        _forget_former_programs(cluster, image.result())
     _await_processes(cluster, wanted_plan, paths)
     return cluster
 
@@ -274,10 +285,26 @@ def _remove_hosts(cluster: Cluster) -> None:
     hosts.remove(cluster)
 
 
-def _load_own_images(cluster: Cluster, report: Report) -> None:
+def _build_programs() -> Path:
+    from deploy import hosts
+
+    return hosts.build_programs()
+
+
+def _load_own_images(
+    cluster: Cluster, programs: Future[Path], threads: ThreadPoolExecutor, report: Report
+) -> Future[str]:
+    """Load what pods need to run at all; the image of our own programs is loaded while the nodes get Ready."""
     from deploy import hosts
 
     hosts.load_own_images(cluster, report)
+    return threads.submit(lambda: hosts.load_programs(cluster, programs.result(), report))
+
+
+def _forget_former_programs(cluster: Cluster, image: str) -> None:
+    from deploy import hosts
+
+    hosts.forget_former_programs(cluster, image)
 
 
 def _issue_certificates(cluster: Cluster, paths: Paths, addresses: Addresses, report: Report) -> bool:
@@ -420,68 +447,6 @@ async def _change_members(cluster: Cluster, paths: Paths, addresses: Addresses, 
     _replace(paths.plan, msgspec.json.format(msgspec.json.encode(plan(cluster, addresses))))
     await asyncio.to_thread(supervisor.order, paths, "reload")
     _wait_for(lambda: _problem_of(cluster, _process(plan(cluster, addresses), "apiserver")), "the API server", paths)
-
-
-async def _finish(cluster: Cluster, addresses: Addresses, report: Report) -> None:
-    """Put the add-ons in place and wait for the nodes."""
-    from client.transport import GrpcTransport
-    from client.verbs import Client
-    from deploy import addons
-
-    client = Client(GrpcTransport(component_endpoints(cluster), admin_identity(cluster)))
-    try:
-        if addresses.dns:
-            await addons.apply_dns(client, addresses.dns)
-        ca = Paths(cluster.directory).pki / "cluster" / "ca.crt"
-        if not cluster.is_hollow:
-            await addons.apply_metrics(client, addresses.advertise, cluster.port + METRICS, ca)
-        await addons.make_default_class(client, Paths(cluster.directory).volumes)
-        await addons.apply_cluster_info(client, f"https://{addresses.gateway}:{cluster.port}", ca)
-        await _await_nodes(client, cluster, report)
-        await _await_default_account(client)
-    finally:
-        await client.close()
-
-
-async def _await_nodes(client: Any, cluster: Cluster, report: Report) -> None:
-    from api.core import node
-
-    wanted = [name for name in cluster.node_names if name not in cluster.powered_off]
-    report(f"waiting for {len(wanted)} node{'s' if len(wanted) != 1 else ''} to be Ready")
-    deadline = time.monotonic() + READY_WITHIN_S
-    waiting: dict[str, str] = {}
-    while time.monotonic() < deadline:
-        listed = {found.metadata.name: found for found in (await client.list(node.RESOURCE)).items}
-        waiting = {}
-        for name in wanted:
-            found = listed.get(name)
-            ready = next((c for c in found.status.conditions if c.type == "Ready"), None) if found else None
-            if ready is None or ready.status != "True":
-                waiting[name] = ready.message if ready else "it has not registered"
-        if not waiting:
-            return
-        for name, problem in supervisor.read_state(Paths(cluster.directory)).node_problems.items():
-            raise CannotDo(f"node {name} does not boot: {problem}")
-        _check_not_stopped(Paths(cluster.directory))
-        await asyncio.sleep(POLL_S)
-    name, why = next(iter(waiting.items()))
-    logs = Paths(cluster.directory).logs
-    raise CannotDo(f"node {name} did not get Ready in {READY_WITHIN_S:.0f} s: {why}; see {logs}/kubelet-{name}.log")
-
-
-async def _await_default_account(client: Any) -> None:
-    """Wait for the ServiceAccount without which the first pod of the namespace `default` would be refused."""
-    from api.core import serviceaccount
-    from api.errors import NotFound
-    from api.resource import ObjectKey
-
-    deadline = time.monotonic() + READY_WITHIN_S
-    while time.monotonic() < deadline:
-        with contextlib.suppress(NotFound):
-            await client.get(serviceaccount.RESOURCE, ObjectKey("default", "default"))
-            return
-        await asyncio.sleep(POLL_S)
-    raise CannotDo(f"the controllers made no ServiceAccount default/default in {READY_WITHIN_S:.0f} s: see their log")
 
 
 # -- looking -------------------------------------------------------------------------------------------------

@@ -145,6 +145,17 @@ class NodeHost:
         self._wait_for_containerd()
         log.info("node is on", extra={"node": self.name, "took_s": round(time.monotonic() - started, 2)})
 
+    def comes_on(self, within_s: float) -> bool:
+        """Wait until the node, which somebody else powers on, runs and its containerd answers; whether it does."""
+        give_up_at = time.monotonic() + within_s
+        while time.monotonic() < give_up_at:
+            with contextlib.suppress(NodeError):
+                if self.is_on():
+                    self._ctr("version")
+                    return True
+            time.sleep(0.05)
+        return False
+
     def power_off(self) -> None:
         """Cut the power: every process of the node is killed, its interfaces and mounts go. Safe when it is off.
 
@@ -221,6 +232,16 @@ class NodeHost:
             self._ctr("images", "import", str(archive))
             imported += references or [archive.name]
         return imported
+
+    def forget_images(self, of: str, *, but: str) -> None:
+        """Remove every image called `of`, whatever its tag, but the one named `but`; containers that run go on.
+
+        Raises:
+            NodeError: the node is off.
+        """
+        for name in self._images():
+            if name.startswith(f"{of}:") and name != but:
+                self._ctr("images", "remove", name)
 
     # -- steps ---------------------------------------------------------------------------------------------------
 

@@ -202,6 +202,8 @@ SERVER_NAMES = (
     "localhost", "127.0.0.1",
 )  # fmt: skip
 """Names that every API server's certificate carries."""
+METRICS_NAMES = ("metrics-server.kube-system.svc", "steer-metrics.kube-system.svc")
+"""What API servers know the metrics server by: as a pod, and beside the control plane of a machine."""
 STORE_CLIENT = Leaf("apiserver", "steer-apiserver")
 """Of the store's CA: whom its members admit."""
 KUBEPROXY = Leaf("kubeproxy", "system:kube-proxy")
@@ -217,7 +219,7 @@ def control_plane_leaves(hosts: Sequence[str]) -> list[Leaf]:
         Leaf("scheduler", "system:kube-scheduler"),
         Leaf("controllers", "system:kube-controller-manager"),
         Leaf("dns", "system:cluster-dns"),
-        Leaf("metrics", "system:steer-metrics", hosts=("steer-metrics.kube-system.svc",)),
+        Leaf("metrics", "system:steer-metrics", hosts=METRICS_NAMES),
         Leaf("admin", "kubernetes-admin", ("system:masters",)),
     ]
 

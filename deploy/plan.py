@@ -22,8 +22,7 @@ NODES_MAX = 200
 PORTS_NEEDED = 100
 """Ports from `--port` upward that one cluster may use, beside one for each hollow node."""
 
-SCHEDULER_HEALTH, CONTROLLERS_HEALTH, DNS_HEALTH = 2, 3, 4
-METRICS, METRICS_HEALTH = 6, 7
+SCHEDULER_HEALTH, CONTROLLERS_HEALTH = 2, 3
 STORE_CLIENT, STORE_PEER, STORE_HEALTH = 10, 20, 30
 APISERVER = 50
 """Where the API servers' own ports begin, two for each, but for the first one's component API."""
@@ -124,8 +123,6 @@ class Addresses:
     """Where nodes reach the control plane: the bridge's address, or loopback for hollow nodes."""
     advertise: str = "127.0.0.1"
     """What the Service `kubernetes` points at; not loopback."""
-    dns: str = ""
-    """Where steer-dns listens; empty: none is run."""
     nodes: dict[str, str] = field(default_factory=dict)
     """Each node's own address."""
 
@@ -264,7 +261,6 @@ def plan(cluster: Cluster, addresses: Addresses) -> Plan:
         if cluster.nodes:
             planned.append(builder.hollow_kubelets())
     else:
-        planned += [builder.dns(), builder.metrics()]
         for name in cluster.node_names:
             planned += [builder.kubelet(name), builder.kubeproxy(name)]
     return Plan(cluster=cluster, processes=planned)
@@ -347,17 +343,6 @@ class _Builder:
         health = self._local(SCHEDULER_HEALTH)
         arguments = processes.scheduler(self._client("127.0.0.1", health), failover=self.cluster.failover)
         return self._process("scheduler", "steer-scheduler", arguments, health=f"http://{health}/readyz")
-
-    def dns(self) -> Process:
-        health = self._local(DNS_HEALTH)
-        arguments = processes.dns(self._client("127.0.0.1", health), address=self.addresses.dns)
-        return self._process("dns", "steer-dns", arguments, health=f"http://{health}/readyz")
-
-    def metrics(self) -> Process:
-        health, listen = self._local(METRICS_HEALTH), f"{self.addresses.advertise}:{self.cluster.port + METRICS}"
-        servers = [f"127.0.0.1:{rest_port(self.cluster, number)}" for number in range(1, self.cluster.apiservers + 1)]
-        arguments = processes.metrics(servers, self._file, listen=listen, health=health)
-        return self._process("metrics", "steer-metrics", arguments, health=f"http://{health}/readyz")
 
     def _kubelet(self, node: str, client: ApiClient, port: int, bind: str) -> list[str]:
         stem = f"kubelet-{node}"

@@ -122,6 +122,7 @@ async def run(settings: Settings) -> None:
     host, _, port = settings.listen.rpartition(":")
     certificates = fresh_server(front_proxy, client_certificates=ssl.CERT_REQUIRED)
     await listener.start(host, int(port), certificates.serving())
+    log.info("answering", extra={"at": settings.listen})
     host, _, port = settings.health.rpartition(":")
     teller = await health.serve(
         host, int(port), {"nodes": rounds.check}, metrics=lambda: metrics.render(rounds.families())

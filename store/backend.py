@@ -15,7 +15,6 @@ import contextlib
 import logging
 import os
 import struct
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ import google_crc32c
 import lmdb
 
 from component.clock import Clock
+from store import counts
 from store.consensus.consensus import LogIndex
 from store.mvcc.revision import KeyValue, Stamp
 from store.pages import ReadOnce
@@ -100,8 +100,6 @@ class Backend:
         self._changed = asyncio.Event()
         self.in_use_bytes = self._measure()
         """What is not free for reuse of the file on disk, as of the last flush."""
-        self.commit_seconds: list[float] = []
-        """How long the flushes since last asked took; whoever shows them clears them."""
         self._dirty = _Dirty()
         self._flushing = _Dirty()
         self._flushed_at = clock.monotonic()
@@ -319,13 +317,11 @@ class Backend:
         return page_bytes
 
     def _write(self, dirty: _Dirty, meta: Meta) -> None:
-        began = time.perf_counter()
         try:
-            self._commit(dirty, meta)
+            with counts.COMMIT.of().timing():
+                self._commit(dirty, meta)
         except (lmdb.Error, OSError) as error:
             raise BackendFailed(self._path, error) from error
-        self.commit_seconds.append(time.perf_counter() - began)
-        del self.commit_seconds[:-1024]
 
     def _commit(self, dirty: _Dirty, meta: Meta) -> None:
         kv, lease, request = (self._tables[name] for name in (b"kv", b"lease", b"request"))

@@ -1,50 +1,40 @@
-"""What is counted while the store runs, for `serve.metrics` to show. By hand: see decision 12 on memory."""
+"""What is counted while a store runs, under etcd's names where they mean the same; `serve.metrics` shows it."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
+from typing import Final
 
-SECONDS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192)
+from component.metrics import Spread, Tally, exponential, shared
+
+_SECONDS: Final = exponential(0.001, 2, 14)
 """Bounds of buckets: etcd's for disks."""
+_METHOD: Final = ("grpc_service", "grpc_method", "grpc_type")
+
+FSYNC: Final = shared(
+    Spread("etcd_disk_wal_fsync_duration_seconds", "Writing and syncing a group of the log.", bounds=_SECONDS)
+)
+COMMIT: Final = shared(
+    Spread("etcd_disk_backend_commit_duration_seconds", "How long it took to write the state.", bounds=_SECONDS)
+)
+STARTED: Final = shared(Tally("grpc_server_started_total", "Calls begun.", _METHOD))
+HANDLED: Final = shared(Tally("grpc_server_handled_total", "Calls answered.", (*_METHOD, "grpc_code")))
+CLIENT_RECEIVED: Final = shared(Tally("etcd_network_client_grpc_received_bytes_total", "Bytes from gRPC's clients."))
+CLIENT_SENT: Final = shared(Tally("etcd_network_client_grpc_sent_bytes_total", "Bytes to gRPC's clients."))
+PEER_RECEIVED: Final = shared(Tally("etcd_network_peer_received_bytes_total", "Bytes from other members.", ("From",)))
+PEER_SENT: Final = shared(Tally("etcd_network_peer_sent_bytes_total", "Bytes to other members.", ("To",)))
+PEER_UNSENT: Final = shared(
+    Tally("etcd_network_peer_sent_failures_total", "Messages that could not be sent to other members.", ("To",))
+)
 
 
-class Histogram:
-    """Observations, counted by bucket."""
+class Leaders:
+    """How many leaders a member has seen."""
 
     def __init__(self) -> None:
-        self._counts = [0] * (len(SECONDS) + 1)
-        self._sum = 0.0
-
-    def observe(self, seconds: float) -> None:
-        """Count one."""
-        self._counts[bisect_left(SECONDS, seconds)] += 1
-        self._sum += seconds
-
-    def text(self, name: str, help: str) -> str:
-        """Return the metric's lines."""
-        lines, total = [f"# HELP {name} {help}", f"# TYPE {name} histogram"], 0
-        for bound, count in zip((*SECONDS, "+Inf"), self._counts, strict=True):
-            total += count
-            lines.append(f'{name}_bucket{{le="{bound}"}} {total}')
-        lines += [f"{name}_sum {self._sum:.6f}", f"{name}_count {total}"]
-        return "\n".join(lines) + "\n"
-
-
-class Counts:
-    """One member's, since it started."""
-
-    def __init__(self, started_s: float) -> None:
-        self.started_s = started_s
-        """Seconds since the epoch."""
-        self.calls: Counter[tuple[str, str, str]] = Counter()
-        """Calls answered, by service, method and code."""
-        self.commits = Histogram()
-        """How long writing the state took."""
-        self.leader_changes = 0
+        self.changes = 0
         self._leader: str | None = None
 
-    def see_leader(self, leader: str | None) -> None:
+    def see(self, leader: str | None) -> None:
         """Count a leader that is not the one seen last."""
         if leader and leader != self._leader:
-            self._leader, self.leader_changes = leader, self.leader_changes + 1
+            self._leader, self.changes = leader, self.changes + 1

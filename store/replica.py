@@ -27,7 +27,7 @@ from store.auth.permissions import READ
 from store.backend import Backend
 from store.consensus.consensus import CallFailed, Consensus, ConsensusStatus, NotLeader, OutcomeUnknown
 from store.consensus.membership import ChangeUnderWay, Members, MembershipChange, MembershipRefused
-from store.counts import Counts
+from store.counts import Leaders
 from store.mvcc.check import REQUEST_BYTES_MAX, InvalidRequest, check_range, check_txn
 from store.mvcc.kv import LeaseNotFound, Range, RangeResult
 from store.mvcc.revision import Compacted
@@ -82,7 +82,7 @@ class Replica:
         self._clock = clock
         self._rng = rng
         self._history_s = history_s
-        self.counts = Counts(clock.now())
+        self.leaders = Leaders()
         self._patience = Patience(ANSWER_WITHIN_S)
         self.access = Access(state.auth, trusted_clients, self.read_index, clock.monotonic)
         self.upkeep = Upkeep(
@@ -351,7 +351,7 @@ class Replica:
         while True:
             now = self._clock.monotonic()
             status = self.status
-            self.counts.see_leader(status.leader)
+            self.leaders.see(status.leader)
             self.state.auth.tokens.sweep(now)
             if status.role != "leader":
                 led_term = -1

@@ -15,6 +15,7 @@ import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 _MEDIA = "application/vnd.oci.image"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -67,10 +68,13 @@ def fingerprint(image: Image) -> str:
     return content.hexdigest()[:12]
 
 
-def write(image: Image, path: Path) -> str:
-    """Write `image` as an archive to `path`, whole or not at all, and return its manifest's digest."""
+def write(image: Image, path: Path, *, level: int = 9) -> str:
+    """Write `image` as an archive to `path`, whole or not at all, and return its manifest's digest.
+
+    `level` is gzip's, 1 to 9: how much time it takes for how few bytes.
+    """
     layer = _layer(image)
-    compressed = gzip.compress(layer, compresslevel=9, mtime=0)
+    compressed = gzip.compress(layer, compresslevel=level, mtime=0)
     running = {
         "Entrypoint": list(image.entrypoint),
         "Cmd": list(image.command),
@@ -112,7 +116,8 @@ def write(image: Image, path: Path) -> str:
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".new")
-    temporary.write_bytes(_tar([], members, []))
+    with temporary.open("wb") as file:
+        _write_tar(file, [], members, [])
     temporary.replace(path)
     return _digest(manifest)
 
@@ -140,13 +145,16 @@ def read_references(path: Path) -> dict[str, str]:
 
 
 def _layer(image: Image) -> bytes:
-    return _tar(image.directories, image.files, image.links)
-
-
-def _tar(directories: Sequence[str], files: Sequence[File], links: Sequence[tuple[str, str]]) -> bytes:
-    """Return a tar whose members carry no time, owner or order of this machine's."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+    _write_tar(buffer, image.directories, image.files, image.links)
+    return buffer.getvalue()
+
+
+def _write_tar(
+    target: IO[bytes], directories: Sequence[str], files: Sequence[File], links: Sequence[tuple[str, str]]
+) -> None:
+    """Write a tar whose members carry no time, owner or order of this machine's."""
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name in directories:
             member = tarfile.TarInfo(name)
             member.type, member.mode = tarfile.DIRTYPE, 0o1777 if name.endswith("tmp") else 0o755
@@ -155,11 +163,10 @@ def _tar(directories: Sequence[str], files: Sequence[File], links: Sequence[tupl
             member = tarfile.TarInfo(file.path)
             member.size, member.mode = len(file.content), file.mode
             archive.addfile(member, io.BytesIO(file.content))
-        for name, target in links:
+        for name, leads_to in links:
             member = tarfile.TarInfo(name)
-            member.type, member.linkname, member.mode = tarfile.SYMTYPE, target, 0o777
+            member.type, member.linkname, member.mode = tarfile.SYMTYPE, leads_to, 0o777
             archive.addfile(member)
-    return buffer.getvalue()
 
 
 def _descriptor(media_type: str, blob: bytes) -> dict[str, object]:

@@ -22,6 +22,8 @@ from pathlib import Path
 
 import google_crc32c
 
+from store import counts
+
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 16 << 20
@@ -267,9 +269,10 @@ class Journal:
         length = sum(map(len, records))
         content = memoryview(b"".join([_record(_GROUP, self._size_bytes, length, _GROUP_MAGIC), *records]))
         written = 0
-        while written < len(content):
-            written += os.write(self._descriptor, content[written:])
-        os.fdatasync(self._descriptor)
+        with counts.FSYNC.of().timing():
+            while written < len(content):
+                written += os.write(self._descriptor, content[written:])
+            os.fdatasync(self._descriptor)
         self._size_bytes += len(content)
         self._segments[-1].index_max = max(self._segments[-1].index_max, staged.index_max)
         self.syncs += 1

@@ -29,6 +29,7 @@ import msgpack
 
 from component.certificates import Fresh, ca_changes
 from component.serve import Identity
+from store import counts
 from store.consensus.transport import Message, Receiver
 
 log = logging.getLogger(__name__)
@@ -189,6 +190,7 @@ class Peers:
         """Queue a message on the connection we dialled."""
         link = self._links.get(peer)
         if link is None or link.writer is None:
+            counts.PEER_UNSENT.add((peer,))
             return False
         body = msgpack.packb(message, use_bin_type=True)
         assert len(body) <= FRAME_BYTES_MAX, f"a frame of {len(body)} bytes ({message['type']}) is over the limit"
@@ -200,6 +202,7 @@ class Peers:
             transport.abort()
             return False
         transport.write(_LENGTH.pack(len(body)) + body)
+        counts.PEER_SENT.add((peer,), len(body) + _LENGTH.size)
         return True
 
     def has_room(self, peer: str) -> bool:
@@ -331,7 +334,7 @@ class Peers:
         peer = ""
         try:
             peer = await self._welcome(reader, writer)
-            async for message in _messages(reader):
+            async for message in _messages(reader, peer):
                 if self._is_stopped:
                     break
                 if message.get("type") == "ping":
@@ -430,8 +433,8 @@ async def _read(reader: asyncio.StreamReader, bytes_max: int) -> dict[str, Any]:
     return _decode(await reader.readexactly(length))
 
 
-async def _messages(reader: asyncio.StreamReader) -> AsyncIterator[dict[str, Any]]:
-    """Yield the messages of a connection: what came together is taken together, since most of them are small.
+async def _messages(reader: asyncio.StreamReader, peer: str) -> AsyncIterator[dict[str, Any]]:
+    """Yield the messages of a peer's connection: what came together is taken together, since most of them are small.
 
     Raises TimeoutError when nothing came for SILENCE_MAX_S, EOFError at the end, and ValueError for what is no frame.
     """
@@ -441,6 +444,7 @@ async def _messages(reader: asyncio.StreamReader) -> AsyncIterator[dict[str, Any
             chunk = await reader.read(READ_BYTES)
         if not chunk:
             raise EOFError
+        counts.PEER_RECEIVED.add((peer,), len(chunk))
         rest = rest + chunk if rest else chunk
         position = 0
         while len(rest) - position >= _LENGTH.size:

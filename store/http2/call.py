@@ -75,6 +75,8 @@ class Method:
     """A request from its bytes."""
     done: Callable[[Code], None] = lambda code: None
     """Told how each call ended."""
+    begun: Callable[[], None] = lambda: None
+    """Told of each call."""
 
 
 StatusOf = Callable[[Exception], tuple[Code, str]]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
+from store import counts
 from store.http2 import frames
 from store.http2.call import (
     NO_LEADER,
@@ -185,6 +186,7 @@ class Connection(asyncio.Protocol):
         """Act on all frames that are whole."""
         if self._transport is None or self._transport.is_closing():
             return
+        counts.CLIENT_RECEIVED.add(amount=len(data))
         if self._rest:
             data = self._rest + data
         try:
@@ -391,6 +393,7 @@ class Connection(asyncio.Protocol):
         self.send(answer)
 
     def _begin(self, stream: int, opening: Opening, method: Method, has_ended: bool) -> None:
+        method.begun()
         call = self._calls[stream] = Call(self, stream, self._peer_stream_window, opening, method)
         if call.deadline is not None and self._sweeper is None:
             self._sweeper = self.loop.call_later(DEADLINES_CHECK_S, self._sweep)
@@ -510,7 +513,9 @@ class Connection(asyncio.Protocol):
     def _flush(self) -> None:
         out, self._out, self._out_bytes = self._out, [], 0
         if out and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(b"".join(out))
+            content = b"".join(out)
+            counts.CLIENT_SENT.add(amount=len(content))
+            self._transport.write(content)
             if self.is_writable:
                 if self._held_back:
                     self._pump_all()

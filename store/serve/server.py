@@ -7,12 +7,12 @@ UNIMPLEMENTED with a sentence, never silence. HTTP/2 and gRPC themselves are in 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Literal
 
 from component.serve import Identity
 from proto.etcd import rpc_pb2
+from store import counts
 from store.http2.call import Call as Context
 from store.http2.call import Code, Method, StatusOf
 from store.http2.server import Server
@@ -29,6 +29,9 @@ MakeWeb = Callable[[Mapping[str, Method], StatusOf], Web]
 ANYBODY = "*"
 """Among the clients allowed: whoever has a certificate at all."""
 
+_TYPES = {"unary": "unary", "server-stream": "server_stream", "stream": "bidi_stream"}
+"""As metrics of gRPC name the shapes of calls."""
+
 __all__ = ["Context", "Services", "client_services"]
 
 
@@ -38,16 +41,14 @@ class Services:
     def __init__(
         self,
         allowed_clients: frozenset[str],
-        calls: Counter[tuple[str, str, str]],
         has_leader: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Admit the clients named; count in `calls` what was answered, by service, method and code.
+        """Admit the clients named.
 
         `has_leader` is asked for calls whose client wants them to fail where there is no leader.
         """
         self._has_leader = has_leader
         self._allowed = allowed_clients
-        self._calls = calls
         self._methods: dict[str, Method] = {}
 
     def add(
@@ -97,14 +98,16 @@ class Services:
         answer: Callable[..., Any],
         decode: Callable[[bytes], Any],
     ) -> None:
-        calls = self._calls
-        labels = {code: (service, name, "".join(map(str.capitalize, code.name.split("_")))) for code in Code}
-        labels[Code.OK] = (service, name, "OK")
-
-        def done(code: Code) -> None:
-            calls[labels[code]] += 1
-
-        self._methods[f"/{service}/{name}"] = Method(shape, answer, decode, done)
+        about = (service, name, _TYPES[shape])
+        labels = {code: (*about, "".join(map(str.capitalize, code.name.split("_")))) for code in Code}
+        labels[Code.OK] = (*about, "OK")
+        self._methods[f"/{service}/{name}"] = Method(
+            shape,
+            answer,
+            decode,
+            done=lambda code: counts.HANDLED.add(labels[code]),
+            begun=lambda: counts.STARTED.add(about),
+        )
 
     def _refusal_of(self, names: frozenset[str]) -> str | None:
         """Return why a client whose certificate bears these common names is not admitted, or None."""
@@ -125,7 +128,7 @@ def client_services(replica: Replica, allowed_clients: frozenset[str], progress_
     """Return every service of the client port."""
     from store.serve import auth, cluster, election, health, kv, lease, lock, maintenance, pipeline, watch
 
-    services = Services(allowed_clients, replica.counts.calls, lambda: replica.status.leader is not None)
+    services = Services(allowed_clients, lambda: replica.status.leader is not None)
     kv.add_to(services, replica)
     watch.add_to(services, replica, progress_s)
     lease.add_to(services, replica)

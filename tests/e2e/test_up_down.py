@@ -125,7 +125,6 @@ def test_status_shows_every_process_and_its_log(cluster: RunningCluster) -> None
         "apiserver",
         "scheduler",
         "controllers",
-        "dns",
         "kubelet-node-1",
         "kubeproxy-node-3",
     ):

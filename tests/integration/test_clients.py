@@ -221,9 +221,12 @@ async def test_metrics_have_etcds_names(store: StoreProcess, channel: grpc.aio.C
     text = store.http("/metrics")
     for name in (
         "etcd_server_has_leader 1",
+        "etcd_disk_wal_fsync_duration_seconds_count ",
+        "etcd_network_client_grpc_received_bytes_total ",
+        'grpc_server_started_total{grpc_service="etcdserverpb.KV",grpc_method="Put",grpc_type="unary"}',
         "etcd_mvcc_db_total_size_in_use_in_bytes ",
         "etcd_mvcc_put_total ",
-        'grpc_server_handled_total{grpc_service="etcdserverpb.KV",grpc_method="Put",grpc_code="OK"}',
+        'grpc_server_handled_total{grpc_service="etcdserverpb.KV",grpc_method="Put",grpc_type="unary",grpc_code="OK"}',
         'etcd_disk_backend_commit_duration_seconds_bucket{le="0.001"}',
         'etcd_server_version{server_version="3.4',
     ):

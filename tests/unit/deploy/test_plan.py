@@ -8,7 +8,7 @@ from deploy.preflight import listening_ports
 HOLLOW = Cluster(data_dir="/data", runtime="hollow", nodes=3)
 REAL = Cluster(data_dir="/data", nodes=2)
 ADDRESSES = Addresses(
-    gateway="172.31.0.1", advertise="172.31.0.1", dns="172.31.0.2",
+    gateway="172.31.0.1", advertise="172.31.0.1",
     nodes={"node-1": "172.31.0.11", "node-2": "172.31.0.12"},
 )  # fmt: skip
 
@@ -20,7 +20,7 @@ def flag(arguments: list[str], name: str) -> str:
 def test_a_cluster_of_containers_has_a_kubelet_and_a_proxy_on_each_node() -> None:
     names = [process.name for process in plan(REAL, ADDRESSES).processes]
     assert names == [
-        "store-s1", "apiserver", "controllers", "scheduler", "dns", "metrics",
+        "store-s1", "apiserver", "controllers", "scheduler",
         "kubelet-node-1", "kubeproxy-node-1", "kubelet-node-2", "kubeproxy-node-2",
     ]  # fmt: skip
 
