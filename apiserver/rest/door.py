@@ -15,8 +15,10 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 from aiohttp import hdrs, web
 
+from api.autoscaling import scale
 from api.discover import by_gvr
 from api.errors import ApiError, BadRequest, Expired, InternalError
+from api.resource import Resource
 from apiserver.app import Api
 from apiserver.filters.request_info import is_old_watch, old_watch_options, request_info
 from apiserver.nowhere import InPlainText
@@ -169,8 +171,9 @@ class Door:
                 code = 200
             case Answer():
                 form = answers.form_of(request, call.resource)
-                shown = call.resource if call.info.subresource in ("", "status") else None
-                body, content_type = answers.object_body(shown, answered, form, self._now())
+                body, content_type = answers.object_body(
+                    kind_shown(call.info.subresource, call.resource), answered, form, self._now()
+                )
                 code = answered.code
             case _:
                 raise AssertionError(f"no way to answer with {type(answered).__name__}")
@@ -206,6 +209,16 @@ class Door:
         name, tells_why = request.path[1:], bool(credentials_of(request).certificate)
         report = await self._health.report(name, excluded=excluded, is_verbose=is_verbose, tells_why=tells_why)
         return _health_response(report)
+
+
+def kind_shown(subresource: str, resource: Resource[Any] | None) -> Resource[Any] | None:
+    """Return what kind the object in an answer is, where it can be shown in other forms than its own."""
+    match subresource:
+        case "" | "status":
+            return resource
+        case "scale":
+            return scale.RESOURCE
+    return None
 
 
 def _health_response(report: Report) -> web.Response:

@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from store.client import StoreClient
 from store.mvcc.kv import Put
+from tests.integration.beside_etcd import beside_etcd
 from tests.integration.store_cluster import MemberProcess, StoreCluster
 from tests.integration.store_process import StoreProcess
 from tests.integration.test_etcdctl import Etcd
@@ -85,19 +86,19 @@ ASKED = [
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[StoreProcess]:
-    (tmp_path / "ours").mkdir()
-    process = StoreProcess(tmp_path / "ours", "--history", "0", "--allowed-clients", "*")
-    process.start()
-    yield process
-    process.kill()
+def pair(tmp_path: Path) -> Iterator[tuple[StoreProcess, Etcd]]:
+    with beside_etcd(tmp_path, "--allowed-clients", "*") as made:
+        yield made
 
 
 @pytest.fixture
-def etcd(tmp_path: Path) -> Iterator[Etcd]:
-    process = Etcd(tmp_path)
-    yield process
-    process.stop()
+def store(pair: tuple[StoreProcess, Etcd]) -> StoreProcess:
+    return pair[0]
+
+
+@pytest.fixture
+def etcd(pair: tuple[StoreProcess, Etcd]) -> Etcd:
+    return pair[1]
 
 
 def said(run, *arguments: str) -> str:
@@ -152,8 +153,8 @@ def test_users_move_with_a_snapshot_to_an_etcd(store: StoreProcess, tmp_path: Pa
     file = tmp_path / "snapshot"
     assert "permission denied" in etcdctl(store, "snapshot", "save", str(file), ALICE)
     etcdctl(store, "snapshot", "save", str(file), ROOT)
-    (tmp_path / "theirs").mkdir()
-    etcd = Etcd(tmp_path / "theirs", restore=file)
+    (tmp_path / "restored").mkdir()
+    etcd = Etcd(tmp_path / "restored", restore=file)
     try:
         etcd.etcdctl("put", "/a/1", "x", ALICE)
         assert "permission denied" in said(etcd.etcdctl, "put", "/z", "x", ALICE)

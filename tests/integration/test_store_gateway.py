@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.beside_etcd import beside_etcd
 from tests.integration.store_process import StoreProcess
 from tests.integration.test_etcdctl import Etcd
 
@@ -55,19 +56,19 @@ ASKED: list[tuple[str, str]] = [
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[StoreProcess]:
-    (tmp_path / "ours").mkdir()
-    process = StoreProcess(tmp_path / "ours", "--history", "0")
-    process.start()
-    yield process
-    process.kill()
+def pair(tmp_path: Path) -> Iterator[tuple[StoreProcess, Etcd]]:
+    with beside_etcd(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
-def etcd(tmp_path: Path) -> Iterator[Etcd]:
-    process = Etcd(tmp_path)
-    yield process
-    process.stop()
+def store(pair: tuple[StoreProcess, Etcd]) -> StoreProcess:
+    return pair[0]
+
+
+@pytest.fixture
+def etcd(pair: tuple[StoreProcess, Etcd]) -> Etcd:
+    return pair[1]
 
 
 def curl(url: str, *arguments: str, within_s: float = 1.5) -> tuple[str, str, str]:
