@@ -256,7 +256,7 @@ def failure(error: ApiError, call: Call) -> web.Response:
     """Return the response that an error is."""
     if isinstance(error, InPlainText):
         plain = {hdrs.CACHE_CONTROL: "no-cache, private", hdrs.X_CONTENT_TYPE_OPTIONS: "nosniff"}
-        return _with_warnings(web.Response(status=error.code, text=f"{error.message}\n", headers=plain), call)
+        return _with_warnings(web.Response(status=error.code, text=f"{error.text}\n", headers=plain), call)
     headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
     if error.retry_after_s:
         headers[hdrs.RETRY_AFTER] = str(error.retry_after_s)
