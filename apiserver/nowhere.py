@@ -22,9 +22,16 @@ _DOCUMENTS: Final = ("version", "openid")
 class InPlainText(ApiError):
     """An error that is told over HTTP in plain text, not with a Status."""
 
+    @property
+    def text(self) -> str:
+        """What is said."""
+        return self.message
+
 
 class NoSuchPage(InPlainText, NotFound):
-    """The path is nobody's."""
+    """The path is nobody's. What Go says of it means to its clients what they say themselves: the message."""
+
+    text = "404 page not found"
 
 
 def no_such_path(kinds: Kinds, path: str) -> NotFound:
@@ -36,13 +43,17 @@ def no_such_path(kinds: Kinds, path: str) -> NotFound:
             return no_such_kind(kinds, group)
         case [first, *_] if first in _DOCUMENTS:
             return no_such_resource()
-    return NoSuchPage("404 page not found")
+    return _no_such_page()
 
 
 def no_such_kind(kinds: Kinds, group: str) -> NotFound:
     """Return the error for what a group, which may not be there either, does not have."""
     is_built_in = any(kind.group == group for kind in kinds.built_in)
-    return no_such_resource() if is_built_in else NoSuchPage("404 page not found")
+    return no_such_resource() if is_built_in else _no_such_page()
+
+
+def _no_such_page() -> NoSuchPage:
+    return NoSuchPage(no_such_resource().message)
 
 
 def no_such_subresource(kinds: Kinds, call: Call) -> NotFound:

@@ -41,13 +41,6 @@ class Rendering:
     version: str = "v1"
     """Of the group meta.k8s.io."""
 
-    @property
-    def content_type(self) -> str:
-        """The Content-Type of such an answer."""
-        return (
-            "application/json" if not self.form else f"application/json;as={self.form};v={self.version};g=meta.k8s.io"
-        )
-
 
 PLAIN: Final = Rendering()
 

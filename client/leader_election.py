@@ -43,14 +43,6 @@ class LeadershipLost(Exception):
     """The Lease could not be renewed in time, or somebody else has it; the work was stopped. Exit, or run again."""
 
 
-def _check(lease_s: float, renew_deadline_s: float, retry_s: float) -> None:
-    if not retry_s * JITTER < renew_deadline_s < lease_s:
-        raise ValueError(
-            f"leader election: want retry period {retry_s:g} s * {JITTER} < renew deadline {renew_deadline_s:g} s"
-            f" < lease duration {lease_s:g} s"
-        )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Election:
     """The settings of a process of which one works at a time."""
@@ -61,22 +53,22 @@ class Election:
     leader_elect_retry_period_s: float = setting("time between tries to take or renew the Lease", 2.0)
 
     def __post_init__(self) -> None:
-        _check(self.leader_elect_lease_duration_s, self.leader_elect_renew_deadline_s, self.leader_elect_retry_period_s)
+        lease_s, deadline_s = self.leader_elect_lease_duration_s, self.leader_elect_renew_deadline_s
+        retry_s = self.leader_elect_retry_period_s
+        if not retry_s * JITTER < deadline_s < lease_s:
+            raise ValueError(
+                f"leader election: want retry period {retry_s:g} s * {JITTER} < renew deadline {deadline_s:g} s"
+                f" < lease duration {lease_s:g} s"
+            )
 
     def elector(self, client: Client, key: ObjectKey, *, clock: Clock, rng: random.Random) -> LeaderElector | None:
         """Return a new candidate for the Lease at `key`; None if all may work at once."""
         if not self.leader_elect:
             return None
-        return LeaderElector(
-            client,
-            key,
-            f"{socket.gethostname()}_{uuid.uuid4()}",
-            clock=clock,
-            rng=rng,
-            lease_s=self.leader_elect_lease_duration_s,
-            renew_deadline_s=self.leader_elect_renew_deadline_s,
-            retry_s=self.leader_elect_retry_period_s,
-        )
+        return LeaderElector(client, key, f"{socket.gethostname()}_{uuid.uuid4()}", self, clock=clock, rng=rng)
+
+
+DEFAULTS = Election()
 
 
 class LeaderElector:
@@ -87,15 +79,12 @@ class LeaderElector:
         client: Client,
         key: ObjectKey,
         identity: str,
+        election: Election = DEFAULTS,
         *,
         clock: Clock,
         rng: random.Random,
-        lease_s: float = 15.0,
-        renew_deadline_s: float = 10.0,
-        retry_s: float = 2.0,
     ) -> None:
         """Prepare to stand for `key`; `identity` must be unlike any other candidate's, a restarted self included."""
-        _check(lease_s, renew_deadline_s, retry_s)
         self.is_leader = False
         LEADING.set(0, (key.name,))
         self.holder = ""
@@ -105,9 +94,9 @@ class LeaderElector:
         self._identity = identity
         self._clock = clock
         self._rng = rng
-        self._lease_s = lease_s
-        self._renew_deadline_s = renew_deadline_s
-        self.retry_s = retry_s
+        self._lease_s = election.leader_elect_lease_duration_s
+        self._renew_deadline_s = election.leader_elect_renew_deadline_s
+        self.retry_s = election.leader_elect_retry_period_s
         """How often the holder renews the Lease."""
         self._seen: leases.Lease | None = None
         self._seen_at = 0.0

@@ -15,7 +15,7 @@ from api.core import node as nodes
 from api.core import persistentvolume as volumes
 from api.core import persistentvolumeclaim as claims
 from api.core import pod as pods
-from api.core.attachments import attachment_name, unique_name
+from api.core.attachments import attachment_name, is_made_by_controllers, unique_name
 from api.core.node import Node
 from api.core.persistentvolume import PersistentVolume
 from api.core.persistentvolumeclaim import PersistentVolumeClaim
@@ -58,7 +58,11 @@ class Observed:
 def observe(key: ObjectKey, listers: Listers) -> Observed | None:
     """Read the volume, its pods and its attachments."""
     volume = listers[volumes.RESOURCE].get(key)
-    known = listers[attachments.RESOURCE].by_index(BY_VOLUME, key.name)
+    known = [
+        each
+        for each in listers[attachments.RESOURCE].by_index(BY_VOLUME, key.name)
+        if is_made_by_controllers(each.metadata.name)
+    ]
     source = volume.spec.csi if volume is not None else None
     if volume is None or source is None:
         return Observed(None, False, (), known, frozenset()) if known else None

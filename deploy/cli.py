@@ -20,7 +20,7 @@ from deploy.local import ProcessStatus
 from deploy.machine.host import read_machine
 from deploy.machine.plan import Layout
 from deploy.plan import APISERVERS_MAX, NODES_MAX, Cluster, ExternalStore, Paths, parse_endpoints
-from deploy.report import CannotDo
+from deploy.report import BadInput, CannotDo
 
 app = typer.Typer(
     name="steer",
@@ -319,7 +319,7 @@ def main() -> None:
     except CannotDo as error:
         for line in str(error).splitlines():
             err.print(f"steer: {line}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, BadInput) else 1)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)

@@ -26,7 +26,7 @@ from rich.console import Console
 from component.serve import Identity, grpc_channel
 from deploy import local
 from deploy.plan import Cluster, Paths, store_endpoints
-from deploy.report import CannotDo
+from deploy.report import BadInput, CannotDo
 from proto.etcd import rpc_pb2, rpc_pb2_grpc
 from store import backup
 
@@ -56,7 +56,7 @@ def save_command(
     """Write the store's state to FILE, while it runs."""
     if endpoint:
         if cert is None or key is None or ca is None:
-            raise CannotDo("--endpoint needs --cert, --key and --ca: the store admits nobody without a certificate")
+            raise BadInput("--endpoint needs --cert, --key and --ca: the store admits nobody without a certificate")
         endpoints, identity = [endpoint], Identity(cert, key, ca)
     else:
         endpoints, identity = _access_here(data_dir)
@@ -106,7 +106,7 @@ def status_command(
     try:
         found = backup.status(file)
     except (backup.BackupDamaged, OSError) as error:
-        raise CannotDo(_reason(file, error)) from None
+        raise _refused(file, error) from None
     if output == "json":
         print(msgspec.json.encode(found).decode())
         return
@@ -175,7 +175,7 @@ def save(file: Path, endpoints: list[str], identity: Identity) -> backup.Descrip
     """
     for path in (identity.cert, identity.key, identity.ca):
         if not path.is_file():
-            raise CannotDo(f"{path} is not there")
+            raise BadInput(f"{path} is not there")
     partial = file.with_name(file.name + ".partial")
     problems: list[str] = []
     try:
@@ -191,7 +191,7 @@ def save(file: Path, endpoints: list[str], identity: Identity) -> backup.Descrip
                 problems.append(f"{endpoint}: no answer within {ANSWER_WITHIN_S:.0f} s")
         raise CannotDo("no member of the store gave a snapshot: " + "; ".join(problems))
     except (backup.BackupDamaged, OSError) as error:
-        raise CannotDo(_reason(file, error)) from None
+        raise _refused(file, error) from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -224,7 +224,7 @@ def check(file: Path) -> None:
     try:
         backup.verify(file)
     except (backup.BackupDamaged, OSError) as error:
-        raise CannotDo(_reason(file, error)) from None
+        raise _refused(file, error) from None
 
 
 def restore(file: Path, directory: Path) -> tuple[backup.Restored, list[Path]]:
@@ -273,7 +273,7 @@ def restore(file: Path, directory: Path) -> tuple[backup.Restored, list[Path]]:
                 cluster.store_initial = cluster.store_members = cluster.member_names
                 _write_whole(Paths(directory).cluster, msgspec.json.format(msgspec.json.encode(cluster)))
     except (backup.BackupDamaged, backup.RestoreRefused, OSError) as error:
-        raise CannotDo(_reason(file, error)) from None
+        raise _refused(file, error) from None
     return restored, aside
 
 
@@ -301,6 +301,10 @@ def _directory(data_dir: Path | None) -> Path:
     from deploy.cli import default_data_dir
 
     return (data_dir or default_data_dir()).expanduser().absolute()
+
+
+def _refused(file: Path, error: Exception) -> CannotDo:
+    return (BadInput if isinstance(error, FileNotFoundError) else CannotDo)(_reason(file, error))
 
 
 def _reason(file: Path, error: Exception) -> str:

@@ -11,35 +11,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping
 
 from api.core import node as nodes
 from api.core import pod as pods
-from api.core.configmap import ConfigMap
 from api.core.pod import Pod, PodSpec
-from api.core.secret import Secret
 from api.core.static_pods import is_static
 from api.errors import ApiError, Conflict, NotFound
 from api.meta import ObjectMeta
-from api.node import runtimeclass
 from api.resource import ObjectKey
 from client.verbs import key_of
 from component import tracing
 from component.clock import sleep_unless
-from kubelet import admission, naming
-from kubelet.downward import PodFacts
-from kubelet.environment import ConfigError, compute_environment, names_of_objects
+from kubelet import admission
+from kubelet.container_starter import ContainerStarter
 from kubelet.eviction import is_critical
-from kubelet.hooks import HookFailed, run_hook
+from kubelet.hooks import HookFailed
 from kubelet.lifecycle import (
     STOP_GRACE_MIN_S,
-    AnyContainer,
     Finish,
     Kill,
     PodActions,
-    Start,
     decide,
     grace_period_s,
     has_finished,
@@ -47,44 +39,24 @@ from kubelet.lifecycle import (
     to_forget,
 )
 from kubelet.node import Node
+from kubelet.pod_parts import all_containers, field_path
+from kubelet.pod_setup import Failure, PodSetup
 from kubelet.probes.prober import Prober
-from kubelet.runtime.containers import container_config
 from kubelet.runtime.cri import CriError, RuntimeUnavailable
-from kubelet.runtime.images import ImageError, PullReporter
 from kubelet.runtime.records import ContainerRecord, RuntimePod
-from kubelet.runtime.sandbox import sandbox_config
 from kubelet.status import Circumstances, Waiting, compute_status
-from kubelet.volumes.files import names_in
-from kubelet.volumes.pod_volumes import Mounted, VolumeError, container_mounts
-from proto.cri import api_pb2 as pb
+from kubelet.stop_signal import Interrupted, StopSignal
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 RETRY_FIRST_S = 0.5
 RETRY_MAX_S = 20.0
-CONFIG_RETRY_S = 10.0
 EVICTED = "Evicted"
 URGENT_GRACE_S = 1.0
-_OWN_EVENTS = {"InvalidImageName": "InspectFailed", "ErrImageNeverPull": "ErrImageNeverPull"}
-"""Reason of the event that tells what is wrong with an image, by what its container waits for."""
 ROOM_RETRY_S = 0.5
 """How soon a critical pod looks again whether those that had to leave for it have left."""
 ROUNDS_MAX = 20
 """Steps taken in one go; a pod that is never done within them is looked at again like any other."""
-
-
-class _Interrupted(Exception):
-    """The pod is to be stopped: what was waited for is pointless."""
-
-
-@dataclass(slots=True)
-class _Failure(Exception):
-    """A step failed and is to be tried again."""
-
-    message: str
-    retry_at_s: float | None = None
 
 
 class PodWorker:
@@ -99,16 +71,16 @@ class PodWorker:
         """Whether the pod is its file's, so that the API server has no say in it."""
         self._is_gone = False
         self._changed = asyncio.Event()
-        self._stop = asyncio.Event()
+        self._stop = StopSignal()
         self._finish: Finish | None = None
-        self._waiting: dict[str, Waiting] = {}
         self._told_backoffs: dict[str, str] = {}
         self._failures = 0
         self._deadline: float | None = None
         """When the grace period ends, by the monotonic clock; only ever moved forward in time, never back."""
         self._hooked: set[str] = set()
         """Containers whose preStop hook has begun."""
-        self._volumes: dict[str, Mounted] = {}
+        self._setup = PodSetup(node, self.uid, self._stop)
+        self._starter = ContainerStarter(node, self._setup, self._stop)
         self._prober: Prober = node.make_prober(self.wake, self._unhealthy)
         self._must_refresh = False
         self._is_admitted = bool(pod.status.start_time)
@@ -123,7 +95,7 @@ class PodWorker:
     @property
     def is_ending(self) -> bool:
         """Whether the pod is about to give back what it has of the node."""
-        return self._stop.is_set() or self._finish is not None
+        return self._stop.is_set or self._finish is not None
 
     @property
     def is_gone(self) -> bool:
@@ -153,14 +125,14 @@ class PodWorker:
         self._is_gone = True
         if pod is not None:
             self._pod = pod
-        if self._stop.is_set():
+        if self._stop.is_set:
             self._shrink_grace()
         self._stop.set()
         self._changed.set()
 
     def evict(self, message: str, reason: str = EVICTED, *, is_urgent: bool = True) -> None:
         """End the pod for the node's sake; it stays as Failed. One that is not urgent has its grace period."""
-        if self._stop.is_set() or self._finish is not None:
+        if self._stop.is_set or self._finish is not None:
             return
         self._node.recorder.event(self._pod, "Warning", reason, message)
         self._finish = Finish("Failed", reason, message, was_disrupted=True)
@@ -182,7 +154,7 @@ class PodWorker:
     async def run(self) -> None:
         """Live the pod's life; return when nothing of it is left, here and at the API server."""
         try:
-            if not self._stop.is_set():
+            if not self._stop.is_set:
                 await self._sync_until_stopped()
             await self._retrying(self._terminate)
             self._is_stopped = True
@@ -199,7 +171,7 @@ class PodWorker:
     # Syncing
 
     async def _sync_until_stopped(self) -> None:
-        while not self._stop.is_set() and self._finish is None:
+        while not self._stop.is_set and self._finish is None:
             self._changed.clear()
             wake_at_s: float | None
             try:
@@ -207,9 +179,9 @@ class PodWorker:
                 with tracing.caused_span("sync pod", [cause], k8s__pod__uid=self.uid):
                     wake_at_s = await self._sync()
                 self._failures = 0
-            except _Interrupted:
+            except Interrupted:
                 return
-            except _Failure as failure:
+            except Failure as failure:
                 self._failures += 1
                 wake_at_s = failure.retry_at_s
                 if wake_at_s is None:
@@ -244,8 +216,8 @@ class PodWorker:
         runtime = await node.pleg.observe(self.uid)
         if self._must_refresh and runtime.ready_sandbox is not None:
             self._must_refresh = False
-            await self._set_up_volumes(runtime)
-            self._waiting = {k: w for k, w in self._waiting.items() if w.reason != "CreateContainerConfigError"}
+            await self._setup.set_up_volumes(self.pod, runtime)
+            self._starter.forget_config_errors()
         wake_at_s: float | None = None
         for _ in range(ROUNDS_MAX):
             pod = self.pod
@@ -260,7 +232,7 @@ class PodWorker:
                 return None
             if actions.changes_nothing:
                 break
-            self._check_stop()
+            self._stop.check()
             retry_at_s = await self._carry_out(pod, runtime, actions)
             runtime = await node.pleg.observe(self.uid)
             if retry_at_s is not None:
@@ -283,7 +255,7 @@ class PodWorker:
         if refused is None and too_short:
             refused = admission.Refusal(EVICTED, too_short)
         if refused is not None and is_critical(pod) and node.make_room(pod):
-            raise _Failure(refused.message, self._now() + ROOM_RETRY_S)
+            raise Failure(refused.message, self._now() + ROOM_RETRY_S)
         if refused is None:
             self._is_admitted = True
             return True
@@ -304,203 +276,18 @@ class PodWorker:
             self._node.recorder.event(pod, "Normal", "SandboxChanged", message)
             await cri.stop_sandbox(runtime.sandbox.id)
         if actions.sandbox_attempt is not None:
-            await self._make_sandbox(pod, runtime, actions.sandbox_attempt)
+            await self._setup.set_up_volumes(self.pod, runtime)
+            self._must_refresh = False
+            await self._setup.make_sandbox(pod, actions.sandbox_attempt)
         for kill in actions.kill:
             await self._kill_one(pod, runtime, kill)
         retries: list[float] = []
         for start in actions.start:
-            self._check_stop()
-            retry_at_s = await self._start(pod, runtime, start)
+            self._stop.check()
+            retry_at_s = await self._starter.start(pod, runtime, start)
             if retry_at_s is not None:
                 retries.append(retry_at_s)
         return min(retries, default=None)
-
-    async def _make_sandbox(self, pod: Pod, runtime: RuntimePod, attempt: int) -> None:
-        node = self._node
-        await self._set_up_volumes(runtime)
-        self._must_refresh = False
-        async with self._slot():
-            try:
-                node.cgroups.make(pod)
-                config = self._sandbox_config(pod, attempt)
-                await node.cri.run_sandbox(config, await self._runtime_handler(pod))
-            except RuntimeUnavailable:
-                raise
-            except (CriError, OSError, naming.HostnameTooLong) as error:
-                message = f"Failed to create pod sandbox: {error}"
-                node.recorder.event(pod, "Warning", "FailedCreatePodSandBox", message)
-                log.warning("sandbox not made", extra={"pod": self.key, "error": error})
-                raise _Failure(message) from None
-
-    async def _runtime_handler(self, pod: Pod) -> str:
-        """Return what the runtime calls the pod's RuntimeClass; empty for its default. Raises CriError."""
-        name = pod.spec.runtime_class_name
-        if not name:
-            return ""
-        try:
-            return (await self._node.client.get(runtimeclass.RESOURCE, ObjectKey("", name))).handler
-        except NotFound:
-            raise CriError(f'failed to get sandbox runtime: runtimeclass.node.k8s.io "{name}" not found') from None
-
-    @contextlib.asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
-        """Wait for a turn: a machine that starts too many sandboxes at once starts them all late."""
-        await self._unless_stopped(self._node.start_slots.acquire())
-        try:
-            yield
-        finally:
-            self._node.start_slots.release()
-
-    def _sandbox_config(self, pod: Pod, attempt: int) -> pb.PodSandboxConfig:
-        node = self._node
-        return sandbox_config(
-            pod,
-            attempt,
-            hostname=naming.hostname(pod, node.cluster_domain),
-            resolver=naming.resolver(pod, node.cluster_dns, node.cluster_domain, node.host_resolver()),
-            cgroup_parent=node.cgroups.parent(pod),
-            log_directory=node.files.make_log_directory(pod),
-            seccomp_root=node.seccomp_root,
-        )
-
-    async def _set_up_volumes(self, runtime: RuntimePod) -> None:
-        node, pod = self._node, self.pod
-        config_maps, secrets = names_in(pod)
-        for container in _all_containers(pod):
-            of_env = names_of_objects(container)
-            config_maps |= {ObjectKey(pod.metadata.namespace, name) for name in of_env[0]}
-            secrets |= {ObjectKey(pod.metadata.namespace, name) for name in of_env[1]}
-        if not node.is_hollow:
-            node.references.follow(self.uid, config_maps, secrets)
-        try:
-            self._volumes = await self._unless_stopped(node.volumes.set_up(pod, self._facts(runtime)))
-        except VolumeError as error:
-            node.recorder.event(pod, "Warning", "FailedMount", str(error))
-            raise _Failure(str(error)) from None
-
-    def _facts(self, runtime: RuntimePod) -> PodFacts:
-        sandbox = runtime.ready_sandbox
-        ips = () if sandbox is None else (self._node.ips if self._pod.spec.host_network else sandbox.ips)
-        return PodFacts(host_ips=self._node.ips, pod_ips=ips, allocatable=self._node.allocatable)
-
-    async def _start(self, pod: Pod, runtime: RuntimePod, start: Start) -> float | None:
-        """Start an attempt at a container; return when to try again if it failed."""
-        container = next(c for c in _all_containers(pod) if c.name == start.name)
-        sandbox = runtime.ready_sandbox
-        assert sandbox is not None
-        node, recorder = self._node, self._node.recorder
-        path = _field_path(pod, container)
-        config = self._sandbox_config(pod, sandbox.attempt)
-        if not self._volumes and pod.spec.volumes:
-            await self._set_up_volumes(runtime)
-        try:
-            auths = await self._unless_stopped(node.pull_secrets(pod))
-            reporter = _PullEvents(node, pod, path)
-            policy = container.image_pull_policy or ("Always" if _is_latest(container.image) else "IfNotPresent")
-            image = await self._unless_stopped(node.images.ensure(container.image, policy, config, auths, reporter))
-        except ImageError as error:
-            self._waiting[start.name] = Waiting(error.reason, error.message)
-            if error.reason == "ImagePullBackOff":
-                message = f'Back-off pulling image "{container.image}"'
-                recorder.event(pod, "Normal", "BackOff", message, field_path=path)
-            elif error.reason == "ErrImagePull":
-                message = f'Failed to pull image "{container.image}": {error.message}'
-                recorder.event(pod, "Warning", "Failed", message, field_path=path)
-            elif error.reason in _OWN_EVENTS:
-                recorder.event(pod, "Warning", _OWN_EVENTS[error.reason], error.message, field_path=path)
-            recorder.event(pod, "Warning", "Failed", f"Error: {error.reason}", field_path=path)
-            delay_s = max(0.0, error.retry_at - node.clock.monotonic())
-            # The back-off is shown as soon as it begins, like upstream's second look does.
-            return self._now() + (min(1.0, delay_s) if error.reason == "ErrImagePull" else delay_s)
-        try:
-            objects = await self._fetch_objects(pod, container)
-            facts = self._facts(runtime)
-            variables = compute_environment(pod, container, node.services(), objects, facts)
-            mounts = container_mounts(container, self._volumes, variables)
-            mounts += node.files.container_mounts(pod, container, start.attempt, facts.pod_ips)
-            request = container_config(
-                pod,
-                container,
-                start,
-                image=image,
-                variables=variables,
-                mounts=mounts,
-                memory_capacity_bytes=node.memory_capacity_bytes,
-                seccomp_root=node.seccomp_root,
-            )
-            self._target(request, runtime, container)
-        except (ConfigError, ApiError, OSError) as error:
-            message = error.message if isinstance(error, ApiError) else str(error)
-            self._waiting[start.name] = Waiting("CreateContainerConfigError", message)
-            recorder.event(pod, "Warning", "Failed", f"Error: {message}", field_path=path)
-            return self._now() + CONFIG_RETRY_S
-        self._check_stop()
-        try:
-            container_id = await node.cri.create_container(sandbox.id, request, config)
-        except RuntimeUnavailable:
-            raise
-        except CriError as error:
-            self._waiting[start.name] = Waiting("CreateContainerError", error.message)
-            recorder.event(pod, "Warning", "Failed", f"Error: {error.message}", field_path=path)
-            return self._now() + CONFIG_RETRY_S
-        recorder.event(pod, "Normal", "Created", f"Created container: {start.name}", field_path=path)
-        try:
-            await node.cri.start_container(container_id)
-        except RuntimeUnavailable:
-            raise
-        except CriError as error:
-            self._waiting[start.name] = Waiting("RunContainerError", error.message)
-            recorder.event(pod, "Warning", "Failed", f"Error: {error.message}", field_path=path)
-            return None
-        self._waiting.pop(start.name, None)
-        recorder.event(pod, "Normal", "Started", f"Started container {start.name}", field_path=path)
-        log.info("container started", extra={"pod": self.key, "container": start.name, "attempt": start.attempt})
-        await self._post_start(pod, container, container_id, runtime, path)
-        return None
-
-    def _target(self, request: pb.ContainerConfig, runtime: RuntimePod, container: AnyContainer) -> None:
-        """Let an ephemeral container see the processes of the one it is aimed at."""
-        name = getattr(container, "target_container_name", "")
-        if not name:
-            return
-        target = next((r for r in runtime.running if r.name == name), None)
-        if target is None:
-            raise ConfigError(f"unable to find target container {name}")
-        options = request.linux.security_context.namespace_options
-        options.pid, options.target_id = pb.TARGET, target.id
-
-    async def _fetch_objects(self, pod: Pod, container: AnyContainer) -> _FetchedObjects:
-        config_maps, secrets = names_of_objects(container)
-        namespace = pod.metadata.namespace
-        fetched = _FetchedObjects({}, {})
-        for name in sorted(config_maps):
-            config_map = await self._unless_stopped(self._node.references.config_map(ObjectKey(namespace, name)))
-            fetched.config_maps[name] = config_map
-        for name in sorted(secrets):
-            secret = await self._unless_stopped(self._node.references.secret(ObjectKey(namespace, name)))
-            fetched.secrets[name] = secret
-        return fetched
-
-    async def _post_start(
-        self, pod: Pod, container: AnyContainer, container_id: str, runtime: RuntimePod, path: str
-    ) -> None:
-        hook = container.lifecycle.post_start if container.lifecycle is not None else None
-        if hook is None:
-            return
-        try:
-            await self._unless_stopped(self._hook(pod, container, container_id, runtime, "post_start"))
-        except HookFailed as error:
-            self._node.recorder.event(pod, "Warning", "FailedPostStartHook", str(error), field_path=path)
-            self._event_killing(pod, path, f"FailedPostStartHook: container {container.name} will be killed")
-            await self._node.cri.stop_container(container_id, STOP_GRACE_MIN_S)
-
-    async def _hook(
-        self, pod: Pod, container: AnyContainer, container_id: str, runtime: RuntimePod, which: str
-    ) -> None:
-        handler = getattr(container.lifecycle, which)
-        facts = self._facts(runtime)
-        host = facts.pod_ips[0] if facts.pod_ips else ""
-        await run_hook(handler, container, container_id, host, self._node.cri, self._node.http, self._node.clock)
 
     async def _forget_old(self, pod: Pod, runtime: RuntimePod) -> None:
         containers, sandboxes = to_forget(pod, runtime)
@@ -515,7 +302,7 @@ class PodWorker:
     # Reporting
 
     def _report(self, pod: Pod, runtime: RuntimePod, actions: PodActions) -> None:
-        waiting = dict(self._waiting)
+        waiting = dict(self._starter.waiting)
         for backoff in actions.backoffs:
             delay = _go_duration(backoff.delay_s)
             who = f"{pod.metadata.name}_{pod.metadata.namespace}({self.uid})"
@@ -524,9 +311,9 @@ class PodWorker:
             last = runtime.newest(backoff.name)
             if last is not None and self._told_backoffs.get(backoff.name) != last.id:
                 self._told_backoffs[backoff.name] = last.id
-                container = next(c for c in _all_containers(pod) if c.name == backoff.name)
+                container = next(c for c in all_containers(pod) if c.name == backoff.name)
                 text = f"Back-off restarting failed container {backoff.name} in pod {who}"
-                self._node.recorder.event(pod, "Warning", "BackOff", text, field_path=_field_path(pod, container))
+                self._node.recorder.event(pod, "Warning", "BackOff", text, field_path=field_path(pod, container))
         self._set_status(pod, runtime, waiting, actions.finish)
 
     def _set_status(self, pod: Pod, runtime: RuntimePod, waiting: Mapping[str, Waiting], finish: Finish | None) -> None:
@@ -537,13 +324,13 @@ class PodWorker:
             verdicts=self._prober.verdicts,
             waiting=waiting,
             finish=finish,
-            is_stopping=self._stop.is_set() or finish is not None,
+            is_stopping=self._stop.is_set or finish is not None,
         )
         self._node.statuses.set(pod, compute_status(pod, runtime, around, self._now()))
 
     def _unhealthy(self, pod: Pod, name: str, reason: str, message: str) -> None:
-        container = next((c for c in _all_containers(pod) if c.name == name), None)
-        path = _field_path(pod, container) if container is not None else ""
+        container = next((c for c in all_containers(pod) if c.name == name), None)
+        path = field_path(pod, container) if container is not None else ""
         self._node.recorder.event(pod, "Warning", reason, message, field_path=path)
 
     def _event_killing(self, pod: Pod, path: str, message: str) -> None:
@@ -598,8 +385,8 @@ class PodWorker:
     async def _stop_one(self, runtime: RuntimePod, record: ContainerRecord, grace_s: int | None = None) -> None:
         """Run the preStop hook, then ask the container to end, and kill it when its time is over."""
         node, pod = self._node, self._pod
-        container = next((c for c in _all_containers(pod) if c.name == record.name), None)
-        path = _field_path(pod, container) if container is not None else ""
+        container = next((c for c in all_containers(pod) if c.name == record.name), None)
+        path = field_path(pod, container) if container is not None else ""
         began = node.clock.monotonic()
 
         def left_s() -> float:
@@ -615,7 +402,7 @@ class PodWorker:
             if container is not None and lifecycle is not None and lifecycle.pre_stop is not None and left_s() > 0:
                 try:
                     async with asyncio.timeout(left_s()):
-                        await self._hook(pod, container, record.id, runtime, "pre_stop")
+                        await self._starter.hook(pod, container, record.id, runtime, "pre_stop")
                 except (HookFailed, TimeoutError) as error:
                     message = str(error) or "PreStopHook did not end in the grace period"
                     node.recorder.event(pod, "Warning", "FailedPreStopHook", message, field_path=path)
@@ -627,15 +414,15 @@ class PodWorker:
 
     async def _kill_one(self, pod: Pod, runtime: RuntimePod, kill: Kill) -> None:
         """Stop one container of a pod that goes on."""
-        container = next(c for c in _all_containers(pod) if c.name == kill.name)
-        self._event_killing(pod, _field_path(pod, container), kill.message)
+        container = next(c for c in all_containers(pod) if c.name == kill.name)
+        self._event_killing(pod, field_path(pod, container), kill.message)
         grace_s = grace_period_s(pod)
         probe = container.liveness_probe if kill.from_liveness_probe else None
         probe = container.startup_probe if kill.from_startup_probe else probe
         if probe is not None and probe.termination_grace_period_seconds is not None:
             grace_s = probe.termination_grace_period_seconds
         record = next(r for r in runtime.containers if r.id == kill.container_id)
-        await self._unless_stopped(self._stop_one(runtime, record, grace_s))
+        await self._stop.unless_set(self._stop_one(runtime, record, grace_s))
 
     # Terminated
 
@@ -677,25 +464,6 @@ class PodWorker:
     def _now(self) -> float:
         return self._node.clock.now()
 
-    def _check_stop(self) -> None:
-        if self._stop.is_set():
-            raise _Interrupted
-
-    async def _unless_stopped(self, wait: Awaitable[T]) -> T:
-        """Return what `wait` gives, or break it off and raise when the pod is to be stopped."""
-        waiting = asyncio.ensure_future(wait)
-        stopped = asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if waiting.done():
-                return waiting.result()
-            raise _Interrupted
-        finally:
-            stopped.cancel()
-            if not waiting.done():
-                waiting.cancel()
-                await asyncio.gather(waiting, return_exceptions=True)
-
     async def _retrying(self, step: Callable[[], Awaitable[None]]) -> None:
         """Carry out one step of the way out, again and again until it succeeds."""
         failures = 0
@@ -710,69 +478,11 @@ class PodWorker:
                 await self._node.clock.sleep(min(RETRY_FIRST_S * 2 ** min(failures - 1, 10), 5.0))
 
 
-@dataclass(slots=True)
-class _FetchedObjects:
-    """The ConfigMaps and Secrets of one container's environment."""
-
-    config_maps: dict[str, ConfigMap | None]
-    secrets: dict[str, Secret | None]
-
-    def config_map(self, name: str) -> ConfigMap | None:
-        return self.config_maps[name]
-
-    def secret(self, name: str) -> Secret | None:
-        return self.secrets[name]
-
-
-class _PullEvents(PullReporter):
-    """Makes events of what happens with an image."""
-
-    def __init__(self, node: Node, pod: Pod, path: str) -> None:
-        self._node = node
-        self._pod = pod
-        self._path = path
-
-    def _event(self, reason: str, message: str) -> None:
-        self._node.recorder.event(self._pod, "Normal", reason, message, field_path=self._path)
-
-    def pulling(self, image: str) -> None:
-        self._event("Pulling", f'Pulling image "{image}"')
-
-    def pulled(self, image: str, took_s: float, size_bytes: int) -> None:
-        took = f"{took_s:.3f}s"
-        size = f"Image size: {size_bytes} bytes."
-        self._event("Pulled", f'Successfully pulled image "{image}" in {took} ({took} including waiting). {size}')
-
-    def present(self, image: str) -> None:
-        self._event("Pulled", f'Container image "{image}" already present on machine')
-
-
 def orphan(runtime: RuntimePod) -> Pod:
     """Return a pod object for what runs here though the API knows nothing of it: enough to stop it properly."""
     grace = runtime.sandbox.grace_period_s if runtime.sandbox is not None else STOP_GRACE_MIN_S
     metadata = ObjectMeta(name=runtime.name, namespace=runtime.namespace, uid=runtime.uid)
     return Pod(metadata=metadata, spec=PodSpec(termination_grace_period_seconds=grace))
-
-
-def _all_containers(pod: Pod) -> list[AnyContainer]:
-    return [*pod.spec.init_containers, *pod.spec.containers, *pod.spec.ephemeral_containers]
-
-
-def _field_path(pod: Pod, container: AnyContainer) -> str:
-    lists: dict[str, Sequence[AnyContainer]] = {
-        "initContainers": pod.spec.init_containers,
-        "containers": pod.spec.containers,
-        "ephemeralContainers": pod.spec.ephemeral_containers,
-    }
-    for name, containers in lists.items():
-        if any(candidate.name == container.name for candidate in containers):
-            return f"spec.{name}{{{container.name}}}"
-    return ""
-
-
-def _is_latest(image: str) -> bool:
-    last = image.rsplit("/", 1)[-1]
-    return "@" not in last and (":" not in last or last.endswith(":latest"))
 
 
 def _go_duration(seconds: float) -> str:

@@ -103,9 +103,9 @@ async def run(settings: Settings) -> None:
     Raises:
         SystemExit: 2 for a setting that can't be used, 1 for state that can't be trusted; the reason is on stderr.
     """
-    from store.backend import BackendDamaged
     from store.consensus.consensus import MemberRemoved, SnapshotInstalled
     from store.consensus.journal import JournalDamaged, JournalFailed
+    from store.records import BackendDamaged
 
     try:
         while True:
@@ -416,7 +416,7 @@ def member_id_of(name: str) -> int:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that after a crash it has either all of the old content or all of the new."""
-    from store.backend import sync_directory
+    from store.state_file import sync_directory
 
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as file:

@@ -21,13 +21,14 @@ from proto.steersman.v1 import store_pb2
 from store.alarms import Alarms, Corrupt, NoSpace, adds_data
 from store.auth.permissions import WRITE
 from store.auth.state import Auth, AuthRefused
-from store.backend import Backend, Reading
+from store.backend import Backend
 from store.consensus.consensus import LogIndex, Term
 from store.encoding import request_id, txn_of_one_put
 from store.lease import Expiry, LeaseExists, Leases, LeaseTooLong
 from store.mvcc.kv import DeleteRange, KeyNotFound, LeaseNotFound, Mvcc, Txn
 from store.mvcc.revision import Change, Compacted, FutureRevision
 from store.mvcc.watch import Watchers
+from store.reading import Reading
 from store.recovery import Incoming
 from store.wire import txn_from, txn_result_to
 

@@ -5,9 +5,7 @@ What is applied collects in memory, is read from there, and goes to disk in one 
 index of the last entry applied: so the state on disk is always that of one log index, and start is "open, then replay
 the rest".
 
-Tables: `kv` (main, sub) → record; `lease` id → TTL; `request` order → remembered request; `alarm` (type, member);
-`meta`. Each record carries a CRC32C, checked whenever it is read. Record numbers are big-endian, so LMDB's order is
-revision order. `Reading` is the state at one moment, for whoever needs all of it: a new member, a backup, a hash.
+What is in the file is in `records.py`, the file itself in `state_file.py`, all of it at one moment in `reading.py`.
 """
 
 from __future__ import annotations
@@ -17,61 +15,39 @@ import contextlib
 import logging
 import os
 import struct
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import google_crc32c
 import lmdb
 
 from component.clock import Clock
 from store import counts
-from store.consensus.consensus import LogIndex, Term
-from store.consensus.snapshot import SnapshotDamaged, Unframer, frame
+from store.consensus.consensus import LogIndex
 from store.mvcc.revision import KeyValue, Stamp
 from store.pages import ReadOnce
+from store.reading import Reading
+from store.records import (
+    ALARM,
+    KEY,
+    RECORD,
+    BackendDamaged,
+    Meta,
+    decode_meta,
+    decode_record,
+    encode_lease,
+    encode_meta,
+    encode_record,
+)
+from store.state_file import beside, open_environment, sync_directory
 
 log = logging.getLogger(__name__)
 
 FLUSH_INTERVAL_S = 0.1
-MAP_BYTES = 64 << 30
-"""Address space for the file to grow into; it costs nothing until used."""
 DROPS_MAX = 20_000
 """Records deleted in one flush: a large compaction is spread out, so that no flush takes long."""
-CHUNK_BYTES = 256 << 10
-BREATHER_S = 0.0005
-"""Slept by a thread that reads everything, after each chunk, so that requests are answered meanwhile. A mere yield
-would not do: a thread that lets the interpreter go without sleeping mostly has it back before another has woken up.
-"""
-OUTLINES_AT_ONCE = 256
-"""Between one breather and the next."""
-RECORD_COST_BYTES = 2000
-"""Of time, beside its own bytes: what is done with a record in a snapshot costs much the same for all."""
-READ_BYTES_PER_S = 32 << 20
-"""How fast a snapshot is read: sending and taking it in cost several times what reading it does, and requests are to be
-answered all the while.
-"""
-_FORMAT = 1
-_KEY = struct.Struct(">QI")  # main, sub
-_RECORD = struct.Struct("<IqqqI")  # crc of all after it, create_revision, version, lease, key length
-_META = struct.Struct("<IIQQQQQ")  # crc, format, applied index, its term, revision, compact_revision, cluster id
-_TABLES = (b"kv", b"lease", b"request", b"meta", b"alarm")
-"""Their numbers are in snapshots: new ones go last."""
-_ALARM = struct.Struct(">IQ")  # type, member
-_ITEM = struct.Struct("<BII")  # table, key length, value length
-
-
-class BackendDamaged(Exception):
-    """The state on disk can't be trusted; the message says where and what to do."""
-
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(
-            f"state file {path}: {why}. If the other members are healthy: remove this member, delete its data "
-            "directory, and add it again. If it is the only one: restore its data directory from a snapshot."
-        )
 
 
 class DefragmentFailed(Exception):
@@ -89,17 +65,6 @@ class BackendFailed(BackendDamaged):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Meta:
-    """What the state on disk is the state of."""
-
-    applied: int = 0
-    term: int = 0
-    revision: int = 1
-    compact_revision: int = 0
-    cluster_id: int = 0
-
-
 @dataclass(slots=True)
 class _Dirty:
     """Changes not yet on disk."""
@@ -111,186 +76,6 @@ class _Dirty:
     alarms: dict[tuple[int, int], bool] = field(default_factory=dict)
     members: bytes | None = None
     auth: bytes | None = None
-
-
-class Reading:
-    """The state on disk at one moment, readable in any thread while the store goes on; close it.
-
-    A `store.consensus.consensus.SnapshotSource`. While one is open, LMDB reuses no page freed since, and the file is
-    not defragmented.
-    """
-
-    def __init__(self, backend: Backend, env: lmdb.Environment, tables: dict[bytes, Any], path: Path) -> None:
-        self._backend = backend
-        self._tables = tables
-        self._path = path
-        self._is_in_a_hurry = False
-        # With views in the place of copies: whoever wants lengths alone does not have values read from disk.
-        self._txn: lmdb.Transaction | None = env.begin(buffers=True)
-        raw = self._txn.get(b"state", db=tables[b"meta"])
-        self.meta = Meta() if raw is None else decode_meta(path, bytes(raw))
-        self._dropped = frozenset(backend.dropped())
-
-    @property
-    def index(self) -> LogIndex:
-        """The last log entry contained."""
-        return LogIndex(self.meta.applied)
-
-    @property
-    def term(self) -> Term:
-        """That entry's term."""
-        return Term(self.meta.term)
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the state, framed; each step is short."""
-        return frame(self._items(), self.meta.applied, self.meta.term)
-
-    def hash_kv(self, revision: int) -> int:
-        """Return a hash of every record up to `revision` that no compaction has freed; equal on members that agree.
-
-        Every record's checksum is verified on the way. Takes about a second for a million records.
-
-        Raises:
-            BackendDamaged: a record is altered.
-        """
-        assert self._txn is not None
-        running, hashed_bytes, digest = 0, 0, bytearray()
-        dropped, unpack, once = self._dropped, _KEY.unpack, ReadOnce(self._path)
-        for raw_key, raw in self._txn.cursor(db=self._tables[b"kv"]):
-            where = unpack(raw_key)
-            if where[0] > revision:
-                break
-            if where in dropped:
-                continue
-            if google_crc32c.value(bytes(raw[4:])) != int.from_bytes(raw[:4], "little"):
-                raise BackendDamaged(self._path, f"record of revision {where[0]}.{where[1]}: checksum mismatch")
-            digest += raw_key
-            digest += raw[:4]
-            hashed_bytes += len(raw) + 200  # of time: a short record costs more than its bytes
-            if hashed_bytes >= CHUNK_BYTES:
-                once.add(hashed_bytes)
-                running, hashed_bytes = google_crc32c.extend(running, bytes(digest)), 0
-                digest.clear()
-                time.sleep(BREATHER_S)
-        once.close()
-        return int(google_crc32c.extend(running, bytes(digest)))
-
-    def hash_all(self) -> int:
-        """Return a hash of every table but the description of the state."""
-        running = 0
-        for number, payload in enumerate(self._items()):
-            running = google_crc32c.extend(running, payload)
-            if number % 8 == 0:
-                time.sleep(BREATHER_S)
-        return int(running)
-
-    def records(self) -> Iterator[tuple[int, KeyValue]]:
-        """Yield (sub, record) of every record that no compaction has freed, in order, at the pace of a snapshot.
-
-        Whoever takes them spends several times what reading one costs, and does it in this thread.
-
-        Raises:
-            BackendDamaged: a record is altered.
-        """
-        assert self._txn is not None
-        dropped, once, due = self._dropped, ReadOnce(self._path), time.monotonic()
-        read_bytes = cost_bytes = 0
-        for raw_key, raw in self._txn.cursor(db=self._tables[b"kv"]):
-            main, sub = _KEY.unpack(raw_key)
-            if (main, sub) not in dropped:
-                try:
-                    kv = decode_record(main, bytes(raw))
-                except ValueError as error:
-                    raise BackendDamaged(self._path, f"record of revision {main}.{sub}: {error}") from None
-                yield sub, kv
-            read_bytes += len(raw)
-            cost_bytes += len(raw) + RECORD_COST_BYTES
-            if cost_bytes >= CHUNK_BYTES:
-                once.add(read_bytes)
-                due = max(due + read_bytes / READ_BYTES_PER_S, time.monotonic())
-                time.sleep(max(BREATHER_S, due - time.monotonic()))
-                read_bytes = cost_bytes = 0
-        once.close()
-
-    def outlines(self) -> Iterator[tuple[int, int, int, int, int, int]]:
-        """Yield (key length, value length, create revision, mod revision, version, lease) for what `records` yields."""
-        assert self._txn is not None
-        dropped, once = self._dropped, ReadOnce(self._path)
-        unpack_key, unpack, header = _KEY.unpack, _RECORD.unpack_from, _RECORD.size
-        for number, (raw_key, raw) in enumerate(self._txn.cursor(db=self._tables[b"kv"])):
-            main, sub = unpack_key(raw_key)
-            if len(raw) < header:
-                raise BackendDamaged(self._path, f"record of revision {main}.{sub}: cut short")
-            if (main, sub) not in dropped:
-                _, create_revision, version, lease, key_length = unpack(raw)
-                value_length = len(raw) - header - key_length
-                if value_length < 0:
-                    raise BackendDamaged(self._path, f"record of revision {main}.{sub}: cut short")
-                yield key_length, value_length, create_revision, main, version, lease
-            if number % OUTLINES_AT_ONCE == OUTLINES_AT_ONCE - 1:
-                once.add(OUTLINES_AT_ONCE * 4096)
-                time.sleep(BREATHER_S)
-        once.close()
-
-    def leases(self) -> list[tuple[int, int]]:
-        """Return (id, TTL in seconds) of every lease."""
-        assert self._txn is not None
-        table = self._txn.cursor(db=self._tables[b"lease"])
-        return [(struct.unpack(">q", key)[0], struct.unpack("<q", raw)[0]) for key, raw in table]
-
-    def alarms(self) -> list[tuple[int, int]]:
-        """Return (type, member) of every alarm."""
-        assert self._txn is not None
-        kinds = [_ALARM.unpack(key) for key, _ in self._txn.cursor(db=self._tables[b"alarm"])]
-        return [(kind, member) for kind, member in kinds]
-
-    def members(self) -> bytes:
-        """Return the membership (`store.consensus.membership`), empty where there is none."""
-        assert self._txn is not None
-        return bytes(self._txn.get(b"members", db=self._tables[b"meta"]) or b"")
-
-    def auth(self) -> bytes:
-        """Return users and roles (`store.auth.state`), empty where there never were any."""
-        assert self._txn is not None
-        return bytes(self._txn.get(b"auth", db=self._tables[b"meta"]) or b"")
-
-    def _items(self) -> Iterator[bytes]:
-        assert self._txn is not None
-        chunk, once, due = bytearray(), ReadOnce(self._path), time.monotonic()
-        for number, name in enumerate(_TABLES):
-            for key, value in self._txn.cursor(db=self._tables[name]):
-                chunk += _ITEM.pack(number, len(key), len(value))
-                chunk += key
-                chunk += value
-                if len(chunk) >= CHUNK_BYTES:
-                    once.add(len(chunk))
-                    # In step with the clock; a reader that was held up does not make up for it.
-                    due = max(due + len(chunk) / READ_BYTES_PER_S, time.monotonic())
-                    yield bytes(chunk)
-                    chunk.clear()
-                    time.sleep(max(BREATHER_S, 0 if self._is_in_a_hurry else due - time.monotonic()))
-        once.close()
-        if chunk:
-            yield bytes(chunk)
-
-    def hurry(self) -> None:
-        """Read the rest as fast as can be."""
-        self._is_in_a_hurry = True
-
-    def close(self) -> None:
-        """Let go of the state; safe to call twice."""
-        if self._txn is not None:
-            self._txn.abort()
-            self._txn = None
-            self._backend.reading_closed()
-
-    def __enter__(self) -> Reading:
-        """Return self."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close."""
-        self.close()
 
 
 class Backend:
@@ -343,7 +128,7 @@ class Backend:
         if found is not None:
             return found
         try:
-            raw = self._reader.get(_KEY.pack(main, sub), db=self._tables[b"kv"])
+            raw = self._reader.get(KEY.pack(main, sub), db=self._tables[b"kv"])
         except lmdb.Error as error:
             raise BackendDamaged(self._path, str(error)) from None
         assert raw is not None, f"no record of revision {main}.{sub}"
@@ -365,7 +150,7 @@ class Backend:
 
         For start: nothing is in memory only, and a value is looked at for its checksum alone.
         """
-        checksum, unpack_key, unpack, header = google_crc32c.value, _KEY.unpack, _RECORD.unpack_from, _RECORD.size
+        checksum, unpack_key, unpack, header = google_crc32c.value, KEY.unpack, RECORD.unpack_from, RECORD.size
         once = ReadOnce(self._path)
         try:
             for raw_key, raw in self._reader.cursor(db=self._tables[b"kv"]):
@@ -384,9 +169,9 @@ class Backend:
         """Yield records in revision order; newer ones are always in memory."""
         cursor = self._reader.cursor(db=self._tables[b"kv"])
         try:
-            if cursor.set_range(_KEY.pack(revision, 0)):
+            if cursor.set_range(KEY.pack(revision, 0)):
                 for raw_key, raw in cursor:
-                    main, sub = _KEY.unpack(raw_key)
+                    main, sub = KEY.unpack(raw_key)
                     yield main, sub, self._decode(main, sub, raw)
         finally:
             cursor.close()
@@ -418,7 +203,7 @@ class Backend:
     def alarms(self) -> Iterator[tuple[int, int]]:
         """Yield (type, member) of every alarm on disk, in order."""
         for key, _ in self._reader.cursor(db=self._tables[b"alarm"]):
-            kind, member = _ALARM.unpack(key)
+            kind, member = ALARM.unpack(key)
             yield kind, member
 
     def put_alarm(self, kind: int, member: int, is_raised: bool) -> None:
@@ -541,12 +326,12 @@ class Backend:
     def _commit(self, dirty: _Dirty, meta: Meta) -> None:
         kv, lease, request = (self._tables[name] for name in (b"kv", b"lease", b"request"))
         with self._env.begin(write=True) as txn:
-            records = [(_KEY.pack(*where), encode_record(record)) for where, record in dirty.records.items()]
+            records = [(KEY.pack(*where), encode_record(record)) for where, record in dirty.records.items()]
             # Appended, since revisions only grow: pages are filled to the brim instead of split in halves.
             added = txn.cursor(db=kv).putmulti(records, append=True)[1]
             assert added == len(records), "a record older than one on disk"
             for where in dirty.dropped:
-                txn.delete(_KEY.pack(*where), db=kv)
+                txn.delete(KEY.pack(*where), db=kv)
             for lease_id, ttl_s in dirty.leases.items():
                 key, value = encode_lease(lease_id, ttl_s or 0)
                 txn.delete(key, db=lease) if ttl_s is None else txn.put(key, value, db=lease)
@@ -554,7 +339,7 @@ class Backend:
                 key = struct.pack(">Q", order)
                 txn.delete(key, db=request) if encoded is None else txn.put(key, encoded, db=request)
             for alarm, is_raised in dirty.alarms.items():
-                key = _ALARM.pack(*alarm)
+                key = ALARM.pack(*alarm)
                 txn.put(key, b"", db=self._tables[b"alarm"]) if is_raised else txn.delete(
                     key, db=self._tables[b"alarm"]
                 )
@@ -659,149 +444,3 @@ class Backend:
     def _read_meta(self) -> Meta:
         raw = self._reader.get(b"state", db=self._tables[b"meta"])
         return Meta() if raw is None else decode_meta(self._path, raw)
-
-
-def install(directory: Path, contents: Iterable[tuple[bytes, bytes, bytes]]) -> None:
-    """Make the state file in `directory` of (table, key, value), in order of keys within each table.
-
-    Raises:
-        SnapshotDamaged: nothing was made; what `contents` raises likewise.
-        FileExistsError: there is a state already.
-    """
-    path = directory / "state.mdb"
-    if path.exists():
-        raise FileExistsError(f"{path} exists: a snapshot is installed into an empty directory")
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = beside(path, "partial")
-    partial.unlink(missing_ok=True)
-    env, tables = open_environment(partial)
-    try:
-        with env.begin(write=True) as txn:
-            for table, key, value in contents:
-                append(txn, tables[table], key, value)
-    except BaseException:
-        env.close()
-        partial.unlink(missing_ok=True)
-        raise
-    env.sync(True)
-    env.close()
-    partial.rename(path)
-    beside(path, "partial-lock").unlink(missing_ok=True)
-    sync_directory(directory)
-
-
-def append(txn: lmdb.Transaction, table: Any, key: bytes, value: bytes) -> None:
-    """Put what comes after all that is in a table: pages are filled to the brim instead of split in halves.
-
-    Raises:
-        SnapshotDamaged: it does not come after.
-    """
-    if not txn.put(key, value, db=table, append=True):
-        raise SnapshotDamaged("its keys are out of order")
-
-
-def items(chunks: Iterable[bytes], unframer: Unframer) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Yield (table, key, value) of everything in a snapshot; `unframer.end` is set after the last.
-
-    Raises:
-        SnapshotDamaged: what was yielded so far may not be used either.
-    """
-    for chunk in chunks:
-        yield from items_of(unframer.take(chunk))
-    if unframer.end is None:
-        raise SnapshotDamaged("the snapshot is cut short")
-
-
-def items_of(payload: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Yield (table, key, value) of everything in one chunk's payload.
-
-    Raises:
-        SnapshotDamaged: there is a table in it that this program does not know.
-    """
-    offset = 0
-    while offset < len(payload):
-        number, key_length, value_length = _ITEM.unpack_from(payload, offset)
-        if number >= len(_TABLES):
-            raise SnapshotDamaged(f"it has a table, number {number}, that this program does not know")
-        offset += _ITEM.size
-        key = payload[offset : offset + key_length]
-        offset += key_length
-        yield _TABLES[number], key, payload[offset : offset + value_length]
-        offset += value_length
-
-
-def encode_record(kv: KeyValue) -> bytes:
-    """Return a record's bytes on disk; its mod_revision is in its key."""
-    covered = _RECORD.pack(0, kv.create_revision, kv.version, kv.lease, len(kv.key))[4:] + kv.key + kv.value
-    return struct.pack("<I", google_crc32c.value(covered)) + covered
-
-
-def record_key(main: int, sub: int) -> bytes:
-    """Return a record's key on disk."""
-    return _KEY.pack(main, sub)
-
-
-def place_of(key: bytes) -> tuple[int, int]:
-    """Return (main, sub) of a record's key on disk."""
-    main, sub = _KEY.unpack(key)
-    return main, sub
-
-
-def encode_lease(lease: int, ttl_s: int) -> tuple[bytes, bytes]:
-    """Return a lease's key and value on disk."""
-    return struct.pack(">q", lease), struct.pack("<q", ttl_s)
-
-
-def decode_record(main: int, raw: bytes) -> KeyValue:
-    """Return the record; raises ValueError where its checksum is wrong."""
-    if len(raw) < _RECORD.size:
-        raise ValueError("cut short")
-    crc, create_revision, version, lease, key_length = _RECORD.unpack_from(raw)
-    if google_crc32c.value(raw[4:]) != crc:
-        raise ValueError("checksum mismatch")
-    middle = _RECORD.size + key_length
-    return KeyValue(raw[_RECORD.size : middle], raw[middle:], create_revision, main, version, lease)
-
-
-def encode_meta(meta: Meta) -> bytes:
-    """Return the description's bytes on disk."""
-    fields = (_FORMAT, meta.applied, meta.term, meta.revision, meta.compact_revision, meta.cluster_id)
-    covered = _META.pack(0, *fields)[4:]
-    return struct.pack("<I", google_crc32c.value(covered)) + covered
-
-
-def decode_meta(path: Path, raw: bytes) -> Meta:
-    """Return the description in `raw`; raises BackendDamaged, naming `path`, where it is altered."""
-    if len(raw) != _META.size or google_crc32c.value(raw[4:]) != struct.unpack_from("<I", raw)[0]:
-        raise BackendDamaged(path, "its description is altered")
-    _, version, *fields = _META.unpack(raw)
-    if version != _FORMAT:
-        raise BackendDamaged(path, f"it is of format {version}; this program reads format {_FORMAT}")
-    return Meta(*fields)
-
-
-def open_environment(path: Path, *, sync: bool = True) -> tuple[lmdb.Environment, dict[bytes, Any]]:
-    """Open a state file, creating it if need be; return it and its tables.
-
-    Raises:
-        BackendDamaged: it can't be opened.
-    """
-    try:
-        env = lmdb.open(str(path), subdir=False, map_size=MAP_BYTES, max_dbs=len(_TABLES), max_readers=16, sync=sync)
-        return env, {name: env.open_db(name) for name in _TABLES}
-    except lmdb.Error as error:
-        raise BackendDamaged(path, str(error)) from None
-
-
-def beside(path: Path, suffix: str) -> Path:
-    """Return the path of a companion of `path`."""
-    return path.with_name(f"{path.name}.{suffix}")
-
-
-def sync_directory(directory: Path) -> None:
-    """Make what was created, renamed or deleted in `directory` durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -21,10 +21,12 @@ import google_crc32c
 import msgspec
 
 from store import etcd_state, older_backup
-from store.backend import Meta, Reading, decode_meta, decode_record, encode_meta, install, place_of, record_key
 from store.consensus.snapshot import SnapshotDamaged
 from store.etcd_state import StateDamaged
 from store.mvcc.index import KeyIndex
+from store.reading import Reading
+from store.records import Meta, decode_meta, decode_record, encode_meta, place_of, record_key
+from store.state_file import install
 
 REVISION_BUMP = 1_000_000_000
 """The least by which a restore moves the revision ahead."""

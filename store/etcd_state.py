@@ -18,10 +18,11 @@ from google.protobuf.message import DecodeError
 from proto.etcd import auth_pb2, kv_pb2, lease_pb2, rpc_pb2
 from proto.steersman.v1 import store_pb2
 from store.auth.state import Auth
-from store.backend import Meta, Reading, encode_lease, encode_meta, encode_record, record_key
 from store.bbolt import read, write
 from store.consensus.membership import MemberRecord, Members
 from store.mvcc.revision import KeyValue
+from store.reading import Reading
+from store.records import Meta, encode_lease, encode_meta, encode_record, record_key
 from store.wire import kv_from, kv_to
 
 OWN = b"steersman"

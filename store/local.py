@@ -21,11 +21,9 @@ from store.client import (
     Txn,
     TxnResult,
     WatchBatch,
-    delete_if_txn,
     prefix_end,
-    put_if_txn,
-    revision_or_conflict,
 )
+from store.face import delete_if_txn, put_if_txn, revision_or_conflict
 from store.mvcc.check import InvalidRequest, check_range, check_txn
 from store.mvcc.kv import LeaseNotFound, Mvcc
 from store.mvcc.revision import Compacted

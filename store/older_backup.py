@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from store.backend import items
 from store.consensus.snapshot import SnapshotDamaged, Unframer
 from store.etcd_state import StateDamaged
+from store.records import items
 
 MAGIC = b"steersman store snapshot\n"
 FORMAT = 1

@@ -13,10 +13,12 @@ from typing import Any
 
 import lmdb
 
-from store.backend import BackendFailed, append, beside, decode_meta, items_of, open_environment, sync_directory
+from store.backend import BackendFailed
 from store.consensus.consensus import LogIndex, Term
 from store.consensus.journal import Journal
 from store.consensus.snapshot import SnapshotDamaged, Unframer
+from store.records import decode_meta, items_of
+from store.state_file import append, beside, open_environment, sync_directory
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from api import validation as v
+from api.columns import AGE
 from api.meta import ObjectMeta
-from api.resource import Resource
+from api.resource import Column, Resource
 from api.schema import Int32, Struct, always, field, wire
 
 
@@ -49,6 +50,12 @@ def validate(new: Scale, old: Scale | None) -> v.Errors:
     yield from v.check_not_negative("spec.replicas", new.spec.replicas)
 
 
+COLUMNS: Final[tuple[Column[Scale], ...]] = (
+    Column("Desired", "integer", lambda scale, now: scale.spec.replicas, "How many there shall be."),
+    Column("Available", "integer", lambda scale, now: scale.status.replicas, "How many there are."),
+    AGE,
+)
+
 RESOURCE: Final[Resource[Scale]] = Resource(
     type=Scale,
     group="autoscaling",
@@ -58,4 +65,5 @@ RESOURCE: Final[Resource[Scale]] = Resource(
     namespaced=True,
     verbs=(),
     validate=validate,
+    columns=COLUMNS,
 )

@@ -11,6 +11,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any, Final
 
+from api.meta import ObjectMeta
+from api.schema import Struct, fields_of
+
 Plain = dict[str, Any]
 
 _META_FIELDS: Final = ("apiVersion", "kind", "metadata")
@@ -79,7 +82,8 @@ class Node:
 def prune(value: Any, node: Node, unknown: list[str], path: str = "", *, is_root: bool = False) -> None:
     """Take out of `value`, in place, each field that the schema does not know, and note its path in `unknown`.
 
-    At the root, and where a whole object is embedded, apiVersion, kind and metadata are known without being said.
+    At the root, and where a whole object is embedded, apiVersion, kind and metadata are known without being said. The
+    root's metadata is read before; an embedded object's is pruned here, of all that metadata does not have.
     """
     if isinstance(value, list):
         if node.items is not None:
@@ -90,15 +94,34 @@ def prune(value: Any, node: Node, unknown: list[str], path: str = "", *, is_root
         return
     is_object = is_root or node.is_embedded
     for name in list(value):
-        if is_object and name in _META_FIELDS:
-            continue
         where = f"{path}.{name}" if path else name
+        if is_object and name in _META_FIELDS:
+            if name == "metadata" and not is_root:
+                _prune_declared(value[name], ObjectMeta, unknown, where)
+            continue
         known = node.child(name)
         if known is not None:
             prune(value[name], known, unknown, where)
         elif not node.preserves and node.additional is not True:
             del value[name]
             unknown.append(where)
+
+
+def _prune_declared(value: Any, type_: type[Struct], unknown: list[str], path: str) -> None:
+    """Prune what a declared type does not know."""
+    if not isinstance(value, dict):
+        return
+    fields = fields_of(type_)
+    for name in list(value):
+        where = f"{path}.{name}"
+        if name not in fields:
+            del value[name]
+            unknown.append(where)
+            continue
+        item = fields[name].type.item
+        if item is not None and item.struct is not None and isinstance(value[name], list):
+            for i, each in enumerate(value[name]):
+                _prune_declared(each, item.struct, unknown, f"{where}[{i}]")
 
 
 def apply_defaults(value: Any, node: Node) -> None:

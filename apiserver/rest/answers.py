@@ -24,6 +24,7 @@ from apiserver.verbs.list import ListAnswer
 GZIP_BYTES_MIN: Final = 128 * 1024
 """Smaller answers are not compressed: that would cost more than it saves (KEP-156)."""
 _GZIP_LEVEL: Final = 1
+_JSON: Final = "application/json"
 _YAML: Final = "application/yaml"
 _YAML_AT_ONCE_BYTES: Final = 16_384
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -41,8 +42,8 @@ class Form:
 
     @property
     def content_type(self) -> str:
-        """The Content-Type of the answer."""
-        return _YAML if self.is_yaml else self.rendering.content_type
+        """The Content-Type of the answer; that it is a Table, it says itself."""
+        return _YAML if self.is_yaml else _JSON
 
 
 PLAIN: Final = Form(table.PLAIN)

@@ -15,8 +15,10 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 from aiohttp import hdrs, web
 
+from api.autoscaling import scale
 from api.discover import by_gvr
 from api.errors import ApiError, BadRequest, Expired, InternalError
+from api.resource import Resource
 from apiserver.app import Api
 from apiserver.filters.request_info import is_old_watch, old_watch_options, request_info
 from apiserver.nowhere import InPlainText
@@ -169,8 +171,9 @@ class Door:
                 code = 200
             case Answer():
                 form = answers.form_of(request, call.resource)
-                shown = call.resource if call.info.subresource in ("", "status") else None
-                body, content_type = answers.object_body(shown, answered, form, self._now())
+                body, content_type = answers.object_body(
+                    kind_shown(call.info.subresource, call.resource), answered, form, self._now()
+                )
                 code = answered.code
             case _:
                 raise AssertionError(f"no way to answer with {type(answered).__name__}")
@@ -208,6 +211,16 @@ class Door:
         return _health_response(report)
 
 
+def kind_shown(subresource: str, resource: Resource[Any] | None) -> Resource[Any] | None:
+    """Return what kind the object in an answer is, where it can be shown in other forms than its own."""
+    match subresource:
+        case "" | "status":
+            return resource
+        case "scale":
+            return scale.RESOURCE
+    return None
+
+
 def _health_response(report: Report) -> web.Response:
     headers = {hdrs.CACHE_CONTROL: "no-cache, private", hdrs.X_CONTENT_TYPE_OPTIONS: "nosniff"}
     return web.Response(text=report.text, status=report.status, headers=headers)
@@ -243,7 +256,7 @@ def failure(error: ApiError, call: Call) -> web.Response:
     """Return the response that an error is."""
     if isinstance(error, InPlainText):
         plain = {hdrs.CACHE_CONTROL: "no-cache, private", hdrs.X_CONTENT_TYPE_OPTIONS: "nosniff"}
-        return _with_warnings(web.Response(status=error.code, text=f"{error.message}\n", headers=plain), call)
+        return _with_warnings(web.Response(status=error.code, text=f"{error.text}\n", headers=plain), call)
     headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
     if error.retry_after_s:
         headers[hdrs.RETRY_AFTER] = str(error.retry_after_s)

@@ -22,7 +22,7 @@ from deploy.machine import credentials, host
 from deploy.machine.build import Site
 from deploy.machine.credentials import SHARED_FILES
 from deploy.machine.plan import STORE_CLIENT_PORT, Layout, Machine, credential_name, own_first, service
-from deploy.report import CannotDo, Report
+from deploy.report import BadInput, CannotDo, Report
 
 NAME = re.compile(r"steersman-\d{8}T\d{6}Z\.snapshot")
 USER = "steersman-store"
@@ -93,10 +93,10 @@ def import_keys(layout: Layout, file: Path) -> None:
                 if entry.name in SHARED_FILES and data is not None and entry.size < EXPORT_BYTES_MAX:
                     found[entry.name] = data.read()
     except (OSError, tarfile.TarError) as error:
-        raise CannotDo(f"{file} cannot be read: {error}") from None
+        raise BadInput(f"{file} cannot be read: {error}") from None
     missing = [place for place in SHARED_FILES if place not in found]
     if missing:
-        raise CannotDo(f"{file} lacks {', '.join(missing)}: `steer certs export` on a control-plane machine writes it")
+        raise BadInput(f"{file} lacks {', '.join(missing)}: `steer certs export` on a control-plane machine writes it")
     for place, content in found.items():
         path = layout.pki / place
         if path.exists() and path.read_bytes() != content:

@@ -170,8 +170,8 @@ def token_create(
     output: Output = "text",
 ) -> None:
     """Make a token and print how a machine joins with it."""
-    layout = Layout()
-    invitation = invite.create(layout, _administered(layout), tokens.parse_duration(ttl), control_plane=control_plane)
+    layout, good_for = Layout(), tokens.parse_duration(ttl)
+    invitation = invite.create(layout, _administered(layout), good_for, control_plane=control_plane)
     if output == "json":
         print(json.dumps(invitation.values(), indent=2))
     else:
@@ -273,6 +273,7 @@ def leave(
 ) -> None:
     """Take a machine out of its cluster: this one, which is bare then, or by NAME another, such as a lost one."""
     layout, progress = Layout(), _Progress()
+    wait_s = tokens.parse_duration(drain_timeout)
     machine = host.the_machine(layout)
     going = name or machine.name
     itself = going == machine.name
@@ -281,7 +282,6 @@ def leave(
         leaving.check_last(machine, going)
     elif not itself:
         raise CannotDo(f"{machine.name} is a worker machine: run this on one of the control plane")
-    wait_s = tokens.parse_duration(drain_timeout)
     timeout_s = wait_s.total_seconds() if wait_s else float("inf")
     planned = [leaving.drain_step(site, going, timeout_s, progress, force=force)]
     if machine.is_control_plane:

@@ -33,7 +33,7 @@ from client.verbs import Client
 from deploy import addons
 from deploy.machine.rest import NoAnswer, Refused, Rest
 from deploy.machine.tokens import Token
-from deploy.report import CannotDo
+from deploy.report import BadInput, CannotDo
 
 CLUSTER_INFO = ObjectKey("kube-public", "cluster-info")
 KUBECONFIG = "kubeconfig"
@@ -66,10 +66,10 @@ def check_hash(text: str) -> str:
     """Return `text`, in small letters.
 
     Raises:
-        CannotDo: it is no hash of a CA.
+        BadInput: it is no hash of a CA.
     """
     if not _HASH.fullmatch(text.strip().lower()):
-        raise CannotDo("--ca-hash is `sha256:` and 64 hexadecimal digits, as `steer token create` prints it")
+        raise BadInput("--ca-hash is `sha256:` and 64 hexadecimal digits, as `steer token create` prints it")
     return text.strip().lower()
 
 

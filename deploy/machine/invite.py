@@ -19,7 +19,7 @@ from client.verbs import Client
 from deploy.machine import cluster, discovery, tokens, upload
 from deploy.machine.plan import SECURE_PORT, Layout, Machine
 from deploy.machine.tokens import Token
-from deploy.report import CannotDo
+from deploy.report import BadInput
 
 TOKEN, KEY = "STEER_TOKEN", "STEER_CERTIFICATE_KEY"
 """Environment variables."""
@@ -129,7 +129,7 @@ def read(
     if needs_key and not key and not is_known:
         missing.append(f"a certificate key (--certificate-key-file, ${KEY} or --file)")
     if missing:
-        raise CannotDo(
+        raise BadInput(
             f"joining needs {', '.join(missing)}; `steer token create` on a control-plane machine prints them"
         )
     return Invitation(
@@ -144,7 +144,7 @@ def _written(file: str) -> Written:
     try:
         return msgspec.json.decode(_content(file), type=Written)
     except msgspec.MsgspecError as error:
-        raise CannotDo(f"{_named(file)} is no invitation ({error}): `steer token create -o json` writes one") from None
+        raise BadInput(f"{_named(file)} is no invitation ({error}): `steer token create -o json` writes one") from None
 
 
 def _secret(file: str | None, variable: str) -> str:
@@ -157,7 +157,7 @@ def _content(file: str) -> bytes:
     try:
         return Path(file).read_bytes()
     except OSError as error:
-        raise CannotDo(f"{file}: {error.strerror}") from None
+        raise BadInput(f"{file}: {error.strerror}") from None
 
 
 def _named(file: str) -> str:

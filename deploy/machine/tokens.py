@@ -24,7 +24,7 @@ from api.meta import ObjectMeta
 from api.resource import ObjectKey
 from api.timestamps import parse, render
 from client.verbs import Client
-from deploy.report import CannotDo
+from deploy.report import BadInput, CannotDo
 
 GROUP = "system:bootstrappers:steersman"
 DEFAULT_TTL = timedelta(hours=24)
@@ -67,11 +67,11 @@ def parse_token(text: str) -> Token:
     """Return the token that `text` is.
 
     Raises:
-        CannotDo: it has not the shape of one; what was given is not repeated.
+        BadInput: it has not the shape of one; what was given is not repeated.
     """
     found = _SHAPE.fullmatch(text.strip())
     if not found:
-        raise CannotDo(
+        raise BadInput(
             "this is no token: one is six and sixteen small letters and digits, as in abcdef.0123456789abcdef"
         )
     return Token(found[1], found[2])
@@ -171,12 +171,12 @@ def parse_duration(text: str) -> timedelta | None:
     """Return a duration such as 24h or 1h30m; None for 0, which means for ever.
 
     Raises:
-        CannotDo: it is neither.
+        BadInput: it is neither.
     """
     if text.strip() == "0":
         return None
     found = _DURATION.fullmatch(text.strip())
     if not text.strip() or not found or not any(found.groups()):
-        raise CannotDo(f"{text!r} is no duration: give one such as 24h or 1h30m, or 0 for a token that never ends")
+        raise BadInput(f"{text!r} is no duration: give one such as 24h or 1h30m, or 0 for a token that never ends")
     hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return timedelta(hours=hours, minutes=minutes, seconds=seconds)

@@ -28,7 +28,7 @@ from deploy.machine import tokens
 from deploy.machine.credentials import SHARED_FILES
 from deploy.machine.plan import Layout, credential_name
 from deploy.machine.rest import Rest
-from deploy.report import CannotDo
+from deploy.report import BadInput, CannotDo
 
 KEPT = ObjectKey("kube-system", "steersman-certs")
 LASTS = timedelta(hours=2)
@@ -51,7 +51,7 @@ def parse_key(text: str) -> bytes:
     except ValueError:
         key = b""
     if len(key) != _KEY_BYTES:
-        raise CannotDo("this is no certificate key: one is 64 hexadecimal digits, as `steer token create` prints it")
+        raise BadInput("this is no certificate key: one is 64 hexadecimal digits, as `steer token create` prints it")
     return key
 
 

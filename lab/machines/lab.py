@@ -17,7 +17,7 @@ import msgspec
 
 from deploy.cluster_network import NetworkError
 from deploy.images.archive import ImageUnavailable
-from deploy.report import CannotDo, Report
+from deploy.report import BadInput, CannotDo, Report
 from lab.machines import layers
 from lab.machines.machine import Layers, Machine
 from lab.machines.network import HOST, Wire
@@ -104,7 +104,7 @@ class Lab:
         ends = list(others) or [machine.name for machine in self.machines if machine.name != name]
         for end in ends:
             if end == name:
-                raise CannotDo(f"{name} cannot be cut off from itself")
+                raise BadInput(f"{name} cannot be cut off from itself")
             if end != HOST:
                 self.machine(end)
         pairs = [(name, end) for end in ends if outgoing] + [(end, name) for end in ends if incoming]
@@ -170,7 +170,7 @@ def _check(directory: Path) -> None:
     if missing:
         raise CannotDo(f"programs are missing: apt-get install {' '.join(missing)}")
     if not directory.is_absolute() or directory.is_relative_to("/run"):
-        raise CannotDo(f"{directory}: a lab's directory is an absolute path outside /run")
+        raise BadInput(f"{directory}: a lab's directory is an absolute path outside /run")
 
 
 def _build_images(directory: Path, report: Report) -> None:

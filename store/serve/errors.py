@@ -7,7 +7,7 @@ import logging
 from store.alarms import Corrupt, NoSpace
 from store.apply import AlreadyApplied, Forgotten
 from store.auth.state import AuthRefused
-from store.backend import BackendDamaged, DefragmentFailed
+from store.backend import DefragmentFailed
 from store.consensus.consensus import NotLeader, OutcomeUnknown
 from store.consensus.membership import MembershipRefused
 from store.http2.call import Code
@@ -15,6 +15,7 @@ from store.lease import LeaseExists, LeaseTooLong
 from store.mvcc.check import InvalidRequest
 from store.mvcc.kv import KeyNotFound, LeaseNotFound
 from store.mvcc.revision import Compacted, FutureRevision
+from store.records import BackendDamaged
 from store.replica import RequestTooLarge
 from store.serve.turns import NoLeaderElected, NotElected, TurnLost
 

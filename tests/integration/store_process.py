@@ -121,11 +121,15 @@ class StoreProcess:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}{path}", timeout=5) as response:
             return response.read().decode()
 
-    def etcdctl(self, *arguments: str, stdin: str | None = None, identity: Identity | None = None) -> str:
-        """Run Debian's etcdctl against it; raises CalledProcessError with what it said."""
+    def etcdctl_command(self, *arguments: str, identity: Identity | None = None) -> list[str]:
+        """Return how etcdctl is run against it."""
         who = identity or self.client
         command = ["etcdctl", f"--endpoints=https://{self.endpoint}", f"--cacert={who.ca}"]
-        command += [f"--cert={who.cert}", f"--key={who.key}", *arguments]
+        return [*command, f"--cert={who.cert}", f"--key={who.key}", *arguments]
+
+    def etcdctl(self, *arguments: str, stdin: str | None = None, identity: Identity | None = None) -> str:
+        """Run Debian's etcdctl against it; raises CalledProcessError with what it said."""
+        command = self.etcdctl_command(*arguments, identity=identity)
         done = subprocess.run(
             command, env={**os.environ, "ETCDCTL_API": "3"}, input=stdin, capture_output=True, text=True, timeout=20
         )

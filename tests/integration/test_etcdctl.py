@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from store.client import StoreClient
+from store.mvcc.kv import Put
 from tests.integration.store_process import StoreProcess
 from tests.ports import free_port
 
@@ -502,3 +505,34 @@ def test_a_store_becomes_an_etcd_by_etcdctls_own_restore_and_comes_back(own_stor
     own_store.start()
     assert own_store.etcdctl("get", "", "--prefix") == expected
     assert "attached keys([leased])" in own_store.etcdctl("lease", "timetolive", lease, "--keys")
+
+
+def test_a_store_killed_amid_a_snapshot_has_everything_and_gives_another(own_store: StoreProcess, tmp_path: Path):
+    async def fill() -> None:
+        client = StoreClient([own_store.endpoint], own_store.client)
+        try:
+            for number in range(60):
+                await client.txn((), (Put(b"k%d" % number, os.urandom(500_000)),))
+        finally:
+            await client.close()
+
+    own_store.start()
+    asyncio.run(fill())
+    file, part = tmp_path / "snapshot", tmp_path / "snapshot.part"
+    command = own_store.etcdctl_command("snapshot", "save", str(file))
+    saving = subprocess.Popen(command, env={**os.environ, "ETCDCTL_API": "3"}, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 20
+        while not (part.exists() and part.stat().st_size) and time.monotonic() < until:
+            time.sleep(0.005)
+        own_store.kill()
+        assert saving.wait(30) != 0
+    finally:
+        saving.kill()
+        saving.wait()
+    assert not file.exists(), "half of a snapshot is none"
+    own_store.start()
+    assert len(own_store.etcdctl("get", "k", "--prefix", "--keys-only").split()) == 60
+    own_store.etcdctl("snapshot", "save", str(file))
+    told = json.loads(own_store.etcdctl("snapshot", "status", str(file), "-w", "json"))
+    assert told["totalKey"] >= 60 and told["revision"] >= 61

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.beside_etcd import beside_etcd
 from tests.integration.store_process import StoreProcess
 from tests.integration.test_etcdctl import Etcd
 
@@ -155,12 +156,8 @@ def said(etcdctl: Callable[..., str], line: str, form: str = "simple", stdin: st
 
 @pytest.fixture
 def both(tmp_path: Path) -> Iterator[tuple[StoreProcess, Etcd]]:
-    (tmp_path / "ours").mkdir()
-    ours, theirs = StoreProcess(tmp_path / "ours", "--history", "0", "--name", "it"), Etcd(tmp_path)
-    ours.start()
-    yield ours, theirs
-    ours.kill()
-    theirs.stop()
+    with beside_etcd(tmp_path, "--name", "it") as made:
+        yield made
 
 
 def test_every_command_says_what_it_says_of_an_etcd(both: tuple[StoreProcess, Etcd]):

@@ -16,6 +16,7 @@ import pytest
 
 from component.serve import grpc_channel
 from proto.etcd import rpc_pb2, rpc_pb2_grpc
+from tests.integration.beside_etcd import beside_etcd
 from tests.integration.store_process import StoreProcess
 from tests.integration.test_etcdctl import Etcd
 
@@ -50,14 +51,8 @@ class Pair:
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[tuple[StoreProcess, Etcd]]:
-    (tmp_path / "ours").mkdir()
-    (tmp_path / "theirs").mkdir()
-    ours = StoreProcess(tmp_path / "ours", "--history", "0")
-    ours.start()
-    theirs = Etcd(tmp_path / "theirs")
-    yield ours, theirs
-    ours.kill()
-    theirs.stop()
+    with beside_etcd(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

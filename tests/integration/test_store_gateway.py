@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.beside_etcd import beside_etcd
 from tests.integration.store_process import StoreProcess
 from tests.integration.test_etcdctl import Etcd
 
@@ -55,24 +56,24 @@ ASKED: list[tuple[str, str]] = [
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[StoreProcess]:
-    (tmp_path / "ours").mkdir()
-    process = StoreProcess(tmp_path / "ours", "--history", "0")
-    process.start()
-    yield process
-    process.kill()
+def pair(tmp_path: Path) -> Iterator[tuple[StoreProcess, Etcd]]:
+    with beside_etcd(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
-def etcd(tmp_path: Path) -> Iterator[Etcd]:
-    process = Etcd(tmp_path)
-    yield process
-    process.stop()
+def store(pair: tuple[StoreProcess, Etcd]) -> StoreProcess:
+    return pair[0]
 
 
-def curl(url: str, *arguments: str) -> tuple[str, str, str]:
-    """Return the HTTP status, content type and body; a stream is left after a second."""
-    command = ["curl", "-s", "--max-time", "1.5", "-w", "\n%{http_code}\n%{content_type}", *arguments, url]
+@pytest.fixture
+def etcd(pair: tuple[StoreProcess, Etcd]) -> Etcd:
+    return pair[1]
+
+
+def curl(url: str, *arguments: str, within_s: float = 1.5) -> tuple[str, str, str]:
+    """Return the HTTP status, content type and body; a stream is left after `within_s`."""
+    command = ["curl", "-s", "--max-time", str(within_s), "-w", "\n%{http_code}\n%{content_type}", *arguments, url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     body, status, kind = done.stdout.rsplit("\n", 2)
     return status, kind, re.sub(r'"(cluster_id|member_id|raft_term)":"\d+"', r'"\1":"0"', body)

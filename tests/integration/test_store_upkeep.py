@@ -20,8 +20,8 @@ from component.serve import grpc_channel
 from deploy import snapshot
 from deploy.plan import Cluster
 from proto.etcd import rpc_pb2, rpc_pb2_grpc
-from store.backend import decode_record, encode_record
 from store.mvcc.revision import KeyValue
+from store.records import decode_record, encode_record
 from tests.integration.store_cluster import MemberProcess, StoreCluster
 
 pytestmark = [

@@ -239,9 +239,10 @@ class Site:
             await asyncio.sleep(0.5)
 
     async def spread_pods(self) -> None:
-        """Have a web pod on every machine again: those that were replaced stay together, as in every Kubernetes.
+        """Have a web pod on every machine that takes pods: those that were replaced stay together, as everywhere.
 
-        A fault that takes one machine would else take all pods, and no request could be answered by anybody.
+        A fault that takes one machine would else take all pods, and no request could be answered by anybody. A machine
+        whose disk was full takes none for five minutes.
 
         Raises:
             NotWell: they do not spread.
@@ -252,11 +253,18 @@ class Site:
             if placed is None:
                 await asyncio.sleep(0.3)  # one is on its way: where it will be is not known yet
                 continue
-            crowded = crowd(placed, [machine.name for machine in self.machines])
+            crowded = crowd(placed, await asyncio.to_thread(self._open))
             if not crowded:
                 return await self.await_well()
             await asyncio.to_thread(self.kubectl, "delete", "pod", "-n", "default", *crowded)
         raise NotWell("the web pods do not spread over the machines")
+
+    def _open(self) -> list[str]:
+        """Return the machines that take pods."""
+        done = self.kubectl("get", "nodes", "-o", "json", "--request-timeout=5s")
+        if done.returncode:
+            raise NotWell(f"kubectl: {done.stderr.strip()}")
+        return [node["metadata"]["name"] for node in json.loads(done.stdout)["items"] if not node["spec"].get("taints")]
 
     def _placed(self) -> dict[str, str] | None:
         """Return the machine of each web pod; None while not all of them have one."""

@@ -59,14 +59,14 @@ while True:
             except (OSError, http.client.HTTPException):
                 own = str(connected.getsockname()[1])
                 info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)
-                state = f"state={info[0]},retransmits={info[2]}"
+                state = f"port={own},state={info[0]},retransmits={info[2]}"
                 raise
     except (OSError, http.client.HTTPException) as error:
         problem = type(error).__name__ + stage
     if problem != "ok":
         time.sleep(0.05)
+        # Kept: a port that comes again while the kernel knows its last connection goes the same way, and is not told.
         backend, port_there = sent_to.get(own, ("-", "-"))
-    sent_to.pop(own, None)
     print(f"{began:.3f} {problem} {backend} {port_there} {state}", flush=True)
     time.sleep(max(0.0, 0.2 - (time.monotonic() - began)))
 """

@@ -33,4 +33,5 @@ def test_below_what_is_built_in_the_answer_is_a_status_with_details(path: str) -
 def test_elsewhere_it_is_plain_text(path: str) -> None:
     error = no_such_path(KINDS, path)
     assert isinstance(error, InPlainText)
-    assert error.message == "404 page not found"
+    assert error.text == "404 page not found"
+    assert error.message == "the server could not find the requested resource"

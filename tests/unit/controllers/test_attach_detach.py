@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from api.resource import ObjectKey
 from api.storage import volumeattachment as attachments
 from api.storage.volumeattachment import VolumeAttachment
 from controllers.actions import Create, Delete, Emit
-from controllers.attach_detach import RETRY_S, Observed, attachment_of, reconcile
+from controllers.attach_detach import RETRY_S, Observed, attachment_of, observe, reconcile
 from tests.unit.controllers.world import world
 
 NOW = 1_700_000_000.0
@@ -122,3 +123,10 @@ async def test_attachments_come_with_pods_and_go_when_the_node_has_let_go():
         none = {"status": {"volumesInUse": None}}
         await at.client.patch(nodes.RESOURCE, ObjectKey("", "n1"), none, subresource="status")
         await at.until(is_detached)
+
+
+def test_an_attachment_that_somebody_else_made_is_left_alone() -> None:
+    lister = SimpleNamespace(by_index=lambda *_: [attached("n1", name="va-of-mine"), attached("n2")])
+    nothing: Any = SimpleNamespace(get=lambda _: None)
+    found = observe(ObjectKey("", "gone"), {attachments.RESOURCE: lister, volumes.RESOURCE: nothing})  # type: ignore[arg-type]
+    assert found is not None and [each.spec.node_name for each in found.attachments] == ["n2"]

@@ -8,11 +8,13 @@ import dataclasses
 import pytest
 
 from component.clock import RealClock
-from store.backend import Backend, BackendDamaged, Meta, decode_record, encode_record, install, items
+from store.backend import Backend
 from store.consensus.snapshot import SnapshotDamaged, Unframer
 from store.mvcc.index import FROM_KEY
 from store.mvcc.kv import Mvcc, Put, Range, Txn
 from store.mvcc.revision import KeyValue
+from store.records import BackendDamaged, Meta, decode_record, encode_record, items
+from store.state_file import install
 
 
 def opened(directory) -> Backend:

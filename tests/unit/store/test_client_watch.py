@@ -11,7 +11,7 @@ import grpc.aio
 import pytest
 
 from proto.etcd import rpc_pb2
-from store import client
+from store import client_watch
 from store.client import ClientWatch, Unavailable
 
 
@@ -79,7 +79,7 @@ async def test_asking_for_progress_on_a_stream_that_was_cancelled_does_not_cance
 
 @pytest.mark.parametrize("is_left", [True, False])
 async def test_a_member_that_accepts_and_never_answers_holds_nobody_up(is_left, monkeypatch):
-    monkeypatch.setattr(client, "WRITE_WITHIN_S", 5 if is_left else 0.2)
+    monkeypatch.setattr(client_watch, "WRITE_WITHIN_S", 5 if is_left else 0.2)
     left: list[object] = []
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         channel = grpc.aio.secure_channel(f"127.0.0.1:{deaf.getsockname()[1]}", grpc.ssl_channel_credentials())

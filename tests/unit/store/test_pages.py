@@ -15,7 +15,7 @@ def resident_file_bytes() -> int:
 
 async def test_reading_the_whole_state_does_not_keep_it_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr("store.pages.RELEASE_BYTES", 1 << 20)
-    monkeypatch.setattr("store.backend.READ_BYTES_PER_S", 1 << 40)
+    monkeypatch.setattr("store.reading.READ_BYTES_PER_S", 1 << 40)
     backend = Backend(tmp_path, RealClock(), lambda error: None)
     for number in range(1000):
         backend.put(number + 2, 0, KeyValue(b"%d" % number, bytes(20_000), number + 2, number + 2, 1, 0))
@@ -33,7 +33,7 @@ async def test_reading_the_whole_state_does_not_keep_it_in_memory(tmp_path, monk
 
 
 async def test_a_state_is_read_at_a_pace_unless_there_is_a_hurry(tmp_path, monkeypatch):
-    monkeypatch.setattr("store.backend.READ_BYTES_PER_S", 4 << 20)
+    monkeypatch.setattr("store.reading.READ_BYTES_PER_S", 4 << 20)
     backend = Backend(tmp_path, RealClock(), lambda error: None)
     for number in range(100):
         backend.put(number + 2, 0, KeyValue(b"%d" % number, bytes(20_000), number + 2, number + 2, 1, 0))

@@ -12,9 +12,10 @@ from proto.etcd import rpc_pb2
 from proto.steersman.v1 import store_pb2
 from store.alarms import Corrupt, NoSpace
 from store.apply import State
-from store.backend import Backend, BackendDamaged
+from store.backend import Backend
 from store.mvcc.kv import Put, Txn
 from store.mvcc.revision import Compacted, FutureRevision
+from store.records import BackendDamaged
 from store.upkeep import Upkeep, differing_members
 from store.wire import txn_to
 

@@ -134,6 +134,18 @@ async def test_a_custom_objects_faults_are_told_metadata_first_then_by_name(clie
     assert client.warnings == [f'unknown field "{path}"' for path in unknown]
 
 
+async def test_metadata_of_an_embedded_object_keeps_what_metadata_has(client: Client) -> None:
+    embedded = {"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}
+    await client.define(definition({"type": "object", "properties": {"template": embedded}}))
+    metadata = {"name": "t", "nope": 1, "ownerReferences": [{"name": "o", "more": 1}]}
+    template = {"apiVersion": "v1", "kind": "T", "metadata": metadata, "spec": {"kept": 1}}
+    made = await client.ask("create", cron_tab(template=template))
+    kept = {"name": "t", "ownerReferences": [{"name": "o"}]}
+    assert made["spec"]["template"] == {"apiVersion": "v1", "kind": "T", "metadata": kept, "spec": {"kept": 1}}
+    unknown = ("spec.template.metadata.nope", "spec.template.metadata.ownerReferences[0].more")
+    assert client.warnings == [f'unknown field "{path}"' for path in unknown]
+
+
 async def test_whole_numbers_of_custom_objects_have_no_fraction(client: Client) -> None:
     number = {"type": "object", "properties": {"ratio": {"type": "number"}}, "x-kubernetes-validations": [
         {"rule": "self.ratio < 10.5"}

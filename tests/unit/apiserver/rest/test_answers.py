@@ -4,12 +4,13 @@ import msgspec
 import pytest
 import yaml
 
+from api.apps import deployment
 from api.core import configmap
 from api.errors import NotFound
 from apiserver.request import Answer, Call, RequestInfo
 from apiserver.rest import answers, door
 from apiserver.rest.answers import Form
-from apiserver.table import PLAIN
+from apiserver.table import PLAIN, Rendering
 from apiserver.verbs.list import ListAnswer
 
 JSON = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}'
@@ -37,3 +38,12 @@ def test_a_failure_is_a_line_that_clients_compare_byte_for_byte() -> None:
     assert body.startswith(b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"no",')
     assert body.endswith(b',"code":404}\n')
     assert msgspec.json.decode(body)["reason"] == "NotFound"
+
+
+def test_a_scale_is_a_table_of_how_many_there_shall_be_and_are() -> None:
+    shown = b'{"metadata":{"name":"web"},"spec":{"replicas":3},"status":{"replicas":2}}'
+    form = Form(Rendering("Table"))
+    body, _ = answers.object_body(door.kind_shown("scale", deployment.RESOURCE), Answer(shown, "1"), form, 0.0)
+    table = msgspec.json.decode(body)
+    assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
+    assert table["rows"][0]["cells"][:3] == ["web", 3, 2]
