@@ -29,6 +29,8 @@ EARLIEST, LATEST = 0.7, 0.9
 """Of a certificate's life."""
 RETRY_S = 60.0
 RETRY_S_MAX = 3600.0
+CLOCK_SKEW_S = 300.0
+"""By how much signers date certificates back (upstream's do, ours do)."""
 LOOK_EVERY_S = 60.0
 """How soon a clock that was set forward, or a certificate replaced by hand, is noticed."""
 
@@ -45,6 +47,11 @@ class Rotated:
 def renew_at_s(not_before_s: float, not_after_s: float, share: float) -> float:
     """Return when to renew a certificate; `share` in [0, 1) says where in the span that is left to chance."""
     return not_before_s + (not_after_s - not_before_s) * (EARLIEST + (LATEST - EARLIEST) * share)
+
+
+def issued_at_s(not_before_s: float, not_after_s: float) -> float:
+    """Return when a certificate was most likely issued: they are good from a little earlier on, for clocks behind."""
+    return not_before_s + min(CLOCK_SKEW_S, (not_after_s - not_before_s) / 2)
 
 
 def lifetime_s(file: Path) -> tuple[float, float]:
@@ -86,7 +93,7 @@ class Rotation:
         retry_s = RETRY_S
         while True:
             now = self._clock.now()
-            due = {each.file: renew_at_s(*lifetime_s(each.file), self._shares[each.file]) for each in self._rotated}
+            due = {each.file: self._due_s(each.file) for each in self._rotated}
             late = [each for each in self._rotated if due[each.file] <= now]
             if not late:
                 await self._clock.sleep(min(min(due.values()) - now, LOOK_EVERY_S))
@@ -101,6 +108,10 @@ class Rotation:
                 self._complain(late, error)
                 await self._clock.sleep(retry_s)
                 retry_s = min(retry_s * 2, RETRY_S_MAX)
+
+    def _due_s(self, file: Path) -> float:
+        begin, end = lifetime_s(file)
+        return renew_at_s(issued_at_s(begin, end), end, self._shares[file])
 
     async def _renew(self, each: Rotated) -> None:
         key, certificate = await obtain(self._client, each.wanted)

@@ -155,6 +155,8 @@ def test_a_kubelet_renews_its_certificates_in_time_while_it_runs(
     authority = authority_of(cluster, tmp_path / "ca")
     machine = msgspec.json.decode(cluster.on("m2", "cat", str(LAYOUT.machine)), type=Machine)
     before = cluster.pids("m2", "kubelet"), cluster.containers()
+    # A control-plane machine has the authority's key, and replaces by itself what is about to end: for a year again.
+    cluster.on("m2", "systemctl", "stop", "steersman-sync.timer")
     for leaf in node_leaves(machine):
         authority.ensure_in_one(leaf, tmp_path / leaf.stem)
         cluster.on("m2", "tee", f"{LAYOUT.kubelet_pki}/new", given=(tmp_path / leaf.stem).read_text())
@@ -170,7 +172,7 @@ def test_a_kubelet_renews_its_certificates_in_time_while_it_runs(
                     serials.append(now)
             return all(len(serials) > 2 for serials in seen.values())
 
-        cluster.await_(has_renewed_all_twice, "both certificates renewed twice", within_s=420)  # it looks once a minute
+        cluster.await_(has_renewed_all_twice, "both certificates renewed twice", within_s=240)  # it looks once a minute
         print(f"renewed twice within {time.monotonic() - began:.0f} s, though each was good for 90 s only")
         on_m2 = ("-l", "app=web", "--field-selector=spec.nodeName=m2")
         (pod, *_) = cluster.kubectl("get", "pods", *on_m2, "-o", "name").split()
@@ -178,6 +180,7 @@ def test_a_kubelet_renews_its_certificates_in_time_while_it_runs(
     print(load.judged)
     assert load.judged.findings == [] and load.judged.failed == []
     assert (cluster.pids("m2", "kubelet"), cluster.containers()) == before
+    cluster.on("m2", "systemctl", "start", "steersman-sync.timer")
     for machine in MACHINES:
         cluster.on(machine, "sh", "-c", f"rm {CONTROLLERS_ENV}; {restart}")
 

@@ -14,7 +14,7 @@ from client.verbs import Client
 from controllers.certificates.signing import Authority as Signer
 from controllers.certificates.signing import load
 from deploy.pki import Authority, Leaf
-from kubelet.rotation import EARLIEST, LATEST, Rotated, Rotation, lifetime_s, renew_at_s
+from kubelet.rotation import EARLIEST, LATEST, Rotated, Rotation, issued_at_s, lifetime_s, renew_at_s
 
 WANTED = Wanted(CLIENT_SIGNER, "n1")
 
@@ -23,6 +23,17 @@ WANTED = Wanted(CLIENT_SIGNER, "n1")
 def test_a_certificate_is_renewed_late_in_its_life_and_before_its_end(begin: float, life: float, share: float) -> None:
     at = renew_at_s(begin, begin + life, share)
     assert begin + EARLIEST * life - 1 <= at <= begin + LATEST * life + 1
+
+
+@given(st.floats(1e3, 1e9), st.floats(60, 1e6), st.floats(0, 1, exclude_max=True))
+def test_a_certificate_just_issued_is_not_due_though_it_is_short_and_dated_back(
+    now: float, life: float, share: float
+) -> None:
+    for dated_back in (0.0, 300.0):
+        begin, end = now - dated_back, now + life
+        due = renew_at_s(issued_at_s(begin, end), end, share)
+        assert now < due < end
+    assert renew_at_s(issued_at_s(now - 300, now + 301), now + 301, 0) > now + 200
 
 
 def test_a_missing_or_damaged_file_is_due(tmp_path: Path) -> None:
