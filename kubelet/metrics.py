@@ -6,10 +6,10 @@ What its pods use is `metrics_pages`'. Hollow nodes of one process share these.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from typing import Final
 
+from component.clock import Clock
 from component.metrics import Level, Spread, Tally, exponential, shared
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -78,18 +78,19 @@ def operation(request: str) -> str:
 class PodStarts:
     """How long pods take from being seen to running; told once of each."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._seen: dict[str, float] = {}
 
     def saw(self, uid: str) -> None:
         """Note that a pod was seen that had not begun."""
-        self._seen.setdefault(uid, time.monotonic())
+        self._seen.setdefault(uid, self._clock.monotonic())
 
     def runs(self, uid: str, age_s: float) -> None:
         """Note that it runs, `age_s` after it was made."""
         since = self._seen.pop(uid, None)
         if since is not None:
-            POD_START.of().observe(time.monotonic() - since)
+            POD_START.of().observe(self._clock.monotonic() - since)
             POD_START_TOTAL.of().observe(age_s)
 
     def forget(self, uid: str) -> None:

@@ -42,7 +42,7 @@ class StatusWriter:
         self._of_static: dict[str, PodStatus] = {}
         """By UID: the newest status of each static pod."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self.starts = PodStarts()
+        self.starts = PodStarts(clock)
 
     def newest(self, pod: Pod) -> Pod:
         """Return the pod with the status that is newest: as the cache has it, or as our last write left it."""
