@@ -26,6 +26,7 @@ from client.transport import GrpcTransport
 from client.verbs import Address, Client, EventType
 from component.serve import Identity
 from store.client import Compacted, FutureRevision, Refused, Unavailable
+from store.mvcc.kv import Put
 from tests import builders
 from tests.integration.store_cluster import StoreCluster
 from tests.integration.test_apiserver_process import ApiserverProcess
@@ -94,6 +95,23 @@ class Servers:
         client = self.store.store_client(timeout_s=5.0)
         try:
             return (await client.status()).revision
+        finally:
+            await client.close()
+
+    async def write_all_again(self) -> None:
+        """Give every object a new revision, past the API servers; return when the history has it."""
+        client = self.store.store_client(timeout_s=2.0)
+        try:
+            async with asyncio.timeout(30):
+                while True:
+                    try:
+                        found = await client.range(PREFIX, PREFIX[:-1] + b"0")
+                        done = await client.txn((), [Put(one.key, one.value) for one in found.kvs])
+                        break
+                    except (Unavailable, Refused):
+                        await asyncio.sleep(0.2)  # its leader was killed a moment ago
+                while self.history.revision < done.revision:  # noqa: ASYNC110  # another task writes it
+                    await asyncio.sleep(0.05)
         finally:
             await client.close()
 
@@ -342,6 +360,7 @@ async def watch_through(servers: Servers, faults: list[str], between_s: float, w
                     # What watchers have not heard of by now is forgotten when servers are back: they must be told so.
                     for victim in servers.apiservers:
                         victim.end(signal.SIGKILL)
+                    await servers.write_all_again()  # or all might have heard of everything
                     await servers.compact(0)
                     for victim in servers.apiservers:
                         victim.start()
