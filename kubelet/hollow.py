@@ -19,7 +19,9 @@ from proto.cri import api_pb2 as pb
 class HollowVolumes:
     """Volumes that are nowhere."""
 
-    async def set_up(self, pod: Pod, facts: PodFacts) -> dict[str, Mounted]:
+    async def set_up(
+        self, pod: Pod, facts: PodFacts, running: Mapping[str, Mounted] | None = None
+    ) -> dict[str, Mounted]:
         return {volume.name: Mounted(Path("/nowhere")) for volume in pod.spec.volumes}
 
     async def release(self, uid: str) -> None:

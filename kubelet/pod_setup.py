@@ -104,8 +104,9 @@ class PodSetup:
             secrets |= {ObjectKey(pod.metadata.namespace, name) for name in of_env[1]}
         if not node.is_hollow:
             node.references.follow(self._uid, config_maps, secrets)
+        running = self.volumes if runtime.ready_sandbox is not None else None
         try:
-            self.volumes = await self._stop.unless_set(node.volumes.set_up(pod, self.facts(pod, runtime)))
+            self.volumes = await self._stop.unless_set(node.volumes.set_up(pod, self.facts(pod, runtime), running))
         except VolumeError as error:
             node.recorder.event(pod, "Warning", "FailedMount", str(error))
             raise Failure(str(error)) from None

@@ -82,7 +82,12 @@ class PodWorker:
         self._setup = PodSetup(node, self.uid, self._stop)
         self._starter = ContainerStarter(node, self._setup, self._stop)
         self._prober: Prober = node.make_prober(self.wake, self._unhealthy)
-        self._must_refresh = False
+        self._refresh_at_s: float | None = 0.0
+        """When what volumes refer to should be looked at again, by the wall clock; None while it is followed.
+
+        At first of every pod, so that one that ran before this kubelet did is followed too.
+        """
+        self._refresh_failures = 0
         self._is_admitted = bool(pod.status.start_time)
         """Whether this node has taken the pod: a start time says that it had, before this kubelet began."""
         self._is_stopped = False
@@ -113,7 +118,7 @@ class PodWorker:
             self._pod.metadata.labels,
             self._pod.metadata.annotations,
         ):
-            self._must_refresh = True
+            self._refresh_at_s = 0.0
         self._pod = pod
         if pod.metadata.deletion_timestamp:
             self._shrink_grace()
@@ -148,7 +153,7 @@ class PodWorker:
 
     def refresh(self) -> None:
         """Look again soon, at what the pod's volumes and variables refer to as well."""
-        self._must_refresh = True
+        self._refresh_at_s = 0.0
         self._changed.set()
 
     async def run(self) -> None:
@@ -185,14 +190,14 @@ class PodWorker:
                 self._failures += 1
                 wake_at_s = failure.retry_at_s
                 if wake_at_s is None:
-                    wake_at_s = self._now() + min(RETRY_FIRST_S * 2 ** min(self._failures - 1, 10), RETRY_MAX_S)
+                    wake_at_s = self._now() + _backoff_s(self._failures)
             except RuntimeUnavailable as error:
                 log.debug("pod waits for the container runtime", extra={"pod": self.key, "error": error})
                 wake_at_s = self._now() + 1.0
             except (CriError, ApiError, OSError) as error:
                 self._failures += 1
                 log.warning("pod not synced, trying again", extra={"pod": self.key, "error": error})
-                wake_at_s = self._now() + min(RETRY_FIRST_S * 2 ** min(self._failures - 1, 10), RETRY_MAX_S)
+                wake_at_s = self._now() + _backoff_s(self._failures)
             if self._finish is None:
                 await self._wait_for_change(wake_at_s)
 
@@ -204,9 +209,23 @@ class PodWorker:
             until = min(until, max(renew_at_s, now + 1.0))
         if wake_at_s is not None:
             until = min(until, wake_at_s)
+        if self._refresh_at_s is not None and self._refresh_at_s > now:
+            until = min(until, self._refresh_at_s)
         await sleep_unless(self._node.clock, max(0.0, until - now), self._changed)
-        if renew_at_s is not None and self._now() >= renew_at_s:
-            self._must_refresh = True
+        if renew_at_s is not None and self._refresh_at_s is None and self._now() >= renew_at_s:
+            self._refresh_at_s = 0.0
+
+    async def _refresh(self, runtime: RuntimePod) -> None:
+        """Bring a running pod's volumes up to date. What cannot be is tried again: the pod goes on with what it has."""
+        self._refresh_at_s = None
+        try:
+            await self._setup.set_up_volumes(self.pod, runtime)
+        except Failure:
+            self._refresh_failures += 1
+            self._refresh_at_s = self._now() + _backoff_s(self._refresh_failures)
+            return
+        self._refresh_failures = 0
+        self._starter.forget_config_errors()
 
     async def _sync(self) -> float | None:
         """Bring the pod as near to its wish as can be now; return when to look again."""
@@ -214,10 +233,9 @@ class PodWorker:
         if not self._is_admitted and not await self._admit():
             return None
         runtime = await node.pleg.observe(self.uid)
-        if self._must_refresh and runtime.ready_sandbox is not None:
-            self._must_refresh = False
-            await self._setup.set_up_volumes(self.pod, runtime)
-            self._starter.forget_config_errors()
+        is_due = self._refresh_at_s is not None and self._refresh_at_s <= self._now()
+        if is_due and runtime.ready_sandbox is not None:
+            await self._refresh(runtime)
         wake_at_s: float | None = None
         for _ in range(ROUNDS_MAX):
             pod = self.pod
@@ -276,8 +294,8 @@ class PodWorker:
             self._node.recorder.event(pod, "Normal", "SandboxChanged", message)
             await cri.stop_sandbox(runtime.sandbox.id)
         if actions.sandbox_attempt is not None:
+            self._refresh_at_s = None
             await self._setup.set_up_volumes(self.pod, runtime)
-            self._must_refresh = False
             await self._setup.make_sandbox(pod, actions.sandbox_attempt)
         for kill in actions.kill:
             await self._kill_one(pod, runtime, kill)
@@ -483,6 +501,11 @@ def orphan(runtime: RuntimePod) -> Pod:
     grace = runtime.sandbox.grace_period_s if runtime.sandbox is not None else STOP_GRACE_MIN_S
     metadata = ObjectMeta(name=runtime.name, namespace=runtime.namespace, uid=runtime.uid)
     return Pod(metadata=metadata, spec=PodSpec(termination_grace_period_seconds=grace))
+
+
+def _backoff_s(failures: int) -> float:
+    """Return how long to wait after so many failures in a row."""
+    return min(RETRY_FIRST_S * 2.0 ** min(failures - 1, 10), RETRY_MAX_S)
 
 
 def _go_duration(seconds: float) -> str:

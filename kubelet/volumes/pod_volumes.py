@@ -84,22 +84,41 @@ class PodVolumes:
         """Return what volumes a pod has by claims: claim and path by the volume's name."""
         return self._claimed.get(uid, {})
 
-    async def set_up(self, pod: Pod, facts: PodFacts) -> dict[str, Mounted]:
-        """Set up every volume and return where each is. Safe to call again: then it refreshes.
+    async def set_up(
+        self, pod: Pod, facts: PodFacts, running: Mapping[str, Mounted] | None = None
+    ) -> dict[str, Mounted]:
+        """Set up every volume and return where each is.
+
+        `running` is what is known to be mounted of a pod that runs, none if an earlier kubelet did it: then what may
+        have changed is brought up to date, and files of the pod's own are left as they are.
 
         Raises:
-            VolumeError: one cannot be set up; others may be.
+            VolumeError: one cannot be set up; of a pod that runs, all others are by then.
         """
-        mounted = {volume.name: await self._set_up(pod, volume, facts) for volume in pod.spec.volumes}
+        mounted: dict[str, Mounted] = {}
+        failed: VolumeError | None = None
+        for volume in pod.spec.volumes:
+            known = (running or {}).get(volume.name)
+            if known is not None and not _may_change(volume):
+                mounted[volume.name] = known
+                continue
+            try:
+                mounted[volume.name] = await self._set_up(pod, volume, facts, is_running=running is not None)
+            except VolumeError as error:
+                if running is None:
+                    raise
+                failed = failed or error
         claimed = {name: (claim, mounted[name].path) for name, claim in claims_of(pod).items() if name in mounted}
         if claimed:
             self._claimed[pod.metadata.uid] = claimed
+        if failed is not None:
+            raise failed
         return mounted
 
-    async def _set_up(self, pod: Pod, volume: Volume, facts: PodFacts) -> Mounted:
+    async def _set_up(self, pod: Pod, volume: Volume, facts: PodFacts, *, is_running: bool) -> Mounted:
         failed = f'failed for volume "{volume.name}" : '
         try:
-            return await self._set_up_one(pod, volume, facts)
+            return await self._set_up_one(pod, volume, facts, is_running=is_running)
         except claims.NotProcessed as error:
             unmounted = f"unmounted volumes=[{volume.name}], unattached volumes=[]"
             why = f"{unmounted}, failed to process volumes=[{volume.name}]: {error}"
@@ -111,7 +130,7 @@ class PodVolumes:
         except (PayloadError, host_path.WrongKind, OSError) as error:
             raise VolumeError(f"MountVolume.SetUp {failed}{error}") from None
 
-    async def _set_up_one(self, pod: Pod, volume: Volume, facts: PodFacts) -> Mounted:
+    async def _set_up_one(self, pod: Pod, volume: Volume, facts: PodFacts, *, is_running: bool) -> Mounted:
         uid = pod.metadata.uid
         security = pod.spec.security_context
         group = security.fs_group if security is not None else None
@@ -127,8 +146,8 @@ class PodVolumes:
                 claims.check_usable(found, self._node())
                 asked = csi.of_claim(found, is_read_only)
                 return Mounted(await self._mounted_by_driver(pod, asked, group, policy), asked.is_read_only)
-            # A large tree takes long to be given to the group.
-            wanted = None if is_read_only else group
+            # A large tree takes long to be given to the group, which one that is in use already was.
+            wanted = None if is_read_only or is_running else group
             path = await asyncio.to_thread(claims.set_up, found, self._node(), wanted, policy)
             return Mounted(path, is_read_only)
         if volume.host_path is not None:
@@ -195,6 +214,12 @@ def _memory_of(pod: Pod, facts: PodFacts) -> int | None:
     limit = pod_limits(pod).memory_limit_bytes
     allocatable = units((facts.allocatable or {}).get("memory", "0")) or None
     return min((each for each in (limit, allocatable) if each), default=None)
+
+
+def _may_change(volume: Volume) -> bool:
+    """Return whether a volume may have to be brought up to date while its pod runs: a driver may ask for that, too."""
+    source = volume.persistent_volume_claim or volume.ephemeral or volume.csi
+    return source is not None or _kind_of_files(volume) is not None
 
 
 def _kind_of_files(volume: Volume) -> str | None:

@@ -275,6 +275,49 @@ async def restart_of_the_kubelet(w: World) -> None:
         await asyncio.sleep(0.05)
 
 
+async def volumes_after_a_restart_of_the_kubelet(w: World) -> None:
+    """What a pod's volumes show is kept up to date by a kubelet that began after the pod, and after it could not be."""
+    made = ConfigMap(metadata=ObjectMeta(name="settings", namespace="default"), data={"color": "red"})
+    await w.admin.create(configmap.RESOURCE, made)
+    other = ConfigMap(metadata=ObjectMeta(name="other", namespace="default"), data={"size": "small"})
+    await w.admin.create(configmap.RESOURCE, other)
+    await w.create(
+        "reader",
+        container={"volumeMounts": [{"name": name, "mountPath": f"/{name}"} for name in ("other", "settings", "own")]},
+        volumes=[
+            {"name": "other", "configMap": {"name": "other"}},
+            {"name": "settings", "configMap": {"name": "settings"}},
+            {"name": "own", "emptyDir": {}},
+        ],
+    )
+    before = await w.until("reader", runs)
+    (color,) = found(w, "pods/*/volumes/*/settings/color")
+
+    async def until_shown(wanted: str, path: Path = color) -> None:
+        deadline = time.monotonic() + 10
+        while read(path) != wanted:
+            assert time.monotonic() < deadline, f"{path} shows {read(path)} and not {wanted}"
+            await asyncio.sleep(0.02)
+
+    await w.stop_kubelet()
+    await w.admin.patch(configmap.RESOURCE, ObjectKey("default", "settings"), {"data": {"color": "blue"}})
+    w.start_kubelet()
+    await until_shown("blue")  # Changed while no kubelet ran.
+    await w.admin.patch(configmap.RESOURCE, ObjectKey("default", "settings"), {"data": {"color": "green"}})
+    await until_shown("green")
+    # One that is gone holds up neither the others nor itself, once it is back.
+    await w.admin.delete(configmap.RESOURCE, ObjectKey("default", "other"))
+    await w.admin.patch(configmap.RESOURCE, ObjectKey("default", "settings"), {"data": {"color": "black"}})
+    await until_shown("black")
+    (size,) = found(w, "pods/*/volumes/*/other/size")
+    assert read(size) == "small", "what was shown stays"
+    await w.admin.create(configmap.RESOURCE, msgspec.structs.replace(other, data={"size": "large"}))
+    await until_shown("large", size)
+    after = await w.until("reader", runs)
+    assert after.status.container_statuses == before.status.container_statuses, "nothing was started again for it"
+    await w.delete("reader")
+
+
 async def probes_and_hooks(w: World) -> None:
     """Readiness by HTTP, liveness by command, a preStop hook, and init containers in order."""
     await w.create(
@@ -433,6 +476,7 @@ SCENARIOS = [
     environment_and_volumes,
     healing,
     restart_of_the_kubelet,
+    volumes_after_a_restart_of_the_kubelet,
     probes_and_hooks,
     images,
     static_pods,
