@@ -177,6 +177,10 @@ class ServiceUnavailable(ApiError):
     reason, code = "ServiceUnavailable", 503
 
 
+class NotReached(ServiceUnavailable):
+    """No server was there to answer: never said by a server, only by who wanted to speak with one."""
+
+
 class Timeout(ApiError):
     """The server gave up waiting; the outcome of a write may be unknown."""
 

@@ -38,3 +38,6 @@ QUEUE = Backoff(0.005, 60.0)
 
 RECONNECT = Backoff(0.2, 5.0, jitter=0.5)
 """A reflector's: quick at first, since most failures are one server restarting."""
+
+REDIAL = Backoff(0.2, 1.5, jitter=0.5)
+"""A reflector's while nobody is there at all: to look whether there is a connection again costs no server anything."""

@@ -16,10 +16,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from api.errors import ApiError, Expired, Gone
+from api.errors import ApiError, Expired, Gone, NotReached
 from api.resource import Resource
 from api.schema import Struct
-from client.backoff import RECONNECT, Backoff
+from client.backoff import RECONNECT, REDIAL
 from client.verbs import Client, Event, EventType, ObjectList
 from component.clock import Clock
 
@@ -62,7 +62,6 @@ class Reflector(Generic[T]):
         namespace: str = "",
         label_selector: str = "",
         field_selector: str = "",
-        backoff: Backoff = RECONNECT,
     ) -> None:
         self._client = client
         self._resource = resource
@@ -72,7 +71,6 @@ class Reflector(Generic[T]):
         self._namespace = namespace
         self._label_selector = label_selector
         self._field_selector = field_selector
-        self._backoff = backoff
         self._relist_wanted = asyncio.Event()
         self.version = ""
         """The resourceVersion reached; empty until the first list, and again when one is due."""
@@ -85,6 +83,7 @@ class Reflector(Generic[T]):
         """Follow until cancelled. Failures are logged and retried, for ever."""
         failures = expirations = 0
         while True:
+            backoff = RECONNECT
             try:
                 if not self.version:
                     await self._list()
@@ -101,10 +100,12 @@ class Reflector(Generic[T]):
                 failures += 1
                 level = logging.WARNING if failures in (3, 30, 300) else logging.DEBUG
                 log.log(level, "cannot follow", extra={"resource": str(self._resource), "error": repr(error)})
+                if isinstance(error, NotReached):
+                    backoff = REDIAL
             if self._relist_wanted.is_set():
                 self.version = ""
                 continue
-            await self._clock.sleep(self._backoff.delay_s(failures, self._rng))
+            await self._clock.sleep(backoff.delay_s(failures, self._rng))
 
     async def _list(self) -> None:
         self._relist_wanted.clear()

@@ -26,12 +26,12 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 
-from api.errors import ApiError, InternalError, ServiceUnavailable, Timeout, Unauthorized, from_status
+from api.errors import ApiError, InternalError, NotReached, ServiceUnavailable, Timeout, Unauthorized, from_status
 from client.verbs import Address, EventType, RawEvent, RawList, RawObject, ServedKind, ServedVersion
 from component import tracing
 from component.expiry import EndWatch
 from component.metrics import Spread, Tally, shared
-from component.serve import PROMPT, Identity, grpc_channel
+from component.serve import PATIENT, PROMPT, Identity, grpc_channel
 from proto.steersman.v1 import resources_pb2 as pb
 from proto.steersman.v1 import resources_pb2_grpc as rpc
 
@@ -83,7 +83,8 @@ class GrpcTransport:
                 self._endpoints,
                 self._identity,
                 server_name=self._server_name,
-                vigilance=PROMPT,
+                # Who has nobody else to turn to gains nothing by giving up soon on one that is only slow.
+                vigilance=PROMPT if len(self._endpoints) > 1 else PATIENT,
                 only_serving=only_serving,
             )
 
@@ -515,7 +516,7 @@ def _api_error(error: grpc.aio.AioRpcError) -> ApiError:
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return Timeout(f"no answer from the server in time; the outcome is not known: {details}")
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
-            return ServiceUnavailable(f"the API server cannot be reached: {details}")
+            return NotReached(f"the API server cannot be reached: {details}")
         case grpc.StatusCode.UNAUTHENTICATED:
             return Unauthorized(details)
     return InternalError(f"the API server failed: {error.code().name}: {details}")

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from api.core import configmap as configmaps
-from api.errors import ServiceUnavailable
+from api.errors import ApiError, NotReached, ServiceUnavailable
 from api.meta import ObjectMeta
 from api.resource import ObjectKey
 from client.informer import Change, Informer
@@ -101,3 +101,20 @@ async def test_a_relist_that_is_asked_for_happens_at_once(world):
     await asyncio.sleep(0.01)
     assert [verb for verb, _ in world.api.calls if verb == "list"] == ["list", "list"]
     assert world.told == ["add a"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "asked"), [(NotReached("nobody"), (40, 120)), (ServiceUnavailable("not now"), (12, 30))]
+)
+async def test_who_is_not_there_is_looked_for_again_sooner_than_one_who_has_no_time_is_asked(
+    world, failure: ApiError, asked: tuple[int, int]
+):
+    world.api.fail = lambda verb, address: failure if verb == "watch" else None
+    world.api.calls.clear()
+    world.api.break_watches()
+    await asyncio.sleep(60)
+    assert asked[0] <= len([verb for verb, _ in world.api.calls if verb == "watch"]) <= asked[1]
+    world.api.fail = lambda verb, address: None
+    await world.client.create(configmaps.RESOURCE, config_map("b"))
+    await asyncio.sleep(1.6 if isinstance(failure, NotReached) else 5.1)
+    assert "add b" in world.told
