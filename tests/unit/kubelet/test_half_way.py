@@ -1,0 +1,73 @@
+"""What goes wrong half way, or a kubelet that ends at the worst moment, is made good: over containers in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from api.core import pod as pods
+from kubelet.runtime.cri import RuntimeUnavailable
+from proto.cri import api_pb2 as pb
+from tests.unit.kubelet.test_kubelet import WEB, World, is_running, world
+
+pytestmark = pytest.mark.looptime
+
+HOOKED = {"name": "main", "image": "i:1", "lifecycle": {"preStop": {"exec": {"command": ["goodbye"]}}}}
+
+
+class Hooks:
+    """The commands run in containers: each takes `seconds`, and is cut off by a runtime that `is_away`."""
+
+    def __init__(self, w: World, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.is_away = False
+        self.begun = 0
+        self.done = 0
+        w.cri.exec_sync = self.exec_sync  # type: ignore[method-assign]
+        self._stop = w.cri.stop_container
+        w.cri.stop_container = self.stop_container  # type: ignore[method-assign]
+
+    async def exec_sync(self, container_id: str, command: Sequence[str], timeout_s: int) -> pb.ExecSyncResponse:
+        self.begun += 1
+        await asyncio.sleep(self.seconds)
+        self._check()
+        self.done += 1
+        return pb.ExecSyncResponse(exit_code=0)
+
+    async def stop_container(self, container_id: str, timeout_s: int) -> None:
+        self._check()
+        await self._stop(container_id, timeout_s)
+
+    def _check(self) -> None:
+        if self.is_away:
+            raise RuntimeUnavailable("no container runtime answers")
+
+
+async def test_a_hook_that_a_runtime_took_with_it_is_run_again():
+    async with world() as w:
+        hooks = Hooks(w, seconds=1)
+        await w.create(containers=[HOOKED])
+        await w.until(is_running)
+        hooks.is_away = True
+        await w.admin.delete(pods.RESOURCE, WEB)
+        await asyncio.sleep(5)
+        assert hooks.begun > 0
+        hooks.is_away = False
+        await w.until_gone(within_s=20)
+        assert hooks.done == 1
+        assert (await w.reasons()).count("Killing") == 1
+
+
+async def test_a_hook_broken_off_by_a_shorter_grace_period_is_run_again():
+    async with world() as w:
+        hooks = Hooks(w, seconds=8)
+        await w.create(containers=[HOOKED])
+        await w.until(is_running)
+        await w.admin.delete(pods.RESOURCE, WEB)
+        await asyncio.sleep(3)
+        await w.admin.delete(pods.RESOURCE, WEB, grace_period_s=20)
+        await w.until_gone(within_s=15)
+        assert (hooks.begun, hooks.done) == (2, 1)
+        assert (await w.reasons()).count("Killing") == 1
