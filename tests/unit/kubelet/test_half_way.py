@@ -8,9 +8,12 @@ from collections.abc import Sequence
 import pytest
 
 from api.core import pod as pods
+from api.errors import Forbidden
+from client.verbs import Address, RawObject
 from kubelet.runtime.cri import RuntimeUnavailable
 from proto.cri import api_pb2 as pb
-from tests.unit.kubelet.test_kubelet import WEB, World, is_running, world
+from tests.local_transport import LocalTransport
+from tests.unit.kubelet.test_kubelet import NODE_USER, WEB, World, is_running, world
 
 pytestmark = pytest.mark.looptime
 
@@ -71,3 +74,40 @@ async def test_a_hook_broken_off_by_a_shorter_grace_period_is_run_again():
         await w.until_gone(within_s=15)
         assert (hooks.begun, hooks.done) == (2, 1)
         assert (await w.reasons()).count("Killing") == 1
+
+
+class Refusing(LocalTransport):
+    """A way to the API server that lets no status of a pod through while it `refuses`."""
+
+    refuses = False
+
+    async def patch(self, address: Address, patch: bytes, content_type: str) -> RawObject:
+        if self.refuses and (address.plural, address.subresource) == ("pods", "status"):
+            raise Forbidden("not yet")
+        return await super().patch(address, patch, content_type)
+
+
+async def test_how_a_pod_ended_is_told_however_often_that_was_refused():
+    async with world() as w:
+        transport = Refusing(w.api, NODE_USER)
+        await w.crash_kubelet()
+        w.start_kubelet(transport=transport)
+        await w.create(restartPolicy="Never")
+        await w.until(is_running)
+        transport.refuses = True
+        w.cri.exit(await w.container_id(), 0)
+        await asyncio.sleep(60)
+        transport.refuses = False
+        await w.until(lambda p: p.status.phase == "Succeeded", within_s=15)
+
+
+async def test_a_pod_whose_status_is_refused_can_be_deleted():
+    async with world() as w:
+        transport = Refusing(w.api, NODE_USER)
+        await w.crash_kubelet()
+        w.start_kubelet(transport=transport)
+        await w.create()
+        await w.until(is_running)
+        transport.refuses = True
+        await w.admin.delete(pods.RESOURCE, WEB)
+        await w.until_gone(within_s=15)
