@@ -204,6 +204,47 @@ async def test_a_kubelet_that_begins_anew_undoes_what_its_predecessor_did(tmp_pa
         assert driver.of(pb.NodePublishVolumeRequest)[0].readonly
 
 
+async def test_a_volume_that_could_not_be_unstaged_is_in_use_until_it_is(tmp_path: Path, mounted: set[Path]):
+    async with world(tmp_path, can=(CAN.STAGE_UNSTAGE_VOLUME,)) as (w, driver):
+        await w.registry.look()
+        await w.describe(fsGroupPolicy="None")
+        mounted.add(await w.volumes.set_up(pod(), csi.of_claim(volume(), is_read_only=False), None))
+        driver.keeps = True
+        with pytest.raises(CsiError, match="busy"):
+            await w.volumes.release("uid-web")
+        assert w.volumes.in_use() == [f"kubernetes.io/csi/{DRIVER}^vol-1"]
+        driver.keeps = False
+        again = CsiVolumes(w.client, w.paths, w.registry, w.volumes._references, w.volumes._tokens, "n1")
+        await again.release("uid-web")
+        assert len(driver.of(pb.NodeUnstageVolumeRequest)) == 2
+        assert again.in_use() == [] and not left(w.paths.root)
+
+
+async def test_a_note_that_a_power_cut_emptied_stands_in_nobodys_way(tmp_path: Path, mounted: set[Path]):
+    async with world(tmp_path) as (w, _):
+        await w.registry.look()
+        await w.describe(fsGroupPolicy="None")
+        mounted.add(target := await w.volumes.set_up(pod(), csi.of_claim(volume(), is_read_only=False), None))
+        (target.parent / "vol_data.json").write_text("")
+        assert w.volumes.in_use() == []
+        await w.volumes.release("uid-web")
+        assert not mounted and not left(w.paths.root)
+
+
+async def test_a_driver_that_is_away_keeps_no_other_from_its_volumes(tmp_path: Path, mounted: set[Path]):
+    async with world(tmp_path) as (w, driver):
+        await w.registry.look()
+        await w.describe(fsGroupPolicy="None")
+        mounted.add(first := await w.volumes.set_up(pod(), csi.of_claim(volume(), is_read_only=False), None))
+        other = first.parent.with_name("a-pv")
+        other.mkdir()
+        note = {"driverName": "away.example.com", "volumeHandle": "x", "stagingPath": ""}
+        (other / "vol_data.json").write_text(json.dumps(note))
+        with pytest.raises(CsiError, match="away.example.com not found"):
+            await w.volumes.release("uid-web")
+        assert len(driver.of(pb.NodeUnpublishVolumeRequest)) == 1 and not first.parent.exists()
+
+
 async def test_secrets_and_tokens_reach_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     async with world(tmp_path, can=(CAN.STAGE_UNSTAGE_VOLUME,)) as (w, driver):
         await w.registry.look()
