@@ -140,6 +140,10 @@ class StatusWriter:
                 self._wanted.setdefault(uid, (pod, status))
                 await self._clock.sleep(delay_s)
                 delay_s = min(delay_s * 2, RETRY_MAX_S)
+            except Exception:
+                log.exception("status not written", extra={"pod": key_of(pod)})
+                if uid not in self._wanted:
+                    self._later(uid, pod, status)
 
     def _later(self, uid: str, pod: Pod, status: PodStatus) -> None:
         async def wish_again() -> None:

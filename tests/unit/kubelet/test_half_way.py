@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from api.core import pod as pods
 from api.errors import Forbidden
 from client.verbs import Address, RawObject
+from kubelet.probes.prober import HollowProber
+from kubelet.probes.streak import Result
 from kubelet.runtime.cri import RuntimeUnavailable
 from proto.cri import api_pb2 as pb
 from tests.local_transport import LocalTransport
@@ -111,3 +114,21 @@ async def test_a_pod_whose_status_is_refused_can_be_deleted():
         transport.refuses = True
         await w.admin.delete(pods.RESOURCE, WEB)
         await w.until_gone(within_s=15)
+
+
+async def test_a_probe_that_breaks_is_asked_again(monkeypatch: pytest.MonkeyPatch):
+    async with world() as w:
+        asked = 0
+
+        async def ask(*_: Any) -> Result:
+            nonlocal asked
+            asked += 1
+            if asked < 3:
+                raise UnicodeError("label too long")
+            return Result(True)
+
+        monkeypatch.setattr(HollowProber, "_ask", ask)
+        probe = {"tcpSocket": {"port": 80}, "periodSeconds": 5}
+        await w.create(containers=[{"name": "main", "image": "i:1", "readinessProbe": probe}])
+        await w.until(is_running, within_s=30)
+        assert "Unhealthy" in await w.reasons()
