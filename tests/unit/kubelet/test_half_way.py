@@ -132,3 +132,17 @@ async def test_a_probe_that_breaks_is_asked_again(monkeypatch: pytest.MonkeyPatc
         await w.create(containers=[{"name": "main", "image": "i:1", "readinessProbe": probe}])
         await w.until(is_running, within_s=30)
         assert "Unhealthy" in await w.reasons()
+
+
+async def test_a_runtime_that_has_lost_everything_loses_no_count():
+    async with world() as w:
+        await w.create()
+        for count in (1, 2):
+            await w.until(is_running)
+            w.cri.exit(await w.container_id(), 1)
+            await w.until(lambda p, n=count: is_running(p) and p.status.container_statuses[0].restart_count == n)
+        await w.crash_kubelet()
+        for sandbox in await w.cri.list_sandboxes():
+            await w.cri.remove_sandbox(sandbox.id)
+        w.start_kubelet()
+        await w.until(lambda p: is_running(p) and p.status.container_statuses[0].restart_count == 3)
