@@ -16,6 +16,7 @@ from api.core.static_pods import is_mirror
 from api.errors import ApiError
 from api.resource import ObjectKey
 from client.informer import Change, Informer
+from component.supervise import keep_going
 from kubelet import admission, metrics
 from kubelet.mirror_pods import MirrorPods
 from kubelet.node import Node
@@ -112,7 +113,7 @@ class PodWorkers:
             await is_ready()
             await self._informer.wait_synced()
             self._follows_api = True
-            group.create_task(self._mirrors.run(), name="mirror pods")
+            group.create_task(keep_going("mirror pods", self._mirrors.run, self._node.clock), name="mirror pods")
             for pod in self._informer.store:
                 if not is_mirror(pod):
                     self._wish(pod)

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from api.coordination import lease as leases
 from api.core import pod as pods
 from api.errors import Forbidden
+from api.resource import ObjectKey
 from client.verbs import Address, RawObject
+from kubelet.node_lease import NAMESPACE, NodeLease
 from kubelet.probes.prober import HollowProber
 from kubelet.probes.streak import Result
 from kubelet.runtime.cri import RuntimeUnavailable
@@ -146,3 +149,25 @@ async def test_a_runtime_that_has_lost_everything_loses_no_count():
             await w.cri.remove_sandbox(sandbox.id)
         w.start_kubelet()
         await w.until(lambda p: is_running(p) and p.status.container_statuses[0].restart_count == 3)
+
+
+async def test_a_part_of_the_kubelet_that_breaks_takes_nothing_with_it(monkeypatch: pytest.MonkeyPatch):
+    async with world() as w:
+        renew, is_broken = NodeLease.renew, True
+
+        async def broken(lease: NodeLease) -> None:
+            if is_broken:
+                raise KeyError("nobody thought of that")
+            await renew(lease)
+
+        monkeypatch.setattr(NodeLease, "renew", broken)
+        await w.create()
+        await w.until(is_running)
+        await asyncio.sleep(60)
+        w.cri.exit(await w.container_id(), 1)
+        await w.until(lambda p: is_running(p) and p.status.container_statuses[0].restart_count == 1)
+        key = ObjectKey(NAMESPACE, "n1")
+        silent = (await w.admin.get(leases.RESOURCE, key)).spec.renew_time
+        is_broken = False
+        await asyncio.sleep(20)
+        assert (await w.admin.get(leases.RESOURCE, key)).spec.renew_time != silent

@@ -153,6 +153,15 @@ async def test_a_node_without_drivers_has_a_csinode(tmp_path: Path):
         assert found.spec.drivers == [] and found.metadata.owner_references[0].uid == w.node.metadata.uid
 
 
+async def test_a_note_on_the_node_that_says_something_else_ends_nothing(tmp_path: Path):
+    async with world(tmp_path) as (w, driver):
+        marks = {"annotations": {registries.NODE_IDS: "[broken"}}
+        await w.client.patch(nodes.RESOURCE, ObjectKey("", "n1"), {"metadata": marks})
+        await w.registry.look()
+        (told,) = driver.registered
+        assert not told.plugin_registered and "is not an object" in told.error
+
+
 async def test_a_driver_of_another_interface_is_told_why_not(tmp_path: Path):
     async with world(tmp_path, versions=("0.3.0",)) as (w, driver):
         await w.registry.look()
