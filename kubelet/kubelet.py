@@ -165,7 +165,7 @@ class Kubelet:
             tokens = TokenSource(client, clock)
             registry = self._storage_drivers = Registry(client, clock, paths.plugin_sockets, lambda: self.node.own)
             drivers = self._driver_volumes = CsiVolumes(
-                client, paths, registry, self._references, tokens, identity.name
+                client, paths, registry, self._references, tokens, identity.name, clock
             )
             files = real_files
             volumes = PodVolumes(paths, self._references, tokens, lambda: self.node.own, self._local, drivers)

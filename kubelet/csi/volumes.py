@@ -25,6 +25,7 @@ from api.resource import ObjectKey
 from api.storage import csidriver, volumeattachment
 from api.storage.csidriver import CSIDriver
 from client.verbs import Client
+from component.clock import Clock
 from component.files import write_private
 from kubelet.csi.driver import CsiError, Driver
 from kubelet.csi.registry import Registry
@@ -40,6 +41,8 @@ _Mode = pb.VolumeCapability.AccessMode
 _Can = pb.NodeServiceCapability.RPC
 _DATA = "vol_data.json"
 _PREFIX = "csi.storage.k8s.io"
+REPUBLISH_S = 60.0
+"""How often a driver with requiresRepublish is asked anew (KEP-2047): about as often as upstream syncs a pod."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +136,14 @@ class CsiVolumes:
     """What the drivers of one node have mounted for its pods."""
 
     def __init__(
-        self, client: Client, paths: Paths, registry: Registry, references: References, tokens: TokenSource, node: str
+        self,
+        client: Client,
+        paths: Paths,
+        registry: Registry,
+        references: References,
+        tokens: TokenSource,
+        node: str,
+        clock: Clock,
     ) -> None:
         self._client = client
         self._paths = paths
@@ -141,6 +151,9 @@ class CsiVolumes:
         self._references = references
         self._tokens = tokens
         self._node = node
+        self._clock = clock
+        self._republish_at_s: dict[str, float] = {}
+        """By a pod's UID: when drivers that ask for it are to publish its volumes again, by the wall clock."""
         self._turns: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def set_up(self, pod: Pod, wanted: Wanted, group: int | None, *, only_if_root_differs: bool = False) -> Path:
@@ -155,6 +168,8 @@ class CsiVolumes:
         directory = self._directory(pod.metadata.uid) / wanted.name
         target = directory / "mount"
         must_republish = known is not None and bool(known.spec.requires_republish)
+        if must_republish:
+            self._republish_at_s[pod.metadata.uid] = self._clock.now() + REPUBLISH_S
         if (directory / _DATA).exists() and mounts.is_mount(target) and not must_republish:
             return target
         can = await driver.capabilities()
@@ -202,6 +217,7 @@ class CsiVolumes:
 
     async def release(self, uid: str) -> None:
         """Have everything of a pod unmounted. Safe to call again. Raises CsiError, OSError."""
+        self._republish_at_s.pop(uid, None)
         failed: OSError | None = None
         for file in sorted(self._directory(uid).glob(f"*/{_DATA}")):
             try:
@@ -232,6 +248,10 @@ class CsiVolumes:
                 await driver.unstage(request)
                 await asyncio.to_thread(_remove_empty, Path(noted.staging))
             await asyncio.to_thread(_forget, file)
+
+    def renew_at_s(self, uid: str) -> float | None:
+        """Return when a pod's volumes are to be set up again though nothing changes, by the wall clock."""
+        return self._republish_at_s.get(uid)
 
     def in_use(self) -> list[str]:
         """Return what is mounted, or about to be or no more to be, as a Node's status names it."""
