@@ -39,7 +39,6 @@ class Settings:
     cni_conf_dir: Path = setting("where the runtime looks for its CNI configuration", Path("/etc/cni/net.d"))
     cni_state_dir: Path = setting("where host-local keeps the addresses it gave out", Path("/var/lib/cni/networks"))
     bridge: str = setting("the pods' bridge", "cni0")
-    zone: str = setting("the zone this node is in, for topology hints", "")
     iptables: Literal["auto", "nft", "legacy"] = setting("which iptables", "auto")
     health: str = setting("host:port for health and metrics", "127.0.0.1:10256")
     log_level: str = setting("debug, info, warning or error", "info")
@@ -81,7 +80,7 @@ async def run(settings: Settings) -> None:
         )
     )
     iptables = Iptables("" if settings.iptables == "auto" else settings.iptables)
-    node = NodeView(settings.node_name, settings.cluster_cidr, settings.zone)
+    node = NodeView(settings.node_name, settings.cluster_cidr)
     proxy = Proxy(node, informers, iptables, network, clock)
     host, _, port = settings.health.rpartition(":")
     health_server = await health.serve(

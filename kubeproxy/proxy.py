@@ -28,7 +28,7 @@ from kubeproxy.health_checks import HealthChecks
 from kubeproxy.network import NetworkError, PodNetwork
 from kubeproxy.restore import Iptables, RestoreError
 from kubeproxy.rules import Ruleset, changed_chains, render, replace_all, split
-from kubeproxy.topology import NodeView, ServedPort
+from kubeproxy.topology import ZONE_LABEL, NodeView, ServedPort
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ class Proxy:
         self._slices = informers.of(slice_api.RESOURCE)
         self._nodes = informers.of(node_api.RESOURCE)
         self._informers = informers
+        self._node_name = node.name
         self._state = State(node)
         self._applied: Ruleset | None = None
         """What the kernel holds, as far as we know; None when we do not."""
@@ -91,6 +92,10 @@ class Proxy:
 
     def _on_node(self, change: Change[node_api.Node]) -> None:
         old, new = change.old, change.new
+        own = new if new is not None and new.metadata.name == self._node_name else None
+        if own is not None and self._state.move(own.metadata.labels.get(ZONE_LABEL, "")):
+            for service in self._services.store.list():
+                self._mark(key_of(service))
         # Nodes report their status all the time; only what routes are made of matters here.
         if old and new and old.spec == new.spec and old.status.addresses == new.status.addresses:
             return

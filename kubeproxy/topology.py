@@ -15,6 +15,7 @@ from api.core.service import Service, ServicePort
 from api.discovery.endpointslice import Endpoint, EndpointPort, EndpointSlice
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+ZONE_LABEL = "topology.kubernetes.io/zone"
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 """A Service that carries it is served by somebody else."""
 HEADLESS_LABEL = "service.kubernetes.io/headless"
@@ -31,6 +32,7 @@ class NodeView:
     cluster_cidr: str
     """Where pods' addresses come from; traffic from elsewhere to a ClusterIP is masqueraded."""
     zone: str = ""
+    """By the label of its Node."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

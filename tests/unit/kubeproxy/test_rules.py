@@ -28,6 +28,7 @@ from kubeproxy.rules import (
     split,
 )
 from tests.unit.kubeproxy.builders import NODE, endpoint, endpoint_slice, service
+from tests.unit.kubeproxy.kernel import Kernel
 from tests.unit.kubeproxy.tracer import Packet, Tracer
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "kubeproxy"
@@ -206,56 +207,6 @@ def test_a_new_endpoint_touches_only_the_services_own_chains():
     new = chains.endpoint("default/s7:http", "tcp", "10.244.4.4:8080")
     assert set(changes[0].write) == {own, new}
     assert not changes[0].remove
-
-
-class Kernel:
-    """What iptables-restore --noflush would leave behind."""
-
-    def __init__(self) -> None:
-        self.tables: dict[str, dict[str, list[str]]] = {
-            "filter": {"INPUT": [], "FORWARD": [], "OUTPUT": []},
-            "nat": {"PREROUTING": [], "OUTPUT": [], "POSTROUTING": [], "CNI-DN": ["-j RETURN"]},
-        }
-
-    def restore(self, text: str) -> None:
-        for line in text.splitlines():
-            if line.startswith("*"):
-                table = self.tables[line[1:]]
-            elif line.startswith(":"):
-                table[line[1:].split()[0]] = []
-            elif line != "COMMIT":
-                command, chain, *rest = line.split(" ", 2)
-                match command:
-                    case "-A":
-                        table[chain].append(rest[0])
-                    case "-I":
-                        number, _, rule = rest[0].partition(" ")
-                        if number.isdigit():
-                            table[chain].insert(int(number) - 1, rule)
-                        else:
-                            table[chain].insert(0, rest[0])
-                    case "-D" if rest[0].isdigit():
-                        del table[chain][int(rest[0]) - 1]
-                    case "-D":
-                        table[chain].remove(rest[0])
-                    case "-X":
-                        assert not table[chain], f"{chain} is not empty"
-                        for name, rules in table.items():
-                            assert not any(rule.endswith(f"-j {chain}") for rule in rules), f"{name} points at {chain}"
-                        del table[chain]
-
-    def save(self) -> str:
-        lines = []
-        for table, chains_ in self.tables.items():
-            lines += [f"*{table}", *(f":{name} - [0:0]" for name in chains_)]
-            lines += [f"-A {name} {rule}" for name, rules in chains_.items() for rule in rules]
-        return "\n".join(lines)
-
-    def ours(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        return {
-            table: {name: tuple(rules) for name, rules in content.items() if name.startswith("KUBE-")}
-            for table, content in self.tables.items()
-        }
 
 
 STATES = st.dictionaries(
