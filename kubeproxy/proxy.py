@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
-from typing import Protocol
 
 from api.core import node as node_api
 from api.core import service as service_api
@@ -22,8 +21,9 @@ from api.resource import ObjectKey
 from client.informer import Change, Informers
 from client.verbs import key_of
 from component.clock import Clock
-from kubeproxy import chains, conntrack, metrics
+from kubeproxy import chains, metrics
 from kubeproxy.changes import State, key_of_slice
+from kubeproxy.conntrack import Conntrack, ConntrackError, Fronts, fronts_of, stale_flows, unanswered_flows
 from kubeproxy.health_checks import HealthChecks
 from kubeproxy.network import NetworkError, PodNetwork
 from kubeproxy.restore import Iptables, RestoreError
@@ -39,12 +39,6 @@ RETRY_S_MIN, RETRY_S_MAX = 0.5, 10.0
 BY_SERVICE = "service"
 
 
-class Flows(Protocol):
-    """Forgets flows; `conntrack.forget` in earnest."""
-
-    async def __call__(self, flows: Sequence[conntrack.Flow], /) -> None: ...
-
-
 class Proxy:
     """Services on one node."""
 
@@ -55,10 +49,11 @@ class Proxy:
         iptables: Iptables,
         network: PodNetwork | None,
         clock: Clock,
-        forget: Flows = conntrack.forget,
+        conntrack: Conntrack | None = None,
     ) -> None:
         """Follow the cluster by `informers`, which the caller runs; without `network`, only Services are served."""
-        self._clock, self._iptables, self._network, self._forget = clock, iptables, network, forget
+        self._clock, self._iptables, self._network = clock, iptables, network
+        self._conntrack = conntrack or Conntrack()
         self._services = informers.of(service_api.RESOURCE)
         self._slices = informers.of(slice_api.RESOURCE)
         self._nodes = informers.of(node_api.RESOURCE)
@@ -68,6 +63,8 @@ class Proxy:
         self._applied: Ruleset | None = None
         """What the kernel holds, as far as we know; None when we do not."""
         self._served: list[ServedPort] = []
+        self._fronts: Fronts = {}
+        """As of when the kernel's flows were last seen to fit."""
         self._dirty: set[ObjectKey] = set()
         self._nodes_changed = True
         self._wake = asyncio.Event()
@@ -182,10 +179,8 @@ class Proxy:
         self._applied = wanted
         await self._health_checks.update(self._state.checks())
         # Rules first: a flow forgotten earlier could be made again by the old ones.
-        flows = conntrack.stale_flows(self._served, served)
+        await self._forget_flows(self._served, served)
         self._served = served
-        if flows:
-            await self._forget(flows)
         took_s = self._clock.monotonic() - started
         for spread in (metrics.SYNC, metrics.FULL_SYNC if is_full else metrics.PARTIAL_SYNC):
             spread.of().observe(took_s)
@@ -198,6 +193,18 @@ class Proxy:
             touched = sum(len(change.write) + len(change.edit) + len(change.remove) for change in changes)
             took_ms = round(took_s * 1e3)
             log.info("rules changed", extra={"ports": len(served), "chains": touched, "ms": took_ms})
+
+    async def _forget_flows(self, old: Sequence[ServedPort], new: Sequence[ServedPort]) -> None:
+        """Have no flow lead to an endpoint that is gone. What fails is tried again with the next sync."""
+        fronts = fronts_of(new)
+        try:
+            if fronts != self._fronts:
+                flows = await self._conntrack.udp_flows()
+                await self._conntrack.forget(stale_flows(flows, self._fronts, fronts))
+                self._fronts = fronts
+            await self._conntrack.forget(unanswered_flows(old, new))
+        except ConntrackError as error:
+            log.error("clients may keep sending to endpoints that are gone", extra={"error": error})
 
     async def _check(self) -> None:
         """See that nobody took our chains or the network away; if so, the next sync replaces all."""

@@ -70,6 +70,8 @@ class ServedPort:
     """Sorted; those that any node may send to."""
     local_targets: tuple[Target, ...]
     """Sorted; those on this node. Filled only where a policy asks for them."""
+    serving: frozenset[str]
+    """Of UDP, every endpoint (address:port) that may go on answering those it answered before, wherever it is."""
     has_targets_elsewhere: bool
     """Whether any node has an endpoint; tells `none here` (drop) from `none at all` (reject)."""
 
@@ -117,8 +119,7 @@ def _served(service: Service, port: ServicePort, slices: Sequence[EndpointSlice]
     is_external_local = spec.external_traffic_policy == "Local" and spec.type in ("NodePort", "LoadBalancer")
     endpoints = list(_endpoints(slices, port.name, protocol))
     local = [(endpoint, number) for endpoint, number in endpoints if endpoint.node_name == node.name]
-    cluster = _select(endpoints)
-    cluster_targets = _targets(_by_zone(cluster, node.zone), node)
+    cluster = _select(endpoints, node.zone)
     wants_local = is_internal_local or is_external_local
     affinity_s = 0
     if spec.session_affinity == "ClientIP":
@@ -139,8 +140,9 @@ def _served(service: Service, port: ServicePort, slices: Sequence[EndpointSlice]
         affinity_s=affinity_s,
         is_internal_local=is_internal_local,
         is_external_local=is_external_local,
-        cluster_targets=cluster_targets,
+        cluster_targets=_targets(cluster, node),
         local_targets=_targets(_select(local), node) if wants_local else (),
+        serving=_serving(endpoints) if protocol == "UDP" else frozenset(),
         has_targets_elsewhere=bool(cluster),
     )
 
@@ -166,14 +168,25 @@ def _is_port(port: EndpointPort, name: str, protocol: str) -> bool:
     return (port.name or "") == name and (port.protocol or "TCP") == protocol and port.port is not None
 
 
-def _select(endpoints: Sequence[tuple[Endpoint, int]]) -> list[tuple[Endpoint, int]]:
-    """Return the ready endpoints or, where there are none, those that still serve while they terminate."""
+def _select(endpoints: Sequence[tuple[Endpoint, int]], zone: str = "") -> Sequence[tuple[Endpoint, int]]:
+    """Return the ready endpoints for `zone` or, where nobody is ready, those that still serve while they terminate."""
     ready = [entry for entry in endpoints if entry[0].conditions.ready is not False]
     if ready:
-        return ready
-    return [
-        entry for entry in endpoints if entry[0].conditions.serving is True and entry[0].conditions.terminating is True
-    ]
+        return _by_zone(ready, zone)
+    return [entry for entry in endpoints if entry[0].conditions.terminating and _is_serving(entry[0])]
+
+
+def _is_serving(endpoint: Endpoint) -> bool:
+    return endpoint.conditions.serving is not False
+
+
+def _serving(endpoints: Iterable[tuple[Endpoint, int]]) -> frozenset[str]:
+    # An endpoint that is published before it is ready does not serve yet, and is sent to all the same.
+    return frozenset(
+        f"{endpoint.addresses[0]}:{number}"
+        for endpoint, number in endpoints
+        if endpoint.conditions.ready is not False or _is_serving(endpoint)
+    )
 
 
 def _by_zone(endpoints: Sequence[tuple[Endpoint, int]], zone: str) -> Sequence[tuple[Endpoint, int]]:

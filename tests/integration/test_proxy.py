@@ -11,7 +11,6 @@ import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from functools import partial
 
 import pytest
 import uvloop
@@ -32,7 +31,7 @@ from clusterdns.server import Responder, Server
 from component.clock import RealClock
 from deploy.cluster_network import run
 from deploy.node_host import NodeHost
-from kubeproxy import conntrack
+from kubeproxy.conntrack import Conntrack
 from kubeproxy.network import NetworkSettings, PodNetwork
 from kubeproxy.proxy import Proxy
 from kubeproxy.restore import Iptables
@@ -125,8 +124,7 @@ def proxy_of(host: NodeHost, client: Client, variant: str) -> tuple[Proxy, Infor
     settings = NetworkSettings(host.name, CLUSTER_CIDR, SERVICE_CIDR, host.cni_conf_dir, host.directory / "ipam")
     network = PodNetwork(settings, prefix)
     node = NodeView(host.name, CLUSTER_CIDR)
-    forget = partial(conntrack.forget, prefix=prefix)
-    return Proxy(node, informers, Iptables(variant, prefix), network, RealClock(), forget), informers
+    return Proxy(node, informers, Iptables(variant, prefix), network, RealClock(), Conntrack(prefix)), informers
 
 
 @pytest.fixture(scope="module", params=["nft", "legacy"])

@@ -16,10 +16,18 @@ from api.meta import ObjectMeta
 from client.informer import Informers
 from client.verbs import Client
 from component.clock import RealClock
+from kubeproxy.conntrack import Conntrack
 from kubeproxy.proxy import Proxy
 from tests.unit.client.memory_api import MemoryApi
 from tests.unit.kubeproxy.builders import NODE, endpoint, endpoint_slice, service
 from tests.unit.kubeproxy.kernel import Kernel, KernelTables
+
+
+class Flows(Conntrack):
+    """No flows at all."""
+
+    async def _run(self, *arguments: str) -> str:
+        return ""
 
 
 class Bench:
@@ -29,10 +37,7 @@ class Bench:
         self.kernel = Kernel()
         self.client = Client(MemoryApi())
         self.informers = Informers(self.client, clock=RealClock(), rng=random.Random())
-        self.proxy = Proxy(NODE, self.informers, KernelTables(self.kernel), None, RealClock(), self.forget)
-
-    async def forget(self, flows) -> None:
-        pass
+        self.proxy = Proxy(NODE, self.informers, KernelTables(self.kernel), None, RealClock(), Flows())
 
     async def until(self, claim: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
