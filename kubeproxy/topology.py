@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
-from api.core.service import Service, ServicePort
+from api.core.service import Service, ServicePort, is_external
 from api.discovery.endpointslice import Endpoint, EndpointPort, EndpointSlice
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
@@ -62,6 +62,7 @@ class ServedPort:
     ingress_ips: tuple[str, ...]
     """Addresses of a load balancer that keeps the destination; one that translates (ipMode Proxy) is not ours."""
     source_ranges: tuple[str, ...]
+    """Empty where none is of our family: then they say nothing about our packets, as upstream has it."""
     affinity_s: int
     """How long a client stays with its endpoint; 0: not at all."""
     is_internal_local: bool
@@ -116,7 +117,7 @@ def _served(service: Service, port: ServicePort, slices: Sequence[EndpointSlice]
     spec, metadata = service.spec, service.metadata
     protocol = port.protocol or "TCP"
     is_internal_local = spec.internal_traffic_policy == "Local"
-    is_external_local = spec.external_traffic_policy == "Local" and spec.type in ("NodePort", "LoadBalancer")
+    is_external_local = spec.external_traffic_policy == "Local" and is_external(service)
     endpoints = list(_endpoints(slices, port.name, protocol))
     local = [(endpoint, number) for endpoint, number in endpoints if endpoint.node_name == node.name]
     cluster = _select(endpoints, node.zone)
@@ -136,7 +137,7 @@ def _served(service: Service, port: ServicePort, slices: Sequence[EndpointSlice]
         node_port=port.node_port if spec.type in ("NodePort", "LoadBalancer") else 0,
         external_ips=_ipv4(spec.external_ips),
         ingress_ips=_ipv4(ingress) if spec.type == "LoadBalancer" else (),
-        source_ranges=tuple(sorted(text.strip() for text in spec.load_balancer_source_ranges)),
+        source_ranges=_ipv4_ranges(spec.load_balancer_source_ranges),
         affinity_s=affinity_s,
         is_internal_local=is_internal_local,
         is_external_local=is_external_local,
@@ -209,6 +210,10 @@ def _targets(endpoints: Iterable[tuple[Endpoint, int]], node: NodeView) -> tuple
 
 def _ipv4(addresses: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({address for address in addresses if _is_ipv4(address)}))
+
+
+def _ipv4_ranges(ranges: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({str(IPv4Network(text.strip(), strict=False)) for text in ranges if ":" not in text}))
 
 
 def _is_ipv4(text: str) -> bool:

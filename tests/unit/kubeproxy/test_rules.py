@@ -144,6 +144,23 @@ def test_source_ranges_keep_strangers_from_a_load_balancers_address():
     assert tracer.send(Packet("192.0.2.200", "198.51.100.8", 80)).verdict == "DROP"
 
 
+def test_source_ranges_of_the_other_family_make_no_rules():
+    # One rule that iptables refuses would keep all others out of the kernel.
+    svc = service(type="LoadBalancer", load_balancer_source_ranges=["2001:db8::/32", " 203.0.113.0/24 "])
+    svc.status = ServiceStatus(load_balancer=LoadBalancerStatus(ingress=[LoadBalancerIngress(ip="198.51.100.8")]))
+    rules = compiled(svc)
+    assert "2001:db8" not in diff(Ruleset(), rules)
+    assert Tracer(rules).send(Packet("192.0.2.200", "198.51.100.8", 80)).verdict == "DROP"
+    svc.spec.load_balancer_source_ranges = ["2001:db8::/32"]
+    assert Tracer(compiled(svc)).send(Packet("192.0.2.200", "198.51.100.8", 80)).destination == "10.244.3.2:8080"
+
+
+def test_local_external_policy_holds_for_external_ips_of_a_service_without_node_ports():
+    rules = compiled(service(external_ips=["198.51.100.7"], external_traffic_policy="Local"))
+    assert set(spread(rules, Packet(OUTSIDE, "198.51.100.7", 80), 60)) == {"10.244.1.2:8080"}
+    assert not Tracer(rules).send(Packet(OUTSIDE, "198.51.100.7", 80)).is_masqueraded
+
+
 @pytest.mark.parametrize("svc", [service(ip="None"), service(ip=""), service(type="ExternalName")])
 def test_services_without_an_address_make_no_rules(svc):
     assert compiled(svc) == compile_rules([], [], NODE)
