@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from kubeproxy.restore import Iptables, parse_save
+from kubeproxy.restore import Iptables, Present, parse_save
 from kubeproxy.rules import Jump
 
 
@@ -66,11 +66,8 @@ class KernelTables(Iptables):
         self._kernel = kernel
         self.chains_per_call = sys.maxsize
 
-    async def read(self) -> tuple[dict[str, list[str]], list[Jump]]:
+    async def read(self) -> tuple[Present, list[Jump]]:
         return parse_save(self._kernel.save())
 
     async def apply(self, text: str) -> None:
         self._kernel.restore(text)
-
-    async def has_chain(self, table: str, chain: str) -> bool:
-        return chain in self._kernel.tables[table]

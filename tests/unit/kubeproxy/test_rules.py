@@ -22,6 +22,7 @@ from kubeproxy.rules import (
     compile_rules,
     compute_edit,
     diff,
+    is_whole,
     render,
     render_removal,
     replace_all,
@@ -281,6 +282,22 @@ def test_a_fresh_start_replaces_whatever_an_earlier_life_left_and_removal_leaves
     assert len(parse_save(kernel.save())[1]) == len(JUMPS)
     kernel.restore(render_removal(*parse_save(kernel.save())))
     assert kernel.save() == Kernel().save()
+
+
+@given(STATES, st.data())
+def test_whatever_is_taken_away_is_missed(state, data):
+    wanted, kernel = ruleset_of(state), Kernel()
+    kernel.restore(render(replace_all(*parse_save(kernel.save()), wanted)))
+    kernel.tables["nat"]["KUBE-OF-SOMEBODY-ELSE"] = ["-j RETURN"]
+    assert is_whole(*parse_save(kernel.save()), wanted)
+    table = kernel.tables[data.draw(st.sampled_from(sorted(kernel.tables)))]
+    name = data.draw(st.sampled_from(sorted(name for name, rules in table.items() if rules and "CNI" not in name)))
+    if name == "KUBE-OF-SOMEBODY-ELSE":
+        del table[name]
+        assert is_whole(*parse_save(kernel.save()), wanted)
+        return
+    table[name].pop(data.draw(st.integers(0, len(table[name]) - 1)))
+    assert not is_whole(*parse_save(kernel.save()), wanted)
 
 
 @given(st.lists(STATES, min_size=1, max_size=4))
