@@ -21,13 +21,14 @@ from api.resource import ObjectKey
 from client.informer import Change, Informers
 from client.verbs import key_of
 from component.clock import Clock
-from kubeproxy import chains, metrics
+from kubeproxy import metrics
 from kubeproxy.changes import State, key_of_slice
 from kubeproxy.conntrack import Conntrack, ConntrackError, Fronts, fronts_of, stale_flows, unanswered_flows
+from kubeproxy.eligibility import TOLERATED_S, is_eligible
 from kubeproxy.health_checks import HealthChecks
 from kubeproxy.network import NetworkError, PodNetwork
 from kubeproxy.restore import Iptables, RestoreError
-from kubeproxy.rules import Ruleset, changed_chains, render, replace_all, split
+from kubeproxy.rules import Ruleset, changed_chains, is_whole, render, replace_all, split
 from kubeproxy.topology import ZONE_LABEL, NodeView, ServedPort
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 MIN_INTERVAL_S = 0.1
 """Between two syncs: a rollout's many changes share one."""
 CHECK_INTERVAL_S = 15.0
+CHECK_REST = 50.0
+"""How many times as long as a look at the kernel's rules takes, the next one is away at least."""
 RETRY_S_MIN, RETRY_S_MAX = 0.5, 10.0
 BY_SERVICE = "service"
 
@@ -69,11 +72,23 @@ class Proxy:
         self._nodes_changed = True
         self._wake = asyncio.Event()
         self.last_error: str | None = "no sync yet"
-        self._health_checks = HealthChecks(lambda: self.last_error is None)
+        self.is_eligible = True
+        """Whether this node will stay, as far as its Node says."""
+        self.right_at: float | None = None
+        """Wall time when the rules were last known to be right."""
+        self._right_at_monotonic = 0.0
+        self._health_checks = HealthChecks(lambda: self.is_healthy)
         self._slices.add_index(BY_SERVICE, _index_by_service)
         self._services.add_handler(self._on_service)
         self._slices.add_handler(self._on_slice)
         self._nodes.add_handler(self._on_node)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether traffic may come here: the rules are right, or were until a moment ago."""
+        if self.right_at is None:
+            return False
+        return self.last_error is None or self._clock.monotonic() - self._right_at_monotonic < TOLERATED_S
 
     # -- changes come in -----------------------------------------------------------------------------------------
 
@@ -93,6 +108,7 @@ class Proxy:
         if own is not None and self._state.move(own.metadata.labels.get(ZONE_LABEL, "")):
             for service in self._services.store.list():
                 self._mark(key_of(service))
+        self.is_eligible = self.is_eligible if own is None else is_eligible(own)
         # Nodes report their status all the time; only what routes are made of matters here.
         if old and new and old.spec == new.spec and old.status.addresses == new.status.addresses:
             return
@@ -124,9 +140,11 @@ class Proxy:
         while True:
             self._wake.clear()
             try:
-                if self._clock.monotonic() >= check_at:
+                began = self._clock.monotonic()
+                if began >= check_at:
                     await self._check()
-                    check_at = self._clock.monotonic() + CHECK_INTERVAL_S
+                    took_s = self._clock.monotonic() - began
+                    check_at = began + max(CHECK_INTERVAL_S, took_s * CHECK_REST)
                 await self.sync()
             except (RestoreError, NetworkError, OSError) as error:
                 metrics.FAILURES.add()
@@ -137,6 +155,7 @@ class Proxy:
                 retry_s = min(retry_s * 2, RETRY_S_MAX)
                 continue
             self.last_error, retry_s = None, RETRY_S_MIN
+            self.right_at, self._right_at_monotonic = self._clock.now(), self._clock.monotonic()
             await self._clock.sleep(MIN_INTERVAL_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, check_at - self._clock.monotonic())):
@@ -207,10 +226,10 @@ class Proxy:
             log.error("clients may keep sending to endpoints that are gone", extra={"error": error})
 
     async def _check(self) -> None:
-        """See that nobody took our chains or the network away; if so, the next sync replaces all."""
+        """See that nobody took our rules or the network away; if so, the next sync replaces all."""
         self._nodes_changed = True
-        if not await self._iptables.has_chain("nat", chains.MARK_MASQ):
-            log.warning("our chains are gone from the kernel: writing them again")
+        if self._applied is not None and not is_whole(*await self._iptables.read(), self._applied):
+            log.warning("rules of ours are gone from the kernel: writing them again")
             self._applied = None
 
 
