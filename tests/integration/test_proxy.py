@@ -336,7 +336,7 @@ async def test_rules_that_somebody_flushed_are_written_again(lab):
     async def heal() -> None:
         await proxy._check()
         proxy._wake.set()
-        await lab.settled()
+        await until(lambda: proxy._applied is not None)
         assert who(await lab.get(0, f"http://{WEB_IP}/"))
 
     await tables.apply(render_removal(*await tables.read()))
