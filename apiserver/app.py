@@ -63,6 +63,7 @@ from apiserver.webhooks.client import WebhookClient
 from apiserver.webhooks.services import ServiceLocator
 from component.clock import Clock
 from component.metrics import render
+from component.supervise import keep_going
 from store.client import Store
 
 SEATS: Final = 600
@@ -148,7 +149,8 @@ class Api:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.registries.run(), name="caches")
                 for loop in self._loops:
-                    tasks.create_task(_run(loop), name=getattr(loop, "__qualname__", "duty"))
+                    name = getattr(loop, "__qualname__", "duty")
+                    tasks.create_task(keep_going(name, loop, self.context.clock), name=name)
         finally:
             await self._webhooks.close()
 
@@ -156,10 +158,6 @@ class Api:
         """Return once every cache has been filled, and every kind that users have defined is served."""
         await self.registries.wait_ready()
         await self._definitions.wait_ready()
-
-
-async def _run(loop: Loop) -> None:
-    await loop()
 
 
 def build(

@@ -64,6 +64,7 @@ from component.clock import Clock, RealClock
 from component.flags import setting
 from component.serve import Identity
 from component.signing_keys import load_private_key
+from component.supervise import keep_going
 from store.client import Store, StoreClient
 
 log = logging.getLogger(__name__)
@@ -295,10 +296,14 @@ class Server:
             tasks.create_task(self._trust.follow(self._clock), name="trusted CAs")
             await self.api.wait_ready()
             await self._bootstrap()
-            tasks.create_task(kubernetes.run(), name="kubernetes service")
-            tasks.create_task(repair.run(), name="allocation repair")
-            tasks.create_task(self.outside.run(), name="aggregation")
-            tasks.create_task(self.published.run(), name="published authentication")
+            duties = {
+                "kubernetes service": kubernetes.run,
+                "allocation repair": repair.run,
+                "aggregation": self.outside.run,
+                "published authentication": self.published.run,
+            }
+            for name, duty in duties.items():
+                tasks.create_task(keep_going(name, duty, self._clock), name=name)
 
     async def _bootstrap(self) -> None:
         while not self._is_bootstrapped:

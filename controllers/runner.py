@@ -209,6 +209,8 @@ class Runner:
         """While traces are recorded: the steps that led to a key's being looked at."""
         self._held: dict[ObjectKey, float] = {}
         """Keys that came up while not fresh, and since when."""
+        self._listing: set[ObjectKey] = set()
+        """Those of them for which everything is listed again."""
         self._doubts: dict[ObjectKey, list[tuple[Resource[Any], str]]] = {}
         """Kinds, and namespaces, in which a write for the key may or may not have happened."""
         self._informers: dict[tuple[str, str], Informer[Any]] = {}
@@ -310,6 +312,8 @@ class Runner:
             await self._settle_doubts(key)
         if not self._gate.is_fresh(key) and not self._waited_enough(key):
             return "held"
+        self._held.pop(key, None)
+        self._listing.discard(key)
         observed = controller.observe(key, self.listers)
         if observed is None:
             self._gate.forget(key)
@@ -323,17 +327,23 @@ class Runner:
         return "acted" if plan.actions or plan.status else "unchanged"
 
     def _waited_enough(self, key: ObjectKey) -> bool:
-        """Note that `key` is held; after FRESHNESS_S_MAX ask for new lists and let it go."""
-        since = self._held.setdefault(key, self._clock.monotonic())
-        left_s = since + FRESHNESS_S_MAX - self._clock.monotonic()
+        """Note that `key` is held; after FRESHNESS_S_MAX ask for new lists, and after as long again let it go."""
+        now = self._clock.monotonic()
+        left_s = self._held.setdefault(key, now) + FRESHNESS_S_MAX - now
         if left_s > 0:
             self.queue.add_after(key, left_s)
             return False
-        log.warning("own writes not seen: listing again", extra={"controller": self.name, "key": key})
-        self._held.pop(key, None)
+        if key not in self._listing:
+            log.warning("own writes not seen: listing again", extra={"controller": self.name, "key": key})
+            self._listing.add(key)
+            self._held[key] = now
+            # Set free by what the lists show, not before.
+            for informer in self._informers.values():
+                informer.relist()
+            self.queue.add_after(key, FRESHNESS_S_MAX)
+            return False
+        log.warning("own writes not seen in new lists: going on", extra={"controller": self.name, "key": key})
         self._gate.forget(key)
-        for informer in self._informers.values():
-            informer.relist()
         return True
 
     async def _settle_doubts(self, key: ObjectKey) -> None:
@@ -372,17 +382,22 @@ class Runner:
             case Create() | Patch() | Delete():
                 try:
                     await self._step(key, action)
+                except asyncio.CancelledError:
+                    # The turn took too long: nobody will say what became of this.
+                    self._doubt(key, action)
+                    raise
                 except ApiError as error:
                     if isinstance(error, ServiceUnavailable | Timeout):
-                        namespace = action.key.namespace if not isinstance(action, Create) else ""
-                        if isinstance(action, Create):
-                            namespace = metadata_of(action.object).namespace
-                        self._doubts.setdefault(key, []).append((action.resource, namespace))
+                        self._doubt(key, action)
                     if action.failed is not None and not _namespace_is_going(error):
                         self._emit(action.failed(error))
                     if _namespace_is_going(error):
                         return
                     raise _StepFailed(action, error) from error
+
+    def _doubt(self, key: ObjectKey, action: Create | Patch | Delete) -> None:
+        about = metadata_of(action.object) if isinstance(action, Create) else action.key
+        self._doubts.setdefault(key, []).append((action.resource, about.namespace))
 
     async def _burst(self, key: ObjectKey, burst: Burst) -> None:
         steps = list(burst.steps)

@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 
 EARLIEST, LATEST = 0.7, 0.9
 """Of a certificate's life."""
-RETRY_S = 60.0
-RETRY_S_MAX = 3600.0
+RETRY_S = 30.0
+RETRY_S_MAX = 120.0
+"""Upstream's asks every half minute: whoever renews again, a short certificate must not end before it is noticed."""
 CLOCK_SKEW_S = 300.0
 """By how much signers date certificates back (upstream's do, ours do)."""
 LOOK_EVERY_S = 60.0

@@ -14,7 +14,7 @@ from client.informer import Informers
 from client.verbs import Address, Client, RawObject
 from component.clock import LoopClock
 from controllers import replicaset
-from controllers.runner import Runner
+from controllers.runner import TURN_S_MAX, Runner
 from tests.unit.client.memory_api import MemoryApi
 from tests.unit.controllers.test_replicaset import replica_set
 
@@ -26,6 +26,7 @@ class ForgetfulApi(MemoryApi):
     """Does what it is asked, and may lose the answer, or tell watchers late."""
 
     lose_answers = 0
+    keep_answers = 0
     watch_delay_s = 0.0
 
     async def create(self, address: Address, body: bytes) -> RawObject:
@@ -33,6 +34,9 @@ class ForgetfulApi(MemoryApi):
         if address.plural == "pods" and self.lose_answers:
             self.lose_answers -= 1
             raise ServiceUnavailable("the connection broke")
+        if address.plural == "pods" and self.keep_answers:
+            self.keep_answers -= 1
+            await asyncio.sleep(10_000)
         return answer
 
     async def watch(self, address, **options):
@@ -72,6 +76,16 @@ async def test_a_write_whose_answer_was_lost_is_not_done_twice():
         await asyncio.sleep(60)
         assert len(api.of("pods")) == 6
         assert api.of("replicasets")[0]["status"]["replicas"] == 6
+
+
+async def test_a_write_that_was_given_up_is_not_done_twice():
+    api = ForgetfulApi()
+    api.watch_delay_s = TURN_S_MAX + 20
+    async with running(api) as client:
+        api.keep_answers = 1
+        await create(client, 3)
+        await asyncio.sleep(TURN_S_MAX + 200)
+        assert sum(verb == "create" and address.plural == "pods" for verb, address in api.calls) == 3
 
 
 async def test_a_slow_watch_makes_no_twins():

@@ -116,7 +116,7 @@ async def test_a_failure_is_tried_again_ever_more_slowly_and_keeps_the_old_one(t
     made, clock, server, file = rotation(tmp_path, sleeps=3, at_share_of_life=0.95)
     before, server.is_well = file.read_bytes(), False
     await run(made)
-    assert clock.slept == [60.0, 120.0, 240.0]
+    assert clock.slept == [30.0, 60.0, 120.0]
     assert file.read_bytes() == before
     assert made.last_error == "no quorum"
 
