@@ -258,7 +258,7 @@ class Server:
             await tunnel.carry(upgrade)
             return
         try:
-            url = await self._stream_url(upgrade.target)
+            url, has_ended = await self._stream_url(upgrade.target)
         except _Refused as refused:
             await self._refuse(upgrade, refused.status, refused.message)
             return
@@ -291,13 +291,20 @@ class Server:
             await onward.close()
             await upgrade.refuse(answer.status, body, "text/plain")
             return
+        switch = answer.headers
         if translated:
-            granted = websocket.accept_headers(upgrade.header("Sec-WebSocket-Key"), translated)
-            await relay.send_switch(upgrade.connection, granted)
-            await streaming.carry(translated, upgrade.connection, onward, _wanted(upgrade.target))
-            return
-        await relay.send_switch(upgrade.connection, answer.headers)
-        await relay.relay(upgrade.connection, onward)
+            switch = websocket.accept_headers(upgrade.header("Sec-WebSocket-Key"), translated)
+        await relay.send_switch(upgrade.connection, switch)
+        watching = asyncio.ensure_future(streaming.hang_up(onward, has_ended)) if has_ended is not None else None
+        try:
+            if translated:
+                wanted = _wanted(upgrade.target)
+                await streaming.carry(translated, upgrade.connection, onward, wanted, has_ended)
+            else:
+                await relay.relay(upgrade.connection, onward)
+        finally:
+            if watching is not None:
+                watching.cancel()
 
     async def _check(self, upgrade: relay.Upgrade) -> None:
         if not upgrade.target.startswith(tunnel.PATH):
@@ -310,7 +317,8 @@ class Server:
     async def _refuse(self, upgrade: relay.Upgrade, status: int, message: str) -> None:
         await upgrade.refuse(status, message.encode(), "text/plain")
 
-    async def _stream_url(self, target: str) -> str:
+    async def _stream_url(self, target: str) -> tuple[str, Callable[[], bool] | None]:
+        """Return where the runtime carries a stream on, and what says whether a container attached to ended."""
         parts = urlsplit(target)
         query = parse_qs(parts.query, keep_blank_values=True)
         found = _STREAM.fullmatch(parts.path)
@@ -322,35 +330,26 @@ class Server:
             if sandbox is None and not self._served.is_hollow:
                 raise _Refused(400, f"pod {pod.metadata.name} is not running")
             ports = [int(port) for value in query.get("port", []) for port in value.split(",") if port.isdecimal()]
-            return await self._served.cri.port_forward_url(sandbox.id if sandbox else "", ports)
+            return await self._served.cri.port_forward_url(sandbox.id if sandbox else "", ports), None
         pod, name = self._pod(unquote(found[2]), unquote(found[3])), unquote(found[4])
         self._check_container(pod, name)
-        record = self._served.pleg.get(pod.metadata.uid).newest(name)
+        uid = pod.metadata.uid
+        record = self._served.pleg.get(uid).newest(name)
         if record is None or not record.is_running:
-            raise _Refused(500, f"container {name} in pod {pod.metadata.name} is not running")
+            full_name = f"{pod.metadata.name}_{pod.metadata.namespace}"
+            is_exec = found[1] == "exec"
+            raise _Refused(
+                500, f'container not found ("{name}")' if is_exec else f"container {name} not found in pod {full_name}"
+            )
         wanted = _wanted(target)
         if not (wanted.stdin or wanted.stdout or wanted.stderr):
             raise _Refused(400, "you must specify at least 1 of stdin, stdout, stderr")
+        streams = {"stdin": wanted.stdin, "stdout": wanted.stdout, "stderr": wanted.stderr, "tty": wanted.tty}
         if found[1] == "exec":
-            return await self._served.cri.exec_url(
-                pb.ExecRequest(
-                    container_id=record.id,
-                    cmd=query.get("command", []),
-                    tty=wanted.tty,
-                    stdin=wanted.stdin,
-                    stdout=wanted.stdout,
-                    stderr=wanted.stderr,
-                )
-            )
-        return await self._served.cri.attach_url(
-            pb.AttachRequest(
-                container_id=record.id,
-                tty=wanted.tty,
-                stdin=wanted.stdin,
-                stdout=wanted.stdout,
-                stderr=wanted.stderr,
-            )
-        )
+            command = query.get("command", [])
+            return await self._served.cri.exec_url(pb.ExecRequest(container_id=record.id, cmd=command, **streams)), None
+        url = await self._served.cri.attach_url(pb.AttachRequest(container_id=record.id, **streams))
+        return url, lambda: not self._is_running(uid, record.id)
 
     # Finding things
 
