@@ -26,6 +26,7 @@ from component import health, relay, websocket
 from component.certificates import Fresh, fresh_server
 from component.metrics import render
 from component.serve import Identity
+from component.unnamed import unnamed
 from kubelet import logs, machine, metrics, metrics_pages, node_pages, stats, streaming, tunnel
 from kubelet.access import Access, Turned, is_admitted
 from kubelet.cgroups import Cgroups, GroupUsage
@@ -116,7 +117,10 @@ class Server:
         await self._runner.setup()
         assert self._runner.server is not None
         self._board = relay.Switchboard(
-            self._runner.server, self._takes, self._upgrade, protocols=("spdy/3.1", "websocket", tunnel.PROTOCOL)
+            unnamed(self._runner.server),
+            self._takes,
+            self._upgrade,
+            protocols=("spdy/3.1", "websocket", tunnel.PROTOCOL),
         )
         self._certificates = fresh_server(identity, client_certificates=ssl.CERT_OPTIONAL)
         context = self._certificates.serving()
