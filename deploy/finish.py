@@ -15,7 +15,7 @@ from api.resource import ObjectKey
 from client.transport import GrpcTransport
 from client.verbs import Client
 from component.serve import Identity
-from deploy import addons, supervisor, system_pods
+from deploy import addons, supervision, system_pods
 from deploy.plan import Addresses, Cluster, Paths, component_endpoints
 from deploy.report import CannotDo, Report
 
@@ -81,7 +81,7 @@ async def _await_nodes(
                 waiting[name] = ready.message if ready else "it has not registered"
         if not waiting:
             return list(listed.values())
-        for name, problem in supervisor.read_state(Paths(cluster.directory)).node_problems.items():
+        for name, problem in supervision.read_state(Paths(cluster.directory)).node_problems.items():
             raise CannotDo(f"node {name} does not boot: {problem}")
         check_not_stopped()
         await asyncio.sleep(POLL_S)

@@ -25,7 +25,7 @@ from typing import Any
 import msgspec
 
 from component.serve import Identity
-from deploy import finish, kubeconfig, preflight, supervisor
+from deploy import finish, kubeconfig, preflight, supervision
 from deploy.health import problem_of, resident_bytes
 from deploy.pki import Pki, expiry
 from deploy.plan import (
@@ -84,8 +84,8 @@ def read_cluster(data_dir: Path) -> Cluster:
 
 def is_up(cluster: Cluster) -> bool:
     """Whether a supervisor runs this cluster."""
-    state = supervisor.read_state(Paths(cluster.directory))
-    return bool(state.supervisor and supervisor.start_time(state.supervisor)) and bool(state.processes)
+    state = supervision.read_state(Paths(cluster.directory))
+    return bool(state.supervisor and supervision.start_time(state.supervisor)) and bool(state.processes)
 
 
 def up(wanted: Cluster, report: Report) -> Cluster:
@@ -113,14 +113,14 @@ def up(wanted: Cluster, report: Report) -> Cluster:
     wanted_plan = plan(cluster, addresses)
     _write_kubeconfig(cluster, paths)
     _replace(paths.cluster, msgspec.json.format(msgspec.json.encode(cluster)))
-    changed = not paths.plan.exists() or supervisor.read_plan(paths) != wanted_plan
+    changed = not paths.plan.exists() or supervision.read_plan(paths) != wanted_plan
     _replace(paths.plan, msgspec.json.format(msgspec.json.encode(wanted_plan)))
     if not running:
         report("starting the supervisor")
         _start_supervisor(paths)
     elif changed or issued:
         report("telling the supervisor what changed")
-        supervisor.order(paths, "reload")
+        supervision.order(paths, "reload")
     # Beside all that is waited for: a node takes images as soon as it is on.
     image = None if programs is None else threads.submit(_load_own_images, cluster, programs, report)
     report("waiting for the API server")
@@ -150,7 +150,7 @@ def down(cluster: Cluster, report: Report, *, purge: bool) -> None:
     if paths.plan.exists():
         report("stopping containers and processes")
         try:
-            supervisor.order(paths, "shutdown", timeout_s=180)
+            supervision.order(paths, "shutdown", timeout_s=180)
             _await_supervisor_end(paths)
         except ConnectionError:
             _stop_without_supervisor(paths)
@@ -176,11 +176,11 @@ def power(cluster: Cluster, node: str, *, on: bool) -> None:
     off = [name for name in cluster.powered_off if name != node] + ([] if on else [node])
     cluster.powered_off = off
     _replace(paths.cluster, msgspec.json.format(msgspec.json.encode(cluster)))
-    current = supervisor.read_plan(paths)
+    current = supervision.read_plan(paths)
     changed = Plan(cluster=cluster, processes=current.processes)
     _replace(paths.plan, msgspec.json.format(msgspec.json.encode(changed)))
     try:
-        supervisor.order(paths, "power-on" if on else "power-off", node=node)
+        supervision.order(paths, "power-on" if on else "power-off", node=node)
     except (ConnectionError, RuntimeError) as error:
         raise CannotDo(str(error)) from None
 
@@ -188,15 +188,15 @@ def power(cluster: Cluster, node: str, *, on: bool) -> None:
 def status(cluster: Cluster) -> list[ProcessStatus]:
     """Return every process of the cluster as it is now, the supervisor first."""
     paths = Paths(cluster.directory)
-    state = supervisor.read_state(paths)
+    state = supervision.read_state(paths)
     found = [_supervisor_status(paths, state)]
     try:
-        current = supervisor.read_plan(paths)
+        current = supervision.read_plan(paths)
     except (OSError, msgspec.MsgspecError):
         return found
     for process in current.processes:
         record = state.processes.get(process.name)
-        running = record is not None and supervisor.is_running(record)
+        running = record is not None and supervision.is_running(record)
         problem = ""
         ready: bool | None = None
         if not running:
@@ -344,7 +344,7 @@ def _start_supervisor(paths: Paths) -> None:
         )
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
-        with contextlib.suppress(ConnectionError, OSError), supervisor.connect(paths):
+        with contextlib.suppress(ConnectionError, OSError), supervision.connect(paths):
             return
         time.sleep(POLL_S)
     raise CannotDo(f"the supervisor did not start: see {log}")
@@ -365,7 +365,7 @@ def _stop_without_supervisor(paths: Paths) -> None:
 def _await_supervisor_end(paths: Paths) -> None:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        lock = supervisor.take_lock(paths, timeout_s=10)
+        lock = supervision.take_lock(paths, timeout_s=10)
         if lock is not None:
             os.close(lock)
             return
@@ -423,11 +423,11 @@ async def _change_members(cluster: Cluster, paths: Paths, addresses: Addresses, 
         cluster.store_members = members
         _replace(paths.cluster, msgspec.json.format(msgspec.json.encode(cluster)))
         # The API server keeps its endpoints until all is done: each change of them restarts it.
-        current = {p.name: p for p in supervisor.read_plan(paths).processes if p.program == "steer-apiserver"}
+        current = {p.name: p for p in supervision.read_plan(paths).processes if p.program == "steer-apiserver"}
         fresh = plan(cluster, addresses)
         processes = [current.get(process.name, process) for process in fresh.processes]
         _replace(paths.plan, msgspec.json.encode(Plan(cluster=cluster, processes=processes)))
-        await asyncio.to_thread(supervisor.order, paths, "reload")
+        await asyncio.to_thread(supervision.order, paths, "reload")
 
     async def start(name: str) -> None:
         if name not in cluster.member_names:
@@ -444,7 +444,7 @@ async def _change_members(cluster: Cluster, paths: Paths, addresses: Addresses, 
     finally:
         await client.close()
     _replace(paths.plan, msgspec.json.format(msgspec.json.encode(plan(cluster, addresses))))
-    await asyncio.to_thread(supervisor.order, paths, "reload")
+    await asyncio.to_thread(supervision.order, paths, "reload")
     _wait_for(lambda: _problem_of(cluster, _process(plan(cluster, addresses), "apiserver")), "the API server", paths)
 
 
@@ -456,9 +456,9 @@ def _problem_of(cluster: Cluster, process: Process) -> str | None:
     return problem_of(process.health, admin_identity(cluster))
 
 
-def _supervisor_status(paths: Paths, state: supervisor.State) -> ProcessStatus:
+def _supervisor_status(paths: Paths, state: supervision.State) -> ProcessStatus:
     pid = state.supervisor
-    running = bool(pid and supervisor.start_time(pid))
+    running = bool(pid and supervision.start_time(pid))
     since = (paths.run / "supervisor.sock").stat().st_mtime if running else 0.0
     return ProcessStatus(
         name="supervisor",

@@ -1,7 +1,7 @@
 """CustomResourceDefinition: a kind that users bring, its names, its versions and their schemas.
 
 What a definition may hold takes the machinery that serves it to tell (schemas are compiled, rules in CEL are
-type-checked): the API server checks that in `apiserver.crd.definition`.
+type-checked): the API server checks that in `apiserver.crd.definition` and `apiserver.crd.schema_check`.
 """
 
 from __future__ import annotations

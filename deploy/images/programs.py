@@ -38,7 +38,7 @@ OUR_PACKAGES = ("api", "client", "clusterdns", "component", "metricsserver", "pr
 """Of which those that are no process are what `make check` lets the others import."""
 PROGRAMS = {"steer-dns": "clusterdns.__main__", "steer-metrics": "metricsserver.__main__"}
 DISTRIBUTIONS = (
-    "dnslib", "grpcio", "msgspec", "prometheus-client", "protobuf", "PyYAML", "sortedcontainers", "uvloop",
+    "dnslib", "grpcio", "msgspec", "protobuf", "PyYAML", "sortedcontainers", "uvloop",
 )  # fmt: skip
 """What those programs import, of the project's dependencies."""
 

@@ -149,12 +149,21 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
             shutil.copytree(f"{made.data_dir}/logs", keep_logs, dirs_exist_ok=True)
 
 
-@pytest.fixture
-def namespace(cluster: RunningCluster) -> Iterator[str]:
+@contextlib.contextmanager
+def new_namespace(cluster: RunningCluster) -> Iterator[str]:
+    """Make a namespace, and delete it in the background afterwards."""
     name = f"test-{uuid.uuid4().hex[:8]}"
     cluster.kubectl("create", "namespace", name)
-    yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false", check=False)
+    try:
+        yield name
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--wait=false", check=False)
+
+
+@pytest.fixture
+def namespace(cluster: RunningCluster) -> Iterator[str]:
+    with new_namespace(cluster) as name:
+        yield name
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Stock kubectl, verb by verb, as a user types them."""
+"""Stock kubectl, verb by verb, as a user types them: one version here, every other in `test_walk`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from tests.e2e.conftest import RunningCluster, eventually, kubectl_binaries, run
 from tests.ports import free_port
 
 BINARIES = kubectl_binaries()
+VERSIONS = [pytest.param(each, marks=[pytest.mark.soak] if n else []) for n, each in enumerate(BINARIES)]
 
 
-@pytest.fixture(params=list(BINARIES))
+@pytest.fixture(params=VERSIONS)
 def k(request: pytest.FixtureRequest, cluster: RunningCluster, namespace: str):
     """Run one version's kubectl in a namespace of its own and return its output."""
 

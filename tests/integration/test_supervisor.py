@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from deploy import supervisor
+from deploy import supervision
 from deploy.plan import Cluster, Paths, Plan, Process
 
 SLEEPER = ["-c", "import time; time.sleep(600)"]
@@ -37,8 +37,8 @@ def write_plan(paths: Paths, **arguments: list[str]) -> None:
 
 
 def pid_of(paths: Paths, name: str) -> int:
-    record = supervisor.read_state(paths).processes.get(name)
-    return record.pid if record and supervisor.is_running(record) else 0
+    record = supervision.read_state(paths).processes.get(name)
+    return record.pid if record and supervision.is_running(record) else 0
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def running(tmp_path: Path) -> Iterator[Paths]:
         yield paths
     finally:
         with contextlib.suppress(ConnectionError):
-            supervisor.order(paths, "shutdown")
+            supervision.order(paths, "shutdown")
         child.kill()
         child.wait()
 
@@ -63,16 +63,16 @@ def test_a_killed_process_is_started_again_and_counted(running: Paths) -> None:
     first = pid_of(running, "one")
     os.kill(first, signal.SIGKILL)
     until(lambda: pid_of(running, "one") not in (0, first))
-    assert supervisor.read_state(running).processes["one"].restarts == 1
-    assert supervisor.read_state(running).processes["two"].restarts == 0
+    assert supervision.read_state(running).processes["one"].restarts == 1
+    assert supervision.read_state(running).processes["two"].restarts == 0
 
 
 def test_a_killed_supervisor_comes_back_and_finds_its_children(running: Paths) -> None:
     children = {name: pid_of(running, name) for name in ("one", "two", "guard")}
-    first = supervisor.read_state(running).supervisor
+    first = supervision.read_state(running).supervisor
     os.kill(first, signal.SIGKILL)
-    until(lambda: supervisor.read_state(running).supervisor != first)
-    until(lambda: bool(supervisor.start_time(supervisor.read_state(running).supervisor)))
+    until(lambda: supervision.read_state(running).supervisor != first)
+    until(lambda: bool(supervision.start_time(supervision.read_state(running).supervisor)))
     assert {name: pid_of(running, name) for name in children} == children
     os.kill(children["two"], signal.SIGKILL)
     until(lambda: pid_of(running, "two") not in (0, children["two"]))
@@ -87,25 +87,25 @@ def test_a_killed_guard_is_replaced(running: Paths) -> None:
 def test_a_reload_starts_what_is_new_stops_what_is_gone_and_leaves_the_rest(running: Paths) -> None:
     one, two = pid_of(running, "one"), pid_of(running, "two")
     write_plan(running, one=SLEEPER, three=SLEEPER)
-    supervisor.order(running, "reload")
+    supervision.order(running, "reload")
     until(lambda: bool(pid_of(running, "three")))
     assert pid_of(running, "one") == one
-    assert not supervisor.start_time(two)
+    assert not supervision.start_time(two)
 
 
 def test_a_process_whose_arguments_changed_is_started_with_the_new_ones(running: Paths) -> None:
     one = pid_of(running, "one")
     write_plan(running, one=[*SLEEPER, "changed"], two=SLEEPER)
-    supervisor.order(running, "reload")
+    supervision.order(running, "reload")
     until(lambda: pid_of(running, "one") not in (0, one))
     assert Path(f"/proc/{pid_of(running, 'one')}/cmdline").read_bytes().endswith(b"changed\0")
 
 
 def test_shutdown_leaves_no_process(running: Paths) -> None:
     pids = [pid_of(running, name) for name in ("one", "two", "guard")]
-    overseer = supervisor.read_state(running).supervisor
-    supervisor.order(running, "shutdown")
-    until(lambda: not any(supervisor.start_time(pid) for pid in [*pids, overseer]))
+    overseer = supervision.read_state(running).supervisor
+    supervision.order(running, "shutdown")
+    until(lambda: not any(supervision.start_time(pid) for pid in [*pids, overseer]))
 
 
 def test_a_second_supervisor_gives_way(running: Paths) -> None:
@@ -117,13 +117,13 @@ def test_a_second_supervisor_gives_way(running: Paths) -> None:
 
 
 def test_what_a_dead_supervisor_left_running_can_be_stopped_without_starting_anything(running: Paths) -> None:
-    state = supervisor.read_state(running)
+    state = supervision.read_state(running)
     pids = [record.pid for record in state.processes.values()]
     (running.run / "keep").unlink()
     os.kill(state.processes["guard"].pid, signal.SIGKILL)
     os.kill(state.supervisor, signal.SIGKILL)
     program = str(Path(sys.executable).parent / "steer-supervisor")
-    until(lambda: not supervisor.start_time(state.supervisor))
+    until(lambda: not supervision.start_time(state.supervisor))
     subprocess.run([program, "--data-dir", str(running.data), "--stop"], capture_output=True, timeout=30, check=True)
-    until(lambda: not any(supervisor.start_time(pid) for pid in pids))
-    assert supervisor.read_state(running).processes == {}
+    until(lambda: not any(supervision.start_time(pid) for pid in pids))
+    assert supervision.read_state(running).processes == {}

@@ -6,10 +6,12 @@ import io
 import json
 import marshal
 import os
+import re
 import select
 import subprocess
 import sys
 import tarfile
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,12 @@ def test_an_archive_is_built_once_and_few_are_kept(tmp_path: Path, monkeypatch: 
         last = programs.archive(cache)
     assert last in list(cache.glob("*.tar"))
     assert len(list(cache.glob("*.tar"))) == programs.ARCHIVES_MAX
+
+
+def test_nothing_is_taken_that_only_developers_have_installed():
+    project = tomllib.loads((Path(programs.__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[^\w-]", each)[0] for each in project["dependencies"]}
+    assert set(programs.DISTRIBUTIONS) <= needed
 
 
 def test_a_module_is_compiled_where_python_has_not_done_so(tmp_path: Path):

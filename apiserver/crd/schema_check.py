@@ -1,0 +1,338 @@
+"""Whether a schema of a CustomResourceDefinition is structural, and its defaults and rules can be used. Pure.
+
+Structural is: every place has a type, and what is below allOf, anyOf, oneOf and not only judges values (KEP-1101).
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from api import validation as v
+from api.resource import FieldError
+from apiserver.cel.program import BadProgram, compile_
+from apiserver.crd import patterns, rule_types, values
+from apiserver.crd.rules import VARIABLES
+from apiserver.crd.structural import Node, Plain, apply_defaults, prune
+
+Errors = Iterator[FieldError]
+
+_TYPES: Final = ("array", "boolean", "integer", "number", "object", "string")
+_LIST_TYPES: Final = ("atomic", "map", "set")
+_MAP_TYPES: Final = ("atomic", "granular")
+_REASONS: Final = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
+_DEPTH_MAX: Final = 128
+_FORBIDDEN: Final = ("$ref", "definitions", "dependencies", "id", "$schema", "patternProperties", "additionalItems")
+_NOT_IN_LOGIC: Final = (
+    "additionalProperties", "default", "description", "nullable", "title", "type",
+    "x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource", "x-kubernetes-list-map-keys",
+    "x-kubernetes-list-type", "x-kubernetes-map-type", "x-kubernetes-validations",
+)  # fmt: skip
+
+
+def check_schema(schema: Plain, path: str) -> Errors:
+    """Yield what is wrong with the schema of a version."""
+    if _depth(schema) > _DEPTH_MAX:
+        yield v.invalid(path, "", f"must nest at most {_DEPTH_MAX} levels deep")
+        return
+    if schema.get("type") != "object":
+        if schema.get("type"):
+            yield v.invalid(f"{path}.type", schema["type"], "must be object at the root")
+        else:
+            yield v.required(f"{path}.type", "must be object at the root")
+    if schema.get("nullable"):
+        yield v.forbidden(f"{path}.nullable", "nullable cannot be true at the root")
+    metadata = (schema.get("properties") or {}).get("metadata") or {}
+    restricted = set(metadata) - {"type", "description", "properties"}
+    if restricted or set(metadata.get("properties") or {}) - {"name", "generateName"}:
+        yield v.forbidden(
+            f"{path}.properties[metadata]",
+            "must not specify anything other than name and generateName, but metadata is implicitly specified",
+        )
+    yield from _check_node(schema, path, is_root=True)
+    yield from _check_defaults(schema, path)
+
+
+def _depth(schema: Any) -> int:
+    deepest, waiting = 0, [(schema, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        deepest = max(deepest, depth)
+        if isinstance(value, dict):
+            waiting.extend((item, depth + 1) for item in value.values())
+        elif isinstance(value, list):
+            waiting.extend((item, depth + 1) for item in value)
+    return deepest
+
+
+def _check_node(schema: Plain, path: str, *, is_root: bool = False, places: int = 1) -> Errors:
+    type_ = schema.get("type") or ""
+    is_free = schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")
+    if type_ and type_ not in _TYPES:
+        yield v.not_supported(f"{path}.type", type_, _TYPES)
+    if not type_ and not is_free:
+        yield v.required(
+            f"{path}.type", "must not be empty for specified object fields" if not is_root else "must not be empty"
+        )
+    for key in _FORBIDDEN:
+        if schema.get(key):
+            yield v.forbidden(f"{path}.{key}", f"{key} is not supported")
+    if schema.get("uniqueItems"):
+        yield v.forbidden(
+            f"{path}.uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
+        )
+    yield from _check_bounds(schema, path)
+    yield from _check_extensions(schema, path, type_)
+    yield from _check_rules(schema, path, is_root=is_root, places=places)
+    properties, additional = schema.get("properties") or {}, schema.get("additionalProperties")
+    if properties and additional is not None and additional is not False:
+        yield v.forbidden(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive")
+    if additional is False:
+        yield v.forbidden(f"{path}.additionalProperties", "additionalProperties cannot be set to false")
+    if is_root and additional:
+        yield v.forbidden(f"{path}.additionalProperties", "must not be used at the root")
+    items = schema.get("items")
+    if type_ == "array" and items is None:
+        yield v.required(f"{path}.items", "must be specified")
+    if isinstance(items, list):
+        yield v.forbidden(f"{path}.items", "items must be a schema object and not an array")
+    for name, child in properties.items():
+        if is_root and name in ("apiVersion", "kind", "metadata"):
+            wanted = "object" if name == "metadata" else "string"
+            if child.get("type") != wanted:
+                yield v.invalid(f"{path}.properties[{name}].type", child.get("type", ""), f"must be {wanted}")
+            continue
+        yield from _check_node(child, f"{path}.properties[{name}]", places=places)
+    below = places * rule_types.size_max(Node(schema)) if isinstance(items, dict) or isinstance(additional, dict) else 1
+    if isinstance(items, dict):
+        yield from _check_node(items, f"{path}.items", places=below)
+    if isinstance(additional, dict):
+        yield from _check_node(additional, f"{path}.additionalProperties", places=below)
+    yield from _check_logic(schema, path)
+
+
+def _check_bounds(schema: Plain, path: str) -> Errors:
+    if schema.get("pattern"):
+        try:
+            patterns.compile_(schema["pattern"])
+        except patterns.BadPattern as error:
+            yield v.invalid(
+                f"{path}.pattern", schema["pattern"], f"must be a valid regular expression, but isn't: {error}"
+            )
+    for key in ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"):
+        if (schema.get(key) or 0) < 0:
+            yield v.invalid(f"{path}.{key}", schema[key], "must be greater than or equal to 0")
+
+
+def _check_extensions(schema: Plain, path: str, type_: str) -> Errors:
+    if schema.get("x-kubernetes-preserve-unknown-fields") is False:
+        yield v.invalid(f"{path}.x-kubernetes-preserve-unknown-fields", False, "must be true or undefined")
+    if schema.get("x-kubernetes-embedded-resource"):
+        if type_ != "object":
+            yield v.invalid(f"{path}.type", type_, "must be object if x-kubernetes-embedded-resource is true")
+        if not schema.get("properties") and not schema.get("x-kubernetes-preserve-unknown-fields"):
+            yield v.required(
+                f"{path}.properties",
+                "must not be empty if x-kubernetes-embedded-resource is true without "
+                "x-kubernetes-preserve-unknown-fields",
+            )
+    if schema.get("x-kubernetes-int-or-string") and type_:
+        yield v.forbidden(f"{path}.type", "must be empty if x-kubernetes-int-or-string is true")
+    if schema.get("x-kubernetes-preserve-unknown-fields") and type_ not in ("", "object"):
+        yield v.invalid(f"{path}.type", type_, "must be object if x-kubernetes-preserve-unknown-fields is true")
+    list_type = schema.get("x-kubernetes-list-type")
+    keys = schema.get("x-kubernetes-list-map-keys") or []
+    if list_type is not None:
+        if type_ != "array":
+            yield v.invalid(f"{path}.type", type_, "must be array if x-kubernetes-list-type is specified")
+        if list_type not in _LIST_TYPES:
+            yield v.not_supported(f"{path}.x-kubernetes-list-type", list_type, _LIST_TYPES)
+    if keys and list_type != "map":
+        yield v.invalid(
+            f"{path}.x-kubernetes-list-type", list_type or "", "must be map if x-kubernetes-list-map-keys is non-empty"
+        )
+    if list_type == "map":
+        yield from _check_map_list(schema, path, keys)
+    if list_type == "set" and isinstance(schema.get("items"), dict):
+        items = schema["items"]
+        if items.get("nullable"):
+            yield v.forbidden(f"{path}.items.nullable", "cannot be nullable when x-kubernetes-list-type is set")
+        if items.get("type") == "array" and items.get("x-kubernetes-list-type") != "atomic":
+            yield v.invalid(
+                f"{path}.items.x-kubernetes-list-type",
+                items.get("x-kubernetes-list-type") or "",
+                "must be atomic as item of a list with x-kubernetes-list-type=set",
+            )
+        if items.get("type") == "object" and items.get("x-kubernetes-map-type") != "atomic":
+            yield v.invalid(
+                f"{path}.items.x-kubernetes-map-type",
+                items.get("x-kubernetes-map-type") or "",
+                "must be atomic as item of a list with x-kubernetes-list-type=set",
+            )
+    map_type = schema.get("x-kubernetes-map-type")
+    if map_type is not None:
+        if type_ != "object":
+            yield v.invalid(f"{path}.type", type_, "must be object if x-kubernetes-map-type is specified")
+        if map_type not in _MAP_TYPES:
+            yield v.not_supported(f"{path}.x-kubernetes-map-type", map_type, _MAP_TYPES)
+
+
+def _check_map_list(schema: Plain, path: str, keys: list[str]) -> Errors:
+    if not keys:
+        yield v.required(f"{path}.x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map")
+    items = schema.get("items")
+    if not isinstance(items, dict):
+        return
+    if items.get("type") != "object":
+        yield v.invalid(
+            f"{path}.items.type",
+            items.get("type") or "",
+            "must be object if parent array's x-kubernetes-list-type is map",
+        )
+    properties, required = items.get("properties") or {}, items.get("required") or []
+    seen: set[str] = set()
+    for i, key in enumerate(keys):
+        where = f"{path}.x-kubernetes-list-map-keys[{i}]"
+        if key in seen:
+            yield v.duplicate(where, key)
+        seen.add(key)
+        child = properties.get(key)
+        if child is None:
+            yield v.invalid(where, key, "entries must all be names of item properties")
+            continue
+        if child.get("type") in ("array", "object"):
+            yield v.invalid(
+                f"{path}.items.properties[{key}].type",
+                child["type"],
+                "must be a scalar type if parent array's x-kubernetes-list-type is map",
+            )
+        if key not in required and child.get("default") is None:
+            yield v.required(
+                f"{path}.items.properties[{key}].default",
+                "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
+            )
+
+
+def _check_rules(schema: Plain, path: str, *, is_root: bool, places: int) -> Errors:
+    """Check the rules at a place of the schema, of which an object has at most so many."""
+    for i, rule in enumerate(schema.get("x-kubernetes-validations") or ()):
+        where = f"{path}.x-kubernetes-validations[{i}]"
+        text = (rule.get("rule") or "").strip()
+        if not text:
+            yield v.required(f"{where}.rule", "rule is not specified")
+            continue
+        if "message" in rule and not rule["message"].strip():
+            yield v.invalid(f"{where}.message", rule["message"], "message must be non-empty if specified")
+        if "\n" in (rule.get("message") or "").strip():
+            yield v.invalid(f"{where}.message", rule["message"], "message must not contain line breaks")
+        if "\n" in text and not rule.get("message"):
+            yield v.required(f"{where}.message", "message must be specified if rule contains line breaks")
+        reason = rule.get("reason")
+        if reason is not None and reason not in _REASONS:
+            yield v.not_supported(f"{where}.reason", reason, _REASONS)
+        try:
+            program = compile_(text, VARIABLES)
+            cost = rule_types.check(text, Node(schema), is_root=is_root) * places
+        except BadProgram as error:
+            yield v.invalid(f"{where}.rule", text, f"compilation failed: {error}")
+        else:
+            if rule.get("optionalOldSelf") is not None and "oldSelf" not in program.names:
+                why = "may not be set if oldSelf is not used in rule"
+                yield v.invalid(f"{where}.optionalOldSelf", rule["optionalOldSelf"], why)
+            if cost > rule_types.COST_MAX:
+                factor = cost / rule_types.COST_MAX
+                times = "more than 100x" if factor > 100 else f"{factor:.1f}x"
+                yield v.forbidden(
+                    f"{where}.rule",
+                    f"estimated rule cost exceeds budget by factor of {times} (try simplifying the rule, or adding "
+                    "maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)",
+                )
+        expression = rule.get("messageExpression")
+        if expression:
+            try:
+                compile_(expression, VARIABLES)
+            except BadProgram as error:
+                yield v.invalid(
+                    f"{where}.messageExpression", expression, f"messageExpression compilation failed: {error}"
+                )
+        if rule.get("fieldPath"):
+            yield from _check_field_path(schema, rule["fieldPath"], f"{where}.fieldPath")
+
+
+def _check_field_path(schema: Plain, field_path: str, where: str) -> Errors:
+    node: Any = Node(schema)
+    for step in re.findall(r"\.([^.\[\]]+)|\['([^']+)'\]|(\[[^\]]*\])", field_path):
+        name = step[0] or step[1]
+        node = node.child(name) if node is not None and name else None
+    if not field_path.startswith((".", "['")) or node is None:
+        yield v.invalid(where, field_path, "fieldPath must be a valid path: does not refer to a valid field")
+
+
+def _check_logic(schema: Plain, path: str) -> Errors:
+    """Check what stands below allOf, anyOf, oneOf and not: it judges values, and says nothing about their structure."""
+    parts = [
+        (f"{path}.{key}[{i}]", part)
+        for key in ("allOf", "anyOf", "oneOf")
+        for i, part in enumerate(schema.get(key) or ())
+    ]
+    if isinstance(schema.get("not"), dict):
+        parts.append((f"{path}.not", schema["not"]))
+    allows_types = bool(schema.get("x-kubernetes-int-or-string"))
+    for where, part in parts:
+        yield from _check_logic_part(part, schema, where, allows_types=allows_types)
+
+
+def _check_logic_part(part: Plain, structure: Plain, path: str, *, allows_types: bool = False) -> Errors:
+    for key in _NOT_IN_LOGIC:
+        value = part.get(key)
+        if value in (None, False, "") or (key == "type" and allows_types):
+            continue
+        if key == "additionalProperties":
+            yield v.forbidden(f"{path}.{key}", "must be undefined to be structural")
+        elif key not in ("description", "title"):
+            yield v.forbidden(
+                f"{path}.{key}",
+                "must be empty to be structural" if key == "type" else "must be undefined to be structural",
+            )
+    known = structure.get("properties") or {}
+    for name, child in (part.get("properties") or {}).items():
+        additional = structure.get("additionalProperties")
+        below = known.get(name) or (additional if isinstance(additional, dict) else None)
+        if below is None:
+            if name == "metadata":
+                continue
+            yield v.required(
+                f"{path.split('.allOf')[0].split('.anyOf')[0].split('.oneOf')[0].split('.not')[0]}.properties[{name}]",
+                f"because it is defined in {path}.properties[{name}]",
+            )
+            continue
+        yield from _check_logic_part(child, below, f"{path}.properties[{name}]")
+    if isinstance(part.get("items"), dict):
+        yield from _check_logic_part(part["items"], structure.get("items") or {}, f"{path}.items")
+    for key in ("allOf", "anyOf", "oneOf"):
+        for i, each in enumerate(part.get(key) or ()):
+            yield from _check_logic_part(each, structure, f"{path}.{key}[{i}]", allows_types=allows_types)
+    if isinstance(part.get("not"), dict):
+        yield from _check_logic_part(part["not"], structure, f"{path}.not")
+
+
+def _check_defaults(schema: Plain, path: str) -> Errors:
+    default = schema.get("default")
+    if default is not None:
+        node = Node(schema)
+        value = copy.deepcopy(default)
+        unknown: list[str] = []
+        prune(value, node, unknown)
+        if unknown:
+            yield v.invalid(f"{path}.default", default, f"must not have unknown fields: {', '.join(unknown)}")
+        apply_defaults(value, node)
+        for error in values.check(value, node):
+            where = f"{path}.default{'.' if error.path not in ('', '<nil>') else ''}{error.path.removeprefix('<nil>')}"
+            yield FieldError(where, error.reason, error.message)
+    for name, child in (schema.get("properties") or {}).items():
+        yield from _check_defaults(child, f"{path}.properties[{name}]")
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            yield from _check_defaults(schema[key], f"{path}.{key}")
