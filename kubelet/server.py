@@ -149,7 +149,7 @@ class Server:
         authorization = request.headers.get("Authorization", "")
         try:
             await self._served.access.check(cert, authorization, request.method, request.path)
-            with metrics.serving(request.method, request.path, "follow" in request.query):
+            with metrics.serving(request.method, request.path, _is_true(request.query, "follow")):
                 response: web.StreamResponse = await handler(request)
         except (_Refused, Turned) as refused:
             return web.Response(status=refused.status, text=refused.message)
@@ -185,18 +185,20 @@ class Server:
         return web.Response(body=msgspec.json.encode(self._stats()), content_type="application/json")
 
     def _metrics(self) -> bytes:
-        own = metrics_pages.kubelet(self._served.node_name, self._served_pods(), self._stats())
+        served, pods = self._served, self._served_pods()
+        own = metrics_pages.kubelet(served.node_name, pods, stats.volumes(pods, served.claimed, served.now()))
         return health.registered_metrics() + render(own)
 
     async def _resource_metrics(self, _: web.Request) -> web.Response:
         return _metrics_response(metrics_pages.resource(self._stats(), self._served.now()))
 
     async def _container_metrics(self, _: web.Request) -> web.Response:
-        cgroups = self._served.cgroups
+        cgroups, pods = self._served.cgroups, self._served_pods()
         here = metrics_pages.Machine(os.cpu_count() or 1, machine.memory_bytes())
-        group_of = cgroups.parent if cgroups is not None else lambda pod: ""
-        usage = cgroups.usage if cgroups is not None else lambda group: GroupUsage(0, 0, 0, 0, 0, 0)
-        return _metrics_response(metrics_pages.cadvisor(self._stats(), here, self._served_pods(), group_of, usage))
+        if cgroups is None:
+            return _metrics_response(metrics_pages.cadvisor({}, here, pods, lambda pod: "", lambda group: _NO_USE))
+        networks = {pod.metadata.uid: stats.carried(pod, runtime, cgroups) or () for pod, runtime in pods}
+        return _metrics_response(metrics_pages.cadvisor(networks, here, pods, cgroups.parent, cgroups.usage))
 
     async def _probe_metrics(self, _: web.Request) -> web.Response:
         return _metrics_response(render([metrics_pages.PROBES]))
@@ -207,7 +209,7 @@ class Server:
         name = match["container"]
         self._check_container(pod, name)
         options = self._options(request.query)
-        previous = request.query.get("previous", "") in ("true", "1")
+        previous = _is_true(request.query, "previous")
         if self._served.is_hollow:
             return web.Response(text=HOLLOW_LOG)
         record = self._record(pod, name, previous)
@@ -233,8 +235,8 @@ class Server:
             except ValueError as error:
                 raise _Refused(400, f"sinceTime: {error}") from None
         return LogOptions(
-            follow=query.get("follow", "") in ("true", "1"),
-            timestamps=query.get("timestamps", "") in ("true", "1"),
+            follow=_is_true(query, "follow"),
+            timestamps=_is_true(query, "timestamps"),
             since_s=since,
             tail_lines=_integer(query, "tailLines", 0) if query.get("tailLines") else None,
             limit_bytes=_integer(query, "limitBytes", 1) if query.get("limitBytes") else None,
@@ -393,6 +395,7 @@ class Server:
         return attempts[0]
 
 
+_NO_USE = GroupUsage(0, 0, 0, 0, 0, 0)
 _NOT_ONWARD = frozenset({"host", "authorization", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
 
 
@@ -405,6 +408,10 @@ def _wanted(target: str) -> streaming.Wanted:
 
 def _is_set(query: Mapping[str, list[str]], key: str) -> bool:
     return query.get(key, [""])[0] in ("1", "true")
+
+
+def _is_true(query: Mapping[str, str], key: str) -> bool:
+    return query.get(key, "") in ("true", "1")
 
 
 def _integer(query: Mapping[str, str], key: str, least: int) -> int:

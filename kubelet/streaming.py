@@ -42,7 +42,7 @@ _LOST: Final = (
 
 
 _SUCCESS: Final = b'{"metadata":{},"status":"Success"}'
-SILENT_S: Final = 2.0
+SILENT_S: Final = 5.0
 """How long a runtime may say nothing after the container has ended, before it counts as having said all."""
 LOOK_S: Final = 0.5
 """How often that is looked at."""
@@ -87,11 +87,15 @@ async def hang_up(runtime: relay.Connection, has_ended: Callable[[], bool]) -> N
         runtime: as `relay.dial` gives it with `is_apart`.
         has_ended: whether the container has.
     """
-    reader = runtime.reader
+    reader, clock = runtime.reader, asyncio.get_running_loop().time
     assert isinstance(reader, relay.Reader)
+    seen: float | None = None
     while True:
         await asyncio.sleep(LOOK_S)
-        if has_ended() and reader.waited_s >= SILENT_S:
+        if seen is None and has_ended():
+            seen = clock()
+        # It may have been silent for an hour, and its last words be on their way: silence counts from its end.
+        if seen is not None and min(clock() - seen, reader.waited_s) >= SILENT_S:
             break
     runtime.end_reading()
 

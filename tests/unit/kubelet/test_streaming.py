@@ -173,7 +173,7 @@ async def test_a_runtime_that_vanishes_is_a_failure_and_not_a_success() -> None:
 
 
 async def test_a_stream_that_the_runtime_forgot_ends_with_its_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "SILENT_S", 0.05)
+    monkeypatch.setattr(streaming, "SILENT_S", 0.5)
     monkeypatch.setattr(streaming, "LOOK_S", 0.01)
     ended, gone = asyncio.Event(), asyncio.Event()
 
@@ -182,7 +182,7 @@ async def test_a_stream_that_the_runtime_forgot_ends_with_its_container(monkeypa
         await runtime.accept(frames, 4)
         runtime.say("stdout", b"half")
         await runtime.session.drain()
-        await asyncio.sleep(0.2)  # longer than what counts as silence: the container runs, and may be silent
+        await asyncio.sleep(0.6)  # longer than what counts as silence: the container runs, and may be silent
         runtime.say("stdout", b"whole", is_last=True)
         await runtime.session.drain()
         ended.set()
@@ -196,7 +196,7 @@ async def test_a_stream_that_the_runtime_forgot_ends_with_its_container(monkeypa
 
 
 async def test_all_that_a_container_said_is_handed_on_to_a_slow_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "SILENT_S", 0.05)
+    monkeypatch.setattr(streaming, "SILENT_S", 0.5)
     monkeypatch.setattr(streaming, "LOOK_S", 0.01)
     much = 8 << 20
 
@@ -210,7 +210,7 @@ async def test_all_that_a_container_said_is_handed_on_to_a_slow_client(monkeypat
             pass
 
     async with asyncio.timeout(20), carried(pour, has_ended=lambda: True) as socket:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.0)
         assert len((await received(socket))[1]) == much
 
 
