@@ -4,13 +4,16 @@ Follows the Kubernetes DNS-Based Service Discovery specification 1.1.0. For the 
 
     SERVICE.NAMESPACE.svc.cluster.local                  A, AAAA: its ClusterIP, or every ready endpoint if headless
     _PORT._PROTOCOL.SERVICE.NAMESPACE.svc.cluster.local  SRV: the port, and the name it is at
-    HOST.SERVICE.NAMESPACE.svc.cluster.local             one endpoint of a headless Service, by its hostname or by
-                                                         its address with dashes
+    HOST.SERVICE.NAMESPACE.svc.cluster.local             one endpoint of a Service, by its hostname or by its address
+                                                         with dashes
     10-244-1-5.NAMESPACE.pod.cluster.local               A: the pod's address
     5.1.244.10.in-addr.arpa                              PTR: the Service or endpoint that has the address
 
 A name that exists but has no record of the type asked for is answered with none (NODATA); one that does not exist is
 NXDOMAIN; both carry the zone's SOA, so that resolvers know for how long (RFC 2308).
+
+The specification gives names of their own to endpoints of headless Services only. CoreDNS gives them to all, and so
+tells in whose name any pod behind a Service speaks; so do we.
 """
 
 from __future__ import annotations
@@ -86,7 +89,7 @@ class Directory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Host:
-    """One endpoint of a headless Service."""
+    """One endpoint of a Service."""
 
     name: str
     """Its first label."""
@@ -242,9 +245,7 @@ class Zone:
         )
 
     def _hosts(self, service: Service) -> list[_Host]:
-        """Return a headless Service's ready endpoints, each once; none for one with a ClusterIP."""
-        if not _is_headless(service):
-            return []
+        """Return a Service's ready endpoints, each once."""
         hosts = (
             host
             for slice in self._slices(service)
@@ -281,7 +282,7 @@ class Zone:
         for slice in self._directory.slices_at(address):
             namespace, owner = slice.metadata.namespace, slice.metadata.labels.get("kubernetes.io/service-name", "")
             service = self._directory.service(namespace, owner)
-            if service is None or not _is_headless(service):
+            if service is None or service.spec.type == "ExternalName":
                 continue
             names += [
                 f"{host.name}.{owner}.{namespace}.svc.{self.domain}"

@@ -3,14 +3,15 @@
 Reads Services with a selector, the pods it matches, and nodes' zones; writes EndpointSlices (KEP-752) whose readers
 are the proxies and the DNS. Services without a selector, and slices of other writers, are left alone. One address
 family, IPv4. An endpoint stays in the slice where it is, so that a change of one pod rewrites one slice. The names of
-slices come from the Service, so that a repeated create meets AlreadyExists.
+slices come from the Service, so that a repeated create meets AlreadyExists. `zone_hints.py` says which zones endpoints
+are for.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -18,11 +19,19 @@ import msgspec
 from api.core import node as nodes
 from api.core import pod as pods
 from api.core import service as services
+from api.core.node import Node
 from api.core.pod import Pod
 from api.core.references import ObjectReference
 from api.core.service import Service
 from api.discovery import endpointslice as slices
-from api.discovery.endpointslice import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
+from api.discovery.endpointslice import (
+    Endpoint,
+    EndpointConditions,
+    EndpointHints,
+    EndpointPort,
+    EndpointSlice,
+    ForZone,
+)
 from api.meta import ObjectMeta
 from api.resource import ObjectKey
 from client.verbs import key_of
@@ -42,11 +51,12 @@ from controllers.services import (
     ports_of,
 )
 from controllers.slice_names import slice_name
+from controllers.zone_hints import ZONE, choose_zones, has_wish, is_proportional, is_ready_node, shares_of
 
 MANAGER = "endpointslice-controller.k8s.io"
 HEADLESS = "service.kubernetes.io/headless"
-ZONE = "topology.kubernetes.io/zone"
 ENDPOINTS_MAX = 100
+BY_WISH = "wish"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,8 @@ class Observed:
     """Names in use among all slices of the Service."""
     zones: Mapping[str, str]
     """Zones of the pods' nodes, by node name, where they have one."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Of each zone in all CPUs, where the Service asks for endpoints by them."""
 
 
 def observe(key: ObjectKey, listers: Listers) -> Observed | None:
@@ -82,6 +94,7 @@ def observe(key: ObjectKey, listers: Listers) -> Observed | None:
         [each for each in everything if each.metadata.labels.get(MANAGED_BY) == MANAGER],
         frozenset(each.metadata.name for each in everything),
         zones,
+        shares_of(listers[nodes.RESOURCE].list()) if is_proportional(service) else {},
     )
 
 
@@ -96,6 +109,9 @@ def reconcile(observed: Observed, now: float) -> Plan:
             wanted[ports_of(service, pod)][pod.metadata.uid] = compute_endpoint(
                 service, pod, observed.zones.get(pod.spec.node_name)
             )
+    everybody = {uid: endpoint for group in wanted.values() for uid, endpoint in group.items()}
+    for uid, zone in choose_zones(service, everybody, observed.shares).items():
+        everybody[uid].hints = EndpointHints(for_zones=[ForZone(name=zone)])
     if not wanted:
         # One slice without endpoints says that there are none, as opposed to that nobody has looked.
         wanted[_ports_in(observed.slices[0]) if observed.slices else ()] = {}
@@ -232,15 +248,34 @@ def keys_of_slice(each: EndpointSlice, listers: Listers) -> Iterable[ObjectKey]:
         yield ObjectKey(each.metadata.namespace, name)
 
 
+def index_services_by_wish(service: Service) -> Iterable[str]:
+    """Index Services that care in which zones nodes are."""
+    return [BY_WISH] if has_wish(service) else []
+
+
+def keys_of_node(node: Node, listers: Listers) -> Iterable[ObjectKey]:
+    """Map any node to the Services that care."""
+    return [key_of(service) for service in listers[services.RESOURCE].by_index(BY_WISH, BY_WISH)]
+
+
+def is_news_of_node(old: Node, new: Node) -> bool:
+    """Whether a node's zone may be another, or its share in the work: nodes report their state all the time."""
+
+    def seen(node: Node) -> tuple[object, ...]:
+        return node.metadata.labels, node.status.allocatable, is_ready_node(node)
+
+    return seen(old) != seen(new)
+
+
 CONTROLLER: Controller[Service, Observed] = Controller(
     name="endpoint-slice-controller",
     resource=services.RESOURCE,
     observe=observe,
     reconcile=reconcile,
-    indexes={BY_LABEL: index_services_by_label},
+    indexes={BY_LABEL: index_services_by_label, BY_WISH: index_services_by_wish},
     watches=(
         Watch(resource=pods.RESOURCE, keys=keys_of_pod, indexes={BY_LABEL: index_pods_by_label}),
         Watch(resource=slices.RESOURCE, keys=keys_of_slice, indexes={BY_SERVICE: index_slices_by_service}),
-        Watch(resource=nodes.RESOURCE),
+        Watch(resource=nodes.RESOURCE, keys=keys_of_node, is_news=is_news_of_node),
     ),
 )

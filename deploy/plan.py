@@ -376,9 +376,8 @@ class _Builder:
 
     def kubeproxy(self, node: str) -> Process:
         directory, address = self.paths.nodes / node, self.addresses.nodes[node]
-        health = f"{address}:10256"
         arguments = processes.kubeproxy(
-            self._client(self.addresses.gateway, health),
+            self._client(self.addresses.gateway, "0.0.0.0:10249"),
             stem="kubeproxy",
             trust="cluster",
             name=node,
@@ -387,5 +386,5 @@ class _Builder:
             cni_state_dir=f"{directory}/ipam",
         )
         return self._process(
-            f"kubeproxy-{node}", "steer-kubeproxy", arguments, node=node, health=f"http://{health}/readyz"
+            f"kubeproxy-{node}", "steer-kubeproxy", arguments, node=node, health=f"http://{address}:10249/readyz"
         )

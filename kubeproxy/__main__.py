@@ -7,6 +7,7 @@ import ipaddress
 import os
 import random
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from component import flags, health, logs, signals
 from component.clock import RealClock
 from component.flags import setting
 from component.serve import Identity
+from kubeproxy import eligibility
 from kubeproxy.network import NetworkSettings, PodNetwork
 from kubeproxy.proxy import Proxy
 from kubeproxy.restore import Iptables
@@ -39,9 +41,9 @@ class Settings:
     cni_conf_dir: Path = setting("where the runtime looks for its CNI configuration", Path("/etc/cni/net.d"))
     cni_state_dir: Path = setting("where host-local keeps the addresses it gave out", Path("/var/lib/cni/networks"))
     bridge: str = setting("the pods' bridge", "cni0")
-    zone: str = setting("the zone this node is in, for topology hints", "")
     iptables: Literal["auto", "nft", "legacy"] = setting("which iptables", "auto")
-    health: str = setting("host:port for health and metrics", "127.0.0.1:10256")
+    health: str = setting("host:port for health and metrics", "127.0.0.1:10249")
+    healthz: str = setting("host:port where load balancers ask for this node's health", "0.0.0.0:10256")
     log_level: str = setting("debug, info, warning or error", "info")
     log_format: Literal["text", "json"] = setting("text or json", "text")
 
@@ -81,24 +83,42 @@ async def run(settings: Settings) -> None:
         )
     )
     iptables = Iptables("" if settings.iptables == "auto" else settings.iptables)
-    node = NodeView(settings.node_name, settings.cluster_cidr, settings.zone)
+    node = NodeView(settings.node_name, settings.cluster_cidr)
     proxy = Proxy(node, informers, iptables, network, clock)
-    host, _, port = settings.health.rpartition(":")
-    health_server = await health.serve(
-        host,
-        int(port),
-        {
-            "informers": lambda: None if informers.has_synced else "not every list has come yet",
-            "rules": lambda: proxy.last_error,
-        },
-    )
+    ready: dict[str, health.Check] = {
+        "informers": lambda: None if informers.has_synced else "not every list has come yet",
+        "rules": lambda: proxy.last_error,
+    }
+
+    def own_page(path: str, query: str) -> health.Page:
+        if path == "/proxyMode":
+            return health.Page(200, "text/plain", b"iptables")
+        return health.Page(*health.answer(path, query, ready, {}))
+
+    def node_page(path: str, query: str) -> health.Page:
+        return eligibility.page(
+            path,
+            is_healthy=proxy.is_healthy,
+            is_eligible=proxy.is_eligible,
+            updated=proxy.right_at or 0.0,
+            now=clock.now(),
+        )
+
+    health_server = health.HealthServer(await _listen(settings.health, own_page), ready)
+    node_server = await _listen(settings.healthz, node_page)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(informers.run(), name="informers")
             group.create_task(proxy.run(), name="proxy")
     finally:
+        node_server.close()
         await health_server.cleanup()
         await client.close()
+
+
+async def _listen(address: str, page: Callable[[str, str], health.Page]) -> asyncio.Server:
+    host, _, port = address.rpartition(":")
+    return await health.listen(host, int(port), page)
 
 
 def main() -> int:

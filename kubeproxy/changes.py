@@ -7,6 +7,7 @@ of a change does not grow with the number of Services.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from api.core.service import Service
 from api.discovery.endpointslice import EndpointSlice
@@ -31,6 +32,13 @@ class State:
         self._node = node
         self._compiled: dict[ObjectKey, tuple[tuple[ServedPort, PortRules], ...]] = {}
         self._checks: dict[ObjectKey, LocalCheck] = {}
+
+    def move(self, zone: str) -> bool:
+        """Take note of the zone this node is in; whether that is news, and so every Service has to be updated."""
+        if zone == self._node.zone:
+            return False
+        self._node = replace(self._node, zone=zone)
+        return True
 
     def update(self, keys: Iterable[ObjectKey], look_up: Lookup) -> None:
         """Bring the Services of `keys` up to date; those that `look_up` no longer knows are dropped."""

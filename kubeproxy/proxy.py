@@ -12,7 +12,6 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
 
 from api import timestamps
 from api.core import node as node_api
@@ -24,30 +23,28 @@ from api.resource import ObjectKey
 from client.informer import Change, Informers
 from client.verbs import key_of
 from component.clock import Clock
-from kubeproxy import chains, conntrack, metrics
+from kubeproxy import metrics
 from kubeproxy.changes import State, key_of_slice
+from kubeproxy.conntrack import Conntrack, ConntrackError, Fronts, fronts_of, stale_flows, unanswered_flows
+from kubeproxy.eligibility import TOLERATED_S, is_eligible
 from kubeproxy.health_checks import HealthChecks
 from kubeproxy.network import NetworkError, PodNetwork
 from kubeproxy.restore import Iptables, RestoreError
-from kubeproxy.rules import Ruleset, changed_chains, render, replace_all, split
-from kubeproxy.topology import NodeView, ServedPort
+from kubeproxy.rules import Ruleset, changed_chains, is_whole, render, replace_all, split
+from kubeproxy.topology import ZONE_LABEL, NodeView, ServedPort
 
 log = logging.getLogger(__name__)
 
 MIN_INTERVAL_S = 0.1
 """Between two syncs: a rollout's many changes share one."""
 CHECK_INTERVAL_S = 15.0
+CHECK_REST = 50.0
+"""How many times as long as a look at the kernel's rules takes, the next one is away at least."""
 RETRY_S_MIN, RETRY_S_MAX = 0.5, 10.0
 BY_SERVICE = "service"
 LAST_CHANGE = "endpoints.kubernetes.io/last-change-trigger-time"
 TRIGGERS_MAX = 10_000
 """Beyond so many changes that wait, the earliest are not counted."""
-
-
-class Flows(Protocol):
-    """Forgets flows; `conntrack.forget` in earnest."""
-
-    async def __call__(self, flows: Sequence[conntrack.Flow], /) -> None: ...
 
 
 class Proxy:
@@ -60,18 +57,22 @@ class Proxy:
         iptables: Iptables,
         network: PodNetwork | None,
         clock: Clock,
-        forget: Flows = conntrack.forget,
+        conntrack: Conntrack | None = None,
     ) -> None:
         """Follow the cluster by `informers`, which the caller runs; without `network`, only Services are served."""
-        self._clock, self._iptables, self._network, self._forget = clock, iptables, network, forget
+        self._clock, self._iptables, self._network = clock, iptables, network
+        self._conntrack = conntrack or Conntrack()
         self._services = informers.of(service_api.RESOURCE)
         self._slices = informers.of(slice_api.RESOURCE)
         self._nodes = informers.of(node_api.RESOURCE)
         self._informers = informers
+        self._node_name = node.name
         self._state = State(node)
         self._applied: Ruleset | None = None
         """What the kernel holds, as far as we know; None when we do not."""
         self._served: list[ServedPort] = []
+        self._fronts: Fronts = {}
+        """As of when the kernel's flows were last seen to fit."""
         self._dirty: set[ObjectKey] = set()
         self._triggers: deque[float] = deque(maxlen=TRIGGERS_MAX)
         """When the changes happened that the kernel does not know of yet."""
@@ -79,11 +80,23 @@ class Proxy:
         self._nodes_changed = True
         self._wake = asyncio.Event()
         self.last_error: str | None = "no sync yet"
-        self._health_checks = HealthChecks(lambda: self.last_error is None)
+        self.is_eligible = True
+        """Whether this node will stay, as far as its Node says."""
+        self.right_at: float | None = None
+        """Wall time when the rules were last known to be right."""
+        self._right_at_monotonic = 0.0
+        self._health_checks = HealthChecks(lambda: self.is_healthy)
         self._slices.add_index(BY_SERVICE, _index_by_service)
         self._services.add_handler(self._on_service)
         self._slices.add_handler(self._on_slice)
         self._nodes.add_handler(self._on_node)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether traffic may come here: the rules are right, or were until a moment ago."""
+        if self.right_at is None:
+            return False
+        return self.last_error is None or self._clock.monotonic() - self._right_at_monotonic < TOLERATED_S
 
     # -- changes come in -----------------------------------------------------------------------------------------
 
@@ -102,6 +115,11 @@ class Proxy:
 
     def _on_node(self, change: Change[node_api.Node]) -> None:
         old, new = change.old, change.new
+        own = new if new is not None and new.metadata.name == self._node_name else None
+        if own is not None and self._state.move(own.metadata.labels.get(ZONE_LABEL, "")):
+            for service in self._services.store.list():
+                self._mark(key_of(service))
+        self.is_eligible = self.is_eligible if own is None else is_eligible(own)
         # Nodes report their status all the time; only what routes are made of matters here.
         if old and new and old.spec == new.spec and old.status.addresses == new.status.addresses:
             return
@@ -133,9 +151,11 @@ class Proxy:
         while True:
             self._wake.clear()
             try:
-                if self._clock.monotonic() >= check_at:
+                began = self._clock.monotonic()
+                if began >= check_at:
                     await self._check()
-                    check_at = self._clock.monotonic() + CHECK_INTERVAL_S
+                    took_s = self._clock.monotonic() - began
+                    check_at = began + max(CHECK_INTERVAL_S, took_s * CHECK_REST)
                 await self.sync()
             except (RestoreError, NetworkError, OSError) as error:
                 metrics.FAILURES.add()
@@ -146,6 +166,7 @@ class Proxy:
                 retry_s = min(retry_s * 2, RETRY_S_MAX)
                 continue
             self.last_error, retry_s = None, RETRY_S_MIN
+            self.right_at, self._right_at_monotonic = self._clock.now(), self._clock.monotonic()
             await self._clock.sleep(MIN_INTERVAL_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, check_at - self._clock.monotonic())):
@@ -190,10 +211,8 @@ class Proxy:
         self._applied = wanted
         await self._health_checks.update(self._state.checks())
         # Rules first: a flow forgotten earlier could be made again by the old ones.
-        flows = conntrack.stale_flows(self._served, served)
+        await self._forget_flows(self._served, served)
         self._served = served
-        if flows:
-            await self._forget(flows)
         took_s = self._clock.monotonic() - started
         for spread in (metrics.SYNC, metrics.FULL_SYNC if is_full else metrics.PARTIAL_SYNC):
             spread.of().observe(took_s)
@@ -209,11 +228,23 @@ class Proxy:
             took_ms = round(took_s * 1e3)
             log.info("rules changed", extra={"ports": len(served), "chains": touched, "ms": took_ms})
 
+    async def _forget_flows(self, old: Sequence[ServedPort], new: Sequence[ServedPort]) -> None:
+        """Have no flow lead to an endpoint that is gone. What fails is tried again with the next sync."""
+        fronts = fronts_of(new)
+        try:
+            if fronts != self._fronts:
+                flows = await self._conntrack.udp_flows()
+                await self._conntrack.forget(stale_flows(flows, self._fronts, fronts))
+                self._fronts = fronts
+            await self._conntrack.forget(unanswered_flows(old, new))
+        except ConntrackError as error:
+            log.error("clients may keep sending to endpoints that are gone", extra={"error": error})
+
     async def _check(self) -> None:
-        """See that nobody took our chains or the network away; if so, the next sync replaces all."""
+        """See that nobody took our rules or the network away; if so, the next sync replaces all."""
         self._nodes_changed = True
-        if not await self._iptables.has_chain("nat", chains.MARK_MASQ):
-            log.warning("our chains are gone from the kernel: writing them again")
+        if self._applied is not None and not is_whole(*await self._iptables.read(), self._applied):
+            log.warning("rules of ours are gone from the kernel: writing them again")
             self._applied = None
 
 

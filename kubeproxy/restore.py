@@ -22,16 +22,22 @@ class RestoreError(Exception):
     """iptables refused or is missing; nothing was changed. Try again later, from what is there then."""
 
 
-def parse_save(text: str) -> tuple[dict[str, list[str]], list[Jump]]:
-    """Return our chains by table, and which of our jumps are there, from what `iptables-save` prints. Pure."""
-    existing: dict[str, list[str]] = {table: [] for table in TABLES}
+Present = dict[str, dict[str, int]]
+"""By table, our chains that are there, and how many rules each has."""
+
+
+def parse_save(text: str) -> tuple[Present, list[Jump]]:
+    """Return our chains, and which of our jumps are there, from what `iptables-save` prints. Pure."""
+    existing: Present = {table: {} for table in TABLES}
     jumps: set[tuple[str, str, str]] = set()
     table = ""
     for line in text.splitlines():
         if line.startswith("*"):
             table = line[1:].strip()
         elif line.startswith(f":{OURS}") and table in existing:
-            existing[table].append(line[1:].split(" ")[0])
+            existing[table][line[1:].split(" ")[0]] = 0
+        elif line.startswith(f"-A {OURS}") and table in existing:
+            existing[table][line.split(" ", 2)[1]] += 1
         elif line.startswith("-A "):
             found = re.match(rf"-A (\S+) .*?-j ({OURS}\S+)", line)
             if found:
@@ -49,8 +55,8 @@ class Iptables:
         self.chains_per_call = CHAINS_PER_CALL
         """How many chains to change in one call at most; known once `read` was called."""
 
-    async def read(self) -> tuple[dict[str, list[str]], list[Jump]]:
-        """Return our chains by table, and which of our jumps are there.
+    async def read(self) -> tuple[Present, list[Jump]]:
+        """Return our chains, and which of our jumps are there.
 
         Raises:
             RestoreError: it cannot be read.
@@ -69,14 +75,6 @@ class Iptables:
         """
         if text:
             await self._run([f"{self._name}-restore", "--noflush", "-w", str(LOCK_WAIT_S)], text)
-
-    async def has_chain(self, table: str, chain: str) -> bool:
-        """Whether a chain is there; somebody may have emptied the tables behind our back."""
-        try:
-            await self._run([self._name, "-w", str(LOCK_WAIT_S), "-t", table, "-n", "-L", chain])
-        except RestoreError:
-            return False
-        return True
 
     async def _run(self, command: list[str], text: str = "") -> str:
         try:

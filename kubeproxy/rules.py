@@ -403,6 +403,18 @@ def replace_all(existing: Mapping[str, Iterable[str]], present: Iterable[Jump], 
     return changes
 
 
+def is_whole(existing: Mapping[str, Mapping[str, int]], present: Iterable[Jump], applied: Ruleset) -> bool:
+    """Whether every chain of `applied` is there with as many rules as it should have, and every jump to them.
+
+    Others do not change rules of ours, they take them away: a firewall's restart empties tables. So counting finds it.
+    """
+    return set(present) == set(JUMPS) and all(
+        existing.get(table, {}).get(name) == len(rules)
+        for table in TABLES
+        for name, rules in applied.table(table).items()
+    )
+
+
 def render(changes: Iterable[TableChange]) -> str:
     """Return the input for `iptables-restore --noflush` that carries out `changes`."""
     lines: list[str] = []

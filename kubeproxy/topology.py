@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
-from api.core.service import Service, ServicePort
+from api.core.service import Service, ServicePort, is_external
 from api.discovery.endpointslice import Endpoint, EndpointPort, EndpointSlice
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+ZONE_LABEL = "topology.kubernetes.io/zone"
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 """A Service that carries it is served by somebody else."""
 HEADLESS_LABEL = "service.kubernetes.io/headless"
@@ -31,6 +32,7 @@ class NodeView:
     cluster_cidr: str
     """Where pods' addresses come from; traffic from elsewhere to a ClusterIP is masqueraded."""
     zone: str = ""
+    """By the label of its Node."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -60,6 +62,7 @@ class ServedPort:
     ingress_ips: tuple[str, ...]
     """Addresses of a load balancer that keeps the destination; one that translates (ipMode Proxy) is not ours."""
     source_ranges: tuple[str, ...]
+    """Empty where none is of our family: then they say nothing about our packets, as upstream has it."""
     affinity_s: int
     """How long a client stays with its endpoint; 0: not at all."""
     is_internal_local: bool
@@ -68,6 +71,8 @@ class ServedPort:
     """Sorted; those that any node may send to."""
     local_targets: tuple[Target, ...]
     """Sorted; those on this node. Filled only where a policy asks for them."""
+    serving: frozenset[str]
+    """Of UDP, every endpoint (address:port) that may go on answering those it answered before, wherever it is."""
     has_targets_elsewhere: bool
     """Whether any node has an endpoint; tells `none here` (drop) from `none at all` (reject)."""
 
@@ -112,11 +117,10 @@ def _served(service: Service, port: ServicePort, slices: Sequence[EndpointSlice]
     spec, metadata = service.spec, service.metadata
     protocol = port.protocol or "TCP"
     is_internal_local = spec.internal_traffic_policy == "Local"
-    is_external_local = spec.external_traffic_policy == "Local" and spec.type in ("NodePort", "LoadBalancer")
+    is_external_local = spec.external_traffic_policy == "Local" and is_external(service)
     endpoints = list(_endpoints(slices, port.name, protocol))
     local = [(endpoint, number) for endpoint, number in endpoints if endpoint.node_name == node.name]
-    cluster = _select(endpoints)
-    cluster_targets = _targets(_by_zone(cluster, node.zone), node)
+    cluster = _select(endpoints, node.zone)
     wants_local = is_internal_local or is_external_local
     affinity_s = 0
     if spec.session_affinity == "ClientIP":
@@ -133,12 +137,13 @@ def _served(service: Service, port: ServicePort, slices: Sequence[EndpointSlice]
         node_port=port.node_port if spec.type in ("NodePort", "LoadBalancer") else 0,
         external_ips=_ipv4(spec.external_ips),
         ingress_ips=_ipv4(ingress) if spec.type == "LoadBalancer" else (),
-        source_ranges=tuple(sorted(text.strip() for text in spec.load_balancer_source_ranges)),
+        source_ranges=_ipv4_ranges(spec.load_balancer_source_ranges),
         affinity_s=affinity_s,
         is_internal_local=is_internal_local,
         is_external_local=is_external_local,
-        cluster_targets=cluster_targets,
+        cluster_targets=_targets(cluster, node),
         local_targets=_targets(_select(local), node) if wants_local else (),
+        serving=_serving(endpoints) if protocol == "UDP" else frozenset(),
         has_targets_elsewhere=bool(cluster),
     )
 
@@ -164,14 +169,25 @@ def _is_port(port: EndpointPort, name: str, protocol: str) -> bool:
     return (port.name or "") == name and (port.protocol or "TCP") == protocol and port.port is not None
 
 
-def _select(endpoints: Sequence[tuple[Endpoint, int]]) -> list[tuple[Endpoint, int]]:
-    """Return the ready endpoints or, where there are none, those that still serve while they terminate."""
+def _select(endpoints: Sequence[tuple[Endpoint, int]], zone: str = "") -> Sequence[tuple[Endpoint, int]]:
+    """Return the ready endpoints for `zone` or, where nobody is ready, those that still serve while they terminate."""
     ready = [entry for entry in endpoints if entry[0].conditions.ready is not False]
     if ready:
-        return ready
-    return [
-        entry for entry in endpoints if entry[0].conditions.serving is True and entry[0].conditions.terminating is True
-    ]
+        return _by_zone(ready, zone)
+    return [entry for entry in endpoints if entry[0].conditions.terminating and _is_serving(entry[0])]
+
+
+def _is_serving(endpoint: Endpoint) -> bool:
+    return endpoint.conditions.serving is not False
+
+
+def _serving(endpoints: Iterable[tuple[Endpoint, int]]) -> frozenset[str]:
+    # An endpoint that is published before it is ready does not serve yet, and is sent to all the same.
+    return frozenset(
+        f"{endpoint.addresses[0]}:{number}"
+        for endpoint, number in endpoints
+        if endpoint.conditions.ready is not False or _is_serving(endpoint)
+    )
 
 
 def _by_zone(endpoints: Sequence[tuple[Endpoint, int]], zone: str) -> Sequence[tuple[Endpoint, int]]:
@@ -194,6 +210,10 @@ def _targets(endpoints: Iterable[tuple[Endpoint, int]], node: NodeView) -> tuple
 
 def _ipv4(addresses: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({address for address in addresses if _is_ipv4(address)}))
+
+
+def _ipv4_ranges(ranges: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({str(IPv4Network(text.strip(), strict=False)) for text in ranges if ":" not in text}))
 
 
 def _is_ipv4(text: str) -> bool:

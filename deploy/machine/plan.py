@@ -25,6 +25,8 @@ METRICS_PORT = 10252
 """Where the metrics server of a control-plane machine is asked by API servers."""
 BALANCER_PORT = 6445
 """Where kubectl on a machine reaches whichever API server is well."""
+NODE_HEALTH_PORT = 10256
+"""Where load balancers ask kubeproxy whether connections should come to the machine."""
 HEALTH_PORTS = {
     "store": 2381,
     "controllers": 10257,
@@ -32,7 +34,7 @@ HEALTH_PORTS = {
     "dns": 9153,
     "metrics": 10251,
     "kubelet": 10248,
-    "kubeproxy": 10256,
+    "kubeproxy": 10249,
     "balancer": 6446,
 }
 """Upstream's, where upstream has such a process."""
@@ -361,7 +363,7 @@ def _camel(flag: str) -> str:
 
 def ports(role: Role) -> dict[int, str]:
     """Return the ports that a machine's processes listen on, with the process."""
-    taken = {KUBELET_PORT: "kubelet", BALANCER_PORT: "balancer"}
+    taken = {KUBELET_PORT: "kubelet", BALANCER_PORT: "balancer", NODE_HEALTH_PORT: "kubeproxy"}
     taken |= {HEALTH_PORTS[name]: name for name in ("kubelet", "kubeproxy", "balancer")}
     if role == "control-plane":
         taken |= {SECURE_PORT: "apiserver", GRPC_PORT: "apiserver"}

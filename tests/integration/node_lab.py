@@ -5,6 +5,7 @@ Needs root and containerd. Everything is gone afterwards: the fixture checks tha
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -65,6 +66,14 @@ class Pods:
         self._runtime.StartContainer(cri.StartContainerRequest(container_id=created), timeout=60)
         status = self._runtime.PodSandboxStatus(cri.PodSandboxStatusRequest(pod_sandbox_id=pod), timeout=10)
         return created, status.status.network.ip
+
+    def pid(self, container: str) -> int:
+        """Return one of a container's processes, as this machine numbers them; the node has numbers of its own."""
+        for entry in Path("/proc").glob("[0-9]*/cgroup"):
+            with contextlib.suppress(OSError):
+                if container in entry.read_text():
+                    return int(entry.parent.name)
+        raise LookupError(f"no process of container {container}")
 
     def sandbox_states(self) -> list[int]:
         return [one.state for one in self._runtime.ListPodSandbox(cri.ListPodSandboxRequest(), timeout=10).items]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import re
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import pytest
 import uvloop
@@ -22,6 +22,7 @@ from api.core.node import Node, NodeAddress, NodeSpec, NodeStatus
 from api.core.service import Service, ServicePort, ServiceSpec
 from api.discovery import endpointslice as slice_api
 from api.discovery.endpointslice import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
+from api.errors import AlreadyExists
 from api.meta import ObjectMeta
 from api.resource import ObjectKey
 from client.informer import Informers
@@ -32,13 +33,14 @@ from clusterdns.server import Responder, Server
 from component.clock import RealClock
 from deploy.cluster_network import run
 from deploy.node_host import NodeHost
-from kubeproxy import conntrack
+from kubeproxy.conntrack import Conntrack
 from kubeproxy.network import NetworkSettings, PodNetwork
 from kubeproxy.proxy import Proxy
 from kubeproxy.restore import Iptables
 from kubeproxy.rules import render_removal
 from kubeproxy.topology import NodeView
 from tests.integration.node_lab import Pods, can_run, nodes
+from tests.integration.sockets import UdpServers, asked, udp_client
 from tests.unit.client.memory_api import MemoryApi
 
 pytestmark = [
@@ -48,7 +50,7 @@ pytestmark = [
 ]
 
 CLUSTER_CIDR, SERVICE_CIDR = "10.244.0.0/16", "10.96.0.0/16"
-WEB_IP, DNS_IP = "10.96.0.20", "10.96.0.10"
+WEB_IP, DNS_IP, DATAGRAMS_IP = "10.96.0.20", "10.96.0.10", "10.96.0.21"
 
 
 async def until(claim: Callable[[], bool], within_s: float = 10.0) -> None:
@@ -76,6 +78,10 @@ class Lab:
         index, container, _ = self.containers[number]
         return await asyncio.to_thread(self.pods[index].exec, container, *command)
 
+    def pid(self, number: int) -> int:
+        index, container, _ = self.containers[number]
+        return self.pods[index].pid(container)
+
     async def get(self, number: int, url: str, seconds: int = 5) -> str:
         return await self.exec(number, "timeout", str(seconds), "wget", "-qO-", url)
 
@@ -90,8 +96,45 @@ class Lab:
         await self.settled()
 
     async def set_endpoints(self, *addresses: str) -> None:
-        await self.client.update(slice_api.RESOURCE, web_slice(self, addresses))
+        await self.client.update(slice_api.RESOURCE, self.slice_of("web", addresses))
         await self.settled()
+
+    async def put(self, svc: Service, slice: EndpointSlice) -> None:
+        """Make a Service and its endpoints be so."""
+        for resource, one in ((service_api.RESOURCE, svc), (slice_api.RESOURCE, slice)):
+            try:
+                await self.client.create(resource, one)
+            except AlreadyExists:
+                await self.client.update(resource, one)
+        await self.settled()
+
+    def slice_of(self, service: str, addresses: Sequence[str], port: int = 8080) -> EndpointSlice:
+        """Return endpoints of a Service's only port; those that are no pod of ours are on the second node."""
+        node_of = {address: self.hosts[index].name for index, _, address in self.containers}
+        name, protocol = ("http", "TCP") if service == "web" else ("dns", "UDP")
+        return EndpointSlice(
+            metadata=ObjectMeta(
+                name=f"{service}-1", namespace="default", labels={"kubernetes.io/service-name": service}
+            ),
+            address_type="IPv4",
+            endpoints=[
+                Endpoint(
+                    addresses=[one],
+                    node_name=node_of.get(one, self.hosts[1].name),
+                    conditions=EndpointConditions(ready=True),
+                )
+                for one in addresses
+            ],
+            ports=[EndpointPort(name=name, port=port, protocol=protocol)],
+        )
+
+
+def datagrams(**spec: object) -> Service:
+    ports = [ServicePort(name="dns", port=53, protocol="UDP", node_port=30053)]
+    return Service(
+        metadata=ObjectMeta(name="datagrams", namespace="default"),
+        spec=ServiceSpec(type="NodePort", cluster_ip=DATAGRAMS_IP, cluster_ips=[DATAGRAMS_IP], ports=ports, **spec),
+    )
 
 
 def web(**spec: object) -> Service:
@@ -102,31 +145,13 @@ def web(**spec: object) -> Service:
     )
 
 
-def web_slice(lab: Lab, addresses: tuple[str, ...]) -> EndpointSlice:
-    node_of = {address: lab.hosts[index].name for index, _, address in lab.containers}
-    return EndpointSlice(
-        metadata=ObjectMeta(name="web-1", namespace="default", labels={"kubernetes.io/service-name": "web"}),
-        address_type="IPv4",
-        endpoints=[
-            Endpoint(
-                addresses=[one],
-                node_name=node_of.get(one, lab.hosts[1].name),
-                conditions=EndpointConditions(ready=True),
-            )
-            for one in addresses
-        ],
-        ports=[EndpointPort(name="http", port=8080, protocol="TCP")],
-    )
-
-
 def proxy_of(host: NodeHost, client: Client, variant: str) -> tuple[Proxy, Informers]:
     prefix = host.argv([])
     informers = Informers(client, clock=RealClock(), rng=random.Random())
     settings = NetworkSettings(host.name, CLUSTER_CIDR, SERVICE_CIDR, host.cni_conf_dir, host.directory / "ipam")
     network = PodNetwork(settings, prefix)
     node = NodeView(host.name, CLUSTER_CIDR)
-    forget = partial(conntrack.forget, prefix=prefix)
-    return Proxy(node, informers, Iptables(variant, prefix), network, RealClock(), forget), informers
+    return Proxy(node, informers, Iptables(variant, prefix), network, RealClock(), Conntrack(prefix)), informers
 
 
 @pytest.fixture(scope="module", params=["nft", "legacy"])
@@ -169,13 +194,20 @@ async def lab(powered, variant) -> AsyncIterator[Lab]:
             powered[0].web_pods = placed
         one.containers = powered[0].web_pods
         await client.create(service_api.RESOURCE, web())
-        await client.create(slice_api.RESOURCE, web_slice(one, tuple(entry[2] for entry in one.containers)))
+        await client.create(slice_api.RESOURCE, one.slice_of("web", [entry[2] for entry in one.containers]))
         await one.settled()
         yield one
         for task in tasks:
             task.cancel()
     for each in pods:
         each.close()
+
+
+@pytest.fixture
+def udp_servers() -> Iterator[UdpServers]:
+    servers = UdpServers()
+    yield servers
+    servers.close()
 
 
 def fetch(url: str) -> str:
@@ -241,6 +273,31 @@ async def test_who_waits_for_an_endpoint_that_was_lost_gets_to_another_when_it_g
     assert who(await waiting) == "web-2"
 
 
+async def test_a_udp_client_that_keeps_its_socket_follows_the_endpoints(lab, udp_servers):
+    clients = [udp_client(lab.pid(1), DATAGRAMS_IP, 53), udp_client(os.getpid(), str(lab.hosts[0].address), 30053)]
+
+    async def heard(expected: str, port: int, *numbers: int) -> None:
+        await lab.put(datagrams(), lab.slice_of("datagrams", [lab.containers[number][2] for number in numbers], port))
+        for client in clients:
+            await until(lambda client=client: asked(client).startswith(expected), 5.0)
+
+    for number in (0, 2):
+        udp_servers.add(lab.pid(number), f"web-{number}", 5353)
+    udp_servers.add(lab.pid(2), "web-2-moved", 5454)
+    try:
+        await heard("ConnectionRefused", 5353)
+        await heard("web-0 ", 5353, 0)
+        await heard("web-2 ", 5353, 2)
+        await heard("web-2-moved", 5454, 2)
+        await heard("ConnectionRefused", 5454)
+        await heard("web-0 ", 5353, 0)
+        # Who has an endpoint stays with it, whatever else comes.
+        await heard("web-0 ", 5353, 0, 2)
+    finally:
+        for client in clients:
+            client.close()
+
+
 async def test_local_policy_shows_the_clients_own_address_and_silence_where_no_pod_is(lab):
     await lab.change(web(external_traffic_policy="Local"))
     await lab.set_endpoints(lab.containers[2][2])
@@ -274,11 +331,23 @@ async def test_a_new_proxy_takes_over_without_disturbing_traffic_and_leaves_noth
 
 async def test_rules_that_somebody_flushed_are_written_again(lab):
     proxy = lab.proxies[0]
-    await proxy._iptables.apply(render_removal(*await proxy._iptables.read()))
+    tables = proxy._iptables
+
+    async def heal() -> None:
+        await proxy._check()
+        proxy._wake.set()
+        await until(lambda: proxy._applied is not None)
+        assert who(await lab.get(0, f"http://{WEB_IP}/"))
+
+    await tables.apply(render_removal(*await tables.read()))
+    await heal()
+    for emptied in ("PREROUTING", "KUBE-SERVICES", "KUBE-MARK-MASQ"):
+        await tables.apply(f"*nat\n-F {emptied}\nCOMMIT\n")
+        await heal()
+    # What is whole is left alone.
+    applied = proxy._applied
     await proxy._check()
-    proxy._wake.set()
-    await lab.settled()
-    assert who(await lab.get(0, f"http://{WEB_IP}/"))
+    assert proxy._applied is applied
 
 
 async def test_a_packet_that_nobody_claims_stays_on_the_machine(lab):

@@ -69,7 +69,13 @@ ZONE = Zone(
                     Endpoint(addresses=["10.244.3.7"], conditions=EndpointConditions(ready=False)),
                 ],
                 ports=[EndpointPort(name="sql", port=5432, protocol="TCP")],
-            )
+            ),
+            EndpointSlice(
+                metadata=ObjectMeta(name="web-1", namespace="default", labels={"kubernetes.io/service-name": "web"}),
+                address_type="IPv4",
+                endpoints=[Endpoint(addresses=["10.244.4.8"], conditions=EndpointConditions(ready=True))],
+                ports=[EndpointPort(name="http", port=8080, protocol="TCP")],
+            ),
         ],
     ),
     "10.96.0.10",
@@ -123,7 +129,13 @@ def test_a_pods_name_spells_its_address():
     assert ZONE.resolve("nonsense.default.pod.cluster.local.", "A") == NXDOMAIN
 
 
-def test_reverse_names_give_services_and_headless_endpoints():
+def test_endpoints_of_a_service_with_an_address_have_names_too_but_are_not_at_the_services():
+    assert values("10-244-4-8.web.default.svc.cluster.local.") == ["10.244.4.8"]
+    assert values("8.4.244.10.in-addr.arpa.", "PTR") == ["10-244-4-8.web.default.svc.cluster.local."]
+    assert values("web.default.svc.cluster.local.") == ["10.96.0.20"]
+
+
+def test_reverse_names_give_services_and_endpoints():
     assert values("20.0.96.10.in-addr.arpa.", "PTR") == ["web.default.svc.cluster.local."]
     assert values("5.1.244.10.in-addr.arpa.", "PTR") == ["db-0.db.default.svc.cluster.local."]
     assert ZONE.resolve("1.1.1.1.in-addr.arpa.", "PTR") is None

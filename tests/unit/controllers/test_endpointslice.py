@@ -99,3 +99,14 @@ def test_slices_always_hold_exactly_the_pods_and_then_stay(rounds, kinds):
         assert sorted(found) == sorted((f"p{number}", 8000 + number % kinds) for number in wanted)
         assert all(len(each.endpoints) <= ENDPOINTS_MAX for each in of(objects, "endpointslices"))
         assert list(steps_of(reconcile(observe(objects, service(), pods), 0.0))) == []
+
+
+def test_a_wish_for_nearness_comes_and_goes_with_the_service():
+    objects: Objects = {}
+    for wish, hints in (("PreferClose", ["east"]), (None, [])):
+        made = service(trafficDistribution=wish)
+        carry_out(reconcile(observe(objects, made, [pod(1), pod(2, ready=False)]), 0.0), objects)
+        (only,) = of(objects, "endpointslices")
+        first, second = only.endpoints
+        assert [zone.name for zone in first.hints.for_zones] == hints if hints else first.hints is None
+        assert second.hints is None

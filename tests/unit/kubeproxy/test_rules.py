@@ -22,12 +22,14 @@ from kubeproxy.rules import (
     compile_rules,
     compute_edit,
     diff,
+    is_whole,
     render,
     render_removal,
     replace_all,
     split,
 )
 from tests.unit.kubeproxy.builders import NODE, endpoint, endpoint_slice, service
+from tests.unit.kubeproxy.kernel import Kernel
 from tests.unit.kubeproxy.tracer import Packet, Tracer
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "kubeproxy"
@@ -143,6 +145,23 @@ def test_source_ranges_keep_strangers_from_a_load_balancers_address():
     assert tracer.send(Packet("192.0.2.200", "198.51.100.8", 80)).verdict == "DROP"
 
 
+def test_source_ranges_of_the_other_family_make_no_rules():
+    # One rule that iptables refuses would keep all others out of the kernel.
+    svc = service(type="LoadBalancer", load_balancer_source_ranges=["2001:db8::/32", " 203.0.113.0/24 "])
+    svc.status = ServiceStatus(load_balancer=LoadBalancerStatus(ingress=[LoadBalancerIngress(ip="198.51.100.8")]))
+    rules = compiled(svc)
+    assert "2001:db8" not in diff(Ruleset(), rules)
+    assert Tracer(rules).send(Packet("192.0.2.200", "198.51.100.8", 80)).verdict == "DROP"
+    svc.spec.load_balancer_source_ranges = ["2001:db8::/32"]
+    assert Tracer(compiled(svc)).send(Packet("192.0.2.200", "198.51.100.8", 80)).destination == "10.244.3.2:8080"
+
+
+def test_local_external_policy_holds_for_external_ips_of_a_service_without_node_ports():
+    rules = compiled(service(external_ips=["198.51.100.7"], external_traffic_policy="Local"))
+    assert set(spread(rules, Packet(OUTSIDE, "198.51.100.7", 80), 60)) == {"10.244.1.2:8080"}
+    assert not Tracer(rules).send(Packet(OUTSIDE, "198.51.100.7", 80)).is_masqueraded
+
+
 @pytest.mark.parametrize("svc", [service(ip="None"), service(ip=""), service(type="ExternalName")])
 def test_services_without_an_address_make_no_rules(svc):
     assert compiled(svc) == compile_rules([], [], NODE)
@@ -208,56 +227,6 @@ def test_a_new_endpoint_touches_only_the_services_own_chains():
     assert not changes[0].remove
 
 
-class Kernel:
-    """What iptables-restore --noflush would leave behind."""
-
-    def __init__(self) -> None:
-        self.tables: dict[str, dict[str, list[str]]] = {
-            "filter": {"INPUT": [], "FORWARD": [], "OUTPUT": []},
-            "nat": {"PREROUTING": [], "OUTPUT": [], "POSTROUTING": [], "CNI-DN": ["-j RETURN"]},
-        }
-
-    def restore(self, text: str) -> None:
-        for line in text.splitlines():
-            if line.startswith("*"):
-                table = self.tables[line[1:]]
-            elif line.startswith(":"):
-                table[line[1:].split()[0]] = []
-            elif line != "COMMIT":
-                command, chain, *rest = line.split(" ", 2)
-                match command:
-                    case "-A":
-                        table[chain].append(rest[0])
-                    case "-I":
-                        number, _, rule = rest[0].partition(" ")
-                        if number.isdigit():
-                            table[chain].insert(int(number) - 1, rule)
-                        else:
-                            table[chain].insert(0, rest[0])
-                    case "-D" if rest[0].isdigit():
-                        del table[chain][int(rest[0]) - 1]
-                    case "-D":
-                        table[chain].remove(rest[0])
-                    case "-X":
-                        assert not table[chain], f"{chain} is not empty"
-                        for name, rules in table.items():
-                            assert not any(rule.endswith(f"-j {chain}") for rule in rules), f"{name} points at {chain}"
-                        del table[chain]
-
-    def save(self) -> str:
-        lines = []
-        for table, chains_ in self.tables.items():
-            lines += [f"*{table}", *(f":{name} - [0:0]" for name in chains_)]
-            lines += [f"-A {name} {rule}" for name, rules in chains_.items() for rule in rules]
-        return "\n".join(lines)
-
-    def ours(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        return {
-            table: {name: tuple(rules) for name, rules in content.items() if name.startswith("KUBE-")}
-            for table, content in self.tables.items()
-        }
-
-
 STATES = st.dictionaries(
     st.sampled_from(["a", "b", "c", "d"]),
     st.tuples(st.sets(st.integers(2, 6), max_size=4), st.booleans(), st.booleans()),
@@ -313,6 +282,22 @@ def test_a_fresh_start_replaces_whatever_an_earlier_life_left_and_removal_leaves
     assert len(parse_save(kernel.save())[1]) == len(JUMPS)
     kernel.restore(render_removal(*parse_save(kernel.save())))
     assert kernel.save() == Kernel().save()
+
+
+@given(STATES, st.data())
+def test_whatever_is_taken_away_is_missed(state, data):
+    wanted, kernel = ruleset_of(state), Kernel()
+    kernel.restore(render(replace_all(*parse_save(kernel.save()), wanted)))
+    kernel.tables["nat"]["KUBE-OF-SOMEBODY-ELSE"] = ["-j RETURN"]
+    assert is_whole(*parse_save(kernel.save()), wanted)
+    table = kernel.tables[data.draw(st.sampled_from(sorted(kernel.tables)))]
+    name = data.draw(st.sampled_from(sorted(name for name, rules in table.items() if rules and "CNI" not in name)))
+    if name == "KUBE-OF-SOMEBODY-ELSE":
+        del table[name]
+        assert is_whole(*parse_save(kernel.save()), wanted)
+        return
+    table[name].pop(data.draw(st.integers(0, len(table[name]) - 1)))
+    assert not is_whole(*parse_save(kernel.save()), wanted)
 
 
 @given(st.lists(STATES, min_size=1, max_size=4))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kubeproxy.conntrack import UNANSWERED_MAX, Flow, stale_flows
 from kubeproxy.topology import NodeView, served_ports
 from tests.unit.kubeproxy.builders import NODE, endpoint, endpoint_slice, service
 
@@ -26,6 +25,18 @@ def test_terminating_endpoints_serve_only_when_nobody_is_ready():
     leaving = endpoint("10.244.1.2", ready=False, serving=True, terminating=True)
     assert addresses(endpoint("10.244.1.1"), leaving) == ["10.244.1.1"]
     assert addresses(endpoint("10.244.1.1", ready=False), leaving) == ["10.244.1.2"]
+    silent = endpoint("10.244.1.2", ready=False, serving=None, terminating=True)
+    assert addresses(silent) == ["10.244.1.2"]
+
+
+def test_hints_say_nothing_of_endpoints_that_serve_while_they_terminate():
+    leaving = [
+        endpoint(f"10.244.1.{number}", ready=False, serving=True, terminating=True, zones=(zone,))
+        for number, zone in enumerate("ab")
+    ]
+    assert len(addresses(*leaving, node=replace(NODE, zone="a"))) == 2
+    asleep = endpoint("10.244.1.9", ready=False)
+    assert addresses(endpoint("10.244.1.1", zones=("a",)), asleep, node=replace(NODE, zone="a")) == ["10.244.1.1"]
 
 
 def test_an_endpoint_in_two_slices_counts_once():
@@ -55,37 +66,3 @@ def test_a_service_of_another_proxy_or_of_none_is_left_alone():
         svc = service()
         svc.metadata.labels[label] = "other"
         assert served_ports(svc, [], NODE) == ()
-
-
-def ports(*hosts: str, protocol: str = "UDP", node_port: int = 0):
-    slice = endpoint_slice(*(endpoint(host) for host in hosts), protocol=protocol)
-    return served_ports(service(protocol=protocol, node_port=node_port), [slice], NODE)
-
-
-def test_udp_flows_to_an_endpoint_that_went_are_forgotten():
-    assert stale_flows(ports("10.244.1.1", "10.244.1.2"), ports("10.244.1.2")) == [
-        Flow(address="10.96.0.20", endpoint="10.244.1.1")
-    ]
-    assert stale_flows(ports("10.244.1.1", node_port=30053), ()) == [
-        Flow(node_port=30053, endpoint="10.244.1.1"),
-        Flow(address="10.96.0.20", endpoint="10.244.1.1"),
-    ]
-
-
-def test_udp_flows_from_before_the_first_endpoint_are_forgotten():
-    assert stale_flows(ports(), ports("10.244.1.1")) == [Flow(address="10.96.0.20")]
-    assert stale_flows(ports("10.244.1.1"), ports("10.244.1.1", "10.244.1.2")) == []
-
-
-def test_tcp_connections_that_an_endpoint_never_answered_are_forgotten_when_it_goes():
-    two, one = (ports(*hosts, protocol="TCP") for hosts in (("10.244.1.1", "10.244.1.2"), ("10.244.1.2",)))
-    (flow,) = stale_flows(two, one)
-    assert flow == Flow(endpoint="10.244.1.1", protocol="tcp")
-    assert flow.arguments() == ["--proto", "tcp", "--state", "SYN_SENT", "--dst-nat", "10.244.1.1"]
-    assert stale_flows(one, two) == []
-    assert stale_flows((), one) == []
-
-
-def test_tcp_connections_are_left_to_find_out_by_themselves_where_very_many_endpoints_go_at_once():
-    many = ports(*(f"10.244.1.{number}" for number in range(1, UNANSWERED_MAX + 2)), protocol="TCP")
-    assert stale_flows(many, ()) == []
