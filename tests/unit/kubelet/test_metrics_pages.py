@@ -106,3 +106,17 @@ def test_volumes_are_told_without_reading_anything_else(tmp_path: Path) -> None:
     (found,) = stats.volumes([(POD, RUNTIME), other], lambda uid: claims[uid], 0.0)
     assert (found["name"], found["pvcRef"]) == ("data", {"name": "c", "namespace": "shop"})
     assert found["capacityBytes"] > 0
+
+
+def test_requests_for_anything_have_one_series_where_there_is_no_page() -> None:
+    for path in ("/nothing/here", "/else?a=b", "/metrics/cadvisor", "/exec/a/b/c?command=x"):
+        with metrics.serving("GET", path, is_long=False):
+            pass
+    with metrics.serving("BREW", "/pods", is_long=False):
+        pass
+    page = lines(render([metrics.REQUESTS]))
+    counted = {line.partition("{")[2].partition("}")[0] for line in page}
+    told = {(part[1], part[2]) for part in (labels.split(",") for labels in counted)}
+    wanted = [("GET", "other"), ("GET", "metrics"), ("GET", "exec"), ("other", "pods")]
+    assert told >= {(f'method="{method}"', f'path="{path}"') for method, path in wanted}
+    assert not any("nothing" in path or "else" in path or "?" in path for _, path in told)
