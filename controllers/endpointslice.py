@@ -124,7 +124,7 @@ def reconcile(observed: Observed, now: float) -> Plan:
         elif not current.metadata.deletion_timestamp:
             actions.append(Delete(slices.RESOURCE, key_of(current), current.metadata.uid))
     taken = set(observed.taken)
-    trigger = trigger_time(service, observed.pods, _told(observed.slices), set().union(*wanted.values()))
+    trigger = trigger_time(service, observed.pods, _told(observed.slices), everybody)
     for ports in sorted(wanted, key=str):
         actions += _fit(service, ports, wanted[ports], by_ports[ports], taken, trigger)
     # Endpoints appear before others disappear, so that a Service with pods is never seen without.
