@@ -46,7 +46,7 @@ RETRY_S: Final = 2.0
 DISCOVERY_TIMEOUT_S: Final = 5.0
 OPENAPI_TIMEOUT_S: Final = 15.0
 _JSON: Final = "application/json"
-_MISSAID: Final = (KeyError, TypeError, AttributeError, ValueError, msgspec.MsgspecError)
+_MISSAID: Final = (KeyError, TypeError, AttributeError, ValueError, RecursionError, msgspec.MsgspecError)
 """What reading another server's document can end in, where it is not what it should be."""
 _ACCEPT: Final = ",".join([AGGREGATED_MEDIA["v2"], AGGREGATED_MEDIA["v2beta1"], _JSON])
 
@@ -234,7 +234,7 @@ class Availability:
             else:
                 try:
                     converted = msgspec.json.encode(openapi_v3.convert(msgspec.json.decode(v2), prefix))
-                except (RecursionError, *_MISSAID) as error:
+                except _MISSAID as error:
                     log.info("no OpenAPI", extra={"object": name, "why": str(error) or repr(error)})
         self._servers.without_openapi_v3 = {
             *(self._servers.without_openapi_v3 - {name}),
@@ -271,7 +271,7 @@ class Availability:
         try:
             status, _, body = await self._servers.get(wanted, "/openapi/v3", _JSON, timeout_s=OPENAPI_TIMEOUT_S)
             return str(msgspec.json.decode(body)["paths"][path]["serverRelativeURL"]) if status == 200 else ""
-        except (ApiError, aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError, KeyError, TypeError):
+        except (ApiError, aiohttp.ClientError, OSError, TimeoutError, *_MISSAID):
             return ""  # Not every server has one.
 
     async def _openapi_v2(self, wanted: APIService) -> bytes:
@@ -279,7 +279,7 @@ class Availability:
             status, _, body = await self._servers.get(wanted, "/openapi/v2", _JSON, timeout_s=OPENAPI_TIMEOUT_S)
             if status == 200 and isinstance(msgspec.json.decode(body).get("definitions"), dict):
                 return body
-        except (ApiError, aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError, AttributeError):
+        except (ApiError, aiohttp.ClientError, OSError, TimeoutError, *_MISSAID):
             pass
         return b""
 
