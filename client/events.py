@@ -207,6 +207,10 @@ class EventRecorder:
                 try:
                     await self._write(chosen, component)
                     break
+                except (ValueError, TypeError, OverflowError):
+                    # One that cannot even be sent must not end the rest of the process.
+                    log.exception("event not written", extra={"reason": chosen.reason})
+                    break
                 except ApiError as error:
                     # Only what says nothing about the event itself is worth another try.
                     if error.code not in (429, 500, 503, 504) or attempt == TRIES_MAX:

@@ -102,6 +102,11 @@ class Reflector(Generic[T]):
                 log.log(level, "cannot follow", extra={"resource": str(self._resource), "error": repr(error)})
                 if isinstance(error, NotReached):
                     backoff = REDIAL
+            except Exception:
+                # Half of something may have been taken in: the whole is asked for.
+                log.exception("broke; listing again", extra={"resource": str(self._resource)})
+                self.version = ""
+                failures += 1
             if self._relist_wanted.is_set():
                 self.version = ""
                 continue

@@ -226,7 +226,7 @@ class Zone:
                     records[Record(name, "SRV", Srv(entry.port, base))] = None
             if records:
                 extra |= dict.fromkeys(_addresses(base, self._service_addresses(service)))
-            return Answer(records=tuple(records), extra=tuple(extra))
+            return Answer(records=_share_weight(records), extra=tuple(extra))
         for slice in self._slices(service):
             numbers = [port.port for port in slice.ports if wanted(port.name, port.protocol) and port.port is not None]
             for endpoint in slice.endpoints if numbers else ():
@@ -236,7 +236,7 @@ class Zone:
                     target = f"{host.name}.{base}"
                     records |= dict.fromkeys(Record(name, "SRV", Srv(number, target)) for number in numbers)
                     extra |= dict.fromkeys(_addresses(target, [host.address]))
-        return Answer(records=tuple(records), extra=tuple(extra))
+        return Answer(records=_share_weight(records), extra=tuple(extra))
 
     def _slices(self, service: Service) -> Sequence[EndpointSlice]:
         return sorted(
@@ -299,6 +299,15 @@ def _of(kind: str, records: Iterable[Record]) -> Answer:
     """Keep the records that were asked for."""
     found = tuple(record for record in records if kind in (record.type, "ANY"))
     return Answer(records=found) if found else NONE
+
+
+def _share_weight(records: Iterable[Record]) -> tuple[Record, ...]:
+    """Return SRV records that share a weight of a hundred, as CoreDNS has it."""
+    found = list(records)
+    weight = max(1, 100 // max(1, len(found)))
+    return tuple(
+        replace(record, value=replace(record.value, weight=weight)) for record in found if isinstance(record.value, Srv)
+    )
 
 
 def _addresses(name: str, addresses: Iterable[str]) -> Iterator[Record]:

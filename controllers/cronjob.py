@@ -7,6 +7,7 @@ oldest first. Upstream: cronjob controller v2.
 
 from __future__ import annotations
 
+import dataclasses
 import zoneinfo
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def reconcile(observed: Observed, now: float) -> Plan:
     """Tell which Jobs run, sweep those that have ended, and make the one whose time has come."""
     cron = observed.cron
     actions: list[Action] = [*_told(observed), *_sweep(observed)]
-    status = compute_status(observed)
+    status, found = compute_status(observed), compute_status(observed)
     if cron.metadata.deletion_timestamp or cron.spec.suspend:
         return _plan(cron, actions, status)
     try:
@@ -77,7 +78,11 @@ def reconcile(observed: Observed, now: float) -> Plan:
     if due is not None:
         actions += _start(observed, due, status, now)
     next_at = schedule.after(now)
-    return _plan(cron, actions, status, next_at - now + DELAY_S if next_at is not None else None)
+    plan = _plan(cron, actions, status, next_at - now + DELAY_S if next_at is not None else None)
+    # A Job that could not be made is still due.
+    return dataclasses.replace(
+        plan, status_after_failure=lambda step, error: update_status(cronjobs.RESOURCE, cron, found)
+    )
 
 
 def _plan(cron: CronJob, actions: Sequence[Action], status: CronJobStatus, requeue_s: float | None = None) -> Plan:

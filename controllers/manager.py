@@ -8,7 +8,6 @@ ends, to be started again by whoever keeps it running.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import random
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from client.informer import Informers
 from client.leader_election import LeaderElector
 from client.verbs import Client
 from component.clock import Clock
+from component.supervise import keep_going
 from controllers import (
     attach_detach,
     bootstrap_tokens,
@@ -53,11 +53,8 @@ from controllers.job import controller as job
 from controllers.runner import Controller, Dialogue, Runner
 from controllers.statefulset import controller as statefulset
 
-RESTART_S = 5.0
 LULL_RENEWALS = 2.5
 """Of the leader's own Lease: who hears nothing for so many may not hear at all."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,15 +164,7 @@ class Manager:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._recorder.run(), name="events")
             for loop in self._loops:
-                group.create_task(self._supervise(loop), name=loop.name)
-
-    async def _supervise(self, loop: Loop) -> None:
-        while True:
-            try:
-                await loop.run()
-            except Exception:
-                log.exception("controller broke; starting it again", extra={"controller": loop.name})
-            await self._clock.sleep(RESTART_S)
+                group.create_task(keep_going(loop.name, loop.run, self._clock), name=loop.name)
 
 
 @dataclass(slots=True)

@@ -16,19 +16,22 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from component import logs
+from component.clock import RealClock
+from component.supervise import keep_going
+from deploy import log_trimming
 from deploy.plan import Paths, Plan, Process
 from deploy.supervision import Record, is_running, read_plan, read_state, socket_path, start_time, take_lock
 from deploy.watchdog import Watchdog
@@ -106,8 +109,9 @@ class Supervisor:
             server = await asyncio.start_unix_server(self._serve, path)
         (self._paths.run / "supervisor.sock").chmod(0o600)
         self._watchdog.open()
-        guard = asyncio.create_task(self._keep_guard())
-        trimmer = asyncio.create_task(self._trim_logs())
+        clock, trim = RealClock(), partial(log_trimming.run, self._paths.logs, LOG_BYTES_MAX)
+        guard = asyncio.create_task(keep_going("guard", self._keep_guard, clock, again_s=1.0))
+        trimmer = asyncio.create_task(keep_going("log trimming", trim, clock))
         try:
             async with self._changing:
                 await self._reload()
@@ -408,15 +412,6 @@ class Supervisor:
         temporary = self._paths.state.with_suffix(".new")
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self._state), indent=1))
         temporary.replace(self._paths.state)
-
-    async def _trim_logs(self) -> None:
-        """Keep each log, and one older copy of it, within bounds; writers append, so the file can be emptied."""
-        while True:
-            for path in self._paths.logs.glob("*.log"):
-                if path.stat().st_size > LOG_BYTES_MAX:
-                    await asyncio.to_thread(shutil.copyfile, path, path.with_suffix(".log.1"))
-                    os.truncate(path, 0)
-            await asyncio.sleep(30)
 
 
 async def _to_the_end(work: Callable[[], T]) -> T:

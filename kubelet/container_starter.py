@@ -156,14 +156,14 @@ class ContainerStarter:
             return
         try:
             await self._stop.unless_set(self.hook(pod, container, container_id, runtime, "post_start"))
-        except HookFailed as error:
+        except (HookFailed, RuntimeUnavailable) as error:
             self._node.recorder.event(pod, "Warning", "FailedPostStartHook", str(error), field_path=path)
             killing = f"FailedPostStartHook: container {container.name} will be killed"
             self._node.recorder.event(pod, "Normal", "Killing", killing, field_path=path)
             await self._node.cri.stop_container(container_id, STOP_GRACE_MIN_S)
 
     async def hook(self, pod: Pod, container: AnyContainer, container_id: str, runtime: RuntimePod, which: str) -> None:
-        """Run a hook, `post_start` or `pre_stop`, to its end; raises HookFailed."""
+        """Run a hook, `post_start` or `pre_stop`, to its end; raises HookFailed, RuntimeUnavailable."""
         handler = getattr(container.lifecycle, which)
         facts = self._setup.facts(pod, runtime)
         host = facts.pod_ips[0] if facts.pod_ips else ""

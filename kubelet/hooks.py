@@ -10,7 +10,7 @@ from api.core.containers import HTTPGetAction, LifecycleHandler
 from component.clock import Clock
 from kubelet.lifecycle import AnyContainer
 from kubelet.probes.prober import UnknownPort, port_number
-from kubelet.runtime.cri import Cri, CriError
+from kubelet.runtime.cri import Cri, CriError, RuntimeUnavailable
 
 _HTTP_TIMEOUT_S = 30.0
 
@@ -28,7 +28,7 @@ async def run_hook(
     http: Callable[[], aiohttp.ClientSession],
     clock: Clock,
 ) -> None:
-    """Run a hook once; cancelling it is safe. Raises HookFailed."""
+    """Run a hook once; cancelling it is safe. Raises HookFailed; RuntimeUnavailable if nobody knows how it went."""
     try:
         if handler.exec is not None:
             answer = await cri.exec_sync(container_id, handler.exec.command, 0)
@@ -44,6 +44,8 @@ async def run_hook(
         else:
             # tcpSocket is taken by the API for old manifests' sake, and never worked.
             raise HookFailed("invalid handler: a lifecycle hook must be exec, httpGet or sleep")
+    except RuntimeUnavailable:
+        raise
     except (CriError, aiohttp.ClientError, OSError, TimeoutError, UnknownPort) as error:
         raise HookFailed(str(error) or type(error).__name__) from None
 

@@ -12,6 +12,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -28,6 +29,7 @@ from client.informer import Informer
 from client.verbs import Client
 from component.clock import Clock
 from component.health import Check
+from component.supervise import keep_going
 from kubelet import hollow, registry_auth
 from kubelet import machine as machines
 from kubelet.access import Access
@@ -163,7 +165,7 @@ class Kubelet:
             tokens = TokenSource(client, clock)
             registry = self._storage_drivers = Registry(client, clock, paths.plugin_sockets, lambda: self.node.own)
             drivers = self._driver_volumes = CsiVolumes(
-                client, paths, registry, self._references, tokens, identity.name
+                client, paths, registry, self._references, tokens, identity.name, clock
             )
             files = real_files
             volumes = PodVolumes(paths, self._references, tokens, lambda: self.node.own, self._local, drivers)
@@ -242,24 +244,24 @@ class Kubelet:
                 group.create_task(self.pods.run(), name="pods informer")
                 if self._own_services:
                     group.create_task(self._services.run(), name="services informer")
-                group.create_task(self.pleg.run(), name="pleg")
-                group.create_task(self._reporter.run(), name="node status")
-                group.create_task(self._lease.run(), name="node lease")
+                parts = {"pleg": self.pleg.run, "node status": self._reporter.run, "node lease": self._lease.run}
                 if self._manifests is not None:
                     # Known before anything is tidied up, so that a restart does not take them for orphans.
                     self._workers.wish_static(self._manifests.look())
-                    group.create_task(self._follow_manifests(self._manifests), name="static pods")
+                    parts["static pods"] = partial(self._follow_manifests, self._manifests)
                 group.create_task(self._run_pods(), name="pods")
                 if self._images is not None:
-                    group.create_task(self._images.run(), name="image collection")
+                    parts["image collection"] = self._images.run
                 if self._pressure is not None:
-                    group.create_task(self._pressure.run(), name="pressure")
+                    parts["pressure"] = self._pressure.run
                 if self._storage_drivers is not None:
-                    group.create_task(self._storage_drivers.run(), name="storage drivers")
+                    parts["storage drivers"] = self._storage_drivers.run
                 if self._local is not None:
-                    group.create_task(self._local.run(), name="local volumes")
+                    parts["local volumes"] = self._local.run
                 if self._rotation is not None:
-                    group.create_task(self._rotation.run(), name="log rotation")
+                    parts["log rotation"] = self._rotation.run
+                for name, part in parts.items():
+                    group.create_task(keep_going(name, part, self._clock), name=name)
         finally:
             await self._statuses.close()
             await self._references.close()

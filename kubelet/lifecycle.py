@@ -18,6 +18,7 @@ from enum import Enum
 
 from api.core.containers import Container, EphemeralContainer
 from api.core.pod import Pod
+from api.core.pod_status import ContainerStatus
 from api.timestamps import parse
 from kubelet.runtime.records import ContainerRecord, RuntimePod, State
 
@@ -209,10 +210,11 @@ class _Turn:
             self._keep_running(container, self._record(container), always=False)
 
     def run_ephemeral_containers(self) -> None:
-        """Start ephemeral containers once, never again."""
+        """Start ephemeral containers once, never again; one that was made and not started has not been."""
         for container in self._pod.spec.ephemeral_containers:
-            if self._runtime.newest(container.name) is None:
-                self.start.append(Start(container.name, 0, 0.0))
+            newest = self._runtime.newest(container.name)
+            if newest is None or newest.state is State.CREATED:
+                self.start.append(Start(container.name, self._next_attempt(container), 0.0))
 
     def _record(self, container: AnyContainer) -> ContainerRecord | None:
         return self._runtime.in_sandbox(container.name, self._sandbox_id)
@@ -222,7 +224,10 @@ class _Turn:
 
     def _keep_running(self, container: Container, record: ContainerRecord | None, *, always: bool) -> None:
         if record is None or record.state is State.CREATED:
-            self._begin(container, record)
+            # What ended for good in an earlier sandbox is not run again in this one.
+            before = self._runtime.newest(container.name)
+            if always or before is None or not before.has_ended or _restarts(self._pod, before):
+                self._begin(container, record)
         elif record.is_running:
             kill = self._reason_to_kill(container, record)
             if kill is not None:
@@ -246,8 +251,7 @@ class _Turn:
 
     def _begin(self, container: AnyContainer, last: ContainerRecord | None) -> None:
         """Start the next attempt, or wait for its time."""
-        newest = self._runtime.newest(container.name)
-        attempt = newest.attempt + 1 if newest is not None else 0
+        attempt = self._next_attempt(container)
         if last is None or not last.has_ended:
             # The first in this sandbox: a sandbox that was remade is not the container's fault.
             self.start.append(Start(container.name, attempt, 0.0))
@@ -258,6 +262,20 @@ class _Turn:
             self.backoffs.append(Backoff(container.name, last.backoff_s, until))
             return
         self.start.append(Start(container.name, attempt, next_backoff(last, self._now)))
+
+    def _next_attempt(self, container: AnyContainer) -> int:
+        """Return the number of the next attempt: one that the runtime has lost, but the status knows of, counts."""
+        newest = self._runtime.newest(container.name)
+        if newest is not None:
+            return newest.attempt + 1
+        status = self._pod.status
+        told = [*status.container_statuses, *status.init_container_statuses, *status.ephemeral_container_statuses]
+        return max((attempts_of(each) for each in told if each.name == container.name), default=0)
+
+
+def attempts_of(told: ContainerStatus) -> int:
+    """Return how many attempts at a container there were, by a status of which the runtime has lost the container."""
+    return told.restart_count + (1 if told.container_id else 0)
 
 
 def next_backoff(last: ContainerRecord, now: float) -> float:

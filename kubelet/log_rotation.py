@@ -1,4 +1,8 @@
-"""Keeps container logs from filling the disk: a log over 10 MiB is renamed, and the runtime opens a new one."""
+"""Keeps container logs from filling the disk: a log over 10 MiB is renamed, and the runtime opens a new one.
+
+A running container without a log was renamed by a kubelet that ended before it could say so to the runtime, which
+writes to the renamed file: it is told then.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +45,11 @@ class LogRotation:
 
     async def rotate(self, path: Path, container_id: str) -> None:
         """Rotate one log if it is too large, and delete the oldest. Raises OSError, CriError."""
-        if _size(path) < SIZE_BYTES_MAX:
+        size = _size(path)
+        if size is None:
+            await self._cri.reopen_log(container_id)
+            return
+        if size < SIZE_BYTES_MAX:
             return
         older = rotations(path)[:-1]
         for surplus in older[: max(0, len(older) - (FILES_MAX - 2))]:
@@ -52,13 +60,15 @@ class LogRotation:
         try:
             await self._cri.reopen_log(container_id)
         except CriError:
-            # The runtime still writes to the renamed file: put the name back, so that nothing is lost.
-            os.rename(rotated, path)
+            # The runtime still writes to the renamed file: put the name back, so that nothing is lost. Where it only
+            # did not say so in time, it has a new file by now.
+            if _size(path) is None:
+                os.rename(rotated, path)
             raise
 
 
-def _size(path: Path) -> int:
+def _size(path: Path) -> int | None:
     try:
         return os.stat(path).st_size
     except FileNotFoundError:
-        return 0
+        return None

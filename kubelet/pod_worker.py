@@ -77,8 +77,10 @@ class PodWorker:
         self._failures = 0
         self._deadline: float | None = None
         """When the grace period ends, by the monotonic clock; only ever moved forward in time, never back."""
+        self._told_stopping: set[str] = set()
+        """Containers of which an event says that they are stopped."""
         self._hooked: set[str] = set()
-        """Containers whose preStop hook has begun."""
+        """Containers whose preStop hook has ended, well or not; one that was broken off is run again (as upstream)."""
         self._setup = PodSetup(node, self.uid, self._stop)
         self._starter = ContainerStarter(node, self._setup, self._stop)
         self._prober: Prober = node.make_prober(self.wake, self._unhealthy)
@@ -412,10 +414,10 @@ class PodWorker:
                 return grace_s - (node.clock.monotonic() - began)
             return (self._deadline or 0.0) - node.clock.monotonic()
 
+        if grace_s is None and record.id not in self._told_stopping:
+            self._told_stopping.add(record.id)
+            self._event_killing(pod, path, f"Stopping container {record.name}")
         if record.id not in self._hooked:
-            self._hooked.add(record.id)
-            if grace_s is None:
-                self._event_killing(pod, path, f"Stopping container {record.name}")
             lifecycle = container.lifecycle if container is not None else None
             if container is not None and lifecycle is not None and lifecycle.pre_stop is not None and left_s() > 0:
                 try:
@@ -424,6 +426,7 @@ class PodWorker:
                 except (HookFailed, TimeoutError) as error:
                     message = str(error) or "PreStopHook did not end in the grace period"
                     node.recorder.event(pod, "Warning", "FailedPreStopHook", message, field_path=path)
+            self._hooked.add(record.id)
         try:
             await node.cri.stop_container(record.id, max(STOP_GRACE_MIN_S, round(left_s())))
         except CriError as error:

@@ -7,14 +7,16 @@ old one has ended.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from api.core.pod import Pod
 from api.core.static_pods import is_mirror
 from api.errors import ApiError
 from api.resource import ObjectKey
 from client.informer import Change, Informer
+from component.supervise import keep_going
 from kubelet import admission, metrics
 from kubelet.mirror_pods import MirrorPods
 from kubelet.node import Node
@@ -111,7 +113,7 @@ class PodWorkers:
             await is_ready()
             await self._informer.wait_synced()
             self._follows_api = True
-            group.create_task(self._mirrors.run(), name="mirror pods")
+            group.create_task(keep_going("mirror pods", self._mirrors.run, self._node.clock), name="mirror pods")
             for pod in self._informer.store:
                 if not is_mirror(pod):
                     self._wish(pod)
@@ -188,14 +190,22 @@ class PodWorkers:
                 )
                 self._start(PodWorker(node, orphan(runtime))).vanish()
         known = self._workers.keys() | node.pleg.pods.keys()
-        try:
-            for uid in sorted(node.volumes.uids() - known):
+        for uid in sorted(node.volumes.uids() - known):
+            with _logged(uid):
                 await node.volumes.release(uid)
                 node.volumes.tear_down(uid)
-            for uid in sorted(node.cgroups.uids() - known):
+        for uid in sorted(node.cgroups.uids() - known):
+            with _logged(uid):
                 node.cgroups.remove(uid)
-            for namespace, name, uid in node.files.pods_with_logs():
-                if uid not in known:
-                    node.files.remove_logs(namespace, name, uid)
-        except (OSError, ApiError) as error:
-            log.warning("leftovers of past pods not removed", extra={"error": error})
+        for namespace, name, uid in node.files.pods_with_logs():
+            if uid not in known:
+                node.files.remove_logs(namespace, name, uid)
+
+
+@contextlib.contextmanager
+def _logged(uid: str) -> Iterator[None]:
+    """Log that what a pod of the past has left could not be removed: others' goes none the less."""
+    try:
+        yield
+    except (OSError, ApiError) as error:
+        log.warning("leftovers of a past pod not removed", extra={"uid": uid, "error": error})

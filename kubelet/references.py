@@ -22,6 +22,7 @@ from api.resource import ObjectKey, Resource
 from client.informer import Change, Informer
 from client.verbs import Client
 from component.clock import Clock
+from component.supervise import keep_going
 
 Subject = tuple[str, ObjectKey]
 """A plural, and which object of it."""
@@ -99,7 +100,7 @@ class References:
                 self._on_change(uid)
 
         informer.add_handler(tell)
-        await informer.run()
+        await keep_going(f"following {plural} {key}", informer.run, self._clock)
 
     async def close(self) -> None:
         """Stop following everything."""

@@ -28,7 +28,7 @@ from api.core.pod_status import (
 )
 from api.timestamps import render
 from kubelet import qos
-from kubelet.lifecycle import AnyContainer, Finish, Verdict, is_initialized, is_sidecar
+from kubelet.lifecycle import AnyContainer, Finish, Verdict, attempts_of, is_initialized, is_sidecar
 from kubelet.runtime.records import ContainerRecord, RuntimePod, State
 
 
@@ -231,9 +231,13 @@ class _Describer:
             and (self._around.is_stopping or self._is_past(container))
         ):
             return old
+        if old is not None:
+            # It may wait for long: what it waits for is another attempt all the same.
+            status.restart_count, status.last_state = attempts_of(old), old.last_state
+            if old.state.terminated is not None:
+                status.last_state = old.state
         if old is not None and old.state.running is not None:
             # It ran, and the runtime has lost every trace: nobody will ever know how it ended.
-            status.restart_count = old.restart_count
             status.image_id = old.image_id
             gone = ContainerStateTerminated(
                 exit_code=137,
@@ -242,6 +246,7 @@ class _Describer:
                 container_id=old.container_id,
             )
             if self._around.is_stopping or self._around.finish is not None:
+                status.restart_count = old.restart_count
                 status.state = ContainerState(terminated=gone)
                 return status
             status.last_state = ContainerState(terminated=gone)

@@ -1,5 +1,7 @@
 """Writes pods' status: the newest wish only, only what changed, a few at a time.
 
+What the API server refuses is wished for again a while later, for as long as nobody wishes for something else: what
+stood in its way may pass, and of a pod that has ended nobody would ever say so again.
 A static pod's status is kept here, and written to its mirror while there is one.
 """
 
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 0.5
 RETRY_MAX_S = 10.0
+REFUSED_RETRY_S = 10.0
 
 
 class StatusWriter:
@@ -42,6 +45,8 @@ class StatusWriter:
         self._of_static: dict[str, PodStatus] = {}
         """By UID: the newest status of each static pod."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._refused: dict[str, asyncio.Task[None]] = {}
+        """By UID: what brings back a status that was refused."""
         self.starts = PodStarts(clock)
 
     def newest(self, pod: Pod) -> Pod:
@@ -74,6 +79,7 @@ class StatusWriter:
             self.starts.runs(uid, self._clock.now() - parse(made) if made else 0.0)
         if is_static(pod):
             self._of_static[uid] = status
+        self._end_refused(uid)
         target = self._target(pod)
         if target is None or (uid not in self._tasks and not diff(self._newest(target).status, status)):
             return
@@ -90,7 +96,7 @@ class StatusWriter:
             self.set(static, status)
 
     async def flush(self, uid: str) -> None:
-        """Return once nothing of this pod waits to be written."""
+        """Return once nothing of this pod waits to be written, but for what was refused."""
         while uid in self._tasks:
             await asyncio.wait([self._tasks[uid]])
 
@@ -98,6 +104,7 @@ class StatusWriter:
         """Drop what is known of a pod that is gone."""
         self._wanted.pop(uid, None)
         self._written.pop(uid, None)
+        self._end_refused(uid)
         if uid in self._of_static:
             # The same file may come back: what its mirror still shows is of a life that is over.
             self._of_static[uid] = PodStatus(phase="Pending")
@@ -121,21 +128,40 @@ class StatusWriter:
                     self._written[target_uid] = written
             except NotFound:
                 log.debug("status not written: the pod is gone", extra={"pod": key_of(pod)})
-            except Conflict as error:
-                # Another pod of that name is there by now.
-                log.debug("status not written", extra={"pod": key_of(pod), "error": error.message})
             except ApiError as error:
                 if error.code < 500 and error.code != 429:
-                    log.error("status refused", extra={"pod": key_of(pod), "error": error.message})
+                    # A conflict: another pod of that name is there by now.
+                    level = logging.DEBUG if isinstance(error, Conflict) else logging.ERROR
+                    log.log(level, "status refused", extra={"pod": key_of(pod), "error": error.message})
+                    if uid not in self._wanted:
+                        self._later(uid, pod, status)
                     continue
                 log.warning("status not written, trying again", extra={"pod": key_of(pod), "error": error.message})
                 self._wanted.setdefault(uid, (pod, status))
                 await self._clock.sleep(delay_s)
                 delay_s = min(delay_s * 2, RETRY_MAX_S)
+            except Exception:
+                log.exception("status not written", extra={"pod": key_of(pod)})
+                if uid not in self._wanted:
+                    self._later(uid, pod, status)
+
+    def _later(self, uid: str, pod: Pod, status: PodStatus) -> None:
+        async def wish_again() -> None:
+            await self._clock.sleep(REFUSED_RETRY_S)
+            del self._refused[uid]
+            self.set(pod, status)
+
+        self._end_refused(uid)
+        self._refused[uid] = asyncio.get_running_loop().create_task(wish_again(), name=f"refused status {key_of(pod)}")
+
+    def _end_refused(self, uid: str) -> None:
+        task = self._refused.pop(uid, None)
+        if task is not None:
+            task.cancel()
 
     async def close(self) -> None:
         """Stop writing."""
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *self._refused.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

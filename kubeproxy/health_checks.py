@@ -77,10 +77,14 @@ class HealthChecks:
         self._servers: dict[int, asyncio.Server] = {}
 
     async def update(self, checks: Sequence[LocalCheck]) -> None:
-        """Answer for exactly these from now on. A port that somebody else has is tried again next time."""
+        """Answer for exactly these from now on."""
         self._checks = {check.port: check for check in checks}
         for port in [port for port in self._servers if port not in self._checks]:
             self._servers.pop(port).close()
+        await self.open()
+
+    async def open(self) -> None:
+        """Listen where nobody does yet. A port that somebody else has is tried again next time."""
         for port, check in self._checks.items():
             if port in self._servers:
                 continue

@@ -161,7 +161,7 @@ class PodNetwork:
         beneath = [cidr for cidr in (settings.cluster_cidr, settings.service_cidr) if cidr]
         await self._batch(f"route replace unreachable {cidr} metric {BENEATH_METRIC}" for cidr in beneath)
         if cidr and (cidr != self.pod_cidr or not await self._has_bridge()):
-            await self._make_bridge(IPv4Network(cidr))
+            await self._make_bridge(IPv4Network(cidr), address_of(own) if own else "")
             # Last: once it is there the runtime calls the network ready.
             self._write_cni(cidr)
             self.pod_cidr = cidr
@@ -181,7 +181,7 @@ class PodNetwork:
         links = await self._json("link", "show")
         return any(link["ifname"] == self._settings.bridge for link in links)
 
-    async def _make_bridge(self, cidr: IPv4Network) -> None:
+    async def _make_bridge(self, cidr: IPv4Network, address: str) -> None:
         bridge = self._settings.bridge
         if not await self._has_bridge():
             # Of its own accord a bridge takes the lowest address of its ports, and pods' neighbour tables go stale.
@@ -194,6 +194,10 @@ class PodNetwork:
                 if address != gateway:
                     await self._batch([f"address delete {address} dev {bridge}"])
         lines = [f"address replace {gateway} dev {bridge}", f"link set {bridge} up"]
+        if address in [own.split("/")[0] for own in await self._addresses()]:
+            # To its own pods too the node is who it is to all others, not the bridge: what a pod asks at the node's
+            # address, or a Service translates to it, is answered from there even if the server leaves it to the kernel.
+            lines.append(f"route replace {cidr} dev {bridge} proto kernel scope link src {address}")
         if self._settings.service_cidr:
             lines.append(f"route replace {self._settings.service_cidr} dev {bridge} src {cidr[1]}")
         await self._batch(lines)
@@ -214,12 +218,16 @@ class PodNetwork:
         os.replace(temporary, path)
 
     async def _own_networks(self) -> list[IPv4Network]:
-        found = []
-        for link in await self._json("-4", "address", "show"):
-            if link["ifname"] not in ("lo", self._settings.bridge):
-                for entry in link.get("addr_info", []):
-                    found.append(IPv4Network(f"{entry['local']}/{entry['prefixlen']}", strict=False))
-        return found
+        return [IPv4Network(address, strict=False) for address in await self._addresses()]
+
+    async def _addresses(self) -> list[str]:
+        """Return the node's addresses with their networks' lengths, but for the loopback's and the bridge's."""
+        return [
+            f"{entry['local']}/{entry['prefixlen']}"
+            for link in await self._json("-4", "address", "show")
+            if link["ifname"] not in ("lo", self._settings.bridge)
+            for entry in link.get("addr_info", [])
+        ]
 
     async def _json(self, *arguments: str) -> list[dict[str, Any]]:
         # Empty objects stand for what a filter left out.

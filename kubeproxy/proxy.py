@@ -186,6 +186,8 @@ class Proxy:
                 self._nodes_changed = True
                 raise
         if not self._dirty and self._applied is not None:
+            # Who had a port when it was last tried may be gone: a predecessor, for one.
+            await self._health_checks.open()
             return
         started = self._clock.monotonic()
         dirty, self._dirty = self._dirty, set()

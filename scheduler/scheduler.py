@@ -214,6 +214,8 @@ class Scheduler:
                         await self._report(outcome.view, "Unschedulable", message, nominated=remedy.nominated)
         except Exception:
             log.exception("broken", extra={"pod": str(outcome.view.key)})
+            if isinstance(outcome.result, Placement):
+                self._unreserve(outcome, outcome.result)
             self._give_back(outcome.queued)
         finally:
             self._writes.release()
@@ -287,8 +289,7 @@ class Scheduler:
 
     def _give_up(self, outcome: _Outcome, placement: Placement, found: str | None) -> None:
         """Take the placement back; the pod is tried again if it still has no node (`found` is empty)."""
-        for plugin in outcome.profile.reserves:
-            plugin.unreserve(placement.state, outcome.view, placement.node_name)
+        self._unreserve(outcome, placement)
         now = self._clock.monotonic()
         self._cache.forget(outcome.view.uid)
         self._queue.happened(ClusterEvent.POD_GONE, now)
@@ -299,6 +300,10 @@ class Scheduler:
             self._queue.remove(outcome.view.uid)
         self._metrics.rejected(outcome.profile.scheduler_name, attempt_s=self._since(outcome.started), error=True)
         self._work.set()
+
+    def _unreserve(self, outcome: _Outcome, placement: Placement) -> None:
+        for plugin in outcome.profile.reserves:
+            plugin.unreserve(placement.state, outcome.view, placement.node_name)
 
     async def _preempt(self, view: PodView, remedy: Remedy) -> bool:
         """Have the victims leave; return whether all were told. If not, the pod is tried again from the beginning."""

@@ -34,6 +34,8 @@ class CsiDriver:
         self.refusal = ""
         """If set, what mounting is refused with."""
         self.registered: list[registration_pb2.RegistrationStatus] = []
+        self.keeps = False
+        """Whether unstaging is refused."""
         self._can = can
         self._mount = mount
         self._versions = versions
@@ -74,6 +76,8 @@ class CsiDriver:
 
     async def NodeUnstageVolume(self, request: Any, context: Any) -> pb.NodeUnstageVolumeResponse:
         self.calls.append(request)
+        if self.keeps:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "busy")
         return pb.NodeUnstageVolumeResponse()
 
     async def NodePublishVolume(self, request: Any, context: Any) -> pb.NodePublishVolumeResponse:

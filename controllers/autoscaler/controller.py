@@ -117,6 +117,7 @@ class Autoscaler:
             why = f"Current number of replicas {'above' if current > high else 'below'} Spec."
             why += "MaxReplicas" if current > high else "MinReplicas"
         else:
+            past.begin(current, look.now)
             measured = await _measure(look, scale, current)
             if measured is None:
                 status.desired_replicas = current

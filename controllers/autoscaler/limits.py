@@ -32,6 +32,13 @@ class Past:
     """When how many pods were recommended."""
     changes: list[tuple[float, int]] = field(default_factory=list)
     """When how many pods were added, or taken away."""
+    has_begun: bool = False
+
+    def begin(self, current: int, now: float) -> None:
+        """Take what there is for the first recommendation: who has just begun does not know that fewer would do."""
+        if not self.has_begun:
+            self.wishes.append((now, current))
+        self.has_begun = True
 
     def forget(self, now: float) -> None:
         """Drop what nobody can ask about any more."""

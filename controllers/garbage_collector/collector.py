@@ -30,6 +30,7 @@ from client.informer import Change, Informer, Informers
 from client.verbs import Client
 from client.workqueue import WorkQueue
 from component.clock import Clock
+from component.supervise import keep_going
 from controllers import aggregated_kinds
 from controllers.custom_kinds import FoundKinds, handles_of
 from controllers.garbage_collector.graph import BY_OWNER, Graph, Item, index_by_owner, item_of, owner_item
@@ -101,6 +102,9 @@ class GarbageCollector:
         for informer in self._informers.values():
             await informer.wait_synced()
         self._started = True
+        # What an earlier run of this followed ended with it.
+        for name in list(self._followed):
+            self._unfollow(name)
         for item, metadata in self._graph.owned():
             if phase(metadata) or self._has_unseen_owner(metadata):
                 self._queue.add(item)
@@ -328,9 +332,7 @@ class GarbageCollector:
         if is_same or (followed is None and handle is None):
             return
         if followed is not None:
-            followed.task.cancel()
-            self._graph.remove(followed.resource)
-            del self._followed[name]
+            self._unfollow(name)
         if handle is not None and self._group is not None:
             informer: Informer[Any] = Informer(self._client, handle, clock=self._clock, rng=self._rng)
             informer.add_index(BY_OWNER, index_by_owner)
@@ -339,9 +341,15 @@ class GarbageCollector:
             task = self._group.create_task(self._follow(informer), name=f"{self.name} {handle}")
             self._followed[name] = _Followed(handle, task)
 
+    def _unfollow(self, name: str) -> None:
+        followed = self._followed.pop(name)
+        followed.task.cancel()
+        self._graph.remove(followed.resource)
+
     async def _follow(self, informer: Informer[Any]) -> None:
         """Follow one such kind. Once it is known, what named owners of it can be judged."""
-        running = asyncio.create_task(informer.run())
+        what = f"{self.name} {informer.resource}"
+        running = asyncio.create_task(keep_going(what, informer.run, self._clock))
         try:
             await informer.wait_synced()
             for item, metadata in list(self._graph.owned()):

@@ -28,6 +28,7 @@ from api.storage import csinode
 from api.storage.csinode import CSINode, CSINodeDriver, VolumeNodeResources
 from client.verbs import Client
 from component.clock import Clock
+from component.supervise import keep_going
 from kubelet.csi.driver import CsiError, Driver, channel_to, said
 from proto.csi import registration_pb2, registration_pb2_grpc
 
@@ -69,12 +70,15 @@ class Registry:
         """Follow the sockets until cancelled."""
         self._directory.mkdir(parents=True, exist_ok=True)
         try:
-            while True:
-                await self.look()
-                await self._clock.sleep(LOOK_S)
+            await keep_going("storage drivers", self._follow, self._clock)
         finally:
             for driver in self._drivers.values():
                 await driver.close()
+
+    async def _follow(self) -> None:
+        while True:
+            await self.look()
+            await self._clock.sleep(LOOK_S)
 
     async def look(self) -> None:
         """Take what is new, and let go what is gone."""
@@ -178,8 +182,8 @@ class Registry:
             try:
                 await self._write(name, None)
                 await self._mark_node(name, "", {})
-            except ApiError as error:
-                log.warning("storage driver not taken off the list", extra={"driver": name, "error": error.message})
+            except (CsiError, ApiError) as error:
+                log.warning("storage driver not taken off the list", extra={"driver": name, "error": error})
                 return
             driver = self._drivers.pop(name, None)
             if driver is not None:
@@ -192,7 +196,7 @@ class Registry:
         if own is None:
             raise CsiError("the Node object is not known yet")
         found = await self._client.get(nodes.RESOURCE, ObjectKey("", own.metadata.name))
-        ids: dict[str, str] = json.loads(found.metadata.annotations.get(NODE_IDS) or "{}")
+        ids = _ids_of(found)
         ids = {key: value for key, value in ids.items() if key != name} | ({name: node_id} if node_id else {})
         marks = {"annotations": {NODE_IDS: json.dumps(ids, sort_keys=True) if ids else None}, "labels": labels}
         await self._client.patch(nodes.RESOURCE, ObjectKey("", own.metadata.name), {"metadata": marks})
@@ -209,6 +213,14 @@ class Registry:
             "spec": {"drivers": msgspec.to_builtins(drivers)},
         }
         await self._client.patch(csinode.RESOURCE, ObjectKey("", own.metadata.name), change)
+
+
+def _ids_of(node: Node) -> dict[str, str]:
+    """Return what drivers call a node. Raises CsiError: somebody wrote something else there."""
+    try:
+        return msgspec.json.decode(node.metadata.annotations.get(NODE_IDS) or "{}", type=dict[str, str])
+    except msgspec.DecodeError as error:
+        raise CsiError(f"the Node's annotation {NODE_IDS} is not an object of drivers and names: {error}") from None
 
 
 def refusal(info: registration_pb2.PluginInfo) -> str:

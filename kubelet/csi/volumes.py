@@ -25,6 +25,8 @@ from api.resource import ObjectKey
 from api.storage import csidriver, volumeattachment
 from api.storage.csidriver import CSIDriver
 from client.verbs import Client
+from component.clock import Clock
+from component.files import write_private
 from kubelet.csi.driver import CsiError, Driver
 from kubelet.csi.registry import Registry
 from kubelet.paths import Paths
@@ -39,6 +41,8 @@ _Mode = pb.VolumeCapability.AccessMode
 _Can = pb.NodeServiceCapability.RPC
 _DATA = "vol_data.json"
 _PREFIX = "csi.storage.k8s.io"
+REPUBLISH_S = 60.0
+"""How often a driver with requiresRepublish is asked anew (KEP-2047): about as often as upstream syncs a pod."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,16 @@ class Wanted:
     stage_secret: ObjectKey | None = None
     publish_secret: ObjectKey | None = None
     is_ephemeral: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """What was done for a pod, as it is written down beside it."""
+
+    driver: str
+    handle: str
+    staging: str
+    """Where the volume is staged; empty if it is not."""
 
 
 def of_claim(volume: PersistentVolume, is_read_only: bool) -> Wanted:
@@ -122,7 +136,14 @@ class CsiVolumes:
     """What the drivers of one node have mounted for its pods."""
 
     def __init__(
-        self, client: Client, paths: Paths, registry: Registry, references: References, tokens: TokenSource, node: str
+        self,
+        client: Client,
+        paths: Paths,
+        registry: Registry,
+        references: References,
+        tokens: TokenSource,
+        node: str,
+        clock: Clock,
     ) -> None:
         self._client = client
         self._paths = paths
@@ -130,6 +151,9 @@ class CsiVolumes:
         self._references = references
         self._tokens = tokens
         self._node = node
+        self._clock = clock
+        self._republish_at_s: dict[str, float] = {}
+        """By a pod's UID: when drivers that ask for it are to publish its volumes again, by the wall clock."""
         self._turns: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def set_up(self, pod: Pod, wanted: Wanted, group: int | None, *, only_if_root_differs: bool = False) -> Path:
@@ -144,6 +168,8 @@ class CsiVolumes:
         directory = self._directory(pod.metadata.uid) / wanted.name
         target = directory / "mount"
         must_republish = known is not None and bool(known.spec.requires_republish)
+        if must_republish:
+            self._republish_at_s[pod.metadata.uid] = self._clock.now() + REPUBLISH_S
         if (directory / _DATA).exists() and mounts.is_mount(target) and not must_republish:
             return target
         can = await driver.capabilities()
@@ -191,24 +217,46 @@ class CsiVolumes:
 
     async def release(self, uid: str) -> None:
         """Have everything of a pod unmounted. Safe to call again. Raises CsiError, OSError."""
+        self._republish_at_s.pop(uid, None)
+        failed: OSError | None = None
         for file in sorted(self._directory(uid).glob(f"*/{_DATA}")):
-            data: dict[str, Any] = json.loads(file.read_text())
-            name, handle, staging = data["driverName"], data["volumeHandle"], data["stagingPath"]
-            driver = self._registry.find(name)
-            if driver is None:
-                raise CsiError(_absent(name))
-            target = file.parent / "mount"
-            async with self._turns[name, handle]:
-                await driver.unpublish(pb.NodeUnpublishVolumeRequest(volume_id=handle, target_path=str(target)))
-                await asyncio.to_thread(_forget, file)
-                if staging and not any(self._others(name, handle)):
-                    await driver.unstage(pb.NodeUnstageVolumeRequest(volume_id=handle, staging_target_path=staging))
-                    await asyncio.to_thread(_remove_empty, Path(staging))
+            try:
+                await self._undo(file)
+            except OSError as error:
+                # One driver that is away does not keep the others from theirs.
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    async def _undo(self, file: Path) -> None:
+        """Undo what is noted in a file. The note goes last: until then all of this is done again."""
+        noted = _read(file)
+        if noted is None:
+            # Written, but not on disk when the machine lost power: its mounts are gone with that.
+            await asyncio.to_thread(_unmount, file)
+            await asyncio.to_thread(_forget, file)
+            return
+        driver = self._registry.find(noted.driver)
+        if driver is None:
+            raise CsiError(_absent(noted.driver))
+        target = file.parent / "mount"
+        async with self._turns[noted.driver, noted.handle]:
+            await driver.unpublish(pb.NodeUnpublishVolumeRequest(volume_id=noted.handle, target_path=str(target)))
+            await asyncio.to_thread(_unmount, file)
+            if noted.staging and not any(other != file for other in self._users(noted)):
+                request = pb.NodeUnstageVolumeRequest(volume_id=noted.handle, staging_target_path=noted.staging)
+                await driver.unstage(request)
+                await asyncio.to_thread(_remove_empty, Path(noted.staging))
+            await asyncio.to_thread(_forget, file)
+
+    def renew_at_s(self, uid: str) -> float | None:
+        """Return when a pod's volumes are to be set up again though nothing changes, by the wall clock."""
+        return self._republish_at_s.get(uid)
 
     def in_use(self) -> list[str]:
         """Return what is mounted, or about to be or no more to be, as a Node's status names it."""
-        told = [json.loads(file.read_text()) for file in self._noted()]
-        return sorted({unique_name(each["driverName"], each["volumeHandle"]) for each in told})
+        told = (_read(file) for file in self._noted())
+        return sorted({unique_name(each.driver, each.handle) for each in told if each is not None})
 
     def _driver(self, name: str, step: str) -> Driver:
         driver = self._registry.find(name)
@@ -277,10 +325,10 @@ class CsiVolumes:
     def _noted(self) -> Iterator[Path]:
         return self._paths.pods.glob(f"*/volumes/kubernetes.io~csi/*/{_DATA}")
 
-    def _others(self, driver: str, handle: str) -> Iterator[Path]:
+    def _users(self, noted: _Noted) -> Iterator[Path]:
         for file in self._noted():
-            data = json.loads(file.read_text())
-            if (data["driverName"], data["volumeHandle"]) == (driver, handle):
+            found = _read(file)
+            if found is not None and (found.driver, found.handle) == (noted.driver, noted.handle):
                 yield file
 
 
@@ -305,16 +353,26 @@ def _note(directory: Path, wanted: Wanted, staging: Path | None) -> None:
         "stagingPath": str(staging) if staging is not None else "",
         "volumeLifecycleMode": "Ephemeral" if wanted.is_ephemeral else "Persistent",
     }
-    fresh = directory / f".{_DATA}"
-    fresh.write_text(json.dumps(data))
-    fresh.replace(directory / _DATA)
+    write_private(directory / _DATA, json.dumps(data).encode())
 
 
-def _forget(file: Path) -> None:
+def _read(file: Path) -> _Noted | None:
+    """Return what is noted in a file; None if that is lost, or the file is gone."""
+    try:
+        data: dict[str, Any] = json.loads(file.read_bytes())
+        return _Noted(data["driverName"], data["volumeHandle"], data["stagingPath"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _unmount(file: Path) -> None:
     target = file.parent / "mount"
     mounts.unmount(target)
     if target.exists():
         target.rmdir()  # what a driver left there is not ours to delete
+
+
+def _forget(file: Path) -> None:
     file.unlink()
     file.parent.rmdir()
 

@@ -139,7 +139,7 @@ class Prober:
                 await self._clock.sleep(min(period_s, QUICK_S))
                 quick_until = self._clock.monotonic() + period_s
                 continue
-            result = await self._ask(spec, record.id, probe)
+            result = await self._ask_safely(spec, record.id, kind, probe)
             self._count(spec.name, kind, result)
             is_quick = (
                 kind == "Readiness"
@@ -187,6 +187,17 @@ class Prober:
         metadata = self._pod.metadata
         outcome = ("successful" if result.is_success else "failed") if result.is_known else "unknown"
         PROBES.add((container, metadata.namespace, metadata.name, metadata.uid, kind, outcome))
+
+    async def _ask_safely(self, spec: Container, container_id: str, kind: str, probe: Probe) -> Result:
+        """Ask; of what nobody expected nothing is learned, and it is asked again (as upstream)."""
+        try:
+            return await self._ask(spec, container_id, probe)
+        except Exception as error:
+            log.exception("probe broke", extra={"container": spec.name, "probe": kind})
+            if self._pod is not None:
+                message = f"{kind} probe errored and resulted in unknown state: {error}"
+                self._unhealthy(self._pod, spec.name, "Unhealthy", message)
+            return Result(False, str(error), is_known=False)
 
     async def _ask(self, spec: Container, container_id: str, probe: Probe) -> Result:
         timeout_s = max(1, probe.timeout_seconds)

@@ -7,7 +7,10 @@ from pathlib import Path
 from api.core.volumes import EmptyDirVolumeSource
 from api.quantity import units
 from kubelet.volumes import mounts
-from kubelet.volumes.ownership import give_to_group
+from kubelet.volumes.ownership import make_whole
+
+_OPEN = 0o777
+"""Any user of any container may write."""
 
 
 def set_up(directory: Path, source: EmptyDirVolumeSource, group: int | None, memory_bytes: int | None = None) -> None:
@@ -15,15 +18,11 @@ def set_up(directory: Path, source: EmptyDirVolumeSource, group: int | None, mem
 
     One in memory holds its sizeLimit, and never more than `memory_bytes`, which is what the pod may use (KEP-1967).
     """
-    is_new = not directory.exists()
-    directory.mkdir(parents=True, exist_ok=True)
-    if source.medium == "Memory" and not mounts.is_mount(directory):
-        sizes = [each for each in (units(source.size_limit or "0"), memory_bytes) if each]
-        limit = min(sizes, default=None)
-        mounts.mount_tmpfs(directory, limit, 0o777)
-        is_new = True
-    if is_new:
-        # Any user of any container may write here.
-        directory.chmod(0o777)
-        if group is not None:
-            give_to_group(directory, group)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    if source.medium == "Memory":
+        directory.mkdir(exist_ok=True)
+        if not mounts.is_mount(directory):
+            sizes = [each for each in (units(source.size_limit or "0"), memory_bytes) if each]
+            mounts.mount_tmpfs(directory, min(sizes, default=None), _OPEN, group)
+    elif not directory.exists():
+        make_whole(directory, _OPEN, group)

@@ -21,6 +21,7 @@ from api.resource import ObjectKey
 from client.verbs import Client
 from component.clock import Clock
 from kubelet.volumes.claims import NotMounted
+from kubelet.volumes.ownership import make_whole
 
 log = logging.getLogger(__name__)
 
@@ -102,9 +103,8 @@ def _make(path: Path) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(0o700)
-    path.mkdir()
     # Whatever user a container runs as; nobody else of this machine comes here.
-    path.chmod(0o777)
+    make_whole(path, 0o777)
 
 
 def _delete(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -18,9 +19,13 @@ def _call(what: str, result: int, path: Path) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}", str(path))
 
 
-def mount_tmpfs(path: Path, size_bytes: int | None = None, mode: int = 0o755) -> None:
-    """Mount an empty tmpfs on `path`. Raises OSError (PermissionError without the privilege)."""
-    options = f"mode={mode:o}" + (f",size={size_bytes}" if size_bytes else "")
+def mount_tmpfs(path: Path, size_bytes: int | None = None, mode: int = 0o755, group: int | None = None) -> None:
+    """Mount an empty tmpfs on `path`. Raises OSError (PermissionError without the privilege).
+
+    With a `group`, it and all that is made in it is the group's.
+    """
+    options = f"mode={mode:o}" if group is None else f"mode={mode | stat.S_ISGID:o},gid={group}"
+    options += f",size={size_bytes}" if size_bytes else ""
     _call("mount tmpfs", _libc.mount(b"tmpfs", os.fsencode(path), b"tmpfs", 0, options.encode()), path)
 
 

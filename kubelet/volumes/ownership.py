@@ -14,17 +14,15 @@ _READ = 0o440
 def give_to_group(root: Path, group: int, *, only_if_root_differs: bool = False) -> None:
     """Give a tree to `group`, readable and writable by it; what is made in it later belongs to the group too.
 
-    With `only_if_root_differs` (fsGroupChangePolicy OnRootMismatch) a tree whose top is as it should be is left alone.
+    With `only_if_root_differs` (fsGroupChangePolicy OnRootMismatch) a tree whose top is as it should be is left alone:
+    so the top is the last to be given.
     """
     if only_if_root_differs:
         found = root.stat()
         wanted = _SHARED | _SEARCHED | stat.S_ISGID
         if found.st_gid == group and found.st_mode & wanted == wanted:
             return
-    for directory, _, files in os.walk(root):
-        os.chown(directory, -1, group)
-        mode = stat.S_IMODE(os.stat(directory).st_mode)
-        os.chmod(directory, mode | _SHARED | _SEARCHED | stat.S_ISGID)
+    for directory, _, files in os.walk(root, topdown=False):
         for name in files:
             path = Path(directory, name)
             if path.is_symlink():
@@ -32,6 +30,19 @@ def give_to_group(root: Path, group: int, *, only_if_root_differs: bool = False)
                 continue
             os.chown(path, -1, group)
             path.chmod(stat.S_IMODE(path.stat().st_mode) | _SHARED)
+        os.chown(directory, -1, group)
+        mode = stat.S_IMODE(os.stat(directory).st_mode)
+        os.chmod(directory, mode | _SHARED | _SEARCHED | stat.S_ISGID)
+
+
+def make_whole(directory: Path, mode: int, group: int | None = None) -> None:
+    """Make a directory that is there only once it is as it should be, whenever this process ends. Raises OSError."""
+    fresh = directory.with_name(f".{directory.name}.new")
+    fresh.mkdir(exist_ok=True)
+    fresh.chmod(mode)
+    if group is not None:
+        give_to_group(fresh, group)
+    fresh.rename(directory)
 
 
 def show_to_group(root: Path, group: int) -> None:

@@ -187,7 +187,8 @@ class PodVolumes:
 
     def renew_at_s(self, uid: str) -> float | None:
         """Return when the pod's volumes should be set up again, by the wall clock, though nothing changes."""
-        return self._tokens.renew_at_s(uid)
+        times = [self._tokens.renew_at_s(uid), self._drivers.renew_at_s(uid) if self._drivers is not None else None]
+        return min((each for each in times if each is not None), default=None)
 
     def tear_down(self, uid: str) -> None:
         """Unmount and delete all of a pod's volumes. Safe to call again. Raises OSError."""

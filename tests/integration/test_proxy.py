@@ -86,10 +86,20 @@ class Lab:
         return await self.exec(number, "timeout", str(seconds), "wget", "-qO-", url)
 
     async def settled(self) -> None:
-        """Wait until every proxy has carried out what it knows."""
-        await asyncio.sleep(0.3)
-        for proxy in self.proxies:
-            await until(lambda proxy=proxy: proxy.last_error is None and not proxy._dirty)
+        """Wait until every proxy has carried out what the API holds, to the last flow."""
+        wanted = []
+        for resource in (service_api.RESOURCE, slice_api.RESOURCE):
+            wanted += [each.metadata.resource_version for each in (await self.client.list(resource)).items]
+
+        def has_carried_out(proxy: Proxy) -> bool:
+            stores = (proxy._services.store, proxy._slices.store)
+            known = [each.metadata.resource_version for store in stores for each in store.list()]
+            is_idle = not proxy._dirty and proxy._applied is not None and proxy._served == proxy._state.ports()
+            return sorted(known) == sorted(wanted) and proxy.last_error is None and is_idle
+
+        async with asyncio.timeout(10):
+            while not all(map(has_carried_out, self.proxies)):  # noqa: ASYNC110 - the proxies have no event for it
+                await asyncio.sleep(0.05)
 
     async def change(self, svc: Service) -> None:
         await self.client.update(service_api.RESOURCE, svc)
@@ -296,6 +306,16 @@ async def test_a_udp_client_that_keeps_its_socket_follows_the_endpoints(lab, udp
     finally:
         for client in clients:
             client.close()
+
+
+async def test_a_server_on_the_nodes_own_network_answers_its_pods_from_the_nodes_address(lab, udp_servers):
+    host = lab.hosts[0]
+    udp_servers.add(host.pid(), "node", 5353)
+    await lab.put(datagrams(), lab.slice_of("datagrams", [str(host.address)], 5353))
+    # A socket that is bound to every address answers from the one that the route names.
+    for address, port in ((DATAGRAMS_IP, 53), (str(host.address), 5353)):
+        with udp_client(lab.pid(0), address, port) as client:
+            await until(lambda client=client: asked(client) == f"node {lab.containers[0][2]}", 5.0)
 
 
 async def test_local_policy_shows_the_clients_own_address_and_silence_where_no_pod_is(lab):

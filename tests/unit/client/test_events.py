@@ -41,6 +41,14 @@ async def test_an_event_says_who_what_and_about_which_object(world):
     assert (event["reason"], event["type"], event["count"]) == ("Pulled", "Normal", 1)
 
 
+async def test_an_event_that_cannot_be_sent_keeps_no_other_from_being_written(world):
+    api, recorder = world
+    recorder.event(pod(), WARNING, "Failed", "half of a pair: \ud83d")
+    recorder.event(pod(), NORMAL, "Pulled", "Image is here")
+    await asyncio.sleep(1)
+    assert [event["reason"] for event in api.of("events")] == ["Pulled"]
+
+
 async def test_the_same_event_again_raises_the_count(world):
     api, recorder = world
     for _ in range(3):

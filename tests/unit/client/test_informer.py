@@ -88,6 +88,21 @@ async def test_an_object_made_again_while_nobody_watched_is_told_as_deleted_and_
     assert world.told == ["add a", "delete a", "add a"]
 
 
+async def test_what_nobody_expected_ends_no_informer(world):
+    def broken(verb: str, address: object) -> ApiError | None:
+        if verb in ("watch", "list"):
+            raise KeyError("nobody thought of that")
+        return None
+
+    world.api.fail = broken
+    world.api.break_watches()
+    await asyncio.sleep(20)
+    await world.client.create(configmaps.RESOURCE, config_map("b"))
+    world.api.fail = lambda verb, address: None
+    await asyncio.sleep(30)
+    assert world.told == ["add a", "add b"]
+
+
 async def test_an_index_follows_the_objects(world):
     world.informer.add_index("value", lambda found: found.data.values())
     await world.client.patch(configmaps.RESOURCE, ObjectKey("default", "a"), {"data": {"x": "2"}})

@@ -119,8 +119,8 @@ def test_srv_of_a_service_names_its_port_and_its_name():
 
 def test_srv_of_a_headless_service_names_each_endpoint():
     assert values("_sql._tcp.db.default.svc.cluster.local.", "SRV") == [
-        Srv(5432, "db-0.db.default.svc.cluster.local."),
-        Srv(5432, "10-244-2-6.db.default.svc.cluster.local."),
+        Srv(5432, "db-0.db.default.svc.cluster.local.", weight=50),
+        Srv(5432, "10-244-2-6.db.default.svc.cluster.local.", weight=50),
     ]
 
 

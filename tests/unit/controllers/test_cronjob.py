@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -10,6 +11,8 @@ from api.batch import cronjob as cronjobs
 from api.batch import job as jobs
 from api.batch.cronjob import CronJob
 from api.batch.job import Job
+from api.errors import Forbidden
+from client.verbs import Client
 from controllers.actions import Create, Delete, Emit
 from controllers.cronjob import Observed, reconcile
 from tests.unit.controllers.carry_out import steps_of
@@ -58,6 +61,39 @@ def test_the_last_time_that_has_come_gets_a_job_named_after_it_and_the_next_is_w
     annotations = step.object.metadata.annotations  # type: ignore[attr-defined]
     assert annotations["batch.kubernetes.io/cronjob-scheduled-timestamp"] == "2024-03-01T10:05:00Z"
     assert made_by(cron(last="2024-03-01T10:05:00Z"))[0] == []
+
+
+def test_a_job_that_could_not_be_made_is_still_due() -> None:
+    _, _, _, plan = made_by(cron(), job("old", "Complete"))
+    (step,) = [step for step in steps_of(plan) if isinstance(step, Create)]
+    assert plan.status_after_failure is not None
+    written = plan.status_after_failure(step, Forbidden("exceeded quota"))
+    assert written is not None
+    assert "lastScheduleTime" not in written.patch["status"] and "lastSuccessfulTime" in written.patch["status"]
+
+
+@pytest.mark.looptime
+async def test_a_quota_that_is_lifted_lets_the_job_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = True
+    create = Client.create
+
+    async def refusing(self: Client, resource: Any, obj: Any, **more: Any) -> Any:
+        if refused and resource is jobs.RESOURCE:
+            raise Forbidden("exceeded quota")
+        return await create(self, resource, obj, **more)
+
+    monkeypatch.setattr(Client, "create", refusing)
+    async with world() as at:
+        found = cron(schedule="14 * * * *", created="")
+        found.metadata.uid = ""
+        await at.client.create(cronjobs.RESOURCE, found)
+        await asyncio.sleep(60)
+        refused = False
+
+        async def is_made() -> bool:
+            return bool((await at.client.list(jobs.RESOURCE, "default")).items)
+
+        await at.until(is_made, 120)
 
 
 def test_a_job_whose_note_was_lost_is_not_made_again() -> None:

@@ -218,3 +218,31 @@ def test_deciding_twice_on_the_same_state_decides_the_same(policy: str, states: 
     assert actions == decide(p, runtime(*records), {}, NOW)
     running = {r.name for r in records if r.is_running}
     assert not running & {start.name for start in actions.start}
+
+
+def test_what_ended_well_in_a_sandbox_that_was_lost_is_not_run_again_in_the_next():
+    p = pod(["done", "failed"], restartPolicy="OnFailure")
+    ended = (exited("done", 0), exited("failed", 1))
+    fresh = runtime(*ended, sandboxes=(sandbox(1), sandbox(0, ready=False)))
+    assert [start.name for start in decide(p, fresh, {}, NOW).start] == ["failed"]
+
+
+def test_a_pod_that_never_restarts_runs_only_what_has_not_run_in_a_sandbox_that_was_remade():
+    p = pod(["ran", "waits"], restartPolicy="Never")
+    fresh = runtime(exited("ran", 1), sandboxes=(sandbox(1), sandbox(0, ready=False)))
+    assert [start.name for start in decide(p, fresh, {}, NOW).start] == ["waits"]
+
+
+def test_an_attempt_that_the_runtime_has_lost_is_counted():
+    told = {"name": "main", "containerID": "containerd://main-4", "restartCount": 4}
+    lost = pod(status={"containerStatuses": [told]})
+    assert decide(lost, runtime(), {}, NOW).start == (Start("main", 5, 0.0),)
+    waiting = pod(status={"containerStatuses": [{"name": "main", "restartCount": 5}]})
+    assert decide(waiting, runtime(), {}, NOW).start == (Start("main", 5, 0.0),)
+
+
+def test_an_ephemeral_container_that_was_made_and_not_started_is_started():
+    p = pod(ephemeralContainers=[{"name": "debug", "image": "i:1"}])
+    made = runtime(record(), record("debug", state=State.CREATED))
+    assert decide(p, made, {}, NOW).start == (Start("debug", 1, 0.0),)
+    assert decide(p, runtime(record(), exited("debug")), {}, NOW).changes_nothing

@@ -191,3 +191,23 @@ def test_sidecars_must_be_ready_too():
     status = status_of(p, runtime(record("proxy"), record()), verdicts={"proxy-0": Verdict(is_ready=False)})
     ready = next(c for c in status.conditions if c.type == "Ready")
     assert ready.message == "containers with unready status: [proxy]"
+
+
+def test_a_container_that_was_lost_is_counted_for_as_long_as_it_is_waited_for():
+    running = {"name": "main", "containerID": "containerd://x", "restartCount": 2, "state": {"running": {}}}
+    p = pod(status={"containerStatuses": [running]})
+    for _ in range(3):
+        p.status = status_of(p, NOTHING)
+        (container,) = p.status.container_statuses
+        assert container.restart_count == 3 and container.state.waiting is not None
+        assert container.last_state.terminated is not None and container.last_state.terminated.exit_code == 137
+
+
+def test_how_a_container_ended_is_told_though_the_runtime_has_lost_it():
+    ended = {"terminated": {"exitCode": 3, "reason": "Error"}}
+    told = {"name": "main", "containerID": "containerd://x", "restartCount": 0, "state": ended}
+    p = pod(status={"containerStatuses": [told]})
+    for _ in range(2):
+        p.status = status_of(p, NOTHING)
+        (container,) = p.status.container_statuses
+        assert container.last_state.terminated is not None and container.last_state.terminated.exit_code == 3

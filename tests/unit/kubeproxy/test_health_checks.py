@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import urllib.error
@@ -68,4 +69,17 @@ async def test_ports_open_change_their_answer_and_close():
     assert await to_thread(ask) == 503
     await checks.update([])
     assert await to_thread(ask) == 0
+    checks.close()
+
+
+async def test_a_port_that_somebody_else_had_is_opened_once_it_is_free():
+    checks = HealthChecks(lambda: True, host="127.0.0.1")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = int(taken.getsockname()[1])
+        await checks.update([LocalCheck(port, KEY, 1)])
+    await checks.open()
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.close()
     checks.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -73,3 +74,21 @@ async def test_the_nodes_own_label_says_which_zone_it_is_in_and_a_change_moves_t
     await bench.client.update(node_api.RESOURCE, node("b"))
     await bench.until(lambda: "10.244.1.2:8080" in bench.text())
     assert "10.244.1.1:8080" not in bench.text()
+
+
+async def test_a_health_check_port_that_a_predecessor_had_is_opened_though_nothing_changes():
+    one = Bench()
+    running = asyncio.ensure_future(one.informers.run())
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = int(taken.getsockname()[1])
+        balanced = service(type="LoadBalancer", external_traffic_policy="Local", health_check_node_port=port)
+        await one.client.create(service_api.RESOURCE, balanced)
+        await one.informers.wait_synced()
+        await one.proxy.sync()
+    await one.proxy.sync()
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.close()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -44,6 +44,16 @@ def test_shrinking_waits_until_five_minutes_of_recommendations_agree():
     assert limited(2, 10, Past(wishes=[(NOW - 301, 8)])).replicas == 2
 
 
+def test_who_has_just_begun_does_not_shrink_for_five_minutes():
+    past = Past()
+    past.begin(10, NOW - 200)
+    past.begin(3, NOW - 100)
+    assert limited(2, 10, past).replicas == 10
+    past = Past()
+    past.begin(10, NOW - 301)
+    assert limited(2, 10, past).replicas == 2
+
+
 def test_policies_and_windows_of_its_own():
     slow = {"scaleDown": {"stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": [policy("Pods", 1)]}}
     assert limited(2, 10, behavior=slow).replicas == 9

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -76,7 +77,7 @@ class World:
         references = References(self.client, clock, random.Random(1), lambda uid: None)
         self.paths = Paths(root / "k")
         tokens = TokenSource(self.client, clock)
-        self.volumes = CsiVolumes(self.client, self.paths, self.registry, references, tokens, "n1")
+        self.volumes = CsiVolumes(self.client, self.paths, self.registry, references, tokens, "n1", clock)
 
     async def csinode(self) -> Any:
         return await self.client.get(csinode.RESOURCE, ObjectKey("", "n1"))
@@ -153,6 +154,15 @@ async def test_a_node_without_drivers_has_a_csinode(tmp_path: Path):
         assert found.spec.drivers == [] and found.metadata.owner_references[0].uid == w.node.metadata.uid
 
 
+async def test_a_note_on_the_node_that_says_something_else_ends_nothing(tmp_path: Path):
+    async with world(tmp_path) as (w, driver):
+        marks = {"annotations": {registries.NODE_IDS: "[broken"}}
+        await w.client.patch(nodes.RESOURCE, ObjectKey("", "n1"), {"metadata": marks})
+        await w.registry.look()
+        (told,) = driver.registered
+        assert not told.plugin_registered and "is not an object" in told.error
+
+
 async def test_a_driver_of_another_interface_is_told_why_not(tmp_path: Path):
     async with world(tmp_path, versions=("0.3.0",)) as (w, driver):
         await w.registry.look()
@@ -198,10 +208,67 @@ async def test_a_kubelet_that_begins_anew_undoes_what_its_predecessor_did(tmp_pa
         driver.refusal = "no such volume"
         with pytest.raises(CsiError, match="rpc error: code = InvalidArgument desc = no such volume"):
             await w.volumes.set_up(pod(), csi.of_claim(volume(), is_read_only=True), None)
-        again = CsiVolumes(w.client, w.paths, w.registry, w.volumes._references, w.volumes._tokens, "n1")
+        again = CsiVolumes(w.client, w.paths, w.registry, w.volumes._references, w.volumes._tokens, "n1", RealClock())
         await again.release("uid-web")
         assert len(driver.of(pb.NodeUnpublishVolumeRequest)) == 1
         assert driver.of(pb.NodePublishVolumeRequest)[0].readonly
+
+
+async def test_a_driver_that_wants_it_is_asked_for_a_mounted_volume_again(tmp_path: Path, mounted: set[Path]):
+    async with world(tmp_path) as (w, driver):
+        await w.registry.look()
+        await w.describe(fsGroupPolicy="None", requiresRepublish=True)
+        wanted = csi.of_claim(volume(), is_read_only=False)
+        assert w.volumes.renew_at_s("uid-web") is None
+        began = time.time()
+        mounted.add(await w.volumes.set_up(pod(), wanted, None))
+        again_at_s = w.volumes.renew_at_s("uid-web")
+        assert again_at_s is not None and 0 <= again_at_s - began - csi.REPUBLISH_S < 30
+        await w.volumes.set_up(pod(), wanted, None)
+        assert len(driver.of(pb.NodePublishVolumeRequest)) == 2
+        await w.volumes.release("uid-web")
+        assert w.volumes.renew_at_s("uid-web") is None
+
+
+async def test_a_volume_that_could_not_be_unstaged_is_in_use_until_it_is(tmp_path: Path, mounted: set[Path]):
+    async with world(tmp_path, can=(CAN.STAGE_UNSTAGE_VOLUME,)) as (w, driver):
+        await w.registry.look()
+        await w.describe(fsGroupPolicy="None")
+        mounted.add(await w.volumes.set_up(pod(), csi.of_claim(volume(), is_read_only=False), None))
+        driver.keeps = True
+        with pytest.raises(CsiError, match="busy"):
+            await w.volumes.release("uid-web")
+        assert w.volumes.in_use() == [f"kubernetes.io/csi/{DRIVER}^vol-1"]
+        driver.keeps = False
+        again = CsiVolumes(w.client, w.paths, w.registry, w.volumes._references, w.volumes._tokens, "n1", RealClock())
+        await again.release("uid-web")
+        assert len(driver.of(pb.NodeUnstageVolumeRequest)) == 2
+        assert again.in_use() == [] and not left(w.paths.root)
+
+
+async def test_a_note_that_a_power_cut_emptied_stands_in_nobodys_way(tmp_path: Path, mounted: set[Path]):
+    async with world(tmp_path) as (w, _):
+        await w.registry.look()
+        await w.describe(fsGroupPolicy="None")
+        mounted.add(target := await w.volumes.set_up(pod(), csi.of_claim(volume(), is_read_only=False), None))
+        (target.parent / "vol_data.json").write_text("")
+        assert w.volumes.in_use() == []
+        await w.volumes.release("uid-web")
+        assert not mounted and not left(w.paths.root)
+
+
+async def test_a_driver_that_is_away_keeps_no_other_from_its_volumes(tmp_path: Path, mounted: set[Path]):
+    async with world(tmp_path) as (w, driver):
+        await w.registry.look()
+        await w.describe(fsGroupPolicy="None")
+        mounted.add(first := await w.volumes.set_up(pod(), csi.of_claim(volume(), is_read_only=False), None))
+        other = first.parent.with_name("a-pv")
+        other.mkdir()
+        note = {"driverName": "away.example.com", "volumeHandle": "x", "stagingPath": ""}
+        (other / "vol_data.json").write_text(json.dumps(note))
+        with pytest.raises(CsiError, match="away.example.com not found"):
+            await w.volumes.release("uid-web")
+        assert len(driver.of(pb.NodeUnpublishVolumeRequest)) == 1 and not first.parent.exists()
 
 
 async def test_secrets_and_tokens_reach_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

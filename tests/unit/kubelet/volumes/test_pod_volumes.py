@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from api.core.volumes import EmptyDirVolumeSource, HostPathVolumeSource
 from kubelet.environment import ConfigError
 from kubelet.volumes import empty_dir, host_path
 from kubelet.volumes.atomic_writer import write
-from kubelet.volumes.ownership import show_to_group
+from kubelet.volumes.ownership import give_to_group, show_to_group
 from kubelet.volumes.payload import File
 from kubelet.volumes.pod_volumes import Mounted, container_mounts
 
@@ -73,6 +74,43 @@ def test_an_empty_dir_keeps_its_content(tmp_path: Path):
     assert directory.stat().st_mode & 0o777 == 0o700
 
 
+def test_an_empty_dir_is_open_to_all_whenever_its_kubelet_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    directory = tmp_path / "v"
+    change = Path.chmod
+
+    def killed(path: Path, mode: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "chmod", killed)
+    with pytest.raises(KeyboardInterrupt):
+        empty_dir.set_up(directory, EmptyDirVolumeSource(), None)
+    monkeypatch.setattr(Path, "chmod", change)
+    empty_dir.set_up(directory, EmptyDirVolumeSource(), None)
+    assert directory.stat().st_mode & 0o777 == 0o777
+
+
+def test_a_tree_of_which_half_was_given_to_the_group_is_given_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    group = os.getgid()  # Giving to another takes root.
+    (tmp_path / "d").mkdir(mode=0o700)
+    (tmp_path / "d" / "f").touch(mode=0o600)
+    give, given = os.chown, 0
+
+    def killed(*arguments: Any) -> None:
+        nonlocal given
+        given += 1
+        if given > 1:
+            raise KeyboardInterrupt
+        give(*arguments)
+
+    monkeypatch.setattr(os, "chown", killed)
+    with pytest.raises(KeyboardInterrupt):
+        give_to_group(tmp_path, group)
+    monkeypatch.setattr(os, "chown", give)
+    give_to_group(tmp_path, group, only_if_root_differs=True)
+    modes = [path.stat().st_mode & 0o7777 for path in (tmp_path, tmp_path / "d", tmp_path / "d" / "f")]
+    assert [mode & 0o660 for mode in modes] == [0o660] * 3 and modes[1] & 0o2000
+
+
 @pytest.mark.parametrize(
     ("limit", "of_pod", "size"), [(None, None, None), ("1Mi", None, 1 << 20), (None, 5, 5), ("1Mi", 5, 5), ("3", 5, 3)]
 )
@@ -80,7 +118,7 @@ def test_memory_for_files_is_bounded_by_the_volume_and_by_the_pod(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None, of_pod: int | None, size: int | None
 ):
     mounted: list[int | None] = []
-    monkeypatch.setattr(empty_dir.mounts, "mount_tmpfs", lambda path, limit, mode: mounted.append(limit))
+    monkeypatch.setattr(empty_dir.mounts, "mount_tmpfs", lambda path, limit, mode, group: mounted.append(limit))
     empty_dir.set_up(tmp_path / "v", EmptyDirVolumeSource(medium="Memory", size_limit=limit), None, of_pod)
     assert mounted == [size]
 
