@@ -42,8 +42,11 @@ _LOST: Final = (
 
 
 _SUCCESS: Final = b'{"metadata":{},"status":"Success"}'
-SILENT_S: Final = 5.0
-"""How long a runtime may say nothing after the container has ended, before it counts as having said all."""
+SILENT_S: Final = 3.0
+"""How long a runtime may say nothing after the container has ended, before it counts as having said all.
+
+Shorter than the 5 s after which clients of SPDY ask it again whether it is there, which it answers.
+"""
 LOOK_S: Final = 0.5
 """How often that is looked at."""
 
