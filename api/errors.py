@@ -6,7 +6,7 @@ The server turns an `ApiError` into a `Status` object; clients turn a `Status` b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -197,17 +197,35 @@ _BY_CODE = {cls.code: cls for cls in reversed(_CLASSES)}
 
 
 def from_status(status: dict[str, Any]) -> ApiError:
-    """Return the exception that a `Status` object (plain JSON values) stands for."""
-    code = int(status.get("code") or 500)
-    cls = _BY_REASON.get(status.get("reason", "")) or _BY_CODE.get(code) or InternalError
-    details = status.get("details") or {}
-    causes: Iterable[dict[str, Any]] = details.get("causes") or ()
+    """Return the exception that a `Status` object (plain JSON values) stands for.
+
+    It may come from anybody's server: what it says in a form that a Status does not have is passed over.
+    """
+    details = _object(status.get("details"))
+    code = _number(status, "code") or 500
+    cls = _BY_REASON.get(_text(status, "reason")) or _BY_CODE.get(code) or InternalError
+    causes = details.get("causes")
+    told = [_object(cause) for cause in causes] if isinstance(causes, list) else []
     return cls(
-        status.get("message") or cls.reason,
-        group=details.get("group", ""),
-        kind=details.get("kind", ""),
-        name=details.get("name", ""),
-        causes=[Cause(c.get("reason", ""), c.get("message", ""), c.get("field", "")) for c in causes],
-        retry_after_s=int(details.get("retryAfterSeconds") or 0),
-        continue_token=(status.get("metadata") or {}).get("continue") or "",
+        _text(status, "message") or cls.reason,
+        group=_text(details, "group"),
+        kind=_text(details, "kind"),
+        name=_text(details, "name"),
+        causes=[Cause(_text(cause, "reason"), _text(cause, "message"), _text(cause, "field")) for cause in told],
+        retry_after_s=max(0, _number(details, "retryAfterSeconds")),
+        continue_token=_text(_object(status.get("metadata")), "continue"),
     )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(said: dict[str, Any], key: str) -> str:
+    value = said.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _number(said: dict[str, Any], key: str) -> int:
+    value = said.get(key)
+    return value if isinstance(value, int) else 0

@@ -65,6 +65,7 @@ from component.flags import setting
 from component.serve import Identity
 from component.signing_keys import load_private_key
 from component.supervise import keep_going
+from component.unnamed import unnamed
 from store.client import Store, StoreClient
 
 log = logging.getLogger(__name__)
@@ -443,10 +444,10 @@ async def _rest_listener(settings: Settings, server: Server) -> AsyncIterator[No
     cas = (front_proxy_ca,) if front_proxy_ca is not None else ()
     tls = fresh_server(_identity(settings), client_certificates=ssl.CERT_OPTIONAL, cas=cas).serving()
     takeover = Takeover(server.door)
-    http = web.Server(
+    http = unnamed(web.Server(
         takeover, handler_cancellation=True, access_log=None, keepalive_timeout=90, logger=protocol_log.LOGGER,
         max_line_size=relay.HEAD_BYTES_MAX, max_field_size=relay.HEAD_BYTES_MAX, max_headers=HEADERS_MAX,
-    )  # fmt: skip
+    ))  # fmt: skip
     switchboard = relay.Switchboard(http, server.takes_upgrade, server.serve_upgrade)
     takeover.switchboard = switchboard
     loop = asyncio.get_running_loop()

@@ -21,7 +21,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
@@ -62,6 +62,36 @@ def upgrade_protocol(headers: Headers) -> str:
     return header(headers, "Upgrade").strip().lower()
 
 
+class Reader(asyncio.StreamReader):
+    """A reader that can tell how long whoever reads has waited for the peer."""
+
+    _waiting_since: float | None = None
+
+    @property
+    def waited_s(self) -> float:
+        """For how long nothing has come although it was waited for; 0 while the last that came is still handed on."""
+        since = self._waiting_since
+        return 0.0 if since is None else asyncio.get_running_loop().time() - since
+
+    async def read(self, n: int = -1) -> bytes:
+        """As in `asyncio.StreamReader`."""
+        with self._waiting():
+            return await super().read(n)
+
+    async def readexactly(self, n: int) -> bytes:
+        """As in `asyncio.StreamReader`."""
+        with self._waiting():
+            return await super().readexactly(n)
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        self._waiting_since = asyncio.get_running_loop().time()
+        try:
+            yield
+        finally:
+            self._waiting_since = None
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """Two byte streams over one transport. `reader` holds at most a few chunks, then the peer is made to wait."""
@@ -81,6 +111,11 @@ class Connection:
         self.transport.abort()
         if self.inward is not None:
             cast(asyncio.Transport, self.inward.transport).abort()
+
+    def end_reading(self) -> None:
+        """Have the reader see the end, after what it holds already. For a peer dialled with `is_apart`."""
+        assert self.inward is not None, "one transport cannot be ended in one direction"
+        cast(asyncio.Transport, self.inward.transport).abort()
 
     async def close(self, deadline_s: float = 10.0) -> None:
         """Send what is buffered and close; abort a peer that has not taken it by the deadline. Safe to call twice."""
@@ -307,7 +342,7 @@ async def dial(
 
 async def _dial_apart(host: str, port: int) -> Connection:
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=HEAD_BYTES_MAX, loop=loop)
+    reader = Reader(limit=HEAD_BYTES_MAX, loop=loop)
     protocol = _EndOnReset(reader, loop=loop)
     transport, _ = await loop.create_connection(lambda: protocol, host, port)
     _keep_alive(transport)

@@ -23,6 +23,7 @@ from api.meta import ObjectMeta
 from api.resource import ObjectKey
 from client.verbs import key_of
 from controllers.actions import NOTHING, Create, Delete, Patch, Plan
+from controllers.endpoint_trigger import LAST_CHANGE, trigger_time
 from controllers.pods import is_finished, is_ready
 from controllers.runner import Controller, Listers, Watch
 from controllers.services import (
@@ -73,7 +74,10 @@ def reconcile(observed: Observed, now: float) -> Plan:
     labels = {name: value for name, value in service.metadata.labels.items() if name != HEADLESS}
     if service.spec.cluster_ip == "None":
         labels[HEADLESS] = ""
+    trigger = trigger_time(service, observed.pods, _told(service, observed), _uids(subsets))
     annotations: dict[str, Any] = {OVER_CAPACITY: "truncated"} if is_cut else {}
+    if trigger:
+        annotations[LAST_CHANGE] = trigger
     if written is None:
         metadata = ObjectMeta(namespace=service.metadata.namespace, name=service.metadata.name)
         metadata.labels, metadata.annotations = labels, annotations
@@ -86,11 +90,29 @@ def reconcile(observed: Observed, now: float) -> Plan:
         "metadata": {
             "resourceVersion": written.metadata.resource_version,
             "labels": gone | labels,
-            "annotations": annotations or {OVER_CAPACITY: None},
+            "annotations": {OVER_CAPACITY: None, LAST_CHANGE: None} | annotations,
         },
         "subsets": msgspec.to_builtins(subsets),
     }
     return Plan((Patch(endpoints_kind.RESOURCE, key_of(written), change),))
+
+
+def _told(service: Service, observed: Observed) -> dict[str, bool] | None:
+    """Return which pods the Endpoints tell of, by UID, and whether as ready; None where there are none."""
+    written = observed.endpoints
+    if written is None:
+        return None
+    if service.spec.publish_not_ready_addresses:
+        # All are told as ready, so what they were does not show: none of them has changed.
+        known = _uids(written.subsets)
+        return {pod.metadata.uid: is_ready(pod) for pod in observed.pods if pod.metadata.uid in known}
+    unready = {at.target_ref.uid for each in written.subsets for at in each.not_ready_addresses if at.target_ref}
+    return {uid: uid not in unready for uid in _uids(written.subsets)}
+
+
+def _uids(subsets: Sequence[EndpointSubset]) -> set[str]:
+    named = [at for each in subsets for at in (*each.addresses, *each.not_ready_addresses)]
+    return {at.target_ref.uid for at in named if at.target_ref}
 
 
 def compute_subsets(service: Service, found: Sequence[Pod]) -> tuple[list[EndpointSubset], bool]:

@@ -37,6 +37,7 @@ from api.resource import ObjectKey
 from client.verbs import key_of
 from controllers.actions import Action, Create, Delete, Patch, Plan
 from controllers.endpoint_labels import BY_SERVICE, MANAGED_BY, SERVICE_NAME, index_slices_by_service
+from controllers.endpoint_trigger import LAST_CHANGE, trigger_time
 from controllers.ownership import reference_as_controller
 from controllers.pods import is_finished, is_ready
 from controllers.runner import Controller, Listers, Watch
@@ -123,14 +124,27 @@ def reconcile(observed: Observed, now: float) -> Plan:
         elif not current.metadata.deletion_timestamp:
             actions.append(Delete(slices.RESOURCE, key_of(current), current.metadata.uid))
     taken = set(observed.taken)
+    trigger = trigger_time(service, observed.pods, _told(observed.slices), everybody)
     for ports in sorted(wanted, key=str):
-        actions += _fit(service, ports, wanted[ports], by_ports[ports], taken)
+        actions += _fit(service, ports, wanted[ports], by_ports[ports], taken, trigger)
     # Endpoints appear before others disappear, so that a Service with pods is never seen without.
     return Plan(tuple(sorted(actions, key=lambda action: isinstance(action, Delete))))
 
 
+def _told(written: Sequence[EndpointSlice]) -> dict[str, bool] | None:
+    """Return which pods slices tell of, by UID, and whether as ready; None where there are no slices."""
+    endpoints = [endpoint for each in written for endpoint in each.endpoints]
+    told = {each.target_ref.uid: bool(each.conditions.serving) for each in endpoints if each.target_ref}
+    return told if written else None
+
+
 def _fit(
-    service: Service, ports: Ports, wanted: dict[str, Endpoint], current: Sequence[EndpointSlice], taken: set[str]
+    service: Service,
+    ports: Ports,
+    wanted: dict[str, Endpoint],
+    current: Sequence[EndpointSlice],
+    taken: set[str],
+    trigger: str,
 ) -> list[Action]:
     """Return the writes that make slices of the same ports hold exactly `wanted`, changing as few as possible."""
     left = dict(wanted)
@@ -163,12 +177,14 @@ def _fit(
             patch["metadata"] = {"labels": changed | labels}
         if each.endpoints != content:
             patch["endpoints"] = msgspec.to_builtins(content)
+        if patch and each.metadata.annotations.get(LAST_CHANGE, "") != trigger:
+            patch.setdefault("metadata", {})["annotations"] = {LAST_CHANGE: trigger or None}
         if patch:
             actions.append(Patch(slices.RESOURCE, key_of(each), patch))
     first = not current and not missing
     while missing or first:
         first = False
-        actions.append(_creation(service, ports, missing[:ENDPOINTS_MAX], taken))
+        actions.append(_creation(service, ports, missing[:ENDPOINTS_MAX], taken, trigger))
         missing = missing[ENDPOINTS_MAX:]
     return actions
 
@@ -202,7 +218,7 @@ def _labels(service: Service) -> dict[str, str]:
     return labels | {SERVICE_NAME: service.metadata.name, MANAGED_BY: MANAGER}
 
 
-def _creation(service: Service, ports: Ports, endpoints: list[Endpoint], taken: set[str]) -> Create:
+def _creation(service: Service, ports: Ports, endpoints: list[Endpoint], taken: set[str], trigger: str) -> Create:
     number = 0
     while (name := slice_name(service.metadata.name, f"{service.metadata.uid}{ports}{number}")) in taken:
         number += 1
@@ -212,6 +228,7 @@ def _creation(service: Service, ports: Ports, endpoints: list[Endpoint], taken: 
             name=name,
             namespace=service.metadata.namespace,
             labels=_labels(service),
+            annotations={LAST_CHANGE: trigger} if trigger else {},
             owner_references=[reference_as_controller(service)],
         ),
         address_type="IPv4",

@@ -98,10 +98,22 @@ class PodStarts:
         self._seen.pop(uid, None)
 
 
+_METHODS: Final = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT", "TRACE"))
+_PAGES: Final = frozenset((
+    "attach", "checkpoint", "configz", "containerLogs", "exec", "healthz", "livez", "logs", "metrics", "pods",
+    "portForward", "readyz", "runningpods", "stats", "tunnel",
+))  # fmt: skip
+
+
 @contextlib.contextmanager
 def serving(method: str, path: str, is_long: bool) -> Iterator[None]:
-    """Count a request to the server; of `path` only its first part is told, as the rest names pods."""
-    labels = ("true" if is_long else "false", method, path.strip("/").partition("/")[0], "readwrite")
+    """Count a request to the server; of `path` only its first part is told, as the rest names pods.
+
+    What there is no page for has one series, whatever it is called: callers do not say how many there are.
+    """
+    page = path.lstrip("/").partition("?")[0].partition("/")[0]
+    told = (method if method in _METHODS else "other", page if page in _PAGES else "other")
+    labels = ("true" if is_long else "false", *told, "readwrite")
     REQUESTS.add(labels)
     IN_FLIGHT.add(labels)
     try:

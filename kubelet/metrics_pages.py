@@ -1,12 +1,12 @@
 """/metrics/resource, /metrics/cadvisor and /metrics/probes: what pods use, under upstream's names; pure.
 
 The first is what metrics servers read, the second what dashboards do (cAdvisor's names, of those that control groups
-tell). Both are made from the numbers of `kubelet.stats`.
+tell). Each is made from one reading of the groups, by `kubelet.stats` or here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -84,7 +84,7 @@ _NETWORK: Final = tuple(
 
 
 def cadvisor(
-    summary: dict[str, Any],
+    networks: Mapping[str, Sequence[Mapping[str, Any]]],
     machine: Machine,
     pods: Iterable[tuple[Pod, RuntimePod]],
     group_of: Callable[[Pod], str],
@@ -93,17 +93,16 @@ def cadvisor(
     """Return /metrics/cadvisor.
 
     Args:
-        summary: the body of /stats/summary, for what went over the network.
+        networks: what went over each pod's interfaces, by its UID.
         machine: what the node has.
         pods: what runs.
         group_of: returns a pod's control group.
         usage: returns what a control group has used and holds.
     """
     names = ("container", "id", "image", "name", "namespace", "pod")
-    networks = {pod["podRef"]["uid"]: pod["network"]["interfaces"] for pod in summary["pods"] if "network" in pod}
     used: dict[Labels, GroupUsage] = {("", "/", "", "", "", ""): usage("/")}
     started: dict[Labels, float] = {}
-    carried: dict[Labels, dict[str, Any]] = {}
+    carried: dict[Labels, Mapping[str, Any]] = {}
     for pod, runtime in pods:
         group, whose = group_of(pod), (pod.metadata.namespace, pod.metadata.name)
         used["", group, "", "", *whose] = usage(group)
@@ -139,15 +138,16 @@ _VOLUME: Final = (
 )
 
 
-def kubelet(node_name: str, pods: Iterable[tuple[Pod, RuntimePod]], summary: dict[str, Any]) -> list[Family]:
-    """Return what /metrics says of the node beside the process's own; `summary` is the body of /stats/summary."""
+def kubelet(
+    node_name: str, pods: Iterable[tuple[Pod, RuntimePod]], volumes: Iterable[Mapping[str, Any]]
+) -> list[Family]:
+    """Return what /metrics says of the node beside the process's own; `volumes` are those of `stats.volumes`."""
     found = list(pods)
-    volumes: dict[str, dict[Labels, float]] = {key: {} for _, _, key in _VOLUME}
-    for pod in summary["pods"]:
-        for volume in pod.get("volume", ()):
-            claim = volume["pvcRef"]
-            for key, values in volumes.items():
-                values[claim["namespace"], claim["name"]] = volume[key]
+    full: dict[str, dict[Labels, float]] = {key: {} for _, _, key in _VOLUME}
+    for volume in volumes:
+        claim = volume["pvcRef"]
+        for key, values in full.items():
+            values[claim["namespace"], claim["name"]] = volume[key]
     running = sum(len(runtime.running) for _, runtime in found)
     statics = sum(is_static(pod) for pod, _ in found)
     wanted: dict[Labels, float] = {("",): len(found) - statics, ("true",): statics}
@@ -157,7 +157,7 @@ def kubelet(node_name: str, pods: Iterable[tuple[Pod, RuntimePod]], summary: dic
         _gauge("kubelet_running_pods", "Pods with a sandbox.",
                {(): sum(1 for _, runtime in found if runtime.sandboxes)}, ()),
         _gauge("kubelet_running_containers", "Containers by state.", {("running",): running}, ("container_state",)),
-        *(_gauge(name, help, volumes[key], ("namespace", "persistentvolumeclaim")) for name, help, key in _VOLUME),
+        *(_gauge(name, help, full[key], ("namespace", "persistentvolumeclaim")) for name, help, key in _VOLUME),
     ]  # fmt: skip
 
 

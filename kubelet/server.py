@@ -26,6 +26,7 @@ from component import health, relay, websocket
 from component.certificates import Fresh, fresh_server
 from component.metrics import render
 from component.serve import Identity
+from component.unnamed import unnamed
 from kubelet import logs, machine, metrics, metrics_pages, node_pages, stats, streaming, tunnel
 from kubelet.access import Access, Turned, is_admitted
 from kubelet.cgroups import Cgroups, GroupUsage
@@ -116,7 +117,10 @@ class Server:
         await self._runner.setup()
         assert self._runner.server is not None
         self._board = relay.Switchboard(
-            self._runner.server, self._takes, self._upgrade, protocols=("spdy/3.1", "websocket", tunnel.PROTOCOL)
+            unnamed(self._runner.server),
+            self._takes,
+            self._upgrade,
+            protocols=("spdy/3.1", "websocket", tunnel.PROTOCOL),
         )
         self._certificates = fresh_server(identity, client_certificates=ssl.CERT_OPTIONAL)
         context = self._certificates.serving()
@@ -145,7 +149,7 @@ class Server:
         authorization = request.headers.get("Authorization", "")
         try:
             await self._served.access.check(cert, authorization, request.method, request.path)
-            with metrics.serving(request.method, request.path, "follow" in request.query):
+            with metrics.serving(request.method, request.path, _is_true(request.query, "follow")):
                 response: web.StreamResponse = await handler(request)
         except (_Refused, Turned) as refused:
             return web.Response(status=refused.status, text=refused.message)
@@ -181,18 +185,20 @@ class Server:
         return web.Response(body=msgspec.json.encode(self._stats()), content_type="application/json")
 
     def _metrics(self) -> bytes:
-        own = metrics_pages.kubelet(self._served.node_name, self._served_pods(), self._stats())
+        served, pods = self._served, self._served_pods()
+        own = metrics_pages.kubelet(served.node_name, pods, stats.volumes(pods, served.claimed, served.now()))
         return health.registered_metrics() + render(own)
 
     async def _resource_metrics(self, _: web.Request) -> web.Response:
         return _metrics_response(metrics_pages.resource(self._stats(), self._served.now()))
 
     async def _container_metrics(self, _: web.Request) -> web.Response:
-        cgroups = self._served.cgroups
+        cgroups, pods = self._served.cgroups, self._served_pods()
         here = metrics_pages.Machine(os.cpu_count() or 1, machine.memory_bytes())
-        group_of = cgroups.parent if cgroups is not None else lambda pod: ""
-        usage = cgroups.usage if cgroups is not None else lambda group: GroupUsage(0, 0, 0, 0, 0, 0)
-        return _metrics_response(metrics_pages.cadvisor(self._stats(), here, self._served_pods(), group_of, usage))
+        if cgroups is None:
+            return _metrics_response(metrics_pages.cadvisor({}, here, pods, lambda pod: "", lambda group: _NO_USE))
+        networks = {pod.metadata.uid: stats.carried(pod, runtime, cgroups) or () for pod, runtime in pods}
+        return _metrics_response(metrics_pages.cadvisor(networks, here, pods, cgroups.parent, cgroups.usage))
 
     async def _probe_metrics(self, _: web.Request) -> web.Response:
         return _metrics_response(render([metrics_pages.PROBES]))
@@ -203,7 +209,7 @@ class Server:
         name = match["container"]
         self._check_container(pod, name)
         options = self._options(request.query)
-        previous = request.query.get("previous", "") in ("true", "1")
+        previous = _is_true(request.query, "previous")
         if self._served.is_hollow:
             return web.Response(text=HOLLOW_LOG)
         record = self._record(pod, name, previous)
@@ -229,8 +235,8 @@ class Server:
             except ValueError as error:
                 raise _Refused(400, f"sinceTime: {error}") from None
         return LogOptions(
-            follow=query.get("follow", "") in ("true", "1"),
-            timestamps=query.get("timestamps", "") in ("true", "1"),
+            follow=_is_true(query, "follow"),
+            timestamps=_is_true(query, "timestamps"),
             since_s=since,
             tail_lines=_integer(query, "tailLines", 0) if query.get("tailLines") else None,
             limit_bytes=_integer(query, "limitBytes", 1) if query.get("limitBytes") else None,
@@ -258,7 +264,7 @@ class Server:
             await tunnel.carry(upgrade)
             return
         try:
-            url = await self._stream_url(upgrade.target)
+            url, has_ended = await self._stream_url(upgrade.target)
         except _Refused as refused:
             await self._refuse(upgrade, refused.status, refused.message)
             return
@@ -291,13 +297,20 @@ class Server:
             await onward.close()
             await upgrade.refuse(answer.status, body, "text/plain")
             return
+        switch = answer.headers
         if translated:
-            granted = websocket.accept_headers(upgrade.header("Sec-WebSocket-Key"), translated)
-            await relay.send_switch(upgrade.connection, granted)
-            await streaming.carry(translated, upgrade.connection, onward, _wanted(upgrade.target))
-            return
-        await relay.send_switch(upgrade.connection, answer.headers)
-        await relay.relay(upgrade.connection, onward)
+            switch = websocket.accept_headers(upgrade.header("Sec-WebSocket-Key"), translated)
+        await relay.send_switch(upgrade.connection, switch)
+        watching = asyncio.ensure_future(streaming.hang_up(onward, has_ended)) if has_ended is not None else None
+        try:
+            if translated:
+                wanted = _wanted(upgrade.target)
+                await streaming.carry(translated, upgrade.connection, onward, wanted, has_ended)
+            else:
+                await relay.relay(upgrade.connection, onward)
+        finally:
+            if watching is not None:
+                watching.cancel()
 
     async def _check(self, upgrade: relay.Upgrade) -> None:
         if not upgrade.target.startswith(tunnel.PATH):
@@ -310,7 +323,8 @@ class Server:
     async def _refuse(self, upgrade: relay.Upgrade, status: int, message: str) -> None:
         await upgrade.refuse(status, message.encode(), "text/plain")
 
-    async def _stream_url(self, target: str) -> str:
+    async def _stream_url(self, target: str) -> tuple[str, Callable[[], bool] | None]:
+        """Return where the runtime carries a stream on, and what says whether a container attached to ended."""
         parts = urlsplit(target)
         query = parse_qs(parts.query, keep_blank_values=True)
         found = _STREAM.fullmatch(parts.path)
@@ -322,35 +336,26 @@ class Server:
             if sandbox is None and not self._served.is_hollow:
                 raise _Refused(400, f"pod {pod.metadata.name} is not running")
             ports = [int(port) for value in query.get("port", []) for port in value.split(",") if port.isdecimal()]
-            return await self._served.cri.port_forward_url(sandbox.id if sandbox else "", ports)
+            return await self._served.cri.port_forward_url(sandbox.id if sandbox else "", ports), None
         pod, name = self._pod(unquote(found[2]), unquote(found[3])), unquote(found[4])
         self._check_container(pod, name)
-        record = self._served.pleg.get(pod.metadata.uid).newest(name)
+        uid = pod.metadata.uid
+        record = self._served.pleg.get(uid).newest(name)
         if record is None or not record.is_running:
-            raise _Refused(500, f"container {name} in pod {pod.metadata.name} is not running")
+            full_name = f"{pod.metadata.name}_{pod.metadata.namespace}"
+            is_exec = found[1] == "exec"
+            raise _Refused(
+                500, f'container not found ("{name}")' if is_exec else f"container {name} not found in pod {full_name}"
+            )
         wanted = _wanted(target)
         if not (wanted.stdin or wanted.stdout or wanted.stderr):
             raise _Refused(400, "you must specify at least 1 of stdin, stdout, stderr")
+        streams = {"stdin": wanted.stdin, "stdout": wanted.stdout, "stderr": wanted.stderr, "tty": wanted.tty}
         if found[1] == "exec":
-            return await self._served.cri.exec_url(
-                pb.ExecRequest(
-                    container_id=record.id,
-                    cmd=query.get("command", []),
-                    tty=wanted.tty,
-                    stdin=wanted.stdin,
-                    stdout=wanted.stdout,
-                    stderr=wanted.stderr,
-                )
-            )
-        return await self._served.cri.attach_url(
-            pb.AttachRequest(
-                container_id=record.id,
-                tty=wanted.tty,
-                stdin=wanted.stdin,
-                stdout=wanted.stdout,
-                stderr=wanted.stderr,
-            )
-        )
+            command = query.get("command", [])
+            return await self._served.cri.exec_url(pb.ExecRequest(container_id=record.id, cmd=command, **streams)), None
+        url = await self._served.cri.attach_url(pb.AttachRequest(container_id=record.id, **streams))
+        return url, lambda: not self._is_running(uid, record.id)
 
     # Finding things
 
@@ -390,6 +395,7 @@ class Server:
         return attempts[0]
 
 
+_NO_USE = GroupUsage(0, 0, 0, 0, 0, 0)
 _NOT_ONWARD = frozenset({"host", "authorization", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
 
 
@@ -402,6 +408,10 @@ def _wanted(target: str) -> streaming.Wanted:
 
 def _is_set(query: Mapping[str, list[str]], key: str) -> bool:
     return query.get(key, [""])[0] in ("1", "true")
+
+
+def _is_true(query: Mapping[str, str], key: str) -> bool:
+    return query.get(key, "") in ("true", "1")
 
 
 def _integer(query: Mapping[str, str], key: str, least: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def summary(
     for pod, runtime in pods:
         meta, group = pod.metadata, cgroups.parent(pod)
         about = _of_pod(pod, runtime, group, use)
-        about |= _network(pod, runtime, group, cgroups, stamp) | _volumes(claimed(meta.uid), meta.namespace, stamp)
+        about |= _network(pod, runtime, cgroups, stamp) | _volumes(claimed(meta.uid), meta.namespace, stamp)
         told.append(about)
     return {"node": node, "pods": told}
 
@@ -104,17 +104,32 @@ def _of_pod(pod: Pod, runtime: RuntimePod, group: str, use: Callable[[str], Stat
     }
 
 
-def _network(pod: Pod, runtime: RuntimePod, group: str, cgroups: Cgroups, stamp: str) -> Stats:
-    """Return what went over a pod's own interfaces; nothing for one that has its node's."""
-    sandbox = runtime.ready_sandbox
-    process = 0 if pod.spec.host_network or sandbox is None else cgroups.process(f"{group}/{sandbox.id}")
-    if not process:
+def _network(pod: Pod, runtime: RuntimePod, cgroups: Cgroups, stamp: str) -> Stats:
+    found = carried(pod, runtime, cgroups)
+    if found is None:
         return {}
+    first = next((each for each in found if each["name"] == "eth0"), None)
+    return {"network": {"time": stamp, **(first or {}), "interfaces": found}}
+
+
+def carried(pod: Pod, runtime: RuntimePod, cgroups: Cgroups) -> list[Stats] | None:
+    """Return what went over each of a pod's own interfaces; None for one that has its node's, or none."""
+    sandbox = runtime.ready_sandbox
+    if pod.spec.host_network or sandbox is None:
+        return None
+    process = cgroups.process(f"{cgroups.parent(pod)}/{sandbox.id}")
     with contextlib.suppress(OSError):
-        found = interfaces(Path(f"/proc/{process}/net/dev").read_text())
-        first = next((each for each in found if each["name"] == "eth0"), None)
-        return {"network": {"time": stamp, **(first or {}), "interfaces": found}}
-    return {}
+        return interfaces(Path(f"/proc/{process}/net/dev").read_text()) if process else None
+    return None
+
+
+def volumes(
+    pods: Iterable[tuple[Pod, RuntimePod]], claimed: Callable[[str], Mapping[str, tuple[str, Path]]], now: float
+) -> list[Stats]:
+    """Return how full the volumes of all claims are, for which nothing else need be read."""
+    stamp = render(now)
+    metas = [pod.metadata for pod, _ in pods]
+    return [each for meta in metas for each in _full(claimed(meta.uid), meta.namespace, stamp)]
 
 
 def interfaces(text: str) -> list[Stats]:
@@ -133,12 +148,17 @@ def interfaces(text: str) -> list[Stats]:
 
 
 def _volumes(claimed: Mapping[str, tuple[str, Path]], namespace: str, stamp: str) -> Stats:
+    found = _full(claimed, namespace, stamp)
+    return {"volume": found} if found else {}
+
+
+def _full(claimed: Mapping[str, tuple[str, Path]], namespace: str, stamp: str) -> list[Stats]:
     """Return how full the volumes of a pod's claims are; `claimed` has claim and path by the volume's name."""
     found = []
     for name, (claim, path) in claimed.items():
         with contextlib.suppress(OSError):
             found.append({"name": name, "pvcRef": {"name": claim, "namespace": namespace}, **_file_system(path, stamp)})
-    return {"volume": found} if found else {}
+    return found
 
 
 def _usage(used: GroupUsage, rates: Rates, group: str, now: float, stamp: str) -> Stats:

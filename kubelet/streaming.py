@@ -11,13 +11,16 @@ terminal's size; 255 closes the channel that its second byte names, which is how
 thing, and that is why v5 is not simply called v4 on the way on.
 
 Every byte is handed on as it comes; one side is read no further until the other has taken it.
+
+A container that ends while somebody attaches to it can leave the runtime with a stream that it never closes: containerd
+closes stdout then, and forgets stderr. So `hang_up` ends what says nothing more once its container has ended.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +39,16 @@ _LOST: Final = (
     b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","reason":"InternalError","code":500,'
     b'"message":"the container runtime closed the stream without saying how the command ended"}'
 )
+
+
+_SUCCESS: Final = b'{"metadata":{},"status":"Success"}'
+SILENT_S: Final = 3.0
+"""How long a runtime may say nothing after the container has ended, before it counts as having said all.
+
+Shorter than the 5 s after which clients of SPDY ask it again whether it is there, which it answers.
+"""
+LOOK_S: Final = 0.5
+"""How often that is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +83,33 @@ def onward_headers(protocol: str, host: str) -> list[tuple[str, str]]:
     ]
 
 
-async def carry(protocol: str, client: relay.Connection, runtime: relay.Connection, wanted: Wanted | None) -> None:
+async def hang_up(runtime: relay.Connection, has_ended: Callable[[], bool]) -> None:
+    """End what comes from a runtime, once the container attached to has ended and all that it said has been handed on.
+
+    Args:
+        runtime: as `relay.dial` gives it with `is_apart`.
+        has_ended: whether the container has.
+    """
+    reader, clock = runtime.reader, asyncio.get_running_loop().time
+    assert isinstance(reader, relay.Reader)
+    seen: float | None = None
+    while True:
+        await asyncio.sleep(LOOK_S)
+        if seen is None and has_ended():
+            seen = clock()
+        # It may have been silent for an hour, and its last words be on their way: silence counts from its end.
+        if seen is not None and min(clock() - seen, reader.waited_s) >= SILENT_S:
+            break
+    runtime.end_reading()
+
+
+async def carry(
+    protocol: str,
+    client: relay.Connection,
+    runtime: relay.Connection,
+    wanted: Wanted | None,
+    has_ended: Callable[[], bool] | None = None,
+) -> None:
     """Carry a WebSocket of a translated subprotocol until one side is done; both have agreed to their upgrades.
 
     Args:
@@ -78,13 +117,14 @@ async def carry(protocol: str, client: relay.Connection, runtime: relay.Connecti
         client: behind its 101.
         runtime: behind its 101.
         wanted: the streams, for `V5`.
+        has_ended: whether the container attached to has: its end is a success, whether or not the runtime says so.
     """
     socket = websocket.WebSocket(client)
     if protocol == TUNNEL:
         ways = (_tunnel_in(socket, runtime), _tunnel_out(socket, runtime))
     else:
         assert wanted is not None
-        channels = _Channels(socket, spdy.Session(runtime, is_client=True), wanted)
+        channels = _Channels(socket, spdy.Session(runtime, is_client=True), wanted, has_ended)
         await channels.open()
         ways = (channels.carry_in(), channels.carry_out())
     inward, outward = (asyncio.ensure_future(way) for way in ways)
@@ -124,8 +164,11 @@ async def _tunnel_out(socket: websocket.WebSocket, runtime: relay.Connection) ->
 class _Channels:
     """The channels of one exec or attach, and the SPDY streams that they are at the runtime."""
 
-    def __init__(self, socket: websocket.WebSocket, session: spdy.Session, wanted: Wanted) -> None:
+    def __init__(
+        self, socket: websocket.WebSocket, session: spdy.Session, wanted: Wanted, has_ended: Callable[[], bool] | None
+    ) -> None:
         self._socket = socket
+        self._has_ended = has_ended
         self._session = session
         self._wanted = wanted
         self._streams: dict[int, int] = {}
@@ -177,7 +220,7 @@ class _Channels:
         """Hand on what the container says until all of it is said, then how it ended."""
         streams = {stream: channel for channel, stream in self._streams.items()}
         left = {_STDOUT, _STDERR, _STATUS} & self._streams.keys()
-        status = bytearray()
+        status, has_spoken = bytearray(), False
         async with contextlib.aclosing(self._session.frames()) as frames:
             async for frame in frames:
                 channel = streams.get(frame.stream, -1)
@@ -187,6 +230,7 @@ class _Channels:
                     if channel == _STATUS:
                         status += frame.data[: _STATUS_BYTES_MAX - len(status)]
                     elif channel in (_STDOUT, _STDERR) and frame.data:
+                        has_spoken = True
                         await self._socket.send(bytes((channel,)) + frame.data)
                 if is_end:
                     left.discard(channel)
@@ -194,4 +238,7 @@ class _Channels:
                         self._streams.pop(channel, None)
                 if not left:
                     break
-        await self._socket.send(bytes((_STATUS,)) + (bytes(status) or _LOST))
+        # A container that ended before anything came of it is an error: kubectl reads the log then.
+        is_whole = has_spoken and self._has_ended is not None and self._has_ended()
+        unsaid = _SUCCESS if is_whole else _LOST
+        await self._socket.send(bytes((_STATUS,)) + (bytes(status) or unsaid))

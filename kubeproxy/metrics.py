@@ -11,6 +11,14 @@ _BOUNDS: Final = exponential(0.001, 2, 15)
 SYNC: Final = shared(
     Spread("kubeproxy_sync_proxy_rules_duration_seconds", "Bringing the rules up to date.", bounds=_BOUNDS)
 )
+_LATENESS: Final = (0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
+LATENESS: Final = shared(
+    Spread(
+        "kubeproxy_network_programming_duration_seconds",
+        "From a pod's becoming ready, or ceasing to be, until the rules say so.",
+        bounds=_LATENESS,
+    )
+)
 FULL_SYNC: Final = shared(
     Spread("kubeproxy_sync_full_proxy_rules_duration_seconds", "Writing all rules anew.", bounds=_BOUNDS)
 )

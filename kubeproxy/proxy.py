@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Sequence
 
+from api import timestamps
 from api.core import node as node_api
 from api.core import service as service_api
 from api.core.service import Service
@@ -40,6 +42,9 @@ CHECK_REST = 50.0
 """How many times as long as a look at the kernel's rules takes, the next one is away at least."""
 RETRY_S_MIN, RETRY_S_MAX = 0.5, 10.0
 BY_SERVICE = "service"
+LAST_CHANGE = "endpoints.kubernetes.io/last-change-trigger-time"
+TRIGGERS_MAX = 10_000
+"""Beyond so many changes that wait, the earliest are not counted."""
 
 
 class Proxy:
@@ -69,6 +74,9 @@ class Proxy:
         self._fronts: Fronts = {}
         """As of when the kernel's flows were last seen to fit."""
         self._dirty: set[ObjectKey] = set()
+        self._triggers: deque[float] = deque(maxlen=TRIGGERS_MAX)
+        """When the changes happened that the kernel does not know of yet."""
+        self._started = clock.now()
         self._nodes_changed = True
         self._wake = asyncio.Event()
         self.last_error: str | None = "no sync yet"
@@ -101,6 +109,9 @@ class Proxy:
         for slice in (change.old, change.new):
             if slice is not None:
                 self._mark(key_of_slice(slice))
+        trigger = last_change(change)
+        if trigger > self._started:  # What happened earlier is late for no fault of ours.
+            self._triggers.append(trigger)
 
     def _on_node(self, change: Change[node_api.Node]) -> None:
         old, new = change.old, change.new
@@ -180,6 +191,7 @@ class Proxy:
             return
         started = self._clock.monotonic()
         dirty, self._dirty = self._dirty, set()
+        triggers, self._triggers = self._triggers, deque(maxlen=TRIGGERS_MAX)
         is_full = self._applied is None
         try:
             self._state.update(dirty, self._look_up)
@@ -194,6 +206,7 @@ class Proxy:
                 await self._iptables.apply(render(portion))
         except BaseException:
             self._dirty |= dirty
+            self._triggers.extendleft(triggers)
             if not is_full:
                 metrics.PARTIAL_FAILURES.add()
             raise
@@ -205,6 +218,8 @@ class Proxy:
         took_s = self._clock.monotonic() - started
         for spread in (metrics.SYNC, metrics.FULL_SYNC if is_full else metrics.PARTIAL_SYNC):
             spread.of().observe(took_s)
+        for trigger in triggers:
+            metrics.LATENESS.of().observe(max(0.0, self._clock.now() - trigger))
         metrics.SERVED_PORTS.set(len(served))
         metrics.SERVICES_PENDING.set(len(self._dirty))
         metrics.LAST_SYNC.set(self._clock.now())
@@ -233,6 +248,17 @@ class Proxy:
         if self._applied is not None and not is_whole(*await self._iptables.read(), self._applied):
             log.warning("rules of ours are gone from the kernel: writing them again")
             self._applied = None
+
+
+def last_change(change: Change[EndpointSlice]) -> float:
+    """Return when what made a slice change happened, in seconds since the epoch; 0 if it does not say so anew."""
+    told = change.new.metadata.annotations.get(LAST_CHANGE, "") if change.new is not None else ""
+    if not told or (change.old is not None and change.old.metadata.annotations.get(LAST_CHANGE) == told):
+        return 0.0
+    try:
+        return timestamps.parse(told)
+    except ValueError:
+        return 0.0  # Anybody may write a slice.
 
 
 def _index_by_service(slice: EndpointSlice) -> Sequence[str]:

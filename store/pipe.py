@@ -13,7 +13,7 @@ from proto.steersman.v1 import store_pb2
 from store.encoding import field
 from store.endpoints import Endpoint
 from store.face import OutcomeLost, Unavailable
-from store.failures import CODES, error_of, serialize
+from store.failures import CODES, error_of, is_own_cancellation, serialize
 
 BATCH_REQUESTS_MAX = 512
 BATCH_BYTES = 1 << 20
@@ -163,6 +163,10 @@ class Pipe:
                 error = NoPipeline()
             else:
                 error = error_of(failure.code(), failure.details() or "")
+        except asyncio.CancelledError:
+            if is_own_cancellation():
+                raise
+            # Only the call was cancelled: its channel was closed, and nobody else tells those who wait.
         self._break(error)
         self._tasks[0].cancel()
 

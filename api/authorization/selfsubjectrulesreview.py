@@ -34,7 +34,7 @@ class ResourceRule(Struct):
         resource_names: Only objects of these names; empty is any.
     """
 
-    verbs: Annotated[list[str], wire(1, required=True, list_type="atomic")] = []
+    verbs: Annotated[list[str], wire(1, required=True, list_type="atomic")] = shown_empty()
     api_groups: Annotated[list[str], wire(2, list_type="atomic")] = []
     resources: Annotated[list[str], wire(3, list_type="atomic")] = []
     resource_names: Annotated[list[str], wire(4, list_type="atomic")] = []
@@ -50,7 +50,7 @@ class SubjectRulesReviewStatus(Struct):
         evaluation_error: What went wrong while it was found out.
     """
 
-    resource_rules: Annotated[list[ResourceRule], wire(1, required=True, list_type="atomic")] = []
+    resource_rules: Annotated[list[ResourceRule], wire(1, required=True, list_type="atomic")] = shown_empty()
     non_resource_rules: Annotated[list[NonResourceRule], wire(2, required=True, list_type="atomic")] = shown_empty()
     incomplete: Annotated[bool, wire(3, required=True)] = always(False)
     evaluation_error: Annotated[str, wire(4)] = ""

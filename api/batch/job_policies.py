@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from api.schema import Int32, Struct, always, wire
+from api.schema import Int32, Struct, always, shown_empty, wire
 
 
 class SuccessPolicyRule(Struct):
@@ -77,4 +77,4 @@ class PodFailurePolicy(Struct):
         rules: The rules, in the order they are tried; at most 20. A pod that none matches counts towards backoffLimit.
     """
 
-    rules: Annotated[list[PodFailurePolicyRule], wire(1, required=True, list_type="atomic")] = []
+    rules: Annotated[list[PodFailurePolicyRule], wire(1, required=True, list_type="atomic")] = shown_empty()

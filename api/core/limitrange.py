@@ -9,7 +9,7 @@ from api import validation as v
 from api.columns import CREATED_AT
 from api.meta import ObjectMeta
 from api.resource import Resource
-from api.schema import Quantity, Struct, always, field, wire
+from api.schema import Quantity, Struct, always, field, shown_empty, wire
 
 
 class LimitRangeItem(Struct):
@@ -39,7 +39,7 @@ class LimitRangeSpec(Struct):
         limits: One entry for each type of object.
     """
 
-    limits: Annotated[list[LimitRangeItem], wire(1, required=True, list_type="atomic")] = []
+    limits: Annotated[list[LimitRangeItem], wire(1, required=True, list_type="atomic")] = shown_empty()
 
 
 class LimitRange(Struct):

@@ -46,6 +46,8 @@ RETRY_S: Final = 2.0
 DISCOVERY_TIMEOUT_S: Final = 5.0
 OPENAPI_TIMEOUT_S: Final = 15.0
 _JSON: Final = "application/json"
+_MISSAID: Final = (KeyError, TypeError, AttributeError, ValueError, RecursionError, msgspec.MsgspecError)
+"""What reading another server's document can end in, where it is not what it should be."""
 _ACCEPT: Final = ",".join([AGGREGATED_MEDIA["v2"], AGGREGATED_MEDIA["v2beta1"], _JSON])
 
 
@@ -97,6 +99,39 @@ class Gathered:
     openapi_v2: bytes = b""
     converted: bytes = b""
     """Its v3 document made of the v2 one, where it has no other."""
+
+
+class _Kind(msgspec.Struct):
+    group: str = ""
+    version: str = ""
+    kind: str = ""
+
+
+class _Part(msgspec.Struct, rename="camel"):
+    subresource: str
+    response_kind: _Kind | None = None
+    verbs: list[str] | None = None
+
+
+class _Entry(msgspec.Struct, rename="camel"):
+    resource: str
+    response_kind: _Kind | None = None
+    scope: str = ""
+    singular_resource: str = ""
+    verbs: list[str] | None = None
+    short_names: list[str] | None = None
+    categories: list[str] | None = None
+    subresources: list[_Part] | None = None
+
+
+def checked(entries: Any) -> list[dict[str, Any]]:
+    """Return what a server says of its kinds, if clients can read it: theirs stands beside everybody's in one document.
+
+    Raises:
+        msgspec.ValidationError: they could not.
+    """
+    msgspec.convert(entries, list[_Entry])
+    return list(entries)
 
 
 class Availability:
@@ -185,8 +220,8 @@ class Availability:
             try:
                 resources = msgspec.json.encode(await self._resources(wanted))
                 is_fresh = True
-            except (ApiError, aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError, ValueError) as error:
-                log.info("no discovery", extra={"object": name, "why": str(error)})
+            except (ApiError, aiohttp.ClientError, OSError, TimeoutError, *_MISSAID) as error:
+                log.info("no discovery", extra={"object": name, "why": str(error) or repr(error)})
             v3, v2 = await self._openapi_v3(wanted), await self._openapi_v2(wanted)
         version = RemoteVersion(
             spec.group, spec.version, spec.group_priority_minimum, spec.version_priority, resources, is_fresh
@@ -197,7 +232,10 @@ class Availability:
             if before is not None and before.converted and before.openapi_v2 == v2:
                 converted = before.converted
             else:
-                converted = msgspec.json.encode(openapi_v3.convert(msgspec.json.decode(v2), prefix))
+                try:
+                    converted = msgspec.json.encode(openapi_v3.convert(msgspec.json.decode(v2), prefix))
+                except _MISSAID as error:
+                    log.info("no OpenAPI", extra={"object": name, "why": str(error) or repr(error)})
         self._servers.without_openapi_v3 = {
             *(self._servers.without_openapi_v3 - {name}),
             *((name,) if converted else ()),
@@ -207,6 +245,12 @@ class Availability:
             self.gathered = {**self.gathered, name: now}
 
     async def _resources(self, wanted: APIService) -> list[dict[str, Any]]:
+        """Return what a server has of its version, as an aggregated document shows it.
+
+        Raises:
+            ApiError, aiohttp.ClientError, OSError, TimeoutError: it cannot be asked.
+            KeyError, TypeError, AttributeError, ValueError, msgspec.MsgspecError: it says what is no such document.
+        """
         group, version = wanted.spec.group, wanted.spec.version
         status, content_type, body = await self._servers.get(wanted, "/apis", _ACCEPT, timeout_s=DISCOVERY_TIMEOUT_S)
         if status == 200 and "as=APIGroupDiscoveryList" in content_type:
@@ -214,21 +258,20 @@ class Availability:
                 if each["metadata"].get("name") == group:
                     for served in each.get("versions", []):
                         if served["version"] == version:
-                            found: list[dict[str, Any]] = served.get("resources", [])
-                            return found
+                            return checked(served.get("resources", []))
             return []
         path = f"/apis/{group}/{version}"
         status, _, body = await self._servers.get(wanted, path, _JSON, timeout_s=DISCOVERY_TIMEOUT_S)
         if status != 200:
             raise ValueError(f"{path}: {status}")
-        return entries_of_legacy(group, version, msgspec.json.decode(body).get("resources") or [])
+        return checked(entries_of_legacy(group, version, msgspec.json.decode(body).get("resources") or []))
 
     async def _openapi_v3(self, wanted: APIService) -> str:
         path = f"apis/{wanted.spec.group}/{wanted.spec.version}"
         try:
             status, _, body = await self._servers.get(wanted, "/openapi/v3", _JSON, timeout_s=OPENAPI_TIMEOUT_S)
             return str(msgspec.json.decode(body)["paths"][path]["serverRelativeURL"]) if status == 200 else ""
-        except (ApiError, aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError, KeyError, TypeError):
+        except (ApiError, aiohttp.ClientError, OSError, TimeoutError, *_MISSAID):
             return ""  # Not every server has one.
 
     async def _openapi_v2(self, wanted: APIService) -> bytes:
@@ -236,7 +279,7 @@ class Availability:
             status, _, body = await self._servers.get(wanted, "/openapi/v2", _JSON, timeout_s=OPENAPI_TIMEOUT_S)
             if status == 200 and isinstance(msgspec.json.decode(body).get("definitions"), dict):
                 return body
-        except (ApiError, aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError, AttributeError):
+        except (ApiError, aiohttp.ClientError, OSError, TimeoutError, *_MISSAID):
             pass
         return b""
 

@@ -87,7 +87,8 @@ class RelayedWatch:
                     await self._room.wait()
         except ApiError as said:
             error = said
-        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError, ValueError) as failure:
+        except Exception as failure:
+            # Whatever it was: whoever watches hears of nothing more, and must be told so.
             error = InternalError(f"the watch of an aggregated server broke: {failure or type(failure).__name__}")
         finally:
             self._answer.close()

@@ -98,6 +98,22 @@ def test_attach_follows_a_container_to_its_end(web: Kubectl) -> None:
     assert b"heard hello" in done.stdout
 
 
+def test_a_command_that_ends_at_once_ends_kubectl_run_too(cluster: RunningCluster, namespace: str) -> None:
+    """The attach meets the container at its end, when a runtime may close some streams and forget others."""
+
+    def one(version: str, command: str) -> subprocess.CompletedProcess[bytes]:
+        name = f"brief-{command}-{version}".replace(".", "-")
+        return Kubectl(cluster, BINARIES[version], namespace).raw(
+            "run", "-i", "--rm", "--restart=Never", name, f"--image={IMAGE}", "--command", "--", command
+        )
+
+    any_version = Kubectl(cluster, next(iter(BINARIES.values())), namespace)
+    eventually(lambda: "default" in any_version("get", "serviceaccounts"), 15, "the namespace's service account")
+    with ThreadPoolExecutor(4) as pool:
+        ended = list(pool.map(one, [*BINARIES, *BINARIES], ["true"] * len(BINARIES) + ["pwd"] * len(BINARIES)))
+    assert [done.stderr for done in ended if done.returncode != 0] == []
+
+
 def test_thirty_at_once(web: Kubectl) -> None:
     def one(number: int) -> tuple[int, bytes]:
         done = web.raw("exec", "-i", "web", "--", "sh", "-c", "cat; exit 3", stdin=str(number).encode())

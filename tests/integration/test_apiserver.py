@@ -145,6 +145,7 @@ async def test_the_version_is_a_real_one(server: Running):
             version = await answer.json()
             assert (version["major"], version["minor"]) == ("1", "32")
             assert version["gitVersion"].startswith("v1.32.")
+            assert "Server" not in answer.headers, "which HTTP library answers is nobody's business"
 
 
 @pytest.mark.parametrize("version", ["v2", "v2beta1"])

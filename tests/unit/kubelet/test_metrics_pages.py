@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 from api.core.pod import Pod
 from api.meta import ObjectMeta
 from component.metrics import render
@@ -44,13 +46,13 @@ def test_resource_metrics_are_those_of_containers_pods_and_the_node() -> None:
 
 def test_container_metrics_carry_the_runtimes_names() -> None:
     carried = dict.fromkeys(["rxBytes", "rxPackets", "rxErrors", "rxDropped", "txPackets", "txErrors", "txDropped"], 3)
-    summary = {"pods": [SUMMARY["pods"][0] | {"network": {"interfaces": [{"name": "eth0", "txBytes": 9, **carried}]}}]}
+    networks = {"u": [{"name": "eth0", "txBytes": 9, **carried}]}
 
     def used(group: str) -> GroupUsage:
         limited = {"periods": 10, "throttled_periods": 2, "throttled_ns": 500_000_000} if group.endswith("id1") else {}
         return GroupUsage(1_500_000_000, 150, 50, 40, 0, 0, cached_bytes=60, **limited)
 
-    page = lines(metrics_pages.cadvisor(summary, Machine(2, 4096), [(POD, RUNTIME)], lambda pod: "/kubepods/u", used))
+    page = lines(metrics_pages.cadvisor(networks, Machine(2, 4096), [(POD, RUNTIME)], lambda pod: "/kubepods/u", used))
     labels = 'container="c",id="/kubepods/u/id1",image="busybox",name="id1",namespace="shop",pod="p"'
     assert f'container_cpu_usage_seconds_total{{{labels},cpu="total"}} 1.5' in page
     assert f"container_memory_working_set_bytes{{{labels}}} 100" in page
@@ -68,7 +70,7 @@ def test_container_metrics_carry_the_runtimes_names() -> None:
 def test_volumes_of_claims_are_told_by_their_claims() -> None:
     file_system = {"capacityBytes": 100, "availableBytes": 60, "usedBytes": 40, "inodes": 9, "inodesFree": 8}
     volume = {"name": "data", "pvcRef": {"name": "c", "namespace": "shop"}, "inodesUsed": 1, **file_system}
-    page = lines(render(metrics_pages.kubelet("n", [], {"pods": [{"volume": [volume]}]})))
+    page = lines(render(metrics_pages.kubelet("n", [], [volume])))
     assert 'kubelet_volume_stats_used_bytes{namespace="shop",persistentvolumeclaim="c"} 40' in page
 
 
@@ -94,5 +96,27 @@ def test_a_node_without_pods_has_its_pages_too() -> None:
     empty = {"node": SUMMARY["node"], "pods": []}
     assert "resource_scrape_error 0" in lines(metrics_pages.resource(empty, 0.0))
     assert lines(
-        metrics_pages.cadvisor(empty, Machine(1, 1), [], lambda pod: "", lambda group: GroupUsage(0, 0, 0, 0, 0, 0))
+        metrics_pages.cadvisor({}, Machine(1, 1), [], lambda pod: "", lambda group: GroupUsage(0, 0, 0, 0, 0, 0))
     )
+
+
+def test_volumes_are_told_without_reading_anything_else(tmp_path: Path) -> None:
+    other = (Pod(metadata=ObjectMeta(name="q", namespace="shop", uid="v")), RuntimePod("v", "shop", "q"))
+    claims = {"u": {"data": ("c", tmp_path), "gone": ("d", tmp_path / "gone")}, "v": {}}
+    (found,) = stats.volumes([(POD, RUNTIME), other], lambda uid: claims[uid], 0.0)
+    assert (found["name"], found["pvcRef"]) == ("data", {"name": "c", "namespace": "shop"})
+    assert found["capacityBytes"] > 0
+
+
+def test_requests_for_anything_have_one_series_where_there_is_no_page() -> None:
+    for path in ("/nothing/here", "/else?a=b", "/metrics/cadvisor", "/exec/a/b/c?command=x"):
+        with metrics.serving("GET", path, is_long=False):
+            pass
+    with metrics.serving("BREW", "/pods", is_long=False):
+        pass
+    page = lines(render([metrics.REQUESTS]))
+    counted = {line.partition("{")[2].partition("}")[0] for line in page}
+    told = {(part[1], part[2]) for part in (labels.split(",") for labels in counted)}
+    wanted = [("GET", "other"), ("GET", "metrics"), ("GET", "exec"), ("other", "pods")]
+    assert told >= {(f'method="{method}"', f'path="{path}"') for method, path in wanted}
+    assert not any("nothing" in path or "else" in path or "?" in path for _, path in told)

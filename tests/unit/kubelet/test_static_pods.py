@@ -254,7 +254,7 @@ async def test_the_server_and_the_metrics_know_a_static_pod_by_its_own_uid(tmp_p
         assert listed.metadata.uid == found.metadata.annotations["kubernetes.io/config.hash"] != found.metadata.uid
         assert listed.status.phase == "Running"
         pods = [(listed, kubelet.pleg.get(listed.metadata.uid))]
-        page = render(kubelet_metrics("n1", pods, {"pods": []})).decode()
+        page = render(kubelet_metrics("n1", pods, [])).decode()
         assert 'kubelet_desired_pods{static=""} 0' in page and 'kubelet_desired_pods{static="true"} 1' in page
 
 

@@ -55,8 +55,10 @@ Serve = Callable[[Runtime], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def carried(serve: Serve, wanted: Wanted | None = ALL, protocol: str = V5) -> AsyncIterator[WebSocket]:
-    """A client's WebSocket to a runtime that does `serve`."""
+async def carried(
+    serve: Serve, wanted: Wanted | None = ALL, protocol: str = V5, has_ended: Callable[[], bool] | None = None
+) -> AsyncIterator[WebSocket]:
+    """A client's WebSocket to a runtime that does `serve`; with `has_ended`, to a container that is attached to."""
 
     async def runtime(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = relay.Connection(reader, writer)
@@ -66,9 +68,12 @@ async def carried(serve: Serve, wanted: Wanted | None = ALL, protocol: str = V5)
     async def kubelet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         onward = await relay.dial(*behind.sockets[0].getsockname()[:2], is_apart=True)
         connection = relay.Connection(reader, writer)
+        watching = asyncio.ensure_future(streaming.hang_up(onward, has_ended)) if has_ended is not None else None
         with contextlib.suppress(asyncio.CancelledError):
-            await streaming.carry(protocol, connection, onward, wanted)
+            await streaming.carry(protocol, connection, onward, wanted, has_ended)
             await connection.close()
+        if watching is not None:
+            watching.cancel()
 
     behind = await asyncio.start_server(runtime, "127.0.0.1", 0)
     front = await asyncio.start_server(kubelet, "127.0.0.1", 0, limit=relay.CHUNK_BYTES)
@@ -165,6 +170,48 @@ async def test_a_runtime_that_vanishes_is_a_failure_and_not_a_success() -> None:
     async with asyncio.timeout(10), carried(serve) as socket:
         got = await received(socket)
     assert got[1] == b"half" and json.loads(got[3])["reason"] == "InternalError"
+
+
+async def test_a_stream_that_the_runtime_forgot_ends_with_its_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "SILENT_S", 0.5)
+    monkeypatch.setattr(streaming, "LOOK_S", 0.01)
+    ended, gone = asyncio.Event(), asyncio.Event()
+
+    async def forget(runtime: Runtime) -> None:
+        frames = runtime.session.frames()
+        await runtime.accept(frames, 4)
+        runtime.say("stdout", b"half")
+        await runtime.session.drain()
+        await asyncio.sleep(0.6)  # longer than what counts as silence: the container runs, and may be silent
+        runtime.say("stdout", b"whole", is_last=True)
+        await runtime.session.drain()
+        ended.set()
+        async for _ in frames:
+            pass
+        gone.set()
+
+    async with asyncio.timeout(10), carried(forget, has_ended=ended.is_set) as socket:
+        assert await received(socket) == {1: b"halfwhole", 3: SUCCESS}
+        await gone.wait()
+
+
+async def test_all_that_a_container_said_is_handed_on_to_a_slow_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "SILENT_S", 0.5)
+    monkeypatch.setattr(streaming, "LOOK_S", 0.01)
+    much = 8 << 20
+
+    async def pour(runtime: Runtime) -> None:
+        frames = runtime.session.frames()
+        await runtime.accept(frames, 4)
+        for _ in range(much >> 16):
+            runtime.say("stdout", b"x" * (1 << 16))
+            await runtime.session.drain()
+        async for _ in frames:
+            pass
+
+    async with asyncio.timeout(20), carried(pour, has_ended=lambda: True) as socket:
+        await asyncio.sleep(1.0)
+        assert len((await received(socket))[1]) == much
 
 
 async def test_a_command_that_ends_early_is_heard_of_while_stdin_still_flows() -> None:

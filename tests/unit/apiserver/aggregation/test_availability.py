@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from api.apiregistration.apiservice import APIService, APIServiceSpec, ServiceReference
@@ -7,7 +11,7 @@ from api.core.endpoints import EndpointAddress, EndpointPort, Endpoints, Endpoin
 from api.core.service import Service, ServicePort, ServiceSpec
 from api.discovery import endpointslice as slices
 from api.meta import ObjectMeta
-from apiserver.aggregation.availability import LOCAL, judge
+from apiserver.aggregation.availability import LOCAL, Availability, judge
 from apiserver.aggregation.servers import identity_headers
 from apiserver.discovery import entries_of_legacy
 from apiserver.request import User
@@ -96,3 +100,50 @@ def test_legacy_lists_become_aggregated_entries() -> None:
             ],
         }
     ]
+
+
+class Saying:
+    """Another server, which answers every path with what it is told to."""
+
+    def __init__(self, said: Any, content_type: str = "application/json") -> None:
+        self.said, self.content_type = said, content_type
+        self.without_openapi_v3: set[str] = set()
+
+    async def get(self, wanted: APIService, path: str, accept: str, *, timeout_s: float) -> tuple[int, str, bytes]:
+        return 200, self.content_type, json.dumps(self.said).encode()
+
+
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+
+
+def an_aggregated(resources: Any) -> dict[str, Any]:
+    return {"items": [{"metadata": {"name": "g"}, "versions": [{"version": "v1", "resources": resources}]}]}
+
+
+async def gathered_from(saying: Saying) -> Any:
+    found = Availability(SimpleNamespace(), saying, SimpleNamespace())  # type: ignore[arg-type]
+    await found._gather(an_apiservice(), is_well=True)
+    (only,) = found.gathered.values()
+    return only
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Saying([]), Saying("well"), Saying(None), Saying({"resources": 3}), Saying({"resources": ["pandas"]}),
+        Saying({"resources": [{"kind": "Panda"}]}), Saying({"resources": [{"name": "pandas", "verbs": [1]}]}),
+        Saying([], AGGREGATED), Saying({"items": None}, AGGREGATED), Saying({"items": [3]}, AGGREGATED),
+        Saying(an_aggregated({"a": 1}), AGGREGATED), Saying(an_aggregated([3]), AGGREGATED),
+        Saying(an_aggregated([{"resource": "pandas", "responseKind": "Panda"}]), AGGREGATED),
+        Saying({"resources": [], "definitions": {"a": 3}, "paths": 3}),
+    ],
+)  # fmt: skip
+async def test_what_a_server_says_wrongly_is_its_own_affair(said: Saying) -> None:
+    """It is no reason to know nothing of the other servers, nor to say nothing of this one."""
+    assert (await gathered_from(said)).version.resources == b"[]"
+
+
+async def test_what_a_server_says_rightly_is_passed_on_whole() -> None:
+    panda = {"resource": "pandas", "responseKind": {"kind": "Panda"}, "verbs": ["get"], "later": 1}
+    found = await gathered_from(Saying(an_aggregated([panda]), AGGREGATED))
+    assert (json.loads(found.version.resources), found.version.is_fresh) == ([panda], True)
