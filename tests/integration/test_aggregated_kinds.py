@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import itertools
 import json
 import random
@@ -54,8 +55,9 @@ class Shelf:
         self._tell("ADDED", flunder)
 
     def _tell(self, type: str, flunder: dict[str, Any]) -> None:
-        flunder["metadata"]["resourceVersion"] = str(next(self._versions))
-        self._events.append({"type": type, "object": flunder})
+        version = str(next(self._versions))
+        flunder["metadata"]["resourceVersion"] = version
+        self._events.append({"type": type, "object": copy.deepcopy(flunder), "version": version})
         self._changed.set()
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
@@ -89,11 +91,13 @@ class Shelf:
         return web.json_response({"metadata": {"resourceVersion": str(next(self._versions))}, "items": items})
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
-        stream, told = web.StreamResponse(), len(self._events)
+        stream, told = web.StreamResponse(), 0
+        since = int(request.query.get("resourceVersion") or 0)
         await stream.prepare(request)
         while True:
             for event in self._events[told:]:
-                await stream.write(json.dumps(event).encode() + b"\n")
+                if int(event["version"]) > since:
+                    await stream.write(json.dumps({"type": event["type"], "object": event["object"]}).encode() + b"\n")
             told = len(self._events)
             self._changed.clear()
             await self._changed.wait()
