@@ -54,7 +54,7 @@ GUARD = """
 while [ -e "$1/keep" ]; do
   flock "$1/supervisor.lock" true
   [ -e "$1/keep" ] || exit 0
-  "$2" "$3" "$4" >> "$5" 2>&1 < /dev/null &
+  "$2" "$3" "$4" --if-kept >> "$5" 2>&1 < /dev/null &
   sleep 2
 done
 """
@@ -487,6 +487,7 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(prog="steer-supervisor", description="Keep a cluster's processes running.")
     parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--if-kept", action="store_true", help="run only if the cluster is to go on running")
     parser.add_argument("--stop", action="store_true", help="stop what a dead supervisor left running, and end")
     arguments = parser.parse_args()
     paths = Paths(arguments.data_dir)
@@ -497,6 +498,8 @@ def main() -> int:
     if take_lock(paths, timeout_s=5) is None:
         print(f"steer-supervisor: another one runs for {paths.data}", file=sys.stderr)
         return 0
+    if arguments.if_kept and not (paths.run / "keep").exists():
+        return 0  # stopped by another that the guard had started, while this one waited for the lock
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # Orders come over the socket; a stray signal must not stop a cluster. A handler that does nothing, because
         # children would inherit SIG_IGN.

@@ -67,6 +67,18 @@ def test_a_killed_process_is_started_again_and_counted(running: Paths) -> None:
     assert supervision.read_state(running).processes["two"].restarts == 0
 
 
+def test_a_supervisor_whose_turn_comes_after_the_cluster_was_stopped_starts_nothing(running: Paths) -> None:
+    program = str(Path(sys.executable).parent / "steer-supervisor")
+    waiting = subprocess.Popen([program, "--data-dir", str(running.data), "--if-kept"], stderr=subprocess.PIPE)
+    try:
+        supervision.order(running, "shutdown")
+        _, said = waiting.communicate(timeout=20)
+    finally:
+        waiting.kill()
+    assert waiting.returncode == 0 and b"another one runs" not in said, "it had its turn"
+    assert not any(pid_of(running, name) for name in ("one", "two", "guard"))
+
+
 def test_a_killed_supervisor_comes_back_and_finds_its_children(running: Paths) -> None:
     children = {name: pid_of(running, name) for name in ("one", "two", "guard")}
     first = supervision.read_state(running).supervisor
