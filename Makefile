@@ -21,13 +21,13 @@ check: setup  ## Format, lint, types, import arrows, unit tests and simulations:
 	@$(BIN)/pytest -n auto tests/unit tests/simulation
 
 # Files are given out in the order of their names: left to itself xdist keeps those of one long test for the end.
-BY_FILE = -n 2 --dist loadfile --no-loadscope-reorder
+BY_FILE = --dist loadfile --no-loadscope-reorder
 
 integration: setup  ## Real processes and sockets on this machine.
-	@$(BIN)/pytest $(BY_FILE) tests/integration
+	@$(BIN)/pytest -n 3 $(BY_FILE) tests/integration
 
 e2e: setup  ## A whole cluster and stock kubectl; needs root.
-	@$(SUDO) $(BIN)/pytest $(BY_FILE) tests/e2e
+	@$(SUDO) $(BIN)/pytest -n 2 $(BY_FILE) tests/e2e
 
 chaos: setup  ## Ten minutes of faults against a store of its own, and whether it would catch a broken one.
 	@$(SUDO) $(BIN)/pytest -m soak tests/integration tests/e2e/test_store_replicas.py
