@@ -28,7 +28,8 @@ _CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     # Also how long one attempt to connect may take: an address where nobody is must not hold up the others.
     ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # To be refused costs nothing, and who comes back late may lose a lease by it.
+    ("grpc.max_reconnect_backoff_ms", 300),
 ]
 
 _SERVER_OPTIONS: list[tuple[str, int | str]] = [
