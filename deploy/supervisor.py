@@ -180,7 +180,8 @@ class Supervisor:
                 await self._stop(name)
             if process.node:
                 self._node_is_on.setdefault(process.node, asyncio.Event())
-            self._keepers[name] = _Keeper(process, asyncio.create_task(self._keep(process), name=name))
+            keeping = keep_going(name, partial(self._keep_running, process), RealClock(), again_s=1.0)
+            self._keepers[name] = _Keeper(process, asyncio.create_task(keeping, name=name))
         off = set(plan.cluster.powered_off)
         for name in off & self._nodes.keys():
             await self._power_off(name)
@@ -285,17 +286,8 @@ class Supervisor:
 
     # -- one process -----------------------------------------------------------------------------------------
 
-    async def _keep(self, process: Process) -> None:
-        """Keep `process` running until cancelled; an error of our own is logged, and costs a second."""
-        while True:
-            try:
-                await self._keep_running(process)
-            except Exception:
-                log.exception("lost hold of a process; taking it up again", extra={"program": process.name})
-                await asyncio.sleep(1)
-
     async def _keep_running(self, process: Process) -> None:
-        """Adopt or start `process`, and start it again each time it ends."""
+        """Adopt or start `process`, and start it again each time it ends, until cancelled."""
         backoff_s = BACKOFF_FIRST_S
         record = self._state.processes.get(process.name)
         if record and (record.arguments != [process.program, *process.arguments] or not is_running(record)):

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from deploy import cgroups
 from deploy.report import CannotDo
+from deploy.supervision import start_time
 from lab.machines.network import Wire
 
 KEEPER = Path(__file__).with_name("keeper.sh")
@@ -78,7 +79,7 @@ class Machine:
             record = json.loads((self.directory / "keeper.json").read_text())
         except (OSError, ValueError):
             return None
-        return int(record["pid"]) if _start_time(record["pid"]) == record["start"] else None
+        return int(record["pid"]) if start_time(record["pid"]) == record["start"] else None
 
     def pid(self) -> int | None:
         """Return the pid of the machine's systemd as seen from here, or None when it is off."""
@@ -148,7 +149,7 @@ class Machine:
             keeper = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True, cwd="/"
             )
-        record = {"pid": keeper.pid, "start": _start_time(keeper.pid)}
+        record = {"pid": keeper.pid, "start": start_time(keeper.pid)}
         new = self.directory / "keeper.new"
         new.write_text(json.dumps(record))
         new.rename(self.directory / "keeper.json")
@@ -271,15 +272,6 @@ def kill_group(pid: int) -> None:
 def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-
-
-def _start_time(pid: int) -> int:
-    """Return when a process started, in ticks since boot, or 0 when there is none (a zombie counts as none)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return 0 if fields[0] in "ZX" else int(fields[19])
 
 
 def _children(pid: int) -> list[int]:
