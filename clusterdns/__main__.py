@@ -25,6 +25,7 @@ from component.serve import Identity
 log = logging.getLogger(__name__)
 
 RESOLV_CONF = Path("/etc/resolv.conf")
+LAME_DUCK_S_MAX = 600.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Settings:
     cluster_domain: str = setting("the domain that is the cluster's", "cluster.local")
     cluster_dns: str = setting("the DNS Service's ClusterIP", "10.96.0.10")
     upstream: tuple[str, ...] = setting("who is asked for other names (default: the machine's resolv.conf)", ())
+    lame_duck_s: float = setting("seconds to answer on, not ready any more, after being told to stop", 0.0)
     health: str = setting("host:port for health and metrics", "127.0.0.1:9153")
     log_level: str = setting("debug, info, warning or error", "info")
     log_format: Literal["text", "json"] = setting("text or json", "text")
@@ -54,6 +56,8 @@ class Settings:
                 _refuse(f"{address!r} is not host:port")
         if not self.listen:
             _refuse("--listen needs an address")
+        if not 0 <= self.lame_duck_s <= LAME_DUCK_S_MAX:
+            _refuse(f"--lame-duck-s {self.lame_duck_s:g} is not from 0 to {LAME_DUCK_S_MAX:g}")
 
 
 def _refuse(problem: str) -> None:
@@ -74,7 +78,11 @@ async def run(settings: Settings) -> None:
     forwarder = Forwarder(upstream, clock, rng) if upstream else None
     server = Server(Responder(zone, forwarder, rng, lambda: informers.has_synced))
     health_host, _, health_port = settings.health.rpartition(":")
-    ready = {"informers": lambda: None if informers.has_synced else "not every list has come yet"}
+    leaving = asyncio.Event()
+    ready = {
+        "informers": lambda: None if informers.has_synced else "not every list has come yet",
+        "shutdown": lambda: "told to stop" if leaving.is_set() else None,
+    }
     health_server = await health.serve(health_host, int(health_port), ready)
     try:
         for address in settings.listen:
@@ -82,7 +90,8 @@ async def run(settings: Settings) -> None:
             await server.listen(host.strip("[]"), int(port))
         log.info("answering", extra={"at": ",".join(settings.listen), "upstream": ",".join(upstream)})
         async with asyncio.TaskGroup() as group:
-            group.create_task(informers.run(), name="informers")
+            informing = group.create_task(informers.run(), name="informers")
+            await signals.work_on(informing, settings.lame_duck_s, leaving)
     finally:
         await server.close()
         await health_server.cleanup()

@@ -45,3 +45,22 @@ def run(main: Coroutine[Any, Any, None]) -> int:
     except BaseException:
         log.exception("stopped by an error")
         return 1
+
+
+async def work_on(working: asyncio.Task[Any], lame_duck_s: float, leaving: asyncio.Event) -> None:
+    """Wait for `working`; when told to stop, set `leaving` and let it go on for `lame_duck_s` before that is obeyed.
+
+    For a server that clients find by its readiness: they go elsewhere once it says it is not ready any more, and find
+    it answering until they do.
+
+    Raises:
+        CancelledError: it was told to stop, and the time is over.
+    """
+    try:
+        await asyncio.shield(working)
+    except asyncio.CancelledError:
+        leaving.set()
+        if lame_duck_s and not working.done():
+            log.info("answering on before stopping", extra={"seconds": lame_duck_s})
+            await asyncio.wait([working], timeout=lame_duck_s)
+        raise

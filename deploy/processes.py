@@ -153,9 +153,10 @@ def scheduler(client: ApiClient, *, failover: str) -> list[str]:
     return [*client.arguments("scheduler"), *(FAST_ELECTION if failover == "fast" else ())]
 
 
-def dns(client: ApiClient, *, address: str) -> list[str]:
-    """Return the arguments of the DNS server that answers at `address`."""
-    return [*client.arguments("dns"), "--listen", f"{address}:53", "--cluster-domain", CLUSTER_DOMAIN]
+def dns(client: ApiClient, *, address: str, lame_duck_s: float = 0.0) -> list[str]:
+    """Return the arguments of the DNS server that answers at `address`, and on for `lame_duck_s` when told to stop."""
+    given = [*client.arguments("dns"), "--listen", f"{address}:53", "--cluster-domain", CLUSTER_DOMAIN]
+    return [*given, "--lame-duck-s", f"{lame_duck_s:g}"] if lame_duck_s else given
 
 
 def metrics(servers: Sequence[str], files: Files, *, listen: str, health: str) -> list[str]:

@@ -34,6 +34,8 @@ NAMESPACE: Final = "kube-system"
 IDENTITY: Final = "/etc/steersman/identity"
 """Where a pod sees its certificate."""
 POLL_S: Final = 0.05
+LAME_DUCK_S: Final = 8.0
+"""How long a DNS server that is told to go still answers: readiness takes 3 s to fail, then every node is to hear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def programs(cluster: Cluster, addresses: Addresses) -> list[Program]:
     client = ApiClient(component_endpoints(cluster, addresses.gateway), _in_pod, f"{at}:9153")
     metrics = processes.metrics(rest, _in_pod, listen=f"{at}:10250", health=f"{at}:10251")
     return [
-        Program("coredns", "dns", min(2, cluster.nodes), processes.dns(client, address=at)),
+        Program("coredns", "dns", min(2, cluster.nodes), processes.dns(client, address=at, lame_duck_s=LAME_DUCK_S)),
         Program("metrics-server", "metrics", 1, metrics),
     ]
 

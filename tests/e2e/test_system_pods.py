@@ -23,6 +23,30 @@ while [ ! -e /tmp/enough ]; do
 done
 echo asked $n
 """
+ASK_BY_ONE_SOCKET = """
+import select, socket, sys, dnslib
+asked, again = 0, 0
+ours = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+ours.connect(("10.96.0.10", 53))
+ours.settimeout(1)
+while not select.select([sys.stdin], [], [], 0.01)[0]:
+    query = dnslib.DNSRecord.question("kubernetes.default.svc.cluster.local")
+    for attempt in range(3):
+        try:
+            ours.send(query.pack())
+            while dnslib.DNSRecord.parse(ours.recv(1500)).header.id != query.header.id:
+                pass
+            break
+        except TimeoutError:
+            again += 1
+        except ConnectionRefusedError:
+            print("refused")
+    else:
+        print("lost")
+    asked += 1
+print("asked", asked, "again", again)
+"""
+"""As a resolver does that keeps its socket: the kernel remembers where its first packet went."""
 
 
 def pods(cluster: RunningCluster, app: str) -> list[dict[str, Any]]:
@@ -55,6 +79,11 @@ def test_no_query_is_lost_while_dns_is_rolled_and_its_pods_are_deleted(cluster: 
     cluster.kubectl("-n", namespace, "rollout", "status", "deployment/asker", "--timeout=60s")
     command = [cluster.kubectl_path, "-n", namespace, "exec", "deployment/asker", "--", "sh", "-c", ASK]
     asking = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=cluster.environment)
+    command = [cluster.kubectl_path, *SYSTEM, "exec", "-i", "deployment/metrics-server", "--"]
+    by_one_socket = subprocess.Popen(
+        [*command, "python3", "-c", ASK_BY_ONE_SOCKET],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=cluster.environment,
+    )  # fmt: skip
     try:
         before = {pod["metadata"]["uid"] for pod in pods(cluster, "kube-dns")}
         cluster.kubectl(*SYSTEM, "rollout", "restart", "deployment/coredns")
@@ -68,6 +97,9 @@ def test_no_query_is_lost_while_dns_is_rolled_and_its_pods_are_deleted(cluster: 
     said, _ = asking.communicate(timeout=30)
     assert "lost" not in said, said
     assert int(said.split()[-1]) > 20, "too few questions to tell"
+    said, _ = by_one_socket.communicate("enough", timeout=30)
+    assert "lost" not in said and "refused" not in said, said
+    assert int(said.split()[1]) > 100, "too few questions to tell"
 
 
 def test_a_dns_server_that_is_killed_is_back_and_names_are_answered_meanwhile(
