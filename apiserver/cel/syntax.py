@@ -141,6 +141,8 @@ _RESERVED: Final = frozenset(
         "while",
     ]
 )
+_WORDS: Final = ("true", "false", "null", "in")
+"""What can be no name, not even of a field."""
 _RELATIONS: Final = ("<", "<=", ">", ">=", "==", "!=", "in")
 _MACROS: Final = {
     "all": 2,
@@ -301,8 +303,8 @@ class _Parser:
 
     def _field_name(self) -> str:
         token = self._token
-        if token.kind != "name":
-            raise self._unexpected("expecting an identifier")
+        if token.kind != "name" or token.text in _WORDS:
+            raise self._unexpected("expecting IDENTIFIER")
         self._next += 1
         return token.text.strip("`")
 
