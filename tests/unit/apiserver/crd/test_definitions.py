@@ -518,3 +518,29 @@ async def test_the_root_says_nothing_of_fields_together_where_the_status_is_chec
         Invalid, match="fields are allowed at the root of the schema if the status subresource is enabled"
     ):
         await client.ask("create", crd, **CRDS)
+
+
+async def test_items_are_told_apart_by_the_defaults_of_their_keys(client: Client) -> None:
+    item = {
+        "type": "object",
+        "required": ["port"],
+        "properties": {
+            "port": {"type": "integer"},
+            "via": {"type": "string", "default": "TCP"},
+            "to": {"type": "integer"},
+        },
+    }
+    ports = {
+        "type": "array",
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["port", "via"],
+        "items": item,
+    }
+    await client.define(definition({"type": "object", "properties": {"ports": ports}}))
+    how = {"name": "a", "content_type": "application/apply-patch+yaml"}
+    await client.ask("patch", cron_tab(ports=[{"port": 1, "to": 1}]), fieldManager="one", **how)
+    with pytest.raises(ApiError, match=r'conflict with "one": .spec.ports\[port=1,via="TCP"\].to'):
+        await client.ask("patch", cron_tab(ports=[{"port": 1, "to": 2}]), fieldManager="two", **how)
+    both = cron_tab(ports=[{"port": 1, "to": 1}, {"port": 1, "via": "UDP"}])
+    found = await client.ask("patch", both, fieldManager="two", **how)
+    assert found["spec"]["ports"] == [{"port": 1, "to": 1, "via": "TCP"}, {"port": 1, "via": "UDP"}]
