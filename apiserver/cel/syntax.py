@@ -7,6 +7,7 @@ first argument is still a name. The tree nests no deeper than `DEPTH_MAX`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -163,8 +164,9 @@ class _Token:
     at: int
 
 
+@functools.lru_cache(maxsize=256)
 def parse(text: str) -> Tree:
-    """Return the tree of an expression.
+    """Return the tree of an expression, which is checked, weighed and compiled one after the other.
 
     Raises:
         SyntaxFailure: it is none.

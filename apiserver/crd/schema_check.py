@@ -70,7 +70,7 @@ def check_schema(schema: Plain, path: str, *, has_status: bool = False) -> Error
             f"{path}.properties[metadata]",
             "must not specify anything other than name and generateName, but metadata is implicitly specified",
         )
-    yield from _check_node(schema, path, is_root=True)
+    yield from _check_node(schema, Node(schema), path, is_root=True)
     yield from _check_defaults(schema, path)
 
 
@@ -90,8 +90,14 @@ def _depth(schema: Any) -> int:
     return deepest
 
 
-def _check_node(schema: Plain, path: str, *, is_root: bool = False, places: int = 1, lost: str = "") -> Errors:
-    """Check a place and what is below: of which an object has so many; `lost` is where its past cannot be told."""
+def _check_node(
+    schema: Plain, node: Node, path: str, *, is_root: bool = False, places: int | None = 1, lost: str = ""
+) -> Errors:
+    """Check a place and what is below it.
+
+    An object has at most `places` of it, None where a list or map above does not say; `lost` is the one above that
+    keeps its past from being told.
+    """
     type_ = schema.get("type") or ""
     is_free = schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")
     if type_ and type_ not in _TYPES:
@@ -109,7 +115,7 @@ def _check_node(schema: Plain, path: str, *, is_root: bool = False, places: int 
         )
     yield from _check_bounds(schema, path)
     yield from _check_extensions(schema, path, type_)
-    yield from _check_rules(schema, path, is_root=is_root, places=places, lost=lost)
+    yield from _check_rules(schema, node, path, is_root=is_root, places=places, lost=lost)
     properties, additional = schema.get("properties") or {}, schema.get("additionalProperties")
     if properties and additional is not None and additional is not False:
         yield v.forbidden(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive")
@@ -128,13 +134,14 @@ def _check_node(schema: Plain, path: str, *, is_root: bool = False, places: int 
             if child.get("type") != wanted:
                 yield v.invalid(f"{path}.properties[{name}].type", child.get("type", ""), f"must be {wanted}")
             continue
-        yield from _check_node(child, f"{path}.properties[{name}]", places=places, lost=lost)
-    below = places * rule_types.size_max(Node(schema)) if isinstance(items, dict) or isinstance(additional, dict) else 1
-    if isinstance(items, dict):
+        yield from _check_node(child, node.properties[name], f"{path}.properties[{name}]", places=places, lost=lost)
+    declared = schema.get("maxItems" if type_ == "array" else "maxProperties")
+    below = places * declared if places is not None and declared is not None else None
+    if isinstance(items, dict) and node.items is not None:
         is_told = schema.get("x-kubernetes-list-type") == "map"  # Only keys say which element was which.
-        yield from _check_node(items, f"{path}.items", places=below, lost=lost or ("" if is_told else path))
-    if isinstance(additional, dict):
-        yield from _check_node(additional, f"{path}.additionalProperties", places=below, lost=lost)
+        yield from _check_node(items, node.items, f"{path}.items", places=below, lost=lost or ("" if is_told else path))
+    if isinstance(additional, dict) and isinstance(node.additional, Node):
+        yield from _check_node(additional, node.additional, f"{path}.additionalProperties", places=below, lost=lost)
     yield from _check_logic(schema, path)
 
 
@@ -252,12 +259,11 @@ def _check_map_list(schema: Plain, path: str, keys: list[str]) -> Errors:
             )
 
 
-def _check_rules(schema: Plain, path: str, *, is_root: bool, places: int, lost: str) -> Errors:
+def _check_rules(schema: Plain, node: Node, path: str, *, is_root: bool, places: int | None, lost: str) -> Errors:
     """Check the rules at a place of the schema, of which an object has at most so many."""
     rules = schema.get("x-kubernetes-validations")
     if not rules:
         return
-    node = Node(schema)
     for i, rule in enumerate(rules):
         where = f"{path}.x-kubernetes-validations[{i}]"
         text = (rule.get("rule") or "").strip()
@@ -276,7 +282,7 @@ def _check_rules(schema: Plain, path: str, *, is_root: bool, places: int, lost: 
         try:
             program = compile_(text, VARIABLES)
             rule_types.check(text, node, is_root=is_root, takes_optional=bool(rule.get("optionalOldSelf")))
-            cost = rule_types.cost_of(text, node) * places
+            cost = rule_types.cost_of(text, node) * (places if places is not None else rule_types.places_max(node))
         except BadProgram as error:
             yield v.invalid(f"{where}.rule", text, f"compilation failed: {error}")
         else:
@@ -310,15 +316,15 @@ def _check_rules(schema: Plain, path: str, *, is_root: bool, places: int, lost: 
                     f"{where}.messageExpression", expression, f"messageExpression compilation failed: {error}"
                 )
         if rule.get("fieldPath"):
-            yield from _check_field_path(schema, rule["fieldPath"], f"{where}.fieldPath")
+            yield from _check_field_path(node, rule["fieldPath"], f"{where}.fieldPath")
 
 
 def _has_breaks(text: str) -> bool:
     return "\n" in text or "\r" in text
 
 
-def _check_field_path(schema: Plain, field_path: str, where: str) -> Errors:
-    node: Any = Node(schema)
+def _check_field_path(root: Node, field_path: str, where: str) -> Errors:
+    node: Node | None = root
     for step in re.findall(r"\.([^.\[\]]+)|\['([^']+)'\]|(\[[^\]]*\])", field_path):
         name = step[0] or step[1]
         node = node.child(name) if node is not None and name else None

@@ -138,3 +138,20 @@ def test_an_optional_past_is_a_value_of_its_own() -> None:
     assert not list(check_schema(schema, ""))
     rule["optionalOldSelf"] = False
     assert [error.path for error in check_schema(schema, "")] == [".properties[a].x-kubernetes-validations[0].rule"]
+
+
+def test_a_place_below_lists_of_any_length_is_counted_by_what_a_request_can_hold() -> None:
+    """However lists nest, three megabytes hold only so many of what is in them."""
+    rule = {"rule": "self.a != 'x' || self.b != 'y' || self.c.startsWith('z')"}
+    inner = {
+        "type": "object", "required": ["a", "b", "c"], "properties": dict.fromkeys("abc", STRING),
+        "x-kubernetes-validations": [rule],
+    }  # fmt: skip
+    listed = {"type": "array", "items": {"type": "array", "items": {"type": "array", "items": inner}}}
+    assert not list(check_schema({"type": "object", "properties": {"all": listed}}, ""))
+    rule["rule"] = "self.a.split('').all(x, self.b.split('').all(y, x != y)) && self.c.matches('^[a-z]+$')"
+    assert not list(check_schema({"type": "object", "properties": {"all": listed}}, ""))
+    inner["properties"]["d"] = {"type": "array", "items": STRING, "maxItems": 100}
+    rule["rule"] = "self.d.all(x, self.d.exists_one(y, x == y))"
+    (error,) = check_schema({"type": "object", "properties": {"all": listed}}, "")
+    assert "estimated rule cost exceeds budget by factor of more than 100x" in error.message
