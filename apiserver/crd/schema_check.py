@@ -15,7 +15,7 @@ from api.resource import FieldError
 from apiserver.cel import types
 from apiserver.cel.program import BadProgram, compile_
 from apiserver.crd import patterns, rule_types, values
-from apiserver.crd.rules import VARIABLES
+from apiserver.crd.rules import VARIABLES, Checker
 from apiserver.crd.structural import Node, Plain, apply_defaults, prune
 
 Errors = Iterator[FieldError]
@@ -387,7 +387,8 @@ def _check_defaults(schema: Plain, path: str) -> Errors:
         if unknown:
             yield v.invalid(f"{path}.default", default, f"must not have unknown fields: {', '.join(unknown)}")
         apply_defaults(value, node)
-        for error in values.check(value, node):
+        told = list(values.check(value, node)) or [*values.check_lists(value, node), *Checker(node).check(value, None)]
+        for error in told:
             where = f"{path}.default{'.' if error.path not in ('', '<nil>') else ''}{error.path.removeprefix('<nil>')}"
             yield FieldError(where, error.reason, error.message)
     for name, child in (schema.get("properties") or {}).items():

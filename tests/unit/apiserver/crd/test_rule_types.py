@@ -155,3 +155,16 @@ def test_a_place_below_lists_of_any_length_is_counted_by_what_a_request_can_hold
     rule["rule"] = "self.d.all(x, self.d.exists_one(y, x == y))"
     (error,) = check_schema({"type": "object", "properties": {"all": listed}}, "")
     assert "estimated rule cost exceeds budget by factor of more than 100x" in error.message
+
+
+def test_a_default_keeps_the_rules_of_its_own_place() -> None:
+    ruled = {**INT, "x-kubernetes-validations": [{"rule": "self > 1"}]}
+    assert not list(check_schema({"type": "object", "properties": {"a": {**ruled, "default": 2}}}, ""))
+    (error,) = check_schema({"type": "object", "properties": {"a": {**ruled, "default": 1}}}, "")
+    assert (error.path, error.message) == (
+        ".properties[a].default",
+        'Invalid value: "integer": failed rule: self > 1',
+    )
+    tags = {"type": "array", "items": STRING, "x-kubernetes-list-type": "set", "default": ["x", "x"]}
+    (error,) = check_schema({"type": "object", "properties": {"a": tags}}, "")
+    assert error.message.startswith("Duplicate value")
