@@ -167,6 +167,13 @@ def test_each_node_that_lacks_a_pod_gets_one_bound_for_it():
     assert ds.spec.template.metadata.labels == {"app": "agent"}
 
 
+def test_daemon_pods_say_which_template_of_the_daemon_set_they_are_of():
+    ds = daemon_set()
+    assert "pod-template-generation" not in daemon_pod(ds, "h", "n1").metadata.labels
+    ds.metadata.annotations = {"deprecated.daemonset.template.generation": "3"}
+    assert daemon_pod(ds, "h", "n1").metadata.labels["pod-template-generation"] == "3"
+
+
 def test_daemon_pods_bear_a_node_in_trouble_and_without_a_network_only_if_they_use_the_nodes():
     keys = {each.key.removeprefix("node.kubernetes.io/") for each in tolerations_of(daemon_set().spec.template.spec)}
     assert keys == {"not-ready", "unreachable", "disk-pressure", "memory-pressure", "pid-pressure", "unschedulable"}
