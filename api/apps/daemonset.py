@@ -13,7 +13,6 @@ from api.meta import KindCondition, LabelSelector, ObjectMeta
 from api.resource import Column, Resource, clear_status, keep_status, keep_wishes
 from api.schema import Int32, Int64, IntOrString, Struct, always, field, wire
 
-
 TEMPLATE_GENERATION: Final = "deprecated.daemonset.template.generation"
 """An annotation: how often the template has changed. The server keeps it, as pods once told their age by it."""
 
