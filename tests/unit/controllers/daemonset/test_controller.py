@@ -137,6 +137,16 @@ def test_a_name_that_something_else_has_is_counted_as_a_collision_and_avoided():
     assert name_of(ds) != holder.metadata.name
 
 
+def test_pods_of_a_revision_that_somebody_made_again_become_those_of_the_newer_and_are_not_restarted():
+    ds = daemon_set()
+    twin = revision(ds, 2, "agent-twin")
+    twin.metadata.labels[HASH_LABEL] = "twin"
+    made = plan(ds, ["n1", "n2"], [pod(ds, "n1"), pod(ds, "n2", hash="twin")], [revision(ds, 1), twin])
+    (step,) = steps_of(made)
+    assert isinstance(step, Patch) and step.key.name == "p-n1"
+    assert step.patch["metadata"]["labels"] == {HASH_LABEL: "twin"}
+
+
 def test_history_beyond_the_limit_goes_oldest_first_but_not_what_pods_are_made_of():
     ds = daemon_set(revisionHistoryLimit=1)
     old = [revision(daemon_set(pod={"hostname": f"h{n}"}), n, f"agent-{n}") for n in range(1, 5)]
