@@ -125,7 +125,7 @@ def reconcile(observed: Observed, now: float, failures: Failures) -> Plan:
 
 
 def _of_twins(ds: DaemonSet, history: History, hash: str, owned: Iterable[Pod]) -> list[Patch]:
-    """Return what makes pods of other revisions with the present template pods of the current one: none need restart."""
+    """Return what makes pods of other revisions with the present template the current one's: none need restart."""
     same = {
         each.metadata.labels.get(HASH_LABEL)
         for each in history.others
