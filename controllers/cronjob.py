@@ -205,7 +205,7 @@ def _known_version(old: CronJobStatus, job: Job) -> str:
 
 
 def _is_scheduled(cron: CronJob, job: Job) -> bool:
-    """Whether a Job was made for a time of the schedule; others (`kubectl create job --from`) neither wait nor block."""
+    """Whether a Job was made for a time of the schedule; one made by hand (`kubectl create job --from`) blocks none."""
     return SCHEDULED_AT in job.metadata.annotations or any(one.uid == job.metadata.uid for one in cron.status.active)
 
 
