@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from deploy import local
@@ -36,6 +37,8 @@ app.add_typer(node_app, name="node")
 # What nobody reads in a terminal is not cut to one's width.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False)
+PROCESSES_WIDTH_MIN = 90
+"""Columns that a table of processes takes at least, what is wrong with one included."""
 
 
 MACHINE_VERBS = ("init", "join", "leave", "upgrade", "reset", "token", "certs", "machine")
@@ -260,10 +263,11 @@ def _print_processes(processes: list[ProcessStatus]) -> None:
     table = Table(box=None, header_style="", pad_edge=False)
     for heading in ("PROCESS", "PID", "RESTARTS", "UP", "MEMORY", "CERTIFICATE", "STATE"):
         numeric = heading in ("PID", "RESTARTS", "UP", "MEMORY")
-        table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
+        # What is wrong may be long; it takes further lines rather than the other columns' room.
+        table.add_column(heading, justify="right" if numeric else "left", no_wrap=heading != "STATE", overflow="fold")
     for process in processes:
         if process.problem:
-            state = f"[red]{process.problem}[/]"
+            state = f"[red]{escape(process.problem)}[/]"
         else:
             state = "[green]ready[/]" if process.is_ready else "running"
         table.add_row(
@@ -275,7 +279,8 @@ def _print_processes(processes: list[ProcessStatus]) -> None:
             process.certificate_ends,
             state,
         )
-    out.print(table, soft_wrap=True)  # cut nothing: a narrow terminal wraps the long lines itself
+    # A terminal that is narrower than the other columns wraps the lines itself.
+    Console(highlight=False, width=max(out.width, PROCESSES_WIDTH_MIN)).print(table, soft_wrap=True)
 
 
 def _print_view(view: object) -> None:

@@ -56,6 +56,7 @@ def store(
     peer: str,
     health: str,
     initial: Mapping[str, str],
+    adopters: Mapping[str, str] | None = None,
     files: Files,
 ) -> list[str]:
     """Return a store member's arguments.
@@ -68,6 +69,7 @@ def store(
         peer: host:port for other members.
         health: host:port.
         initial: the members that a new store begins with, by name with peer address; one that is not among them joins.
+        adopters: the members that may take one in that joins; any, where none are given.
         files: where certificates lie.
     """
     cert, key, ca = files(f"store/{stem}.crt"), files(f"store/{stem}.key"), files("store/ca.crt")
@@ -86,8 +88,9 @@ def store(
         "--health", health,
     ]  # fmt: skip
     if member not in initial:
-        return [*arguments, "--join"]
-    return [*arguments, "--initial-members", ",".join(f"{name}={address}" for name, address in initial.items())]
+        arguments, initial = [*arguments, "--join"], adopters or {}
+    members = ",".join(f"{name}={address}" for name, address in initial.items())
+    return [*arguments, "--initial-members", members] if members else arguments
 
 
 def apiserver(

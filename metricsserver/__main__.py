@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 SECOND_LOOK_S: Final = 5.0
 """When everything is asked again after the start: one sample tells no use."""
+AGAIN_S: Final = 1.0
+"""When a round that could not even begin is tried again: API server and rights may come a moment after us."""
 AT_ONCE_MAX: Final = 16
 """How many kubelets are asked at once."""
 
@@ -81,11 +83,13 @@ class Rounds:
             began = self._clock.monotonic()
             try:
                 await self.round()
-                self._problem = None
             except (NoAnswer, Refused) as error:
                 if self._problem is None:
                     log.warning("the nodes are not known", extra={"why": str(error)})
                 self._problem = str(error)
+                await self._clock.sleep(AGAIN_S)
+                continue
+            self._problem = None
             await self._clock.sleep(max(1.0, pause_s - (self._clock.monotonic() - began)))
             pause_s = self._resolution_s
 

@@ -19,6 +19,8 @@ from component.serve import Identity, client_context
 
 ANSWER_WITHIN_S: Final = 10.0
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
+MESSAGE_MAX: Final = 200
+"""Characters shown of an API server's refusal."""
 SERVER_NAME: Final = "kubernetes"
 """The name every API server's certificate carries, whatever address was dialled."""
 _METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -34,9 +36,18 @@ class Refused(Exception):
     """The API server answered with an error: its status, and the Status it sent."""
 
     def __init__(self, code: int, body: bytes) -> None:
-        super().__init__(f"the API server answers {code}: {body[:200].decode(errors='replace')}")
+        super().__init__(f"the API server answers {code}: {_message(body)}")
         self.code = code
         self.body = body
+
+
+def _message(body: bytes) -> str:
+    """Return what a Status says, or the beginning of what is none."""
+    try:
+        said = msgspec.json.decode(body).get("message")
+    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError):
+        said = None
+    return str(said or body.decode(errors="replace"))[:MESSAGE_MAX]
 
 
 @dataclass(frozen=True, slots=True)

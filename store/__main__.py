@@ -52,8 +52,8 @@ class Settings:
     advertise_client: str = setting("host:port by which clients reach this member (default: --listen-client)", "")
     advertise_peer: str = setting("host:port by which other members reach this one (default: --listen-peer)", "")
     initial_members: tuple[str, ...] = setting(
-        "the members of a new cluster, as name=host:port (peer addresses), the same on each; only heeded at the first "
-        "start (default: this member alone)",
+        "the members of a new cluster, as name=host:port (peer addresses), the same on each; with --join those that "
+        "may take this one in; only heeded at the first start (default: this member alone; with --join any that calls)",
         (),
     )
     cluster_token: str = setting("tells new clusters with the same members apart", "steersman")
@@ -324,11 +324,13 @@ async def _identify(settings: Settings, backend: Backend, peers: Peers, rng: ran
     if known.get("cluster") == f"{cluster_id:x}":
         member_id = int(known["member"], 16)
     elif settings.join and not cluster_id:
+        adopters = _initial_members(settings).keys() - {settings.name}
         await peers.listen()
         log.info(
-            "waiting to be called by the cluster that this member was added to", extra={"at": settings.listen_peer}
+            "waiting to be called by the cluster that this member was added to",
+            extra={"at": settings.listen_peer, "by": ",".join(sorted(adopters)) or "any member"},
         )
-        cluster_id, member_id = await peers.wait_adopted()
+        cluster_id, member_id = await peers.wait_adopted(adopters)
         backend.begin_cluster(cluster_id)
     else:
         cluster_id, member_id = _found_cluster(settings, backend, rng)
@@ -381,10 +383,7 @@ class _Acquaintances:
         write_whole(self._path, json.dumps({"incarnation": self._incarnation, "peers": dict(known)}).encode())
 
 
-def _found_cluster(settings: Settings, backend: Backend, rng: random.Random) -> tuple[int, int]:
-    """Make the first membership from the settings; return the ids of the cluster and of this member."""
-    from store.consensus.membership import MemberRecord, Members
-
+def _initial_members(settings: Settings) -> dict[str, str]:
     addresses: dict[str, str] = {}
     for entry in settings.initial_members:
         name, _, address = entry.partition("=")
@@ -392,6 +391,14 @@ def _found_cluster(settings: Settings, backend: Backend, rng: random.Random) -> 
         if not name or name in addresses:
             raise BadSetting(f"--initial-members {entry}: expected name=host:port, each name once")
         addresses[name] = address
+    return addresses
+
+
+def _found_cluster(settings: Settings, backend: Backend, rng: random.Random) -> tuple[int, int]:
+    """Make the first membership from the settings; return the ids of the cluster and of this member."""
+    from store.consensus.membership import MemberRecord, Members
+
+    addresses = _initial_members(settings)
     if not addresses:
         addresses = {settings.name: settings.advertise_peer or settings.listen_peer}
     if settings.name not in addresses:

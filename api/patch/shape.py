@@ -29,7 +29,7 @@ _ATOMIC_OF_PACKAGE: Final = {
 }
 """The same, where another package has a type of that name which is not."""
 _KEY_DEFAULTS: Final[Mapping[str, Any]] = {"protocol": "TCP"}
-"""What a list's key has when an item leaves it out: ports of containers and Services are told apart by it."""
+"""What keys have in built-in kinds: ports of containers and Services are told apart by their protocol."""
 
 Kind = Literal["leaf", "object", "map", "items", "set", "untyped"]
 
@@ -47,6 +47,7 @@ class Shape:
         fields: Mapping[str, Shape] | None = None,
         item: Shape | None = None,
         keys: tuple[str, ...] = (),
+        key_defaults: Mapping[str, Any] = _KEY_DEFAULTS,
         is_always_there: bool = False,
     ) -> None:
         self.kind: Kind = kind
@@ -55,7 +56,8 @@ class Shape:
         self.item = item
         """Of a map, a list of items or a set: what is in it."""
         self.keys = tuple(sorted(keys))
-        self.key_defaults = {key: _KEY_DEFAULTS[key] for key in keys if key in _KEY_DEFAULTS}
+        self.key_defaults = {key: key_defaults[key] for key in keys if key in key_defaults}
+        """What keys of a list's items have where an item leaves them out."""
         self.is_always_there = is_always_there
         """A struct that upstream holds by value: it can be empty, never absent."""
 

@@ -6,10 +6,10 @@ is made of it. Refusals are worded as upstream's checker words them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from apiserver.cel import types
+from apiserver.cel import times, types
 from apiserver.cel.program import BadProgram, unescape
 from apiserver.cel.syntax import (
     Call,
@@ -26,9 +26,18 @@ from apiserver.cel.syntax import (
     parse,
 )
 from apiserver.cel.types import BOOL, DYN, INT, Overload, Type
-from apiserver.cel.values import type_name
+from apiserver.cel.values import Failure, type_name
+from apiserver.crd import patterns
+from apiserver.crd.patterns import BadPattern
 
 _COMPARISONS: Final = ("_<_", "_<=_", "_>_", "_>=_")
+_LITERALS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "duration": times.duration,
+    "timestamp": times.timestamp,
+    "matches": patterns.compile_,
+    "find": patterns.compile_,
+}
+"""Functions that read a text, and how: a text that is written out is read before anything is evaluated."""
 _NAMES: Final = {"null_type": "null", "google.protobuf.Timestamp": "timestamp", "google.protobuf.Duration": "duration"}
 _TYPE_NAMES: Final = frozenset(
     {"bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type", "optional_type"}
@@ -147,6 +156,7 @@ class _Checker:
 
     def _call(self, tree: Call, names: dict[str, Type]) -> Type:
         name = tree.function
+        self._check_literal(name, tree.arguments[-1:])
         if tree.target is not None:
             qualified = f"{_qualified(tree.target)}.{name}"
             if qualified in types.FUNCTIONS or qualified.startswith(("math.", "format.")):
@@ -158,6 +168,16 @@ class _Checker:
                 return self._fail(tree.at, f"undeclared reference to '{name}' (in container '')")
             return self._choose(name, overloads, given, tree.at, is_method=True)
         return self._resolve(name, [self.of(each, names) for each in tree.arguments], tree.at)
+
+    def _check_literal(self, function: str, last: tuple[Tree, ...]) -> None:
+        """Note a text, written out, of which the function can make nothing."""
+        read = _LITERALS.get(function)
+        if read is None or not last or not isinstance(last[0], Literal) or not isinstance(last[0].value, str):
+            return
+        try:
+            read(last[0].value)
+        except (Failure, BadPattern):
+            self._fail(last[0].at, f"invalid {function} argument")
 
     def _argument(self, function: str, tree: Tree, names: dict[str, Type]) -> Type:
         if function == "format" and isinstance(tree, ListOf):

@@ -226,9 +226,18 @@ _ESCAPES: Final = {"__underscores__": "__", "__dot__": ".", "__dash__": "-", "__
 _KEYWORDS: Final = frozenset(
     {
         "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
-        "let", "loop", "package", "namespace", "return",
+        "let", "loop", "package", "namespace", "return", "var", "void", "while",
     }
 )  # fmt: skip
+
+
+def escape(name: str) -> str:
+    """Return the form that a field's name takes in rules."""
+    if name in _KEYWORDS:
+        return f"__{name}__"
+    for escaped, plain in _ESCAPES.items():
+        name = name.replace(plain, escaped)
+    return name
 
 
 def unescape(name: str) -> str:

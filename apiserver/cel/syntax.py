@@ -7,6 +7,7 @@ first argument is still a name. The tree nests no deeper than `DEPTH_MAX`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -141,6 +142,8 @@ _RESERVED: Final = frozenset(
         "while",
     ]
 )
+_WORDS: Final = ("true", "false", "null", "in")
+"""What can be no name, not even of a field."""
 _RELATIONS: Final = ("<", "<=", ">", ">=", "==", "!=", "in")
 _MACROS: Final = {
     "all": 2,
@@ -161,8 +164,9 @@ class _Token:
     at: int
 
 
+@functools.lru_cache(maxsize=256)
 def parse(text: str) -> Tree:
-    """Return the tree of an expression.
+    """Return the tree of an expression, which is checked, weighed and compiled one after the other.
 
     Raises:
         SyntaxFailure: it is none.
@@ -301,8 +305,8 @@ class _Parser:
 
     def _field_name(self) -> str:
         token = self._token
-        if token.kind != "name":
-            raise self._unexpected("expecting an identifier")
+        if token.kind != "name" or token.text in _WORDS:
+            raise self._unexpected("expecting IDENTIFIER")
         self._next += 1
         return token.text.strip("`")
 

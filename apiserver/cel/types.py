@@ -111,6 +111,7 @@ def _expanded(takes: list[str], gives: str) -> list[Overload]:
 
 _NUMBERS: Final = "int|uint|double"
 _ORDERED: Final = "bool|int|uint|double|string|bytes|timestamp|duration"
+_ORDERED_LISTS: Final = "|".join(f"list({each})" for each in _ORDERED.split("|"))
 
 FUNCTIONS: Final = _table(f"""
 _==_(A, A) -> bool
@@ -165,7 +166,7 @@ format.named(string) -> optional_type(kubernetes.NamedFormat)
 """)
 """What functions take and give, by name; operators too, and `_<_` stands for all four comparisons."""
 
-METHODS: Final = _table("""
+METHODS: Final = _table(f"""
 [string|bytes|list(A)|map(A,B)].size() -> int
 [string].matches(string) -> bool
 [string].contains(string) -> bool
@@ -214,10 +215,10 @@ METHODS: Final = _table("""
 [timestamp].getMinutes(string) -> int
 [timestamp].getSeconds(string) -> int
 [timestamp].getMilliseconds(string) -> int
-[list(A)].isSorted() -> bool
-[list(A)].sum() -> A
-[list(A)].min() -> A
-[list(A)].max() -> A
+[{_ORDERED_LISTS}].isSorted() -> bool
+[list(int)|list(uint)|list(double)|list(duration)].sum() -> int|uint|double|duration
+[{_ORDERED_LISTS}].min() -> {_ORDERED}
+[{_ORDERED_LISTS}].max() -> {_ORDERED}
 [list(dyn)].flatten() -> list(dyn)
 [list(dyn)].flatten(int) -> list(dyn)
 [optional_type(A)].hasValue() -> bool

@@ -121,7 +121,7 @@ def equal(left: Any, right: Any) -> bool:
 def _equal_lists(left: list[Any], right: list[Any]) -> bool:
     if len(left) != len(right):
         return False
-    if isinstance(left, Unordered) and isinstance(right, Unordered):
+    if isinstance(left, Unordered):
         return all(contains(right, item) for item in left)
     return all(equal(one, other) for one, other in zip(left, right, strict=True))
 

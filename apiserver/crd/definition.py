@@ -29,6 +29,9 @@ Errors = Iterator[FieldError]
 _COLUMN_TYPES: Final = ("boolean", "date", "integer", "number", "string")
 _COLUMN_FORMATS: Final = ("int32", "int64", "float", "double", "byte", "date", "date-time", "password")
 _SELECTABLE_MAX: Final = 8
+_NO_UNKNOWN: Final = (
+    "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
+)
 _CATEGORIES_FORM: Final = re.compile("[a-z]([-a-z0-9]*[a-z0-9])?").fullmatch
 
 
@@ -73,7 +76,7 @@ def find_errors(new: CustomResourceDefinition, old: CustomResourceDefinition | N
     yield from _check_group(spec.group)
     yield from v.check_supported("spec.scope", spec.scope, ("Cluster", "Namespaced"))
     if spec.preserve_unknown_fields and (old is None or not old.spec.preserve_unknown_fields):
-        yield v.invalid("spec.preserveUnknownFields", True, "must be false in order to use defaults in the schema")
+        yield v.invalid("spec.preserveUnknownFields", True, _NO_UNKNOWN)
     yield from _check_names(spec.names)
     yield from _check_versions(new)
     yield from _check_conversion(spec)
@@ -158,7 +161,8 @@ def _check_versions(new: CustomResourceDefinition) -> Errors:
             if not new.spec.preserve_unknown_fields:
                 yield v.required(f"{where}.schema.openAPIV3Schema", "schemas are required")
         else:
-            yield from check_schema(serde.to_value(schema), f"{where}.schema.openAPIV3Schema")
+            has_status = version.subresources is not None and version.subresources.status is not None
+            yield from check_schema(serde.to_value(schema), f"{where}.schema.openAPIV3Schema", has_status=has_status)
         yield from _check_columns(version, where)
         yield from _check_subresources(version, where)
         yield from _check_selectable(version, where)
@@ -201,10 +205,10 @@ def _check_subresources(version: crds.CustomResourceDefinitionVersion, where: st
     if scale is None:
         return
     path = f"{where}.subresources.scale"
-    for field, value, roots in (
-        ("specReplicasPath", scale.spec_replicas_path, (".spec.",)),
-        ("statusReplicasPath", scale.status_replicas_path, (".status.",)),
-        ("labelSelectorPath", scale.label_selector_path, (".spec.", ".status.")),
+    for field, value, roots, under in (
+        ("specReplicasPath", scale.spec_replicas_path, (".spec.",), ".spec"),
+        ("statusReplicasPath", scale.status_replicas_path, (".status.",), ".status"),
+        ("labelSelectorPath", scale.label_selector_path, (".spec.", ".status."), "either .spec or .status"),
     ):
         if not value:
             if field != "labelSelectorPath":
@@ -213,7 +217,7 @@ def _check_subresources(version: crds.CustomResourceDefinitionVersion, where: st
         if jsonpath.simple_path(value) is None:
             yield v.invalid(f"{path}.{field}", value, "is an invalid path: only simple paths of fields are allowed")
         elif not value.startswith(roots):
-            yield v.invalid(f"{path}.{field}", value, f"should be a json path under {' or '.join(roots)}")
+            yield v.invalid(f"{path}.{field}", value, f"should be a json path under {under}")
 
 
 def _check_selectable(version: crds.CustomResourceDefinitionVersion, where: str) -> Errors:
@@ -242,7 +246,8 @@ def _check_selectable(version: crds.CustomResourceDefinitionVersion, where: str)
         if found is None:
             yield v.invalid(path, value, "is an invalid path: does not refer to a valid field")
         elif found.type not in ("string", "boolean", "integer"):
-            why = "must point to a field of type string, boolean or integer"
+            why = "must point to a field of type string, boolean or integer. Enum string fields and strings with "
+            why += "formats are allowed."
             yield v.invalid(path, value, why)
 
 

@@ -18,7 +18,8 @@ def shape_of(node: Node, *, is_root: bool = False) -> Shape:
         case "object":
             return _object(node, is_root=is_root)
         case "array" if node.items is not None and node.list_type == "map":
-            return Shape("items", item=shape_of(node.items), keys=node.list_keys)
+            defaults = {name: child.default for name, child in node.items.properties.items() if child.has_default}
+            return Shape("items", item=shape_of(node.items), keys=node.list_keys, key_defaults=defaults)
         case "array":
             return Shape("set", item=LEAF) if node.list_type == "set" else LEAF
         case "":

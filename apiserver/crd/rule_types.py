@@ -1,24 +1,28 @@
-"""What a rule can be told before it runs: that the fields it names exist, and about what it may cost at worst. Pure.
+"""What a rule can be told before it runs: that its types fit the schema, and about what it may cost at worst. Pure.
 
-Types are followed as far as the schema says them; what it does not say (unknown fields that are preserved, results of
-most functions) may be anything. The cost is a lower bound of the worst case: each step counts one, a macro counts its
-body as often as its list may have elements. So what is refused here would be refused by upstream's estimate as well,
-and what is let through by mistake is still stopped while it runs.
+A place whose type the schema does not say (unknown fields that are preserved, lists and maps of such) has no type, and
+rules cannot name it. The cost is a lower bound of the worst case: each step counts one, a macro counts its body as
+often as its list may have elements. So what is refused here would be refused by upstream's estimate as well, and what
+is let through by mistake is still stopped while it runs.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from apiserver.cel.program import BadProgram, unescape
+from apiserver.cel import types
+from apiserver.cel.check import check as check_types
+from apiserver.cel.program import BadProgram, escape, unescape
 from apiserver.cel.syntax import Call, Comprehension, Index, ListOf, MapOf, Name, Select, Tree, parse
+from apiserver.cel.types import Type
 from apiserver.crd.structural import Node
 
 COST_MAX: Final = 10_000_000
 """What one rule may cost by estimate, over all places at which it is evaluated."""
 _BODY_BYTES_MAX: Final = 3 * 1024 * 1024
-_SMALLEST: Final = {"integer": 2, "number": 2, "boolean": 5, "string": 3, "array": 3, "object": 3}
-"""The fewest bytes that a value takes in JSON, with its comma."""
+_SMALLEST: Final = {"integer": 1, "number": 1, "boolean": 4, "array": 2, "object": 2}
+_SMALLEST_STRINGS: Final = {"date": 12, "date-time": 22, "duration": 4}
+"""The fewest bytes that a value takes in JSON."""
 
 _STRING: Final = Node({"type": "string"})
 _METADATA: Final = Node(
@@ -30,14 +34,76 @@ Known = Node | None
 """What is known of a value's type; None is nothing."""
 
 
-def check(text: str, self_node: Node, *, is_root: bool) -> int:
-    """Return what a rule may cost at one place.
+_SELF: Final = "selfType"
+"""What messages call the type of `self`; the types of places below are named by their paths."""
+_STRINGS: Final = {
+    "byte": types.BYTES,
+    "date": Type("timestamp"),
+    "date-time": Type("timestamp"),
+    "duration": Type("duration"),
+}
+"""Types of strings by their format, where it is not `string`."""
+
+
+def check(
+    text: str, self_node: Node, *, is_root: bool, takes_optional: bool = False, wanted: Type = types.BOOL
+) -> None:
+    """Check that an expression's types fit, and that it gives what is wanted (`dyn` may be that).
 
     Raises:
-        BadProgram: it names a field that is not there.
+        BadProgram: they don't.
     """
-    walk = _Walk(text, self_node if is_root else None)
-    _, cost = walk.of(parse(text), {"self": self_node, "oldSelf": self_node})
+    self_type = type_of(self_node, _SELF, is_object=is_root or self_node.is_embedded)
+    if self_type is None:
+        raise BadProgram("rules cannot be about what has no type")
+    old = types.optional_of(self_type) if takes_optional else self_type
+    found = check_types(text, {"self": self_type, "oldSelf": old})
+    if found.name not in (wanted.name, "dyn"):
+        what = "cel expression" if wanted is types.BOOL else "messageExpression"
+        raise BadProgram(f"{what} must evaluate to a {wanted}")
+
+
+def type_of(node: Node, name: str, *, is_object: bool) -> Type | None:
+    """Return the type of a place, None where the schema does not say it; `is_object` for roots and embedded objects."""
+    if node.int_or_string:
+        return types.DYN
+    match node.type:
+        case "array":
+            item = _below(node.items, f"{name}.@idx")
+            return types.list_of(item) if item is not None else None
+        case "object" if isinstance(node.additional, Node):
+            value = _below(node.additional, f"{name}.@elem")
+            return types.map_of(types.STRING, value) if value is not None else None
+        case "object":
+            return Type(name, fields=lambda field: _field_type(node, name, field, is_object=is_object))
+        case "string":
+            return _STRINGS.get(node.format, types.STRING)
+        case "integer":
+            return types.INT
+        case "number":
+            return types.DOUBLE
+        case "boolean":
+            return types.BOOL
+    return None
+
+
+def _below(node: Node | None, name: str) -> Type | None:
+    return type_of(node, name, is_object=node.is_embedded) if node is not None else None
+
+
+def _field_type(node: Node, name: str, field: str, *, is_object: bool) -> Type | None:
+    plain = unescape(field)
+    if escape(plain) != field:
+        return None  # A name that must be escaped, and is not.
+    child = node.properties.get(plain)
+    if is_object and plain in _HEAD and (child is None or plain == "metadata"):
+        child = _HEAD[plain]
+    return _below(child, f"{name}.{plain}")
+
+
+def cost_of(text: str, self_node: Node) -> int:
+    """Return what an expression, whose types fit, may cost at one place."""
+    _, cost = _Walk().of(parse(text), {"self": self_node, "oldSelf": self_node})
     return cost
 
 
@@ -47,17 +113,29 @@ def size_max(node: Node) -> int:
     if declared is not None:
         return int(declared)
     below = node.items if node.type == "array" else node.additional if isinstance(node.additional, Node) else None
-    smallest = _SMALLEST.get(below.type, 3) if below is not None else 3
-    if below is not None and below.type == "object":
-        smallest += sum(len(name) + 4 for name in below.required)
-    return _BODY_BYTES_MAX // (smallest if node.type == "array" else smallest + 4)
+    smallest = _smallest(below) if below is not None else 1
+    return (_BODY_BYTES_MAX - 2) // (smallest + (1 if node.type == "array" else 6))  # a comma; a key of its own too
+
+
+def places_max(node: Node) -> int:
+    """Return how often something can be in an object, where nothing above it says how often."""
+    return _BODY_BYTES_MAX // (_smallest(node) + 1)
+
+
+def _smallest(node: Node) -> int:
+    if node.int_or_string:
+        return 1
+    if node.type == "string":
+        return _SMALLEST_STRINGS.get(node.format, 2)
+    size = _SMALLEST.get(node.type, 1)
+    for name in node.required if node.type == "object" else ():
+        child = node.properties.get(name)
+        if child is not None and not child.has_default:
+            size += len(name) + 4 + _smallest(child)
+    return size
 
 
 class _Walk:
-    def __init__(self, text: str, root: Known) -> None:
-        self._text = text
-        self._root = root
-
     def of(self, tree: Tree, names: dict[str, Known]) -> tuple[Known, int]:
         """Return what is known of a tree's value, and its cost."""
         match tree:
@@ -65,7 +143,7 @@ class _Walk:
                 return names.get(name), 1
             case Select():
                 node, cost = self.of(tree.operand, names)
-                return self._field(node, tree.field), cost + 1
+                return _field(node, tree.field), cost + 1
             case Index():
                 node, cost = self.of(tree.operand, names)
                 _, more = self.of(tree.index, names)
@@ -119,24 +197,9 @@ class _Walk:
             cost + count * (body + 2)
         )
 
-    def _field(self, node: Known, field: str) -> Known:
-        if node is None or not node.type or node.int_or_string:
-            return None
-        if node.type != "object":
-            if node.type in ("string", "integer", "number", "boolean"):
-                return None
-            raise self._failure(field, "type 'list' does not support field selection")
-        name = field if field in node.properties else unescape(field)
-        found = node.child(name)
-        if found is None and (node.is_embedded or node is self._root):
-            found = _HEAD.get(name)
-        if found is None and not node.preserves and node.additional is not True:
-            raise self._failure(field, f"undefined field '{field}'")
-        return found
 
-    def _failure(self, field: str, why: str) -> BadProgram:
-        at = self._text.find(f".{field}")
-        return BadProgram(f"ERROR: <input>:1:{max(at, 0) + 1}: {why}")
+def _field(node: Known, field: str) -> Known:
+    return node.child(unescape(field)) if node is not None and node.type == "object" else None
 
 
 def _element(node: Any) -> Known:

@@ -86,6 +86,7 @@ class Checker:
         if id(node) in self._rules or any(id(child) in self._ruled for child in below):
             self._ruled.add(id(node))
         is_special = node.type == "number" or node.list_type in ("set", "map") or node.format in _SPECIAL
+        is_special = is_special or any(child.nullable for child in node.properties.values())
         if is_special or any(id(child) in self._converted for child in below):
             self._converted.add(id(node))
 
@@ -149,13 +150,17 @@ class Checker:
             yield _error(rule.reason, where, shown, rule.message(variables))
 
     def _to_cel(self, value: Any, node: Node) -> Any:
-        """Return a value as rules see it: moments and lengths of time, doubles, lists whose order says nothing."""
+        """Return a value as rules see it: moments and lengths of time, doubles, lists whose order says nothing.
+
+        A field that is null is as good as absent; null in a map or a list is a value.
+        """
         if id(node) not in self._converted or value is None:
             return value
         if isinstance(value, dict):
             return {
                 name: self._to_cel(item, child) if (child := node.child(name)) is not None else item
                 for name, item in value.items()
+                if item is not None or name not in node.properties
             }
         if isinstance(value, list):
             items = [self._to_cel(item, node.items) for item in value] if node.items is not None else value

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from api import validation as v
 from api.resource import FieldError
+from apiserver.cel import types
 from apiserver.cel.program import BadProgram, compile_
 from apiserver.crd import patterns, rule_types, values
-from apiserver.crd.rules import VARIABLES
+from apiserver.crd.rules import VARIABLES, Checker
 from apiserver.crd.structural import Node, Plain, apply_defaults, prune
 
 Errors = Iterator[FieldError]
@@ -25,15 +26,28 @@ _MAP_TYPES: Final = ("atomic", "granular")
 _REASONS: Final = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
 _DEPTH_MAX: Final = 128
 _FORBIDDEN: Final = ("$ref", "definitions", "dependencies", "id", "$schema", "patternProperties", "additionalItems")
-_NOT_IN_LOGIC: Final = (
-    "additionalProperties", "default", "description", "nullable", "title", "type",
-    "x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource", "x-kubernetes-list-map-keys",
-    "x-kubernetes-list-type", "x-kubernetes-map-type", "x-kubernetes-validations",
+_NOT_IN_LOGIC: Final = {
+    **dict.fromkeys(("additionalProperties", "default", "externalDocs"), "undefined"),
+    **dict.fromkeys(("description", "title", "type"), "empty"),
+    "nullable": "false",
+    **dict.fromkeys(
+        (f"x-kubernetes-{key}" for key in ("preserve-unknown-fields", "embedded-resource", "int-or-string")), "false"
+    ),
+    **dict.fromkeys((f"x-kubernetes-{key}" for key in ("list-map-keys", "validations")), "empty"),
+    **dict.fromkeys((f"x-kubernetes-{key}" for key in ("list-type", "map-type")), "undefined"),
+}
+"""What may not stand below allOf, anyOf, oneOf and not, and what it must be instead."""
+_EITHER: Final = [{"type": "integer"}, {"type": "string"}]
+"""The one anyOf that may name types: it says in OpenAPI what `x-kubernetes-int-or-string` says."""
+_AT_STATUS_ROOT: Final = (
+    "description", "type", "format", "title", "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "maxLength",
+    "minLength", "pattern", "maxItems", "minItems", "uniqueItems", "multipleOf", "required", "items", "properties",
+    "externalDocs", "example", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations",
 )  # fmt: skip
 
 
-def check_schema(schema: Plain, path: str) -> Errors:
-    """Yield what is wrong with the schema of a version."""
+def check_schema(schema: Plain, path: str, *, has_status: bool = False) -> Errors:
+    """Yield what is wrong with the schema of a version, which may have a status subresource."""
     if _depth(schema) > _DEPTH_MAX:
         yield v.invalid(path, "", f"must nest at most {_DEPTH_MAX} levels deep")
         return
@@ -44,15 +58,24 @@ def check_schema(schema: Plain, path: str) -> Errors:
             yield v.required(f"{path}.type", "must be object at the root")
     if schema.get("nullable"):
         yield v.forbidden(f"{path}.nullable", "nullable cannot be true at the root")
+    for key in sorted(set(schema) - set(_AT_STATUS_ROOT)) if has_status else ():
+        # The status is checked by itself, so what the root says of its fields together would be lost.
+        listed = " ".join(_go_name(each) for each in _AT_STATUS_ROOT)
+        why = f"only [{listed}] fields are allowed at the root of the schema if the status subresource is enabled"
+        yield v.invalid(path, key, why)
     metadata = (schema.get("properties") or {}).get("metadata") or {}
-    restricted = set(metadata) - {"type", "description", "properties"}
+    restricted = set(metadata) - {"type", "default", "properties"}
     if restricted or set(metadata.get("properties") or {}) - {"name", "generateName"}:
         yield v.forbidden(
             f"{path}.properties[metadata]",
             "must not specify anything other than name and generateName, but metadata is implicitly specified",
         )
-    yield from _check_node(schema, path, is_root=True)
+    yield from _check_node(schema, Node(schema), path, is_root=True)
     yield from _check_defaults(schema, path)
+
+
+def _go_name(key: str) -> str:
+    return "".join(part[0].upper() + part[1:] for part in key.replace("x-kubernetes-", "x-").split("-"))
 
 
 def _depth(schema: Any) -> int:
@@ -67,7 +90,14 @@ def _depth(schema: Any) -> int:
     return deepest
 
 
-def _check_node(schema: Plain, path: str, *, is_root: bool = False, places: int = 1) -> Errors:
+def _check_node(
+    schema: Plain, node: Node, path: str, *, is_root: bool = False, places: int | None = 1, lost: str = ""
+) -> Errors:
+    """Check a place and what is below it.
+
+    An object has at most `places` of it, None where a list or map above does not say; `lost` is the one above that
+    keeps its past from being told.
+    """
     type_ = schema.get("type") or ""
     is_free = schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")
     if type_ and type_ not in _TYPES:
@@ -85,7 +115,7 @@ def _check_node(schema: Plain, path: str, *, is_root: bool = False, places: int 
         )
     yield from _check_bounds(schema, path)
     yield from _check_extensions(schema, path, type_)
-    yield from _check_rules(schema, path, is_root=is_root, places=places)
+    yield from _check_rules(schema, node, path, is_root=is_root, places=places, lost=lost)
     properties, additional = schema.get("properties") or {}, schema.get("additionalProperties")
     if properties and additional is not None and additional is not False:
         yield v.forbidden(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive")
@@ -104,12 +134,14 @@ def _check_node(schema: Plain, path: str, *, is_root: bool = False, places: int 
             if child.get("type") != wanted:
                 yield v.invalid(f"{path}.properties[{name}].type", child.get("type", ""), f"must be {wanted}")
             continue
-        yield from _check_node(child, f"{path}.properties[{name}]", places=places)
-    below = places * rule_types.size_max(Node(schema)) if isinstance(items, dict) or isinstance(additional, dict) else 1
-    if isinstance(items, dict):
-        yield from _check_node(items, f"{path}.items", places=below)
-    if isinstance(additional, dict):
-        yield from _check_node(additional, f"{path}.additionalProperties", places=below)
+        yield from _check_node(child, node.properties[name], f"{path}.properties[{name}]", places=places, lost=lost)
+    declared = schema.get("maxItems" if type_ == "array" else "maxProperties")
+    below = places * declared if places is not None and declared is not None else None
+    if isinstance(items, dict) and node.items is not None:
+        is_told = schema.get("x-kubernetes-list-type") == "map"  # Only keys say which element was which.
+        yield from _check_node(items, node.items, f"{path}.items", places=below, lost=lost or ("" if is_told else path))
+    if isinstance(additional, dict) and isinstance(node.additional, Node):
+        yield from _check_node(additional, node.additional, f"{path}.additionalProperties", places=below, lost=lost)
     yield from _check_logic(schema, path)
 
 
@@ -138,10 +170,17 @@ def _check_extensions(schema: Plain, path: str, type_: str) -> Errors:
                 "must not be empty if x-kubernetes-embedded-resource is true without "
                 "x-kubernetes-preserve-unknown-fields",
             )
-    if schema.get("x-kubernetes-int-or-string") and type_:
-        yield v.forbidden(f"{path}.type", "must be empty if x-kubernetes-int-or-string is true")
-    if schema.get("x-kubernetes-preserve-unknown-fields") and type_ not in ("", "object"):
-        yield v.invalid(f"{path}.type", type_, "must be object if x-kubernetes-preserve-unknown-fields is true")
+        if schema.get("additionalProperties") is not None:
+            why = "must not be used if x-kubernetes-embedded-resource is set"
+            yield v.forbidden(f"{path}.additionalProperties", why)
+        for name, wanted in (("apiVersion", "string"), ("kind", "string"), ("metadata", "object")):
+            child = (schema.get("properties") or {}).get(name)
+            if child is not None and child.get("type") != wanted:
+                yield v.invalid(f"{path}.properties[{name}].type", child.get("type", ""), f"must be {wanted}")
+    for key in ("preserve-unknown-fields", "embedded-resource"):
+        if schema.get("x-kubernetes-int-or-string") and schema.get(f"x-kubernetes-{key}"):
+            why = "must be false if x-kubernetes-int-or-string is true"
+            yield v.invalid(f"{path}.x-kubernetes-{key}", True, why)
     list_type = schema.get("x-kubernetes-list-type")
     keys = schema.get("x-kubernetes-list-map-keys") or []
     if list_type is not None:
@@ -153,13 +192,13 @@ def _check_extensions(schema: Plain, path: str, type_: str) -> Errors:
         yield v.invalid(
             f"{path}.x-kubernetes-list-type", list_type or "", "must be map if x-kubernetes-list-map-keys is non-empty"
         )
+    if list_type in ("set", "map") and isinstance(schema.get("items"), dict) and schema["items"].get("nullable"):
+        yield v.forbidden(f"{path}.items.nullable", f"cannot be nullable when x-kubernetes-list-type is {list_type}")
     if list_type == "map":
         yield from _check_map_list(schema, path, keys)
     if list_type == "set" and isinstance(schema.get("items"), dict):
         items = schema["items"]
-        if items.get("nullable"):
-            yield v.forbidden(f"{path}.items.nullable", "cannot be nullable when x-kubernetes-list-type is set")
-        if items.get("type") == "array" and items.get("x-kubernetes-list-type") != "atomic":
+        if items.get("type") == "array" and items.get("x-kubernetes-list-type") not in (None, "atomic"):
             yield v.invalid(
                 f"{path}.items.x-kubernetes-list-type",
                 items.get("x-kubernetes-list-type") or "",
@@ -193,15 +232,20 @@ def _check_map_list(schema: Plain, path: str, keys: list[str]) -> Errors:
         )
     properties, required = items.get("properties") or {}, items.get("required") or []
     seen: set[str] = set()
-    for i, key in enumerate(keys):
-        where = f"{path}.x-kubernetes-list-map-keys[{i}]"
+    where = f"{path}.x-kubernetes-list-map-keys"
+    for key in keys:
         if key in seen:
-            yield v.duplicate(where, key)
+            yield v.invalid(where, keys, "must not contain duplicate entries")
         seen.add(key)
         child = properties.get(key)
         if child is None:
-            yield v.invalid(where, key, "entries must all be names of item properties")
+            yield v.invalid(where, keys, "entries must all be names of item properties")
             continue
+        if child.get("nullable"):
+            yield v.forbidden(
+                f"{path}.items.properties[{key}].nullable",
+                "this property is in x-kubernetes-list-map-keys, so it cannot be nullable",
+            )
         if child.get("type") in ("array", "object"):
             yield v.invalid(
                 f"{path}.items.properties[{key}].type",
@@ -215,35 +259,42 @@ def _check_map_list(schema: Plain, path: str, keys: list[str]) -> Errors:
             )
 
 
-def _check_rules(schema: Plain, path: str, *, is_root: bool, places: int) -> Errors:
+def _check_rules(schema: Plain, node: Node, path: str, *, is_root: bool, places: int | None, lost: str) -> Errors:
     """Check the rules at a place of the schema, of which an object has at most so many."""
-    for i, rule in enumerate(schema.get("x-kubernetes-validations") or ()):
+    rules = schema.get("x-kubernetes-validations")
+    if not rules:
+        return
+    for i, rule in enumerate(rules):
         where = f"{path}.x-kubernetes-validations[{i}]"
         text = (rule.get("rule") or "").strip()
         if not text:
             yield v.required(f"{where}.rule", "rule is not specified")
             continue
-        if "message" in rule and not rule["message"].strip():
+        if rule.get("message") and not rule["message"].strip():
             yield v.invalid(f"{where}.message", rule["message"], "message must be non-empty if specified")
-        if "\n" in (rule.get("message") or "").strip():
+        if _has_breaks((rule.get("message") or "").strip()):
             yield v.invalid(f"{where}.message", rule["message"], "message must not contain line breaks")
-        if "\n" in text and not rule.get("message"):
+        if _has_breaks(text) and not (rule.get("message") or "").strip():
             yield v.required(f"{where}.message", "message must be specified if rule contains line breaks")
         reason = rule.get("reason")
         if reason is not None and reason not in _REASONS:
             yield v.not_supported(f"{where}.reason", reason, _REASONS)
         try:
             program = compile_(text, VARIABLES)
-            cost = rule_types.check(text, Node(schema), is_root=is_root) * places
+            rule_types.check(text, node, is_root=is_root, takes_optional=bool(rule.get("optionalOldSelf")))
+            cost = rule_types.cost_of(text, node) * (places if places is not None else rule_types.places_max(node))
         except BadProgram as error:
             yield v.invalid(f"{where}.rule", text, f"compilation failed: {error}")
         else:
             if rule.get("optionalOldSelf") is not None and "oldSelf" not in program.names:
                 why = "may not be set if oldSelf is not used in rule"
                 yield v.invalid(f"{where}.optionalOldSelf", rule["optionalOldSelf"], why)
+            if lost and "oldSelf" in program.names:
+                why = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {lost}"
+                yield v.invalid(f"{where}.rule", text, why)
             if cost > rule_types.COST_MAX:
                 factor = cost / rule_types.COST_MAX
-                times = "more than 100x" if factor > 100 else f"{factor:.1f}x"
+                times = "more than 100x" if factor > 100 else f"{factor:.1f}x" if factor >= 1.5 else f"{factor:f}x"
                 yield v.forbidden(
                     f"{where}.rule",
                     f"estimated rule cost exceeds budget by factor of {times} (try simplifying the rule, or adding "
@@ -253,16 +304,27 @@ def _check_rules(schema: Plain, path: str, *, is_root: bool, places: int) -> Err
         if expression:
             try:
                 compile_(expression, VARIABLES)
+                rule_types.check(
+                    expression,
+                    node,
+                    is_root=is_root,
+                    takes_optional=bool(rule.get("optionalOldSelf")),
+                    wanted=types.STRING,
+                )
             except BadProgram as error:
                 yield v.invalid(
                     f"{where}.messageExpression", expression, f"messageExpression compilation failed: {error}"
                 )
         if rule.get("fieldPath"):
-            yield from _check_field_path(schema, rule["fieldPath"], f"{where}.fieldPath")
+            yield from _check_field_path(node, rule["fieldPath"], f"{where}.fieldPath")
 
 
-def _check_field_path(schema: Plain, field_path: str, where: str) -> Errors:
-    node: Any = Node(schema)
+def _has_breaks(text: str) -> bool:
+    return "\n" in text or "\r" in text
+
+
+def _check_field_path(root: Node, field_path: str, where: str) -> Errors:
+    node: Node | None = root
     for step in re.findall(r"\.([^.\[\]]+)|\['([^']+)'\]|(\[[^\]]*\])", field_path):
         name = step[0] or step[1]
         node = node.child(name) if node is not None and name else None
@@ -279,30 +341,27 @@ def _check_logic(schema: Plain, path: str) -> Errors:
     ]
     if isinstance(schema.get("not"), dict):
         parts.append((f"{path}.not", schema["not"]))
-    allows_types = bool(schema.get("x-kubernetes-int-or-string"))
     for where, part in parts:
-        yield from _check_logic_part(part, schema, where, allows_types=allows_types)
-
-
-def _check_logic_part(part: Plain, structure: Plain, path: str, *, allows_types: bool = False) -> Errors:
-    for key in _NOT_IN_LOGIC:
-        value = part.get(key)
-        if value in (None, False, "") or (key == "type" and allows_types):
+        first = (part.get("anyOf") or ()) if where == f"{path}.allOf[0]" else ()
+        if part in _EITHER and schema.get("anyOf") == _EITHER and where.startswith(f"{path}.anyOf"):
             continue
-        if key == "additionalProperties":
-            yield v.forbidden(f"{path}.{key}", "must be undefined to be structural")
-        elif key not in ("description", "title"):
-            yield v.forbidden(
-                f"{path}.{key}",
-                "must be empty to be structural" if key == "type" else "must be undefined to be structural",
-            )
+        is_either = first == _EITHER
+        rest = {key: value for key, value in part.items() if key != "anyOf"} if is_either else part
+        yield from _check_logic_part(rest, schema, where)
+
+
+def _check_logic_part(part: Plain, structure: Plain, path: str) -> Errors:
+    for key, wanted in _NOT_IN_LOGIC.items():
+        if part.get(key) not in (None, False, "", []):
+            yield v.forbidden(f"{path}.{key}", f"must be {wanted} to be structural")
     known = structure.get("properties") or {}
     for name, child in (part.get("properties") or {}).items():
         additional = structure.get("additionalProperties")
         below = known.get(name) or (additional if isinstance(additional, dict) else None)
+        if name == "metadata":
+            yield v.forbidden(f"{path}.properties[{name}]", "must not be specified in a nested context")
+            continue
         if below is None:
-            if name == "metadata":
-                continue
             yield v.required(
                 f"{path.split('.allOf')[0].split('.anyOf')[0].split('.oneOf')[0].split('.not')[0]}.properties[{name}]",
                 f"because it is defined in {path}.properties[{name}]",
@@ -313,7 +372,7 @@ def _check_logic_part(part: Plain, structure: Plain, path: str, *, allows_types:
         yield from _check_logic_part(part["items"], structure.get("items") or {}, f"{path}.items")
     for key in ("allOf", "anyOf", "oneOf"):
         for i, each in enumerate(part.get(key) or ()):
-            yield from _check_logic_part(each, structure, f"{path}.{key}[{i}]", allows_types=allows_types)
+            yield from _check_logic_part(each, structure, f"{path}.{key}[{i}]")
     if isinstance(part.get("not"), dict):
         yield from _check_logic_part(part["not"], structure, f"{path}.not")
 
@@ -328,7 +387,8 @@ def _check_defaults(schema: Plain, path: str) -> Errors:
         if unknown:
             yield v.invalid(f"{path}.default", default, f"must not have unknown fields: {', '.join(unknown)}")
         apply_defaults(value, node)
-        for error in values.check(value, node):
+        told = list(values.check(value, node)) or [*values.check_lists(value, node), *Checker(node).check(value, None)]
+        for error in told:
             where = f"{path}.default{'.' if error.path not in ('', '<nil>') else ''}{error.path.removeprefix('<nil>')}"
             yield FieldError(where, error.reason, error.message)
     for name, child in (schema.get("properties") or {}).items():

@@ -6,26 +6,31 @@ same admission and validation as an update of it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from api import serde, validation
+from api import bodies, serde, validation
 from api.autoscaling import scale
 from api.autoscaling.scale import Scale, ScaleSpec, ScaleStatus
 from api.custom import is_custom, set_value_at, value_at
 from api.errors import Conflict
 from api.meta import LabelSelector, ObjectMeta
+from api.patch.dispatch import APPLY_PATCH
 from api.resource import Resource
 from api.selectors import of_label_selector
 from apiserver.registry import failures
 from apiserver.registry.codec import Stored
 from apiserver.request import Answer, Call
+from apiserver.verbs import apply as apply_verb
 from apiserver.verbs import patch as patch_verb
 from apiserver.verbs import writing
 from apiserver.verbs.context import Context, namespace_of, registry_of, resource_of
 from apiserver.verbs.get import parse_resource_version
 from apiserver.verbs.update import replace
+
+_WHICH: Final = ("name", "uid", "resourceVersion")
+"""What of a Scale's metadata says which object, and in which state, it is about."""
 
 
 async def get_scale(context: Context, call: Call) -> Answer:
@@ -49,6 +54,8 @@ async def update_scale(context: Context, call: Call) -> Answer:
 async def patch_scale(context: Context, call: Call) -> Answer:
     """Patch the object's Scale, and set the replicas to the result's."""
     writing.check_dry_run(call)
+    if bodies.media(call.content_type) == APPLY_PATCH:
+        return await _apply(context, call)
     change = patch_verb.parse(call)
 
     def wanted_scale(current: Any) -> Scale:
@@ -57,6 +64,28 @@ async def patch_scale(context: Context, call: Call) -> Answer:
         return new
 
     return await _write(context, call, wanted_scale)
+
+
+async def _apply(context: Context, call: Call) -> Answer:
+    """Apply a Scale: who does so owns the object's replicas, through this subresource, as others own other fields."""
+    resource, registry = resource_of(call), registry_of(context, call)
+    asked = apply_verb.parse(call, scale.RESOURCE)
+    config: dict[str, Any] = {
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "metadata": {key: asked["metadata"][key] for key in _WHICH if key in (asked.get("metadata") or {})},
+    }
+    replicas = (asked.get("spec") or {}).get("replicas")
+    if replicas is not None:
+        custom = is_custom(resource.type)
+        set_value_at(config, resource.type.shape.scale.spec_replicas if custom else ("spec", "replicas"), replicas)
+
+    def wanted(current: Stored) -> Any:
+        live = msgspec.json.decode(current.json)
+        return apply_verb.applied(context, call, resource, config, live, current)
+
+    answer = await replace(context, call, registry, resource, wanted, is_apply=True, facade=_ScaleFacade())
+    return _answer(registry.codec.decode(answer.json))
 
 
 def scale_of(obj: Any) -> Scale:

@@ -215,6 +215,8 @@ def _control_plane(machine: Machine, layout: Layout) -> list[Unit]:
     def client(name: str) -> ApiClient:
         return ApiClient(endpoints(machine), credentials(name), _health(name))
 
+    # On a machine that was in another cluster before, that cluster's members still call.
+    others = {each.name: f"{each.address}:{STORE_PEER_PORT}" for each in machine.members if each.name != machine.name}
     store = processes.store(
         machine.name,
         stem="member",
@@ -223,6 +225,7 @@ def _control_plane(machine: Machine, layout: Layout) -> list[Unit]:
         peer=f"{machine.address}:{STORE_PEER_PORT}",
         health=_health("store"),
         initial={machine.name: f"{machine.address}:{STORE_PEER_PORT}"} if machine.founder == machine.name else {},
+        adopters=others,
         files=credentials("store"),
     )
     apiserver = processes.apiserver(

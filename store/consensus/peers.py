@@ -20,7 +20,7 @@ import random
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -120,6 +120,7 @@ class Peers:
         self._listening: asyncio.Task[None] | None = None
         self._receiver: Receiver | None = None
         self._adopted: asyncio.Future[tuple[int, int]] | None = None
+        self._adopters: frozenset[str] = frozenset()
         self._incoming: set[asyncio.StreamWriter] = set()
         self._ungreeted = 0
         self._is_stopped = False
@@ -145,8 +146,13 @@ class Peers:
             ssl_handshake_timeout=GREETING_TIMEOUT_S,
         )
 
-    async def wait_adopted(self) -> tuple[int, int]:
-        """As a member that is to join: wait to be greeted; return (cluster id, our member id) as the cluster has it."""
+    async def wait_adopted(self, by: Collection[str] = ()) -> tuple[int, int]:
+        """As a member that is to join: wait to be greeted; return (cluster id, our member id) as the cluster has it.
+
+        Only those named in `by` may greet first, where it is not empty: at this address there may have been a member of
+        another cluster, which its former companions still look for.
+        """
+        self._adopters = frozenset(by)
         self._adopted = asyncio.get_running_loop().create_future()
         self.cluster_id, self.member_id = await self._adopted
         return self.cluster_id, self.member_id
@@ -378,6 +384,8 @@ class Peers:
         if not self.member_id:
             if self._adopted is None:
                 raise Refused("this member is starting")
+            if self._adopters and name not in self._adopters:
+                raise Refused(f"this member waits to be called by {', '.join(sorted(self._adopters))}, not by {name}")
             if not self._adopted.done():
                 self._adopted.set_result((greeting["cluster"], greeting["to"]))
                 self.identify(greeting["cluster"], greeting["to"])

@@ -183,6 +183,32 @@ async def test_a_member_is_replaced_while_writes_go_on(cluster):
         await asyncio.sleep(0.1)
 
 
+async def test_a_member_joins_the_cluster_it_is_for_though_its_former_companions_call_first(cluster):
+    await cluster.leader()
+    first, second, third = cluster.members.values()
+    for member in (first, second):
+        member.kill()
+        shutil.rmtree(member.directory)
+        member.log.unlink()
+    first.start("--initial-members", f"{first.name}={first.peer}")
+    second.start("--join", "--initial-members", f"{first.name}={first.peer}")
+    refused = f"this member waits to be called by {first.name}, not by {third.name}"
+    until = time.monotonic() + 15
+    while refused not in second.log.read_text():
+        assert third.is_up and time.monotonic() < until, cluster.logs()
+        await asyncio.sleep(0.05)
+    client = cluster.store_client(first.name)
+    while "serving" not in first.log.read_text():
+        assert first.is_up and time.monotonic() < until, cluster.logs()
+        await asyncio.sleep(0.05)
+    await client.add_member(f"https://{second.peer}")
+    while {(each.name, each.is_learner) for each in await client.members()} != {("s1", False), ("s2", False)}:
+        assert time.monotonic() < until, cluster.logs()
+        await asyncio.sleep(0.05)
+    await client.put_if(b"/w/of-two", b"v", 0)
+    await client.close()
+
+
 async def test_a_member_far_behind_takes_a_snapshot_over_and_goes_on(cluster):
     leader = await cluster.leader()
     behind = next(member for member in cluster.members.values() if member is not leader)

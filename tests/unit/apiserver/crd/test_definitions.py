@@ -465,3 +465,82 @@ async def test_what_is_applied_must_say_what_it_is(client: Client, told: dict[st
     with pytest.raises(ApiError) as caught:
         await client.ask("patch", told, name="a", content_type="application/apply-patch+yaml", fieldManager="m")
     assert caught.value.message.endswith(message)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"type": "array", "items": {"type": "string"}, "x-kubernetes-preserve-unknown-fields": True},
+        {"x-kubernetes-preserve-unknown-fields": True},
+        {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}], "pattern": "^x$"},
+        {
+            "x-kubernetes-int-or-string": True,
+            "allOf": [{"anyOf": [{"type": "integer"}, {"type": "string"}]}, {"minimum": 1}, {"pattern": "%"}],
+        },
+        {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}},
+         "oneOf": [{"required": ["a"]}, {"required": ["b"]}]},
+        {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "array", "items": {"type": "string"}}},
+        {"type": "string", "x-kubernetes-validations": [{"rule": "self != ''", "message": ""}]},
+    ],
+)  # fmt: skip
+async def test_what_generators_write_into_schemas_is_served(client: Client, field: dict[str, Any]) -> None:
+    await client.define(definition({"type": "object", "properties": {"x": field}}))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"anyOf": [{"description": "x"}]}, r"anyOf\[0\].description: Forbidden: must be empty to be structural"),
+        ({"not": {"properties": {"metadata": {}}}}, "must not be specified in a nested context"),
+        ({"allOf": [{"x-kubernetes-int-or-string": True}]}, "must be false to be structural"),
+        (
+            {"properties": {"e": {"type": "object", "x-kubernetes-embedded-resource": True,
+                                  "additionalProperties": True, "properties": {"kind": {"type": "integer"}}}}},
+            r"(?s)must not be used if x-kubernetes-embedded-resource is set.*kind\].type: Invalid value.*be string",
+        ),
+        (
+            {"properties": {"l": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+                                  "items": {"type": "object", "required": ["k"],
+                                            "properties": {"k": {"type": "string", "nullable": True}}}}}},
+            "this property is in x-kubernetes-list-map-keys, so it cannot be nullable",
+        ),
+    ],
+)  # fmt: skip
+async def test_what_is_not_structural_is_told_in_detail(client: Client, change: dict[str, Any], why: str) -> None:
+    with pytest.raises(Invalid, match=why):
+        await client.ask("create", definition({"type": "object", **change}), **CRDS)
+
+
+async def test_the_root_says_nothing_of_fields_together_where_the_status_is_checked_by_itself(client: Client) -> None:
+    crd = definition()
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["oneOf"] = [{"required": ["spec"]}]
+    with pytest.raises(
+        Invalid, match="fields are allowed at the root of the schema if the status subresource is enabled"
+    ):
+        await client.ask("create", crd, **CRDS)
+
+
+async def test_items_are_told_apart_by_the_defaults_of_their_keys(client: Client) -> None:
+    item = {
+        "type": "object",
+        "required": ["port"],
+        "properties": {
+            "port": {"type": "integer"},
+            "via": {"type": "string", "default": "TCP"},
+            "to": {"type": "integer"},
+        },
+    }
+    ports = {
+        "type": "array",
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["port", "via"],
+        "items": item,
+    }
+    await client.define(definition({"type": "object", "properties": {"ports": ports}}))
+    how = {"name": "a", "content_type": "application/apply-patch+yaml"}
+    await client.ask("patch", cron_tab(ports=[{"port": 1, "to": 1}]), fieldManager="one", **how)
+    with pytest.raises(ApiError, match=r'conflict with "one": .spec.ports\[port=1,via="TCP"\].to'):
+        await client.ask("patch", cron_tab(ports=[{"port": 1, "to": 2}]), fieldManager="two", **how)
+    both = cron_tab(ports=[{"port": 1, "to": 1}, {"port": 1, "via": "UDP"}])
+    found = await client.ask("patch", both, fieldManager="two", **how)
+    assert found["spec"]["ports"] == [{"port": 1, "to": 1, "via": "TCP"}, {"port": 1, "via": "UDP"}]

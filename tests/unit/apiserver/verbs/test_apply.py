@@ -171,6 +171,26 @@ async def test_scale_is_an_owner_of_replicas(applier: Applier):
 # --- conflicts
 
 
+async def test_an_applied_scale_owns_replicas_and_nothing_else(applier: Applier):
+    it = applier.of(deployments.RESOURCE)
+    await it.apply(deployment())
+    scale = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"labels": {"no": "matter"}}}
+    with pytest.raises(Conflict, match=r'conflict with "alice": .spec.replicas'):
+        await it.apply({**scale, "spec": {"replicas": 7}}, "hpa", subresource="scale")
+    shown = await it.apply({**scale, "spec": {"replicas": 7}}, "hpa", subresource="scale", force="true")
+    assert (shown["kind"], shown["spec"]) == ("Scale", {"replicas": 7})
+    stored = await it.get()
+    assert "labels" not in stored["metadata"]
+    assert owners(stored)["hpa", "Apply"] == {"f:spec": {"f:replicas": {}}}
+    assert "f:replicas" not in owners(stored)["alice", "Apply"]["f:spec"]
+    assert [entry.get("subresource") for entry in stored["metadata"]["managedFields"]] == [None, "scale"]
+    with pytest.raises(BadRequest, match="Incorrect version specified in apply patch"):
+        await it.apply({"spec": {"replicas": 1}}, "hpa", subresource="scale")
+    with pytest.raises(Invalid, match="spec.replicas"):
+        await it.apply({**scale, "spec": {"replicas": -1}}, "hpa", subresource="scale")
+    assert (await it.get())["spec"]["replicas"] == 7
+
+
 async def test_a_conflict_names_who_owns_the_field(applier: Applier):
     await applier.apply({"data": {"k": "1"}})
     with pytest.raises(Conflict) as refused:

@@ -45,6 +45,8 @@ def test_the_first_machines_store_begins_and_all_others_join() -> None:
     stores = {name: next(u for u in units(control_plane(name), Layout()) if u.name == "store") for name in ("m1", "m2")}
     assert "m1=10.0.0.1:2380" in stores["m1"].arguments
     assert "--join" in stores["m2"].arguments
+    taken_in_by = stores["m2"].arguments[stores["m2"].arguments.index("--initial-members") + 1]
+    assert taken_in_by == "m1=10.0.0.1:2380,m3=10.0.0.3:2380"
 
 
 def test_a_worker_runs_no_control_plane() -> None:

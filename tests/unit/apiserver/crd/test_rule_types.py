@@ -1,0 +1,170 @@
+"""What rules in CEL may say of which schemas, and how they see values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from apiserver.crd.rules import Checker
+from apiserver.crd.schema_check import check_schema
+from apiserver.crd.structural import Node
+
+STRING = {"type": "string"}
+INT = {"type": "integer"}
+ANYTHING = {"x-kubernetes-preserve-unknown-fields": True}
+PERSON = {"type": "object", "properties": {"name": STRING, "nick": STRING}}
+SHAPES: dict[str, Any] = {
+    "text": STRING,
+    "maybe": {"type": "string", "nullable": True},
+    "count": INT,
+    "share": {"type": "number"},
+    "port": {"x-kubernetes-int-or-string": True},
+    "since": {"type": "string", "format": "date-time"},
+    "wait": {"type": "string", "format": "duration"},
+    "labels": {"type": "object", "additionalProperties": STRING, "maxProperties": 10},
+    "people": {"type": "array", "items": PERSON, "maxItems": 10},
+    "team": {
+        "type": "array", "items": {**PERSON, "required": ["name"]}, "maxItems": 10,
+        "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+    },
+    "tags": {"type": "array", "items": STRING, "maxItems": 10, "x-kubernetes-list-type": "set"},
+    "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "properties": {"known": INT}},
+    "any": ANYTHING,
+    "anys": {"type": "array", "items": ANYTHING},
+    "inner": {"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True},
+    "namespace": STRING, "while": INT, "a-b": INT,
+}  # fmt: skip
+VALUE: dict[str, Any] = {
+    "text": "abc", "maybe": None, "count": 3, "share": 1, "port": "25%", "since": "2024-01-02T03:04:05Z", "wait": "90s",
+    "labels": {"x": "1", "y": "2"}, "people": [{"name": "ann"}, {"name": "bob", "nick": "b"}],
+    "team": [{"name": "ann"}, {"name": "bob"}], "tags": ["u", "v"], "open": {"known": 1, "more": 2}, "any": 1,
+    "anys": [1, "a"], "inner": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {}},
+    "namespace": "ns", "while": 1, "a-b": 2,
+}  # fmt: skip
+
+
+def problems(rule: str, **more: Any) -> list[str]:
+    """Return what is wrong with a rule, or with the value by it."""
+    shape = {"type": "object", "properties": SHAPES, "x-kubernetes-validations": [{"rule": rule, **more}]}
+    schema = {"type": "object", "properties": {"spec": shape}}
+    refused = [error.message for error in check_schema(schema, "")]
+    return refused or [error.message for error in Checker(Node(schema)).check({"spec": VALUE}, None)]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "self.share == 1.0 && self.count < self.share + 5.0",
+        "type(self.port) == int ? self.port > 0 : self.port.matches('^[0-9]+%$')",
+        "self.port != 1 && self.port == '25%'",
+        "self.since < timestamp('2030-01-01T00:00:00Z') && self.since.getFullYear() == 2024",
+        "self.wait == duration('1m30s')",
+        "self.labels.all(k, size(self.labels[k]) == 1) && has(self.labels.x) && !('z' in self.labels)",
+        "self.people.all(a, self.people.exists_one(b, a.name == b.name))",
+        "self.people.exists(p, p.nick == 'b') && self.people.map(p, p.name) == ['ann', 'bob']",
+        "self.team == [self.team[1], self.team[0]] && self.tags == ['v', 'u']",
+        "self.?text.orValue('') == 'abc' && self.labels[?'q'].orValue('none') == 'none'",
+        "self.open.known == 1 && has(self.inner)",
+        "self.inner.kind == 'Pod' && self.inner.metadata.name == 'p'",
+        "self.__namespace__ == 'ns' && self.__while__ == 1 && self.a__dash__b == 2",
+        "[has(self.text), has(self.maybe)].exists_one(x, x)",
+        "(has(self.text) ? 1 : 0) + (has(self.maybe) ? 1 : 0) == 1",
+    ],
+)
+def test_what_fits_the_schema_is_let_through_and_holds(rule: str) -> None:
+    assert problems(rule) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [
+        ("self.text > 1", "found no matching overload for '_>_' applied to '(string, int)'"),
+        ("self.count == 1.0", "found no matching overload for '_==_' applied to '(int, double)'"),
+        ("self.text == null", "found no matching overload for '_==_' applied to '(string, null)"),
+        ("self.people[0] == {'name': 'ann'}", "found no matching overload for '_==_'"),
+        ("self.people[0] == self.team[0]", "found no matching overload for '_==_'"),
+        ("self.open['known'] == 1", "found no matching overload for '_[_]'"),
+        ("self.labels.all(k, k > 3)", "found no matching overload for '_>_'"),
+        ("has(self.open.more)", "undefined field 'more'"),
+        ("has(self.any)", "undefined field 'any'"),
+        ("has(self.anys)", "undefined field 'anys'"),
+        ("has(self.inner.spec)", "undefined field 'spec'"),
+        ("has(self.inner.metadata.namespace)", "undefined field 'namespace'"),
+        ("self.namespace == 'ns'", "undefined field 'namespace'"),
+        ("self.true == 1", "mismatched input 'true' expecting IDENTIFIER"),
+        ("self.text", "cel expression must evaluate to a bool"),
+        ("self.text.matches('[')", "invalid matches argument"),
+        ("self.wait > duration('soon')", "invalid duration argument"),
+        ("['a'].sum() == 'a'", "found no matching overload for 'sum' applied to 'list(string).()"),
+    ],
+)
+def test_what_cannot_fit_the_schema_is_refused_when_it_is_declared(rule: str, why: str) -> None:
+    (problem,) = problems(rule)
+    assert "compilation failed" in problem
+    assert why in problem
+
+
+def test_a_message_must_be_a_text() -> None:
+    assert problems("self.count > 5", messageExpression="'only ' + string(self.count)") == [
+        'Invalid value: "object": only 3'
+    ]
+    (problem,) = problems("self.count > 5", messageExpression="self.count")
+    assert "messageExpression must evaluate to a string" in problem
+
+
+@pytest.mark.parametrize(
+    ("list_type", "is_told"),
+    [({}, False), ({"x-kubernetes-list-type": "set"}, False), ({"x-kubernetes-list-type": "atomic"}, False)]
+    + [({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}, True)],
+)
+def test_a_past_is_only_asked_for_where_it_can_be_told(list_type: dict[str, Any], is_told: bool) -> None:
+    """Only keys say which element was which."""
+    item = {
+        "type": "object",
+        "properties": {"name": STRING, "deep": {**STRING, "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}},
+        "required": ["name"],
+        "x-kubernetes-map-type": "atomic",
+    }
+    listed = {"type": "array", "items": item, "maxItems": 4, **list_type}
+    found = [error.message for error in check_schema({"type": "object", "properties": {"all": listed}}, "s")]
+    why = "oldSelf cannot be used on the uncorrelatable portion of the schema within s.properties[all]"
+    assert found == ([] if is_told else [f'Invalid value: "self == oldSelf": {why}'])
+
+
+def test_an_optional_past_is_a_value_of_its_own() -> None:
+    rule = {"rule": "!oldSelf.hasValue() || oldSelf.value() == self", "optionalOldSelf": True}
+    schema = {"type": "object", "properties": {"a": {**STRING, "x-kubernetes-validations": [rule]}}}
+    assert not list(check_schema(schema, ""))
+    rule["optionalOldSelf"] = False
+    assert [error.path for error in check_schema(schema, "")] == [".properties[a].x-kubernetes-validations[0].rule"]
+
+
+def test_a_place_below_lists_of_any_length_is_counted_by_what_a_request_can_hold() -> None:
+    """However lists nest, three megabytes hold only so many of what is in them."""
+    rule = {"rule": "self.a != 'x' || self.b != 'y' || self.c.startsWith('z')"}
+    inner = {
+        "type": "object", "required": ["a", "b", "c"], "properties": dict.fromkeys("abc", STRING),
+        "x-kubernetes-validations": [rule],
+    }  # fmt: skip
+    listed = {"type": "array", "items": {"type": "array", "items": {"type": "array", "items": inner}}}
+    assert not list(check_schema({"type": "object", "properties": {"all": listed}}, ""))
+    rule["rule"] = "self.a.split('').all(x, self.b.split('').all(y, x != y)) && self.c.matches('^[a-z]+$')"
+    assert not list(check_schema({"type": "object", "properties": {"all": listed}}, ""))
+    inner["properties"]["d"] = {"type": "array", "items": STRING, "maxItems": 100}
+    rule["rule"] = "self.d.all(x, self.d.exists_one(y, x == y))"
+    (error,) = check_schema({"type": "object", "properties": {"all": listed}}, "")
+    assert "estimated rule cost exceeds budget by factor of more than 100x" in error.message
+
+
+def test_a_default_keeps_the_rules_of_its_own_place() -> None:
+    ruled = {**INT, "x-kubernetes-validations": [{"rule": "self > 1"}]}
+    assert not list(check_schema({"type": "object", "properties": {"a": {**ruled, "default": 2}}}, ""))
+    (error,) = check_schema({"type": "object", "properties": {"a": {**ruled, "default": 1}}}, "")
+    assert (error.path, error.message) == (
+        ".properties[a].default",
+        'Invalid value: "integer": failed rule: self > 1',
+    )
+    tags = {"type": "array", "items": STRING, "x-kubernetes-list-type": "set", "default": ["x", "x"]}
+    (error,) = check_schema({"type": "object", "properties": {"a": tags}}, "")
+    assert error.message.startswith("Duplicate value")
