@@ -51,14 +51,15 @@ def status(checks: Mapping[str, Check]) -> str:
 
 
 async def run(checks: Mapping[str, Check]) -> None:
-    """Say that we are up, and from then on that we are alive, until cancelled."""
+    """Say that we are up, and from then on that we are alive, until cancelled.
+
+    That the process stops is not said here but by `component.signals`: a store begins anew within its process when it
+    has taken a state over, and systemd kills whoever says that it stops and then does not.
+    """
     if not os.environ.get("NOTIFY_SOCKET"):
         return
     send("READY=1", f"STATUS={status(checks)}")
     period_s = interval_s()
-    try:
-        while True:
-            await asyncio.sleep(period_s)
-            send("WATCHDOG=1", f"STATUS={status(checks)}")
-    finally:
-        send("STOPPING=1")
+    while True:
+        await asyncio.sleep(period_s)
+        send("WATCHDOG=1", f"STATUS={status(checks)}")

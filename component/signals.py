@@ -9,6 +9,8 @@ import signal
 from collections.abc import Coroutine
 from typing import Any
 
+from component import notify
+
 log = logging.getLogger(__name__)
 
 
@@ -27,6 +29,7 @@ def run(main: Coroutine[Any, Any, None]) -> int:
 
         def stop(received: signal.Signals) -> None:
             log.info("stopping", extra={"signal": received.name})
+            notify.send("STOPPING=1")
             loop.remove_signal_handler(received)
             task.cancel()
 

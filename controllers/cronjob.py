@@ -137,7 +137,7 @@ def _start(observed: Observed, due: Due, status: CronJobStatus, now: float) -> l
         moment = datetime.fromtimestamp(due.at, UTC).strftime("%a, %d %b %Y %H:%M:%S +0000")
         return [*actions, Emit(cron, WARNING, "MissSchedule", f"Missed scheduled time to start a job: {moment}")]
     name = f"{cron.metadata.name}-{int(due.at) // 60}"
-    running = [job for job in observed.jobs if _ended(job) is None]
+    running = [job for job in observed.jobs if _ended(job) is None and _is_scheduled(cron, job)]
     if any(job.metadata.name == name for job in observed.jobs):
         status.last_schedule_time = timestamps.render(due.at)
         return actions  # It was made, and the note of it was lost.
@@ -191,7 +191,7 @@ def compute_status(observed: Observed) -> CronJobStatus:
             resource_version=_known_version(old, job),
         )
         for job in observed.jobs
-        if _ended(job) is None
+        if _ended(job) is None and _is_scheduled(observed.cron, job)
     ]
     successes = [job.status.completion_time for job in observed.jobs if _ended(job) == "Complete"]
     latest = max(filter(None, [old.last_successful_time, *successes]), default="")
@@ -204,8 +204,13 @@ def _known_version(old: CronJobStatus, job: Job) -> str:
     return known.resource_version if known is not None else job.metadata.resource_version
 
 
+def _is_scheduled(cron: CronJob, job: Job) -> bool:
+    """Whether a Job was made for a time of the schedule; one made by hand (`kubectl create job --from`) blocks none."""
+    return SCHEDULED_AT in job.metadata.annotations or any(one.uid == job.metadata.uid for one in cron.status.active)
+
+
 def _told(observed: Observed) -> list[Action]:
-    """Tell of Jobs that were running and have ended, or are not there any more."""
+    """Tell of Jobs that were running and have ended, or are not there any more, and of those that were not expected."""
     by_uid = {job.metadata.uid: job for job in observed.jobs}
     told: list[Action] = []
     for known in observed.cron.status.active:
@@ -215,6 +220,10 @@ def _told(observed: Observed) -> list[Action]:
         elif (ended := _ended(job)) is not None:
             why = f"Saw completed job: {known.name}, condition: {ended}"
             told.append(Emit(observed.cron, NORMAL, "SawCompletedJob", why))
+    for job in observed.jobs:
+        if _ended(job) is None and not _is_scheduled(observed.cron, job):
+            why = f"Saw a job that the controller did not create or forgot: {job.metadata.name}"
+            told.append(Emit(observed.cron, WARNING, "UnexpectedJob", why))
     return told
 
 

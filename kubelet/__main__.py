@@ -24,6 +24,7 @@ from component.serve import Identity
 from kubelet import machine
 from kubelet.kubelet import Kubelet, NodeIdentity
 from kubelet.node_pages import configuration_of
+from kubelet.paths import Paths
 from kubelet.runtime.cri import GrpcCri, socket_path
 from kubelet.runtime.hollow import HollowCri
 from kubelet.server import Server
@@ -221,7 +222,9 @@ def build(
             lease_duration_s=settings.node_lease_duration_s,
         )
     root = Path(_of(settings.root_dir, name))
-    root.mkdir(parents=True, exist_ok=True)
+    pods = Paths(root).pods
+    pods.mkdir(parents=True, exist_ok=True)
+    pods.chmod(0o750)  # Volumes in it may be open to all: whoever is not in the pod shall not get that far.
     return Kubelet(
         identity,
         client=client,

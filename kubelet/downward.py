@@ -70,9 +70,16 @@ def render_map(values: Mapping[str, str]) -> str:
     return "\n".join(f"{key}={_quote(value)}" for key, value in sorted(values.items()))
 
 
+_ESCAPES = {'"': '\\"', "\\": "\\\\"} | dict(zip("\a\b\f\n\r\t\v", (f"\\{ch}" for ch in "abfnrtv"), strict=True))
+
+
 def _quote(text: str) -> str:
-    escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-    return '"' + "".join(escapes.get(ch, ch) for ch in text) + '"'
+    return '"' + "".join(_ESCAPES.get(ch) or (ch if ch.isprintable() else _by_number(ch)) for ch in text) + '"'
+
+
+def _by_number(ch: str) -> str:
+    code = ord(ch)
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def resource_value(container: Container | EphemeralContainer, selector: ResourceFieldSelector, facts: PodFacts) -> str:

@@ -256,6 +256,10 @@ class _Turn:
             # The first in this sandbox: a sandbox that was remade is not the container's fault.
             self.start.append(Start(container.name, attempt, 0.0))
             return
+        if last.spec_hash and last.spec_hash != spec_hash(container):
+            # It is another container now: what the one before did is not held against it.
+            self.start.append(Start(container.name, attempt, BACKOFF_FIRST_S))
+            return
         is_forgiven = self._now - last.created_at_s > BACKOFF_RESET_S
         until = last.finished_at_s + last.backoff_s
         if last.backoff_s and not is_forgiven and self._now < until:

@@ -10,8 +10,11 @@ from api.columns import AGE, labels_text, workload_columns
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
 from api.meta import KindCondition, LabelSelector, ObjectMeta
-from api.resource import Column, Resource
+from api.resource import Column, Resource, clear_status, keep_status, keep_wishes
 from api.schema import Int32, Int64, IntOrString, Struct, always, field, wire
+
+TEMPLATE_GENERATION: Final = "deprecated.daemonset.template.generation"
+"""An annotation: how often the template has changed. The server keeps it, as pods once told their age by it."""
 
 
 class DaemonSetCondition(KindCondition):
@@ -130,6 +133,35 @@ def validate(new: DaemonSet, old: DaemonSet | None) -> v.Errors:
         yield from v.check_immutable("spec.selector", spec.selector, old.spec.selector)
 
 
+def template_generation(daemon_set: DaemonSet) -> int:
+    """Return how often the template has changed, itself being the first; 0 where nothing readable tells."""
+    text = daemon_set.metadata.annotations.get(TEMPLATE_GENERATION, "")
+    return int(text) if text.isascii() and text.isdecimal() else 0
+
+
+def _note_template(daemon_set: DaemonSet, generation: int) -> None:
+    annotations = {**daemon_set.metadata.annotations, TEMPLATE_GENERATION: str(generation)}
+    daemon_set.metadata.annotations = annotations
+
+
+def prepare_for_create(new: DaemonSet) -> None:
+    """Begin with nothing observed, and count templates from one."""
+    clear_status(new)
+    _note_template(new, max(1, template_generation(new)))
+
+
+def prepare_for_update(new: DaemonSet, old: DaemonSet) -> None:
+    """Keep what was observed; count a template that is another one."""
+    keep_status(new, old)
+    _note_template(new, template_generation(old) + (new.spec.template != old.spec.template))
+
+
+def prepare_for_status_update(new: DaemonSet, old: DaemonSet) -> None:
+    """Keep the spec, and with it the number of its template."""
+    keep_wishes(new, old)
+    _note_template(new, template_generation(old))
+
+
 def _check_strategy(path: str, strategy: DaemonSetUpdateStrategy) -> v.Errors:
     yield from v.check_supported(f"{path}.type", strategy.type, ("OnDelete", "RollingUpdate"))
     rolling, where = strategy.rolling_update, f"{path}.rollingUpdate"
@@ -179,6 +211,9 @@ RESOURCE: Final[Resource[DaemonSet]] = Resource(
     subresources=("status",),
     default=default,
     validate=validate,
+    prepare_for_create=prepare_for_create,
+    prepare_for_update=prepare_for_update,
+    prepare_for_status_update=prepare_for_status_update,
     validate_status=validate_status,
     generation=True,
     columns=(

@@ -116,6 +116,8 @@ def validate(new: CronJob, old: CronJob | None) -> v.Errors:
     yield from v.check_supported("spec.concurrencyPolicy", spec.concurrency_policy, ("Allow", "Forbid", "Replace"))
     where = "spec.jobTemplate.spec"
     yield from check_spec(where, spec.job_template.spec)
+    if spec.job_template.spec.selector is not None:
+        yield v.invalid(f"{where}.selector", spec.job_template.spec.selector, "`selector` will be auto-generated")
     if spec.job_template.spec.manual_selector:
         yield v.not_supported(f"{where}.manualSelector", "true", ("nil", "false"))
     yield from v.check_labels("spec.jobTemplate.metadata.labels", spec.job_template.metadata.labels)

@@ -6,14 +6,15 @@ The server writes the selector itself, from the Job's uid, so that no two Jobs e
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Final
 
 import msgspec
 
 from api import names, timestamps
 from api import validation as v
-from api.batch.job_policies import PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, SuccessPolicy
+from api.batch.job_policies import PodFailurePolicy, SuccessPolicy
+from api.batch.job_rules import check_failure_policy, check_manager, check_mode, check_success_policy
+from api.batch.job_status_rules import check_status, has_condition
 from api.columns import AGE, workload_columns
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
@@ -24,8 +25,6 @@ from api.schema import Int32, Int64, Struct, Time, always, field, wire
 from api.selectors import of_label_selector
 
 _INT32_MAX: Final = 2**31 - 1
-_PARALLELISM_MAX: Final = 100_000
-"""Of an indexed Job."""
 _PREFIX: Final = "batch.kubernetes.io/"
 _TERMINAL: Final = ("Complete", "Failed")
 
@@ -210,9 +209,9 @@ def check_spec(path: str, spec: JobSpec) -> v.Errors:
         yield from v.check_not_negative(f"{path}.{label}", value)
     if spec.max_failed_indexes is not None and spec.backoff_limit_per_index is None:
         yield v.required(f"{path}.backoffLimitPerIndex", "when maxFailedIndexes is specified")
-    yield from _check_mode(path, spec)
+    yield from check_mode(path, spec)
     if spec.managed_by is not None:
-        yield from v.check_name(f"{path}.managedBy", spec.managed_by, names.check_qualified_name)
+        yield from check_manager(f"{path}.managedBy", spec.managed_by)
     if spec.pod_replacement_policy is not None:
         supported = ("Failed",) if spec.pod_failure_policy is not None else ("Failed", "TerminatingOrFailed")
         yield from v.check_supported(f"{path}.podReplacementPolicy", spec.pod_replacement_policy, supported)
@@ -225,111 +224,19 @@ def check_spec(path: str, spec: JobSpec) -> v.Errors:
     elif restart == "OnFailure" and spec.pod_failure_policy is not None:
         yield v.invalid(where, restart, 'only "Never" is supported when podFailurePolicy is specified')
     if spec.pod_failure_policy is not None:
-        yield from _check_failure_policy(f"{path}.podFailurePolicy", spec)
+        yield from check_failure_policy(f"{path}.podFailurePolicy", spec)
     if spec.success_policy is not None:
-        yield from _check_success_policy(f"{path}.successPolicy", spec)
-
-
-def _check_mode(path: str, spec: JobSpec) -> v.Errors:
-    if spec.completion_mode is not None:
-        yield from v.check_supported(f"{path}.completionMode", spec.completion_mode, ("Indexed", "NonIndexed"))
-    if spec.completion_mode == "Indexed":
-        if spec.completions is None:
-            yield v.required(f"{path}.completions", "when completion mode is Indexed")
-        if spec.parallelism is not None and spec.parallelism > _PARALLELISM_MAX:
-            why = f"must be less than or equal to {_PARALLELISM_MAX} when completion mode is Indexed"
-            yield v.invalid(f"{path}.parallelism", spec.parallelism, why)
-    else:
-        for label, value in (
-            ("backoffLimitPerIndex", spec.backoff_limit_per_index),
-            ("maxFailedIndexes", spec.max_failed_indexes),
-        ):
-            if value is not None:
-                yield v.invalid(f"{path}.{label}", value, "requires indexed completion mode")
-
-
-def _check_failure_policy(path: str, spec: JobSpec) -> v.Errors:
-    assert spec.pod_failure_policy is not None
-    rules = spec.pod_failure_policy.rules
-    if len(rules) > 20:
-        yield v.too_many(f"{path}.rules", len(rules), 20)
-    for i, rule in enumerate(rules):
-        where = f"{path}.rules[{i}]"
-        yield from v.check_supported(f"{where}.action", rule.action, ("Count", "FailIndex", "FailJob", "Ignore"))
-        if rule.action == "FailIndex" and spec.backoff_limit_per_index is None:
-            yield v.invalid(f"{where}.action", rule.action, "requires the backoffLimitPerIndex to be set")
-        codes = rule.on_exit_codes
-        if (codes is None) is (not rule.on_pod_conditions):
-            yield v.invalid(
-                where,
-                rule,
-                "specifying one of OnExitCodes and OnPodConditions is required"
-                if codes is None
-                else "specifying both OnExitCodes and OnPodConditions is not supported",
-            )
-        if codes is not None:
-            yield from _check_exit_codes(f"{where}.onExitCodes", codes, spec)
-        for j, pattern in enumerate(rule.on_pod_conditions):
-            yield from v.check_name(f"{where}.onPodConditions[{j}].type", pattern.type, names.check_qualified_name)
-            yield from v.check_supported(
-                f"{where}.onPodConditions[{j}].status", pattern.status, ("False", "True", "Unknown")
-            )
-
-
-def _check_exit_codes(path: str, codes: PodFailurePolicyOnExitCodesRequirement, spec: JobSpec) -> v.Errors:
-    yield from v.check_supported(f"{path}.operator", codes.operator, ("In", "NotIn"))
-    known = [container.name for container in (*spec.template.spec.containers, *spec.template.spec.init_containers)]
-    if codes.container_name is not None and codes.container_name not in known:
-        yield v.invalid(
-            f"{path}.containerName",
-            codes.container_name,
-            "must be one of the container or initContainer names in the pod template",
-        )
-    if not codes.values:
-        yield v.invalid(f"{path}.values", codes.values, "at least one value is required")
-    if len(codes.values) > 255:
-        yield v.too_many(f"{path}.values", len(codes.values), 255)
-    for i, value in enumerate(codes.values):
-        if value == 0 and codes.operator == "In":
-            yield v.invalid(f"{path}.values[{i}]", value, "must not be 0 for the In operator")
-        if value in codes.values[:i]:
-            yield v.duplicate(f"{path}.values[{i}]", value)
-        elif i and value < codes.values[i - 1]:
-            yield v.invalid(f"{path}.values[{i}]", codes.values, "must be ordered")
-
-
-def _check_success_policy(path: str, spec: JobSpec) -> v.Errors:
-    assert spec.success_policy is not None
-    if spec.completion_mode != "Indexed":
-        yield v.invalid(path, spec.success_policy, "requires indexed completion mode")
-        return
-    if not spec.success_policy.rules:
-        yield v.required(f"{path}.rules", "at least one rules must be specified when the successPolicy is specified")
-    for i, rule in enumerate(spec.success_policy.rules):
-        where = f"{path}.rules[{i}]"
-        if rule.succeeded_count is None and rule.succeeded_indexes is None:
-            yield v.required(where, "at least one of succeededCount or succeededIndexes must be specified")
-        yield from v.check_not_negative(f"{where}.succeededCount", rule.succeeded_count)
-        if rule.succeeded_count is not None and rule.succeeded_count > (spec.completions or 0):
-            why = f"must be less than or equal to {spec.completions} (the number of specified completions)"
-            yield v.invalid(f"{where}.succeededCount", rule.succeeded_count, why)
-        if rule.succeeded_indexes is not None and not _INDEXES.fullmatch(rule.succeeded_indexes):
-            yield v.invalid(
-                f"{where}.succeededIndexes",
-                rule.succeeded_indexes,
-                "error parsing succeededIndexes: want numbers and ranges such as 1,3-5",
-            )
-
-
-_INDEXES: Final = re.compile(r"(\d+(-\d+)?)(,\d+(-\d+)?)*")
+        yield from check_success_policy(f"{path}.successPolicy", spec)
 
 
 def _check_update(new: Job, old: Job) -> v.Errors:
     now, before = new.spec, old.spec
-    # An indexed Job may grow or shrink, if both numbers go together (KEP-3715).
-    is_elastic = now.completion_mode == "Indexed" and now.completions is not None and now.completions == now.parallelism
-    if not is_elastic:
+    if now.completion_mode != "Indexed":
         yield from v.check_immutable("spec.completions", now.completions, before.completions)
+    elif now.completions not in (None, before.completions, now.parallelism):
+        # An indexed Job may grow or shrink, if both numbers go together (KEP-3715).
+        why = "can only be modified in tandem with spec.parallelism"
+        yield v.invalid("spec.completions", now.completions, why)
     yield from v.check_immutable("spec.selector", now.selector, before.selector)
     # A suspended Job that never ran may still be told where to run (KEP-2926).
     template = before.template
@@ -376,44 +283,6 @@ def prepare_for_create(job: Job) -> None:
     job.metadata.labels = job.metadata.labels or dict(labels)
 
 
-def validate_status(new: Job, old: Job) -> v.Errors:
-    """Check that the counts make sense, and that what has ended does not begin again."""
-    status = new.status
-    counts = {
-        "active": status.active,
-        "succeeded": status.succeeded,
-        "failed": status.failed,
-        "terminating": status.terminating,
-        "ready": status.ready,
-    }
-    yield from v.check_counts("status", counts)
-    if status.ready is not None and status.ready > status.active:
-        yield v.invalid("status.ready", status.ready, "cannot set more ready pods than active")
-    complete, failed = (has_condition(new, kind) for kind in _TERMINAL)
-    if complete and failed:
-        yield v.invalid("status.conditions", status.conditions, "cannot set Complete=True and Failed=true conditions")
-    for kind in _TERMINAL:
-        if has_condition(old, kind) and not has_condition(new, kind):
-            yield v.invalid(
-                "status.conditions", status.conditions, f"cannot disable the terminal {kind}=True condition"
-            )
-    if status.completion_time and not complete:
-        yield v.invalid(
-            "status.completionTime",
-            status.completion_time,
-            "cannot set completionTime when there is no Complete=True condition",
-        )
-    if complete and not status.completion_time:
-        yield v.required("status.completionTime", "completionTime is required for Complete jobs")
-    if old.status.completion_time:
-        yield from v.check_immutable("status.completionTime", status.completion_time, old.status.completion_time)
-
-
-def has_condition(job: Job, kind: str) -> bool:
-    """Return whether a condition of that type is True."""
-    return any(condition.type == kind and condition.status == "True" for condition in job.status.conditions)
-
-
 def _state(job: Job, now: float) -> str:
     for kind in _TERMINAL:
         if has_condition(job, kind):
@@ -452,7 +321,7 @@ RESOURCE: Final[Resource[Job]] = Resource(
     default=default,
     validate=validate,
     prepare_for_create=prepare_for_create,
-    validate_status=validate_status,
+    validate_status=check_status,
     generation=True,
     columns=(
         Column("Status", "string", _state, "Whether it runs, and how it ended."),

@@ -107,7 +107,7 @@ def validate(new: CSIDriver, old: CSIDriver | None) -> v.Errors:
                 else "may not specify a duration larger than 2^32 seconds",
             )
     if old is not None:
-        yield from v.check_immutable("spec.attachRequired", spec.attach_required, old.spec.attach_required)
+        yield from v.check_immutable("spec.attachedRequired", spec.attach_required, old.spec.attach_required)
         yield from v.check_immutable(
             "spec.volumeLifecycleModes", spec.volume_lifecycle_modes, old.spec.volume_lifecycle_modes
         )

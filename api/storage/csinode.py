@@ -70,7 +70,9 @@ def validate(new: CSINode, old: CSINode | None) -> v.Errors:
             yield v.required(f"{where}.nodeID")
         if len(driver.node_id) > 192:
             yield v.invalid(f"{where}.nodeID", driver.node_id, "must be 192 characters or less")
-        for key in driver.topology_keys:
+        for j, key in enumerate(driver.topology_keys):
+            if key in driver.topology_keys[:j]:
+                yield v.duplicate(where, key)
             for message in names.check_qualified_name(key):
                 yield v.invalid(f"{where}.topologyKeys", driver.topology_keys, message)
         if driver.allocatable is not None:

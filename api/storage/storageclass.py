@@ -63,7 +63,7 @@ def validate(new: StorageClass, old: StorageClass | None) -> v.Errors:
     if size > 256 * 1024:
         yield v.too_long("parameters", 256 * 1024)
     if len(new.parameters) > 512:
-        yield v.too_long("Provisioner Parameters", 512)
+        yield v.too_long("parameters", 512)
     yield from v.check_supported("reclaimPolicy", new.reclaim_policy or "", ("Delete", "Retain"))
     yield from v.check_supported(
         "volumeBindingMode", new.volume_binding_mode or "", ("Immediate", "WaitForFirstConsumer")
@@ -80,7 +80,8 @@ def validate(new: StorageClass, old: StorageClass | None) -> v.Errors:
         yield v.forbidden("parameters", "updates to parameters are forbidden.")
     if new.provisioner != old.provisioner:
         yield v.forbidden("provisioner", "updates to provisioner are forbidden.")
-    yield from v.check_immutable("reclaimPolicy", new.reclaim_policy, old.reclaim_policy)
+    if new.reclaim_policy != old.reclaim_policy:
+        yield v.forbidden("reclaimPolicy", "updates to reclaimPolicy are forbidden.")
     yield from v.check_immutable("volumeBindingMode", new.volume_binding_mode, old.volume_binding_mode)
 
 

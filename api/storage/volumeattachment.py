@@ -12,6 +12,9 @@ from api.meta import ObjectMeta
 from api.resource import Column, Resource, keep_all_but_status
 from api.schema import Struct, Time, always, field, wire
 
+_METADATA_BYTES_MAX: Final = 256 * 1024
+_MESSAGE_BYTES_MAX: Final = 1024
+
 
 class VolumeError(Struct):
     """What went wrong, and when.
@@ -97,6 +100,17 @@ def validate(new: VolumeAttachment, old: VolumeAttachment | None) -> v.Errors:
         yield v.invalid("spec", spec, "field is immutable")
 
 
+def validate_status(new: VolumeAttachment, old: VolumeAttachment) -> v.Errors:
+    """Check that what a driver tells is no more than the store should hold."""
+    status = new.status
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in status.attachment_metadata.items())
+    if size > _METADATA_BYTES_MAX:
+        yield v.too_long("status.attachmentMetadata", _METADATA_BYTES_MAX)
+    for name, error in (("attachError", status.attach_error), ("detachError", status.detach_error)):
+        if error is not None and len(error.message.encode()) > _MESSAGE_BYTES_MAX:
+            yield v.too_long(f"status.{name}.message", _MESSAGE_BYTES_MAX)
+
+
 RESOURCE: Final[Resource[VolumeAttachment]] = Resource(
     type=VolumeAttachment,
     group="storage.k8s.io",
@@ -106,6 +120,7 @@ RESOURCE: Final[Resource[VolumeAttachment]] = Resource(
     namespaced=False,
     subresources=("status",),
     validate=validate,
+    validate_status=validate_status,
     prepare_for_status_update=keep_all_but_status,
     columns=(
         Column("Attacher", "string", lambda a, now: a.spec.attacher, "Who attaches it."),

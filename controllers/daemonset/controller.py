@@ -26,7 +26,7 @@ from client.backoff import Backoff
 from client.events import NORMAL, WARNING
 from client.verbs import key_of
 from controllers import revisions
-from controllers.actions import NOTHING, Action, Burst, Emit, Plan, update_status
+from controllers.actions import NOTHING, Action, Burst, Emit, Patch, Plan, update_status
 from controllers.daemonset.nodes import by_node, daemon_pod, is_node_news, where
 from controllers.daemonset.rolling import allows_surge, plan_step
 from controllers.ownership import (
@@ -118,7 +118,25 @@ def reconcile(observed: Observed, now: float, failures: Failures) -> Plan:
     if any(patch.guard is not None for patch in claimed.patches):
         return Plan(tuple(claimed.patches))
     hash = history.current.metadata.labels.get(HASH_LABEL, "")
+    moved = _of_twins(ds, history, hash, claimed.owned)
+    if moved:
+        return Plan((Burst(moved),))
     return _settle_pods(observed, history, hash, claimed.owned, list(claimed.patches), now, failures)
+
+
+def _of_twins(ds: DaemonSet, history: History, hash: str, owned: Iterable[Pod]) -> list[Patch]:
+    """Return what makes pods of other revisions with the present template the current one's: none need restart."""
+    same = {
+        each.metadata.labels.get(HASH_LABEL)
+        for each in history.others
+        if revisions.template_of(each) == ds.spec.template
+    } - {hash, None, ""}
+    change = {"labels": {HASH_LABEL: hash}}
+    return [
+        Patch(pods.RESOURCE, key_of(pod), {"metadata": {"uid": pod.metadata.uid, **change}})
+        for pod in owned
+        if pod.metadata.labels.get(HASH_LABEL) in same
+    ]
 
 
 def _settle_pods(

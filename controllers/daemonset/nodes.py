@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from api.apps.daemonset import DaemonSet
+from api.apps.daemonset import DaemonSet, template_generation
 from api.core.node import Node
 from api.core.node_matching import selects, tolerates
 from api.core.placement import Affinity, NodeAffinity, Toleration
@@ -20,6 +20,7 @@ from controllers.pod_making import pod_of
 from controllers.pods import is_finished
 from controllers.revisions import HASH_LABEL
 
+GENERATION_LABEL = "pod-template-generation"
 _NODE_NAME = "metadata.name"
 _TROUBLES = (
     ("not-ready", "NoExecute"),
@@ -61,6 +62,9 @@ def daemon_pod(ds: DaemonSet, hash: str, node_name: str) -> Pod:
     """Return a new pod bound for a node."""
     made = pod_of(ds, ds.spec.template)
     made.metadata.labels[HASH_LABEL] = hash
+    generation = template_generation(ds)
+    if generation:
+        made.metadata.labels[GENERATION_LABEL] = str(generation)
     spec = ds.spec.template.spec
     made.spec = msgspec.structs.replace(
         spec, affinity=_only_on(spec.affinity, node_name), tolerations=tolerations_of(spec)

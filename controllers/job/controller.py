@@ -125,7 +125,8 @@ def compute_status(job: Job, counts: Counts, outcome: Outcome | None, now: float
         if counts.is_settled and not counts.active and not counts.terminating:
             ended = ENDED[outcome.type]
             conditions = _with(conditions, ended, "True", outcome.reason, outcome.message, now)
-            completed_at = moment if ended == "Complete" else ""
+            # Never before its start, even if that was told by a clock ahead of ours: the server takes no such time.
+            completed_at = max(moment, started) if ended == "Complete" else ""
     indexed = is_indexed(job)
     failed_indexes = None
     if indexed and job.spec.backoff_limit_per_index is not None:

@@ -279,6 +279,7 @@ def leave(
     itself = going == machine.name
     site = Site(machine, layout)
     if machine.is_control_plane:
+        machine.members = cluster.newest_members(layout, machine)
         leaving.check_last(machine, going)
     elif not itself:
         raise CannotDo(f"{machine.name} is a worker machine: run this on one of the control plane")

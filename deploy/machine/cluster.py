@@ -35,6 +35,10 @@ POLL_S = 0.2
 T = TypeVar("T")
 
 
+NEWS_WITHIN_S = 5.0
+"""How long a command waits to hear of machines that it may not know of."""
+
+
 class Common(msgspec.Struct, kw_only=True, rename="camel"):
     """What all machines of a cluster have in common, as its ConfigMap keeps it."""
 
@@ -103,6 +107,27 @@ async def read_common(client: Client) -> Common | None:
     except NotFound:
         return None
     return msgspec.json.decode(found.data["machines.json"], type=Common)
+
+
+def newest_members(layout: Layout, machine: Machine) -> list[Member]:
+    """Return the control-plane machines as the cluster knows them; as `machine` does where it does not answer soon.
+
+    A machine learns of others within a minute only (`steer machine sync`), and a store that was restored knows more.
+    """
+
+    async def read() -> Common | None:
+        async with asyncio.timeout(NEWS_WITHIN_S), administrator(layout, machine) as client:
+            return await read_common(client)
+
+    try:
+        common = asyncio.run(read())
+    except (ApiError, TimeoutError):
+        common = None
+    if common is None or not common.members:
+        return machine.members
+    others = {member.name for member in common.members}
+    own = [member for member in machine.members if member.name == machine.name and member.name not in others]
+    return [*own, *common.members]
 
 
 async def change_common(client: Client, change: Callable[[Common | None], Common]) -> Common:

@@ -9,8 +9,10 @@ from api.quantity import units
 from kubelet.volumes import mounts
 from kubelet.volumes.ownership import make_whole
 
-_OPEN = 0o777
-"""Any user of any container may write."""
+OPEN = 0o777
+"""Any user of any container may write: volumes of files are as open, but mounted to be read only."""
+OPEN_IN_MEMORY = 0o1777
+"""As any fresh tmpfs is."""
 
 
 def set_up(directory: Path, source: EmptyDirVolumeSource, group: int | None, memory_bytes: int | None = None) -> None:
@@ -23,6 +25,6 @@ def set_up(directory: Path, source: EmptyDirVolumeSource, group: int | None, mem
         directory.mkdir(exist_ok=True)
         if not mounts.is_mount(directory):
             sizes = [each for each in (units(source.size_limit or "0"), memory_bytes) if each]
-            mounts.mount_tmpfs(directory, min(sizes, default=None), _OPEN, group)
+            mounts.mount_tmpfs(directory, min(sizes, default=None), OPEN_IN_MEMORY, group)
     elif not directory.exists():
-        make_whole(directory, _OPEN, group)
+        make_whole(directory, OPEN, group)

@@ -19,7 +19,7 @@ def _call(what: str, result: int, path: Path) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}", str(path))
 
 
-def mount_tmpfs(path: Path, size_bytes: int | None = None, mode: int = 0o755, group: int | None = None) -> None:
+def mount_tmpfs(path: Path, size_bytes: int | None, mode: int, group: int | None = None) -> None:
     """Mount an empty tmpfs on `path`. Raises OSError (PermissionError without the privilege).
 
     With a `group`, it and all that is made in it is the group's.

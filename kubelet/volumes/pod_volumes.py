@@ -168,9 +168,9 @@ class PodVolumes:
         if kind in ("secret", "projected") and not mounts.is_mount(directory):
             # Secrets stay off the disk, where we may mount.
             with contextlib.suppress(PermissionError):
-                mounts.mount_tmpfs(directory)
+                mounts.mount_tmpfs(directory, None, empty_dir.OPEN_IN_MEMORY)
         if group is None or not directory.stat().st_mode & stat.S_ISGID:
-            directory.chmod(0o755)
+            directory.chmod(empty_dir.OPEN_IN_MEMORY if mounts.is_mount(directory) else empty_dir.OPEN)
         atomic_writer.write(directory, payload, group)
         if group is not None:
             show_to_group(directory, group)
@@ -274,8 +274,12 @@ def _sub_path(volume: Path, below: str, name: str) -> Path:
         raise ConfigError(f'subPath "{below}" leads out of volume "{name}"')
     if not wanted.exists():
         try:
-            wanted.mkdir(parents=True)
-            wanted.chmod(root.stat().st_mode & 0o777)
+            # As open as the volume, and its group's where it has one: each directory, whatever our umask.
+            mode = root.stat().st_mode & (0o777 | stat.S_ISGID)
+            missing = [each for each in (*reversed(wanted.parents), wanted) if not each.exists()]
+            for each in missing:
+                each.mkdir()
+                each.chmod(mode)
         except OSError as error:
             raise ConfigError(f'failed to prepare subPath for volumeMount "{name}": {error}') from None
     return wanted

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from api.certificates import certificatesigningrequest as csrs
-from tests.unit.api.builders import cells, made, wrong
+from api.storage.volumeattachment import VolumeError
+from tests.unit.api.builders import cells, kind_of, made, wrong
 
 TEMPLATE = "{metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x}]}}"
 
@@ -267,3 +268,26 @@ def test_conditions_of_a_request_for_a_certificate_get_their_times() -> None:
     told = request(last_update_time="2024-01-01T00:00:00Z", last_transition_time="2023-01-01T00:00:00Z")
     csrs.note_times(told, new, 60.0)
     assert times(told) == ("2024-01-01T00:00:00Z", "2023-01-01T00:00:00Z")
+
+
+def test_kinds_of_storage_say_what_never_changes_in_upstreams_words() -> None:
+    old = made("{apiVersion: storage.k8s.io/v1, kind: StorageClass, provisioner: x/y}")
+    new = copy.deepcopy(old)
+    new.reclaim_policy = "Retain"
+    assert wrong(new, old) == ["reclaimPolicy: Forbidden: updates to reclaimPolicy are forbidden."]
+    node = made(
+        "{apiVersion: storage.k8s.io/v1, kind: CSINode, spec: {drivers: [{name: d, nodeID: n, topologyKeys: [a, a]}]}}"
+    )
+    assert wrong(node) == ['spec.drivers[0]: Duplicate value: "a"']
+
+
+def test_what_an_attacher_tells_has_its_limits() -> None:
+    spec = "{attacher: d, nodeName: n, source: {persistentVolumeName: v}}"
+    old = made(f"{{apiVersion: storage.k8s.io/v1, kind: VolumeAttachment, spec: {spec}}}")
+    new = copy.deepcopy(old)
+    new.status.attachment_metadata = {"k": "v" * 256 * 1024}
+    new.status.detach_error = VolumeError(message="m" * 1025)
+    assert [error.path for error in kind_of(new).validate_status(new, old)] == [
+        "status.attachmentMetadata",
+        "status.detachError.message",
+    ]

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ def listener(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         yield receiver
 
 
-async def test_a_process_says_that_it_is_up_then_alive_then_stopping(listener, monkeypatch) -> None:
+async def test_a_process_says_that_it_is_up_then_alive(listener, monkeypatch) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "100000")
     problem: list[str | None] = ["no leader"]
     teller = asyncio.create_task(notify.run({"store": lambda: problem[0]}))
@@ -28,8 +30,34 @@ async def test_a_process_says_that_it_is_up_then_alive_then_stopping(listener, m
     assert await asyncio.to_thread(listener.recv, 999) == b"WATCHDOG=1\nSTATUS=ready"
     teller.cancel()
     await asyncio.gather(teller, return_exceptions=True)
-    while (said := await asyncio.to_thread(listener.recv, 999)) != b"STOPPING=1":
-        assert said == b"WATCHDOG=1\nSTATUS=ready"
+
+
+BEGINS_ANEW_WITHIN = """
+import asyncio
+from component import notify, signals
+async def main():
+    for turn in range(2):
+        teller = asyncio.create_task(notify.run({"turn": lambda: f"turn {turn}"}))
+        await asyncio.sleep(0.05)
+        if turn == 0:
+            teller.cancel()
+            await asyncio.gather(teller, return_exceptions=True)
+    await asyncio.sleep(60)
+raise SystemExit(signals.run(main()))
+"""
+
+
+def test_that_it_stops_is_said_when_it_is_told_to_and_not_when_it_begins_anew(listener) -> None:
+    process = subprocess.Popen([sys.executable, "-c", BEGINS_ANEW_WITHIN])
+    try:
+        for turn in range(2):
+            assert listener.recv(999) == b"READY=1\nSTATUS=not ready: turn: turn %d" % turn
+        process.terminate()
+        assert listener.recv(999) == b"STOPPING=1"
+        assert process.wait(5) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 async def test_nobody_is_told_where_nobody_listens(monkeypatch) -> None:

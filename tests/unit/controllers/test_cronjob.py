@@ -14,7 +14,7 @@ from api.batch.job import Job
 from api.errors import Forbidden
 from client.verbs import Client
 from controllers.actions import Create, Delete, Emit
-from controllers.cronjob import Observed, reconcile
+from controllers.cronjob import SCHEDULED_AT, Observed, reconcile
 from tests.unit.controllers.carry_out import steps_of
 from tests.unit.controllers.world import world
 
@@ -33,10 +33,13 @@ def cron(*, last: str = "", created: str = "2024-03-01T10:00:30Z", active: Any =
     return made
 
 
-def job(name: str, ended: str = "", started: str = "2024-03-01T10:00:00Z") -> Job:
+def job(name: str, ended: str = "", started: str = "2024-03-01T10:00:00Z", *, scheduled: bool = True) -> Job:
     conditions = [{"type": ended, "status": "True"}] if ended else []
     status = {"conditions": conditions, "startTime": started, "completionTime": started if ended == "Complete" else ""}
-    body = {"metadata": {"name": name, "namespace": "default", "uid": f"u-{name}"}, "status": status}
+    metadata: dict[str, Any] = {"name": name, "namespace": "default", "uid": f"u-{name}"}
+    if scheduled:
+        metadata["annotations"] = {SCHEDULED_AT: started}
+    body = {"metadata": metadata, "status": status}
     return msgspec.convert(body, Job)
 
 
@@ -100,6 +103,18 @@ def test_a_job_whose_note_was_lost_is_not_made_again() -> None:
     created, _, _, plan = made_by(cron(), job(NAME))
     assert created == []
     assert plan.status.patch["status"]["lastScheduleTime"] == "2024-03-01T10:05:00Z"
+
+
+def test_a_job_that_somebody_made_by_hand_runs_beside_the_schedule() -> None:
+    by_hand = job("manual", scheduled=False)
+    for policy in ("Forbid", "Replace"):
+        created, deleted, events, plan = made_by(cron(concurrencyPolicy=policy), by_hand)
+        assert (created, deleted, events) == ([NAME], [], ["UnexpectedJob"])
+        assert plan.status.patch["status"].get("active", []) == []
+    known = {"kind": "Job", "name": "old", "namespace": "default", "uid": "u-old"}
+    assert made_by(cron(concurrencyPolicy="Forbid", active=[known]), job("old", scheduled=False))[2] == [
+        "JobAlreadyActive"
+    ]
 
 
 def test_policies_say_what_happens_while_one_still_runs() -> None:

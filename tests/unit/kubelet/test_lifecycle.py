@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,6 +116,14 @@ def test_back_off_grows_and_never_passes_five_minutes(delay: float):
     following = next_backoff(exited(backoff_s=delay), NOW)
     assert following <= 300
     assert following >= min(delay, 300)
+
+
+def test_a_container_whose_image_changed_does_not_wait_for_what_the_one_before_did():
+    p = pod()
+    changed = dataclasses.replace(exited(attempt=5, backoff_s=160.0), spec_hash="of another image")
+    assert decide(p, runtime(changed), {}, NOW) == PodActions(start=(Start("main", 6, 10.0),))
+    same = dataclasses.replace(changed, spec_hash=spec_hash(p.spec.containers[0]))
+    assert decide(p, runtime(same), {}, NOW).backoffs
 
 
 def test_back_off_doubles_from_ten_seconds_to_five_minutes():

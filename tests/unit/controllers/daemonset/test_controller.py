@@ -137,6 +137,16 @@ def test_a_name_that_something_else_has_is_counted_as_a_collision_and_avoided():
     assert name_of(ds) != holder.metadata.name
 
 
+def test_pods_of_a_revision_that_somebody_made_again_become_those_of_the_newer_and_are_not_restarted():
+    ds = daemon_set()
+    twin = revision(ds, 2, "agent-twin")
+    twin.metadata.labels[HASH_LABEL] = "twin"
+    made = plan(ds, ["n1", "n2"], [pod(ds, "n1"), pod(ds, "n2", hash="twin")], [revision(ds, 1), twin])
+    (step,) = steps_of(made)
+    assert isinstance(step, Patch) and step.key.name == "p-n1"
+    assert step.patch["metadata"]["labels"] == {HASH_LABEL: "twin"}
+
+
 def test_history_beyond_the_limit_goes_oldest_first_but_not_what_pods_are_made_of():
     ds = daemon_set(revisionHistoryLimit=1)
     old = [revision(daemon_set(pod={"hostname": f"h{n}"}), n, f"agent-{n}") for n in range(1, 5)]
@@ -165,6 +175,13 @@ def test_each_node_that_lacks_a_pod_gets_one_bound_for_it():
     assert [(each.key, each.operator, each.values) for each in term.match_fields] == [("metadata.name", "In", ["n2"])]
     assert created.object.metadata.labels[HASH_LABEL] == hash_of(ds)
     assert ds.spec.template.metadata.labels == {"app": "agent"}
+
+
+def test_daemon_pods_say_which_template_of_the_daemon_set_they_are_of():
+    ds = daemon_set()
+    assert "pod-template-generation" not in daemon_pod(ds, "h", "n1").metadata.labels
+    ds.metadata.annotations = {"deprecated.daemonset.template.generation": "3"}
+    assert daemon_pod(ds, "h", "n1").metadata.labels["pod-template-generation"] == "3"
 
 
 def test_daemon_pods_bear_a_node_in_trouble_and_without_a_network_only_if_they_use_the_nodes():

@@ -44,3 +44,6 @@ def test_downward_files():
 
 def test_maps_are_rendered_in_key_order():
     assert render_map({"b": "2\n", "a": "1"}) == 'a="1"\nb="2\\n"'
+    assert render_map({"a": 'q"\\\a\v\x01\x7f\xa0é\u2028\U000e0001'}) == (
+        'a="q\\"\\\\\\a\\v\\x01\\x7f\\u00a0é\\u2028\\U000e0001"'
+    )
