@@ -146,6 +146,8 @@ class Reflector(Generic[T]):
                         following.cancel()
                         with contextlib.suppress(asyncio.CancelledError, ApiError):
                             await following
+                    elif not following.cancelled():
+                        following.exception()  # Looked at, though this watch may be stopped before it is told below.
                 if following not in done:
                     return
                 batch: Sequence[Event[T]] | None = following.result()
