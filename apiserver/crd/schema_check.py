@@ -51,11 +51,8 @@ def check_schema(schema: Plain, path: str, *, has_status: bool = False) -> Error
     if _depth(schema) > _DEPTH_MAX:
         yield v.invalid(path, "", f"must nest at most {_DEPTH_MAX} levels deep")
         return
-    if schema.get("type") != "object":
-        if schema.get("type"):
-            yield v.invalid(f"{path}.type", schema["type"], "must be object at the root")
-        else:
-            yield v.required(f"{path}.type", "must be object at the root")
+    if schema.get("type") not in (None, "", "object"):
+        yield v.invalid(f"{path}.type", schema["type"], "must be object at the root")
     if schema.get("nullable"):
         yield v.forbidden(f"{path}.nullable", "nullable cannot be true at the root")
     for key in sorted(set(schema) - set(_AT_STATUS_ROOT)) if has_status else ():
@@ -103,9 +100,12 @@ def _check_node(
     if type_ and type_ not in _TYPES:
         yield v.not_supported(f"{path}.type", type_, _TYPES)
     if not type_ and not is_free:
-        yield v.required(
-            f"{path}.type", "must not be empty for specified object fields" if not is_root else "must not be empty"
+        what = (
+            "at the root"
+            if is_root
+            else f"for specified {'array items' if path.endswith('.items') else 'object fields'}"
         )
+        yield v.required(f"{path}.type", f"must not be empty {what}")
     for key in _FORBIDDEN:
         if schema.get(key):
             yield v.forbidden(f"{path}.{key}", f"{key} is not supported")
@@ -334,47 +334,40 @@ def _check_field_path(root: Node, field_path: str, where: str) -> Errors:
 
 def _check_logic(schema: Plain, path: str) -> Errors:
     """Check what stands below allOf, anyOf, oneOf and not: it judges values, and says nothing about their structure."""
-    parts = [
-        (f"{path}.{key}[{i}]", part)
-        for key in ("allOf", "anyOf", "oneOf")
-        for i, part in enumerate(schema.get(key) or ())
-    ]
-    if isinstance(schema.get("not"), dict):
-        parts.append((f"{path}.not", schema["not"]))
-    for where, part in parts:
-        first = (part.get("anyOf") or ()) if where == f"{path}.allOf[0]" else ()
-        if part in _EITHER and schema.get("anyOf") == _EITHER and where.startswith(f"{path}.anyOf"):
+    for where, part in _junctors(schema, path):
+        if where.startswith(f"{path}.anyOf") and schema["anyOf"] == _EITHER:
             continue
-        is_either = first == _EITHER
-        rest = {key: value for key, value in part.items() if key != "anyOf"} if is_either else part
-        yield from _check_logic_part(rest, schema, where)
+        if where == f"{path}.allOf[0]" and part.get("anyOf") == _EITHER:
+            part = {key: value for key, value in part.items() if key != "anyOf"}
+        yield from _check_logic_part(part, where, schema, path)
 
 
-def _check_logic_part(part: Plain, structure: Plain, path: str) -> Errors:
+def _junctors(schema: Plain, path: str) -> Iterator[tuple[str, Plain]]:
+    for key in ("allOf", "anyOf", "oneOf"):
+        for i, part in enumerate(schema.get(key) or ()):
+            yield f"{path}.{key}[{i}]", part
+    if isinstance(schema.get("not"), dict):
+        yield f"{path}.not", schema["not"]
+
+
+def _check_logic_part(part: Plain, path: str, structure: Plain, structure_path: str) -> Errors:
+    """Check a part that judges the values at a place, whose structure stands at `structure_path`."""
     for key, wanted in _NOT_IN_LOGIC.items():
         if part.get(key) not in (None, False, "", []):
             yield v.forbidden(f"{path}.{key}", f"must be {wanted} to be structural")
     known = structure.get("properties") or {}
-    for name, child in (part.get("properties") or {}).items():
-        additional = structure.get("additionalProperties")
-        below = known.get(name) or (additional if isinstance(additional, dict) else None)
-        if name == "metadata":
-            yield v.forbidden(f"{path}.properties[{name}]", "must not be specified in a nested context")
-            continue
-        if below is None:
-            yield v.required(
-                f"{path.split('.allOf')[0].split('.anyOf')[0].split('.oneOf')[0].split('.not')[0]}.properties[{name}]",
-                f"because it is defined in {path}.properties[{name}]",
-            )
-            continue
-        yield from _check_logic_part(child, below, f"{path}.properties[{name}]")
+    below = [(f"properties[{name}]", child, known.get(name)) for name, child in (part.get("properties") or {}).items()]
     if isinstance(part.get("items"), dict):
-        yield from _check_logic_part(part["items"], structure.get("items") or {}, f"{path}.items")
-    for key in ("allOf", "anyOf", "oneOf"):
-        for i, each in enumerate(part.get(key) or ()):
-            yield from _check_logic_part(each, structure, f"{path}.{key}[{i}]")
-    if isinstance(part.get("not"), dict):
-        yield from _check_logic_part(part["not"], structure, f"{path}.not")
+        below.append(("items", part["items"], structure.get("items")))
+    for step, child, there in below:
+        if step == "properties[metadata]":
+            yield v.forbidden(f"{path}.{step}", "must not be specified in a nested context")
+        if isinstance(there, dict):
+            yield from _check_logic_part(child, f"{path}.{step}", there, f"{structure_path}.{step}")
+        elif step != "properties[metadata]":
+            yield v.required(f"{structure_path}.{step}", f"because it is defined in {path}.{step}")
+    for where, each in _junctors(part, path):
+        yield from _check_logic_part(each, where, structure, structure_path)
 
 
 def _check_defaults(schema: Plain, path: str) -> Errors:

@@ -504,6 +504,15 @@ async def test_what_generators_write_into_schemas_is_served(client: Client, fiel
                                             "properties": {"k": {"type": "string", "nullable": True}}}}}},
             "this property is in x-kubernetes-list-map-keys, so it cannot be nullable",
         ),
+        ({"properties": {"l": {"type": "array", "items": {}}}}, "items.type: Required value: .* specified array items"),
+        (
+            {"properties": {"o": {"type": "object", "not": {"properties": {"x": {}}}}}},
+            r"\[o\].properties\[x\]: Required value: because it is defined in .*\[o\].not.properties\[x\]",
+        ),
+        (
+            {"properties": {"l": {"type": "object"}}, "anyOf": [{"properties": {"l": {"items": {"minLength": 1}}}}]},
+            r"properties\[l\].items: Required value: because it is defined in .*anyOf\[0\].properties\[l\].items",
+        ),
     ],
 )  # fmt: skip
 async def test_what_is_not_structural_is_told_in_detail(client: Client, change: dict[str, Any], why: str) -> None:
