@@ -30,6 +30,8 @@ class Emit:
     """Normal or Warning."""
     reason: str
     message: str
+    component: str = ""
+    """Who tells; the controller under its own name if empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,22 @@ class Observed:
     """Whether enough of the other nodes are well."""
 
 
-def reconcile(observed: Observed, now: float) -> Plan:
+class Leaving:
+    """Which pods are to leave their node later: remembered only to tell when that is called off."""
+
+    def __init__(self) -> None:
+        self._pods: dict[str, dict[str, Pod]] = {}
+
+    def note(self, node_name: str, later: Sequence[Pod], now: Sequence[Pod]) -> list[Pod]:
+        """Note who leaves the node later, and who now; return those that were to leave and do neither."""
+        before = self._pods.pop(node_name, {})
+        if later:
+            self._pods[node_name] = {pod.metadata.uid: pod for pod in later}
+        told = {pod.metadata.uid for pod in (*later, *now)}
+        return [pod for uid, pod in before.items() if uid not in told]
+
+
+def reconcile(observed: Observed, now: float, leaving: Leaving) -> Plan:
     """Judge the node by its silence, then taint it, mark its pods, and evict those whose time is up."""
     node = observed.node
     if node.metadata.deletion_timestamp:
@@ -116,7 +131,7 @@ def reconcile(observed: Observed, now: float) -> Plan:
         marks = [mark for pod in observed.pods if (mark := _mark_not_ready(pod, now)) is not None]
         if marks:
             actions.append(Burst(marks))
-    evictions, next_s = _evict(observed, [taint for taint in taints if taint.effect == "NoExecute"], now)
+    evictions, next_s = _evict(observed, [taint for taint in taints if taint.effect == "NoExecute"], now, leaving)
     actions += evictions
     waits = [wait for wait in (next_s, _grace_left_s(observed)) if wait is not None]
     return Plan(tuple(actions), requeue_after_s=min(waits) + 0.1 if waits else None)
@@ -222,13 +237,14 @@ def tolerated_until(pod: Pod, taints: Sequence[Taint], eviction_after_s: float, 
     return until
 
 
-def _evict(observed: Observed, taints: Sequence[Taint], now: float) -> tuple[list[Action], float | None]:
+def _evict(
+    observed: Observed, taints: Sequence[Taint], now: float, leaving: Leaving
+) -> tuple[list[Action], float | None]:
     """Return the deletions that are due, and in how many seconds the next one is."""
-    if not taints:
-        return [], None
     doomed: list[Pod] = []
+    later: list[Pod] = []
     next_s: float | None = None
-    for pod in observed.pods:
+    for pod in observed.pods if taints else ():
         if is_finished(pod) or pod.metadata.deletion_timestamp:
             continue
         until = tolerated_until(pod, taints, observed.eviction_after_s, now)
@@ -237,15 +253,23 @@ def _evict(observed: Observed, taints: Sequence[Taint], now: float) -> tuple[lis
         if until <= now:
             doomed.append(pod)
         else:
+            later.append(pod)
             next_s = until - now if next_s is None else min(next_s, until - now)
-    if not doomed:
-        return [], next_s
-    return [Burst([_mark_disrupted(pod, now) for pod in doomed]), Burst([_deletion(pod) for pod in doomed])], next_s
+    stay = leaving.note(observed.node.metadata.name, later, doomed)
+    actions: list[Action] = [_told(pod, f"Cancelling deletion of Pod {key_of(pod)}") for pod in stay]
+    if doomed:
+        actions += [Burst([_mark_disrupted(pod, now) for pod in doomed]), Burst([_deletion(pod) for pod in doomed])]
+    return actions, next_s
 
 
 def _deletion(pod: Pod) -> Delete:
-    message = f"Marking for deletion Pod {key_of(pod)}"
-    return Delete(pods.RESOURCE, key_of(pod), pod.metadata.uid, done=Emit(pod, NORMAL, "TaintManagerEviction", message))
+    told = _told(pod, f"Marking for deletion Pod {key_of(pod)}")
+    return Delete(pods.RESOURCE, key_of(pod), pod.metadata.uid, done=told)
+
+
+def _told(pod: Pod, message: str) -> Emit:
+    """Return an event under the name that upstream's controller of evictions has to itself (KEP-3902)."""
+    return Emit(pod, NORMAL, "TaintManagerEviction", message, component="taint-eviction-controller")
 
 
 def _mark_disrupted(pod: Pod, now: float) -> Patch:
@@ -397,11 +421,12 @@ def controller(heartbeats: Heartbeats, grace_s: float, eviction_after_s: float) 
             enough_are_well(listers[nodes.RESOURCE].list()) if wanted else True,
         )
 
+    leaving = Leaving()
     return Controller(
         name="node-controller",
         resource=nodes.RESOURCE,
         observe=observe,
-        reconcile=reconcile,
+        reconcile=lambda observed, now: reconcile(observed, now, leaving),
         watches=(
             Watch(resource=leases.RESOURCE, keys=keys_of_lease),
             Watch(resource=pods.RESOURCE, keys=keys_of_pod, indexes={BY_NODE: index_by_node}),

@@ -474,7 +474,7 @@ class Runner:
 
     def _emit(self, emit: Emit) -> None:
         about: Struct | ObjectReference = emit.about
-        self._recorder.event_from(self.name, about, emit.type, emit.reason, emit.message)
+        self._recorder.event_from(emit.component or self.name, about, emit.type, emit.reason, emit.message)
 
 
 def _informer(informers: Informers, watch: Watch[Any]) -> Informer[Any]:

@@ -41,6 +41,8 @@ REPORT_S = 300.0
 """An unchanged status is written again after this long."""
 EAGER_S = 0.5
 EAGER_LOOKS = 120
+_ANNOTATIONS = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+"""Who attaches volumes to the node: tools look there before they touch any."""
 IMAGES_MAX = 50
 
 
@@ -183,7 +185,7 @@ class NodeReporter:
         try:
             return await self._client.get(nodes.RESOURCE, self._key)
         except NotFound:
-            node = Node(metadata=ObjectMeta(name=self._name, labels=self.labels()))
+            node = Node(metadata=ObjectMeta(name=self._name, labels=self.labels(), annotations=dict(_ANNOTATIONS)))
             try:
                 registered = await self._client.create(nodes.RESOURCE, node)
             except AlreadyExists:
@@ -204,9 +206,9 @@ class NodeReporter:
 
     async def _report(self, node: Node) -> None:
         self._on_node(node)
-        missing = {k: v for k, v in self.labels().items() if node.metadata.labels.get(k) != v}
+        missing = missing_metadata(node.metadata, self.labels())
         if missing:
-            await self._client.patch(nodes.RESOURCE, self._key, {"metadata": {"labels": missing}})
+            await self._client.patch(nodes.RESOURCE, self._key, {"metadata": missing})
         old = {condition.type: condition for condition in node.status.conditions}
         status = await self.compute(node.status)
         patch = self._patch(node.status, status)
@@ -302,6 +304,15 @@ class NodeReporter:
 
     def _event(self, reason: str, message: str) -> None:
         self._recorder.event(self.reference, "Normal", reason, message)
+
+
+def missing_metadata(found: ObjectMeta, labels: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return what of a node's labels and annotations must be written, as a patch of its metadata."""
+    missing = {
+        "labels": {name: value for name, value in labels.items() if found.labels.get(name) != value},
+        "annotations": {name: value for name, value in _ANNOTATIONS.items() if found.annotations.get(name) != value},
+    }
+    return {part: values for part, values in missing.items() if values}
 
 
 _OURS = ("MemoryPressure", "DiskPressure", "PIDPressure", "Ready")

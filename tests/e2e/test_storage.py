@@ -255,7 +255,7 @@ def test_a_scratch_volume_above_its_limit_ends_its_pod_and_tokens_are_their_read
     storage.until_ready("greedy", "reader")
     found = storage.kubectl("exec", "reader", "--", "stat", "-L", "-c", "%u %a", token).split()
     assert found == ["1000", "600"]
-    assert storage.kubectl("exec", "reader", "--", "stat", "-c", "%a", "/data").strip() == "777"
+    assert storage.kubectl("exec", "reader", "--", "stat", "-c", "%a", "/data").strip() == "1777"
     storage.kubectl("exec", "greedy", "--", "sh", "-c", "head -c 3000000 /dev/zero > /data/file")
     eventually(lambda: storage.phase("pod", "greedy") == "Failed", 40, "the pod is evicted")
     status = storage.get("pod", "greedy")["status"]

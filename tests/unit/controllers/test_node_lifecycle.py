@@ -8,11 +8,12 @@ import pytest
 from api import timestamps
 from api.core.node import Node
 from api.core.pod import Pod
-from controllers.actions import Delete, Patch
+from controllers.actions import Delete, Emit, Patch
 from controllers.node_lifecycle import (
     NOT_READY,
     UNREACHABLE,
     Heartbeats,
+    Leaving,
     Observed,
     compute_taints,
     enough_are_well,
@@ -50,13 +51,13 @@ def observed(of: Node, *pods: Pod, silent_s: float = 0.0, may_evict: bool = True
 
 
 def test_a_node_that_speaks_is_left_alone_until_its_grace_runs_out():
-    plan = reconcile(observed(node(), silent_s=20), NOW)
+    plan = reconcile(observed(node(), silent_s=20), NOW, Leaving())
     assert plan.actions == ()
     assert plan.requeue_after_s == pytest.approx(30.1)
 
 
 def test_a_silent_node_is_declared_unknown():
-    (patch,) = steps_of(reconcile(observed(node(), silent_s=51), NOW))
+    (patch,) = steps_of(reconcile(observed(node(), silent_s=51), NOW, Leaving()))
     assert isinstance(patch, Patch) and patch.subresource == "status"
     found = {each["type"]: each for each in patch.patch["status"]["conditions"]}
     assert (found["Ready"]["status"], found["Ready"]["reason"]) == ("Unknown", "NodeStatusUnknown")
@@ -114,14 +115,16 @@ def test_pods_are_evicted_when_their_time_is_up_and_not_before():
     lost = node("Unknown", taints=[taint(UNREACHABLE, "NoSchedule"), taint(UNREACHABLE)])
     tolerates = [{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]
     steps = [{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 10}]
-    plan = reconcile(observed(lost, pod("a", tolerates, "False"), pod("b", steps, "False"), silent_s=120), NOW)
+    plan = reconcile(
+        observed(lost, pod("a", tolerates, "False"), pod("b", steps, "False"), silent_s=120), NOW, Leaving()
+    )
     assert [step.key.name for step in steps_of(plan) if isinstance(step, Delete)] == ["b"]
     assert plan.requeue_after_s == pytest.approx(241.1)
 
 
 def test_pods_of_a_silent_node_are_marked_not_ready_once():
     lost = node("Unknown", taints=[taint(UNREACHABLE, "NoSchedule"), taint(UNREACHABLE)])
-    (mark,) = steps_of(reconcile(observed(lost, pod("a"), pod("b", ready="False"), silent_s=120), NOW))
+    (mark,) = steps_of(reconcile(observed(lost, pod("a"), pod("b", ready="False"), silent_s=120), NOW, Leaving()))
     assert isinstance(mark, Patch) and mark.key.name == "a"
     assert mark.patch["status"]["conditions"][0]["status"] == "False"
 
@@ -176,3 +179,21 @@ def test_silence_of_everybody_says_nothing_about_anyone():
     assert heartbeats.silent_s("n1", "one", 0.0) == 0, "after a lull everybody is given time anew"
     clock.at = 64.0
     assert heartbeats.silent_s("n1", "one", 0.0) == 4
+
+
+def told(of: Node, *pods: Pod, leaving: Leaving, at: float = NOW) -> list[str]:
+    plan = reconcile(observed(of, *pods), at, leaving)
+    events = [action for action in plan.actions if isinstance(action, Emit)]
+    assert all(event.component == "taint-eviction-controller" for event in events)
+    return [event.message for event in events]
+
+
+def test_a_pod_that_need_not_leave_after_all_is_told_of_and_one_that_has_left_is_not():
+    leaving, tainted = Leaving(), node(taints=[taint("bad")])
+    for_now = [{"key": "bad", "operator": "Exists", "tolerationSeconds": 600}]
+    soon = [{"key": "bad", "operator": "Exists", "tolerationSeconds": 80}]
+    stays, goes = pod("stays", for_now), pod("goes", soon)
+    assert told(tainted, stays, goes, leaving=leaving) == []
+    assert told(tainted, stays, goes, leaving=leaving, at=NOW + 30) == [], "it goes now, as was said"
+    assert told(node(), leaving=leaving, at=NOW + 31) == ["Cancelling deletion of Pod default/stays"]
+    assert told(node(), leaving=leaving, at=NOW + 32) == []

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from api.core.node import NodeCondition
-from kubelet.node_status import Health, conditions
+from api.meta import ObjectMeta
+from kubelet.node_status import Health, conditions, missing_metadata
 from tests.unit.kubelet.builders import NOW
 
 
@@ -39,3 +40,14 @@ def test_conditions_of_others_are_kept_and_times_move_only_with_the_state():
     assert found["NetworkUnavailable"].status == "False"
     assert found["Ready"].last_transition_time == "2020-01-01T00:00:00Z"
     assert conditions(Health("down"), old, NOW)[-1].last_transition_time == "2023-11-14T22:13:20Z"
+
+
+def test_labels_and_annotations_that_others_took_away_are_written_again_and_theirs_are_left():
+    managed = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+    found = ObjectMeta(labels={"os": "windows", "mine": "x"}, annotations={"note": "y"})
+    assert missing_metadata(found, {"os": "linux", "arch": "a"}) == {
+        "labels": {"os": "linux", "arch": "a"},
+        "annotations": managed,
+    }
+    whole = ObjectMeta(labels={"os": "linux"}, annotations=managed)
+    assert missing_metadata(whole, {"os": "linux"}) == {}
