@@ -95,7 +95,7 @@ def declared(
         daemonset.controller(),
         statefulset.CONTROLLER,
         autoscaler.controller(),
-        job.CONTROLLER,
+        job.controller(),
         cronjob.CONTROLLER,
         endpointslice.CONTROLLER,
         endpoints.CONTROLLER,
