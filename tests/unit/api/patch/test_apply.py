@@ -129,6 +129,7 @@ def test_one_item_applied_takes_the_place_of_all_that_repeat_it():
     live = env(("A", "1"), ("A", "2"), ("B", "3"))
     live["spec"]["containers"][0]["env"][1]["valueFrom"] = {}
     assert apply.merge(live, env(("A", "3")), POD) == env(("A", "3"), ("B", "3"))
-    assert apply.merge(live, env(("C", "3")), POD)["spec"]["containers"][0]["env"][:2] == (
-        live["spec"]["containers"][0]["env"][:2]
+    assert (
+        apply.merge(live, env(("C", "3")), POD)["spec"]["containers"][0]["env"][:2]
+        == (live["spec"]["containers"][0]["env"][:2])
     )
