@@ -9,7 +9,9 @@ want one value of an indexed field are found by that value, so a change costs on
 
 No task and no queue per watcher: `Watcher.on_ready` is called once per turn of the loop in which something arrived.
 Whoever can't take it now simply doesn't; what is pending grows, and is taken in one piece later. Beyond a byte budget
-the watcher is ended with 410 Expired.
+the watcher is ended with 410 Expired. Where thousands follow one selection, most of them have taken everything there
+was: those are handed the joined bytes of what is new by one call each (`Watcher.accept`), and nothing else is done for
+them, since every line of Python here is paid by every watcher of every event.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from api.errors import ApiError, Expired
@@ -115,6 +118,30 @@ class Change:
         return delivery
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in a channel's log; all who have taken everything up to it hold the same object."""
+
+    sequence: int
+    """The number of the next delivery."""
+    revision: int
+    """The delivery's before it; 0 at the beginning."""
+    total_bytes: int
+    """Of all deliveries before it."""
+
+
+class Shared:
+    """The joined bytes of what is new in a channel, for all who write it alike."""
+
+    __slots__ = ("content", "encoding", "with_bookmarks")
+
+    def __init__(self, encoding: Encoding, with_bookmarks: bool) -> None:
+        self.encoding = encoding
+        self.with_bookmarks = with_bookmarks
+        self.content: bytes | None = None
+        """None until somebody has asked since the channel was last flushed."""
+
+
 class Channel:
     """The events of one selection, and the watchers that follow them."""
 
@@ -124,28 +151,29 @@ class Channel:
         self._log: deque[Delivery] = deque()
         self._first = 0
         """Sequence number of the log's first entry."""
-        self.total_bytes = 0
-        """Of all deliveries ever appended."""
+        self.end = Place(0, 0, 0)
+        """Where the next delivery will be."""
+        self._flushed = self.end
+        """The end as it was when watchers were last told."""
+        self._shared: dict[tuple[Encoding, bool], Shared] = {}
         self.taken_count = 0
         """Deliveries taken since the metric was last brought up to date, by all watchers together."""
         self._joined: dict[tuple[Encoding, int, bool], bytes] = {}
-
-    @property
-    def last_revision(self) -> int:
-        """The revision of the newest delivery in the log."""
-        return self._log[-1].revision
-
-    @property
-    def end(self) -> int:
-        """The sequence number that the next delivery will have."""
-        return self._first + len(self._log)
 
     def append(self, delivery: Delivery) -> None:
         """Add an event to the log."""
         if self._joined:
             self._joined.clear()
         self._log.append(delivery)
-        self.total_bytes += delivery.size_bytes
+        end = self.end
+        self.end = Place(end.sequence + 1, delivery.revision, end.total_bytes + delivery.size_bytes)
+
+    def shared(self, encoding: Encoding, with_bookmarks: bool) -> Shared:
+        """Return where those who write alike find the bytes of what is new."""
+        key = (encoding, with_bookmarks)
+        if key not in self._shared:
+            self._shared[key] = Shared(encoding, with_bookmarks)
+        return self._shared[key]
 
     def since(self, cursor: int) -> Sequence[Delivery]:
         """Return the log from `cursor` on."""
@@ -166,15 +194,31 @@ class Channel:
 
     def flush(self) -> int:
         """Tell every watcher that something is pending, and forget what all have taken; return how many took what."""
-        slowest = self.end
+        begin, end = self._flushed, self.end
+        self._flushed = end
+        slowest, handed = end.sequence, 0
         for watcher in list(self.watchers):
+            accept = watcher.accept
+            if accept is not None and watcher.place is begin and not watcher.backlog:
+                shared = watcher.shared
+                content = shared.content
+                if content is None:
+                    content = self.joined_since(begin.sequence, shared.encoding, shared.with_bookmarks)
+                    shared.content = content
+                if not content or accept(content):
+                    watcher.place = end
+                    handed += 1
+                    continue
             watcher.poke()
-            if watcher.cursor < slowest and watcher.error is None:
-                slowest = watcher.cursor
-        DELIVERED.add(amount=self.taken_count)
-        told, self.taken_count = self.taken_count, 0
-        if slowest >= self.end:
-            self._first = self.end
+            if watcher.place.sequence < slowest and watcher.error is None:
+                slowest = watcher.place.sequence
+        told = self.taken_count + handed * (end.sequence - begin.sequence)
+        DELIVERED.add(amount=told)
+        self.taken_count = 0
+        for shared in self._shared.values():
+            shared.content = None
+        if slowest >= self.end.sequence:
+            self._first = self.end.sequence
             self._log.clear()
             self._joined.clear()
         else:
@@ -200,14 +244,16 @@ class Watcher:
         on_close: Callable[[Watcher], None],
     ) -> None:
         self._channel = channel
-        self._backlog = list(backlog)
+        self.backlog = list(backlog)
+        """What comes before the channel's log and has not been taken."""
         self._with_bookmarks = with_bookmarks
         self._on_close = on_close
-        self.cursor = channel.end
-        self._taken_bytes = channel.total_bytes
-        self.revision = revision
-        """Everything up to here has been taken or does not concern this watch."""
+        self.place = channel.end
+        """How far it has taken the channel's log."""
+        self._revision = revision
         self.on_ready: Callable[[], None] | None = None
+        self.accept: Callable[[bytes], bool] | None = None
+        """Set by `hand_to`: takes the joined bytes of all that is pending, or returns False if it can't now."""
         self.error: ApiError | None = None
         """Set when the watch is over: Expired (fell behind, or the cache began anew)."""
         self.is_ahead = False
@@ -215,22 +261,32 @@ class Watcher:
         channel.watchers[self] = None
 
     @property
+    def revision(self) -> int:
+        """Everything up to here has been taken or does not concern this watch."""
+        return self._revision if self.backlog else max(self._revision, self.place.revision)
+
+    @property
     def has_pending(self) -> bool:
         """Whether `take` would return anything."""
-        return bool(self._backlog) or self.cursor < self._channel.end
+        return bool(self.backlog) or self.place is not self._channel.end
 
     @property
     def pending_bytes(self) -> int:
         """How much JSON is pending, the backlog apart."""
-        return self._channel.total_bytes - self._taken_bytes
+        return self._channel.end.total_bytes - self.place.total_bytes
+
+    def hand_to(self, accept: Callable[[bytes], bool], encoding: Encoding) -> None:
+        """Hand what is new to `accept` from now on whenever nothing else is pending, instead of `on_ready`."""
+        self.shared = self._channel.shared(encoding, self._with_bookmarks)
+        self.accept = accept
 
     def poke(self) -> None:
         """Tell the owner, or end the watch if its owner has let it fall too far behind."""
         if self.error is None and self.on_ready is not None:
             self.on_ready()
-            if self.cursor == self._channel.end:
+            if self.place is self._channel.end:
                 return
-        if self._channel.total_bytes - self._taken_bytes > PENDING_BYTES_MAX and self.error is None:
+        if self.pending_bytes > PENDING_BYTES_MAX and self.error is None:
             EVICTED.add()
             self.fail(Expired("The watch fell too far behind and was ended: list again, then watch from there."))
 
@@ -243,35 +299,36 @@ class Watcher:
 
     def take(self, limit: int = 0) -> list[Delivery]:
         """Return what is pending, oldest first, at most `limit` of it (0: all)."""
-        if self._backlog:
-            taken = self._backlog[:limit] if limit else self._backlog
-            self._backlog = self._backlog[len(taken) :]
+        if self.backlog:
+            taken = self.backlog[:limit] if limit else self.backlog
+            self.backlog = self.backlog[len(taken) :]
+            if taken:
+                self._revision = max(self._revision, taken[-1].revision)
         else:
-            entries = self._channel.since(self.cursor)
+            channel, place = self._channel, self.place
+            entries = channel.since(place.sequence)
             taken = list(itertools.islice(entries, limit)) if limit else list(entries)
-            self.cursor += len(taken)
-            self._taken_bytes += sum(delivery.size_bytes for delivery in taken)
+            if len(taken) == channel.end.sequence - place.sequence:
+                self.place = channel.end
+            elif taken:
+                size = sum(delivery.size_bytes for delivery in taken)
+                self.place = Place(place.sequence + len(taken), taken[-1].revision, place.total_bytes + size)
             if not self._with_bookmarks:
-                self._saw(taken)
                 taken = [delivery for delivery in taken if delivery.type != BOOKMARK]
-        self._saw(taken)
         self._channel.taken_count += len(taken)
         return taken
 
     def take_joined(self, encoding: Encoding) -> bytes:
         """Return all that is pending as it is sent, empty if nothing is."""
-        if self._backlog:
+        if self.backlog:
             frames = [delivery.frame(encoding) for delivery in self.take()]
             return encoding.join(frames) if frames else b""
-        channel, cursor = self._channel, self.cursor
-        end = channel.end
-        if cursor == end:
+        channel, place = self._channel, self.place
+        if place is channel.end:
             return b""
-        joined = channel.joined_since(cursor, encoding, self._with_bookmarks)
-        self.revision = channel.last_revision
-        self.cursor = end
-        self._taken_bytes = channel.total_bytes
-        channel.taken_count += end - cursor
+        joined = channel.joined_since(place.sequence, encoding, self._with_bookmarks)
+        self.place = channel.end
+        channel.taken_count += channel.end.sequence - place.sequence
         return joined
 
     def close(self) -> None:
@@ -283,14 +340,13 @@ class Watcher:
         """Leave the channel for another, from whose present end on it hears of everything."""
         self._channel.watchers.pop(self)
         self._channel, self._on_close, self.is_ahead = channel, on_close, False
-        self.cursor, self._taken_bytes = channel.end, channel.total_bytes
+        self.place = channel.end
+        if self.accept is not None:
+            self.hand_to(self.accept, self.shared.encoding)
         channel.watchers[self] = None
 
-    def _saw(self, taken: Sequence[Delivery]) -> None:
-        if taken:
-            self.revision = max(self.revision, taken[-1].revision)
-
     def _detach(self) -> None:
+        self.accept = None
         if self in self._channel.watchers:
             del self._channel.watchers[self]
             self._on_close(self)

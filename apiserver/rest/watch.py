@@ -51,6 +51,7 @@ class HttpWatch:
         _cap_send_buffer(transport)
         self._transport = transport
         self._watcher.on_ready = self._send
+        self._watcher.hand_to(self._accept, self._encoding)
         timer = loop.call_later(timeout_s, self._time_is_up)
         try:
             self._send()
@@ -93,6 +94,15 @@ class HttpWatch:
             joined = watcher.take_joined(self._encoding)
             if joined:
                 transport.write(joined)
+
+    def _accept(self, joined: bytes) -> bool:
+        """Write what is new, which is all that is pending; return False, and leave it, where `_send` has to look."""
+        transport = self._transport
+        assert transport is not None
+        if transport.get_write_buffer_size() > TRANSPORT_BYTES_MAX or transport.is_closing():
+            return False
+        transport.write(joined)
+        return True
 
     def _time_is_up(self) -> None:
         self._is_over = True

@@ -195,3 +195,91 @@ def test_what_a_watcher_saw_is_always_what_matches(changes, takes):
             take(key, 0)
         expected = {name: s.revision for name, s in world.items() if watcher.channel.selection.matches(s)}
         assert models[key] == expected
+
+
+class Client:
+    """Writes what it is handed unless it is full, and takes the rest when it has room again."""
+
+    def __init__(self, watcher, encoding) -> None:
+        self.watcher, self.encoding = watcher, encoding
+        self.is_full = False
+        self.written: list[bytes] = []
+        watcher.on_ready = self.look
+        watcher.hand_to(self.accept, encoding)
+        self.look()
+
+    def accept(self, content: bytes) -> bool:
+        if not self.is_full:
+            self.written.append(content)
+        return not self.is_full
+
+    def look(self) -> None:
+        while not self.is_full and self.watcher.has_pending:
+            joined = self.watcher.take_joined(self.encoding)
+            if joined:
+                self.written.append(joined)
+
+
+def test_all_who_have_taken_everything_are_handed_the_same_bytes():
+    fan, encoding = Fanout(), Counting()
+    clients = [Client(watch(fan), encoding) for _ in range(5)]
+    for revision in (5, 6):
+        fan.publish(Change("default/a", revision, None, stored("a", revision)))
+    fan.flush()
+    assert [client.written for client in clients] == [[b"ADDED@5;ADDED@6;"]] * 5
+    assert len({id(client.written[0]) for client in clients}) == 1
+    assert encoding.count == 2
+    assert {client.watcher.revision for client in clients} == {6}
+    assert fan.told_count == 10
+
+
+def test_what_comes_before_the_log_is_never_overtaken_by_what_is_handed_over():
+    fan, encoding = Fanout(), Counting()
+    backlog = [Delivery("ADDED", stored("old", 3), 3)]
+    watcher = fan.watch(select(pods.RESOURCE, "default"), backlog, revision=2, with_bookmarks=False)
+    client = Client.__new__(Client)
+    client.watcher, client.encoding, client.is_full, client.written = watcher, encoding, True, []
+    watcher.on_ready = client.look
+    watcher.hand_to(client.accept, encoding)
+    client.is_full = False
+    fan.publish(Change("default/a", 5, None, stored("a", 5)))
+    assert watcher.revision == 2
+    fan.flush()
+    assert b"".join(client.written) == b"ADDED@3;ADDED@5;"
+    assert watcher.revision == 5
+
+
+def test_a_closed_or_failed_watch_is_handed_nothing_more():
+    fan, encoding = Fanout(), Counting()
+    closed, failed, other = (Client(watch(fan), encoding) for _ in range(3))
+    closed.watcher.close()
+    failed.watcher.fail(Expired("begin anew"))
+    fan.publish(Change("default/a", 5, None, stored("a", 5)))
+    fan.flush()
+    assert [closed.written, failed.written, other.written] == [[], [], [b"ADDED@5;"]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=40))
+def test_whoever_is_full_now_and_then_writes_the_same_as_whoever_never_is(steps):
+    """Bytes handed over and bytes taken later make one stream, for those with bookmarks and those without."""
+    fan, encoding = Fanout(), Counting()
+    steady, steady_marked = Client(watch(fan), encoding), Client(watch(fan, bookmarks="yes"), encoding)
+    others = [Client(watch(fan), encoding), Client(watch(fan, bookmarks="yes"), encoding)]
+    for revision, (what, who) in enumerate(steps, 1):
+        if what == 0:
+            fan.publish_bookmark(revision)
+        elif what == 1:
+            fan.publish(Change("default/a", revision, None, stored("a", revision)))
+        elif what == 2:
+            fan.flush()
+        elif who < 2:
+            others[who].is_full = not others[who].is_full
+            others[who].look()
+    for client in others:
+        client.is_full = False
+        client.look()
+    fan.flush()
+    for client, expected in zip(others, (steady, steady_marked), strict=True):
+        assert b"".join(client.written) == b"".join(expected.written)
+        assert client.watcher.revision == expected.watcher.revision
