@@ -75,5 +75,6 @@ def _refusal(failure: PatchFailure) -> ApiError:
 
 def _too_many(count: int) -> ApiError:
     return RequestEntityTooLarge(
-        f"The allowed maximum operations in a JSON patch is {json_patch.OPERATIONS_MAX}, got {count}"
+        "Request entity too large: The allowed maximum operations in a JSON patch is "
+        f"{json_patch.OPERATIONS_MAX}, got {count}"
     )

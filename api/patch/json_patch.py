@@ -43,9 +43,7 @@ def apply(document: Any, operations: Sequence[Any]) -> Any:
 def _apply_one(document: Any, operation: dict[str, Any]) -> Any:
     name = operation.get("op")
     if name not in _OPERATIONS:
-        raise PatchFailure(
-            f"unknown operation {json.dumps(name)}: there are {', '.join(_OPERATIONS)}", is_malformed=True
-        )
+        raise PatchFailure(f"unknown operation {json.dumps(name)}: there are {', '.join(_OPERATIONS)}")
     path = _pointer(operation, "path")
     match name:
         case "add":

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api.errors import ApiError, InternalError, Invalid, MethodNotAllowed, NotFound, UnsupportedMediaType
+from api.errors import ApiError, Conflict, InternalError, Invalid, MethodNotAllowed, NotFound, UnsupportedMediaType
 from apiserver import discovery, openapi
 from apiserver.app import Api
 from apiserver.request import RequestInfo
@@ -354,6 +354,26 @@ async def test_discovery_and_openapi_tell_of_a_custom_kind(client: Client) -> No
     assert "application/strategic-merge-patch+json" not in patch["requestBody"]["content"]
     old = json.loads(openapi.document_v2(kinds).json)["definitions"]["com.example.stable.v1.CronTab"]
     assert old["x-kubernetes-selectable-fields"] == schema["x-kubernetes-selectable-fields"]
+
+
+async def test_who_owned_parts_of_what_has_become_one_thing_owns_it(client: Client) -> None:
+    numbers = dict.fromkeys("ab", {"type": "integer"})
+    spec: dict[str, Any] = {"type": "object", "properties": {"pair": {"type": "object", "properties": numbers}}}
+    crd = await client.define(definition(spec))
+    apply = {"content_type": "application/apply-patch+yaml", "name": "a"}
+    body = {key: cron_tab()[key] for key in ("apiVersion", "kind", "metadata")}
+    await client.ask("patch", {**body, "spec": {"pair": {"a": 1}}}, fieldManager="one", **apply)
+    spec["properties"]["pair"]["x-kubernetes-map-type"] = "atomic"
+    name = crd["metadata"]["name"]
+    await client.ask("patch", {"spec": definition(spec)["spec"]}, name=name, content_type=MERGE, **CRDS)
+    await asyncio.sleep(0.1)
+    two = {**body, "spec": {"pair": {"b": 2}}}
+    with pytest.raises(Conflict, match=r'conflict with "one": \.spec\.pair$'):
+        await client.ask("patch", two, fieldManager="two", **apply)
+    taken = await client.ask("patch", two, fieldManager="two", force="true", **apply)
+    assert taken["spec"] == {"pair": {"b": 2}}
+    owned = [(each["manager"], each["fieldsV1"]) for each in taken["metadata"]["managedFields"]]
+    assert owned == [("two", {"f:spec": {"f:pair": {}}})]
 
 
 # --- versions -------------------------------------------------------------------------------------------------------
