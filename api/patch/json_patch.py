@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from api.patch.failure import PatchFailure
 
+FIELDS: Final = ("op", "path", "from", "value")
+"""What an operation consists of."""
 OPERATIONS_MAX: Final = 10_000
 COPIED_BYTES_MAX: Final = 3 * 2**20
 

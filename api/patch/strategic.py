@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from api.patch import words
 from api.patch.failure import PatchFailure
 from api.schema import FieldSchema, Struct, TypeSchema, fields_of
 
@@ -169,25 +170,12 @@ def _key_reader(merge_key: str, path: str) -> Callable[[dict[str, Any]], Any]:
     def read(item: dict[str, Any]) -> Any:
         if merge_key not in item:
             raise PatchFailure(
-                f"{path}: map: {_go_map(item)} does not contain declared merge key: {merge_key}", is_malformed=True
+                f"{path}: map: {words.printed(item)} does not contain declared merge key: {merge_key}",
+                is_malformed=True,
             )
         return item[merge_key]
 
     return read
-
-
-def _go_map(value: Any) -> str:
-    """Return a JSON value as Go prints it: `map[image:x name:y]`."""
-    match value:
-        case dict():
-            return f"map[{' '.join(f'{key}:{_go_map(item)}' for key, item in sorted(value.items()))}]"
-        case list():
-            return f"[{' '.join(map(_go_map, value))}]"
-        case bool():
-            return str(value).lower()
-        case None:
-            return "<nil>"
-    return str(value)
 
 
 def _key(item: Any, merge_key: str | None) -> Any:
