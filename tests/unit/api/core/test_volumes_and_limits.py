@@ -67,8 +67,10 @@ def test_a_volume_outlives_its_claim_and_stays_where_it_is() -> None:
 def test_a_volume_has_one_source_and_a_local_one_a_node() -> None:
     volume = made(VOLUME.replace("hostPath", "local: {path: /d}, hostPath"))
     assert wrong(volume) == [
-        "spec.nodeAffinity: Required value: Local volume requires node affinity",
         "spec.local: Forbidden: may not specify more than 1 volume type",
+    ]
+    assert wrong(made(VOLUME.replace("hostPath", "local"))) == [
+        "spec.nodeAffinity: Required value: Local volume requires node affinity",
     ]
     volume = made(VOLUME.replace(", hostPath: {path: /data}", ""))
     assert wrong(volume) == ["spec: Required value: must specify a volume type"]
