@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +18,13 @@ from api.core.containers import (
     Probe,
     ResourceRequirements,
 )
+from api.core.resource_names import (
+    HUGE_PAGES,
+    check_amount,
+    check_container_resource_name,
+    check_pages,
+    may_overcommit,
+)
 from api.core.security_context import SecurityContext
 from api.core.security_validation import check_app_armor, check_id, check_seccomp, check_windows_options
 from api.core.source_validation import check_descending_path
@@ -32,17 +38,6 @@ _ENV_FIELDS: Final = (
     "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName",
     "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs",
 )  # fmt: skip
-_STANDARD_RESOURCES: Final = ("cpu", "memory", "ephemeral-storage")
-_QUOTA_RESOURCES: Final = frozenset(
-    (
-        "requests.cpu", "requests.memory", "requests.ephemeral-storage",
-        "limits.cpu", "limits.memory", "limits.ephemeral-storage",
-        "pods", "resourcequotas", "services", "replicationcontrollers", "secrets", "configmaps",
-        "persistentvolumeclaims", "storage", "requests.storage", "services.nodeports", "services.loadbalancers",
-    )
-)  # fmt: skip
-"""Standard names of resources that no container has, but a namespace."""
-_HUGE_PAGES: Final = "hugepages-"
 _PROPAGATIONS: Final = ("Bidirectional", "HostToContainer", "None")
 
 
@@ -410,54 +405,23 @@ def check_resources(path: str, resources: ResourceRequirements) -> v.Errors:
         limit = resources.limits.get(name)
         where = f"{path}.requests"
         if limit is None:
-            if not _may_overcommit(name):
+            if not may_overcommit(name):
                 yield v.required(f"{path}.limits", "Limit must be set for non overcommitable resources")
-        elif quantity.compare(request, limit) and not _may_overcommit(name):
+        elif quantity.compare(request, limit) and not may_overcommit(name):
             yield v.invalid(where, request, f"must be equal to {name} limit of {limit}")
         elif quantity.compare(request, limit) > 0:
             yield v.invalid(where, request, f"must be less than or equal to {name} limit of {limit}")
     asked = {*resources.limits, *resources.requests}
-    if any(name.startswith(_HUGE_PAGES) for name in asked) and not asked & {"cpu", "memory"}:
+    if any(name.startswith(HUGE_PAGES) for name in asked) and not asked & {"cpu", "memory"}:
         yield v.forbidden(path, "HugePages require cpu or memory")
-
-
-def _is_native(name: str) -> bool:
-    return "/" not in name or "kubernetes.io/" in name
-
-
-def _may_overcommit(name: str) -> bool:
-    return _is_native(name) and not name.startswith(_HUGE_PAGES)
 
 
 def _check_amounts(path: str, amounts: Mapping[str, str]) -> v.Errors:
     for name, amount in amounts.items():
         where = f"{path}[{name}]"
-        yield from _check_resource_name(where, name)
-        parsed = quantity.parse(amount)
-        if parsed.nanos < 0:
-            yield v.invalid(where, amount, "must be greater than or equal to 0")
-        if not _is_native(name) and parsed.nanos % quantity.NANOS:
-            yield v.invalid(where, amount, "must be an integer")
-        if name.startswith(_HUGE_PAGES):
-            size = name.removeprefix(_HUGE_PAGES)
-            with contextlib.suppress(ValueError):
-                page = quantity.parse(size).nanos
-                if page <= 0 or parsed.nanos <= 0 or parsed.nanos % page:
-                    yield v.invalid(where, amount, f"{amount} is not positive integer multiple of {name}")
-
-
-def _check_resource_name(path: str, name: str) -> v.Errors:
-    wrong = names.check_qualified_name(name)
-    for message in wrong:
-        yield v.invalid(path, name, message)
-    if "/" not in name:
-        if name in _STANDARD_RESOURCES or name.startswith(_HUGE_PAGES):
-            return
-        if not wrong and name not in _QUOTA_RESOURCES:
-            yield v.invalid(path, name, "must be a standard resource type or fully qualified")
-        yield v.invalid(path, name, "must be a standard resource for containers")
-    elif not _is_native(name) and (name.startswith("requests.") or names.check_qualified_name(f"requests.{name}")):
-        yield v.invalid(path, name, "doesn't follow extended resource name standard")
+        yield from check_container_resource_name(where, name)
+        yield from check_amount(where, name, amount)
+        yield from check_pages(where, name, amount)
 
 
 def _check_security(path: str, context: SecurityContext) -> v.Errors:
