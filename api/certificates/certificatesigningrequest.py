@@ -44,6 +44,8 @@ _USAGES: Final = (
     "timestamping",
 )
 _DECISIONS: Final = ("Approved", "Denied")
+_DOMAIN_LENGTH_MAX: Final = 253
+_SIGNER_LENGTH_MAX: Final = 571
 _LIFETIME_S_MIN: Final = 600
 
 
@@ -126,11 +128,12 @@ def validate(new: CertificateSigningRequest, old: CertificateSigningRequest | No
 
     spec = new.spec
     try:
-        x509.load_pem_x509_csr(spec.request)
+        if not x509.load_pem_x509_csr(spec.request).is_signature_valid:
+            yield v.invalid("spec.request", base64.b64encode(spec.request).decode(), "verification error")
     except ValueError as error:
         yield v.invalid("spec.request", base64.b64encode(spec.request).decode(), f"unable to parse csr: {error}")
     if not spec.usages:
-        yield v.required("spec.usages", "usages must be set")
+        yield v.required("spec.usages", "usages must be provided")
     for i, usage in enumerate(spec.usages):
         if usage not in _USAGES:
             yield v.not_supported(f"spec.usages[{i}]", usage, _USAGES)
@@ -157,21 +160,33 @@ def validate_status(new: CertificateSigningRequest, old: CertificateSigningReque
 
 def _check_signer(path: str, signer: str) -> v.Errors:
     if not signer:
-        yield v.required(path)
+        yield v.required(path, "signerName must be provided")
         return
-    domain, slash, rest = signer.partition("/")
-    if not slash or not domain or not rest:
-        yield v.invalid(path, signer, 'must be a fully qualified domain and path of the form "example.com/signer-name"')
-        return
-    if "." not in domain:
-        yield v.invalid(path, signer, "should be a domain with at least two segments separated by dots")
-    if domain == "kubernetes.io" and rest == "legacy-unknown":
+    if signer == "kubernetes.io/legacy-unknown":
         yield v.invalid(path, signer, "the legacy signerName is not allowed via this API version")
-    for message in names.check_subdomain(domain):
-        yield v.invalid(path, domain, f"validating domain: {message}")
-    for part in rest.split("."):
-        for message in names.check_label(part):
-            yield v.invalid(path, rest, f'validating label "{part}": {message}')
+        return
+    if signer.count("/") != 1:
+        yield v.invalid(path, signer, "must be a fully qualified domain and path of the form 'example.com/signer-name'")
+        return
+    domain, _, rest = signer.partition("/")
+    if len(domain) > _DOMAIN_LENGTH_MAX:
+        yield v.too_long(path, _DOMAIN_LENGTH_MAX)
+    yield from _check_parts(path, domain, names.check_label)
+    if "." not in domain:
+        yield v.invalid(path, domain, "should be a domain with at least two segments separated by dots")
+    yield from _check_parts(path, rest, names.check_subdomain)
+    if len(signer) > _SIGNER_LENGTH_MAX:
+        yield v.too_long(path, _SIGNER_LENGTH_MAX)
+
+
+def _check_parts(path: str, text: str, check: v.NameCheck) -> v.Errors:
+    """Check what stands between the dots, up to the first that is wrong."""
+    for part in text.split("."):
+        wrong = check(part)
+        for message in wrong:
+            yield v.invalid(path, text, f'validating label "{part}": {message}')
+        if wrong:
+            return
 
 
 def _check_conditions(request: CertificateSigningRequest) -> v.Errors:
@@ -183,7 +198,9 @@ def _check_conditions(request: CertificateSigningRequest) -> v.Errors:
         elif condition.type in seen:
             yield v.duplicate(f"{where}.type", condition.type)
         seen.add(condition.type)
-        if condition.status not in ("True", "False", "Unknown"):
+        if not condition.status:
+            yield v.required(f"{where}.status")
+        elif condition.status not in ("True", "False", "Unknown"):
             yield v.not_supported(f"{where}.status", condition.status, ("False", "True", "Unknown"))
         elif condition.type in (*_DECISIONS, "Failed") and condition.status != "True":
             yield v.not_supported(f"{where}.status", condition.status, ("True",))
