@@ -7,6 +7,7 @@ Who asks is written into the request by the server. `approval` changes the condi
 from __future__ import annotations
 
 import base64
+import re
 from typing import Annotated, Final
 
 import msgspec
@@ -152,10 +153,33 @@ def validate(new: CertificateSigningRequest, old: CertificateSigningRequest | No
 
 
 def validate_status(new: CertificateSigningRequest, old: CertificateSigningRequest) -> v.Errors:
-    """Check conditions, and that a certificate once issued stays."""
+    """Check conditions, and that neither they nor a certificate once issued are taken back."""
     yield from _check_conditions(new)
-    if old.status.certificate and new.status.certificate != old.status.certificate:
-        yield v.invalid("status.certificate", "<certificate data>", "updates may not change or remove a certificate")
+    types = {condition.type for condition in new.status.conditions}
+    for condition in old.status.conditions:
+        if condition.type in (*_DECISIONS, "Failed") and condition.type not in types:
+            yield v.forbidden("status.conditions", f'updates may not remove a condition of type "{condition.type}"')
+    if new.status.certificate == old.status.certificate:
+        return
+    if old.status.certificate:
+        yield v.forbidden("status.certificate", "updates may not modify existing certificate content")
+    why = _what_is_wrong(new.status.certificate) if new.status.certificate else ""
+    if why:
+        yield v.invalid("status.certificate", "<certificate data>", why)
+
+
+def _what_is_wrong(pem: bytes) -> str:
+    """Return what is wrong with an issued certificate; empty if nothing is."""
+    from cryptography import x509  # as in validate
+
+    for kind in re.findall(rb"-----BEGIN ([^-]*)-----", pem):
+        if kind != b"CERTIFICATE":
+            return f'only CERTIFICATE PEM blocks are allowed, found "{kind.decode(errors="replace")}"'
+    try:
+        x509.load_pem_x509_certificates(pem)
+    except ValueError as error:
+        return str(error) if b"-----BEGIN" in pem else "must contain at least one CERTIFICATE PEM block"
+    return ""
 
 
 def _check_signer(path: str, signer: str) -> v.Errors:
@@ -227,12 +251,9 @@ def prepare_for_status_update(new: CertificateSigningRequest, old: CertificateSi
 
 
 def prepare_for_approval(new: CertificateSigningRequest, old: CertificateSigningRequest) -> None:
-    """Keep the spec, and of status all but the decision; nobody takes one back."""
+    """Keep all but the conditions, of which the decision is one."""
     new.spec = old.spec
-    conditions = new.status.conditions
-    had = {condition.type for condition in conditions}
-    lost = [one for one in old.status.conditions if one.type in _DECISIONS and one.type not in had]
-    new.status = msgspec.structs.replace(old.status, conditions=[*conditions, *lost])
+    new.status = msgspec.structs.replace(old.status, conditions=new.status.conditions)
 
 
 def note_times(new: CertificateSigningRequest, old: CertificateSigningRequest, now: float) -> None:

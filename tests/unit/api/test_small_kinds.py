@@ -273,6 +273,29 @@ def test_a_status_of_a_signing_request_keeps_the_decision_where_it_was() -> None
     assert kept(("Approved",), ()) == []
 
 
+def test_what_was_decided_of_a_request_and_issued_is_not_taken_back() -> None:
+    def request(*types: str, certificate: bytes = b"") -> csrs.CertificateSigningRequest:
+        conditions = [csrs.CertificateSigningRequestCondition(type=type, status="True") for type in types]
+        status = csrs.CertificateSigningRequestStatus(conditions=conditions, certificate=certificate)
+        return csrs.CertificateSigningRequest(status=status)
+
+    def refused(new: csrs.CertificateSigningRequest, old: csrs.CertificateSigningRequest) -> list[str]:
+        return [f"{error.path}: {error.message}" for error in csrs.validate_status(new, old)]
+
+    assert refused(request("Approved", "Seen"), request("Approved")) == []
+    assert refused(request("Approved"), request("Approved", "Failed", "Seen")) == [
+        'status.conditions: Forbidden: updates may not remove a condition of type "Failed"'
+    ]
+    key = b"-----BEGIN KEY-----\n-----END KEY-----\n"
+    for content in (b"pem", key):
+        assert [line.partition(":")[0] for line in refused(request(certificate=content), request())] == [
+            "status.certificate"
+        ]
+    assert refused(request(), request(certificate=b"x")) == [
+        "status.certificate: Forbidden: updates may not modify existing certificate content"
+    ]
+
+
 def test_conditions_of_a_request_for_a_certificate_get_their_times() -> None:
     def request(**given: str) -> csrs.CertificateSigningRequest:
         condition = csrs.CertificateSigningRequestCondition(type="Approved", status="True", **given)
