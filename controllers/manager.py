@@ -97,7 +97,7 @@ def declared(
         autoscaler.controller(),
         job.controller(),
         cronjob.CONTROLLER,
-        endpointslice.CONTROLLER,
+        endpointslice.controller(),
         endpoints.CONTROLLER,
         endpointslice_mirroring.CONTROLLER,
         disruption.CONTROLLER,
