@@ -1,6 +1,7 @@
 """Kinds that users define, through the whole API: from a definition to its objects, and to their end."""
 
 import asyncio
+import base64
 import copy
 import json
 from collections.abc import AsyncIterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from api.errors import ApiError, Invalid, MethodNotAllowed, NotFound, UnsupportedMediaType
+from api.errors import ApiError, Conflict, InternalError, Invalid, MethodNotAllowed, NotFound, UnsupportedMediaType
 from apiserver import discovery, openapi
 from apiserver.app import Api
 from apiserver.request import RequestInfo
@@ -164,6 +165,20 @@ async def test_an_object_that_breaks_its_schema_is_refused_with_every_cause(clie
     assert caught.value.message.startswith('CronTab.stable.example.com "a" is invalid: [')
 
 
+async def test_rules_are_not_asked_about_what_is_no_such_object(client: Client) -> None:
+    left_out = '<nil>: Invalid value: "null": some validation rules were not checked because the object was invalid; '
+    ruled = {**SPEC, "x-kubernetes-validations": [{"rule": "false", "message": "never"}]}
+    await client.define(definition(ruled))
+    with pytest.raises(Invalid) as refused:
+        await client.ask("create", cron_tab(replicas=1))
+    assert left_out in refused.value.message
+    assert "never" not in refused.value.message
+    with pytest.raises(Invalid) as refused:
+        await client.ask("create", cron_tab(cronSpec="x", replicas=-1))
+    assert left_out not in refused.value.message
+    assert "never" in refused.value.message
+
+
 async def test_status_and_scale_are_written_apart(client: Client) -> None:
     await client.define(definition())
     await client.ask("create", {**cron_tab(cronSpec="x"), "status": {"replicas": 9}})
@@ -182,6 +197,31 @@ async def test_status_and_scale_are_written_apart(client: Client) -> None:
     scaled = await client.ask("patch", {"spec": {"replicas": 3}}, name="a", subresource="scale", content_type=MERGE)
     assert (scaled["spec"], scaled["status"]["replicas"]) == ({"replicas": 3}, 2)
     assert (await client.ask("get", name="a"))["metadata"]["generation"] == 2
+    scaled["metadata"].pop("resourceVersion")
+    assert (await client.ask("update", scaled, name="a", subresource="scale"))["spec"] == {"replicas": 3}
+
+
+async def test_what_says_no_replicas_has_no_scale_until_they_are_set(client: Client) -> None:
+    spec = {key: value for key, value in SPEC.items() if key != "required"}
+    spec = {**spec, "properties": {**spec["properties"], "replicas": {"type": "integer"}}}
+    await client.define(definition(spec))
+    await client.ask("create", cron_tab(cronSpec="x"))
+    with pytest.raises(InternalError, match='the spec replicas field ".spec.replicas" does not exist'):
+        await client.ask("get", name="a", subresource="scale")
+    scale = {"metadata": {"name": "a"}, "spec": {"replicas": 2}}
+    assert (await client.ask("update", scale, name="a", subresource="scale"))["spec"] == {"replicas": 2}
+
+
+async def test_an_object_of_a_custom_kind_is_replaced_only_from_a_version(client: Client) -> None:
+    await client.define(definition())
+    made = await client.ask("create", cron_tab(cronSpec="x"))
+    told = 'crontabs.stable.example.com "a" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified'
+    for version in (None, "0"):
+        body = {**made, "metadata": {"name": "a", "resourceVersion": version}}
+        for subresource in ("", "status"):
+            with pytest.raises(Invalid, match=f"{told} for an update"):
+                await client.ask("update", body, name="a", subresource=subresource)
+    await client.ask("update", made, name="a")
 
 
 async def test_a_strategic_merge_patch_is_not_taken(client: Client) -> None:
@@ -291,9 +331,8 @@ async def test_another_schema_takes_effect_on_what_is_stored(client: Client) -> 
     spec = copy.deepcopy(SPEC)
     spec["properties"]["image"] = {"type": "string", "default": "busybox"}
     del spec["properties"]["replicas"]
-    changed = {**crd, "spec": definition(spec)["spec"]}
-    del changed["metadata"]["resourceVersion"]
-    await client.ask("update", changed, name=crd["metadata"]["name"], **CRDS)
+    changed = {"spec": definition(spec)["spec"]}
+    await client.ask("patch", changed, content_type=MERGE, name=crd["metadata"]["name"], **CRDS)
     async with asyncio.timeout(5):
         while "image" not in (found := await client.ask("get", name="a"))["spec"]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -311,9 +350,31 @@ async def test_discovery_and_openapi_tell_of_a_custom_kind(client: Client) -> No
     document = json.loads(openapi.documents(kinds)[f"apis/{GROUP}/v1"].json)
     schema = document["components"]["schemas"]["com.example.stable.v1.CronTab"]
     assert schema["properties"]["spec"]["required"] == ["cronSpec"]
+    assert schema["x-kubernetes-selectable-fields"] == [{"fieldPath": "spec.cronSpec"}]
     patch = document["paths"][f"/apis/{GROUP}/v1/namespaces/{{namespace}}/crontabs/{{name}}"]["patch"]
     assert "application/strategic-merge-patch+json" not in patch["requestBody"]["content"]
-    assert "com.example.stable.v1.CronTab" in json.loads(openapi.document_v2(kinds).json)["definitions"]
+    old = json.loads(openapi.document_v2(kinds).json)["definitions"]["com.example.stable.v1.CronTab"]
+    assert old["x-kubernetes-selectable-fields"] == schema["x-kubernetes-selectable-fields"]
+
+
+async def test_who_owned_parts_of_what_has_become_one_thing_owns_it(client: Client) -> None:
+    numbers = dict.fromkeys("ab", {"type": "integer"})
+    spec: dict[str, Any] = {"type": "object", "properties": {"pair": {"type": "object", "properties": numbers}}}
+    crd = await client.define(definition(spec))
+    apply = {"content_type": "application/apply-patch+yaml", "name": "a"}
+    body = {key: cron_tab()[key] for key in ("apiVersion", "kind", "metadata")}
+    await client.ask("patch", {**body, "spec": {"pair": {"a": 1}}}, fieldManager="one", **apply)
+    spec["properties"]["pair"]["x-kubernetes-map-type"] = "atomic"
+    name = crd["metadata"]["name"]
+    await client.ask("patch", {"spec": definition(spec)["spec"]}, name=name, content_type=MERGE, **CRDS)
+    await asyncio.sleep(0.1)
+    two = {**body, "spec": {"pair": {"b": 2}}}
+    with pytest.raises(Conflict, match=r'conflict with "one": \.spec\.pair$'):
+        await client.ask("patch", two, fieldManager="two", **apply)
+    taken = await client.ask("patch", two, fieldManager="two", force="true", **apply)
+    assert taken["spec"] == {"pair": {"b": 2}}
+    owned = [(each["manager"], each["fieldsV1"]) for each in taken["metadata"]["managedFields"]]
+    assert owned == [("two", {"f:spec": {"f:pair": {}}})]
 
 
 # --- versions -------------------------------------------------------------------------------------------------------
@@ -325,6 +386,36 @@ def two_versions(conversion: dict[str, Any]) -> dict[str, Any]:
     crd["spec"]["versions"].append({"name": "v2", "served": True, "storage": False, "schema": anything})
     crd["spec"]["conversion"] = conversion
     return crd
+
+
+async def test_a_kind_whose_webhook_cannot_be_known_is_not_served_until_it_can(client: Client) -> None:
+    def converted(bundle: str) -> dict[str, Any]:
+        told = {"url": "https://localhost:1/convert", "caBundle": base64.b64encode(bundle.encode()).decode()}
+        return {"strategy": "Webhook", "webhook": {"clientConfig": told, "conversionReviewVersions": ["v1"]}}
+
+    name = "crontabs.stable.example.com"
+
+    async def established() -> tuple[str, str]:
+        for _ in range(500):
+            found = (await client.ask("get", name=name, **CRDS))["status"].get("conditions", [])
+            for each in found:
+                if each["type"] == "Established":
+                    return each["status"], each["reason"]
+            await asyncio.sleep(0.01)
+        raise AssertionError("nothing is said of it")
+
+    await client.ask("create", two_versions(converted("no certificate")), **CRDS)
+    assert await established() == ("False", "InvalidCABundle")
+    with pytest.raises(NotFound):
+        await client.ask("list")
+    mended = {"spec": {"conversion": {"webhook": {"clientConfig": {"caBundle": None}}}}}
+    await client.ask("patch", mended, name=name, content_type=MERGE, **CRDS)
+    async with asyncio.timeout(5):
+        while await established() != ("True", "InitialNamesAccepted"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    broken = {"spec": {"conversion": converted("no certificate")}}
+    with pytest.raises(Invalid, match="caBundle: Invalid value: .* unable to parse bytes as PEM block"):
+        await client.ask("patch", broken, name=name, content_type=MERGE, **CRDS)
 
 
 async def test_a_deprecated_version_warns_whoever_uses_it(client: Client) -> None:
