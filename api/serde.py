@@ -181,7 +181,7 @@ def _decode_fast(body: bytes, resource: Resource[T]) -> T | None:
         return None
     try:
         obj = decoder_of(resource.type).decode(body)
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
         return None
     fix = _fixer_of(resource.type)
     if fix is not None:

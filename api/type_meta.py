@@ -88,15 +88,16 @@ def _without_kind(resource: Resource[Any], text: str, *, is_strict: bool) -> Unr
     what = f"Object 'Kind' is missing in '{shown}'"
     if not is_strict:
         return cannot_handle(resource.kind, resource.version, resource, what)
-    return Unreadable(
-        f"the object provided is unrecognized (must be of type {resource.kind}): {what} ({_summary(text)})", what
-    )
+    return _unrecognized(resource, what, text.encode())
 
 
 def unreadable(resource: Resource[Any], body: bytes, why: str) -> Unreadable:
     """Return the error for a body that is not even a text of its media type."""
-    text = body.decode("utf-8", "surrogateescape")
-    shown = _summary(text)
+    return _unrecognized(resource, why, body)
+
+
+def _unrecognized(resource: Resource[Any], why: str, body: bytes) -> Unreadable:
+    shown = _summary(body)
     return Unreadable(f"the object provided is unrecognized (must be of type {resource.kind}): {why} ({shown})", why)
 
 
@@ -119,11 +120,10 @@ def _text(value: dict[str, Any], body: bytes | None) -> str:
     return body.decode("utf-8", "replace") if body is not None else msgspec.json.encode(value).decode()
 
 
-def _summary(text: str) -> str:
-    """Return the beginning of a text, in which what is no JSON object is shown in hexadecimal."""
-    if not text:
+def _summary(body: bytes) -> str:
+    """Return the beginning of a body; one that is no JSON object is shown in hexadecimal."""
+    if not body:
         return "<empty>"
-    shown = (
-        text[:_SUMMARY_LENGTH] if text[0] == "{" else text.encode("utf-8", "surrogateescape")[:_SUMMARY_LENGTH].hex()
-    )
-    return shown if len(text) <= _SUMMARY_LENGTH else f"{shown} ..."
+    begin = body[:_SUMMARY_LENGTH]
+    shown = begin.decode("utf-8", "replace") if begin.startswith(b"{") else begin.hex()
+    return shown if len(body) <= _SUMMARY_LENGTH else f"{shown} ..."

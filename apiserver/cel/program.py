@@ -150,7 +150,11 @@ class _Compiler:
 
         def step(scope: Scope) -> Any:
             scope.spend(1)
-            return scope.variables[name]
+            try:
+                return scope.variables[name]
+            except KeyError:
+                # Declared, and not there this time: such as what an object was before it was made.
+                raise Failure(f"no such attribute(s): {name}") from None
 
         return step
 

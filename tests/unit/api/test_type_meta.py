@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from api import serde
@@ -41,6 +42,13 @@ def test_an_object_that_says_it_is_something_else_is_refused(
     assert caught.value.message in (
         why, f'{kind} in version "{api_version.rpartition("/")[2]}" cannot be handled as a {resource.kind}: {why}'
     )  # fmt: skip
+
+
+def test_a_body_that_is_no_utf_8_is_refused_in_words_that_can_be_sent() -> None:
+    with pytest.raises(Unreadable) as refused:
+        serde.decode(b'{"apiVersion": "v\xff", "kind": "Namespace", "\xe2(": &}', namespace.RESOURCE)
+    msgspec.json.encode(str(refused.value))
+    assert '({"apiVersion": "v\ufffd", "kind": "' in str(refused.value)
 
 
 def test_what_is_no_text_of_its_media_type_is_said_to_be_unrecognized() -> None:

@@ -127,3 +127,8 @@ def test_a_moment_is_shown_by_the_clock_that_it_was_read_from(text: str, shown: 
     assert compile_(f"string({text})", frozenset()).evaluate({})[0] == shown
     same = compile_("timestamp('2024-01-01T02:00:00+02:00') == timestamp('2024-01-01T00:00:00Z')", frozenset())
     assert same.evaluate({})[0] is True
+
+
+def test_a_declared_variable_that_is_not_there_this_time_is_a_failure() -> None:
+    with pytest.raises(Failure, match=r"no such attribute\(s\): oldSelf"):
+        compile_("oldSelf.x", frozenset({"self", "oldSelf"})).evaluate({"self": {}})

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from apiserver.crd import values
+from apiserver.crd.rules import Checker
 from apiserver.crd.structural import Node, apply_defaults, prune
 
 
@@ -148,3 +149,10 @@ def test_elements_of_sets_and_maps_are_unique() -> None:
     value = {"set": ["a", "b", "a"], "map": [{"k": "x", "v": 1}, {"k": "x", "v": 2}]}
     found = [f"{error.path}: {error.message}" for error in values.check_lists(value, Node(schema))]
     assert found == ['set[2]: Duplicate value: "a"', 'map[1]: Duplicate value: {"k":"x"}']
+
+
+def test_a_message_about_what_was_before_gives_way_to_the_default_where_nothing_was() -> None:
+    rule = {"rule": "self > 3", "messageExpression": "string(oldSelf)"}
+    schema = {"type": "integer", "x-kubernetes-validations": [rule]}
+    [error] = Checker(Node(schema)).check(1, None)
+    assert "failed rule: self > 3" in error.message
