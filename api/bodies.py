@@ -33,6 +33,10 @@ _JSON_TYPES = ("", "application/json", "*/*", "text/json")
 _YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "application/apply-patch+yaml")
 
 
+class Malformed(BadRequest):
+    """A body is no text of the media type that it is sent as."""
+
+
 def is_json(content_type: str) -> bool:
     """Return whether a body of that media type is read as JSON; no type at all counts as JSON."""
     return media(content_type) in _JSON_TYPES
@@ -118,15 +122,15 @@ def _parse_json(body: bytes) -> tuple[Any, bool]:
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise BadRequest(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
+        raise Malformed(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
     if "\\ud" in text or "\\uD" in text:
         text = _ESCAPE.sub(_whole, text)
     try:
         return json.loads(text, object_pairs_hook=collect, parse_constant=refuse_constant), has_duplicates
     except json.JSONDecodeError as error:
-        raise BadRequest(f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+        raise Malformed(f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except ValueError as error:
-        raise BadRequest(f"the body is not JSON: {error}") from None
+        raise Malformed(f"the body is not JSON: {error}") from None
 
 
 _ESCAPE: Final = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)")
@@ -196,12 +200,12 @@ def _parse_yaml(body: bytes) -> tuple[Any, bool]:
         _measure_yaml(body)
         return yaml.load(body, Loader=_YAMLLoader), True
     except yaml.YAMLError as error:
-        raise BadRequest(f"the body is not YAML: {' '.join(str(error).split())}") from None
+        raise Malformed(f"the body is not YAML: {' '.join(str(error).split())}") from None
     except ValueError as error:
-        raise BadRequest(f"the body is not YAML: {error}") from None
+        raise Malformed(f"the body is not YAML: {error}") from None
     except (LookupError, AttributeError, TypeError):
         # The library does not expect `!!int ''` or `!!bool x`.
-        raise BadRequest("the body is not YAML: a value is not what its tag says") from None
+        raise Malformed("the body is not YAML: a value is not what its tag says") from None
 
 
 def _measure_yaml(body: bytes) -> None:

@@ -36,6 +36,8 @@ class CustomShape(Protocol):
     """Whether its definition is being deleted: nothing new is made then."""
     deprecation: str
     """What everyone is told who uses this version; usually empty."""
+    storage_version: str
+    """The version in which objects of the kind are stored."""
 
     def read(self, value: dict[str, Any], unknown: list[str]) -> None:
         """Take out of an object, in place, what its schema does not know, and note the paths of that."""

@@ -169,6 +169,8 @@ class Resource(Generic[T]):
     """Beside metadata.name and metadata.namespace, e.g. {"spec.nodeName": lambda pod: pod.spec.node_name}."""
     graceful_period_s: Callable[[T, int | None], int | None] | None = None
     """Given (object, asked for): seconds of graceful deletion; None or absent deletes at once."""
+    deprecation: str = ""
+    """What everyone is told who uses this version (KEP-1693); a custom kind's is in its shape."""
     storage: Storage[T] | None = None
     """Set on a version that is not the stored one; the objects are those of `storage.resource`."""
 

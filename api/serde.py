@@ -58,7 +58,10 @@ def decode(
             fast = _decode_fast(body, resource)
             if fast is not None:
                 return Decoded(fast)
-    value, duplicates = bodies.parse(body, content_type)
+    try:
+        value, duplicates = bodies.parse(body, content_type)
+    except bodies.Malformed as error:
+        raise type_meta.unreadable(resource, body, str(error)) from None
     return _convert(value, duplicates, resource, field_validation, body)
 
 

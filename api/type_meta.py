@@ -93,6 +93,13 @@ def _without_kind(resource: Resource[Any], text: str, *, is_strict: bool) -> Unr
     )
 
 
+def unreadable(resource: Resource[Any], body: bytes, why: str) -> Unreadable:
+    """Return the error for a body that is not even a text of its media type."""
+    text = body.decode("utf-8", "surrogateescape")
+    shown = _summary(text)
+    return Unreadable(f"the object provided is unrecognized (must be of type {resource.kind}): {why} ({shown})", why)
+
+
 def _other_version(api_version: str, resource: Resource[Any]) -> Unreadable:
     what = (
         f"the API version in the data ({api_version}) does not match the expected API version ({resource.api_version})"
@@ -116,5 +123,7 @@ def _summary(text: str) -> str:
     """Return the beginning of a text, in which what is no JSON object is shown in hexadecimal."""
     if not text:
         return "<empty>"
-    shown = text[:_SUMMARY_LENGTH] if text[0] == "{" else text.encode()[:_SUMMARY_LENGTH].hex()
+    shown = (
+        text[:_SUMMARY_LENGTH] if text[0] == "{" else text.encode("utf-8", "surrogateescape")[:_SUMMARY_LENGTH].hex()
+    )
     return shown if len(text) <= _SUMMARY_LENGTH else f"{shown} ..."

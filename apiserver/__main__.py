@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import gc
 import sys
+from typing import Final
 
 from apiserver.audit.policy import BadPolicy
 from apiserver.auth.oidc import BadSettings
@@ -11,10 +13,15 @@ from apiserver.encryption.configuration import BadConfiguration
 from apiserver.server import Settings, run
 from component import flags, logs, signals, tracing
 
+COLLECT_AFTER: Final = (10_000, 5, 5)
+"""When Python looks for garbage in cycles. A request makes many small objects and leaves hardly one in a cycle, so
+looking as often as is the default (700) takes an eighth of all the time. Everything is looked at as often as then."""
+
 
 def main() -> int:
     """Run the process; returns its exit code."""
     settings = flags.parse(Settings, prog="steer-apiserver")
+    gc.set_threshold(*COLLECT_AFTER)
     logs.configure(settings.log_level, settings.log_format)
     tracing.start(settings.tracing_endpoint, "steer-apiserver")
 

@@ -129,8 +129,11 @@ class Api:
             # The doors know only the kinds that are built in.
             info = call.info
             call.resource = self.registries.kinds.by_gvr(info.group, info.version, info.plural)
-        if call.resource is not None and is_custom(call.resource.type) and call.resource.type.shape.deprecation:
-            call.warnings.append(call.resource.type.shape.deprecation)
+        if call.resource is not None:
+            kind = call.resource
+            deprecation = kind.type.shape.deprecation if is_custom(kind.type) else kind.deprecation
+            if deprecation:
+                call.warnings.append(deprecation)
         return await self._handler(call)
 
     def scrape(self) -> bytes:

@@ -7,7 +7,9 @@ and one to `/apis` bring. A client gets exactly the version it asked for, named 
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from api.custom import is_custom
 from api.discover import RESOURCES
 from api.resource import Resource
 from apiserver.aggregation import priorities
@@ -195,6 +198,8 @@ def _legacy_entries(resource: Resource[Any]) -> Iterable[dict[str, Any]]:
         entry["shortNames"] = list(resource.short_names)
     if resource.categories:
         entry["categories"] = list(resource.categories)
+    if "watch" in resource.verbs:
+        entry["storageVersionHash"] = _storage_version_hash(resource)
     yield entry
     for name in sorted(resource.subresources):
         shown = subresource_of(resource, name)
@@ -202,6 +207,14 @@ def _legacy_entries(resource: Resource[Any]) -> Iterable[dict[str, Any]]:
         if (shown.group, shown.version) != (resource.group, resource.version):
             entry |= {"group": shown.group, "version": shown.version}
         yield entry | {"kind": shown.kind, "verbs": sorted(shown.verbs)}
+
+
+def _storage_version_hash(resource: Resource[Any]) -> str:
+    """Return what changes when objects are to be stored in another version; clients only compare it (KEP-1111)."""
+    stored = resource.stored_as
+    version = resource.type.shape.storage_version if is_custom(resource.type) else stored.version
+    name = f"{stored.group}/{version}/{stored.kind}"
+    return base64.b64encode(hashlib.sha256(name.encode()).digest()[:8]).decode()
 
 
 # --- aggregated -----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import msgspec
 
 from api.discover import RESOURCES
 from api.resource import Resource
-from apiserver import openapi_protobuf
+from apiserver import openapi_protobuf, openapi_v3_protobuf
 from apiserver.openapi_discovery import root_paths, version_paths
 from apiserver.openapi_paths import path_v2, paths_of, prefix
 from apiserver.openapi_schemas import FORMS_V2, REF_V2, REF_V3, Definitions, Schema
@@ -70,6 +70,15 @@ def _documents(custom: tuple[Resource[Any], ...]) -> Mapping[str, Document]:
 @functools.lru_cache(maxsize=512)
 def _custom_document(members: tuple[Resource[Any], ...]) -> Document:
     return _document(_build(members[0].group, members[0].version, members))
+
+
+@functools.lru_cache(maxsize=64)
+def in_protobuf(json: bytes) -> bytes:
+    """Return a v3 document in protocol buffers; raises ValueError where somebody else's cannot be put so."""
+    try:
+        return openapi_v3_protobuf.encode(msgspec.json.decode(json))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("no document of OpenAPI v3") from error
 
 
 def index(kinds: Kinds | None = None) -> Document:

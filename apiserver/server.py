@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import logging
 import ssl
@@ -315,6 +316,8 @@ class Server:
                 await self._clock.sleep(BOOTSTRAP_RETRY_S)
             else:
                 self._is_bootstrapped = True
+                # What there is by now stays: no more looking through it for garbage, for a tenth of a second each time.
+                gc.freeze()
                 self.became_ready.set()
                 log.info("ready")
 

@@ -33,6 +33,7 @@ from controllers import (
     namespace,
     node_ipam,
     node_lifecycle,
+    node_ttl,
     pod_gc,
     replicaset,
     resourcequota,
@@ -94,7 +95,7 @@ def declared(
         daemonset.controller(),
         statefulset.CONTROLLER,
         autoscaler.controller(),
-        job.CONTROLLER,
+        job.controller(),
         cronjob.CONTROLLER,
         endpointslice.CONTROLLER,
         endpoints.CONTROLLER,
@@ -118,6 +119,7 @@ def declared(
         bootstrap_tokens.CLEANER,
         bootstrap_tokens.SIGNER,
         node_lifecycle.controller(heartbeats, settings.node_monitor_grace_s, settings.eviction_after_s),
+        node_ttl.CONTROLLER,
         pod_gc.controller(clock),
     ]
     if settings.cluster_cidr:

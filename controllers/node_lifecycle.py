@@ -74,6 +74,8 @@ class Observed:
     """How long pods that say nothing about it stay on a lost node."""
     may_evict: bool
     """Whether enough of the other nodes are well."""
+    is_new: bool = False
+    """Whether this controller meets the node for the first time."""
 
 
 class Leaving:
@@ -96,7 +98,10 @@ def reconcile(observed: Observed, now: float, leaving: Leaving) -> Plan:
     node = observed.node
     if node.metadata.deletion_timestamp:
         return Plan()
+    name = node.metadata.name
     actions: list[Action] = []
+    if observed.is_new:
+        actions.append(Emit(node, NORMAL, "RegisteredNode", f"Node {name} event: Registered Node {name} in Controller"))
     conditions = compute_conditions(node, observed.silent_s, observed.grace_s, now)
     if conditions != node.status.conditions:
         # Checked against the version: the kubelet writes the same list.
@@ -109,7 +114,7 @@ def reconcile(observed: Observed, now: float, leaving: Leaving) -> Plan:
                     "status": {"conditions": msgspec.to_builtins(conditions)},
                 },
                 "status",
-                done=Emit(node, NORMAL, "NodeNotReady", f"Node {node.metadata.name} status is now: NodeNotReady"),
+                done=Emit(node, NORMAL, "NodeNotReady", f"Node {name} status is now: NodeNotReady"),
             )
         )
         # The next turn sees what was written.
@@ -358,6 +363,10 @@ class Heartbeats:
         habit_s = min(HABIT_S_MAX, max(pulse.gaps_s, default=0.0)) if pulse else 0.0
         return max(wanted_s, HABIT_FACTOR * habit_s)
 
+    def knows(self, name: str) -> bool:
+        """Return whether the node was asked about before, and not forgotten since."""
+        return name in self._pulses
+
     def forget(self, name: str) -> None:
         """Forget a node that is gone."""
         self._pulses.pop(name, None)
@@ -406,6 +415,7 @@ def controller(heartbeats: Heartbeats, grace_s: float, eviction_after_s: float) 
         if node is None:
             heartbeats.forget(key.name)
             return None
+        is_new = not heartbeats.knows(key.name)
         lease = listers[leases.RESOURCE].get(ObjectKey(LEASE_NAMESPACE, key.name))
         ready = next((each for each in node.status.conditions if each.type == "Ready"), None)
         wanted = ready is None or ready.status != "True" or any(t.effect == "NoExecute" for t in node.spec.taints)
@@ -419,6 +429,7 @@ def controller(heartbeats: Heartbeats, grace_s: float, eviction_after_s: float) 
             allowed_s,
             eviction_after_s,
             enough_are_well(listers[nodes.RESOURCE].list()) if wanted else True,
+            is_new,
         )
 
     leaving = Leaving()

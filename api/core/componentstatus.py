@@ -61,6 +61,7 @@ RESOURCE: Final[Resource[ComponentStatus]] = Resource(
     namespaced=False,
     short_names=("cs",),
     verbs=("get", "list"),
+    deprecation="v1 ComponentStatus is deprecated in v1.19+",
     columns=(
         Column("Status", "string", _status, "Healthy, Unhealthy or Unknown."),
         Column("Message", "string", lambda component, now: _condition(component).message, "What it says."),

@@ -81,6 +81,14 @@ def _by_element(shape: Shape, items: Any) -> dict[str, Any]:
     return {element_of(shape, item): item for item in items} if items else {}
 
 
+def _all_by_element(shape: Shape, items: list[Any]) -> dict[str, list[Any]]:
+    """Return a list's items by path element, several where the stored list repeats one."""
+    found: dict[str, list[Any]] = {}
+    for item in items:
+        found.setdefault(element_of(shape, item), []).append(item)
+    return found
+
+
 # --- which fields a configuration sets ------------------------------------------------------------------------------
 
 
@@ -150,11 +158,14 @@ def merge(live: Any, config: Any, shape: Shape) -> Any:
 
 
 def _merge_items(live: list[Any], config: list[Any], shape: Shape) -> list[Any]:
-    """Merge item by item: the configuration's in its order, the others where they stood between them."""
+    """Merge item by item: the configuration's in its order, the others where they stood between them.
+
+    Items that the live list repeats are kept as they are, or give way to the configuration's one.
+    """
     assert shape.item is not None
     wanted = _by_element(shape, config)
     pending = list(wanted)
-    present = _by_element(shape, live)
+    present = {element: found[0] for element, found in _all_by_element(shape, live).items() if len(found) == 1}
     merged: list[Any] = []
     position = 0
     done: set[str] = set()
@@ -289,10 +300,24 @@ def _compare_one(element: str, old: Any, new: Any, shape: Shape, found: _Differe
 
 
 def _compare_items(before: list[Any], after: list[Any], shape: Shape) -> _Differences:
-    """Compare by item; the order of the items is nobody's."""
+    """Compare by item; the order of the items is nobody's.
+
+    Items that a list repeats are one thing of which nobody owns a part: together they are there, or differ, or not.
+    """
     assert shape.item is not None
     found = _Differences()
     old, new = _by_element(shape, before), _by_element(shape, after)
+    if len(old) != len(before) or len(new) != len(after):
+        for element, (was, item) in _take_repeated(old, new, before, after, shape).items():
+            if len(was) > 1 and len(item) > 1:
+                if was != item:
+                    found.modified[element] = MEMBER
+            elif len(was) > 1:
+                _insert(found.added, element, _whole(item[0], shape.item) if item else None)
+                found.removed[element] = MEMBER
+            else:
+                _insert(found.removed, element, _whole(was[0], shape.item) if was else None)
+                found.added[element] = MEMBER
     for element, item in new.items():
         was = old.get(element, _ABSENT)
         if was is _ABSENT or was != item:
@@ -301,6 +326,22 @@ def _compare_items(before: list[Any], after: list[Any], shape: Shape) -> _Differ
         if element not in new:
             _compare_one(element, item, _ABSENT, shape.item, found)
     return found
+
+
+def _take_repeated(
+    old: dict[str, Any], new: dict[str, Any], before: list[Any], after: list[Any], shape: Shape
+) -> dict[str, tuple[list[Any], list[Any]]]:
+    """Take what either list repeats out of `old` and `new`, and return it by path element, before and after."""
+    was, item = _all_by_element(shape, before), _all_by_element(shape, after)
+    repeated = {
+        element: (was.get(element, []), item.get(element, []))
+        for element in {**was, **item}
+        if len(was.get(element, ())) > 1 or len(item.get(element, ())) > 1
+    }
+    for element in repeated:
+        old.pop(element, None)
+        new.pop(element, None)
+    return repeated
 
 
 def _insert(fields: FieldSet, element: str, node: FieldSet | None) -> None:
@@ -323,9 +364,10 @@ def _whole(value: Any, shape: Shape) -> FieldSet | None:
         item_shape = shape.item
         assert item_shape is not None
         for item in value:
-            node = _whole(item, _effective(item_shape, item))
+            element = element_of(shape, item)
+            node = _whole(item, _effective(item_shape, item)) if element not in below else MEMBER
             if node is not None:
-                below[element_of(shape, item)] = node
+                below[element] = node
     return {HERE: MEMBER, **below} if below else MEMBER
 
 

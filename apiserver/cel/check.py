@@ -7,6 +7,7 @@ is made of it. Refusals are worded as upstream's checker words them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from apiserver.cel import times, types
@@ -44,8 +45,25 @@ _TYPE_NAMES: Final = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """An expression whose types fit."""
+
+    type: Type
+    tree: Tree
+    types: Mapping[int, Type]
+    """The type of each part of the tree, by the part's `id`."""
+    qualified: Mapping[int, str]
+    """The whole names of calls that look like methods and are functions in a namespace, by their `id`."""
+
+
 def check(text: str, variables: Mapping[str, Type]) -> Type:
-    """Return the type of an expression over typed variables.
+    """Return the type of an expression over typed variables; raises as `checked` does."""
+    return checked(text, variables).type
+
+
+def checked(text: str, variables: Mapping[str, Type]) -> Checked:
+    """Return an expression over typed variables with the types of all its parts.
 
     Raises:
         BadProgram: it is none, or its types don't fit; the message says everything that is wrong.
@@ -58,20 +76,26 @@ def check(text: str, variables: Mapping[str, Type]) -> Type:
     found = checker.of(tree, dict(variables))
     if checker.errors:
         raise BadProgram("\n".join(checker.errors))
-    return found
+    return Checked(found, tree, checker.types, checker.qualified)
 
 
 class _Checker:
     def __init__(self, text: str) -> None:
         self._text = text
         self.errors: list[str] = []
+        self.types: dict[int, Type] = {}
+        self.qualified: dict[int, str] = {}
 
     def _fail(self, at: int, why: str) -> Type:
         self.errors.append(located(self._text, at, why))
         return DYN
 
     def of(self, tree: Tree, names: dict[str, Type]) -> Type:
-        """Return the type of a tree; notes what is wrong."""
+        """Return the type of a tree; notes it, and what is wrong."""
+        found = self.types[id(tree)] = self._of(tree, names)
+        return found
+
+    def _of(self, tree: Tree, names: dict[str, Type]) -> Type:
         match tree:
             case Literal(value):
                 return Type(_NAMES.get(type_name(value), type_name(value)))
@@ -160,6 +184,7 @@ class _Checker:
         if tree.target is not None:
             qualified = f"{_qualified(tree.target)}.{name}"
             if qualified in types.FUNCTIONS or qualified.startswith(("math.", "format.")):
+                self.qualified[id(tree)] = qualified
                 return self._resolve(qualified, [self.of(each, names) for each in tree.arguments], tree.at)
             target = self.of(tree.target, names)
             given = [target, *(self._argument(name, each, names) for each in tree.arguments)]

@@ -8,7 +8,7 @@ definition is written, so that what is served afterwards can be trusted to work.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -78,7 +78,7 @@ def find_errors(new: CustomResourceDefinition, old: CustomResourceDefinition | N
     if spec.preserve_unknown_fields and (old is None or not old.spec.preserve_unknown_fields):
         yield v.invalid("spec.preserveUnknownFields", True, _NO_UNKNOWN)
     yield from _check_names(spec.names)
-    yield from _check_versions(new)
+    yield from _check_versions(new, old)
     yield from _check_conversion(spec)
     if old is not None and crds.is_condition(old, "Established"):
         yield from v.check_immutable("spec.scope", spec.scope, old.spec.scope)
@@ -138,7 +138,7 @@ def _check_names(given: crds.CustomResourceDefinitionNames) -> Errors:
         yield v.invalid(f"{path}.listKind", given.list_kind, "kind and listKind may not be the same")
 
 
-def _check_versions(new: CustomResourceDefinition) -> Errors:
+def _check_versions(new: CustomResourceDefinition, old: CustomResourceDefinition | None) -> Errors:
     path = "spec.versions"
     versions = new.spec.versions
     if not versions:
@@ -156,16 +156,50 @@ def _check_versions(new: CustomResourceDefinition) -> Errors:
             yield v.invalid(f"{where}.name", version.name, message)
         if version.deprecation_warning is not None:
             yield from _check_warning(version, f"{where}.deprecationWarning")
-        schema = version.schema.open_api_v3_schema if version.schema is not None else None
-        if schema is None:
-            if not new.spec.preserve_unknown_fields:
-                yield v.required(f"{where}.schema.openAPIV3Schema", "schemas are required")
-        else:
-            has_status = version.subresources is not None and version.subresources.status is not None
-            yield from check_schema(serde.to_value(schema), f"{where}.schema.openAPIV3Schema", has_status=has_status)
-        yield from _check_columns(version, where)
+        if _schema_of(version) is None and not new.spec.preserve_unknown_fields:
+            yield v.required(f"{where}.schema.openAPIV3Schema", "schemas are required")
+    before = {version.name: _schema_of(version) for version in old.spec.versions} if old is not None else {}
+    for where, version in _told_apart(versions, _schema_of, "validation", "schema"):
+        schema = _schema_of(version)
+        if schema is not None:
+            alike = versions if where == "spec.validation" else [version]
+            yield from check_schema(
+                serde.to_value(schema),
+                f"{where}.openAPIV3Schema",
+                has_status=any(
+                    each.subresources is not None and each.subresources.status is not None for each in alike
+                ),
+                is_known=all(before.get(each.name) == schema for each in alike),
+            )
+    for where, version in _told_apart(versions, lambda each: each.subresources, "subresources"):
         yield from _check_subresources(version, where)
+    for where, version in _told_apart(
+        versions, lambda each: each.additional_printer_columns, "additionalPrinterColumns"
+    ):
+        yield from _check_columns(version, where)
+    for where, version in _told_apart(versions, lambda each: each.selectable_fields, "selectableFields"):
         yield from _check_selectable(version, where)
+
+
+def _schema_of(version: crds.CustomResourceDefinitionVersion) -> Any:
+    return version.schema.open_api_v3_schema if version.schema is not None else None
+
+
+def _told_apart(
+    versions: Sequence[crds.CustomResourceDefinitionVersion],
+    part_of: Callable[[crds.CustomResourceDefinitionVersion], Any],
+    of_all: str,
+    of_one: str = "",
+) -> Iterator[tuple[str, crds.CustomResourceDefinitionVersion]]:
+    """Yield where a part of each version stands in messages, and the version; once where it is the same in all.
+
+    What all versions have alike is told of under the names that it had in v1beta1, as upstream does.
+    """
+    if all(part_of(version) == part_of(versions[0]) for version in versions):
+        yield f"spec.{of_all}", versions[0]
+        return
+    for i, version in enumerate(versions):
+        yield f"spec.versions[{i}].{of_one or of_all}", version
 
 
 def _check_warning(version: crds.CustomResourceDefinitionVersion, path: str) -> Errors:
@@ -182,7 +216,7 @@ def _check_warning(version: crds.CustomResourceDefinitionVersion, path: str) -> 
 
 def _check_columns(version: crds.CustomResourceDefinitionVersion, where: str) -> Errors:
     for i, column in enumerate(version.additional_printer_columns):
-        path = f"{where}.additionalPrinterColumns[{i}]"
+        path = f"{where}[{i}]"
         if not column.name:
             yield v.required(f"{path}.name")
         yield from v.check_supported(f"{path}.type", column.type, _COLUMN_TYPES)
@@ -204,7 +238,7 @@ def _check_subresources(version: crds.CustomResourceDefinitionVersion, where: st
     scale = version.subresources.scale if version.subresources is not None else None
     if scale is None:
         return
-    path = f"{where}.subresources.scale"
+    path = f"{where}.scale"
     for field, value, roots, under in (
         ("specReplicasPath", scale.spec_replicas_path, (".spec.",), ".spec"),
         ("statusReplicasPath", scale.status_replicas_path, (".status.",), ".status"),
@@ -222,12 +256,12 @@ def _check_subresources(version: crds.CustomResourceDefinitionVersion, where: st
 
 def _check_selectable(version: crds.CustomResourceDefinitionVersion, where: str) -> Errors:
     if len(version.selectable_fields) > _SELECTABLE_MAX:
-        yield v.too_many(f"{where}.selectableFields", len(version.selectable_fields), _SELECTABLE_MAX)
-    schema = version.schema.open_api_v3_schema if version.schema is not None else None
+        yield v.too_many(where, len(version.selectable_fields), _SELECTABLE_MAX)
+    schema = _schema_of(version)
     node = Node(serde.to_value(schema)) if schema is not None else None
     seen: set[str] = set()
     for i, selectable in enumerate(version.selectable_fields):
-        path, value = f"{where}.selectableFields[{i}].jsonPath", selectable.json_path
+        path, value = f"{where}[{i}].jsonPath", selectable.json_path
         if not value:
             yield v.required(path)
             continue

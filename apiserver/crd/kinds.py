@@ -28,6 +28,8 @@ class Shape:
         self.group: str = spec["group"]
         self.version: str = version["name"]
         self.name: str = names["kind"]
+        stored = (each["name"] for each in spec.get("versions") or () if each.get("storage"))
+        self.storage_version: str = next(stored, self.version)
         self.list_kind: str = names.get("listKind") or f"{self.name}List"
         self.source: Plain = (version.get("schema") or {}).get("openAPIV3Schema") or {}
         self.preserves_everything = bool(spec.get("preserveUnknownFields"))

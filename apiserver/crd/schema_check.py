@@ -12,18 +12,23 @@ from typing import Any, Final
 
 from api import validation as v
 from api.resource import FieldError
-from apiserver.cel import types
+from apiserver.cel import costs, types
 from apiserver.cel.program import BadProgram, compile_
 from apiserver.crd import patterns, rule_types, values
 from apiserver.crd.rules import VARIABLES, Checker
 from apiserver.crd.structural import Node, Plain, apply_defaults, prune
 
 Errors = Iterator[FieldError]
+Costs = list[tuple[int, str]]
+"""What rules and messages may cost by estimate, and where they stand."""
 
 _TYPES: Final = ("array", "boolean", "integer", "number", "object", "string")
 _LIST_TYPES: Final = ("atomic", "map", "set")
 _MAP_TYPES: Final = ("atomic", "granular")
 _REASONS: Final = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
+_COSTLY: Final = 1_000_000
+_COSTLIEST: Final = 4
+"""Of rules that together cost too much, so many are named, if they cost at least so much."""
 _DEPTH_MAX: Final = 128
 _FORBIDDEN: Final = ("$ref", "definitions", "dependencies", "id", "$schema", "patternProperties", "additionalItems")
 _NOT_IN_LOGIC: Final = {
@@ -46,8 +51,15 @@ _AT_STATUS_ROOT: Final = (
 )  # fmt: skip
 
 
-def check_schema(schema: Plain, path: str, *, has_status: bool = False) -> Errors:
-    """Yield what is wrong with the schema of a version, which may have a status subresource."""
+def check_schema(schema: Plain, path: str, *, has_status: bool = False, is_known: bool = False) -> Errors:
+    """Yield what is wrong with the schema of a version.
+
+    Args:
+        schema: the schema.
+        path: where it stands.
+        has_status: whether the version has a status subresource.
+        is_known: whether the schema is stored already: then no one rule is held against what it may cost.
+    """
     if _depth(schema) > _DEPTH_MAX:
         yield v.invalid(path, "", f"must nest at most {_DEPTH_MAX} levels deep")
         return
@@ -67,7 +79,9 @@ def check_schema(schema: Plain, path: str, *, has_status: bool = False) -> Error
             f"{path}.properties[metadata]",
             "must not specify anything other than name and generateName, but metadata is implicitly specified",
         )
-    yield from _check_node(schema, Node(schema), path, is_root=True)
+    spent: Costs = []
+    yield from _check_node(schema, Node(schema), path, spent, is_root=True)
+    yield from _check_costs(spent, path, is_known=is_known)
     yield from _check_defaults(schema, path)
 
 
@@ -88,12 +102,12 @@ def _depth(schema: Any) -> int:
 
 
 def _check_node(
-    schema: Plain, node: Node, path: str, *, is_root: bool = False, places: int | None = 1, lost: str = ""
+    schema: Plain, node: Node, path: str, spent: Costs, *, is_root: bool = False, places: int | None = 1, lost: str = ""
 ) -> Errors:
     """Check a place and what is below it.
 
     An object has at most `places` of it, None where a list or map above does not say; `lost` is the one above that
-    keeps its past from being told.
+    keeps its past from being told; what its rules may cost is added to `spent`.
     """
     type_ = schema.get("type") or ""
     is_free = schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")
@@ -115,7 +129,7 @@ def _check_node(
         )
     yield from _check_bounds(schema, path)
     yield from _check_extensions(schema, path, type_)
-    yield from _check_rules(schema, node, path, is_root=is_root, places=places, lost=lost)
+    yield from _check_rules(schema, node, path, spent, is_root=is_root, places=places, lost=lost)
     properties, additional = schema.get("properties") or {}, schema.get("additionalProperties")
     if properties and additional is not None and additional is not False:
         yield v.forbidden(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive")
@@ -134,14 +148,17 @@ def _check_node(
             if child.get("type") != wanted:
                 yield v.invalid(f"{path}.properties[{name}].type", child.get("type", ""), f"must be {wanted}")
             continue
-        yield from _check_node(child, node.properties[name], f"{path}.properties[{name}]", places=places, lost=lost)
+        below_it = f"{path}.properties[{name}]"
+        yield from _check_node(child, node.properties[name], below_it, spent, places=places, lost=lost)
     declared = schema.get("maxItems" if type_ == "array" else "maxProperties")
     below = places * declared if places is not None and declared is not None else None
     if isinstance(items, dict) and node.items is not None:
         is_told = schema.get("x-kubernetes-list-type") == "map"  # Only keys say which element was which.
-        yield from _check_node(items, node.items, f"{path}.items", places=below, lost=lost or ("" if is_told else path))
+        untold = lost or ("" if is_told else path)
+        yield from _check_node(items, node.items, f"{path}.items", spent, places=below, lost=untold)
     if isinstance(additional, dict) and isinstance(node.additional, Node):
-        yield from _check_node(additional, node.additional, f"{path}.additionalProperties", places=below, lost=lost)
+        below_it = f"{path}.additionalProperties"
+        yield from _check_node(additional, node.additional, below_it, spent, places=below, lost=lost)
     yield from _check_logic(schema, path)
 
 
@@ -259,7 +276,9 @@ def _check_map_list(schema: Plain, path: str, keys: list[str]) -> Errors:
             )
 
 
-def _check_rules(schema: Plain, node: Node, path: str, *, is_root: bool, places: int | None, lost: str) -> Errors:
+def _check_rules(
+    schema: Plain, node: Node, path: str, spent: Costs, *, is_root: bool, places: int | None, lost: str
+) -> Errors:
     """Check the rules at a place of the schema, of which an object has at most so many."""
     rules = schema.get("x-kubernetes-validations")
     if not rules:
@@ -281,8 +300,8 @@ def _check_rules(schema: Plain, node: Node, path: str, *, is_root: bool, places:
             yield v.not_supported(f"{where}.reason", reason, _REASONS)
         try:
             program = compile_(text, VARIABLES)
-            rule_types.check(text, node, is_root=is_root, takes_optional=bool(rule.get("optionalOldSelf")))
-            cost = rule_types.cost_of(text, node) * (places if places is not None else rule_types.places_max(node))
+            cost = rule_types.weigh(text, node, is_root=is_root, takes_optional=bool(rule.get("optionalOldSelf")))
+            cost = min(cost * (places if places is not None else rule_types.places_max(node)), costs.UNBOUNDED)
         except BadProgram as error:
             yield v.invalid(f"{where}.rule", text, f"compilation failed: {error}")
         else:
@@ -292,19 +311,12 @@ def _check_rules(schema: Plain, node: Node, path: str, *, is_root: bool, places:
             if lost and "oldSelf" in program.names:
                 why = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {lost}"
                 yield v.invalid(f"{where}.rule", text, why)
-            if cost > rule_types.COST_MAX:
-                factor = cost / rule_types.COST_MAX
-                times = "more than 100x" if factor > 100 else f"{factor:.1f}x" if factor >= 1.5 else f"{factor:f}x"
-                yield v.forbidden(
-                    f"{where}.rule",
-                    f"estimated rule cost exceeds budget by factor of {times} (try simplifying the rule, or adding "
-                    "maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)",
-                )
+            spent.append((cost, f"{where}.rule"))
         expression = rule.get("messageExpression")
         if expression:
             try:
                 compile_(expression, VARIABLES)
-                rule_types.check(
+                cost = rule_types.weigh(
                     expression,
                     node,
                     is_root=is_root,
@@ -315,8 +327,35 @@ def _check_rules(schema: Plain, node: Node, path: str, *, is_root: bool, places:
                 yield v.invalid(
                     f"{where}.messageExpression", expression, f"messageExpression compilation failed: {error}"
                 )
+            else:
+                spent.append((cost, f"{where}.messageExpression"))
         if rule.get("fieldPath"):
             yield from _check_field_path(node, rule["fieldPath"], f"{where}.fieldPath")
+
+
+def _too_costly(what: str, cost: int, limit: int) -> str:
+    factor = cost / limit
+    times = "more than 100x" if factor > 100 else f"{factor:.1f}x" if factor >= 1.5 else f"{factor:f}x"
+    return (
+        f"{what} exceeds budget by factor of {times} (try simplifying the rule, or adding maxItems, maxProperties, "
+        "and maxLength where arrays, maps, and strings are declared)"
+    )
+
+
+def _check_costs(spent: Costs, path: str, *, is_known: bool) -> Errors:
+    for cost, where in spent:
+        if cost > rule_types.COST_MAX and not is_known:
+            what = f"estimated {where.rpartition('.')[2]} cost"
+            yield v.forbidden(where, _too_costly(what, cost, rule_types.COST_MAX))
+    total = min(sum(cost for cost, _ in spent), costs.UNBOUNDED)
+    if total <= rule_types.SCHEMA_COST_MAX:
+        return
+    costly = sorted((one for one in spent if one[0] >= _COSTLY), key=lambda one: -one[0])[:_COSTLIEST]
+    for _, where in costly:
+        why = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
+        yield v.forbidden(where, why)
+    what = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema"
+    yield v.forbidden(path, _too_costly(what, total, rule_types.SCHEMA_COST_MAX))
 
 
 def _has_breaks(text: str) -> bool:

@@ -356,8 +356,7 @@ def apply(
     try:
         wanted = without_trees(without_trees_of_nobody(arithmetic.fields_in(said, shape)), ignored)
     except PatchFailure as failure:
-        name = config.get("metadata", {}).get("name", "")
-        raise BadRequest(f"failed to create typed patch object ({name}; {writer.api_version}): {failure}") from None
+        raise untyped(config.get("metadata"), writer.api_version, config.get("kind", ""), str(failure)) from None
     owners = [_Owner(entry) for entry in entries]
     if not owners and live:
         fields = without_trees(without_trees_of_nobody(arithmetic.everything_in(live, shape)), ignored)
@@ -391,6 +390,14 @@ def apply(
 
 
 _HEAD: Final = ("apiVersion", "kind", "metadata")
+
+
+def untyped(metadata: Any, api_version: str, kind: str, why: str) -> BadRequest:
+    """Return the error for a configuration that does not fit the schema of its kind."""
+    named = metadata if isinstance(metadata, dict) else {}
+    where = f"{named.get('namespace') or ''}/{named.get('name') or ''}"
+    group, _, version = api_version.rpartition("/")
+    return BadRequest(f"failed to create typed patch object ({where}; {group}/{version}, Kind={kind}): {why}")
 
 
 def _without_dropped(merged: Any, former: FieldSet, wanted: FieldSet, others: Sequence[_Owner], shape: Shape) -> Any:

@@ -15,8 +15,8 @@ from typing import Any, Final
 import msgspec
 
 from api.discover import RESOURCES
-from api.errors import MethodNotAllowed
-from apiserver import discovery, openapi, openapi_protobuf
+from api.errors import MethodNotAllowed, NotAcceptable
+from apiserver import discovery, openapi, openapi_protobuf, openapi_v3_protobuf
 from apiserver.aggregation import documents as aggregated_documents
 from apiserver.aggregation.availability import Gathered
 from apiserver.nowhere import no_such_path
@@ -112,7 +112,7 @@ class Documents:
                 index = aggregated_documents.index(index.json, others) if others else index
                 return Document(index.json, etag=index.hash)
             case ["openapi", "v3", *rest]:
-                return self._openapi_v3("/".join(rest), query)
+                return self._openapi_v3("/".join(rest), query, accept)
             case ["openapi", "v2"]:
                 return self._openapi_v2(accept)
         extra = self._extra.get(path)
@@ -120,14 +120,14 @@ class Documents:
             return None
         return Document(msgspec.json.encode(extra()), _EXTRA_TYPES.get(path, _JSON))
 
-    def _openapi_v3(self, path: str, query: Mapping[str, str]) -> Document | None:
+    def _openapi_v3(self, path: str, query: Mapping[str, str], accept: str) -> Document | None:
         """Return one group version's document: ours, or what was made of an aggregated server's older one."""
         document = openapi.documents(self._kinds).get(path)
         if document is not None:
-            return _hashed(path, document.json, document.hash, query)
+            return _hashed(path, document.json, document.hash, query, accept)
         for each in self._gathered().values():
             if each.converted and path == f"apis/{each.version.group}/{each.version.version}":
-                return _hashed(path, each.converted, hash_of(each.converted), query)
+                return _hashed(path, each.converted, hash_of(each.converted), query, accept)
         return None
 
     def _groups(self, is_core: bool, accept: str) -> Document:
@@ -168,16 +168,45 @@ def _json(value: Any) -> Document | None:
     return None if value is None else Document(msgspec.json.encode(value))
 
 
-def _hashed(path: str, json: bytes, hash: str, query: Mapping[str, str]) -> Document:
-    """Return a document of OpenAPI v3; whoever asks for another content than it has is sent to where this one is."""
+def _hashed(path: str, json: bytes, hash: str, query: Mapping[str, str], accept: str) -> Document:
+    """Return a document of OpenAPI v3; whoever asks for another content than it has is sent to where this one is.
+
+    In either form it is known by the hash of its JSON. Raises NotAcceptable.
+    """
     headers = {"Vary": "Accept"}
+    content_type = _v3_type(accept)
     asked = query.get("hash", "")
     if asked and asked != hash:
         return Document(b"", etag=hash, headers=headers, location=f"/openapi/v3/{path}?hash={hash}")
     if asked:
         # The hash names the content: what is cached under it never goes stale.
         headers |= {"Cache-Control": "public, immutable", "Expires": _far_future()}
-    return Document(json, etag=hash, headers=headers)
+    try:
+        body = json if content_type == _JSON else openapi.in_protobuf(json)
+    except ValueError as error:  # of an aggregated server, in JSON only
+        raise NotAcceptable(f"only the following media types are accepted: {_JSON}") from error
+    return Document(body, content_type, hash, headers)
+
+
+def _v3_type(accept: str) -> str:
+    """Return the type that an Accept header prefers of those that documents of OpenAPI v3 are had in."""
+    choices = [_choice(text) for text in accept.split(",")] if accept.strip() else [(1.0, "*/*")]
+    for _, media in sorted(choices, key=lambda choice: -choice[0]):
+        if media in ("*/*", "application/*", _JSON, "*/json"):
+            return _JSON
+        if media in (openapi_v3_protobuf.MEDIA_TYPE, openapi_v3_protobuf.OLD_MEDIA_TYPE):
+            return openapi_v3_protobuf.MEDIA_TYPE
+    raise NotAcceptable(f"only the following media types are accepted: {_JSON}, {openapi_v3_protobuf.MEDIA_TYPE}")
+
+
+def _choice(text: str) -> tuple[float, str]:
+    """Split one choice of an Accept header into how much it is wished for and the type."""
+    media, *parameters = (part.strip() for part in text.split(";"))
+    weight = next((value for name, _, value in (one.partition("=") for one in parameters) if name == "q"), "1")
+    try:
+        return float(weight), media
+    except ValueError:
+        return 1.0, media
 
 
 def _openapi_v3_url(gathered: Gathered) -> str:

@@ -85,23 +85,14 @@ def parse(call: Call, resource: Resource[Any]) -> dict[str, Any]:
     if isinstance(metadata, dict) and metadata.get("managedFields") is not None:
         raise BadRequest("metadata.managedFields must be nil")
     if kind != resource.kind:
-        raise _untyped(metadata, resource, kind, f"no corresponding type for {_gvk(resource, kind)}")
+        nothing = f"no corresponding type for {resource.group}/{resource.version}, Kind={kind}"
+        raise ownership.untyped(metadata, api_version, kind, nothing)
     config, unknown = serde.normalise(value, resource)
     if unknown:
         problems = [f".{path}: field not declared in schema" for path in unknown]
         shown = problems[0] if len(problems) == 1 else "\n  ".join(["errors:", *problems])
-        raise _untyped(metadata, resource, kind, shown)
+        raise ownership.untyped(metadata, api_version, kind, shown)
     return config
-
-
-def _gvk(resource: Resource[Any], kind: str) -> str:
-    return f"{resource.group}/{resource.version}, Kind={kind}"
-
-
-def _untyped(metadata: Any, resource: Resource[Any], kind: str, why: str) -> BadRequest:
-    named = metadata if isinstance(metadata, dict) else {}
-    where = f"{named.get('namespace') or ''}/{named.get('name') or ''}"
-    return BadRequest(f"failed to create typed patch object ({where}; {_gvk(resource, kind)}): {why}")
 
 
 def applied(

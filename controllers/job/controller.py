@@ -24,6 +24,7 @@ from client.events import NORMAL, WARNING
 from client.verbs import key_of
 from controllers.actions import Action, Burst, Create, Delete, Emit, Patch, Plan, update_status
 from controllers.conditions import with_condition
+from controllers.job.backoff import Failures, Memory
 from controllers.job.counting import FINALIZER, Counts, count, is_indexed
 from controllers.job.indexes import render
 from controllers.job.making import Change, plan_pods
@@ -53,13 +54,17 @@ class Observed:
     job: Job | None
     candidates: Sequence[Pod]
     """Pods it controls, and orphans of its namespace; of a Job that has gone, those it left."""
+    failures: Failures = Failures()
+    """Of all pods that it has had."""
 
 
-def observe(key: ObjectKey, listers: Listers) -> Observed | None:
-    """Read the Job and its pods."""
+def observe(key: ObjectKey, listers: Listers, memory: Memory) -> Observed | None:
+    """Read the Job and its pods, and remember how these ended."""
     job = listers[jobs.RESOURCE].get(key)
     store = listers[pods.RESOURCE]
     left = [pod for pod in store.by_index(BY_JOB_NAME, str(key)) if FINALIZER in pod.metadata.finalizers]
+    if job is None or condition_of(job, *ENDED.values()) is not None:
+        memory.forget(key)
     if job is None:
         return Observed(None, left) if left else None
     if job.spec.managed_by not in (None, MANAGER):
@@ -67,7 +72,10 @@ def observe(key: ObjectKey, listers: Listers) -> Observed | None:
     mine = store.by_index(BY_CONTROLLER, job.metadata.uid)
     known = [*mine, *store.by_index(ORPHANS, key.namespace)]
     seen = {pod.metadata.uid for pod in known}
-    return Observed(job, [*known, *(pod for pod in left if pod.metadata.uid not in seen)])
+    everything = [*known, *(pod for pod in left if pod.metadata.uid not in seen)]
+    if condition_of(job, *ENDED.values()) is not None:
+        return Observed(job, everything)
+    return Observed(job, everything, memory.note(job, mine))
 
 
 def reconcile(observed: Observed, now: float) -> Plan:
@@ -87,9 +95,11 @@ def reconcile(observed: Observed, now: float) -> Plan:
     actions += _burst(_releases(strangers))
     counts = count(job, claimed.owned)
     outcome = decide(job, counts, now)
+    if outcome is not None:
+        counts = count(job, claimed.owned, is_over=True)
     change = Change()
     if outcome is None and not job.metadata.deletion_timestamp:
-        change = plan_pods(job, counts, claimed.owned, now)
+        change = plan_pods(job, counts, claimed.owned, observed.failures, now)
     status = compute_status(job, counts, outcome, now)
     written = update_status(jobs.RESOURCE, job, status, checked=True)
     if counts.releasable:
@@ -229,21 +239,24 @@ def keys_of_pod(pod: Pod, listers: Listers) -> Iterable[ObjectKey]:
     yield from _keys_of_owned(pod, listers)
 
 
-CONTROLLER: Controller[Job, Observed] = Controller(
-    name="job-controller",
-    resource=jobs.RESOURCE,
-    observe=observe,
-    reconcile=reconcile,
-    watches=(
-        Watch(
-            resource=pods.RESOURCE,
-            keys=keys_of_pod,
-            indexes={
-                BY_CONTROLLER: index_by_controller,
-                ORPHANS: index_orphans,
-                BY_JOB_NAME: index_by_job_name,
-            },
+def controller() -> Controller[Job, Observed]:
+    """Return the controller, with a memory of its own."""
+    memory = Memory()
+    return Controller(
+        name="job-controller",
+        resource=jobs.RESOURCE,
+        observe=lambda key, listers: observe(key, listers, memory),
+        reconcile=reconcile,
+        watches=(
+            Watch(
+                resource=pods.RESOURCE,
+                keys=keys_of_pod,
+                indexes={
+                    BY_CONTROLLER: index_by_controller,
+                    ORPHANS: index_orphans,
+                    BY_JOB_NAME: index_by_job_name,
+                },
+            ),
         ),
-    ),
-    workers=8,
-)
+        workers=8,
+    )

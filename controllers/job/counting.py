@@ -7,9 +7,10 @@ Job's status, then its finalizer is taken off, then, once the pod is seen withou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
+from api import timestamps
 from api.batch.job import Job, UncountedTerminatedPods
 from api.batch.job_policies import PodFailurePolicyRule
 from api.core.pod import Pod
@@ -68,8 +69,8 @@ def has_failed(job: Job, pod: Pod) -> bool:
     return bool(pod.metadata.deletion_timestamp) and pod.status.phase != "Succeeded"
 
 
-def count(job: Job, pods: Sequence[Pod]) -> Counts:
-    """Count what the Job's pods are and were."""
+def count(job: Job, pods: Sequence[Pod], *, is_over: bool = False) -> Counts:
+    """Count what the Job's pods are and were; of one that `is_over`, no pod is kept for another to follow it."""
     indexed, limit = is_indexed(job), completions_of(job)
     known = job.status.uncounted_terminated_pods or UncountedTerminatedPods()
     held = {pod.metadata.uid for pod in pods if FINALIZER in pod.metadata.finalizers}
@@ -82,7 +83,8 @@ def count(job: Job, pods: Sequence[Pod]) -> Counts:
     )
     counted_failed = job.status.failed + len(known.failed) - len(waiting_failed)
     releasable: list[Pod] = []
-    failing, room = "", UNCOUNTED_MAX - len(waiting_succeeded) - len(waiting_failed)
+    kept = set[str]() if is_over or job.metadata.deletion_timestamp else _kept(job, pods, completed, failed_indexes)
+    failing, failed_and_kept, room = "", 0, UNCOUNTED_MAX - len(waiting_succeeded) - len(waiting_failed)
     for pod in sorted(pods, key=lambda pod: pod.metadata.uid):
         uid, index = pod.metadata.uid, index_of(pod)
         succeeded, failed = pod.status.phase == "Succeeded", has_failed(job, pod)
@@ -107,19 +109,22 @@ def count(job: Job, pods: Sequence[Pod]) -> Counts:
                 failing = why
             if index is not None and _fails_index(job, pod, action):
                 failed_indexes.add(index)
+            if uid in kept:
+                failed_and_kept += action != "Ignore"
+                continue
             if is_new and action != "Ignore":
                 waiting_failed.append(uid)
                 room -= 1
         if uid in held:
             releasable.append(pod)
-    active = [pod for pod in pods if not is_finished(pod) and not pod.metadata.deletion_timestamp]
+    active = [pod for pod in pods if is_active(pod)]
     terminating = sum(bool(pod.metadata.deletion_timestamp) and not is_finished(pod) for pod in pods)
     done = len(completed) if indexed else counted_succeeded
     return Counts(
         active=active,
         terminating=terminating,
         succeeded=done + len(waiting_succeeded),
-        failed=counted_failed + len(waiting_failed),
+        failed=counted_failed + len(waiting_failed) + failed_and_kept,
         completed=frozenset(completed),
         failed_indexes=frozenset(failed_indexes - completed),
         uncounted=UncountedTerminatedPods(succeeded=waiting_succeeded, failed=waiting_failed),
@@ -131,6 +136,30 @@ def count(job: Job, pods: Sequence[Pod]) -> Counts:
     )
 
 
+def _kept(job: Job, pods: Sequence[Pod], completed: Set[int], failed: Set[int]) -> set[str]:
+    """Return the uids of pods to be counted only when another stands in their place.
+
+    Of each index with a limit of its own it is the pod that failed last: it says how often others had before.
+    """
+    if job.spec.backoff_limit_per_index is None:
+        return set()
+    held = [pod for pod in pods if FINALIZER in pod.metadata.finalizers]
+    ended = {index_of(pod) for pod in held if pod.status.phase == "Succeeded"} | completed | failed
+    running = {index_of(pod) for pod in pods if is_active(pod)}
+    last: dict[int, Pod] = {}
+    for pod in held:
+        index = index_of(pod)
+        if index is None or index >= completions_of(job) or index in ended | running or not has_failed(job, pod):
+            continue
+        rule, _ = matching_rule(job, pod)
+        if _fails_index(job, pod, rule.action if rule is not None else "Count"):
+            ended.add(index)
+            last.pop(index, None)
+            continue
+        last[index] = max(last.get(index, pod), pod, key=lambda one: (all_failures_before(one), ended_at(one)))
+    return {pod.metadata.uid for pod in last.values()}
+
+
 def _fails_index(job: Job, pod: Pod, action: str) -> bool:
     limit = job.spec.backoff_limit_per_index
     if limit is None:
@@ -138,10 +167,49 @@ def _fails_index(job: Job, pod: Pod, action: str) -> bool:
     return action == "FailIndex" or (action != "Ignore" and failures_before(pod) >= limit)
 
 
+def is_active(pod: Pod) -> bool:
+    """Return whether a pod runs or is about to, and is not being deleted."""
+    return not is_finished(pod) and not pod.metadata.deletion_timestamp
+
+
 def failures_before(pod: Pod) -> int:
-    """Return how often pods of the same index had failed when this one was made."""
-    text = pod.metadata.annotations.get(INDEX_FAILURES, "0")
+    """Return how often pods of the same index had failed when this one was made, ignored failures left out."""
+    return _number(pod, INDEX_FAILURES)
+
+
+def ignored_before(pod: Pod) -> int:
+    """Return how many failures of the same index had been ignored when this pod was made."""
+    return _number(pod, INDEX_IGNORED)
+
+
+def all_failures_before(pod: Pod) -> int:
+    """Return how often pods of the same index had failed when this one was made, in whatever way."""
+    return failures_before(pod) + ignored_before(pod)
+
+
+def _number(pod: Pod, annotation: str) -> int:
+    text = pod.metadata.annotations.get(annotation, "0")
     return int(text) if text.isdecimal() else 0
+
+
+def ended_at(pod: Pod) -> float:
+    """Return when a pod ended: when its last container did, or it stopped being ready, or was told to go, or was made.
+
+    Init containers count where they run beside the others.
+    """
+    beside = {one.name for one in pod.spec.init_containers if one.restart_policy == "Always"}
+    statuses = [*pod.status.container_statuses]
+    statuses += [one for one in pod.status.init_container_statuses if one.name in beside]
+    ends = [one.state.terminated.finished_at if one.state.terminated is not None else "" for one in statuses]
+    if ends and all(ends):
+        return max(timestamps.parse(at) for at in ends)
+    for one in pod.status.conditions:
+        if one.type == "Ready" and one.status == "False" and one.last_transition_time:
+            return timestamps.parse(one.last_transition_time)
+    metadata = pod.metadata
+    if metadata.deletion_timestamp:
+        return timestamps.parse(metadata.deletion_timestamp) - (metadata.deletion_grace_period_seconds or 0)
+    return timestamps.parse(metadata.creation_timestamp) if metadata.creation_timestamp else 0.0
 
 
 def matching_rule(job: Job, pod: Pod) -> tuple[PodFailurePolicyRule | None, str]:

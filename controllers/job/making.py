@@ -7,19 +7,22 @@ from dataclasses import dataclass
 
 import msgspec
 
-from api import timestamps
 from api.batch.job import Job
 from api.core.containers import Container, EnvVar, EnvVarSource
 from api.core.pod import Pod, PodSpec
 from api.core.references import ObjectFieldSelector
+from controllers.job.backoff import Failures
 from controllers.job.counting import (
     FINALIZER,
     INDEX_FAILURES,
     INDEX_IGNORED,
     Counts,
+    all_failures_before,
     completions_of,
+    ended_at,
     failures_before,
     has_failed,
+    ignored_before,
     is_indexed,
     matching_rule,
 )
@@ -27,8 +30,6 @@ from controllers.job.indexes import INDEX, index_of
 from controllers.pod_making import pod_of
 from controllers.pods import is_ready
 
-BACKOFF_S = 10.0
-BACKOFF_S_MAX = 600.0
 BURST_MAX = 500
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 
@@ -43,8 +44,8 @@ class Change:
     """When more may be made."""
 
 
-def plan_pods(job: Job, counts: Counts, pods: Sequence[Pod], now: float) -> Change:
-    """Return what is missing or too much."""
+def plan_pods(job: Job, counts: Counts, pods: Sequence[Pod], failures: Failures, now: float) -> Change:
+    """Return what is missing or too much; `failures` are those of all pods that ever were."""
     if job.spec.suspend:
         return Change(removed=counts.active)
     active = list(counts.active)
@@ -62,9 +63,11 @@ def plan_pods(job: Job, counts: Counts, pods: Sequence[Pod], now: float) -> Chan
     missing = min(missing, BURST_MAX)
     if missing <= 0:
         return Change(removed=removed)
+    wait_s = failures.wait_s(now) if job.spec.backoff_limit_per_index is None else 0.0
+    if wait_s > 0:
+        return Change((), removed, wait_s)
     if not is_indexed(job):
-        wait_s = _wait_s(pods, job, now)
-        return Change((), removed, wait_s) if wait_s > 0 else Change([_pod(job)] * missing, removed)
+        return Change([_pod(job)] * missing, removed)
     made, waits = _missing_indexes(job, counts, pods, active, missing, now)
     return Change(made, removed, min(waits, default=None))
 
@@ -110,50 +113,29 @@ def _missing_indexes(
     by_index: dict[int | None, list[Pod]] = {}
     for pod in pods if per_index else ():
         by_index.setdefault(index_of(pod), []).append(pod)
-    everything_s = 0.0 if per_index else _wait_s(pods, job, now)
-    if everything_s > 0:
-        return [], [everything_s]
     for index in range(completions_of(job)):
         if len(made) == missing:
             break
         if index in taken:
             continue
-        before = by_index.get(index, [])
-        wait_s = _wait_s(before, job, now) if per_index else 0.0
+        last = _last_failed(job, by_index.get(index, ()))
+        wait_s = Failures(all_failures_before(last) + 1, ended_at(last)).wait_s(now) if last is not None else 0.0
         if wait_s > 0:
             waits.append(wait_s)
         else:
-            made.append(_indexed_pod(job, index, before))
+            made.append(_indexed_pod(job, index, last))
     return made, waits
 
 
-def _wait_s(pods: Sequence[Pod], job: Job, now: float) -> float:
-    """Return how long to wait after failures since the last success: 10 s, then twice as long each time."""
-    ended = [(_ended_at(pod), pod) for pod in pods]
-    last_success = max((at for at, pod in ended if pod.status.phase == "Succeeded"), default=0.0)
-    failures = [
-        at
-        for at, pod in ended
-        if pod.status.phase == "Failed" and has_failed(job, pod) and at > last_success and not _is_ignored(job, pod)
-    ]
-    if not failures:
-        return 0.0
-    delay_s = min(BACKOFF_S * (1 << min(len(failures) - 1, 10)), BACKOFF_S_MAX)
-    return max(failures) + delay_s - now
+def _last_failed(job: Job, pods: Iterable[Pod]) -> Pod | None:
+    """Return which pod of an index failed last: what it says of failures before it, the next one goes on from."""
+    failed = [pod for pod in pods if has_failed(job, pod)]
+    return max(failed, key=lambda pod: (all_failures_before(pod), ended_at(pod)), default=None)
 
 
 def _is_ignored(job: Job, pod: Pod) -> bool:
     rule, _ = matching_rule(job, pod)
     return rule is not None and rule.action == "Ignore"
-
-
-def _ended_at(pod: Pod) -> float:
-    """Return when the last container ended; where that is not known, when the pod stopped being ready."""
-    statuses = (*pod.status.container_statuses, *pod.status.init_container_statuses)
-    times = [one.state.terminated.finished_at for one in statuses if one.state.terminated is not None]
-    times = [at for at in times if at] or [pod.metadata.deletion_timestamp]
-    times = [at for at in times if at] or [pod.metadata.creation_timestamp]
-    return max(timestamps.parse(at) for at in times) if times[0] else 0.0
 
 
 def _cost(pod: Pod) -> tuple[object, ...]:
@@ -169,20 +151,20 @@ def _pod(job: Job) -> Pod:
     return made
 
 
-def _indexed_pod(job: Job, index: int, before: Sequence[Pod]) -> Pod:
+def _indexed_pod(job: Job, index: int, last: Pod | None) -> Pod:
+    """Make the pod of an index; `last` is the one that failed before it, where failures are counted by index."""
     made = _pod(job)
     metadata = made.metadata
     metadata.generate_name = f"{job.metadata.name}-{index}-"
     metadata.labels[INDEX] = metadata.annotations[INDEX] = str(index)
     if job.spec.backoff_limit_per_index is not None:
-        ended = [pod for pod in before if has_failed(job, pod)]
-        last = max(ended, key=lambda pod: (failures_before(pod), _ended_at(pod)), default=None)
-        ignored = last is not None and _is_ignored(job, last)
-        counted = failures_before(last) + (not ignored) if last is not None else 0
+        counted = ignored = 0
+        if last is not None:
+            is_ignored = _is_ignored(job, last)
+            counted, ignored = failures_before(last) + (not is_ignored), ignored_before(last) + is_ignored
         metadata.annotations[INDEX_FAILURES] = str(counted)
-        if last is not None and ignored:
-            text = last.metadata.annotations.get(INDEX_IGNORED, "0")
-            metadata.annotations[INDEX_IGNORED] = str(int(text) + 1 if text.isdecimal() else 1)
+        if ignored:
+            metadata.annotations[INDEX_IGNORED] = str(ignored)
     spec: PodSpec = msgspec.structs.replace(made.spec, hostname=f"{job.metadata.name}-{index}")
     spec.containers = [_with_index(container) for container in spec.containers]
     spec.init_containers = [_with_index(container) for container in spec.init_containers]

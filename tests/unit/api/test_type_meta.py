@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from api import serde
 from api.autoscaling.v2 import horizontalpodautoscaler
-from api.core import configmap
+from api.core import configmap, namespace
 from api.resource import Resource
 from api.type_meta import Unreadable, check
 
@@ -40,3 +41,11 @@ def test_an_object_that_says_it_is_something_else_is_refused(
     assert caught.value.message in (
         why, f'{kind} in version "{api_version.rpartition("/")[2]}" cannot be handled as a {resource.kind}: {why}'
     )  # fmt: skip
+
+
+def test_what_is_no_text_of_its_media_type_is_said_to_be_unrecognized() -> None:
+    with pytest.raises(Unreadable) as refused:
+        serde.decode(b"apiVersion: v1\nkind: Pod\nspec: {}\n", namespace.RESOURCE)
+    said = str(refused.value)
+    assert said.startswith("the object provided is unrecognized (must be of type Namespace): "), said
+    assert said.endswith(" (61706956657273696f6e3a2076310a6b696e643a20506f640a737065633a ...)")

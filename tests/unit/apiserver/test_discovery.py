@@ -65,6 +65,20 @@ def test_the_legacy_lists_say_the_same() -> None:
     assert discovery.resource_list("apps", "v2") is None
 
 
+def test_the_version_that_objects_are_stored_in_is_told_as_a_hash() -> None:
+    def hashes(group: str, version: str) -> dict[str, str]:
+        found = discovery.resource_list(group, version)
+        assert found is not None
+        return {each["name"]: each.get("storageVersionHash", "") for each in found["resources"]}
+
+    core = hashes("", "v1")
+    assert (core["configmaps"], core["pods"]) == ("qFsyl6wFWjQ=", "xPOwRZ+Yhw8=")
+    assert (core["pods/status"], core["bindings"], core["componentstatuses"]) == ("", "", "")
+    assert hashes("events.k8s.io", "v1")["events"] == core["events"]
+    autoscalers = "horizontalpodautoscalers"
+    assert hashes("autoscaling", "v1")[autoscalers] == hashes("autoscaling", "v2")[autoscalers]
+
+
 def test_stable_versions_come_first() -> None:
     versions = ["v1alpha1", "v1", "v2", "v1beta2", "v1beta10"]
     assert sorted(versions, key=discovery.version_rank) == ["v2", "v1", "v1beta10", "v1beta2", "v1alpha1"]

@@ -181,6 +181,17 @@ def test_silence_of_everybody_says_nothing_about_anyone():
     assert heartbeats.silent_s("n1", "one", 0.0) == 4
 
 
+def test_a_node_is_registered_when_it_is_first_met():
+    plan = reconcile(Observed(node(), (), 0.0, 50.0, 300.0, True, is_new=True), NOW, Leaving())
+    assert [(each.reason, each.message) for each in plan.actions if isinstance(each, Emit)] == [
+        ("RegisteredNode", "Node n1 event: Registered Node n1 in Controller")
+    ]
+    heartbeats = Heartbeats(Hand())
+    assert not heartbeats.knows("n1")
+    heartbeats.silent_s("n1", "a sign", 0.0)
+    assert heartbeats.knows("n1")
+
+
 def told(of: Node, *pods: Pod, leaving: Leaving, at: float = NOW) -> list[str]:
     plan = reconcile(observed(of, *pods), at, leaving)
     events = [action for action in plan.actions if isinstance(action, Emit)]

@@ -87,3 +87,49 @@ def test_an_empty_object_that_is_held_survives_the_loss_of_its_fields():
     held = {"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}}
     was, now = apply.fields_in(live, POD), apply.fields_in(held, POD)
     assert apply.prune(live, difference(was, now), now, POD) == held
+
+
+def env(*pairs: tuple[str, str]) -> dict[str, Any]:
+    return containers({"name": "web", "env": [{"name": name, "value": value} for name, value in pairs]})
+
+
+def below_env(fields: Any) -> Any:
+    for element in ("f:spec", "f:containers", 'k:{"name":"web"}', "f:env"):
+        fields = fields.get(element, {})
+    return {element: node for element, node in fields.items() if element != "."}
+
+
+A = 'k:{"name":"A"}'
+B = 'k:{"name":"B"}'
+PARTS = {".": {}, "f:name": {}, "f:value": {}}
+
+
+def test_of_items_that_a_list_repeats_nobody_owns_a_part():
+    found = apply.everything_in(env(("A", "1"), ("A", "2"), ("B", "3")), POD)
+    assert below_env(found) == {A: {}, B: PARTS}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "added", "modified", "removed"),
+    [
+        ([("A", "1"), ("A", "2")], [("A", "1"), ("A", "2"), ("B", "3")], {B: PARTS}, {}, {}),
+        ([("A", "1"), ("A", "2")], [("A", "1"), ("A", "3")], {}, {A: {}}, {}),
+        ([("A", "1"), ("A", "2")], [("A", "1")], {A: PARTS}, {}, {A: {}}),
+        ([("A", "1"), ("A", "2")], [("B", "1")], {B: PARTS}, {}, {A: {}}),
+        ([("A", "1")], [("A", "1"), ("A", "2")], {A: {}}, {}, {A: PARTS}),
+        ([("B", "1")], [("A", "1"), ("A", "2")], {A: {}}, {}, {B: PARTS}),
+    ],
+)
+def test_repeated_items_are_compared_together(before: Any, after: Any, added: Any, modified: Any, removed: Any):
+    found = apply.compare(env(*before), env(*after), POD)
+    assert [below_env(each) for each in (found.added, found.modified, found.removed)] == [added, modified, removed]
+
+
+def test_one_item_applied_takes_the_place_of_all_that_repeat_it():
+    live = env(("A", "1"), ("A", "2"), ("B", "3"))
+    live["spec"]["containers"][0]["env"][1]["valueFrom"] = {}
+    assert apply.merge(live, env(("A", "3")), POD) == env(("A", "3"), ("B", "3"))
+    assert (
+        apply.merge(live, env(("C", "3")), POD)["spec"]["containers"][0]["env"][:2]
+        == (live["spec"]["containers"][0]["env"][:2])
+    )

@@ -11,6 +11,7 @@ from api import timestamps
 from api.batch.job import Job, UncountedTerminatedPods, default, prepare_for_create
 from api.core.pod import Pod
 from api.resource import ObjectKey
+from controllers.job.backoff import Memory
 from controllers.job.controller import Observed, reconcile
 from controllers.job.counting import FINALIZER
 from controllers.job.indexes import INDEX, parse, render
@@ -32,6 +33,7 @@ class Run:
         job.metadata.generation, job.metadata.resource_version = 1, "1"
         self.objects: Objects = {("jobs", KEY): job}
         self.now = NOW
+        self.memory = Memory()
 
     @property
     def job(self) -> Job:
@@ -46,7 +48,7 @@ class Run:
         return [pod for pod in self.pods if pod.status.phase not in ("Succeeded", "Failed")]
 
     def turn(self) -> Any:
-        plan = reconcile(Observed(self.job, self.pods), self.now)
+        plan = reconcile(Observed(self.job, self.pods, self.memory.note(self.job, self.pods)), self.now)
         for pod in self.pods:
             pod.metadata.resource_version = pod.metadata.resource_version or "1"
         self.changes = carry_out(plan, self.objects)
@@ -183,6 +185,9 @@ def test_the_failure_policy_ignores_some_failures_and_ends_the_job_on_others() -
     lost.status.conditions = msgspec.convert(
         {"status": {"conditions": [{"type": "DisruptionTarget", "status": "True"}]}}, Pod
     ).status.conditions
+    run.settle()
+    assert (run.job.status.failed, len(run.active)) == (0, 1)
+    run.now += 10
     run.settle()
     assert (run.job.status.failed, len(run.active)) == (0, 2)
     run.end(broken, "Failed", 42)
