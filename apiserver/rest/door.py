@@ -24,7 +24,7 @@ from apiserver.filters.request_info import is_old_watch, old_watch_options, requ
 from apiserver.nowhere import InPlainText
 from apiserver.onward import Onward
 from apiserver.proxies import Proxies
-from apiserver.registry.failures import TooLargeVersion
+from apiserver.registry.failures import TooLargeVersion, no_such_verb
 from apiserver.registry.fanout import Watcher
 from apiserver.request import Answer, Call, Credentials, RequestInfo
 from apiserver.rest import answers, request_body, reused, websocket
@@ -130,6 +130,8 @@ class Door:
         call.audit_id = _audit_id(request.headers.get(AUDIT_ID, ""))
         if self._proxies is not None:
             call.handler = self._proxies.finder(info, request.method, request.raw_path)
+        if call.handler is None and call.resource is not None and request.method == hdrs.METH_HEAD:
+            call.handler = _refuse_head
         if call.handler is None and request.body_exists:
 
             async def read_body() -> bytes:
@@ -250,6 +252,11 @@ def credentials_of(request: web.BaseRequest) -> Credentials:
 def _headers(request: web.BaseRequest, prefix: str) -> dict[str, tuple[str, ...]]:
     names = {name.lower() for name in request.headers}
     return {name: tuple(request.headers.getall(name)) for name in names if name.startswith(prefix)}
+
+
+async def _refuse_head(call: Call) -> Any:
+    """Refuse to tell of a built-in kind's objects without showing them: upstream routes GET alone to them."""
+    raise no_such_verb()
 
 
 def failure(error: ApiError, call: Call) -> web.Response:

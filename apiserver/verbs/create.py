@@ -28,6 +28,7 @@ async def create(context: Context, call: Call) -> Answer:
     writing.check_options(call, "CreateOptions")
     obj = writing.decode_body(call, resource)
     writing.place(call, resource, obj)
+    writing.drop_repeated_owners(call, obj)
     if obj.metadata.resource_version:
         raise BadRequest("resourceVersion should not be set on objects to be created")
     return await create_object(context, call, obj)
@@ -66,6 +67,7 @@ async def create_object(context: Context, call: Call, obj: Any, *, is_apply: boo
     request = writing.admission_request(call, resource, "CREATE", obj, None)
     await context.admission.admit(request)
     obj = request.object
+    writing.drop_repeated_owners(call, obj, writing.ADMITTED)
     metadata = obj.metadata
     writing.place(call, resource, obj)
     is_generated = not metadata.name and bool(metadata.generate_name)

@@ -49,6 +49,7 @@ async def update(
         obj = writing.decode_body(call, resource)
         writing.place(call, resource, obj)
         writing.check_name(call, obj)
+        writing.drop_repeated_owners(call, obj)
         resource.default(obj)
         return obj
 

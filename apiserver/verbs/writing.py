@@ -38,6 +38,12 @@ class Facade(Protocol):
 COMPONENT: Final = "component"
 """The user agent of our own processes."""
 _MANAGER_LENGTH_MAX: Final = 128
+ADMITTED: Final = " after mutating admission happens"
+"""Since when owner references are repeated that were not in what the client sent."""
+_REPEATED_OWNERS: Final = (
+    ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may "
+    "reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
+)
 
 
 def decode_body(call: Call, resource: Resource[Any]) -> Any:
@@ -58,6 +64,24 @@ def decode_body(call: Call, resource: Resource[Any]) -> Any:
     obj: Any = decoded.object
     obj.api_version, obj.kind = resource.api_version, resource.kind
     return obj
+
+
+def drop_repeated_owners(call: Call, obj: Any, when: str = "") -> None:
+    """Keep each owner reference once, and tell who repeated one; `when` says since when they are, in the warning."""
+    owners = obj.metadata.owner_references
+    kept: list[Any] = []
+    repeated: list[str] = []
+    for owner in owners:
+        if owner in kept:
+            repeated.append(owner.uid)
+        else:
+            kept.append(owner)
+    if not repeated:
+        return
+    obj.metadata.owner_references = kept
+    told = _REPEATED_OWNERS.format(when=when, uids=", ".join(repeated))
+    if told not in call.warnings:
+        call.warnings.append(told)
 
 
 def validation_of(call: Call) -> serde.FieldValidation:
@@ -240,6 +264,7 @@ async def decide_update(
         new = request.object
     else:
         facade.put(new, request.object)
+    drop_repeated_owners(call, new, ADMITTED)
     validation.keep_metadata(new.metadata, old.metadata)
     (prepare or resource.prepare_for_update)(new, old)
     new.metadata.managed_fields = owners
