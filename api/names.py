@@ -23,7 +23,7 @@ _subdomain = re.compile(_SUBDOMAIN).fullmatch
 _qualified = re.compile(_QUALIFIED).fullmatch
 _value = re.compile(_VALUE).fullmatch
 _config_key = re.compile("[-._a-zA-Z0-9]+").fullmatch
-_env_name = re.compile("[-._a-zA-Z][-._a-zA-Z0-9]*").fullmatch
+_env_name = re.compile("[ -<>-~]+").fullmatch
 _port_name = re.compile("[a-z0-9-]+").fullmatch
 
 SUFFIX_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
@@ -84,13 +84,8 @@ _BAD_CONFIG_KEY: Final = _pattern(
     "KEY_NAME",
     "key-name",
 )
-_BAD_ENV_NAME: Final = _pattern(
-    "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and must"
-    " not start with a digit",
-    "[-._a-zA-Z][-._a-zA-Z0-9]*",
-    "my.env-name",
-    "MY_ENV.NAME",
-    "MyEnvName1",
+_BAD_ENV_NAME: Final = (
+    "a valid environment variable name must consist only of printable ASCII characters other than '='"
 )
 
 
@@ -169,7 +164,9 @@ def check_config_key(value: str) -> list[str]:
 
 
 def check_env_name(value: str) -> list[str]:
-    """Check the name of an environment variable."""
+    """Check the name of an environment variable: what is printed, but no `=` (KEP-4369)."""
+    if not value:
+        return ["environment variable name must be non-empty"]
     return [] if _env_name(value) else [_BAD_ENV_NAME]
 
 

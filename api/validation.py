@@ -289,9 +289,11 @@ def check_metadata_update(new: ObjectMeta, old: ObjectMeta, *, path: str = "meta
     if old.deletion_timestamp:
         added = [finalizer for finalizer in new.finalizers if finalizer not in old.finalizers]
         if added:
+            listed = ", ".join(show(finalizer) for finalizer in sorted(added))
             yield forbidden(
                 f"{path}.finalizers",
-                f"no new finalizers can be added if the object is being deleted, found new finalizers {added}",
+                "no new finalizers can be added if the object is being deleted, "
+                f"found new finalizers []string{{{listed}}}",
             )
 
 

@@ -261,7 +261,7 @@ def check_rule(path: str, rule: Rule) -> v.Errors:
     ):
         if not values:
             yield v.required(f"{path}.{label}")
-        if len(values) > 1 and "*" in values:
+        if len(values) > 1 and "*" in values and label != "resources":
             yield v.invalid(f"{path}.{label}", values, f"if '*' is present, must not specify other {_WORDS[label]}")
         for i, value in enumerate(values):
             if not value and label != "apiGroups":
@@ -271,19 +271,33 @@ def check_rule(path: str, rule: Rule) -> v.Errors:
             yield v.not_supported(f"{path}.operations[{i}]", operation, _OPERATIONS)
     if rule.scope is not None and rule.scope not in _SCOPES:
         yield v.not_supported(f"{path}.scope", rule.scope, _SCOPES)
-    subresources = {name.partition("/")[2] for name in rule.resources if name.startswith("*/")}
-    for i, name in enumerate(rule.resources):
-        plural, _, subresource = name.partition("/")
-        if plural != "*" and subresource and subresource in subresources:
-            why = f"if '*/{subresource}' is present, must not specify {name}"
-            yield v.invalid(f"{path}.resources[{i}]", name, why)
+    yield from _check_resources(f"{path}.resources", rule.resources)
+
+
+def _check_resources(path: str, resources: Sequence[str]) -> v.Errors:
+    """Check that none of the resources is meant by one before it already."""
+    wide: set[str] = set()
+    for i, name in enumerate(resources):
+        plural, slash, subresource = name.partition("/")
+        if not slash:
+            continue
+        for wider in (f"{plural}/*", f"*/{subresource}"):
+            if wider in wide:
+                yield v.invalid(f"{path}[{i}]", name, f"if '{wider}' is present, must not specify {name}")
+        if "*" in (plural, subresource):
+            wide.add(name)
+    if len(resources) > 1 and "*/*" in resources:
+        yield v.invalid(path, resources, "if '*/*' is present, must not specify other resources")
+    plain = [name for name in resources if name and "/" not in name]
+    if "*" in plain and plain[-1] != "*":
+        why = "if '*' is present, must not specify other resources without subresources"
+        yield v.invalid(path, resources, why)
 
 
 _WORDS: Final = {
     "operations": "operations",
     "apiGroups": "API groups",
     "apiVersions": "API versions",
-    "resources": "resources",
 }
 
 

@@ -180,7 +180,9 @@ _UPDATABLE: Final = (
 def validate(new: StatefulSet, old: StatefulSet | None) -> v.Errors:
     """Check numbers, selector, template and policies; most of the rest never changes."""
     spec = new.spec
-    yield from v.check_supported("spec.podManagementPolicy", spec.pod_management_policy, ("OrderedReady", "Parallel"))
+    if spec.pod_management_policy not in ("OrderedReady", "Parallel"):
+        policy = spec.pod_management_policy
+        yield v.invalid("spec.podManagementPolicy", policy, "must be 'OrderedReady' or 'Parallel'")
     yield from _check_strategy("spec.updateStrategy", spec.update_strategy)
     retention = spec.persistent_volume_claim_retention_policy
     if retention is not None:
@@ -208,7 +210,8 @@ def validate(new: StatefulSet, old: StatefulSet | None) -> v.Errors:
 
 
 def _check_strategy(path: str, strategy: StatefulSetUpdateStrategy) -> v.Errors:
-    yield from v.check_supported(f"{path}.type", strategy.type, ("OnDelete", "RollingUpdate"))
+    if strategy.type not in ("OnDelete", "RollingUpdate"):
+        yield v.invalid(path, strategy, "must be 'RollingUpdate' or 'OnDelete'")
     rolling, where = strategy.rolling_update, f"{path}.rollingUpdate"
     if strategy.type == "OnDelete" and rolling is not None:
         yield v.invalid(where, rolling, "only allowed for updateStrategy 'RollingUpdate'")

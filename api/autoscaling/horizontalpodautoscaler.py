@@ -202,6 +202,11 @@ def validate(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler | None) 
     yield from v2.validate(to_stored(new), to_stored(old) if old is not None else None)
 
 
+def validate_status(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler) -> v.Errors:
+    """Check the counts."""
+    yield from v2.validate_status(to_stored(new), to_stored(old))
+
+
 def prepare_for_update(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler) -> None:
     """Keep what was observed."""
     new.status = old.status
@@ -222,6 +227,7 @@ RESOURCE: Final[Resource[HorizontalPodAutoscaler]] = Resource(
     subresources=("status",),
     default=default,
     validate=validate,
+    validate_status=validate_status,
     prepare_for_update=prepare_for_update,
     columns=tuple(
         Column(

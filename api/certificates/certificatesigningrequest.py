@@ -7,6 +7,7 @@ Who asks is written into the request by the server. `approval` changes the condi
 from __future__ import annotations
 
 import base64
+import re
 from typing import Annotated, Final
 
 import msgspec
@@ -44,6 +45,8 @@ _USAGES: Final = (
     "timestamping",
 )
 _DECISIONS: Final = ("Approved", "Denied")
+_DOMAIN_LENGTH_MAX: Final = 253
+_SIGNER_LENGTH_MAX: Final = 571
 _LIFETIME_S_MIN: Final = 600
 
 
@@ -126,11 +129,12 @@ def validate(new: CertificateSigningRequest, old: CertificateSigningRequest | No
 
     spec = new.spec
     try:
-        x509.load_pem_x509_csr(spec.request)
+        if not x509.load_pem_x509_csr(spec.request).is_signature_valid:
+            yield v.invalid("spec.request", base64.b64encode(spec.request).decode(), "verification error")
     except ValueError as error:
         yield v.invalid("spec.request", base64.b64encode(spec.request).decode(), f"unable to parse csr: {error}")
     if not spec.usages:
-        yield v.required("spec.usages", "usages must be set")
+        yield v.required("spec.usages", "usages must be provided")
     for i, usage in enumerate(spec.usages):
         if usage not in _USAGES:
             yield v.not_supported(f"spec.usages[{i}]", usage, _USAGES)
@@ -149,29 +153,64 @@ def validate(new: CertificateSigningRequest, old: CertificateSigningRequest | No
 
 
 def validate_status(new: CertificateSigningRequest, old: CertificateSigningRequest) -> v.Errors:
-    """Check conditions, and that a certificate once issued stays."""
+    """Check conditions, and that neither they nor a certificate once issued are taken back."""
     yield from _check_conditions(new)
-    if old.status.certificate and new.status.certificate != old.status.certificate:
-        yield v.invalid("status.certificate", "<certificate data>", "updates may not change or remove a certificate")
+    types = {condition.type for condition in new.status.conditions}
+    for condition in old.status.conditions:
+        if condition.type in (*_DECISIONS, "Failed") and condition.type not in types:
+            yield v.forbidden("status.conditions", f'updates may not remove a condition of type "{condition.type}"')
+    if new.status.certificate == old.status.certificate:
+        return
+    if old.status.certificate:
+        yield v.forbidden("status.certificate", "updates may not modify existing certificate content")
+    why = _what_is_wrong(new.status.certificate) if new.status.certificate else ""
+    if why:
+        yield v.invalid("status.certificate", "<certificate data>", why)
+
+
+def _what_is_wrong(pem: bytes) -> str:
+    """Return what is wrong with an issued certificate; empty if nothing is."""
+    from cryptography import x509  # as in validate
+
+    for kind in re.findall(rb"-----BEGIN ([^-]*)-----", pem):
+        if kind != b"CERTIFICATE":
+            return f'only CERTIFICATE PEM blocks are allowed, found "{kind.decode(errors="replace")}"'
+    try:
+        x509.load_pem_x509_certificates(pem)
+    except ValueError as error:
+        return str(error) if b"-----BEGIN" in pem else "must contain at least one CERTIFICATE PEM block"
+    return ""
 
 
 def _check_signer(path: str, signer: str) -> v.Errors:
     if not signer:
-        yield v.required(path)
+        yield v.required(path, "signerName must be provided")
         return
-    domain, slash, rest = signer.partition("/")
-    if not slash or not domain or not rest:
-        yield v.invalid(path, signer, 'must be a fully qualified domain and path of the form "example.com/signer-name"')
-        return
-    if "." not in domain:
-        yield v.invalid(path, signer, "should be a domain with at least two segments separated by dots")
-    if domain == "kubernetes.io" and rest == "legacy-unknown":
+    if signer == "kubernetes.io/legacy-unknown":
         yield v.invalid(path, signer, "the legacy signerName is not allowed via this API version")
-    for message in names.check_subdomain(domain):
-        yield v.invalid(path, domain, f"validating domain: {message}")
-    for part in rest.split("."):
-        for message in names.check_label(part):
-            yield v.invalid(path, rest, f'validating label "{part}": {message}')
+        return
+    if signer.count("/") != 1:
+        yield v.invalid(path, signer, "must be a fully qualified domain and path of the form 'example.com/signer-name'")
+        return
+    domain, _, rest = signer.partition("/")
+    if len(domain) > _DOMAIN_LENGTH_MAX:
+        yield v.too_long(path, _DOMAIN_LENGTH_MAX)
+    yield from _check_parts(path, domain, names.check_label)
+    if "." not in domain:
+        yield v.invalid(path, domain, "should be a domain with at least two segments separated by dots")
+    yield from _check_parts(path, rest, names.check_subdomain)
+    if len(signer) > _SIGNER_LENGTH_MAX:
+        yield v.too_long(path, _SIGNER_LENGTH_MAX)
+
+
+def _check_parts(path: str, text: str, check: v.NameCheck) -> v.Errors:
+    """Check what stands between the dots, up to the first that is wrong."""
+    for part in text.split("."):
+        wrong = check(part)
+        for message in wrong:
+            yield v.invalid(path, text, f'validating label "{part}": {message}')
+        if wrong:
+            return
 
 
 def _check_conditions(request: CertificateSigningRequest) -> v.Errors:
@@ -183,7 +222,9 @@ def _check_conditions(request: CertificateSigningRequest) -> v.Errors:
         elif condition.type in seen:
             yield v.duplicate(f"{where}.type", condition.type)
         seen.add(condition.type)
-        if condition.status not in ("True", "False", "Unknown"):
+        if not condition.status:
+            yield v.required(f"{where}.status")
+        elif condition.status not in ("True", "False", "Unknown"):
             yield v.not_supported(f"{where}.status", condition.status, ("False", "True", "Unknown"))
         elif condition.type in (*_DECISIONS, "Failed") and condition.status != "True":
             yield v.not_supported(f"{where}.status", condition.status, ("True",))
@@ -210,12 +251,9 @@ def prepare_for_status_update(new: CertificateSigningRequest, old: CertificateSi
 
 
 def prepare_for_approval(new: CertificateSigningRequest, old: CertificateSigningRequest) -> None:
-    """Keep the spec, and of status all but the decision; nobody takes one back."""
+    """Keep all but the conditions, of which the decision is one."""
     new.spec = old.spec
-    conditions = new.status.conditions
-    had = {condition.type for condition in conditions}
-    lost = [one for one in old.status.conditions if one.type in _DECISIONS and one.type not in had]
-    new.status = msgspec.structs.replace(old.status, conditions=[*conditions, *lost])
+    new.status = msgspec.structs.replace(old.status, conditions=new.status.conditions)
 
 
 def note_times(new: CertificateSigningRequest, old: CertificateSigningRequest, now: float) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from api import names, quantity
 from api import validation as v
 from api.columns import CREATED_AT
+from api.core.resource_names import check_container_resource_name, check_resource_name, may_overcommit
 from api.meta import ObjectMeta
 from api.resource import Resource
 from api.schema import Quantity, Struct, always, field, shown_empty, wire
@@ -70,9 +71,10 @@ def validate(new: LimitRange, old: LimitRange | None) -> v.Errors:
     for i, item in enumerate(new.spec.limits):
         where = f"spec.limits[{i}]"
         if item.type not in ("Container", "PersistentVolumeClaim", "Pod"):
-            for message in names.check_qualified_name(item.type):
+            wrong = names.check_qualified_name(item.type)
+            for message in wrong:
                 yield v.invalid(f"{where}.type", item.type, message)
-            if "/" not in item.type:
+            if not wrong and "/" not in item.type:
                 yield v.invalid(f"{where}.type", item.type, "must be a standard limit type or fully qualified")
         if item.type in seen:
             yield v.duplicate(f"{where}.type", item.type)
@@ -81,34 +83,56 @@ def validate(new: LimitRange, old: LimitRange | None) -> v.Errors:
 
 
 def _check_item(path: str, item: LimitRangeItem) -> v.Errors:
-    if item.type == "Pod":
-        if item.default:
-            yield v.forbidden(f"{path}.default", "may not be specified when `type` is 'Pod'")
-        if item.default_request:
-            yield v.forbidden(f"{path}.defaultRequest", "may not be specified when `type` is 'Pod'")
+    check = check_container_resource_name if item.type in ("Container", "Pod") else check_resource_name
+    has_defaults = item.type != "Pod"
+    default, default_request = (item.default, item.default_request) if has_defaults else ({}, {})
+    for label, amounts in (("max", item.max), ("min", item.min)):
+        for name in amounts:
+            yield from check(f"{path}.{label}[{name}]", name)
+    for label, amounts in (("default", item.default), ("defaultRequest", item.default_request)):
+        if not has_defaults and amounts:
+            yield v.forbidden(f"{path}.{label}", "may not be specified when `type` is 'Pod'")
+        for name in amounts if has_defaults else ():
+            yield from check(f"{path}.{label}[{name}]", name)
     if item.type == "PersistentVolumeClaim" and not {"storage"} & (item.min.keys() | item.max.keys()):
         yield v.required(
             f"{path}.limits", "either minimum or maximum storage value is required, but neither was provided"
         )
-    ordered = (
-        ("min", item.min),
-        ("defaultRequest", item.default_request),
-        ("default", item.default),
-        ("max", item.max),
+    for name in item.max_limit_request_ratio:
+        yield from check(f"{path}.maxLimitRequestRatio[{name}]", name)
+    ordered = (  # What may not be more than what, where that is told, and by which words.
+        (item.min, item.max, "min", "min", "max"),
+        (item.min, default_request, "defaultRequest", "min", "default request"),
+        (default_request, item.max, "defaultRequest", "default request", "max"),
+        (default_request, default, "defaultRequest", "default request", "default limit"),
+        (item.min, default, "default", "min", "default"),
+        (default, item.max, "default", "default", "max"),
     )
-    for low, (low_field, low_amounts) in enumerate(ordered):
-        for high_field, high_amounts in ordered[low + 1 :]:
-            for name in sorted(low_amounts.keys() & high_amounts.keys()):
-                small, large = low_amounts[name], high_amounts[name]
-                if quantity.compare(small, large) > 0:
-                    yield v.invalid(
-                        f"{path}.{low_field}[{name}]",
-                        small,
-                        f"{low_field} value {small} is greater than {high_field} value {large}",
-                    )
-    for name, ratio in item.max_limit_request_ratio.items():
-        if quantity.compare(ratio, "1") < 0:
-            yield v.invalid(f"{path}.maxLimitRequestRatio[{name}]", ratio, f"ratio {ratio} is less than 1")
+    for name in sorted({*item.max, *item.min, *default, *default_request, *item.max_limit_request_ratio}):
+        for smaller, larger, label, small_word, large_word in ordered:
+            small, large = smaller.get(name), larger.get(name)
+            if small is not None and large is not None and quantity.compare(small, large) > 0:
+                told = {"defaultRequest": default_request, "min": item.min}.get(label)
+                value = told[name] if told else large if small_word == "default" else small
+                why = f"{small_word} value {small} is greater than {large_word} value {large}"
+                yield v.invalid(f"{path}.{label}[{name}]", value, why)
+        yield from _check_ratio(path, item, name)
+        limit, request = default.get(name), default_request.get(name)
+        if limit is not None and request is not None and not may_overcommit(name) and quantity.compare(limit, request):
+            why = f"default value {limit} must equal to defaultRequest value {request} in {name}"
+            yield v.invalid(f"{path}.defaultRequest[{name}]", request, why)
+
+
+def _check_ratio(path: str, item: LimitRangeItem, name: str) -> v.Errors:
+    ratio, where = item.max_limit_request_ratio.get(name), f"{path}.maxLimitRequestRatio[{name}]"
+    if ratio is None:
+        return
+    if quantity.compare(ratio, "1") < 0:
+        yield v.invalid(where, ratio, f"ratio {ratio} is less than 1")
+    if name in item.min and name in item.max:
+        least, most = quantity.parse(item.min[name]).nanos, quantity.parse(item.max[name]).nanos
+        if least > 0 and quantity.parse(ratio).nanos / quantity.NANOS > most / least:
+            yield v.invalid(where, ratio, f"ratio {ratio} is greater than max/min = {most / least:f}")
 
 
 RESOURCE: Final[Resource[LimitRange]] = Resource(

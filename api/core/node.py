@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated, Final
 
-from api import names, quantity
+from api import names
 from api import validation as v
 from api.columns import AGE, NONE, joined
+from api.core.ip_addresses import check_cidr
+from api.core.resource_names import check_amount
 from api.meta import KindCondition, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Int64, Quantity, Struct, Time, always, field, wire
@@ -292,25 +293,40 @@ def validate(new: Node, old: Node | None) -> v.Errors:
     """Check taints and addresses, and that an update changes only what it may."""
     seen: set[tuple[str, str]] = set()
     for i, taint in enumerate(new.spec.taints):
-        where = f"spec.taints[{i}]"
-        yield from v.check_name(f"{where}.key", taint.key, names.check_qualified_name)
-        for message in names.check_label_value(taint.value):
-            yield v.invalid(f"{where}.value", taint.value, message)
+        where = f"metadata.taints[{i}]"  # So upstream calls it.
+        for message in names.check_qualified_name(taint.key):
+            yield v.invalid(f"{where}.key", taint.key, message)
+        wrong = names.check_label_value(taint.value)
+        if wrong:
+            yield v.invalid(f"{where}.value", taint.value, ";".join(wrong))
         yield from v.check_supported(f"{where}.effect", taint.effect, _EFFECTS)
         if (taint.key, taint.effect) in seen:
             yield v.duplicate(where, taint)
         seen.add((taint.key, taint.effect))
-    for i, cidr in enumerate(new.spec.pod_cidrs):
-        try:
-            ipaddress.ip_network(cidr)
-        except ValueError:
-            yield v.invalid(f"spec.podCIDRs[{i}]", cidr, "must be a valid CIDR value, (e.g. 10.9.8.0/24)")
+    yield from _check_amounts(new)
+    cidrs = new.spec.pod_cidrs
+    for i, cidr in enumerate(cidrs):
+        yield from check_cidr(f"spec.podCIDRs[{i}]", cidr)
+    if len(cidrs) > 1:
+        if len(cidrs) > 2 or len({":" in cidr for cidr in cidrs}) < 2:
+            yield v.invalid("spec.podCIDRs", cidrs, "may specify no more than one CIDR for each IP family")
+        for i, cidr in enumerate(cidrs):
+            if cidr in cidrs[:i]:
+                yield v.duplicate(f"spec.podCIDRs[{i}]", cidr)
     if old is None:
         return
-    if old.spec.pod_cidrs and new.spec.pod_cidrs != old.spec.pod_cidrs:
+    if old.spec.pod_cidrs and cidrs != old.spec.pod_cidrs:
         yield v.forbidden("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid')
     if old.spec.provider_id and new.spec.provider_id != old.spec.provider_id:
         yield v.forbidden("spec.providerID", 'node updates may not change providerID except from "" to valid')
+    if new.spec.external_id != old.spec.external_id:
+        yield v.forbidden("spec.externalID", "may not be updated")
+
+
+def _check_amounts(node: Node) -> v.Errors:
+    for total, amounts in (("capacity", node.status.capacity), ("allocatable", node.status.allocatable)):
+        for name, amount in amounts.items():
+            yield from check_amount(f"status.{total}.{name}", name, amount)
 
 
 def prepare_for_create(node: Node) -> None:
@@ -324,15 +340,12 @@ def prepare_for_update(new: Node, old: Node) -> None:
 
 def validate_status(new: Node, old: Node) -> v.Errors:
     """Check that no two addresses are the same, and that amounts are not negative."""
+    yield from _check_amounts(new)
     seen: set[tuple[str, str]] = set()
     for i, address in enumerate(new.status.addresses):
         if (address.type, address.address) in seen:
             yield v.duplicate(f"status.addresses[{i}]", address)
         seen.add((address.type, address.address))
-    for total, amounts in (("capacity", new.status.capacity), ("allocatable", new.status.allocatable)):
-        for name, amount in amounts.items():
-            if quantity.parse(amount).nanos < 0:
-                yield v.invalid(f"status.{total}[{name}]", amount, "must be greater than or equal to 0")
 
 
 def _status(node: Node, now: float) -> str:

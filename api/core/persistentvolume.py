@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Annotated, Any, Final
+
+import msgspec
 
 from api import names, quantity
 from api import validation as v
@@ -10,6 +13,7 @@ from api.columns import AGE
 from api.core.persistentvolumeclaim import UNSET, VOLUME_MODES, check_access_modes, short_modes
 from api.core.pod_validation import check_node_selector
 from api.core.references import NodeSelector, ObjectReference, SecretReference
+from api.core.source_validation import check_source
 from api.core.storage_systems import (
     AWSElasticBlockStoreVolumeSource,
     AzureDiskVolumeSource,
@@ -37,9 +41,9 @@ from api.resource import Column, Resource
 from api.schema import Quantity, Struct, Time, always, field, wire
 
 _SOURCES: Final = [
+    "host_path",
     "gce_persistent_disk",
     "aws_elastic_block_store",
-    "host_path",
     "glusterfs",
     "nfs",
     "rbd",
@@ -233,71 +237,74 @@ def default(volume: PersistentVolume) -> None:
 
 def validate(new: PersistentVolume, old: PersistentVolume | None) -> v.Errors:
     """Check size, modes and source; where the storage is never changes."""
-    yield from check_volume("spec", new.spec)
+    yield from check_volume("spec", new.spec, new.metadata.name)
     if old is None:
         return
-    if _source_of(new.spec) != _source_of(old.spec):
+    if _sources_to_compare(new, old) != _source_of(old.spec):
         yield v.forbidden("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation")
-    yield from v.check_immutable("spec.volumeMode", new.spec.volume_mode, old.spec.volume_mode)
+    yield from v.check_immutable("volumeMode", new.spec.volume_mode, old.spec.volume_mode)
     if old.spec.node_affinity is not None:
-        yield from v.check_immutable("spec.nodeAffinity", new.spec.node_affinity, old.spec.node_affinity)
+        yield from v.check_immutable("nodeAffinity", new.spec.node_affinity, old.spec.node_affinity)
 
 
-def check_volume(path: str, spec: PersistentVolumeSpec) -> v.Errors:
-    """Check the spec of a volume."""
+def _sources_to_compare(new: PersistentVolume, old: PersistentVolume) -> list[tuple[str, Any]]:
+    """Return the new sources, without a secret for growing that is given for the first time: that may come later."""
+    sources = _source_of(new.spec)
+    if old.spec.csi is None or old.spec.csi.controller_expand_secret_ref is not None or new.spec.csi is None:
+        return sources
+    csi = msgspec.structs.replace(new.spec.csi, controller_expand_secret_ref=None)
+    return [(name, csi if name == "csi" else source) for name, source in sources]
+
+
+def check_volume(path: str, spec: PersistentVolumeSpec, name: str) -> v.Errors:
+    """Check the spec of a volume of that name."""
     yield from check_access_modes(f"{path}.accessModes", spec.access_modes)
     if not spec.capacity:
         yield v.required(f"{path}.capacity")
-    elif set(spec.capacity) != {"storage"}:
+    if set(spec.capacity) != {"storage"}:
         yield v.not_supported(f"{path}.capacity", ", ".join(sorted(spec.capacity)), ("storage",))
-    for name, amount in spec.capacity.items():
+    for resource, amount in spec.capacity.items():
+        if quantity.compare(amount, "0") < 0:
+            yield v.invalid(f"{path}.capacity[{resource}]", amount, "must be a valid resource quantity")
         if quantity.compare(amount, "0") <= 0:
-            yield v.invalid(f"{path}.capacity[{name}]", amount, "must be greater than zero")
-    yield from v.check_supported(
-        f"{path}.persistentVolumeReclaimPolicy",
-        spec.persistent_volume_reclaim_policy,
-        ("Delete", "Recycle", "Retain"),
-    )
-    if spec.volume_mode is not None:
-        yield from v.check_supported(f"{path}.volumeMode", spec.volume_mode, VOLUME_MODES)
-    if spec.storage_class_name:
-        yield from v.check_name(f"{path}.storageClassName", spec.storage_class_name, names.check_subdomain)
+            yield v.invalid(f"{path}.capacity[{resource}]", amount, "must be greater than zero")
+    policy = spec.persistent_volume_reclaim_policy
+    if policy and policy not in _RECLAIM_POLICIES:
+        yield v.not_supported(f"{path}.persistentVolumeReclaimPolicy", policy, _RECLAIM_POLICIES)
     if spec.node_affinity is not None:
         if spec.node_affinity.required is None:
             yield v.required(f"{path}.nodeAffinity.required", "must specify required node constraints")
         else:
             yield from check_node_selector(f"{path}.nodeAffinity.required", spec.node_affinity.required)
-    elif spec.local is not None:
-        yield v.required(f"{path}.nodeAffinity", "Local volume requires node affinity")
-    yield from _check_source(path, spec)
+    yield from _check_sources(path, spec, name)
+    if spec.host_path is not None and posixpath.normpath(spec.host_path.path or ".") == "/" and policy == "Recycle":
+        why = "may not be 'recycle' for a hostPath mount of '/'"
+        yield v.forbidden(f"{path}.persistentVolumeReclaimPolicy", why)
+    if spec.storage_class_name:
+        yield from v.check_name(f"{path}.storageClassName", spec.storage_class_name, names.check_subdomain)
+    if spec.volume_mode is not None and spec.volume_mode not in VOLUME_MODES:
+        yield v.not_supported(f"{path}.volumeMode", spec.volume_mode, VOLUME_MODES)
+
+
+_RECLAIM_POLICIES: Final = ("Delete", "Recycle", "Retain")
 
 
 def _source_of(spec: PersistentVolumeSpec) -> list[tuple[str, Any]]:
     return [(name, source) for name in _SOURCES if (source := getattr(spec, name)) is not None]
 
 
-def _check_source(path: str, spec: PersistentVolumeSpec) -> v.Errors:
+def _check_sources(path: str, spec: PersistentVolumeSpec, name: str) -> v.Errors:
     given = _source_of(spec)
     if not given:
         yield v.required(path, "must specify a volume type")
-    fields = PersistentVolumeSpec.__struct_encode_fields__
-    for name, _ in given[1:]:
-        label = fields[PersistentVolumeSpec.__struct_fields__.index(name)]
-        yield v.forbidden(f"{path}.{label}", "may not specify more than 1 volume type")
-    if spec.host_path is not None and not spec.host_path.path:
-        yield v.required(f"{path}.hostPath.path")
-    if spec.local is not None and not spec.local.path:
-        yield v.required(f"{path}.local.path")
-    if spec.nfs is not None:
-        if not spec.nfs.server:
-            yield v.required(f"{path}.nfs.server")
-        if not spec.nfs.path:
-            yield v.required(f"{path}.nfs.path")
-    if spec.csi is not None:
-        if not spec.csi.driver:
-            yield v.required(f"{path}.csi.driver")
-        if not spec.csi.volume_handle:
-            yield v.required(f"{path}.csi.volumeHandle")
+        return
+    labels = dict(zip(spec.__struct_fields__, spec.__struct_encode_fields__, strict=True))
+    first, source = given[0]
+    yield from check_source(path, labels[first], source, is_persistent=True, name=name)
+    if first == "local" and spec.node_affinity is None:
+        yield v.required(f"{path}.nodeAffinity", "Local volume requires node affinity")
+    for extra, _ in given[1:]:
+        yield v.forbidden(f"{path}.{labels[extra]}", "may not specify more than 1 volume type")
 
 
 def prepare_for_create(volume: PersistentVolume) -> None:

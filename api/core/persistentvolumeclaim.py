@@ -129,10 +129,17 @@ def check_spec(path: str, spec: PersistentVolumeClaimSpec) -> v.Errors:
             yield v.required(f"{path}.{label}.name")
         if not source.kind:
             yield v.required(f"{path}.{label}.kind")
-        if not source.api_group and source.kind and source.kind != "PersistentVolumeClaim":
+        if not source.api_group and source.kind != "PersistentVolumeClaim":
             yield v.invalid(
                 f"{path}.{label}", source.kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup"
             )
+        for message in names.check_subdomain(source.api_group) if source.api_group else ():
+            yield v.invalid(f"{path}.{label}.apiGroup", source.api_group, message)
+    old, ref = spec.data_source, spec.data_source_ref
+    if old is None or ref is None or ref.namespace:
+        return
+    if (old.api_group, old.kind, old.name) != (ref.api_group, ref.kind, ref.name):
+        yield v.invalid(path, f"{path}.dataSource", "must match dataSourceRef")
 
 
 VOLUME_MODES: Final = ("Block", "Filesystem")
@@ -142,10 +149,10 @@ def check_access_modes(path: str, modes: Sequence[str]) -> v.Errors:
     """Check how a volume may be mounted; once and by one pod only goes with nothing else."""
     if not modes:
         yield v.required(path, "at least 1 access mode is required")
-    for i, mode in enumerate(modes):
+    for mode in modes:
         if mode not in _MODES:
-            yield v.not_supported(f"{path}[{i}]", mode, _MODES)
-    if "ReadWriteOncePod" in modes and len(modes) > 1:
+            yield v.not_supported(path, mode, _MODES)
+    if "ReadWriteOncePod" in modes and _MODES.keys() & set(modes) > {"ReadWriteOncePod"}:
         yield v.forbidden(path, "may not use ReadWriteOncePod with other access modes")
 
 

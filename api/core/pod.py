@@ -7,16 +7,17 @@ it is shown: `pod_defaults.py`, `pod_validation.py`, `pod_columns.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 
-from api import quantity
+from api import names, quantity
 from api import validation as v
 from api.core.containers import Container, EphemeralContainer, ResourceRequirements
 from api.core.ip_addresses import check_ip
 from api.core.placement import Affinity, Toleration, TopologySpreadConstraint
 from api.core.pod_columns import COLUMNS
 from api.core.pod_defaults import default_pod
-from api.core.pod_status import PodCondition, PodStatus
+from api.core.pod_status import ContainerStatus, PodCondition, PodStatus
 from api.core.pod_validation import validate_pod
 from api.core.references import LocalObjectReference
 from api.core.security_context import PodSecurityContext
@@ -317,20 +318,55 @@ def prepare_for_status_update(new: Pod, old: Pod) -> None:
 
 def validate_status(new: Pod, old: Pod) -> v.Errors:
     """Check an observed status: a container that may not restart has not come back to life."""
-    if old.spec.node_name and new.status.nominated_node_name and not old.status.nominated_node_name:
-        yield v.forbidden("status.nominatedNodeName", "may not be set on a pod that has a node")
-    for i, address in enumerate(new.status.pod_ips):
-        yield from check_ip(f"status.podIPs[{i}].ip", address.ip)
-    if old.spec.restart_policy == "Always":
+    for i, condition in enumerate(new.status.conditions):
+        if condition.type not in ("PodScheduled", "Ready", "Initialized"):
+            for message in names.check_qualified_name(condition.type):
+                yield v.invalid(f"metadata.conditions[{i}].Type", condition.type, message)
+    nominated = new.status.nominated_node_name
+    if nominated and nominated != old.status.nominated_node_name:
+        for message in names.check_subdomain(nominated):
+            yield v.invalid("status.nominatedNodeName", nominated, message)
+    policy = old.spec.restart_policy
+    ephemeral = (new.status.ephemeral_container_statuses, old.status.ephemeral_container_statuses)
+    yield from _check_resurrection(
+        "containerStatuses", new.status.container_statuses, old.status.container_statuses, policy
+    )
+    sidecars = {each.name for each in old.spec.init_containers if each.restart_policy == "Always"}
+    ended = [each for each in old.status.init_container_statuses if each.name not in sidecars]
+    yield from _check_resurrection("initContainerStatuses", new.status.init_container_statuses, ended, policy)
+    yield from _check_resurrection("ephemeralContainerStatuses", *ephemeral, "Never")
+    yield from _check_addresses("status.podIPs", [each.ip for each in new.status.pod_ips])
+    hosts = [each.ip for each in new.status.host_ips]
+    if hosts and hosts[0] != new.status.host_ip:
+        yield v.invalid("status.hostIPs[0].ip", hosts[0], "must be equal to `hostIP`")
+    yield from _check_addresses("status.hostIPs", hosts)
+
+
+def _check_resurrection(
+    field: str, new: Sequence[ContainerStatus], old: Sequence[ContainerStatus], policy: str
+) -> v.Errors:
+    """Require that what has ended for good under a restart policy stays so."""
+    if policy == "Always":
         return
-    before = {status.name: status for status in old.status.container_statuses}
-    for i, status in enumerate(new.status.container_statuses):
-        was = before.get(status.name)
-        if was is None or was.state.terminated is None or status.state.terminated is not None:
+    is_alive = {status.name: status.state.terminated is None for status in new}
+    for i, was in enumerate(old):
+        ended = was.state.terminated
+        if ended is None or (policy == "OnFailure" and ended.exit_code):
             continue
-        if old.spec.restart_policy == "OnFailure" and was.state.terminated.exit_code:
-            continue
-        yield v.forbidden(f"status.containerStatuses[{i}].state", "may not be transitioned to non-terminated state")
+        if is_alive.get(was.name):
+            yield v.forbidden(f"status.{field}[{i}].state", "may not be transitioned to non-terminated state")
+
+
+def _check_addresses(path: str, addresses: Sequence[str]) -> v.Errors:
+    """Require at most one address of each family."""
+    for i, address in enumerate(addresses):
+        yield from check_ip(f"{path}[{i}]", address)
+    if len(addresses) > 1:
+        if len(addresses) > 2 or len({":" in address for address in addresses}) < 2:
+            yield v.invalid(path, list(addresses), "may specify no more than one IP for each IP family")
+        for i, address in enumerate(addresses):
+            if address in addresses[:i]:
+                yield v.duplicate(f"{path}[{i}]", address)
 
 
 def graceful_period_s(pod: Pod, asked: int | None) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Final
 
-from api import names, quantity
 from api import validation as v
 from api.columns import AGE
+from api.core.resource_names import check_amount, check_quota_resource_name
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Quantity, Struct, always, field, wire
@@ -96,8 +96,8 @@ def validate(new: ResourceQuota, old: ResourceQuota | None) -> v.Errors:
     if {"BestEffort", "NotBestEffort"} <= given or {"Terminating", "NotTerminating"} <= given:
         yield v.invalid("spec.scopes", new.spec.scopes, "conflicting scopes")
     if new.spec.scope_selector is not None:
-        for i, requirement in enumerate(new.spec.scope_selector.match_expressions):
-            where = f"spec.scopeSelector.matchExpressions[{i}]"
+        for requirement in new.spec.scope_selector.match_expressions:
+            where = "spec.scopeSelector.matchExpressions"
             yield from _check_requirement(where, requirement)
             out = _out_of_scope(requirement.scope_name, new.spec.hard)
             if out:
@@ -126,12 +126,8 @@ def _out_of_scope(scope: str, hard: Mapping[str, str]) -> str:
 
 def _check_amounts(path: str, amounts: Mapping[str, str]) -> v.Errors:
     for name, amount in amounts.items():
-        where = f"{path}[{name}]"
-        # `count/deployments.apps` has a slash that is no domain's.
-        for message in names.check_qualified_name(name):
-            yield v.invalid(where, name, message)
-        if quantity.compare(amount, "0") < 0:
-            yield v.invalid(where, amount, "must be greater than or equal to 0")
+        yield from check_quota_resource_name(f"{path}[{name}]", name)
+        yield from check_amount(f"{path}[{name}]", name, amount)
 
 
 def _check_requirement(path: str, requirement: ScopedResourceSelectorRequirement) -> v.Errors:
@@ -146,7 +142,6 @@ def _check_requirement(path: str, requirement: ScopedResourceSelectorRequirement
             "ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or "
             "ResourceQuotaScopeCrossNamespacePodAffinity",
         )
-        return
     match requirement.operator:
         case "In" | "NotIn":
             if not requirement.values:

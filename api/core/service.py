@@ -6,13 +6,13 @@ says which Services have them.
 
 from __future__ import annotations
 
-import ipaddress
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from api import names
 from api import validation as v
 from api.columns import AGE, NONE, joined, labels_text
-from api.core.ip_addresses import check_ip, check_usable_ip
+from api.core.ip_addresses import check_cidr, check_ip, check_usable_ip
 from api.meta import Condition, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, IntOrString, Struct, always, field, wire
@@ -197,6 +197,7 @@ _SESSION_S_MAX = 86400
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _POLICIES = ("Cluster", "Local")
+_FAMILIES = ("IPv4", "IPv6")
 _FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
 _HEADLESS = "None"
 
@@ -270,31 +271,109 @@ def _agree(service: Service) -> None:
 # --- validation -----------------------------------------------------------------------------------------------------
 
 
+_TOPOLOGY_HINTS = "service.kubernetes.io/topology-aware-hints"
+_TOPOLOGY_MODE = "service.kubernetes.io/topology-mode"
+_SOURCE_RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
+
+
 def validate(new: Service, old: Service | None) -> v.Errors:
     """Check type, ports, addresses and policies; a cluster IP once given stays."""
-    spec = new.spec
-    yield from v.check_supported("spec.type", spec.type, _TYPES)
-    yield from v.check_labels("spec.selector", spec.selector)
-    if spec.type == "ExternalName":
-        name = spec.external_name.removesuffix(".")
-        yield from v.check_name("spec.externalName", name, names.check_subdomain)
-        if spec.cluster_ip not in ("", _HEADLESS):
-            yield v.forbidden("spec.clusterIPs", "may not be set when `type` is 'ExternalName'")
-    yield from _check_ports(spec)
-    yield from v.check_supported("spec.sessionAffinity", spec.session_affinity, ("ClientIP", "None"))
-    config = spec.session_affinity_config
-    if config is not None and config.client_ip is not None:
-        seconds = config.client_ip.timeout_seconds or 0
-        if not 0 < seconds <= _SESSION_S_MAX:
-            yield v.invalid(
-                "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
-                seconds,
-                f"must be greater than 0 and less than or equal to {_SESSION_S_MAX}",
-            )
-    yield from _check_addresses(spec)
-    yield from _check_policies(new)
     if old is not None:
         yield from _check_update(new, old)
+    spec, annotations = new.spec, new.metadata.annotations
+    mode = annotations.get(_TOPOLOGY_MODE)
+    if mode is not None and annotations.get(_TOPOLOGY_HINTS, mode) != mode:
+        why = f"must match annotations[{_TOPOLOGY_HINTS}] when both are specified"
+        yield v.invalid(f"metadata.annotations[{_TOPOLOGY_MODE}]", mode, why)
+    if spec.type == "ExternalName":
+        yield from _check_external_name(spec)
+    elif spec.type in ("NodePort", "LoadBalancer") and spec.cluster_ip == _HEADLESS:
+        yield v.invalid("spec.clusterIPs[0]", _HEADLESS, f"may not be set to 'None' for {spec.type} services")
+    yield from _check_ports(spec)
+    yield from v.check_labels("spec.selector", spec.selector)
+    yield from v.check_supported("spec.sessionAffinity", spec.session_affinity, ("ClientIP", "None"))
+    yield from _check_affinity(spec)
+    if spec.type != "ExternalName":
+        yield from _check_addresses(spec)
+    for i, address in enumerate(spec.external_ips):
+        yield from check_usable_ip(f"spec.externalIPs[{i}]", address)
+    yield from v.check_supported("spec.type", spec.type, _TYPES)
+    yield from _check_source_ranges(new)
+    yield from _check_policies(new)
+
+
+def validate_status(new: Service, old: Service) -> v.Errors:
+    """Check where a load balancer is said to be, and what is said of the Service."""
+    path = "status.loadBalancer"
+    balancer = new.status.load_balancer
+    if old.spec.type != "LoadBalancer" and balancer.ingress:
+        yield v.forbidden(f"{path}.ingress", 'may only be used when `spec.type` is "LoadBalancer"')
+        return
+    for i, ingress in enumerate(balancer.ingress):
+        where = f"{path}.ingress[{i}]"
+        if ingress.ip:
+            yield from check_ip(f"{where}.ip", ingress.ip)
+            if ingress.ip_mode is None:
+                yield v.required(f"{where}.ipMode", "must be specified when `ip` is set")
+        elif ingress.ip_mode is not None:
+            yield v.forbidden(f"{where}.ipMode", "may not be specified when `ip` is not set")
+        if ingress.ip_mode not in (None, "Proxy", "VIP"):
+            yield v.not_supported(f"{where}.ipMode", ingress.ip_mode or "", ("Proxy", "VIP"))
+        if ingress.hostname:
+            for message in names.check_subdomain(ingress.hostname):
+                yield v.invalid(f"{where}.hostname", ingress.hostname, message)
+            if _is_ip(ingress.hostname):
+                yield v.invalid(f"{where}.hostname", ingress.hostname, "must be a DNS name, not an IP address")
+
+
+def _is_ip(text: str) -> bool:
+    return not list(check_ip("", text))
+
+
+def _check_external_name(spec: ServiceSpec) -> v.Errors:
+    for label, given in (
+        ("clusterIPs", spec.cluster_ips),
+        ("ipFamilies", spec.ip_families),
+        ("ipFamilyPolicy", spec.ip_family_policy is not None),
+    ):
+        if given:
+            yield v.forbidden(f"spec.{label}", "may not be set for ExternalName services")
+    yield from v.check_name("spec.externalName", spec.external_name.removesuffix("."), names.check_subdomain)
+
+
+def _check_affinity(spec: ServiceSpec) -> v.Errors:
+    config, path = spec.session_affinity_config, "spec.sessionAffinityConfig"
+    if spec.session_affinity == "None" and config is not None:
+        yield v.forbidden(path, "must not be set when session affinity is None")
+    if spec.session_affinity != "ClientIP":
+        return
+    why = "when session affinity type is ClientIP"
+    if config is None:
+        yield v.required(path, why)
+    elif config.client_ip is None:
+        yield v.required(f"{path}.clientIP", why)
+    elif config.client_ip.timeout_seconds is None:
+        yield v.required(f"{path}.clientIP.timeoutSeconds", why)
+    elif not 0 < config.client_ip.timeout_seconds <= _SESSION_S_MAX:
+        yield v.invalid(
+            f"{path}.clientIP.timeoutSeconds",
+            config.client_ip.timeout_seconds,
+            f"must be greater than 0 and less than {_SESSION_S_MAX}",
+        )
+
+
+def _check_source_ranges(service: Service) -> v.Errors:
+    """Check who may reach a load balancer; upstream writes this field's path with a capital."""
+    spec, path = service.spec, "spec.LoadBalancerSourceRanges"
+    ranges = [(f"{path}[{i}]", each.strip()) for i, each in enumerate(spec.load_balancer_source_ranges)]
+    told = service.metadata.annotations.get(_SOURCE_RANGES)
+    if not ranges and told is not None:
+        path = f"metadata.annotations[{_SOURCE_RANGES}]"
+        ranges = [(path, each.strip()) for each in told.split(",")] if told.strip() else []
+    if (ranges or (told is not None and path.startswith("metadata"))) and spec.type != "LoadBalancer":
+        yield v.forbidden(path, "may only be used when `type` is 'LoadBalancer'")
+    for where, each in ranges:
+        yield from check_cidr(where, each)
 
 
 def _check_ports(spec: ServiceSpec) -> v.Errors:
@@ -325,32 +404,51 @@ def _check_ports(spec: ServiceSpec) -> v.Errors:
         seen_ports.add((port.protocol, port.port))
         if not port.node_port:
             continue
-        if spec.type not in ("NodePort", "LoadBalancer"):
-            yield v.forbidden(f"{where}.nodePort", f"may not be used when `type` is '{spec.type}'")
-        elif (port.protocol, port.node_port) in seen_node_ports:
+        if spec.type == "ClusterIP":
+            yield v.forbidden(f"{where}.nodePort", "may not be used when `type` is 'ClusterIP'")
+        if (port.protocol, port.node_port) in seen_node_ports:
             yield v.duplicate(f"{where}.nodePort", port.node_port)
         seen_node_ports.add((port.protocol, port.node_port))
 
 
 def _check_addresses(spec: ServiceSpec) -> v.Errors:
-    if spec.cluster_ip == _HEADLESS and spec.type in ("NodePort", "LoadBalancer"):
-        yield v.invalid("spec.clusterIPs[0]", _HEADLESS, f"may not be set to 'None' for {spec.type} services")
-    if spec.cluster_ips and spec.cluster_ip and spec.cluster_ips[0] != spec.cluster_ip:
-        yield v.invalid("spec.clusterIPs", spec.cluster_ips, "first value must match `clusterIP`")
-    for i, address in enumerate(spec.cluster_ips):
-        if address and address != _HEADLESS:
-            yield from check_ip(f"spec.clusterIPs[{i}]", address)
-    for i, address in enumerate(spec.external_ips):
-        yield from check_usable_ip(f"spec.externalIPs[{i}]", address)
-    if spec.load_balancer_source_ranges and spec.type != "LoadBalancer":
-        yield v.forbidden("spec.LoadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'")
-    for i, source in enumerate(spec.load_balancer_source_ranges):
-        try:
-            ipaddress.ip_network(source.strip())
-        except ValueError:
-            yield v.invalid(
-                f"spec.loadBalancerSourceRanges[{i}]", source, "must be a valid CIDR value, (e.g. 10.9.8.0/24)"
-            )
+    """Check addresses, of which there is at most one in each family, and what is said of families."""
+    path, addresses = "spec.clusterIPs", spec.cluster_ips
+    wrong = []
+    if spec.cluster_ip and not addresses:
+        wrong.append(v.required(path))
+    elif spec.cluster_ip and addresses[0] != spec.cluster_ip:
+        wrong.append(v.invalid(path, addresses, "first value must match `clusterIP`"))
+    elif addresses and not spec.cluster_ip:
+        wrong.append(v.invalid(path, addresses, "must be empty when `clusterIP` is not specified"))
+    for i, family in enumerate(spec.ip_families):
+        if family not in _FAMILIES:
+            wrong.append(v.not_supported(f"spec.ipFamilies[{i}]", family, _FAMILIES))
+        if family in spec.ip_families[:i]:
+            wrong.append(v.duplicate(f"spec.ipFamilies[{i}]", family))
+    if spec.ip_family_policy is not None and spec.ip_family_policy not in _FAMILY_POLICIES:
+        wrong.append(v.not_supported("spec.ipFamilyPolicy", spec.ip_family_policy, _FAMILY_POLICIES))
+    yield from wrong
+    is_headless = addresses[:1] == [_HEADLESS]
+    unreadable = []
+    if is_headless and len(addresses) > 1:
+        unreadable.append(v.invalid(path, addresses, "'None' must be the first and only value"))
+    for i, address in enumerate(addresses):
+        if i or not is_headless:
+            unreadable += check_ip(f"{path}[{i}]", address)
+    yield from unreadable
+    if len(addresses) > 2:
+        yield v.invalid(path, addresses, "may only hold up to 2 values")
+    if unreadable or is_headless:
+        return
+    of = ["IPv6" if ":" in address else "IPv4" for address in addresses]
+    if len(of) > 1 and len(set(of)) == 1:
+        yield v.invalid(path, addresses, "may specify no more than one IP for each IP family")
+    elif not wrong:
+        for i, (address, is_of, family) in enumerate(zip(addresses, of, spec.ip_families, strict=False)):
+            if is_of != family:
+                why = f"expected an {family} value as indicated by `ipFamilies[{i}]`"
+                yield v.invalid(f"{path}[{i}]", address, why)
 
 
 def _check_policies(service: Service) -> v.Errors:
@@ -366,7 +464,7 @@ def _check_policies(service: Service) -> v.Errors:
             yield from v.check_supported("spec.externalTrafficPolicy", spec.external_traffic_policy, _POLICIES)
     if spec.internal_traffic_policy is not None:
         yield from v.check_supported("spec.internalTrafficPolicy", spec.internal_traffic_policy, _POLICIES)
-    if spec.traffic_distribution:
+    if spec.traffic_distribution is not None:
         yield from v.check_supported("spec.trafficDistribution", spec.traffic_distribution, ("PreferClose",))
     if spec.allocate_load_balancer_node_ports is not None and spec.type != "LoadBalancer":
         yield v.forbidden("spec.allocateLoadBalancerNodePorts", "may only be used when `type` is 'LoadBalancer'")
@@ -382,18 +480,39 @@ def _check_policies(service: Service) -> v.Errors:
             spec.health_check_node_port,
             "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
         )
-    if spec.ip_family_policy is not None:
-        yield from v.check_supported("spec.ipFamilyPolicy", spec.ip_family_policy, _FAMILY_POLICIES)
+    elif spec.health_check_node_port:
+        yield from v.check_port("spec.healthCheckNodePort", spec.health_check_node_port)
 
 
 def _check_update(new: Service, old: Service) -> v.Errors:
+    is_headless = new.spec.cluster_ip == _HEADLESS == old.spec.cluster_ip
+    if not is_headless and "ExternalName" not in (new.spec.type, old.spec.type):
+        yield from _check_kept("clusterIP", new.spec, new.spec.cluster_ips, old.spec.cluster_ips)
+        yield from _check_kept("ipFamily", new.spec, new.spec.ip_families, old.spec.ip_families)
     is_balanced = new.spec.type == "LoadBalancer" == old.spec.type
     if is_balanced and new.spec.load_balancer_class != old.spec.load_balancer_class:
         yield v.invalid("spec.loadBalancerClass", new.spec.load_balancer_class, "may not change once set")
-    if "ExternalName" in (new.spec.type, old.spec.type):
+    kept = (old.spec.external_traffic_policy, new.spec.external_traffic_policy) == ("Local", "Local")
+    if is_balanced and kept and new.spec.health_check_node_port != old.spec.health_check_node_port:
+        yield v.forbidden("spec.healthCheckNodePort", "field is immutable")
+
+
+def _check_kept(what: str, spec: ServiceSpec, new: Sequence[str], old: Sequence[str]) -> v.Errors:
+    """Require that what was given stays: a second address may come, and go with the policy SingleStack."""
+    path = "spec.clusterIPs" if what == "clusterIP" else "spec.ipFamilies"
+    if len(old) <= len(new):
+        for i, value in enumerate(old):
+            if new[i] != value:
+                yield v.invalid(f"{path}[{i}]", new, "may not change once set")
         return
-    if old.spec.cluster_ip and new.spec.cluster_ip != old.spec.cluster_ip:
-        yield v.invalid("spec.clusterIPs[0]", new.spec.cluster_ips or [new.spec.cluster_ip], "may not change once set")
+    if not new:
+        yield v.invalid(f"{path}[0]", new, f"primary {what} can not be unset")
+        return
+    if new[0] != old[0]:
+        yield v.invalid(f"{path}[0]", new, "may not change once set")
+    if len(new) == 1 and spec.ip_family_policy != "SingleStack":
+        why = f"must be set to 'SingleStack' when releasing the secondary {what}"
+        yield v.invalid("spec.ipFamilyPolicy", spec.ip_family_policy, why)
 
 
 # --- columns --------------------------------------------------------------------------------------------------------
@@ -429,6 +548,7 @@ RESOURCE: Final[Resource[Service]] = Resource(
     subresources=("proxy", "status"),
     default=default,
     validate=validate,
+    validate_status=validate_status,
     prepare_for_create=prepare_for_create,
     prepare_for_update=prepare_for_update,
     columns=(

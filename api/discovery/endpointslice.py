@@ -109,6 +109,8 @@ class EndpointSlice(Struct):
 _ENDPOINTS_MAX = 1000
 _ADDRESSES_MAX = 100
 _PORTS_MAX = 20000
+_TOPOLOGY_MAX = 16
+_ZONES_MAX = 8
 
 
 def default(endpoint_slice: EndpointSlice) -> None:
@@ -120,51 +122,95 @@ def default(endpoint_slice: EndpointSlice) -> None:
 
 def validate(new: EndpointSlice, old: EndpointSlice | None) -> v.Errors:
     """Check addresses and ports; the address type never changes."""
-    yield from v.check_supported("addressType", new.address_type, ("FQDN", "IPv4", "IPv6"))
+    if not new.address_type:
+        yield v.required("addressType")
+    else:
+        yield from v.check_supported("addressType", new.address_type, ("FQDN", "IPv4", "IPv6"))
     if old is not None:
         yield from v.check_immutable("addressType", new.address_type, old.address_type)
     if len(new.endpoints) > _ENDPOINTS_MAX:
         yield v.too_many("endpoints", len(new.endpoints), _ENDPOINTS_MAX)
-    for i, endpoint in enumerate(new.endpoints[:_ENDPOINTS_MAX]):
-        where = f"endpoints[{i}].addresses"
-        if not endpoint.addresses:
-            yield v.required(where, "must contain at least 1 address")
-        elif len(endpoint.addresses) > _ADDRESSES_MAX:
-            yield v.too_many(where, len(endpoint.addresses), _ADDRESSES_MAX)
-        for j, address in enumerate(endpoint.addresses):
-            yield from _check_address(f"{where}[{j}]", address, new.address_type)
-        if endpoint.hostname is not None:
-            for message in names.check_label(endpoint.hostname):
-                yield v.invalid(f"endpoints[{i}].hostname", endpoint.hostname, message)
-        if endpoint.node_name is not None:
-            yield from v.check_name(f"endpoints[{i}].nodeName", endpoint.node_name, names.check_subdomain)
+    else:
+        for i, endpoint in enumerate(new.endpoints):
+            yield from _check_endpoint(f"endpoints[{i}]", endpoint, new.address_type)
     if len(new.ports) > _PORTS_MAX:
         yield v.too_many("ports", len(new.ports), _PORTS_MAX)
+    else:
+        yield from _check_ports(new.ports)
+
+
+def _check_endpoint(path: str, endpoint: Endpoint, address_type: str) -> v.Errors:
+    where = f"{path}.addresses"
+    if not endpoint.addresses:
+        yield v.required(where, "must contain at least 1 address")
+    elif len(endpoint.addresses) > _ADDRESSES_MAX:
+        yield v.too_many(where, len(endpoint.addresses), _ADDRESSES_MAX)
+    for i, address in enumerate(endpoint.addresses):
+        yield from _check_address(f"{where}[{i}]", address, address_type)
+    if endpoint.node_name is not None:
+        for message in names.check_subdomain(endpoint.node_name):
+            yield v.invalid(f"{path}.nodeName", endpoint.node_name, message)
+    where = f"{path}.deprecatedTopology"
+    if len(endpoint.deprecated_topology) > _TOPOLOGY_MAX:
+        yield v.too_many(where, len(endpoint.deprecated_topology), _TOPOLOGY_MAX)
+    yield from v.check_labels(where, endpoint.deprecated_topology)
+    if endpoint.hostname is not None:
+        for message in names.check_label(endpoint.hostname):
+            yield v.invalid(f"{path}.hostname", endpoint.hostname, message)
+    zones = [zone.name for zone in endpoint.hints.for_zones] if endpoint.hints is not None else []
+    where = f"{path}.hints.forZones"
+    if len(zones) > _ZONES_MAX:
+        yield v.too_many(where, len(zones), _ZONES_MAX)
+        return
+    for i, zone in enumerate(zones):
+        if zone in zones[:i]:
+            yield v.duplicate(f"{where}[{i}].name", zone)
+        for message in names.check_label_value(zone):
+            yield v.invalid(f"{where}[{i}].name", zone, message)
+
+
+def _check_ports(ports: list[EndpointPort]) -> v.Errors:
     seen: set[str] = set()
-    for i, port in enumerate(new.ports):
-        if (port.name or "") in seen:
-            yield v.duplicate(f"ports[{i}].name", port.name)
-        seen.add(port.name or "")
-        if port.name:
-            for message in names.check_label(port.name):
-                yield v.invalid(f"ports[{i}].name", port.name, message)
+    for i, port in enumerate(ports):
+        name = port.name or ""
+        if name:
+            for message in names.check_label(name):
+                yield v.invalid(f"ports[{i}].name", name, message)
+        if name in seen:
+            yield v.duplicate(f"ports[{i}].name", name)
+        seen.add(name)
         yield from v.check_supported(f"ports[{i}].protocol", port.protocol or "", ("SCTP", "TCP", "UDP"))
+        if port.app_protocol is not None:
+            for message in names.check_qualified_name(port.app_protocol):
+                yield v.invalid(f"ports[{i}].appProtocol", port.app_protocol, message)
 
 
 def _check_address(path: str, address: str, address_type: str) -> v.Errors:
     if address_type == "FQDN":
-        for message in names.check_subdomain(address):
-            yield v.invalid(path, address, message)
+        yield from _check_full_name(path, address)
+        return
+    if address_type not in ("IPv4", "IPv6"):
         return
     try:
-        parsed = ipaddress.ip_address(address)
+        is_right = f"IPv{ipaddress.ip_address(address).version}" == address_type
     except ValueError:
-        yield v.invalid(path, address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
+        is_right = False
+    if not is_right:
+        yield v.invalid(path, address, f"must be a valid {address_type} address")
+    yield from check_usable_ip(path, address)
+
+
+def _check_full_name(path: str, name: str) -> v.Errors:
+    """Require a name that is complete, with a dot at its end or without."""
+    if not name:
+        yield v.required(path)
         return
-    if f"IPv{parsed.version}" != address_type:
-        yield v.invalid(path, address, f"must be an {address_type} address")
-    else:
-        yield from check_usable_ip(path, address)
+    bare = name.removesuffix(".")
+    wrong = names.check_subdomain(bare)
+    for message in wrong:
+        yield v.invalid(path, bare, message)
+    if not wrong and "." not in bare:
+        yield v.invalid(path, bare, "should be a domain with at least two segments separated by dots")
 
 
 def _ports(endpoint_slice: EndpointSlice, now: float) -> str:

@@ -217,10 +217,34 @@ def _check_rule(path: str, rule: PolicyRulesWithSubjects) -> v.Errors:
         yield from _check_resources(f"{path}.resourceRules[{i}]", resource_rule)
     for i, path_rule in enumerate(rule.non_resource_rules):
         where = f"{path}.nonResourceRules[{i}]"
-        if not path_rule.verbs:
-            yield v.required(f"{where}.verbs", "verbs must contain at least one value")
-        if not path_rule.non_resource_urls:
-            yield v.required(f"{where}.nonResourceURLs", "nonResourceURLs must contain at least one value")
+        yield from _check_verbs(f"{where}.verbs", path_rule.verbs)
+        yield from _check_paths(f"{where}.nonResourceURLs", path_rule.non_resource_urls)
+
+
+def _check_paths(path: str, urls: Sequence[str]) -> v.Errors:
+    if not urls:
+        yield v.required(path, "nonResourceURLs must contain at least one value")
+    if "*" in urls:
+        if len(urls) > 1:
+            yield v.invalid(path, list(urls), "if '*' is present, must not specify other non-resource URLs")
+        return
+    for i, url in enumerate(urls):
+        why = _what_is_wrong(url)
+        if why:
+            yield v.invalid(f"{path}[{i}]", url, why)
+
+
+def _what_is_wrong(url: str) -> str:
+    """Return what is wrong with a path that is no resource; empty if nothing is."""
+    if not url:
+        return "must not be empty"
+    if not url.startswith("/"):
+        return "must start with slash"
+    if " " in url:
+        return "must not contain white-space"
+    if "//" in url:
+        return "must not contain double slash"
+    return "wildcard can only do suffix matching" if "*" in url.removesuffix("/*") else ""
 
 
 def _check_resources(path: str, rule: ResourcePolicyRule) -> v.Errors:
@@ -229,16 +253,20 @@ def _check_resources(path: str, rule: ResourcePolicyRule) -> v.Errors:
         if not values:
             yield v.required(f"{path}.{label}", f"resource rules must supply at least one {_ONE[label]}")
         elif len(values) > 1 and "*" in values:
-            yield v.invalid(f"{path}.{label}", values, "if '*' is present, must not specify other values")
+            yield v.invalid(f"{path}.{label}", values, f"if '*' is present, must not specify other {_ONE[label]}s")
     if not rule.namespaces and not rule.cluster_scope:
         yield v.required(
             f"{path}.namespaces", "resource rules that are not cluster scoped must supply at least one namespace"
         )
-    if len(rule.namespaces) > 1 and "*" in rule.namespaces:
-        yield v.invalid(f"{path}.namespaces", rule.namespaces, "may specify namespaces or '*', but not both")
+    if "*" in rule.namespaces:
+        if len(rule.namespaces) > 1:
+            why = "if '*' is present, must not specify other namespaces"
+            yield v.invalid(f"{path}.namespaces", rule.namespaces, why)
+        return
     for i, namespace in enumerate(rule.namespaces):
-        if namespace != "*":
-            yield from v.check_name(f"{path}.namespaces[{i}]", namespace, names.check_label)
+        for message in names.check_label(namespace):
+            why = f"each member of this list must be '*' or a DNS-1123 label; {message}"
+            yield v.invalid(f"{path}.namespaces[{i}]", namespace, why)
 
 
 _ONE: Final = {"apiGroups": "api group", "resources": "resource"}
@@ -250,10 +278,8 @@ def _check_verbs(path: str, verbs: Sequence[str]) -> v.Errors:
     elif "*" in verbs:
         if len(verbs) > 1:
             yield v.invalid(path, list(verbs), "if '*' is present, must not specify other verbs")
-    else:
-        for verb in verbs:
-            if verb not in _VERBS:
-                yield v.not_supported(path, verb, _VERBS)
+    elif not set(verbs) <= set(_VERBS):
+        yield v.not_supported(path, ", ".join(verbs), _VERBS)
 
 
 def _check_subject(path: str, subject: Subject) -> v.Errors:
@@ -271,8 +297,13 @@ def _check_subject(path: str, subject: Subject) -> v.Errors:
     named: Any = wanted[subject.kind]
     if named is not None and not named.name:
         yield v.required(f"{path}.{subject.kind[0].lower()}{subject.kind[1:]}.name")
-    if account is not None and not account.namespace:
-        yield v.required(f"{path}.serviceAccount.namespace", "must specify namespace for service account")
+    if account is None or subject.kind != "ServiceAccount":
+        return
+    if account.name and account.name != "*":
+        for message in names.check_subdomain(account.name):
+            yield v.invalid(f"{path}.serviceAccount.name", account.name, message)
+    why = "must specify namespace for service account"
+    yield from v.check_name(f"{path}.serviceAccount.namespace", account.namespace, names.check_label, why=why)
 
 
 def _method(schema: FlowSchema, now: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Final
 
 from api import names
@@ -17,6 +18,8 @@ _QUEUES: Final = 64
 _HAND_SIZE: Final = 8
 _QUEUE_LENGTH: Final = 50
 _QUEUES_MAX: Final = 10_000_000
+_HASH_BITS: Final = 60
+"""Of what a flow is known by, which its hand of queues is dealt from."""
 
 
 class PriorityLevelConfigurationCondition(FlowControlCondition):
@@ -142,12 +145,10 @@ def default(level: PriorityLevelConfiguration) -> None:
 def validate(new: PriorityLevelConfiguration, old: PriorityLevelConfiguration | None) -> v.Errors:
     """Check that a level is exempt or limited, and by how much; `exempt` alone is exempt."""
     spec = new.spec
-    if new.metadata.name == "exempt" and spec.type != "Exempt":
-        yield v.invalid("spec.type", spec.type, "must be 'Exempt' if `name` is 'exempt'")
+    if (new.metadata.name == "exempt") is not (spec.type == "Exempt"):
+        yield v.invalid("spec.type", spec.type, "type must be 'Exempt' if and only if name is 'exempt'")
     match spec.type:
         case "Exempt":
-            if new.metadata.name != "exempt":
-                yield v.invalid("spec.type", spec.type, "only 'exempt' may have type 'Exempt'")
             if spec.limited is not None:
                 yield v.forbidden("spec.limited", "must be nil if the type is not Limited")
             if spec.exempt is not None:
@@ -202,6 +203,10 @@ def _check_queuing(path: str, queuing: QueuingConfiguration) -> v.Errors:
         yield v.invalid(f"{path}.handSize", queuing.hand_size, "must be positive")
     elif queuing.hand_size > queuing.queues:
         why = f"should not be greater than queues ({queuing.queues})"
+        yield v.invalid(f"{path}.handSize", queuing.hand_size, why)
+    elif math.ceil(math.log2(queuing.queues) * queuing.hand_size) > _HASH_BITS:
+        deal = f"deckSize {queuing.queues} and handSize {queuing.hand_size}"
+        why = f"required entropy bits of {deal} should not be greater than {_HASH_BITS}"
         yield v.invalid(f"{path}.handSize", queuing.hand_size, why)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from api import names
 from api import validation as v
 from api.columns import AGE, NONE, joined
+from api.core.ip_addresses import check_ip
 from api.core.references import TypedLocalObjectReference
 from api.core.service import PortStatus
 from api.meta import ObjectMeta
@@ -173,12 +174,10 @@ class Ingress(Struct):
 def validate(new: Ingress, old: Ingress | None) -> v.Errors:
     """Check rules and backends; a class is named in one way only."""
     spec = new.spec
-    if old is None and _OLD_CLASS in new.metadata.annotations and spec.ingress_class_name is not None:
-        yield v.invalid(
-            f"metadata.annotations[{_OLD_CLASS}]",
-            new.metadata.annotations[_OLD_CLASS],
-            "can not be set when the class field is also set",
-        )
+    told = new.metadata.annotations.get(_OLD_CLASS)
+    if old is None and told is not None and spec.ingress_class_name not in (None, told):
+        why = "must match `ingressClassName` when both are specified"
+        yield v.invalid(f"annotations.{_OLD_CLASS}", told, why)
     if not spec.rules and spec.default_backend is None:
         yield v.invalid("spec", spec.rules, "either `defaultBackend` or `rules` must be specified")
     if spec.default_backend is not None:
@@ -248,23 +247,39 @@ def _check_backend(path: str, backend: IngressBackend) -> v.Errors:
     if service is not None and resource is not None:
         yield v.invalid(path, "", "cannot set both resource and service backends")
     elif resource is not None:
+        if resource.api_group is not None:
+            for message in names.check_subdomain(resource.api_group):
+                yield v.invalid(f"{path}.resource.apiGroup", resource.api_group, message)
         for label, value in (("kind", resource.kind), ("name", resource.name)):
-            if not value:
-                yield v.required(f"{path}.resource.{label}")
+            where = f"{path}.resource.{label}"
+            yield from v.check_name(where, value, names.check_path_segment, why=f"{label} is required")
     elif service is None:
-        yield v.required(path, "must specify either resource or service")
+        yield v.invalid(path, "", "resource or service backend is required")
     else:
         yield from v.check_name(f"{path}.service.name", service.name, names.check_label_1035)
         port, where = service.port, f"{path}.service.port"
         if port.name and port.number:
-            yield v.invalid(where, "", "cannot set both port name & port number")
+            yield v.invalid(path, "", "cannot set both port name & port number")
         elif port.name:
             for message in names.check_port_name(port.name):
                 yield v.invalid(f"{where}.name", port.name, message)
         elif port.number:
             yield from v.check_port(f"{where}.number", port.number)
         else:
-            yield v.required(where, "port name or number is required")
+            yield v.required(path, "port name or number is required")
+
+
+def validate_status(new: Ingress, old: Ingress) -> v.Errors:
+    """Check where the Ingress is said to be reached."""
+    for i, point in enumerate(new.status.load_balancer.ingress):
+        where = f"status.loadBalancer.ingress[{i}]"
+        if point.ip:
+            yield from check_ip(f"{where}.ip", point.ip)
+        if point.hostname:
+            for message in names.check_subdomain(point.hostname):
+                yield v.invalid(f"{where}.hostname", point.hostname, message)
+            if _is_ip(point.hostname):
+                yield v.invalid(f"{where}.hostname", point.hostname, "must be a DNS name, not an IP address")
 
 
 def _class(ingress: Ingress, now: float) -> str:
@@ -290,6 +305,7 @@ RESOURCE: Final[Resource[Ingress]] = Resource(
     short_names=("ing",),
     subresources=("status",),
     validate=validate,
+    validate_status=validate_status,
     generation=True,
     columns=(
         Column("Class", "string", _class, "Which controller acts on it."),

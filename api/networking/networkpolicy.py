@@ -141,7 +141,7 @@ def _check_ports(path: str, ports: Sequence[NetworkPolicyPort]) -> v.Errors:
         if port.end_port is None:
             continue
         if port.port is None:
-            yield v.required(f"{where}.port", "must be specified when endPort is specified")
+            yield v.invalid(f"{where}.endPort", port.end_port, "may not be specified when `port` is not specified")
         elif isinstance(port.port, str):
             yield v.invalid(f"{where}.endPort", port.end_port, "may not be specified when `port` is non-numeric")
         else:

@@ -119,11 +119,14 @@ def _below(value: Any, shape: Shape, path: str) -> FieldSet:
         return {}
     assert shape.item is not None
     found: FieldSet = {}
-    for item in value:
+    for i, item in enumerate(value):
         element = element_of(shape, item)
         if element == _KEYLESS:
-            names = ", ".join(shape.keys)
-            raise PatchFailure(f"{path}: associative list with keys has an element that omits key field {names}")
+            names = " ".join(json.dumps(key) for key in shape.keys)
+            raise PatchFailure(
+                f"{path}: element {i}: associative list with keys has an element that omits all key fields [{names}] "
+                "(and doesn't have default values for any key fields)"
+            )
         if element in found:
             raise PatchFailure(f"{path}: duplicate entries for key {_shown(element)}")
         below = _below(item, _effective(shape.item, item), path + _shown(element))

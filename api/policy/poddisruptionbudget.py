@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 from api import validation as v
 from api.columns import AGE
+from api.condition_validation import check_conditions
 from api.meta import Condition, LabelSelector, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Int64, IntOrString, Struct, Time, always, field, wire
@@ -90,6 +91,7 @@ def validate_status(new: PodDisruptionBudget, old: PodDisruptionBudget) -> v.Err
         "desiredHealthy": status.desired_healthy,
         "expectedPods": status.expected_pods,
     }
+    yield from check_conditions("status.conditions", status.conditions)
     yield from v.check_counts("status", counts)
 
 

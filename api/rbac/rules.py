@@ -121,13 +121,11 @@ def check_role_and_subjects(role_ref: RoleRef, subjects: Sequence[Subject], *, i
                         yield v.invalid(f"{where}.name", subject.name, message)
                 if subject.api_group:
                     yield v.not_supported(f"{where}.apiGroup", subject.api_group, ("",))
-                if not subject.namespace:
+                if not subject.namespace and not is_namespaced:
                     yield v.required(f"{where}.namespace")
             case "User" | "Group":
                 if subject.api_group != GROUP:
                     yield v.not_supported(f"{where}.apiGroup", subject.api_group, (GROUP,))
-                if subject.namespace:
-                    yield v.forbidden(f"{where}.namespace", f"a {subject.kind} has no namespace")
             case other:
                 yield v.not_supported(f"{where}.kind", other, ("Group", "ServiceAccount", "User"))
 

@@ -89,8 +89,8 @@ def validate(new: CSIDriver, old: CSIDriver | None) -> v.Errors:
         yield from v.check_supported(
             "spec.fsGroupPolicy", spec.fs_group_policy, ("File", "None", "ReadWriteOnceWithFSType")
         )
-    for i, mode in enumerate(spec.volume_lifecycle_modes):
-        yield from v.check_supported(f"spec.volumeLifecycleModes[{i}]", mode, ("Ephemeral", "Persistent"))
+    for mode in spec.volume_lifecycle_modes:
+        yield from v.check_supported("spec.volumeLifecycleModes", mode, ("Ephemeral", "Persistent"))
     seen: set[str] = set()
     for i, request in enumerate(spec.token_requests):
         where = f"spec.tokenRequests[{i}]"

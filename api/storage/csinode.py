@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from api import names
 from api import validation as v
 from api.columns import AGE
+from api.core.source_validation import check_driver
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Struct, always, field, shown_empty, wire
@@ -65,23 +66,25 @@ def validate(new: CSINode, old: CSINode | None) -> v.Errors:
     before = {driver.name: driver for driver in old.spec.drivers} if old is not None else {}
     for i, driver in enumerate(new.spec.drivers):
         where = f"spec.drivers[{i}]"
-        yield from v.check_name(f"{where}.name", driver.name.lower(), names.check_subdomain)
+        yield from check_driver(f"{where}.name", driver.name)
         if not driver.node_id:
             yield v.required(f"{where}.nodeID")
-        if len(driver.node_id) > 192:
-            yield v.invalid(f"{where}.nodeID", driver.node_id, "must be 192 characters or less")
+        if len(driver.node_id) > 256:
+            yield v.invalid(f"{where}.nodeID", driver.node_id, "must be 256 characters or less")
         for j, key in enumerate(driver.topology_keys):
+            if not key:
+                yield v.required(where)
             if key in driver.topology_keys[:j]:
                 yield v.duplicate(where, key)
             for message in names.check_qualified_name(key):
-                yield v.invalid(f"{where}.topologyKeys", driver.topology_keys, message)
+                yield v.invalid(where, key, message)
         if driver.allocatable is not None:
             yield from v.check_not_negative(f"{where}.allocatable.count", driver.allocatable.count)
         if driver.name in seen:
             yield v.duplicate(f"{where}.name", driver.name)
         seen.add(driver.name)
         if driver.name in before and driver != before[driver.name]:
-            yield v.invalid(where, driver, "field is immutable")
+            yield v.invalid("spec.drivers", driver, "field is immutable")
 
 
 RESOURCE: Final[Resource[CSINode]] = Resource(

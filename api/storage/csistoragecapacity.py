@@ -34,10 +34,10 @@ class CSIStorageCapacity(Struct):
 def validate(new: CSIStorageCapacity, old: CSIStorageCapacity | None) -> v.Errors:
     """Check the amounts; what they are about never changes."""
     yield from v.check_label_selector("nodeTopology", new.node_topology)
-    yield from v.check_name("storageClassName", new.storage_class_name, names.check_subdomain)
-    for label, amount in (("capacity", new.capacity), ("maximumVolumeSize", new.maximum_volume_size)):
-        if amount is not None and quantity.compare(amount, "0") < 0:
-            yield v.invalid(label, amount, "must be greater than or equal to 0")
+    for message in names.check_subdomain(new.storage_class_name):
+        yield v.invalid("storageClassName", new.storage_class_name, message)
+    if new.capacity is not None and quantity.compare(new.capacity, "0") < 0:
+        yield v.invalid("capacity", new.capacity, "must be greater than or equal to 0")
     if old is not None:
         yield from v.check_immutable("nodeTopology", new.node_topology, old.node_topology)
         yield from v.check_immutable("storageClassName", new.storage_class_name, old.storage_class_name)

@@ -68,12 +68,14 @@ def validate(new: StorageClass, old: StorageClass | None) -> v.Errors:
     yield from v.check_supported(
         "volumeBindingMode", new.volume_binding_mode or "", ("Immediate", "WaitForFirstConsumer")
     )
+    seen: list[dict[str, set[str]]] = []
     for i, term in enumerate(new.allowed_topologies):
-        for j, label in enumerate(term.match_label_expressions):
-            where = f"allowedTopologies[{i}].matchLabelExpressions[{j}]"
-            yield from v.check_name(f"{where}.key", label.key, names.check_qualified_name)
-            if not label.values:
-                yield v.required(f"{where}.values")
+        where = f"allowedTopologies[{i}].matchLabelExpressions"
+        yield from _check_term(where, term)
+        meant = {label.key: set(label.values) for label in term.match_label_expressions}
+        if meant in seen:
+            yield v.duplicate(where, "")
+        seen.append(meant)
     if old is None:
         return
     if new.parameters != old.parameters:
@@ -83,6 +85,22 @@ def validate(new: StorageClass, old: StorageClass | None) -> v.Errors:
     if new.reclaim_policy != old.reclaim_policy:
         yield v.forbidden("reclaimPolicy", "updates to reclaimPolicy are forbidden.")
     yield from v.check_immutable("volumeBindingMode", new.volume_binding_mode, old.volume_binding_mode)
+
+
+def _check_term(path: str, term: TopologySelectorTerm) -> v.Errors:
+    keys: set[str] = set()
+    for i, label in enumerate(term.match_label_expressions):
+        where = f"{path}[{i}]"
+        for message in names.check_qualified_name(label.key):
+            yield v.invalid(f"{where}.key", label.key, message)
+        if not label.values:
+            yield v.required(f"{where}.values")
+        for j, value in enumerate(label.values):
+            if value in label.values[:j]:
+                yield v.duplicate(f"{where}.values[{j}]", value)
+        if label.key in keys:
+            yield v.duplicate(f"{where}.key", label.key)
+        keys.add(label.key)
 
 
 def is_default(storage_class: StorageClass) -> bool:

@@ -8,6 +8,8 @@ from api import names
 from api import validation as v
 from api.columns import AGE
 from api.core.persistentvolume import PersistentVolumeSpec
+from api.core.persistentvolumeclaim import check_access_modes
+from api.core.source_validation import check_driver, check_source
 from api.meta import ObjectMeta
 from api.resource import Column, Resource, keep_all_but_status
 from api.schema import Struct, Time, always, field, wire
@@ -87,7 +89,7 @@ class VolumeAttachment(Struct):
 def validate(new: VolumeAttachment, old: VolumeAttachment | None) -> v.Errors:
     """Check what is to be attached where, which never changes."""
     spec = new.spec
-    yield from v.check_name("spec.attacher", spec.attacher.lower(), names.check_subdomain)
+    yield from check_driver("spec.attacher", spec.attacher)
     source = spec.source
     if source.persistent_volume_name is None and source.inline_volume_spec is None:
         yield v.required("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
@@ -95,9 +97,34 @@ def validate(new: VolumeAttachment, old: VolumeAttachment | None) -> v.Errors:
         yield v.forbidden("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
     if source.persistent_volume_name == "":
         yield v.required("spec.source.persistentVolumeName", "must specify non empty persistentVolumeName")
-    yield from v.check_name("spec.nodeName", spec.node_name, names.check_subdomain)
+    elif source.persistent_volume_name is not None:
+        for message in names.check_subdomain(source.persistent_volume_name):
+            yield v.invalid("spec.source.persistentVolumeName", source.persistent_volume_name, message)
+    elif source.inline_volume_spec is not None:
+        yield from _check_inline("spec.source.inlineVolumeSpec", source.inline_volume_spec)
+    for message in names.check_subdomain(spec.node_name):
+        yield v.invalid("spec.nodeName", spec.node_name, message)
     if old is not None and spec != old.spec:
         yield v.invalid("spec", spec, "field is immutable")
+
+
+def _check_inline(path: str, volume: PersistentVolumeSpec) -> v.Errors:
+    """Check a volume that no object stands for: it is a driver's, and has nothing that only an object has use for."""
+    yield from check_access_modes(f"{path}.accessModes", volume.access_modes)
+    if volume.csi is None:
+        yield v.required(f"{path}.csi", "has to be specified in the context of inline volumes")
+    else:
+        yield from check_source(path, "csi", volume.csi, is_persistent=True, name="")
+    for label, value in (
+        ("claimRef", volume.claim_ref),
+        ("capacity", volume.capacity),
+        ("persistentVolumeReclaimPolicy", volume.persistent_volume_reclaim_policy),
+        ("nodeAffinity", volume.node_affinity),
+        ("storageClassName", volume.storage_class_name),
+        ("volumeMode", volume.volume_mode),
+    ):
+        if value:
+            yield v.forbidden(f"{path}.{label}", "may not be specified in the context of inline volumes")
 
 
 def validate_status(new: VolumeAttachment, old: VolumeAttachment) -> v.Errors:

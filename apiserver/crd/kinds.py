@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from api import validation as v
 from api.custom import CustomObject, ScalePaths, make_type, value_at
@@ -18,6 +18,15 @@ from apiserver.crd.columns import columns_of
 from apiserver.crd.jsonpath import simple_path
 from apiserver.crd.objects import plain
 from apiserver.crd.structural import Node, Plain, apply_defaults, prune
+
+_KEEPS_RULES_OUT: Final = frozenset(
+    f"FieldValue{what}" for what in ("NotSupported", "Required", "TooLong", "TooMany", "TypeInvalid")
+)
+"""Where one of these is wrong with an object, rules are not asked: they could not rely on what the schema says."""
+_RULES_LEFT_OUT: Final = (
+    'Invalid value: "null": some validation rules were not checked because the object was invalid; '
+    "correct the existing errors to complete validation"
+)
 
 
 class Shape:
@@ -35,6 +44,7 @@ class Shape:
         self.preserves_everything = bool(spec.get("preserveUnknownFields"))
         self.node = Node(self.source)
         self.node.preserves = self.node.preserves or self.preserves_everything
+        self._selectable: list[str] = [each["jsonPath"] for each in version.get("selectableFields") or ()]
         subresources = version.get("subresources") or {}
         self.has_status = subresources.get("status") is not None
         self.scale = _scale_paths(subresources.get("scale"))
@@ -69,7 +79,8 @@ class Shape:
 
     def openapi(self, *, v2: bool, metadata: Plain) -> Plain:
         """Return the schema as it is published."""
-        return openapi.published(self.source, v2=v2, metadata=metadata)
+        selectable = [path.removeprefix(".") for path in self._selectable]
+        return openapi.published(self.source, v2=v2, metadata=metadata, selectable=selectable)
 
     def find_errors(self, new: CustomObject, old: CustomObject | None) -> Iterator[FieldError]:
         """Yield what is wrong with an object; what an update leaves as it was is not judged again (KEP-4008)."""
@@ -83,8 +94,10 @@ class Shape:
         if self.scale is not None:
             found += _check_scale(value, self.scale)
         yield from found
-        if not any(error.reason in ("FieldValueTypeInvalid", "FieldValueRequired") for error in found):
+        if not any(error.reason in _KEEPS_RULES_OUT for error in found):
             yield from self.checker.check(value, None if old is None else before)
+        elif self.checker.has_rules:
+            yield FieldError("<nil>", "FieldValueInvalid", _RULES_LEFT_OUT)
 
     # What writes may not change
 

@@ -6,6 +6,7 @@ out, and where unknown fields are preserved nothing is said of the fields at all
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from api.schema import TYPE_META
@@ -24,6 +25,7 @@ _V2_DROPPED: Final = (
     "definitions",
     "example",
 )
+_SELECTABLE: Final = "x-kubernetes-selectable-fields"
 _TYPE_META: Final = {
     "apiVersion": {"description": TYPE_META["api_version"], "type": "string"},
     "kind": {"description": TYPE_META["kind"], "type": "string"},
@@ -31,12 +33,20 @@ _TYPE_META: Final = {
 _METADATA: Final = "Standard object's metadata: its name, its labels, and what the server keeps about it."
 
 
-def published(source: Plain, *, v2: bool, metadata: Plain) -> Plain:
-    """Return the schema of whole objects; `metadata` is a reference to that of metadata."""
+def published(source: Plain, *, v2: bool, metadata: Plain, selectable: Sequence[str] = ()) -> Plain:
+    """Return the schema of whole objects.
+
+    Args:
+        source: the schema as it was declared.
+        v2: whether it is for version 2.
+        metadata: a reference to the schema of metadata.
+        selectable: the fields by which objects can be selected.
+    """
+    told = {_SELECTABLE: [{"fieldPath": path} for path in selectable]} if selectable else {}
     if v2 and (source.get("x-kubernetes-preserve-unknown-fields") or not source):
-        return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        return {"type": "object", "x-kubernetes-preserve-unknown-fields": True, **told}
     schema = _convert(source, v2=v2, metadata=metadata) or {"type": "object"}
-    return _with_head(schema, metadata)
+    return {**_with_head(schema, metadata), **told}
 
 
 def _with_head(schema: Plain, metadata: Plain) -> Plain:

@@ -18,8 +18,8 @@ from apiserver.cel import times
 from apiserver.cel.program import COST_MAX as CALL_COST_MAX
 from apiserver.cel.program import BadProgram, CostExceeded, Program, compile_
 from apiserver.cel.values import Failure, Optional, Timestamp, Unordered
-from apiserver.crd.structural import Node, Plain
-from apiserver.crd.values import NOTHING, item_before
+from apiserver.crd.structural import Node, Plain, steps_of
+from apiserver.crd.values import NOTHING, is_unchanged, item_before
 
 COST_MAX: Final = 10_000_000
 """What all rules of one object may cost."""
@@ -33,14 +33,14 @@ _REASONS: Final = {
 class _Rule:
     """One rule, compiled."""
 
-    def __init__(self, declared: Plain) -> None:
+    def __init__(self, declared: Plain, node: Node) -> None:
         self.text: str = declared.get("rule") or ""
         self.program: Program = compile_(self.text, VARIABLES)
         expression = declared.get("messageExpression") or ""
         self._message_program = compile_(expression, VARIABLES) if expression else None
         self._message: str = (declared.get("message") or "").strip()
         self.reason: str = declared.get("reason") or "FieldValueInvalid"
-        self.field_path: str = declared.get("fieldPath") or ""
+        self.field_path: str = _normalised(declared.get("fieldPath") or "", node)
         self.is_transition = "oldSelf" in self.program.names
         self.takes_optional = bool(declared.get("optionalOldSelf"))
 
@@ -62,6 +62,16 @@ class _Rule:
         return text.strip()
 
 
+def _normalised(field_path: str, node: Node | None) -> str:
+    """Return a path below a place as errors name it: `.a['b']` is `.a.b`, or `.a[b]` in a map."""
+    made = ""
+    for name in steps_of(field_path):
+        is_field = node is not None and name in node.properties
+        made += f".{name}" if is_field else f"[{name}]"
+        node = node.child(name) if node is not None else None
+    return made
+
+
 class Checker:
     """All rules of one schema. Rules that cannot be compiled are passed over: the definition was refused for them."""
 
@@ -77,7 +87,7 @@ class Checker:
     def _prepare(self, node: Node) -> None:
         for declared in node.rules:
             try:
-                self._rules.setdefault(id(node), []).append(_Rule(declared))
+                self._rules.setdefault(id(node), []).append(_Rule(declared, node))
             except BadProgram:
                 continue
         below = [*node.properties.values(), *(one for one in (node.items, node.additional) if isinstance(one, Node))]
@@ -90,9 +100,14 @@ class Checker:
         if is_special or any(id(child) in self._converted for child in below):
             self._converted.add(id(node))
 
+    @property
+    def has_rules(self) -> bool:
+        """Whether there is any rule."""
+        return id(self._node) in self._ruled
+
     def check(self, value: Any, old: Any) -> Iterator[FieldError]:
         """Yield the rules that a whole object breaks; `old` is what it was before, None when it is new."""
-        if id(self._node) not in self._ruled:
+        if not self.has_rules:
             return
         budget = [COST_MAX]
         try:
@@ -105,7 +120,7 @@ class Checker:
         if id(node) not in self._ruled or value is None:
             return
         for rule in self._rules.get(id(node), ()):
-            if old is not NOTHING and value == old and not rule.is_transition:
+            if old is not NOTHING and not rule.is_transition and is_unchanged(value, old, node):
                 continue  # It was so before (KEP-4008).
             yield from self._apply(rule, value, old, node, path, budget)
         if isinstance(value, dict):

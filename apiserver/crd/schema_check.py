@@ -6,7 +6,6 @@ Structural is: every place has a type, and what is below allOf, anyOf, oneOf and
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from apiserver.cel import costs, types
 from apiserver.cel.program import BadProgram, compile_
 from apiserver.crd import patterns, rule_types, values
 from apiserver.crd.rules import VARIABLES, Checker
-from apiserver.crd.structural import Node, Plain, apply_defaults, prune
+from apiserver.crd.structural import Node, Plain, apply_defaults, prune, steps_of
 
 Errors = Iterator[FieldError]
 Costs = list[tuple[int, str]]
@@ -364,8 +363,7 @@ def _has_breaks(text: str) -> bool:
 
 def _check_field_path(root: Node, field_path: str, where: str) -> Errors:
     node: Node | None = root
-    for step in re.findall(r"\.([^.\[\]]+)|\['([^']+)'\]|(\[[^\]]*\])", field_path):
-        name = step[0] or step[1]
+    for name in steps_of(field_path):
         node = node.child(name) if node is not None and name else None
     if not field_path.startswith((".", "['")) or node is None:
         yield v.invalid(where, field_path, "fieldPath must be a valid path: does not refer to a valid field")

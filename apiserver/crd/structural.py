@@ -8,6 +8,7 @@ the nodes side by side is enough to tell what is known (kept) from what is not (
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -77,6 +78,14 @@ class Node:
         if found is None and isinstance(self.additional, Node):
             return self.additional
         return found
+
+
+_STEP: Final = re.compile(r"\.([^.\[\]]+)|\['([^']+)'\]|(\[[^\]]*\])")
+
+
+def steps_of(field_path: str) -> list[str]:
+    """Return the names in a path of fields, `.a['b']`; a step that is no name is empty."""
+    return [found[0] or found[1] for found in _STEP.findall(field_path)]
 
 
 def prune(value: Any, node: Node, unknown: list[str], path: str = "", *, is_root: bool = False) -> None:

@@ -30,7 +30,7 @@ def check(value: Any, node: Node, path: str = "", old: Any = NOTHING) -> Errors:
 
     What is as it was in `old` is left alone, so that rules may become stricter without locking objects (KEP-4008).
     """
-    if old is not NOTHING and _same(value, old):
+    if old is not NOTHING and is_unchanged(value, old, node):
         return
     if value is None:
         if not node.nullable and not _is_anything(node):
@@ -84,6 +84,27 @@ def _is_integer(value: Any) -> bool:
 
 def _same(left: Any, right: Any) -> bool:
     return left == right and isinstance(left, bool) is isinstance(right, bool)
+
+
+def is_unchanged(value: Any, old: Any, node: Node) -> bool:
+    """Whether a value is what it was; the order of items that are told apart by keys says nothing."""
+    if isinstance(value, list) and isinstance(old, list) and node.items is not None:
+        if len(value) != len(old):
+            return False
+        if node.list_type != "map":
+            return value == old
+        return all(
+            (before := item_before(item, node, old)) is not NOTHING and is_unchanged(item, before, node.items)
+            for item in value
+        )
+    if isinstance(value, dict) and isinstance(old, dict):
+        if value == old:
+            return True
+        return value.keys() == old.keys() and all(
+            is_unchanged(item, old[name], child) if (child := node.child(name)) is not None else item == old[name]
+            for name, item in value.items()
+        )
+    return _same(value, old)
 
 
 def _body(path: str) -> str:
@@ -230,7 +251,7 @@ def _combined(path: str, why: str) -> FieldError:
 
 def check_lists(value: Any, node: Node, path: str = "", old: Any = NOTHING) -> Errors:
     """Yield the repeated elements of lists that are sets or maps (`x-kubernetes-list-type`)."""
-    if old is not NOTHING and value == old:
+    if old is not NOTHING and is_unchanged(value, old, node):
         return
     if isinstance(value, list):
         seen: set[str] = set()

@@ -41,6 +41,14 @@ def conflict(resource: Resource[Any], name: str, why: str) -> Conflict:
     return Conflict(message, group=resource.group, kind=resource.plural, name=name)
 
 
+def unversioned(resource: Resource[Any], name: str) -> Invalid:
+    """Return the error for a replacement that does not say of which version, where it has to."""
+    why = "Invalid value: 0x0: must be specified for an update"
+    cause = Cause("FieldValueInvalid", why, "metadata.resourceVersion")
+    text = f'{resource} "{name}" is invalid: metadata.resourceVersion: {why}'
+    return Invalid(text, group=resource.group, kind=resource.plural, name=name, causes=[cause])
+
+
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 """Why a write conditional on a resourceVersion did not happen."""
 

@@ -10,6 +10,7 @@ from api.core import pod
 from api.core.container_validation import check_containers
 from api.core.containers import EphemeralContainer
 from api.core.pod import Pod
+from api.core.static_pods import MIRROR
 from api.meta import ObjectMeta
 from apiserver.request import Answer, Call
 from apiserver.verbs import patch as patch_verb
@@ -39,6 +40,8 @@ def _prepare(new: Pod, old: Pod) -> None:
     before = list(old.spec.ephemeral_containers)
     new.spec.ephemeral_containers = wanted
     errors = list(_check(new, before))
+    if MIRROR in old.metadata.annotations:
+        errors = [v.forbidden("", "static pods do not support ephemeral containers")]
     if errors:
         raise v.refuse(pod.RESOURCE, new, errors)
 

@@ -14,7 +14,7 @@ from api import bodies, serde, validation
 from api.autoscaling import scale
 from api.autoscaling.scale import Scale, ScaleSpec, ScaleStatus
 from api.custom import is_custom, set_value_at, value_at
-from api.errors import Conflict
+from api.errors import Conflict, InternalError
 from api.meta import LabelSelector, ObjectMeta
 from api.patch.dispatch import APPLY_PATCH
 from api.resource import Resource
@@ -34,10 +34,14 @@ _WHICH: Final = ("name", "uid", "resourceVersion")
 
 
 async def get_scale(context: Context, call: Call) -> Answer:
-    """Return the object's Scale."""
+    """Return the object's Scale; raises InternalError where a custom kind's object does not say how many replicas."""
     oldest = parse_resource_version(call.options.get("resourceVersion", ""))
     stored = await registry_of(context, call).get(namespace_of(call), call.info.name, oldest=oldest)
-    return _answer(stored.codec.decode(stored.json))
+    obj = stored.codec.decode(stored.json)
+    if is_custom(type(obj)) and not isinstance(value_at(obj.content, obj.shape.scale.spec_replicas), int):
+        declared = ".".join(("", *obj.shape.scale.spec_replicas))
+        raise InternalError(f'Internal error occurred: the spec replicas field "{declared}" does not exist')
+    return _answer(obj)
 
 
 async def update_scale(context: Context, call: Call) -> Answer:

@@ -20,7 +20,7 @@ _CREATED_BY_UPDATE: Final = frozenset(
         ("", "endpoints"), ("", "events"), ("events.k8s.io", "events"), ("", "limitranges"), ("", "services"),
         ("certificates.k8s.io", "certificatesigningrequests"), ("coordination.k8s.io", "leases"),
         (_RBAC, "clusterroles"), (_RBAC, "clusterrolebindings"), (_RBAC, "roles"), (_RBAC, "rolebindings"),
-        ("scheduling.k8s.io", "priorityclasses"),
+        ("scheduling.k8s.io", "priorityclasses"), ("node.k8s.io", "runtimeclasses"),
     }
 )  # fmt: skip
 """Kinds whose update creates what is not there, as upstream has it."""
@@ -35,8 +35,8 @@ async def update(
 ) -> Answer:
     """Store the object in the body in place of the one that is there.
 
-    With a resourceVersion in it, only if nothing has changed since; without, whatever is there. Of a few kinds it
-    is created where there is none.
+    With a resourceVersion in it, only if nothing has changed since; without, whatever is there, save of kinds that
+    are replaced only from a version. Of a few kinds it is created where there is none.
 
     Raises:
         NotFound: there is none. Conflict: it has changed since.

@@ -16,6 +16,7 @@ from api.autoscaling.v2.metrics import (
     ResourceMetricSource,
 )
 from api.columns import AGE, NONE
+from api.core.resource_names import check_container_resource_name
 from api.meta import KindCondition, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Int64, Struct, Time, always, field, shown_empty, wire
@@ -197,7 +198,7 @@ def _check_metric(path: str, metric: MetricSpec) -> v.Errors:
     for kind, other in _SOURCES.items():
         if kind != metric.type and getattr(metric, other) is not None:
             name = kind[0].lower() + kind[1:]
-            yield v.forbidden(f"{path}.{name}", f"must populate the given metric source only ({label})")
+            yield v.forbidden(f"{path}.{name}", "must populate the given metric source only")
     if source is None:
         yield v.required(f"{path}.{label}", "must populate information for the given metric source")
         return
@@ -205,13 +206,25 @@ def _check_metric(path: str, metric: MetricSpec) -> v.Errors:
     if metric.type in ("Resource", "ContainerResource"):
         if not source.name:
             yield v.required(f"{where}.name", "must specify a resource name")
-        if metric.type == "ContainerResource" and not source.container:
-            yield v.required(f"{where}.container", "must specify a container")
-    elif not source.metric.name:
-        yield v.required(f"{where}.metric.name", "must specify a metric name")
+        elif metric.type == "ContainerResource":
+            yield from check_container_resource_name(f"{where}.name", source.name)
+        if metric.type == "ContainerResource":
+            yield from v.check_name(
+                f"{where}.container", source.container, names.check_label, why="must specify a container"
+            )
+    else:
+        yield from v.check_name(
+            f"{where}.metric.name", source.metric.name, names.check_path_segment, why="must specify a metric name"
+        )
     if metric.type == "Object":
         yield from _check_reference(f"{where}.describedObject", source.described_object)
     yield from _check_target(f"{where}.target", source.target, metric.type)
+
+
+def validate_status(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler) -> v.Errors:
+    """Check the counts."""
+    yield from v.check_not_negative("status.currentReplicas", new.status.current_replicas)
+    yield from v.check_not_negative("status.desiredReplicas", new.status.desired_replicas)
 
 
 def _check_target(path: str, target: MetricTarget, kind: str) -> v.Errors:
@@ -239,9 +252,10 @@ def _check_target(path: str, target: MetricTarget, kind: str) -> v.Errors:
                 yield v.required(f"{path}.averageValue", "must specify a positive target averageValue")
         case _:
             if target.value is None and target.average_value is None:
-                yield v.required(
-                    f"{path}.averageValue", "must set either a target value for metric or a per-pod target"
-                )
+                what = "target value or averageValue"
+                if kind == "External":
+                    what = "target value for metric or a per-pod target"
+                yield v.required(f"{path}.averageValue", f"must set either a {what}")
             if kind == "External" and target.value is not None and target.average_value is not None:
                 yield v.forbidden(f"{path}.value", "may not set both a target value for metric and a per-pod target")
 
@@ -313,6 +327,7 @@ RESOURCE: Final[Resource[HorizontalPodAutoscaler]] = Resource(
     subresources=("status",),
     default=default,
     validate=validate,
+    validate_status=validate_status,
     columns=(
         Column("Reference", "string", _reference, "What is scaled."),
         Column("Targets", "string", _targets, "What is measured, and what it should be."),

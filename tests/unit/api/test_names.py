@@ -16,7 +16,7 @@ from api import names
         (names.check_config_key, ["a.b", "A_B-c", "..."[:1] + "a"], ["", "a/b", ".", "..", "..a"]),
         (names.check_path_segment, ["system:node", "A b"], [".", "..", "a/b", "a%b"]),
         (names.check_port_name, ["http", "a-1"], ["", "1", "a--b", "-a", "a" * 16, "HTTP"]),
-        (names.check_env_name, ["A", "_a", "a.b-c"], ["1a", "a=b", ""]),
+        (names.check_env_name, ["A", "_a", "a.b-c", "1a", "a b", "~"], ["a=b", "", "\u00e4", "\t"]),
     ],
 )
 def test_names_follow_their_rules(check: names.check_label, good: list[str], bad: list[str]) -> None:

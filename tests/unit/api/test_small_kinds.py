@@ -97,12 +97,35 @@ spec: {rules: [{host: a.com, http: {paths: [{path: x, pathType: Prefix, backend:
 """
     assert wrong(made(text)) == [
         'spec.rules[0].http.paths[0].path: Invalid value: "x": must be an absolute path',
-        "spec.rules[0].http.paths[0].backend.service.port: Required value: port name or number is required",
+        "spec.rules[0].http.paths[0].backend: Required value: port name or number is required",
     ]
     assert wrong(made("{apiVersion: networking.k8s.io/v1, kind: Ingress, spec: {}}")) == [
         "spec: Invalid value: []: either `defaultBackend` or `rules` must be specified"
     ]
     assert cells(made(text))["Hosts"] == "a.com"
+
+
+def test_an_ingress_says_once_or_twice_the_same_class_and_names_whole_backends() -> None:
+    def ingress(backend: str, old_class: str = "c") -> list[str]:
+        spec = "{ingressClassName: c, defaultBackend: {" + backend + "}}"
+        text = "{apiVersion: networking.k8s.io/v1, kind: Ingress, spec: " + spec + "}"
+        value = made(text, annotations={"kubernetes.io/ingress.class": old_class})
+        return [error.partition(": ")[0] for error in wrong(value)]
+
+    assert ingress("service: {name: s, port: {number: 80}}") == []
+    assert ingress("service: {name: s, port: {number: 80}}", "d") == ["annotations.kubernetes.io/ingress.class"]
+    assert ingress("service: {name: s, port: {number: 80, name: a}}") == ["spec.defaultBackend"]
+    assert ingress("resource: {apiGroup: A, kind: a/b, name: ''}") == [
+        f"spec.defaultBackend.resource.{field}" for field in ("apiGroup", "kind", "name")
+    ]
+
+
+def test_a_port_that_ends_a_range_begins_at_another() -> None:
+    rule = "{ports: [{endPort: 3}]}"
+    text = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, spec: {ingress: [" + rule + "]}}"
+    assert wrong(made(text)) == [
+        "spec.ingress[0].ports[0].endPort: Invalid value: 3: may not be specified when `port` is not specified"
+    ]
 
 
 def test_a_network_policy_is_about_what_it_has_rules_for() -> None:
@@ -243,6 +266,29 @@ def test_a_status_of_a_signing_request_keeps_the_decision_where_it_was() -> None
     assert kept(("Seen", "Approved", "Failed"), ("Seen", "Approved")) == ["Seen", "Approved", "Failed"]
     assert kept(("Denied", "Seen"), ("Approved",)) == ["Seen", "Approved"]
     assert kept(("Approved",), ()) == []
+
+
+def test_what_was_decided_of_a_request_and_issued_is_not_taken_back() -> None:
+    def request(*types: str, certificate: bytes = b"") -> csrs.CertificateSigningRequest:
+        conditions = [csrs.CertificateSigningRequestCondition(type=type, status="True") for type in types]
+        status = csrs.CertificateSigningRequestStatus(conditions=conditions, certificate=certificate)
+        return csrs.CertificateSigningRequest(status=status)
+
+    def refused(new: csrs.CertificateSigningRequest, old: csrs.CertificateSigningRequest) -> list[str]:
+        return [f"{error.path}: {error.message}" for error in csrs.validate_status(new, old)]
+
+    assert refused(request("Approved", "Seen"), request("Approved")) == []
+    assert refused(request("Approved"), request("Approved", "Failed", "Seen")) == [
+        'status.conditions: Forbidden: updates may not remove a condition of type "Failed"'
+    ]
+    key = b"-----BEGIN KEY-----\n-----END KEY-----\n"
+    for content in (b"pem", key):
+        assert [line.partition(":")[0] for line in refused(request(certificate=content), request())] == [
+            "status.certificate"
+        ]
+    assert refused(request(), request(certificate=b"x")) == [
+        "status.certificate: Forbidden: updates may not modify existing certificate content"
+    ]
 
 
 def test_conditions_of_a_request_for_a_certificate_get_their_times() -> None:

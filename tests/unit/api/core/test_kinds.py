@@ -70,8 +70,8 @@ def test_taints_are_unique_by_key_and_effect() -> None:
     made.spec.taints.append(Taint(key="a", value="x", effect="NoSchedule"))
     made.spec.taints.append(Taint(key="a", effect="Never"))
     assert [error.partition(":")[0] for error in wrong(node.RESOURCE, made)] == [
-        "spec.taints[2]",
-        "spec.taints[3].effect",
+        "metadata.taints[2]",
+        "metadata.taints[3].effect",
     ]
 
 

@@ -107,7 +107,7 @@ def test_host_network_takes_the_containers_ports() -> None:
         ({}, {"image": " i"}, '@.image: Invalid value: " i": must not have leading or trailing'),
         ({}, {"ports": [{"containerPort": 0}]}, "@.ports[0].containerPort: Required value"),
         ({}, {"ports": [{"containerPort": 70000}]}, "@.ports[0].containerPort: Invalid value: 70000"),
-        ({}, {"env": [{"name": "1"}]}, '@.env[0].name: Invalid value: "1"'),
+        ({}, {"env": [{"name": "a=b"}]}, '@.env[0].name: Invalid value: "a=b"'),
         ({}, {"volumeMounts": [{"name": "v", "mountPath": "/"}]}, '@.volumeMounts[0].name: Not found: "v"'),
         (
             {},
@@ -120,7 +120,7 @@ def test_host_network_takes_the_containers_ports() -> None:
             '@.resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1',
         ),
         ({}, {"resources": {"requests": {"cpu": "-1"}}}, '@.resources.requests[cpu]: Invalid value: "-1"'),
-        ({}, {"resources": {"requests": {"foo": "1"}}}, "@.resources.requests[foo]: Invalid value"),
+        ({}, {"resources": {"requests": {"pods": "1"}}}, "@.resources.requests[pods]: Invalid value"),
         ({}, {"livenessProbe": {}}, "@.livenessProbe: Required value: must specify a handler type"),
         (
             {},
@@ -136,7 +136,7 @@ def test_host_network_takes_the_containers_ports() -> None:
         (
             {"volumes": [{"name": "v", "emptyDir": {}, "hostPath": {"path": "/"}}]},
             {},
-            "spec.volumes[0].emptyDir: Forbidden: may not specify more than 1 volume type",
+            "spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type",
         ),
         ({"volumes": [{"name": "v"}, {"name": "v"}]}, {}, 'spec.volumes[1].name: Duplicate value: "v"'),
         (
@@ -222,7 +222,7 @@ def test_containers_are_neither_added_nor_tolerations_removed() -> None:
     assert len(wrong(new, old)) == 1
     new = copy.deepcopy(old)
     new.spec.containers.append(copy.deepcopy(new.spec.containers[0]))
-    assert wrong(new, old) == ["spec.containers: Forbidden: pod updates may not add or remove containers"]
+    assert wrong(new, old)[-1] == "spec.containers: Forbidden: pod updates may not add or remove containers"
 
 
 def test_a_deadline_only_gets_nearer() -> None:

@@ -126,3 +126,54 @@ def test_an_address_of_a_load_balancer_is_a_virtual_one_unless_said_otherwise() 
     ]
     service.RESOURCE.default(made)
     assert [each.ip_mode for each in made.status.load_balancer.ingress] == ["VIP", "Proxy", None]
+
+
+@pytest.mark.parametrize(
+    ("spec", "found"),
+    [
+        ({"ipFamilies": ["IPv4", "IPv4"]}, ["spec.ipFamilies[1]"]),
+        ({"ipFamilies": ["Odd"]}, ["spec.ipFamilies[0]"]),
+        ({"clusterIPs": ["None", "10.96.3.3"]}, ["spec.clusterIPs"]),
+        ({"clusterIPs": ["10.96.3.3", "10.96.3.4"]}, ["spec.clusterIPs"]),
+        ({"clusterIPs": ["10.96.3.3", "x"]}, ["spec.clusterIPs[1]"]),
+        ({"clusterIP": "10.96.3.3", "ipFamilies": ["IPv6"]}, ["spec.clusterIPs[0]"]),
+        ({"clusterIP": "10.96.3.3", "clusterIPs": ["10.96.3.4"]}, ["spec.clusterIPs"]),
+        ({"type": "ExternalName", "externalName": "a.b", "clusterIP": "None"}, ["spec.clusterIPs"]),
+        ({"type": "ExternalName", "externalName": "a.b", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"},
+         ["spec.ipFamilies", "spec.ipFamilyPolicy"]),
+        ({"type": "LoadBalancer", "loadBalancerSourceRanges": ["10.0.0.1"]}, ["spec.LoadBalancerSourceRanges[0]"]),
+        ({"type": "LoadBalancer", "loadBalancerSourceRanges": [" 10.0.0.1/8 "]}, []),
+        ({"externalIPs": ["239.1.1.1"]}, []),
+        ({"externalIPs": ["224.0.0.1"]}, ["spec.externalIPs[0]"]),
+    ],
+)  # fmt: skip
+def test_addresses_and_their_families_agree(spec: dict[str, Any], found: list[str]) -> None:
+    assert [e.path for e in validation.find_errors(service.RESOURCE, a_service(**spec), None)] == found
+
+
+def test_a_second_address_comes_and_goes_and_the_first_stays() -> None:
+    def of(*addresses: str, policy: str = "SingleStack") -> service.Service:
+        families = ["IPv6" if ":" in address else "IPv4" for address in addresses]
+        return a_service(clusterIPs=list(addresses), ipFamilies=families, ipFamilyPolicy=policy)
+
+    one, two = of("10.96.0.2"), of("10.96.0.2", "fd00::2", policy="PreferDualStack")
+    assert wrong(two, one) == wrong(one, two) == []
+    still = of("10.96.0.2", policy="PreferDualStack")
+    assert [error.partition(":")[0] for error in wrong(still, two)] == ["spec.ipFamilyPolicy"] * 2
+    assert [error.partition(":")[0] for error in wrong(of("10.96.0.3"), one)] == ["spec.clusterIPs[0]"]
+    assert "spec.clusterIPs[0]: Invalid value: []: primary clusterIP can not be unset" in wrong(of(), one)
+
+
+def test_only_a_load_balancer_has_been_given_addresses() -> None:
+    old = a_service(type="LoadBalancer")
+    new = copy.deepcopy(old)
+    for ingress, found in (
+        ({"ip": "1.2.3.4", "ipMode": "VIP"}, []),
+        ({"ip": "x", "ipMode": "Odd"}, ["status.loadBalancer.ingress[0].ip", "status.loadBalancer.ingress[0].ipMode"]),
+        ({"hostname": "1.2.3.4"}, ["status.loadBalancer.ingress[0].hostname"]),
+    ):
+        body = {"status": {"loadBalancer": {"ingress": [ingress]}}}
+        new.status = serde.decode(json.dumps(body).encode(), service.RESOURCE).object.status
+        assert [e.path for e in validation.find_errors(service.RESOURCE, new, old, status=True)] == found
+    errors = validation.find_errors(service.RESOURCE, new, a_service(), status=True)
+    assert [e.path for e in errors] == ["status.loadBalancer.ingress"]

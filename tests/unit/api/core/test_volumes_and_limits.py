@@ -67,8 +67,10 @@ def test_a_volume_outlives_its_claim_and_stays_where_it_is() -> None:
 def test_a_volume_has_one_source_and_a_local_one_a_node() -> None:
     volume = made(VOLUME.replace("hostPath", "local: {path: /d}, hostPath"))
     assert wrong(volume) == [
-        "spec.nodeAffinity: Required value: Local volume requires node affinity",
         "spec.local: Forbidden: may not specify more than 1 volume type",
+    ]
+    assert wrong(made(VOLUME.replace("hostPath", "local"))) == [
+        "spec.nodeAffinity: Required value: Local volume requires node affinity",
     ]
     volume = made(VOLUME.replace(", hostPath: {path: /data}", ""))
     assert wrong(volume) == ["spec: Required value: must specify a volume type"]
@@ -127,3 +129,44 @@ spec: {template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, imag
     controller.spec.selector = {"a": "c"}
     assert len(wrong(controller)) == 1
     assert kind_of(controller).short_names == ("rc",)
+
+
+def paths(text: str) -> list[str]:
+    return [error.partition(":")[0] for error in wrong(made(text))]
+
+
+def test_limits_are_of_resources_that_there_are_and_true_at_once() -> None:
+    def limits(item: str) -> list[str]:
+        return paths("apiVersion: v1\nkind: LimitRange\nspec: {limits: [{" + item + "}]}")
+
+    assert limits("type: Pod, max: {storage: 1}") == ["spec.limits[0].max[storage]"]
+    assert limits("type: PersistentVolumeClaim, max: {storage: 1}") == []
+    assert limits("type: Container, min: {cpu: 2}, defaultRequest: {cpu: 1}") == ["spec.limits[0].defaultRequest[cpu]"]
+    assert limits("type: Container, default: {cpu: 2}, max: {cpu: 1}, defaultRequest: {cpu: 1}") == [
+        "spec.limits[0].default[cpu]"
+    ]
+    assert limits("type: Pod, min: {cpu: 1}, max: {cpu: 2}, maxLimitRequestRatio: {cpu: 3}") == [
+        "spec.limits[0].maxLimitRequestRatio[cpu]"
+    ]
+    assert limits("type: Container, default: {a.b/c: 2}, defaultRequest: {a.b/c: 1}") == [
+        "spec.limits[0].defaultRequest[a.b/c]"
+    ]
+
+
+def test_a_quota_counts_what_can_be_counted_in_whole_things() -> None:
+    def quota(hard: str) -> list[str]:
+        return paths("apiVersion: v1\nkind: ResourceQuota\nspec: {hard: {" + hard + "}}")
+
+    assert quota("pods: 1, count/deployments.apps: 2, requests.hugepages-2Mi: 1, requests.a.b/c: 1") == []
+    assert (
+        quota("pods: 1500m, storage: 1, odd: 1") == ["spec.hard[pods]", "spec.hard[storage]"] + ["spec.hard[odd]"] * 2
+    )
+
+
+def test_a_node_has_one_range_of_each_family() -> None:
+    def node(ranges: str) -> list[str]:
+        return paths("apiVersion: v1\nkind: Node\nspec: {podCIDRs: [" + ranges + "]}")
+
+    assert node("10.0.0.1/24, 'fd00::/64'") == []
+    assert node("10.0.0.0/24, 10.0.1.0/24") == ["spec.podCIDRs"]
+    assert node("10.0.0.0") == ["spec.podCIDRs[0]"]

@@ -78,7 +78,7 @@ def test_items_keep_their_places_and_the_configurations_keep_their_order():
 
 
 def test_an_item_without_its_key_is_refused_in_a_configuration():
-    with pytest.raises(PatchFailure, match=r"\.spec\.containers: associative list .* omits key field name"):
+    with pytest.raises(PatchFailure, match=r'\.spec\.containers: element 0: associative .* all key fields \["name"\]'):
         apply.fields_in(containers({"image": "x"}), POD)
 
 

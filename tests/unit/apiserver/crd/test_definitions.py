@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api.errors import ApiError, Invalid, MethodNotAllowed, NotFound, UnsupportedMediaType
+from api.errors import ApiError, InternalError, Invalid, MethodNotAllowed, NotFound, UnsupportedMediaType
 from apiserver import discovery, openapi
 from apiserver.app import Api
 from apiserver.request import RequestInfo
@@ -164,6 +164,20 @@ async def test_an_object_that_breaks_its_schema_is_refused_with_every_cause(clie
     assert caught.value.message.startswith('CronTab.stable.example.com "a" is invalid: [')
 
 
+async def test_rules_are_not_asked_about_what_is_no_such_object(client: Client) -> None:
+    left_out = '<nil>: Invalid value: "null": some validation rules were not checked because the object was invalid; '
+    ruled = {**SPEC, "x-kubernetes-validations": [{"rule": "false", "message": "never"}]}
+    await client.define(definition(ruled))
+    with pytest.raises(Invalid) as refused:
+        await client.ask("create", cron_tab(replicas=1))
+    assert left_out in refused.value.message
+    assert "never" not in refused.value.message
+    with pytest.raises(Invalid) as refused:
+        await client.ask("create", cron_tab(cronSpec="x", replicas=-1))
+    assert left_out not in refused.value.message
+    assert "never" in refused.value.message
+
+
 async def test_status_and_scale_are_written_apart(client: Client) -> None:
     await client.define(definition())
     await client.ask("create", {**cron_tab(cronSpec="x"), "status": {"replicas": 9}})
@@ -182,6 +196,31 @@ async def test_status_and_scale_are_written_apart(client: Client) -> None:
     scaled = await client.ask("patch", {"spec": {"replicas": 3}}, name="a", subresource="scale", content_type=MERGE)
     assert (scaled["spec"], scaled["status"]["replicas"]) == ({"replicas": 3}, 2)
     assert (await client.ask("get", name="a"))["metadata"]["generation"] == 2
+    scaled["metadata"].pop("resourceVersion")
+    assert (await client.ask("update", scaled, name="a", subresource="scale"))["spec"] == {"replicas": 3}
+
+
+async def test_what_says_no_replicas_has_no_scale_until_they_are_set(client: Client) -> None:
+    spec = {key: value for key, value in SPEC.items() if key != "required"}
+    spec = {**spec, "properties": {**spec["properties"], "replicas": {"type": "integer"}}}
+    await client.define(definition(spec))
+    await client.ask("create", cron_tab(cronSpec="x"))
+    with pytest.raises(InternalError, match='the spec replicas field ".spec.replicas" does not exist'):
+        await client.ask("get", name="a", subresource="scale")
+    scale = {"metadata": {"name": "a"}, "spec": {"replicas": 2}}
+    assert (await client.ask("update", scale, name="a", subresource="scale"))["spec"] == {"replicas": 2}
+
+
+async def test_an_object_of_a_custom_kind_is_replaced_only_from_a_version(client: Client) -> None:
+    await client.define(definition())
+    made = await client.ask("create", cron_tab(cronSpec="x"))
+    told = 'crontabs.stable.example.com "a" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified'
+    for version in (None, "0"):
+        body = {**made, "metadata": {"name": "a", "resourceVersion": version}}
+        for subresource in ("", "status"):
+            with pytest.raises(Invalid, match=f"{told} for an update"):
+                await client.ask("update", body, name="a", subresource=subresource)
+    await client.ask("update", made, name="a")
 
 
 async def test_a_strategic_merge_patch_is_not_taken(client: Client) -> None:
@@ -291,9 +330,8 @@ async def test_another_schema_takes_effect_on_what_is_stored(client: Client) -> 
     spec = copy.deepcopy(SPEC)
     spec["properties"]["image"] = {"type": "string", "default": "busybox"}
     del spec["properties"]["replicas"]
-    changed = {**crd, "spec": definition(spec)["spec"]}
-    del changed["metadata"]["resourceVersion"]
-    await client.ask("update", changed, name=crd["metadata"]["name"], **CRDS)
+    changed = {"spec": definition(spec)["spec"]}
+    await client.ask("patch", changed, content_type=MERGE, name=crd["metadata"]["name"], **CRDS)
     async with asyncio.timeout(5):
         while "image" not in (found := await client.ask("get", name="a"))["spec"]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -311,9 +349,11 @@ async def test_discovery_and_openapi_tell_of_a_custom_kind(client: Client) -> No
     document = json.loads(openapi.documents(kinds)[f"apis/{GROUP}/v1"].json)
     schema = document["components"]["schemas"]["com.example.stable.v1.CronTab"]
     assert schema["properties"]["spec"]["required"] == ["cronSpec"]
+    assert schema["x-kubernetes-selectable-fields"] == [{"fieldPath": "spec.cronSpec"}]
     patch = document["paths"][f"/apis/{GROUP}/v1/namespaces/{{namespace}}/crontabs/{{name}}"]["patch"]
     assert "application/strategic-merge-patch+json" not in patch["requestBody"]["content"]
-    assert "com.example.stable.v1.CronTab" in json.loads(openapi.document_v2(kinds).json)["definitions"]
+    old = json.loads(openapi.document_v2(kinds).json)["definitions"]["com.example.stable.v1.CronTab"]
+    assert old["x-kubernetes-selectable-fields"] == schema["x-kubernetes-selectable-fields"]
 
 
 # --- versions -------------------------------------------------------------------------------------------------------

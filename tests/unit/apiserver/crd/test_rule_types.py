@@ -9,6 +9,7 @@ import pytest
 from apiserver.crd.rules import Checker
 from apiserver.crd.schema_check import check_schema
 from apiserver.crd.structural import Node
+from apiserver.crd.values import check
 
 STRING = {"type": "string"}
 INT = {"type": "integer"}
@@ -199,3 +200,34 @@ def test_a_default_keeps_the_rules_of_its_own_place() -> None:
     tags = {"type": "array", "items": STRING, "x-kubernetes-list-type": "set", "default": ["x", "x"]}
     (error,) = check_schema({"type": "object", "properties": {"a": tags}}, "")
     assert error.message.startswith("Duplicate value")
+
+
+def kept(shape: dict[str, Any], old: Any, new: Any) -> list[str]:
+    """Return what is wrong with a change of a field, all of which was let in before."""
+    node = Node({"type": "object", "properties": {"f": shape}})
+    errors = [*check({"f": new}, node, old={"f": old}), *Checker(node).check({"f": new}, {"f": old})]
+    return [error.path for error in errors]
+
+
+def test_items_told_apart_by_keys_may_change_places_in_what_would_not_be_let_in_any_more() -> None:
+    item = {"type": "object", "properties": {"k": {"type": "string", "minLength": 2}, "v": INT}, "required": ["k"]}
+    listed = {
+        "type": "array", "items": item, "maxItems": 1,
+        "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+        "x-kubernetes-validations": [{"rule": "size(self) < 2"}],
+    }  # fmt: skip
+    one, two = {"k": "a", "v": 1}, {"k": "b", "v": 2}
+    assert kept(listed, [one, two], [two, one]) == []
+    assert kept(listed, [one, two], [two, {**one, "v": 3}]) == ["f", "f"]
+    assert "f[1].k" in kept(listed, [one, two], [two, {"k": "c"}])
+    plain = {**listed, "x-kubernetes-list-type": "atomic"}
+    assert kept(plain, [one, two], [two, one])[0] == "f"
+
+
+def test_a_rule_names_another_place_as_errors_do() -> None:
+    rules = [{"rule": "false", "fieldPath": path} for path in (".a", "['a']", ".b['x'].c", ".b.x")]
+    thing = {"type": "object", "properties": {"c": INT}}
+    fields = {"a": INT, "b": {"type": "object", "additionalProperties": thing}}
+    shape = {"type": "object", "properties": fields, "x-kubernetes-validations": rules}
+    found = Checker(Node({"type": "object", "properties": {"s": shape}})).check({"s": {}}, None)
+    assert [error.path for error in found] == ["s.a", "s.a", "s.b[x].c", "s.b[x]"]

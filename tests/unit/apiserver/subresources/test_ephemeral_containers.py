@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from api.core import pod as pods
+from api.core.static_pods import MIRROR
 from api.errors import Invalid
 from apiserver.app import Api, InternalCredentials
 from apiserver.request import Call, RequestInfo
@@ -49,3 +50,12 @@ async def test_a_container_can_be_added_to_a_pod_and_stays_as_it_is(api: Api, cl
     ):
         with pytest.raises(Invalid, match=why):
             await patch(api, {"spec": {"ephemeralContainers": [wrong]}})
+
+
+async def test_the_mirror_of_a_static_pod_gets_none(api: Api, client: Client) -> None:
+    mirror = builders.pod("a")
+    mirror.metadata.annotations[MIRROR] = "x"
+    mirror.spec.node_name = "n"
+    await client.create(pods.RESOURCE, mirror)
+    with pytest.raises(Invalid, match="static pods do not support ephemeral containers"):
+        await patch(api, {"spec": {"ephemeralContainers": [{"name": "more", "image": "busybox"}]}})

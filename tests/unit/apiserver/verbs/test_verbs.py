@@ -471,6 +471,8 @@ async def test_an_update_creates_what_is_not_there_for_a_few_kinds(api: Api, cli
     body = b'{"metadata":{"name":"a"},"spec":{"holderIdentity":"me"}}'
     made = await api.handle(call(leases.RESOURCE, "update", name="a", body=body))
     assert (made.code, json.loads(made.json)["spec"]) == (201, {"holderIdentity": "me"})
+    with pytest.raises(Invalid, match="must be specified for an update"):
+        await api.handle(call(leases.RESOURCE, "update", name="a", body=body))
     with pytest.raises(NotFound):
         await api.handle(call(configmaps.RESOURCE, "update", name="a", body=b'{"metadata":{"name":"a"}}'))
     other = b'{"metadata":{"name":"b","uid":"another"}}'
