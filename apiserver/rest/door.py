@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 
 from api.autoscaling import scale
 from api.discover import by_gvr
-from api.errors import ApiError, BadRequest, Expired, InternalError
+from api.errors import ApiError, BadRequest, Expired, Forbidden, InternalError
 from api.resource import Resource
 from apiserver.app import Api
 from apiserver.filters.request_info import is_old_watch, old_watch_options, request_info
@@ -265,6 +265,8 @@ def failure(error: ApiError, call: Call) -> web.Response:
         plain = {hdrs.CACHE_CONTROL: "no-cache, private", hdrs.X_CONTENT_TYPE_OPTIONS: "nosniff"}
         return _with_warnings(web.Response(status=error.code, text=f"{error.text}\n", headers=plain), call)
     headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
+    if isinstance(error, Forbidden):
+        headers[hdrs.X_CONTENT_TYPE_OPTIONS] = "nosniff"
     if error.retry_after_s:
         headers[hdrs.RETRY_AFTER] = str(error.retry_after_s)
     response = web.Response(status=error.code, body=msgspec.json.encode(error.status()) + b"\n", headers=headers)
