@@ -9,6 +9,7 @@ are for.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,8 +35,9 @@ from api.discovery.endpointslice import (
 )
 from api.meta import ObjectMeta
 from api.resource import ObjectKey
+from client.events import NORMAL, WARNING
 from client.verbs import key_of
-from controllers.actions import Action, Create, Delete, Patch, Plan
+from controllers.actions import Action, Create, Delete, Emit, Patch, Plan
 from controllers.endpoint_labels import BY_SERVICE, MANAGED_BY, SERVICE_NAME, index_slices_by_service
 from controllers.endpoint_trigger import LAST_CHANGE, trigger_time
 from controllers.ownership import reference_as_controller
@@ -51,12 +53,13 @@ from controllers.services import (
     ports_of,
 )
 from controllers.slice_names import slice_name
-from controllers.zone_hints import ZONE, choose_zones, has_wish, is_proportional, is_ready_node, shares_of
+from controllers.zone_hints import ZONE, choose_zones, has_wish, is_proportional, is_ready_node, shares_of, why_none
 
 MANAGER = "endpointslice-controller.k8s.io"
 HEADLESS = "service.kubernetes.io/headless"
 ENDPOINTS_MAX = 100
 BY_WISH = "wish"
+OF_TYPE = "addressType: IPv4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ class Observed:
     """Zones of the pods' nodes, by node name, where they have one."""
     shares: Mapping[str, float] = field(default_factory=dict)
     """Of each zone in all CPUs, where the Service asks for endpoints by them."""
+    was_shared_out: bool = False
+    """Whether its endpoints were shared out among the zones before."""
 
 
 def observe(key: ObjectKey, listers: Listers) -> Observed | None:
@@ -98,11 +103,9 @@ def observe(key: ObjectKey, listers: Listers) -> Observed | None:
     )
 
 
-def reconcile(observed: Observed, now: float) -> Plan:
-    """Keep endpoints where they are, fill gaps, then add slices; delete slices left empty."""
+def endpoints_of(observed: Observed) -> dict[Ports, dict[str, Endpoint]]:
+    """Return the endpoints that there should be, by ports and by the pod's UID, with their zones to be used from."""
     service = observed.service
-    if service.metadata.deletion_timestamp:
-        return Plan()
     wanted: dict[Ports, dict[str, Endpoint]] = defaultdict(dict)
     for pod in observed.pods:
         if pod.status.pod_ip and not is_finished(pod):
@@ -112,11 +115,42 @@ def reconcile(observed: Observed, now: float) -> Plan:
     everybody = {uid: endpoint for group in wanted.values() for uid, endpoint in group.items()}
     for uid, zone in choose_zones(service, everybody, observed.shares).items():
         everybody[uid].hints = EndpointHints(for_zones=[ForZone(name=zone)])
+    return wanted
+
+
+def is_shared_out(service: Service, endpoints: Iterable[Endpoint]) -> bool:
+    """Whether endpoints are shared out among the zones, as their Service asks."""
+    return is_proportional(service) and any(each.hints is not None for each in endpoints)
+
+
+def _told_of_zones(observed: Observed, endpoints: Sequence[Endpoint]) -> list[Action]:
+    """Tell that endpoints are shared out from now on, or are not any more, or why they cannot be."""
+    service = observed.service
+    if is_shared_out(service, endpoints):
+        if observed.was_shared_out:
+            return []
+        return [Emit(service, NORMAL, "TopologyAwareHintsEnabled", f"Topology Aware Hints has been enabled, {OF_TYPE}")]
+    if is_proportional(service):
+        why = why_none(endpoints, observed.shares)
+    elif observed.was_shared_out:
+        why = "Topology Aware Hints has been disabled"
+    else:
+        return []
+    return [Emit(service, WARNING, "TopologyAwareHintsDisabled", f"{why}, {OF_TYPE}")]
+
+
+def reconcile(observed: Observed, now: float) -> Plan:
+    """Keep endpoints where they are, fill gaps, then add slices; delete slices left empty."""
+    service = observed.service
+    if service.metadata.deletion_timestamp:
+        return Plan()
+    wanted = endpoints_of(observed)
+    everybody = {uid: endpoint for group in wanted.values() for uid, endpoint in group.items()}
+    actions = _told_of_zones(observed, [*everybody.values()])
     if not wanted:
         # One slice without endpoints says that there are none, as opposed to that nobody has looked.
         wanted[_ports_in(observed.slices[0]) if observed.slices else ()] = {}
     by_ports: dict[Ports, list[EndpointSlice]] = defaultdict(list)
-    actions: list[Action] = []
     for current in observed.slices:
         ports = _ports_in(current)
         if ports in wanted and not current.metadata.deletion_timestamp and current.address_type == "IPv4":
@@ -267,15 +301,28 @@ def is_news_of_node(old: Node, new: Node) -> bool:
     return seen(old) != seen(new)
 
 
-CONTROLLER: Controller[Service, Observed] = Controller(
-    name="endpoint-slice-controller",
-    resource=services.RESOURCE,
-    observe=observe,
-    reconcile=reconcile,
-    indexes={BY_LABEL: index_services_by_label, BY_WISH: index_services_by_wish},
-    watches=(
-        Watch(resource=pods.RESOURCE, keys=keys_of_pod, indexes={BY_LABEL: index_pods_by_label}),
-        Watch(resource=slices.RESOURCE, keys=keys_of_slice, indexes={BY_SERVICE: index_slices_by_service}),
-        Watch(resource=nodes.RESOURCE, keys=keys_of_node, is_news=is_news_of_node),
-    ),
-)
+def controller() -> Controller[Service, Observed]:
+    """Return the controller, with a memory of which Services have their endpoints shared out among the zones."""
+    shared_out: set[ObjectKey] = set()
+
+    def look(key: ObjectKey, listers: Listers) -> Observed | None:
+        observed = observe(key, listers)
+        was, now = key in shared_out, False
+        if observed is not None and is_proportional(observed.service):
+            endpoints = [each for group in endpoints_of(observed).values() for each in group.values()]
+            now = is_shared_out(observed.service, endpoints)
+        (shared_out.add if now else shared_out.discard)(key)
+        return None if observed is None else dataclasses.replace(observed, was_shared_out=was)
+
+    return Controller(
+        name="endpoint-slice-controller",
+        resource=services.RESOURCE,
+        observe=look,
+        reconcile=reconcile,
+        indexes={BY_LABEL: index_services_by_label, BY_WISH: index_services_by_wish},
+        watches=(
+            Watch(resource=pods.RESOURCE, keys=keys_of_pod, indexes={BY_LABEL: index_pods_by_label}),
+            Watch(resource=slices.RESOURCE, keys=keys_of_slice, indexes={BY_SERVICE: index_slices_by_service}),
+            Watch(resource=nodes.RESOURCE, keys=keys_of_node, is_news=is_news_of_node),
+        ),
+    )

@@ -43,6 +43,7 @@ from controllers import (
     storage_protection,
     ttl_after_finished,
     volume_binder,
+    volume_expansion,
     volume_reclaim,
 )
 from controllers.autoscaler import controller as autoscaler
@@ -97,12 +98,13 @@ def declared(
         autoscaler.controller(),
         job.controller(),
         cronjob.CONTROLLER,
-        endpointslice.CONTROLLER,
+        endpointslice.controller(),
         endpoints.CONTROLLER,
         endpointslice_mirroring.CONTROLLER,
         disruption.CONTROLLER,
         volume_binder.CLAIMS,
         volume_reclaim.CONTROLLER,
+        volume_expansion.CONTROLLER,
         attach_detach.CONTROLLER,
         local_provisioner.PROVISION,
         local_provisioner.RELEASE,

@@ -72,10 +72,31 @@ def choose_zones(service: Service, endpoints: Mapping[str, Endpoint], shares: Ma
     return {}
 
 
+def why_none(endpoints: Iterable[Endpoint], shares: Mapping[str, float]) -> str:
+    """Return why endpoints cannot be shared out among the zones, in upstream's words."""
+    zones = [each.zone for each in endpoints if each.conditions.ready]
+    told = f"({len(zones)} endpoints, {len(shares)} zones)"
+    if not shares:
+        return "Insufficient Node information: allocatable CPU or zone not specified on one or more nodes"
+    if len(zones) < len(shares):
+        return f"Insufficient number of endpoints {told}"
+    if sum(_fewest(len(zones), shares).values()) > len(zones):
+        why = "Unable to allocate minimum required endpoints to each zone without exceeding overload threshold"
+        return f"{why} {told}"
+    if not all(zones):
+        return "One or more endpoints do not have a zone specified"
+    return "No hints allocated for zones"
+
+
+def _fewest(count: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """Return with how many endpoints no zone has too much to do."""
+    return {zone: math.ceil(count * share / (1 + OVERLOAD)) for zone, share in shares.items()}
+
+
 def _share_out(own: Mapping[str, str], shares: Mapping[str, float]) -> dict[str, str]:
     """Leave each endpoint to its own zone, but for those that other zones need to have enough."""
     count = len(own)
-    fewest = {zone: math.ceil(count * share / (1 + OVERLOAD)) for zone, share in shares.items()}
+    fewest = _fewest(count, shares)
     if not shares or count < len(shares) or sum(fewest.values()) > count:
         return {}
     chosen, has = dict(own), Counter(own.values())

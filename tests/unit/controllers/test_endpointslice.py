@@ -6,11 +6,14 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from api.core.node import Node
 from api.core.pod import Pod
 from api.core.service import Service
 from api.discovery.endpointslice import EndpointSlice
-from controllers.actions import Create, Delete, Patch
-from controllers.endpointslice import ENDPOINTS_MAX, Observed, compute_endpoint, ports_of, reconcile
+from api.resource import ObjectKey
+from client.verbs import key_of
+from controllers.actions import Create, Delete, Emit, Patch
+from controllers.endpointslice import ENDPOINTS_MAX, Observed, compute_endpoint, controller, ports_of, reconcile
 from tests.unit.controllers.carry_out import Objects, carry_out, of, steps_of
 
 
@@ -110,3 +113,71 @@ def test_a_wish_for_nearness_comes_and_goes_with_the_service():
         first, second = only.endpoints
         assert [zone.name for zone in first.hints.for_zones] == hints if hints else first.hints is None
         assert second.hints is None
+
+
+AUTO = {"service.kubernetes.io/topology-mode": "Auto"}
+
+
+def told(made: Service, count: int, *, was: bool) -> list[tuple[str, str, str]]:
+    zones = {"n1": "east", "n2": "west"}
+    pods = [pod(number, nodeName=f"n{number % 2 + 1}") for number in range(count)]
+    observed = Observed(made, pods, [], frozenset(), zones, {"east": 0.5, "west": 0.5}, was)
+    plan = reconcile(observed, 0.0)
+    return [(step.type, step.reason, step.message) for step in plan.actions if isinstance(step, Emit)]
+
+
+def test_a_service_is_told_when_its_endpoints_are_shared_out_among_the_zones_and_why_they_are_not():
+    plain, auto = service(), service()
+    auto.metadata.annotations = AUTO
+    enabled = ("Normal", "TopologyAwareHintsEnabled", "Topology Aware Hints has been enabled, addressType: IPv4")
+    few = "Insufficient number of endpoints (1 endpoints, 2 zones), addressType: IPv4"
+    stopped = "Topology Aware Hints has been disabled, addressType: IPv4"
+    assert told(auto, 4, was=False) == [enabled]
+    assert told(auto, 4, was=True) == []
+    assert told(auto, 1, was=True) == [("Warning", "TopologyAwareHintsDisabled", few)]
+    assert told(plain, 4, was=True) == [("Warning", "TopologyAwareHintsDisabled", stopped)]
+    assert told(plain, 4, was=False) == []
+
+
+def test_the_controller_remembers_whose_endpoints_are_shared_out():
+    auto = service()
+    auto.metadata.annotations = AUTO
+    look = controller().observe
+    key = ObjectKey("default", "web")
+    made = [pod(number, nodeName=f"n{number % 2 + 1}") for number in range(4)]
+    nodes = [a_node("n1", "east"), a_node("n2", "west")]
+    for svc, was in ((auto, False), (auto, True), (service(), True), (service(), False)):
+        caches: Any = Caches({"services": [svc], "pods": made, "nodes": nodes, "endpointslices": []})
+        observed = look(key, caches)
+        assert observed is not None
+        assert observed.was_shared_out is was
+
+
+def a_node(name: str, zone: str) -> Node:
+    status = {"allocatable": {"cpu": "4"}, "conditions": [{"type": "Ready", "status": "True"}]}
+    body = {"metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": zone}}, "status": status}
+    return msgspec.convert(body, Node)
+
+
+class Caches:
+    """Listers over lists, of which each index holds everything."""
+
+    def __init__(self, objects: dict[str, list[Any]]) -> None:
+        self._objects = objects
+
+    def __getitem__(self, resource: Any) -> Any:
+        return Cache(self._objects[resource.plural])
+
+
+class Cache:
+    def __init__(self, objects: list[Any]) -> None:
+        self._objects = objects
+
+    def get(self, key: ObjectKey) -> Any:
+        return next((each for each in self._objects if key_of(each) == key), None)
+
+    def list(self, namespace: str = "") -> list[Any]:
+        return self._objects
+
+    def by_index(self, name: str, value: str) -> list[Any]:
+        return self._objects

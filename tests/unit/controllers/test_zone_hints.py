@@ -12,7 +12,7 @@ from api.core.node import Node, NodeCondition, NodeStatus
 from api.core.service import Service, ServiceSpec
 from api.discovery.endpointslice import Endpoint, EndpointConditions
 from api.meta import ObjectMeta
-from controllers.zone_hints import OVERLOAD, ZONE, choose_zones, has_wish, shares_of
+from controllers.zone_hints import OVERLOAD, ZONE, choose_zones, has_wish, shares_of, why_none
 
 MODE, OLDER = "service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints"
 
@@ -97,3 +97,23 @@ def test_no_zone_has_more_load_than_a_fifth_over_its_share(zones, cpus):
         for zone, share in shares.items():
             assert share * len(zones) / has[zone] <= 1 + OVERLOAD + 1e-9
     assert choose_zones(AUTO, endpoints(zones), shares) == chosen
+
+
+@pytest.mark.parametrize(
+    ("zones", "shares", "why"),
+    [
+        ("ab", {}, "Insufficient Node information: allocatable CPU or zone not specified on one or more nodes"),
+        ("a", {"a": 0.5, "b": 0.5}, "Insufficient number of endpoints (1 endpoints, 2 zones)"),
+        (
+            "aab",
+            {"a": 0.5, "b": 0.5},
+            "Unable to allocate minimum required endpoints to each zone without exceeding overload threshold"
+            " (3 endpoints, 2 zones)",
+        ),
+        ("aab-", {"a": 0.5, "b": 0.5}, "One or more endpoints do not have a zone specified"),
+        ("aacc", {"a": 0.5, "b": 0.5}, "No hints allocated for zones"),
+    ],
+)
+def test_why_there_are_no_hints(zones: str, shares: dict[str, float], why: str):
+    assert choose_zones(AUTO, endpoints(zones), shares) == {}
+    assert why_none(endpoints(zones).values(), shares) == why
