@@ -96,6 +96,6 @@ class Dispatcher:
             raise no_such_method(call)
         if resource.namespaced and not info.namespace and info.verb not in ("list", "watch"):
             raise no_such_method(call)  # POST /api/v1/pods: an object needs a namespace to be in
-        if info.name and info.verb == "create":
-            raise no_such_method(call)
+        if info.verb in ("create", "update", "patch") and bool(info.name) is (info.verb == "create"):
+            raise no_such_method(call)  # POST to an object, PUT to a collection
         return await verb(self._context, call)

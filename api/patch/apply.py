@@ -197,7 +197,11 @@ def _merge_items(live: list[Any], config: list[Any], shape: Shape) -> list[Any]:
 
 
 def prune(document: Any, former: FieldSet, held: FieldSet, shape: Shape) -> Any:
-    """Return `document` without what is in `former` where nothing at or below it is in `held`."""
+    """Return `document` without what is in `former` and not in `held`.
+
+    Who holds something below a field holds the field; below an item of a list or an entry of a map, which is there only
+    if somebody says so, he does not: it goes with all that is in it.
+    """
     if not former:
         return document
     pruned = _prune(document, former, held, shape)
@@ -232,12 +236,31 @@ def _prune(value: Any, former: FieldSet, held: FieldSet, shape: Shape) -> Any:
 
 
 def _prune_one(item: Any, former: FieldSet, held: FieldSet | None, shape: Shape, is_named: bool) -> Any:
-    if held is None and (is_named or is_member(former)):
+    if held is None if is_named else is_member(former) and (held is None or not is_member(held)):
         return _ABSENT
     rest = _prune(item, former, held or {}, shape)
     # What has become empty goes, too, unless someone holds that it be there.
     is_emptied = rest in ({}, []) and item not in ({}, [])
     return _ABSENT if is_emptied and not (held is not None and is_member(held)) else rest
+
+
+# --- a schema that has changed since ----------------------------------------------------------------------------------
+
+
+def reconciled(fields: FieldSet, shape: Shape) -> FieldSet:
+    """Return a set as it is said today, where what had fields of its own has become one thing (atomic) meanwhile."""
+    kept: FieldSet = {}
+    for element, node in fields.items():
+        below: Shape | None = None
+        if element.startswith("f:") and shape.kind in ("object", "map"):
+            below = shape.child(element[2:])
+        elif shape.kind in ("items", "set"):
+            below = shape.item
+        if below is None or not node:
+            kept[element] = node
+        else:
+            kept[element] = MEMBER if below.kind == "leaf" else reconciled(node, below)
+    return kept
 
 
 # --- what differs ---------------------------------------------------------------------------------------------------

@@ -62,9 +62,18 @@ def apply_patch(document: Any, patch: Any, content_type: str, struct: type[Struc
         raise BadRequest("the patch nests too deeply") from None
 
 
-def duplicate_fields(body: bytes) -> list[str]:
-    """Return the paths of the fields that a patch gives twice, which strict field validation refuses."""
-    return [duplicate.path for duplicate in bodies.parse(body)[1]]
+def faults_of(body: bytes, content_type: str) -> list[str]:
+    """Return what strict field validation has against a patch's text: fields given twice, or that say nothing in it."""
+    patch, duplicates = bodies.parse(body)
+    if bodies.media(content_type) != JSON_PATCH:
+        return [f'duplicate field "{duplicate.path}"' for duplicate in duplicates]
+    found: list[str] = []
+    for i, operation in enumerate(patch):
+        known = operation if isinstance(operation, dict) else {}
+        found += [f'unknown field "[{i}].{name}"' for name in known if name not in json_patch.FIELDS]
+        mine = (duplicate.path for duplicate in duplicates if duplicate.path.startswith(f"[{i}]."))
+        found += [f'duplicate field "{path}"' for path in mine]
+    return [f"json patch {fault}" for fault in found]
 
 
 def _refusal(failure: PatchFailure) -> ApiError:
@@ -75,5 +84,6 @@ def _refusal(failure: PatchFailure) -> ApiError:
 
 def _too_many(count: int) -> ApiError:
     return RequestEntityTooLarge(
-        f"The allowed maximum operations in a JSON patch is {json_patch.OPERATIONS_MAX}, got {count}"
+        "Request entity too large: The allowed maximum operations in a JSON patch is "
+        f"{json_patch.OPERATIONS_MAX}, got {count}"
     )

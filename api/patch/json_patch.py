@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from api.patch.failure import PatchFailure
 
+FIELDS: Final = ("op", "path", "from", "value")
+"""What an operation consists of."""
 OPERATIONS_MAX: Final = 10_000
 COPIED_BYTES_MAX: Final = 3 * 2**20
 
@@ -43,9 +45,7 @@ def apply(document: Any, operations: Sequence[Any]) -> Any:
 def _apply_one(document: Any, operation: dict[str, Any]) -> Any:
     name = operation.get("op")
     if name not in _OPERATIONS:
-        raise PatchFailure(
-            f"unknown operation {json.dumps(name)}: there are {', '.join(_OPERATIONS)}", is_malformed=True
-        )
+        raise PatchFailure(f"unknown operation {json.dumps(name)}: there are {', '.join(_OPERATIONS)}")
     path = _pointer(operation, "path")
     match name:
         case "add":

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from api.patch import words
 from api.patch.failure import PatchFailure
 from api.schema import FieldSchema, Struct, TypeSchema, fields_of
 
@@ -168,7 +169,10 @@ def _only_replaces(item: dict[str, Any]) -> bool:
 def _key_reader(merge_key: str, path: str) -> Callable[[dict[str, Any]], Any]:
     def read(item: dict[str, Any]) -> Any:
         if merge_key not in item:
-            raise PatchFailure(f"{path}: an item lacks {merge_key}, by which this list is merged", is_malformed=True)
+            raise PatchFailure(
+                f"{path}: map: {words.printed(item)} does not contain declared merge key: {merge_key}",
+                is_malformed=True,
+            )
         return item[merge_key]
 
     return read
@@ -194,14 +198,28 @@ def _set_orders(
         key = directive.removeprefix(_SET_ORDER)
         if not isinstance(order, list):
             raise PatchFailure(f"{path}: {directive} must be a list", is_malformed=True)
+        field = declared.get(key)
+        merge_key = field.wire.merge_key if field is not None and field.wire is not None else None
+        _check_order(patch.get(key), order, merge_key, key)
         current = merged.get(key)
         if not isinstance(current, list):
             continue
-        field = declared.get(key)
-        merge_key = field.wire.merge_key if field is not None and field.wire is not None else None
         before = document.get(key)
         server_order = [_key(item, merge_key) for item in before] if isinstance(before, list) else []
         merged[key] = _reorder(current, [_key(item, merge_key) for item in order], server_order, merge_key)
+
+
+def _check_order(patch: Any, order: list[Any], merge_key: str | None, name: str) -> None:
+    """Refuse a patch whose items do not stand in the order that it asks for."""
+    items = [item for item in patch or () if not (isinstance(item, dict) and _PATCH in item)]
+    wanted = iter([_key(item, merge_key) for item in order])
+    # Each is looked for behind the one before.
+    if not all(_key(item, merge_key) in wanted for item in items):
+        raise PatchFailure(
+            f"The order in patch list:\n{[_key(item, merge_key) for item in items]}\n doesn't match "
+            f"{_SET_ORDER}{name} list:\n{[_key(item, merge_key) for item in order]}\n",
+            is_malformed=True,
+        )
 
 
 def _reorder(

@@ -43,8 +43,10 @@ def add(left: Any, right: Any) -> Any:
             return _joined(left, right)
         case (Duration(), Duration()):
             return duration_of(left.nanos + right.nanos)
-        case (Timestamp(), Duration()) | (Duration(), Timestamp()):
-            return timestamp_of(left.nanos + right.nanos)
+        case (Timestamp(), Duration()):
+            return timestamp_of(left.nanos + right.nanos, left.offset_s)
+        case (Duration(), Timestamp()):
+            return timestamp_of(left.nanos + right.nanos, right.offset_s)
     raise no_overload("_+_", left, right)
 
 
@@ -84,7 +86,7 @@ def _subtract(left: Any, right: Any) -> Any:
         case (Timestamp(), Timestamp()):
             return duration_of(left.nanos - right.nanos)
         case (Timestamp(), Duration()):
-            return timestamp_of(left.nanos - right.nanos)
+            return timestamp_of(left.nanos - right.nanos, left.offset_s)
     raise no_overload("_-_", left, right)
 
 

@@ -7,6 +7,7 @@ time whatever the values are. An error is absorbed where `&&`, `||`, `all` or `e
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from apiserver.cel.evaluation import COST_MAX, CostExceeded, Scope, Step, boolean
@@ -27,7 +28,7 @@ from apiserver.cel.syntax import (
     located,
     parse,
 )
-from apiserver.cel.values import Failure, Optional, Type, UInt, is_number, no_overload, type_name
+from apiserver.cel.values import Duration, Failure, Optional, Type, UInt, is_number, no_overload, type_name
 
 
 class BadProgram(Exception):
@@ -80,8 +81,20 @@ class Program:
             scope.settle()
 
 
-def compile_(text: str, variables: frozenset[str], library: Library = STANDARD) -> Program:
+def compile_(
+    text: str,
+    variables: frozenset[str],
+    library: Library = STANDARD,
+    *,
+    types: Mapping[int, Any] = MappingProxyType({}),
+) -> Program:
     """Return the program of an expression over `variables`.
+
+    Args:
+        text: the expression.
+        variables: what it may name.
+        library: the functions that it may call.
+        types: what `check` has found of the same text: the sum of nothing is of the type that its elements would have.
 
     Raises:
         BadProgram: it is none, or names something that is not there.
@@ -90,13 +103,14 @@ def compile_(text: str, variables: frozenset[str], library: Library = STANDARD) 
         tree = parse(text)
     except SyntaxFailure as failure:
         raise BadProgram(str(failure)) from None
-    compiler = _Compiler(text, variables, library)
+    compiler = _Compiler(text, variables, library, types)
     return Program(text, compiler.compile(tree, frozenset()), frozenset(compiler.used))
 
 
 class _Compiler:
-    def __init__(self, text: str, variables: frozenset[str], library: Library) -> None:
+    def __init__(self, text: str, variables: frozenset[str], library: Library, types: Mapping[int, Any]) -> None:
         self._text = text
+        self._types = types
         self._variables = variables
         self._library = library
         self.used: set[str] = set()
@@ -197,7 +211,10 @@ class _Compiler:
                 if name not in self._library.methods:
                     raise self._undeclared(name, tree.at)
                 arguments = [self.compile(tree.target, local), *arguments]
-                return _applied(name, self._library.methods[name], arguments)
+                method = self._library.methods[name]
+                if name == "sum" and getattr(self._types.get(id(tree)), "name", "") == "duration":
+                    method = _sum_of_durations(method)
+                return _applied(name, method, arguments)
         if name not in self._library.functions:
             raise self._undeclared(name, tree.at)
         return _applied(name, self._library.functions[name], arguments)
@@ -208,6 +225,13 @@ class _Compiler:
         body = self.compile(tree.body, inner)
         transform = self.compile(tree.transform, inner) if tree.transform is not None else None
         return MACROS[tree.macro](operand, tree.variable, tree.second, body, transform)
+
+
+def _sum_of_durations(sum_: Function) -> Function:
+    def call(items: Any) -> Any:
+        return sum_(items) if items else Duration(0)
+
+    return call
 
 
 def _qualified(tree: Tree) -> str:

@@ -35,14 +35,16 @@ def timestamp(value: Any) -> Timestamp:
         moment = datetime.datetime.fromisoformat(f"{found[1]}T{found[2]}{zone}")
     except ValueError:
         raise Failure(f'parsing time "{value}" as RFC 3339: cannot parse it') from None
-    return timestamp_of(int(moment.timestamp()) * 10**9 + int((found[3] or "0").ljust(9, "0")))
+    offset = moment.utcoffset() or datetime.timedelta()
+    nanos = int(moment.timestamp()) * 10**9 + int((found[3] or "0").ljust(9, "0"))
+    return timestamp_of(nanos, int(offset.total_seconds()))
 
 
-def timestamp_of(nanos: int) -> Timestamp:
+def timestamp_of(nanos: int, offset_s: int = 0) -> Timestamp:
     """Return a moment; raises Failure where years have not four digits."""
     if not -62135596800 <= nanos // 10**9 <= 253402300799:
         raise Failure("timestamp overflow")
-    return Timestamp(nanos)
+    return Timestamp(nanos, offset_s)
 
 
 def duration(value: Any) -> Duration:
@@ -98,7 +100,9 @@ def milliseconds(value: Any, zone: Any = "UTC") -> int:
 
 
 def rfc3339(value: Timestamp) -> str:
-    """Return a moment as text."""
-    text = value.at(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    nanos = value.nanos % 10**9
-    return f"{text}.{nanos:09d}".rstrip("0") + "Z" if nanos else f"{text}Z"
+    """Return a moment as text, by the clock that it was read from."""
+    moment = value.at(datetime.timezone(datetime.timedelta(seconds=value.offset_s)))
+    text, nanos = moment.strftime("%Y-%m-%dT%H:%M:%S"), value.nanos % 10**9
+    zone = moment.strftime("%z") if value.offset_s else ""
+    fraction = f".{nanos:09d}".rstrip("0") if nanos else ""
+    return f"{text}{fraction}{f'{zone[:3]}:{zone[3:5]}' if zone else 'Z'}"

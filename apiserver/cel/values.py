@@ -7,7 +7,7 @@ Null, booleans, strings, bytes, lists and maps are Python's own; an `int` is sig
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 INT_MIN: Final = -(2**63)
@@ -35,6 +35,8 @@ class Timestamp:
     """A moment, in nanoseconds since 1970 in UTC."""
 
     nanos: int
+    offset_s: int = field(default=0, compare=False)
+    """How far east the clock stood that it was read from: it is shown by that clock, and is the same moment by any."""
 
     def at(self, zone: datetime.tzinfo) -> datetime.datetime:
         """Return it as a calendar has it."""

@@ -7,6 +7,7 @@ definition is written, so that what is served afterwards can be trusted to work.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
@@ -80,6 +81,15 @@ def find_errors(new: CustomResourceDefinition, old: CustomResourceDefinition | N
     yield from _check_names(spec.names)
     yield from _check_versions(new, old)
     yield from _check_conversion(spec)
+    fault = naming.trust_fault(spec.conversion)
+    if (
+        fault
+        and old is not None
+        and crds.is_condition(old, "Established")
+        and not naming.trust_fault(old.spec.conversion)
+    ):
+        # What is served would be served no more; before, it just does not begin.
+        yield v.invalid("spec.conversion.webhook.clientConfig.caBundle", _bundle_of(spec), fault)
     if old is not None and crds.is_condition(old, "Established"):
         yield from v.check_immutable("spec.scope", spec.scope, old.spec.scope)
         yield from v.check_immutable("spec.names.kind", spec.names.kind, old.spec.names.kind)
@@ -283,6 +293,11 @@ def _check_selectable(version: crds.CustomResourceDefinitionVersion, where: str)
             why = "must point to a field of type string, boolean or integer. Enum string fields and strings with "
             why += "formats are allowed."
             yield v.invalid(path, value, why)
+
+
+def _bundle_of(spec: crds.CustomResourceDefinitionSpec) -> str:
+    client = spec.conversion.webhook.client_config if spec.conversion is not None and spec.conversion.webhook else None
+    return base64.b64encode(client.ca_bundle).decode() if client is not None else ""
 
 
 def _check_conversion(spec: crds.CustomResourceDefinitionSpec) -> Errors:

@@ -1,8 +1,8 @@
 """What a definition's status says: which names it got, and whether its kind is served. Pure.
 
 Names are taken within a group. Plural, singular and short names are of one space, kind and list kind of another; who
-was accepted first keeps a name. A definition whose names are all its own is established, and stays so whatever its
-names become afterwards: its objects are there.
+was accepted first keeps a name. A definition whose names are all its own, and whose converting webhook can be known, is
+established, and stays so whatever it becomes afterwards: its objects are there.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Iterable
 from typing import Final
 
 import msgspec
+from cryptography import x509
 
 from api import timestamps
 from api.apiextensions.customresourcedefinition import (
+    CustomResourceConversion,
     CustomResourceDefinition,
     CustomResourceDefinitionCondition,
     CustomResourceDefinitionNames,
@@ -41,14 +43,30 @@ def compute_status(
     else:
         _set(conditions, "NamesAccepted", False, conflict[0], conflict[1], now)
     if not is_condition(crd, "Established"):
-        if conflict is None:
-            _set(conditions, "Established", True, "InitialNamesAccepted", "the initial names have been accepted", now)
-        else:
+        if conflict is not None:
             _set(conditions, "Established", False, "NotAccepted", "not all names are accepted", now)
+        elif trust_fault(crd.spec.conversion):
+            why = "The conversion webhook CABundle is invalid"
+            _set(conditions, "Established", False, "InvalidCABundle", why, now)
+        else:
+            _set(conditions, "Established", True, "InitialNamesAccepted", "the initial names have been accepted", now)
     _set_approval(crd, conditions, now)
     return CustomResourceDefinitionStatus(
         conditions=conditions, accepted_names=accepted, stored_versions=crd.status.stored_versions
     )
+
+
+def trust_fault(conversion: CustomResourceConversion | None) -> str:
+    """Say why the certificates by which a converting webhook is to be known are none; empty where they are well."""
+    webhook = conversion.webhook if conversion is not None else None
+    bundle = webhook.client_config.ca_bundle if webhook is not None and webhook.client_config is not None else b""
+    if not bundle:
+        return ""
+    try:
+        x509.load_pem_x509_certificates(bundle)
+    except ValueError:
+        return "unable to load root certificates: unable to parse bytes as PEM block"
+    return ""
 
 
 def with_terminating(

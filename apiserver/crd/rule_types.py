@@ -50,15 +50,20 @@ def weigh(text: str, self_node: Node, *, is_root: bool, takes_optional: bool = F
         BadProgram: they don't.
     """
     is_object = is_root or self_node.is_embedded
-    self_type = type_of(self_node, _SELF, is_object=is_object)
-    if self_type is None:
-        raise BadProgram("rules cannot be about what has no type")
-    old = types.optional_of(self_type) if takes_optional else self_type
-    checked = check.checked(text, {"self": self_type, "oldSelf": old})
+    checked = check_types(text, self_node, is_root=is_root, takes_optional=takes_optional)
     if checked.type.name not in (wanted.name, "dyn"):
         what = "cel expression" if wanted is types.BOOL else "messageExpression"
         raise BadProgram(f"{what} must evaluate to a {wanted}")
     return costs.cost_max(checked, functools.partial(_size_at, self_node, is_object))
+
+
+def check_types(text: str, self_node: Node, *, is_root: bool, takes_optional: bool = False) -> check.Checked:
+    """Return an expression about a place with the types of its parts; raises BadProgram where they don't fit."""
+    self_type = type_of(self_node, _SELF, is_object=is_root or self_node.is_embedded)
+    if self_type is None:
+        raise BadProgram("rules cannot be about what has no type")
+    old = types.optional_of(self_type) if takes_optional else self_type
+    return check.checked(text, {"self": self_type, "oldSelf": old})
 
 
 def type_of(node: Node, name: str, *, is_object: bool) -> Type | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from api import validation as v
@@ -18,6 +18,7 @@ from apiserver.cel import times
 from apiserver.cel.program import COST_MAX as CALL_COST_MAX
 from apiserver.cel.program import BadProgram, CostExceeded, Program, compile_
 from apiserver.cel.values import Failure, Optional, Timestamp, Unordered
+from apiserver.crd import rule_types
 from apiserver.crd.structural import Node, Plain, steps_of
 from apiserver.crd.values import NOTHING, is_unchanged, item_before
 
@@ -35,7 +36,7 @@ class _Rule:
 
     def __init__(self, declared: Plain, node: Node) -> None:
         self.text: str = declared.get("rule") or ""
-        self.program: Program = compile_(self.text, VARIABLES)
+        self.program: Program = compile_(self.text, VARIABLES, types=_types_in(self.text, declared, node))
         expression = declared.get("messageExpression") or ""
         self._message_program = compile_(expression, VARIABLES) if expression else None
         self._message: str = (declared.get("message") or "").strip()
@@ -60,6 +61,17 @@ class _Rule:
         if not isinstance(text, str) or not text.strip() or "\n" in text or len(text) > 5 * 1024:
             return self.default_message
         return text.strip()
+
+
+def _types_in(text: str, declared: Plain, node: Node) -> Mapping[int, Any]:
+    """Return the types of a rule's parts, as far as the program needs them: rules that sum."""
+    if "sum" not in text:
+        return {}
+    try:
+        takes_optional = bool(declared.get("optionalOldSelf"))
+        return rule_types.check_types(text, node, is_root=False, takes_optional=takes_optional).types
+    except BadProgram:
+        return {}
 
 
 def _normalised(field_path: str, node: Node | None) -> str:

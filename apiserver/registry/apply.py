@@ -114,6 +114,19 @@ class _Owner:
         return _Owner(made, fields)
 
 
+def _owners_of(entries: Sequence[ManagedFieldsEntry], struct: type[Struct]) -> list[_Owner]:
+    """Return the owners; of a custom kind, whose schema may have changed since, with their fields as it has them."""
+    owners = [_Owner(entry) for entry in entries]
+    shape = shape_of(struct)
+    if not is_custom(struct):
+        return owners
+    found = []
+    for owner in owners:
+        fields = arithmetic.reconciled(owner.fields, shape)
+        found.append(owner if fields == owner.fields else owner.with_fields(fields))
+    return found
+
+
 def _encode(fields: FieldSet) -> msgspec.Raw:
     return msgspec.Raw(_ENCODER.encode(fields))
 
@@ -201,7 +214,7 @@ def track_update(
     removed = without_trees_of_nobody(comparison.removed)
     if not written and not removed:
         return _sorted(map(_Owner, entries))
-    owners = _released([_Owner(entry) for entry in entries], written, removed)
+    owners = _released(_owners_of(entries, type(new)), written, removed)
     if written:
         wanted = (writer.manager, UPDATE, writer.api_version, writer.subresource)
         mine = next((owner for owner in owners if _identity(owner.entry) == wanted), None)
@@ -357,7 +370,7 @@ def apply(
         wanted = without_trees(without_trees_of_nobody(arithmetic.fields_in(said, shape)), ignored)
     except PatchFailure as failure:
         raise untyped(config.get("metadata"), writer.api_version, config.get("kind", ""), str(failure)) from None
-    owners = [_Owner(entry) for entry in entries]
+    owners = _owners_of(entries, struct)
     if not owners and live:
         fields = without_trees(without_trees_of_nobody(arithmetic.everything_in(live, shape)), ignored)
         first = Writer(BEFORE_FIRST_APPLY, writer.api_version, writer.subresource)

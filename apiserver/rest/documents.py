@@ -149,11 +149,11 @@ class Documents:
             if each.openapi_v2
         )
         own = openapi.document_v2(self._kinds)
-        if openapi_protobuf.MEDIA_TYPE in accept:
+        if any(media_type in accept for media_type in openapi_protobuf.ACCEPTED):
             document = openapi.document_v2_protobuf(self._kinds)
             if others:
                 document = aggregated_documents.document_v2_protobuf(own.json, others)
-            return Document(document.json, "application/octet-stream", document.hash, {"Vary": "Accept"})
+            return Document(document.json, openapi_protobuf.MEDIA_TYPE, document.hash, {"Vary": "Accept"})
         document = aggregated_documents.document_v2(own.json, others) if others else own
         return Document(document.json, etag=document.hash, headers={"Vary": "Accept"})
 

@@ -28,7 +28,6 @@ async def create(context: Context, call: Call) -> Answer:
     writing.check_options(call, "CreateOptions")
     obj = writing.decode_body(call, resource)
     writing.place(call, resource, obj)
-    writing.drop_repeated_owners(call, obj)
     if obj.metadata.resource_version:
         raise BadRequest("resourceVersion should not be set on objects to be created")
     return await create_object(context, call, obj)
@@ -62,12 +61,13 @@ async def create_object(context: Context, call: Call, obj: Any, *, is_apply: boo
     metadata.deletion_grace_period_seconds = None
     resource.default(obj)
     if not is_apply:
+        writing.drop_repeated_owners(call, obj)
         writing.own_create(context, call, resource, obj)
     owners = metadata.managed_fields
     request = writing.admission_request(call, resource, "CREATE", obj, None)
     await context.admission.admit(request)
     obj = request.object
-    writing.drop_repeated_owners(call, obj, writing.ADMITTED)
+    writing.drop_repeated_owners(call, obj, writing.AFTER_ADMISSION)
     metadata = obj.metadata
     writing.place(call, resource, obj)
     is_generated = not metadata.name and bool(metadata.generate_name)

@@ -15,7 +15,7 @@ from api import bodies, serde, validation
 from api.errors import BadRequest, Cause, Invalid
 from api.meta import ManagedFieldsEntry
 from api.patch import words
-from api.patch.dispatch import APPLY_PATCH, apply_patch, duplicate_fields, is_strategic, parse_patch
+from api.patch.dispatch import APPLY_PATCH, apply_patch, faults_of, is_strategic, parse_patch
 from api.resource import Resource
 from api.type_meta import Unreadable
 from apiserver.registry.codec import Stored
@@ -56,7 +56,7 @@ class Change:
 
     value: Any
     faults: tuple[str, ...]
-    """What strict validation has against its text: fields given twice."""
+    """What strict validation has against its text: fields given twice, or unknown in a JSON patch."""
 
 
 def parse(call: Call) -> Change:
@@ -64,7 +64,7 @@ def parse(call: Call) -> Change:
     value = parse_patch(call.body, call.content_type)
     if writing.validation_of(call) == "Ignore":
         return Change(value, ())
-    return Change(value, tuple(f'duplicate field "{path}"' for path in duplicate_fields(call.body)))
+    return Change(value, tuple(faults_of(call.body, call.content_type)))
 
 
 def _unfit(shown: str, why: str) -> Invalid:

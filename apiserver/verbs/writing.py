@@ -38,12 +38,6 @@ class Facade(Protocol):
 COMPONENT: Final = "component"
 """The user agent of our own processes."""
 _MANAGER_LENGTH_MAX: Final = 128
-ADMITTED: Final = " after mutating admission happens"
-"""Since when owner references are repeated that were not in what the client sent."""
-_REPEATED_OWNERS: Final = (
-    ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may "
-    "reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
-)
 
 
 def decode_body(call: Call, resource: Resource[Any]) -> Any:
@@ -64,24 +58,6 @@ def decode_body(call: Call, resource: Resource[Any]) -> Any:
     obj: Any = decoded.object
     obj.api_version, obj.kind = resource.api_version, resource.kind
     return obj
-
-
-def drop_repeated_owners(call: Call, obj: Any, when: str = "") -> None:
-    """Keep each owner reference once, and tell who repeated one; `when` says since when they are, in the warning."""
-    owners = obj.metadata.owner_references
-    kept: list[Any] = []
-    repeated: list[str] = []
-    for owner in owners:
-        if owner in kept:
-            repeated.append(owner.uid)
-        else:
-            kept.append(owner)
-    if not repeated:
-        return
-    obj.metadata.owner_references = kept
-    told = _REPEATED_OWNERS.format(when=when, uids=", ".join(repeated))
-    if told not in call.warnings:
-        call.warnings.append(told)
 
 
 def validation_of(call: Call) -> serde.FieldValidation:
@@ -193,6 +169,34 @@ def check_name(call: Call, obj: Any) -> None:
         )
 
 
+def drop_repeated_owners(call: Call, obj: Any, when: str = "") -> None:
+    """Take out owner references that stand there twice, and tell the client, and when that was seen.
+
+    Words and moments are upstream's: a body is looked at when it is read, and what admission plugins and patches have
+    made of an object after them.
+    """
+    kept: list[Any] = []
+    repeated: list[str] = []
+    for reference in obj.metadata.owner_references:
+        if reference in kept:
+            repeated.append(reference.uid)
+        else:
+            kept.append(reference)
+    if not repeated:
+        return
+    obj.metadata.owner_references = kept
+    warning = (
+        f".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and "
+        "may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "
+        f"{', '.join(repeated)}"
+    )
+    if warning not in call.warnings:
+        call.warnings.append(warning)
+
+
+AFTER_ADMISSION: Final = " after mutating admission happens"
+
+
 def take_name(call: Call, obj: Any) -> None:
     """Give an object that need not say so the name of the request's path; refuse one that has another."""
     obj.metadata.name = obj.metadata.name or call.info.name
@@ -264,7 +268,7 @@ async def decide_update(
         new = request.object
     else:
         facade.put(new, request.object)
-    drop_repeated_owners(call, new, ADMITTED)
+    drop_repeated_owners(call, new, AFTER_ADMISSION)
     validation.keep_metadata(new.metadata, old.metadata)
     (prepare or resource.prepare_for_update)(new, old)
     new.metadata.managed_fields = owners

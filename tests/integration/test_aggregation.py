@@ -319,10 +319,11 @@ async def test_what_it_serves_is_in_discovery_and_openapi(server: Running, exten
         document = await answer.json()
     assert f"/apis/{GROUP}/v1alpha1/flunders" in document["paths"] and "/other" not in document["paths"]
     assert "io.example.Flunder" in document["definitions"] and "io.k8s.api.core.v1.Pod" in document["definitions"]
-    async with server.http.get(
-        "/openapi/v2", headers={"Accept": "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"}
-    ) as answer:
-        assert b"io.example.Flunder" in await answer.read()
+    protobuf = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    for accepted in (protobuf, protobuf.replace("v2.v1.0", "v2@v1.0")):
+        async with server.http.get("/openapi/v2", headers={"Accept": accepted}) as answer:
+            assert answer.content_type == protobuf
+            assert b"io.example.Flunder" in await answer.read()
 
 
 async def test_a_watch_streams_through(server: Running, extension: Extension):

@@ -133,3 +133,26 @@ def test_one_item_applied_takes_the_place_of_all_that_repeat_it():
         apply.merge(live, env(("C", "3")), POD)["spec"]["containers"][0]["env"][:2]
         == (live["spec"]["containers"][0]["env"][:2])
     )
+
+
+def test_an_item_that_is_said_no_more_goes_with_what_others_put_into_it():
+    """Else what is left of it would have neither name nor image."""
+    web, side = {"name": "web", "image": "x"}, {"name": "side", "image": "y"}
+    former = apply.fields_in(containers(web, side), POD)
+    wanted = apply.fields_in(containers(web), POD)
+    live = containers(web, {**side, "env": [{"name": "A", "value": "1"}]})
+    others = difference(apply.everything_in(live, POD), union(former, {"f:spec": {".": {}, "f:containers": {".": {}}}}))
+    assert others == {"f:spec": {"f:containers": {'k:{"name":"side"}': {"f:env": {".": {}, A: PARTS}}}}}
+    dropped = difference(former, wanted)
+    assert apply.prune(live, dropped, union(wanted, others), POD) == containers(web)
+    # Who says that it is there keeps it.
+    holds = {"f:spec": {"f:containers": {'k:{"name":"side"}': {".": {}, "f:name": {}}}}}
+    kept = apply.prune(live, dropped, union(wanted, holds), POD)
+    assert [one["name"] for one in kept["spec"]["containers"]] == ["web", "side"]
+
+
+def test_a_field_that_is_said_no_more_stays_for_what_others_put_below_it():
+    live = {"spec": {"securityContext": {"runAsUser": 1, "runAsGroup": 2}}}
+    former = {"f:spec": {"f:securityContext": {".": {}, "f:runAsUser": {}}}}
+    held = {"f:spec": {"f:securityContext": {"f:runAsGroup": {}}}}
+    assert apply.prune(live, former, held, POD) == {"spec": {"securityContext": {"runAsGroup": 2}}}

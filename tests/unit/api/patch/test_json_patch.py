@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.patch import json_patch
+from api.patch.dispatch import JSON_PATCH, MERGE_PATCH, faults_of
 from api.patch.failure import PatchFailure
 
 values = st.recursive(
@@ -48,8 +49,8 @@ def test_operations_do_what_the_rfc_says(document: object, operation: dict, expe
         ({"op": "remove", "path": ""}, False),
         ({"op": "add", "path": "one", "value": 1}, True),
         ({"op": "add", "path": "/one"}, True),
-        ({"op": "frob", "path": "/one"}, True),
-        ({"path": "/one"}, True),
+        ({"op": "frob", "path": "/one"}, False),
+        ({"path": "/one"}, False),
         ("x", True),
     ],
 )
@@ -75,3 +76,15 @@ def test_testing_what_was_added_succeeds(document: object, value: object) -> Non
         {"op": "remove", "path": "/x"},
     ]
     assert json_patch.apply(holder, operations) == holder
+
+
+def test_strict_validation_names_what_an_operation_says_twice_or_in_vain() -> None:
+    body = (
+        b'[{"op":"add","path":"/a","value":1,"foo":"bar"},{"op":"add","path":"/b","path":"/c","value":{"k":1,"k":2}}]'
+    )
+    assert faults_of(body, JSON_PATCH) == [
+        'json patch unknown field "[0].foo"',
+        'json patch duplicate field "[1].path"',
+        'json patch duplicate field "[1].value.k"',
+    ]
+    assert faults_of(b'{"a":1,"a":2}', MERGE_PATCH) == ['duplicate field "a"']

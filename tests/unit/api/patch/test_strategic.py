@@ -123,3 +123,20 @@ def test_patching_twice_is_patching_once_and_nothing_is_lost(there: list[str], p
     assert {item["name"] for item in once["spec"]["containers"]} == set(there) | set(patched)
     assert all((item["image"] == "new") == (item["name"] in patched) for item in once["spec"]["containers"])
     assert (document, patch) == before
+
+
+def test_items_must_stand_in_the_order_that_the_patch_asks_for() -> None:
+    order = {"$setElementOrder/containers": [{"name": "a"}, {"name": "b"}, {"name": "c"}]}
+    document = [{"name": "a"}, {"name": "c"}, {"name": "b"}]
+    kept = containers(document, [{"name": "c", "image": "2"}, {"name": "x", "$patch": "delete"}], **order)
+    assert [item["name"] for item in kept] == ["a", "b", "c"]
+    with pytest.raises(
+        PatchFailure, match="The order in patch list:\n(.|\n)* doesn't match .setElementOrder/containers"
+    ):
+        containers(document, [{"name": "c", "image": "2"}, {"name": "a", "image": "1"}], **order)
+
+
+def test_an_item_without_its_key_is_named_in_gos_words() -> None:
+    told = r"map: map\[image:2 stdin:true\] does not contain declared merge key: name"
+    with pytest.raises(PatchFailure, match=told):
+        containers([{"name": "a"}], [{"stdin": True, "image": "2"}])

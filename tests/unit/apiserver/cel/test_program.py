@@ -111,3 +111,19 @@ def test_random_expressions_have_a_value_or_a_failure() -> None:
         with contextlib.suppress(BadProgram, Failure, CostExceeded):
             program = compile_(expressions.rule(random), frozenset({"self", "oldSelf"}))
             program.evaluate({"self": random.choice(values), "oldSelf": random.choice(values)}, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("timestamp('2024-01-01T02:00:00+02:00')", "2024-01-01T02:00:00+02:00"),
+        ("timestamp('2024-01-01T02:00:00.5-05:30') + duration('1h')", "2024-01-01T03:00:00.5-05:30"),
+        ("duration('24h') + timestamp('2024-01-01T02:00:00+02:00')", "2024-01-02T02:00:00+02:00"),
+        ("timestamp('2024-01-01T02:00:00+02:00') - duration('3h')", "2023-12-31T23:00:00+02:00"),
+        ("timestamp('2024-01-01T02:00:00+00:00')", "2024-01-01T02:00:00Z"),
+    ],
+)
+def test_a_moment_is_shown_by_the_clock_that_it_was_read_from(text: str, shown: str):
+    assert compile_(f"string({text})", frozenset()).evaluate({})[0] == shown
+    same = compile_("timestamp('2024-01-01T02:00:00+02:00') == timestamp('2024-01-01T00:00:00Z')", frozenset())
+    assert same.evaluate({})[0] is True

@@ -1,6 +1,7 @@
 """Kinds that users define, through the whole API: from a definition to its objects, and to their end."""
 
 import asyncio
+import base64
 import copy
 import json
 from collections.abc import AsyncIterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from api.errors import ApiError, InternalError, Invalid, MethodNotAllowed, NotFound, UnsupportedMediaType
+from api.errors import ApiError, Conflict, InternalError, Invalid, MethodNotAllowed, NotFound, UnsupportedMediaType
 from apiserver import discovery, openapi
 from apiserver.app import Api
 from apiserver.request import RequestInfo
@@ -356,6 +357,26 @@ async def test_discovery_and_openapi_tell_of_a_custom_kind(client: Client) -> No
     assert old["x-kubernetes-selectable-fields"] == schema["x-kubernetes-selectable-fields"]
 
 
+async def test_who_owned_parts_of_what_has_become_one_thing_owns_it(client: Client) -> None:
+    numbers = dict.fromkeys("ab", {"type": "integer"})
+    spec: dict[str, Any] = {"type": "object", "properties": {"pair": {"type": "object", "properties": numbers}}}
+    crd = await client.define(definition(spec))
+    apply = {"content_type": "application/apply-patch+yaml", "name": "a"}
+    body = {key: cron_tab()[key] for key in ("apiVersion", "kind", "metadata")}
+    await client.ask("patch", {**body, "spec": {"pair": {"a": 1}}}, fieldManager="one", **apply)
+    spec["properties"]["pair"]["x-kubernetes-map-type"] = "atomic"
+    name = crd["metadata"]["name"]
+    await client.ask("patch", {"spec": definition(spec)["spec"]}, name=name, content_type=MERGE, **CRDS)
+    await asyncio.sleep(0.1)
+    two = {**body, "spec": {"pair": {"b": 2}}}
+    with pytest.raises(Conflict, match=r'conflict with "one": \.spec\.pair$'):
+        await client.ask("patch", two, fieldManager="two", **apply)
+    taken = await client.ask("patch", two, fieldManager="two", force="true", **apply)
+    assert taken["spec"] == {"pair": {"b": 2}}
+    owned = [(each["manager"], each["fieldsV1"]) for each in taken["metadata"]["managedFields"]]
+    assert owned == [("two", {"f:spec": {"f:pair": {}}})]
+
+
 # --- versions -------------------------------------------------------------------------------------------------------
 
 
@@ -365,6 +386,36 @@ def two_versions(conversion: dict[str, Any]) -> dict[str, Any]:
     crd["spec"]["versions"].append({"name": "v2", "served": True, "storage": False, "schema": anything})
     crd["spec"]["conversion"] = conversion
     return crd
+
+
+async def test_a_kind_whose_webhook_cannot_be_known_is_not_served_until_it_can(client: Client) -> None:
+    def converted(bundle: str) -> dict[str, Any]:
+        told = {"url": "https://localhost:1/convert", "caBundle": base64.b64encode(bundle.encode()).decode()}
+        return {"strategy": "Webhook", "webhook": {"clientConfig": told, "conversionReviewVersions": ["v1"]}}
+
+    name = "crontabs.stable.example.com"
+
+    async def established() -> tuple[str, str]:
+        for _ in range(500):
+            found = (await client.ask("get", name=name, **CRDS))["status"].get("conditions", [])
+            for each in found:
+                if each["type"] == "Established":
+                    return each["status"], each["reason"]
+            await asyncio.sleep(0.01)
+        raise AssertionError("nothing is said of it")
+
+    await client.ask("create", two_versions(converted("no certificate")), **CRDS)
+    assert await established() == ("False", "InvalidCABundle")
+    with pytest.raises(NotFound):
+        await client.ask("list")
+    mended = {"spec": {"conversion": {"webhook": {"clientConfig": {"caBundle": None}}}}}
+    await client.ask("patch", mended, name=name, content_type=MERGE, **CRDS)
+    async with asyncio.timeout(5):
+        while await established() != ("True", "InitialNamesAccepted"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    broken = {"spec": {"conversion": converted("no certificate")}}
+    with pytest.raises(Invalid, match="caBundle: Invalid value: .* unable to parse bytes as PEM block"):
+        await client.ask("patch", broken, name=name, content_type=MERGE, **CRDS)
 
 
 async def test_a_deprecated_version_warns_whoever_uses_it(client: Client) -> None:

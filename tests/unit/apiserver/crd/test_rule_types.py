@@ -231,3 +231,12 @@ def test_a_rule_names_another_place_as_errors_do() -> None:
     shape = {"type": "object", "properties": fields, "x-kubernetes-validations": rules}
     found = Checker(Node({"type": "object", "properties": {"s": shape}})).check({"s": {}}, None)
     assert [error.path for error in found] == ["s.a", "s.a", "s.b[x].c", "s.b[x]"]
+
+
+def test_the_sum_of_no_lengths_of_time_is_one() -> None:
+    ruled = {"x-kubernetes-validations": [{"rule": "self.filter(w, w > duration('0s')).sum() < duration('1h')"}]}
+    waits = {"type": "array", "items": {"type": "string", "format": "duration"}, "maxItems": 5, **ruled}
+    checker = Checker(Node({"type": "object", "properties": {"waits": waits}}))
+    assert [len(list(checker.check({"waits": each}, None))) for each in ([], ["0s"], ["30m"], ["30m", "40m"])] == [
+        0, 0, 0, 1,
+    ]  # fmt: skip

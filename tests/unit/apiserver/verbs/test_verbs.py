@@ -362,20 +362,6 @@ async def test_what_a_resource_does_not_have_is_not_found_or_not_allowed(api: Ap
         await api.handle(call(bindings.RESOURCE, "get", name="a"))
 
 
-async def test_an_owner_named_twice_is_kept_once_and_told_of(api: Api, client: Client):
-    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "u"}
-    twice = {"metadata": {"name": "a", "ownerReferences": [owner, owner, {**owner, "uid": "v"}]}}
-    for verb, name in (("create", ""), ("update", "a"), ("patch", "a")):
-        asked = call(configmaps.RESOURCE, verb, name=name, body=json.dumps(twice).encode())
-        asked.content_type = PatchType.MERGE if verb == "patch" else "application/json"
-        await api.handle(asked)
-        [warning] = asked.warnings
-        assert warning.endswith("duplicate UID(s) observed: u")
-        assert ("after mutating admission happens" in warning) == (verb == "patch")
-        found = await client.get(configmaps.RESOURCE, A)
-        assert [each.uid for each in found.metadata.owner_references] == ["u", "v"]
-
-
 async def test_who_deletes_jobs_without_a_policy_is_told_that_their_pods_stay(api: Api, client: Client):
     for options, told in (({}, 1), ({"propagationPolicy": "Background"}, 0), ({"orphanDependents": "true"}, 0)):
         asked = call(jobs.RESOURCE, "deletecollection", **options)
@@ -478,3 +464,23 @@ async def test_an_update_creates_what_is_not_there_for_a_few_kinds(api: Api, cli
     other = b'{"metadata":{"name":"b","uid":"another"}}'
     with pytest.raises(Conflict, match="UID in precondition"):
         await api.handle(call(leases.RESOURCE, "update", name="b", body=other))
+
+
+async def test_an_owner_named_twice_is_one_owner_and_who_writes_so_is_told(api: Api, client: Client):
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u1"}
+    other = {**owner, "uid": "u2"}
+
+    async def write(verb: str, owners: list[dict[str, str]], **more: str) -> tuple[list[str], list[str]]:
+        body = json.dumps({"metadata": {"name": "a", "ownerReferences": owners}}).encode()
+        asked = call(configmaps.RESOURCE, verb, name="" if verb == "create" else "a", body=body, **more)
+        made = json.loads((await api.handle(asked)).json)
+        return [each["uid"] for each in made["metadata"]["ownerReferences"]], asked.warnings
+
+    start, end = ".metadata.ownerReferences contains duplicate entries", "duplicate UID(s) observed: u1"
+    uids, (warning,) = await write("create", [owner, owner, other])
+    assert (uids, warning.startswith(f"{start}; "), warning.endswith(end)) == (["u1", "u2"], True, True)
+    uids, (warning,) = await write("update", [owner, other, owner])
+    assert (uids, warning.startswith(f"{start}; ")) == (["u1", "u2"], True)
+    uids, (warning,) = await write("patch", [other, owner, owner], content_type=PatchType.MERGE)
+    assert (uids, warning.startswith(f"{start} after mutating admission happens; ")) == (["u2", "u1"], True)
+    assert await write("update", [owner, {**owner, "name": "q"}]) == (["u1", "u1"], [])
