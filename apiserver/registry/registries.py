@@ -41,8 +41,8 @@ class Registries:
         return Registry(resource, self.store, self._clock, self._random, self._revisions, codec)
 
     def __iter__(self) -> Iterator[Registry]:
-        """Yield the registries of built-in kinds."""
-        return (registry for resource, registry in self._registries.items() if resource not in self._custom)
+        """Yield the registries of built-in kinds; users' kinds may come and go meanwhile."""
+        return iter([registry for resource, registry in self._registries.items() if resource not in self._custom])
 
     def everything(self) -> list[Registry]:
         """Return the registries of all kinds, those that users defined included."""
