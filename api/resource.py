@@ -159,6 +159,8 @@ class Resource(Generic[T]):
     prepare_for_delete: Callable[[T], None] = keep_nothing
     """Given what is stored when its deletion is asked for, put on it what must hold it back (a finalizer)."""
     validate_status: Callable[[T, T], Iterable[FieldError]] = always_valid
+    orphans_by_default: bool = False
+    """Whether deleting with no propagation policy leaves what the object owns."""
     generation: bool = False
     """metadata.generation is 1 at create and grows when anything but metadata and status changes."""
     columns: Sequence[Column[T]] = ()

@@ -89,6 +89,8 @@ class Dispatcher:
             special = _SUBRESOURCES.get(address)
             if special is not None:
                 return await special(self._context, call)
+        if info.name and not info.subresource and resource.verbs == ("create",):
+            raise no_such_kind(kinds, info.group)  # What is only asked questions of has no objects with names.
         verb = _VERBS.get(info.verb)
         if info.subresource or verb is None or info.verb not in resource.verbs:
             raise no_such_method(call)

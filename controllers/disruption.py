@@ -27,7 +27,7 @@ from api.core import replicationcontroller as replicationcontrollers
 from api.core.pod import Pod
 from api.discover import by_kind
 from api.errors import ApiError, MethodNotAllowed, NotFound
-from api.meta import Condition, OwnerReference
+from api.meta import Condition, LabelSelector, OwnerReference
 from api.policy import poddisruptionbudget as budgets
 from api.policy.poddisruptionbudget import PodDisruptionBudget, PodDisruptionBudgetStatus
 from api.resource import ObjectKey, Resource
@@ -57,6 +57,13 @@ _CACHED: Final[Mapping[tuple[str, str], Resource[Any]]] = {
         statefulsets.RESOURCE,
     )
 }
+
+
+_UNMANAGED: Final = (
+    "Pods selected by this PodDisruptionBudget (selector: {selector}) were found to be unmanaged. As a result, the "
+    "status of the PDB cannot be calculated correctly, which may result in undefined behavior. To account for these "
+    'pods please set ".spec.minAvailable" field of the PDB to an integer value.'
+)
 
 
 class NoScale(Exception):
@@ -138,6 +145,10 @@ async def reconcile(key: ObjectKey, context: Context) -> float | None:
     if not found:
         context.emit(Emit(budget, NORMAL, "NoPods", "No matching pods found"))
     requeue_s: float | None = None
+    if _needs_scale(budget) and any(controller_of(pod) is None for pod in found):
+        context.emit(
+            Emit(budget, WARNING, "UnmanagedPods", _UNMANAGED.format(selector=_in_words(budget.spec.selector)))
+        )
     try:
         scale = await _scale_of(budget, found, context) if _needs_scale(budget) else 0
         status = compute_status(Counted(budget, found, scale), now)
@@ -159,6 +170,19 @@ async def reconcile(key: ObjectKey, context: Context) -> float | None:
         except NotFound:
             return None
     return requeue_s
+
+
+def _in_words(selector: LabelSelector | None) -> str:
+    """Return a selector as upstream's messages have it."""
+    if selector is None:
+        return "nil"
+    labels = "".join(f"{name}: {value}," for name, value in sorted(selector.match_labels.items()))
+    wants = "".join(
+        f"LabelSelectorRequirement{{Key:{each.key},Operator:{each.operator},Values:[{' '.join(each.values)}],}},"
+        for each in selector.match_expressions
+    )
+    expressions = f"MatchExpressions:[]LabelSelectorRequirement{{{wants}}}"
+    return f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},{expressions},}}"
 
 
 def pods_of(budget: PodDisruptionBudget, listers: Listers) -> list[Pod]:

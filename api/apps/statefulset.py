@@ -13,7 +13,6 @@ from api.core.persistentvolumeclaim import PersistentVolumeClaim
 from api.core.persistentvolumeclaim import default as default_claim
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
-from api.core.volumes import PersistentVolumeClaimVolumeSource, Volume
 from api.meta import KindCondition, LabelSelector, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Int64, IntOrString, Struct, always, field, wire
@@ -194,7 +193,7 @@ def validate(new: StatefulSet, old: StatefulSet | None) -> v.Errors:
     yield from v.check_not_negative("spec.minReadySeconds", spec.min_ready_seconds)
     if spec.ordinals is not None:
         yield from v.check_not_negative("spec.ordinals.start", spec.ordinals.start)
-    yield from check_selector_and_template(spec.selector, _with_claims(spec), "StatefulSet")
+    yield from check_selector_and_template(spec.selector, spec.template, "StatefulSet")
     yield from v.check_not_negative("spec.revisionHistoryLimit", spec.revision_history_limit)
     if old is not None:
         allowed = msgspec.structs.replace(
@@ -208,20 +207,6 @@ def validate(new: StatefulSet, old: StatefulSet | None) -> v.Errors:
         )
         if allowed != spec:
             yield v.forbidden("spec", _UPDATABLE)
-
-
-def _with_claims(spec: StatefulSetSpec) -> PodTemplateSpec:
-    """Return the template as pods will have it: with a volume for each claim, in place of one of the same name."""
-    by_claim = {
-        claim.metadata.name: Volume(
-            name=claim.metadata.name,
-            persistent_volume_claim=PersistentVolumeClaimVolumeSource(claim_name=claim.metadata.name),
-        )
-        for claim in spec.volume_claim_templates
-    }
-    others = [volume for volume in spec.template.spec.volumes if volume.name not in by_claim]
-    pod_spec = msgspec.structs.replace(spec.template.spec, volumes=[*others, *by_claim.values()])
-    return msgspec.structs.replace(spec.template, spec=pod_spec)
 
 
 def _check_strategy(path: str, strategy: StatefulSetUpdateStrategy) -> v.Errors:

@@ -140,12 +140,27 @@ def check_question(asked: Question) -> v.Errors:
             asked.non_resource_attributes,
             "cannot be specified in combination with resourceAttributes",
         )
+    if asked.resource_attributes is not None:
+        path, attributes = "spec.resourceAttributes", asked.resource_attributes
+        yield from _check_selector(f"{path}.fieldSelector", attributes.field_selector)
+        yield from _check_selector(f"{path}.labelSelector", attributes.label_selector)
     if asked.resource_attributes is None and asked.non_resource_attributes is None:
         yield v.invalid(
             "spec.resourceAttributes",
             None,
             "exactly one of nonResourceAttributes or resourceAttributes must be specified",
         )
+
+
+def _check_selector(path: str, selector: FieldSelectorAttributes | LabelSelectorAttributes | None) -> v.Errors:
+    if selector is None:
+        return
+    if selector.raw_selector and selector.requirements:
+        yield v.invalid(
+            f"{path}.rawSelector", selector.raw_selector, "may not specified at the same time as requirements"
+        )
+    if not selector.raw_selector and not selector.requirements:
+        yield v.required(f"{path}.requirements", f"when {path} is specified, requirements or rawSelector is required")
 
 
 RESOURCE: Final[Resource[SelfSubjectAccessReview]] = Resource(

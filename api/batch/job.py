@@ -322,6 +322,7 @@ RESOURCE: Final[Resource[Job]] = Resource(
     validate=validate,
     prepare_for_create=prepare_for_create,
     validate_status=check_status,
+    orphans_by_default=True,
     generation=True,
     columns=(
         Column("Status", "string", _state, "Whether it runs, and how it ended."),

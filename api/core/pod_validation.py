@@ -137,22 +137,33 @@ def _check_mirror(new: Pod, old: Pod | None) -> v.Errors:
 
 def check_template(path: str, template: PodTemplateSpec) -> v.Errors:
     """Check the template of a workload."""
-    yield from v.check_labels(f"{path}.labels", template.metadata.labels)
-    yield from v.check_annotations(f"{path}.annotations", template.metadata.annotations)
-    yield from _check_annotations(f"{path}.annotations", template.metadata.annotations, template.spec)
+    yield from _check_labelled(path, template)
     yield from check_spec(f"{path}.spec", template.spec, is_pod=False)
     yield from _check_profiles_match(f"{path}.spec", template.metadata.annotations, template.spec)
     if template.spec.ephemeral_containers:
         yield v.forbidden(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template")
 
 
+def _check_labelled(path: str, template: PodTemplateSpec) -> v.Errors:
+    yield from v.check_labels(f"{path}.labels", template.metadata.labels)
+    yield from v.check_annotations(f"{path}.annotations", template.metadata.annotations)
+    yield from _check_annotations(f"{path}.annotations", template.metadata.annotations, template.spec)
+
+
 def check_workload_template(path: str, template: PodTemplateSpec, *, matches: bool, kind: str) -> v.Errors:
-    """Check the template of what keeps pods running for ever: it must be selected, and always be restarted."""
+    """Check the template of what keeps pods running for ever: it must be selected, and always be restarted.
+
+    Of a StatefulSet's no more is checked than that: what its claims add to a pod is not there yet, and upstream leaves
+    it to the pods.
+    """
     if not matches:
         yield v.invalid(
             f"{path}.metadata.labels", template.metadata.labels, "`selector` does not match template `labels`"
         )
-    yield from check_template(path, template)
+    if kind == "StatefulSet":
+        yield from _check_labelled(path, template)
+    else:
+        yield from check_template(path, template)
     if template.spec.restart_policy != "Always":
         yield v.not_supported(f"{path}.spec.restartPolicy", template.spec.restart_policy, ("Always",))
     if template.spec.active_deadline_seconds is not None:

@@ -116,6 +116,7 @@ RESOURCE: Final[Resource[ReplicationController]] = Resource(
     default=default,
     validate=validate,
     validate_status=validate_replica_status,
+    orphans_by_default=True,
     generation=True,
     columns=replica_columns(selector=labels_text),
     selectable_fields={"status.replicas": lambda rc: str(rc.status.replicas)},

@@ -252,12 +252,24 @@ def prepare_for_update(new: Service, old: Service) -> None:
         spec.external_traffic_policy = ""
     if spec.type == "ExternalName":
         spec.internal_traffic_policy = None
+        if before.type != "ExternalName":
+            _drop_addresses(spec, before)
     if spec.type != "LoadBalancer":
         spec.allocate_load_balancer_node_ports = None
         if spec.load_balancer_class == before.load_balancer_class:
             spec.load_balancer_class = None
     if spec.type != "ExternalName" and spec.external_name == before.external_name:
         spec.external_name = ""
+
+
+def _drop_addresses(spec: ServiceSpec, before: ServiceSpec) -> None:
+    """Take off what only addresses have, where it was not asked for together with the type that has none."""
+    if spec.cluster_ips == before.cluster_ips:
+        spec.cluster_ip, spec.cluster_ips = "", []
+    if spec.ip_families == before.ip_families:
+        spec.ip_families = []
+    if spec.ip_family_policy == before.ip_family_policy:
+        spec.ip_family_policy = None
 
 
 def _agree(service: Service) -> None:

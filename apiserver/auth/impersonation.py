@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import unquote
 
-from api.errors import BadRequest, Forbidden
+from api.errors import Forbidden, InternalError
 from apiserver.auth.certificates import AUTHENTICATED
 from apiserver.auth.rbac import forbidden
 from apiserver.auth.tokens import USERNAME_PREFIX, groups_of
 from apiserver.request import ANONYMOUS, Authorizer, RequestInfo, User
 
+UNAUTHENTICATED = "system:unauthenticated"
 _EXTRA = "impersonate-extra-"
 
 
@@ -22,14 +23,14 @@ def impersonate(user: User, headers: Mapping[str, tuple[str, ...]], authorizer: 
     """Return who `user` acts as: itself when no Impersonate header came.
 
     Raises:
-        BadRequest: groups, uid or extras without a user.
+        InternalError: groups, uid or extras without a user; upstream counts that as its own fault, too.
         Forbidden: `user` may not be one of them.
     """
     if not headers:
         return user
     names = headers.get("impersonate-user", ())
     if not names or not names[0]:
-        raise BadRequest("requested impersonation of groups, a uid or extras without impersonating a user")
+        raise InternalError("requested impersonation of groups, a uid or extras without impersonating a user")
     name, groups = names[0], headers.get("impersonate-group", ())
     uids = headers.get("impersonate-uid", ())
     extra = {unquote(key[len(_EXTRA) :]): values for key, values in headers.items() if key.startswith(_EXTRA)}
@@ -37,11 +38,16 @@ def impersonate(user: User, headers: Mapping[str, tuple[str, ...]], authorizer: 
         if not authorizer.authorize(user, asked).allowed:
             error: Forbidden = forbidden(user, asked)
             raise error
-    if name == ANONYMOUS.name:
-        return User(name, groups=tuple(groups) or ANONYMOUS.groups)
     if not groups and (account := _account(name)):
         groups = groups_of(account[0])
-    return User(name, uids[0] if uids else "", tuple(dict.fromkeys([*groups, AUTHENTICATED])), extra)
+    return User(name, uids[0] if uids else "", _with_everybody(name, groups), extra)
+
+
+def _with_everybody(name: str, groups: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the groups with that of everybody, known or not, added unless one of the two is asked for."""
+    if name == ANONYMOUS.name:
+        return groups if UNAUTHENTICATED in groups else (*groups, UNAUTHENTICATED)
+    return groups if AUTHENTICATED in groups or UNAUTHENTICATED in groups else (*groups, AUTHENTICATED)
 
 
 def _permissions(

@@ -38,6 +38,8 @@ POD_UID_EXTRA = "authentication.kubernetes.io/pod-uid"
 NODE_NAME_EXTRA = "authentication.kubernetes.io/node-name"
 NODE_UID_EXTRA = "authentication.kubernetes.io/node-uid"
 
+INVALID_SINCE = "kubernetes.io/legacy-token-invalid-since"
+"""The label on a Secret whose token is not to be believed any more."""
 LEGACY_ISSUER = "kubernetes/serviceaccount"
 _NEVER_S = 1 << 62
 _LEEWAY_S = 10
@@ -258,6 +260,8 @@ class TokenAuthenticator:
             raise _Revoked(f"{secret.RESOURCE} {key} no longer exists") from None
         if found.metadata.deletion_timestamp:
             raise _Revoked(f"{secret.RESOURCE} {key} is being deleted")
+        if INVALID_SINCE in found.metadata.labels:
+            raise _Revoked(f"{secret.RESOURCE} {key} has been marked invalid")
         if not hmac.compare_digest(found.data.get("token", b""), token.encode()):
             raise _Revoked(f"{secret.RESOURCE} {key} holds another token")
 

@@ -41,5 +41,6 @@ def _timeout_s(call: Call) -> float:
         return TIMEOUT_S
     parts = _PART.findall(text)
     if "".join(number + unit for number, unit in parts) != text:
-        raise BadRequest(f"invalid timeout specified in the request URL - invalid duration {text!r}")
+        fault = "missing unit in" if text.replace(".", "", 1).isdigit() else "invalid"
+        raise BadRequest(f'invalid timeout specified in the request URL - time: {fault} duration "{text}"')
     return min(sum(float(number) * _UNITS[unit] for number, unit in parts) or TIMEOUT_S, TIMEOUT_S)

@@ -58,7 +58,7 @@ def decide_delete(resource: Resource[Any], obj: Any, options: DeleteOptions, now
     metadata = obj.metadata
     resource.prepare_for_delete(obj)
     before = (list(metadata.finalizers), metadata.deletion_timestamp, metadata.deletion_grace_period_seconds)
-    metadata.finalizers = _finalizers(metadata.finalizers, options)
+    metadata.finalizers = _finalizers(resource, metadata.finalizers, options)
     grace_s = _grace_period_s(resource, obj, options)
     if metadata.deletion_timestamp:
         previous_s = metadata.deletion_grace_period_seconds or 0
@@ -102,8 +102,15 @@ def check_options(options: DeleteOptions) -> None:
         options.grace_period_seconds = 1  # as upstream has it
 
 
-def _finalizers(present: list[str], options: DeleteOptions) -> list[str]:
+def names_policy(options: DeleteOptions) -> bool:
+    """Whether the options say what becomes of what the object owns."""
+    return options.orphan_dependents is not None or options.propagation_policy is not None
+
+
+def _finalizers(resource: Resource[Any], present: list[str], options: DeleteOptions) -> list[str]:
     wanted: set[str] | None = None
+    if resource.orphans_by_default and not {FOREGROUND, ORPHAN} & set(present):
+        wanted = {ORPHAN}
     if options.orphan_dependents is not None:
         wanted = {ORPHAN} if options.orphan_dependents else set()
     match options.propagation_policy:

@@ -17,14 +17,14 @@ from aiohttp import hdrs, web
 
 from api.autoscaling import scale
 from api.discover import by_gvr
-from api.errors import ApiError, BadRequest, Expired, InternalError
+from api.errors import ApiError, BadRequest, Expired, Forbidden, InternalError
 from api.resource import Resource
 from apiserver.app import Api
 from apiserver.filters.request_info import is_old_watch, old_watch_options, request_info
 from apiserver.nowhere import InPlainText
 from apiserver.onward import Onward
 from apiserver.proxies import Proxies
-from apiserver.registry.failures import TooLargeVersion
+from apiserver.registry.failures import TooLargeVersion, no_such_verb
 from apiserver.registry.fanout import Watcher
 from apiserver.request import Answer, Call, Credentials, RequestInfo
 from apiserver.rest import answers, request_body, reused, websocket
@@ -130,6 +130,8 @@ class Door:
         call.audit_id = _audit_id(request.headers.get(AUDIT_ID, ""))
         if self._proxies is not None:
             call.handler = self._proxies.finder(info, request.method, request.raw_path)
+        if call.handler is None and call.resource is not None and request.method == hdrs.METH_HEAD:
+            call.handler = _refuse_head
         if call.handler is None and request.body_exists:
 
             async def read_body() -> bytes:
@@ -252,12 +254,19 @@ def _headers(request: web.BaseRequest, prefix: str) -> dict[str, tuple[str, ...]
     return {name: tuple(request.headers.getall(name)) for name in names if name.startswith(prefix)}
 
 
+async def _refuse_head(call: Call) -> Any:
+    """Refuse to tell of a built-in kind's objects without showing them: upstream routes GET alone to them."""
+    raise no_such_verb()
+
+
 def failure(error: ApiError, call: Call) -> web.Response:
     """Return the response that an error is."""
     if isinstance(error, InPlainText):
         plain = {hdrs.CACHE_CONTROL: "no-cache, private", hdrs.X_CONTENT_TYPE_OPTIONS: "nosniff"}
         return _with_warnings(web.Response(status=error.code, text=f"{error.text}\n", headers=plain), call)
     headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
+    if isinstance(error, Forbidden):
+        headers[hdrs.X_CONTENT_TYPE_OPTIONS] = "nosniff"
     if error.retry_after_s:
         headers[hdrs.RETRY_AFTER] = str(error.retry_after_s)
     response = web.Response(status=error.code, body=msgspec.json.encode(error.status()) + b"\n", headers=headers)

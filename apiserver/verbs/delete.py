@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -12,11 +12,16 @@ from api.meta import DeleteOptions
 from api.resource import Resource
 from apiserver.registry import failures
 from apiserver.registry.codec import Stored
-from apiserver.registry.deletion import ANSWERS_WITH_OBJECT, Write, check_options, decide_delete
+from apiserver.registry.deletion import ANSWERS_WITH_OBJECT, Write, check_options, decide_delete, names_policy
 from apiserver.registry.storage import Registry
 from apiserver.request import Answer, Call
 from apiserver.verbs import writing
 from apiserver.verbs.context import Context, namespace_of, registry_of, resource_of
+
+_JOBS_LEAVE_PODS: Final = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+    "propagationPolicy=Orphan to suppress this warning"
+)
 
 
 async def delete(context: Context, call: Call) -> Answer:
@@ -27,6 +32,7 @@ async def delete(context: Context, call: Call) -> Answer:
     """
     resource = resource_of(call)
     options = decode_options(call)
+    warn_of_orphans(call, resource, options)
     stored, is_gone = await delete_one(context, call, registry_of(context, call), options, call.info.name)
     if is_gone and resource.group_resource not in ANSWERS_WITH_OBJECT:
         return Answer(_success(resource, stored))
@@ -101,6 +107,12 @@ def _from_query(call: Call) -> DeleteOptions:
     if orphan:
         options.orphan_dependents = orphan in ("true", "1")
     return options
+
+
+def warn_of_orphans(call: Call, resource: Resource[Any], options: DeleteOptions) -> None:
+    """Tell who deletes Jobs without a policy that their pods stay, as they did in the group's first version."""
+    if resource.group_resource == "jobs.batch" and not names_policy(options):
+        call.warnings.append(_JOBS_LEAVE_PODS)
 
 
 def check_preconditions(resource: Resource[Any], obj: Any, options: DeleteOptions) -> None:

@@ -6,7 +6,7 @@ from api.errors import NotFound
 from apiserver.registry.codec import Stored
 from apiserver.request import Call
 from apiserver.verbs.context import Context, registry_of, resource_of
-from apiserver.verbs.delete import decode_options, delete_one
+from apiserver.verbs.delete import decode_options, delete_one, warn_of_orphans
 from apiserver.verbs.list import ListAnswer, selection_of
 
 
@@ -17,6 +17,7 @@ async def delete_collection(context: Context, call: Call) -> ListAnswer:
     """
     resource, registry = resource_of(call), registry_of(context, call)
     options = decode_options(call)
+    warn_of_orphans(call, resource, options)
     selection = selection_of(call, resource)
     revision = await registry.cache.catch_up()
     deleted: list[Stored] = []

@@ -53,21 +53,16 @@ spec:
     assert error.startswith("spec: Forbidden: updates to statefulset spec for fields other than 'replicas'")
 
 
-def test_containers_of_a_stateful_set_mount_the_claims_of_its_templates() -> None:
-    container = "{name: c, image: x, volumeMounts: [{name: NAME, mountPath: /data}]}"
-    text = f"""
+def test_of_a_stateful_sets_template_only_what_makes_it_one_is_checked() -> None:
+    text = """
 apiVersion: apps/v1
 kind: StatefulSet
-spec:
-  serviceName: s
-  selector: {{matchLabels: {{a: b}}}}
-  template: {{metadata: {{labels: {{a: b}}}}, spec: {{containers: [{container}]}}}}
-  volumeClaimTemplates:
-  - {{metadata: {{name: v}}, spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}}}
+spec: {serviceName: s, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: SPEC}}
 """
-    assert wrong(made(text.replace("NAME", "v"))) == []
-    assert wrong(made(text.replace("NAME", "w"))) == [
-        'spec.template.spec.containers[0].volumeMounts[0].name: Not found: "w"'
+    assert wrong(made(text.replace("SPEC", "{}"))) == []
+    assert wrong(made(text.replace("SPEC", "{restartPolicy: Never, activeDeadlineSeconds: 1}"))) == [
+        'spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"',
+        "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in StatefulSet is not Supported",
     ]
 
 

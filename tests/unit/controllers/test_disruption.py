@@ -7,6 +7,7 @@ import pytest
 
 from api import timestamps
 from api.apps import deployment as deployments
+from api.core import event as events
 from api.core import pod as pods
 from api.core.pod import Pod
 from api.errors import TooManyRequests
@@ -115,6 +116,19 @@ async def test_drains_go_as_fast_as_the_budget_allows_and_no_faster():
         await at.until(allows(at, 1))
         found = await at.client.get(budgets.RESOURCE, KEY)
         assert (found.status.expected_pods, found.status.desired_healthy) == (4, 3)
+
+
+@pytest.mark.looptime
+async def test_a_share_of_pods_that_nobody_keeps_is_told_of():
+    async with world() as at:
+        await at.client.create(pods.RESOURCE, builders.pod("lone", app="web"))
+        await at.client.create(budgets.RESOURCE, budget(maxUnavailable=1))
+
+        async def is_told() -> bool:
+            found = await at.client.list(events.RESOURCE, "default")
+            return any(each.reason == "UnmanagedPods" and "MatchLabels:map" in each.message for each in found.items)
+
+        await at.until(is_told)
 
 
 @pytest.mark.looptime

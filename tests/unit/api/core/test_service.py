@@ -105,6 +105,16 @@ def test_what_only_the_old_type_needed_is_let_go() -> None:
     assert new.spec.allocate_load_balancer_node_ports is None
 
 
+def test_an_alias_keeps_nothing_of_the_addresses_it_had() -> None:
+    old = a_service(clusterIP="10.96.0.5", ipFamilies=["IPv4"], ipFamilyPolicy="SingleStack")
+    new = copy.deepcopy(old)
+    new.spec.type, new.spec.external_name = "ExternalName", "a.example.com"
+    service.RESOURCE.prepare_for_update(new, old)
+    assert wrong(new, old) == []
+    spec = new.spec
+    assert (spec.cluster_ip, spec.cluster_ips, spec.ip_families, spec.ip_family_policy) == ("", [], [], None)
+
+
 def shown(made: service.Service) -> list[Any]:
     return [column.cell(made, 0.0) for column in service.RESOURCE.columns if column.name != "Age"]
 

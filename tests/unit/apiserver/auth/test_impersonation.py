@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.errors import BadRequest, Forbidden
+from api.errors import Forbidden, InternalError
 from apiserver.auth.impersonation import impersonate
 from apiserver.auth.policy import rule
 from apiserver.request import User
@@ -36,5 +36,21 @@ def test_each_name_needs_its_own_permission() -> None:
 
 
 def test_groups_without_a_user_make_no_sense() -> None:
-    with pytest.raises(BadRequest, match="without impersonating a user"):
+    with pytest.raises(InternalError, match="without impersonating a user"):
         impersonate(ROOT, {"impersonate-group": ("x",)}, authorizer())
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "groups"),
+    [
+        ("bob", ("system:unauthenticated",), ("system:unauthenticated",)),
+        ("bob", ("system:authenticated", "dev"), ("system:authenticated", "dev")),
+        ("system:anonymous", (), ("system:unauthenticated",)),
+        ("system:anonymous", ("dev",), ("dev", "system:unauthenticated")),
+    ],
+)
+def test_the_group_of_all_is_added_unless_one_of_the_two_is_asked_for(
+    name: str, asked: tuple[str, ...], groups: tuple[str, ...]
+) -> None:
+    headers = {"impersonate-user": (name,), **({"impersonate-group": asked} if asked else {})}
+    assert impersonate(ROOT, headers, authorizer()).groups == groups

@@ -264,6 +264,11 @@ async def test_a_token_kept_in_a_secret_is_good_as_long_as_it_is_kept() -> None:
         with pytest.raises(Unauthorized):
             await world.user(token)
     kept.data = {"token": token.encode()}
+    kept.metadata.labels = {"kubernetes.io/legacy-token-invalid-since": "2023-11-14"}
+    with pytest.raises(Unauthorized):
+        await world.user(token)
+    kept.metadata.labels = {}
+    await world.user(token)
     account.metadata.uid = "u2"
     with pytest.raises(Unauthorized):
         await world.user(token)

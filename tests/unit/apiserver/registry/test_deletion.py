@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from api.core import configmap, pod
+from api.batch import job
+from api.core import configmap, pod, replicationcontroller
 from api.meta import DeleteOptions
 from apiserver.registry.deletion import Keep, Put, Remove, decide_delete
 from tests import builders
@@ -37,6 +38,18 @@ def test_foreground_and_orphan_are_finalizers_and_background_takes_them_off():
     assert write.object.metadata.finalizers == ["orphan"]
     write = decide_delete(configmap.RESOURCE, write.object, DeleteOptions(propagation_policy="Background"), NOW)
     assert isinstance(write, Remove)
+
+
+def test_jobs_and_replication_controllers_leave_their_pods_unless_it_is_said_otherwise():
+    for resource in (job.RESOURCE, replicationcontroller.RESOURCE):
+        write = decide_delete(resource, resource.type(), DeleteOptions(), NOW)
+        assert write.object.metadata.finalizers == ["orphan"]
+        assert isinstance(
+            decide_delete(resource, resource.type(), DeleteOptions(propagation_policy="Background"), NOW), Remove
+        )
+        obj = resource.type()
+        obj.metadata.finalizers = ["foregroundDeletion"]
+        assert decide_delete(resource, obj, DeleteOptions(), NOW).object.metadata.finalizers == ["foregroundDeletion"]
 
 
 def test_a_pod_on_a_node_is_given_its_grace_period():

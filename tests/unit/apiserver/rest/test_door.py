@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from api.errors import BadRequest
+from api.errors import BadRequest, Forbidden
 from apiserver.request import Call, RequestInfo
 from apiserver.rest.door import failure
 
@@ -8,3 +8,9 @@ from apiserver.rest.door import failure
 def test_a_warning_repeats_nothing_that_a_header_cannot_hold() -> None:
     call = Call(RequestInfo("create", "/"), warnings=['unknown field "a\x00\x1b\nb"'])
     assert failure(BadRequest("no"), call).headers["Warning"] == '299 - "unknown field \\"a b\\""'
+
+
+def test_a_browser_does_not_guess_what_a_refusal_is() -> None:
+    call = Call(RequestInfo("create", "/"))
+    assert failure(Forbidden("no"), call).headers["X-Content-Type-Options"] == "nosniff"
+    assert "X-Content-Type-Options" not in failure(BadRequest("no"), call).headers

@@ -7,7 +7,9 @@ import pytest
 
 from api import protobuf
 from api.apps import deployment as deployments
+from api.batch import job as jobs
 from api.coordination import lease as leases
+from api.core import binding as bindings
 from api.core import configmap as configmaps
 from api.core import namespace as namespaces
 from api.core import pod as pods
@@ -354,6 +356,17 @@ async def test_what_a_resource_does_not_have_is_not_found_or_not_allowed(api: Ap
         await api.handle(call(configmaps.RESOURCE, "get", name="a", subresource="scale"))
     with pytest.raises(MethodNotAllowed):
         await api.handle(call(configmaps.RESOURCE, "create", namespace="", body=b"{}"))
+    with pytest.raises(MethodNotAllowed):
+        await api.handle(call(bindings.RESOURCE, "list"))
+    with pytest.raises(NotFound, match="the server could not find the requested resource"):
+        await api.handle(call(bindings.RESOURCE, "get", name="a"))
+
+
+async def test_who_deletes_jobs_without_a_policy_is_told_that_their_pods_stay(api: Api, client: Client):
+    for options, told in (({}, 1), ({"propagationPolicy": "Background"}, 0), ({"orphanDependents": "true"}, 0)):
+        asked = call(jobs.RESOURCE, "deletecollection", **options)
+        await api.handle(asked)
+        assert len(asked.warnings) == told
 
 
 # --- list
