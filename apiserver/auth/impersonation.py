@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import unquote
 
-from api.errors import Forbidden, InternalError
+from api.errors import BadRequest, Forbidden
 from apiserver.auth.certificates import AUTHENTICATED
 from apiserver.auth.rbac import forbidden
 from apiserver.auth.tokens import USERNAME_PREFIX, groups_of
@@ -23,14 +23,14 @@ def impersonate(user: User, headers: Mapping[str, tuple[str, ...]], authorizer: 
     """Return who `user` acts as: itself when no Impersonate header came.
 
     Raises:
-        InternalError: groups, uid or extras without a user; upstream counts that as its own fault, too.
+        BadRequest: groups, uid or extras without a user. Upstream answers 500; it is the client's fault all the same.
         Forbidden: `user` may not be one of them.
     """
     if not headers:
         return user
     names = headers.get("impersonate-user", ())
     if not names or not names[0]:
-        raise InternalError("requested impersonation of groups, a uid or extras without impersonating a user")
+        raise BadRequest("requested impersonation of groups, a uid or extras without impersonating a user")
     name, groups = names[0], headers.get("impersonate-group", ())
     uids = headers.get("impersonate-uid", ())
     extra = {unquote(key[len(_EXTRA) :]): values for key, values in headers.items() if key.startswith(_EXTRA)}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.errors import Forbidden, InternalError
+from api.errors import Forbidden, BadRequest
 from apiserver.auth.impersonation import impersonate
 from apiserver.auth.policy import rule
 from apiserver.request import User
@@ -36,7 +36,7 @@ def test_each_name_needs_its_own_permission() -> None:
 
 
 def test_groups_without_a_user_make_no_sense() -> None:
-    with pytest.raises(InternalError, match="without impersonating a user"):
+    with pytest.raises(BadRequest, match="without impersonating a user"):
         impersonate(ROOT, {"impersonate-group": ("x",)}, authorizer())
 
 
