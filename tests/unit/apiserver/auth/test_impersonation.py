@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.errors import Forbidden, BadRequest
+from api.errors import BadRequest, Forbidden
 from apiserver.auth.impersonation import impersonate
 from apiserver.auth.policy import rule
 from apiserver.request import User
