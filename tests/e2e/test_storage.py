@@ -150,7 +150,7 @@ def test_read_only_reclaimed_and_refused(storage: Storage) -> None:
     storage.make(
         pod("reader", of_claim("data", readOnly=True)),
         pod("unbound", of_claim("missing")),
-        pod("driver", {"csi": {"driver": "example.com/d"}}),
+        pod("driver", {"csi": {"driver": "d.example.com"}}),
     )
     eventually(
         lambda: any('persistentvolumeclaim "missing" not found' in each for each in storage.messages("unbound")),
@@ -158,7 +158,7 @@ def test_read_only_reclaimed_and_refused(storage: Storage) -> None:
         "why it waits",
     )
     refused = 'MountVolume.SetUp failed for volume "v" : kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: '
-    refused += "driver name example.com/d not found in the list of registered CSI drivers"
+    refused += "driver name d.example.com not found in the list of registered CSI drivers"
     eventually(lambda: any(each.startswith(refused) for each in storage.messages("driver")), 30, "CSI is refused")
     storage.until_ready("reader")
     done = storage.cluster.kubectl("exec", "-n", storage.namespace, "reader", "--", "touch", "/data/file", check=False)
