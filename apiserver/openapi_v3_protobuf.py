@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-import msgspec
+from apiserver import openapi_wire as wire
 
 MEDIA_TYPE: Final = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
 OLD_MEDIA_TYPE: Final = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf"
@@ -34,161 +34,119 @@ def encode(document: Mapping[str, Any]) -> bytes:
     """Return a v3 document as an `openapi.v3.Document`."""
     info = document["info"]
     parts = [
-        _text(1, document["openapi"]),
-        _message(2, _text(1, info["title"]) + _text(2, info.get("description", "")) + _text(6, info["version"])),
-        _message(4, _named(1, document.get("paths") or {}, _path_item)),
+        wire.text(1, document["openapi"]),
+        wire.message(
+            2, wire.text(1, info["title"]) + wire.text(2, info.get("description", "")) + wire.text(6, info["version"])
+        ),
+        wire.message(4, wire.named(1, document.get("paths") or {}, _path_item)),
     ]
     schemas = (document.get("components") or {}).get("schemas")
     if schemas:
-        parts.append(_message(5, _message(1, _named(1, schemas, _schema_or_reference))))
+        parts.append(wire.message(5, wire.message(1, wire.named(1, schemas, _schema_or_reference))))
     return b"".join(parts)
-
-
-# --- the wire -------------------------------------------------------------------------------------------------------
-
-
-def _varint(value: int) -> bytes:
-    value &= 0xFFFF_FFFF_FFFF_FFFF
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
-def _message(number: int, payload: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
-
-
-def _text(number: int, value: str) -> bytes:
-    return _message(number, value.encode()) if value else b""
-
-
-def _flag(number: int, value: bool) -> bytes:
-    return _varint(number << 3) + b"\x01" if value else b""
-
-
-def _count(number: int, value: int) -> bytes:
-    return _varint(number << 3) + _varint(value) if value else b""
-
-
-def _double(number: int, value: float) -> bytes:
-    return _varint(number << 3 | 1) + struct.pack("<d", value) if value else b""
-
-
-def _named(number: int, values: Mapping[str, Any], encode_value: Any) -> bytes:
-    """Encode a map as the repeated pairs of name (1) and value (2) that gnostic has for one."""
-    return b"".join(
-        _message(number, _text(1, name) + _message(2, encode_value(value))) for name, value in values.items()
-    )
-
-
-def _any(value: Any) -> bytes:
-    return _message(2, msgspec.json.encode(value))
-
-
-def _extensions(number: int, value: Mapping[str, Any]) -> bytes:
-    return _named(number, {key: item for key, item in value.items() if key.startswith("x-")}, _any)
 
 
 # --- the messages ---------------------------------------------------------------------------------------------------
 
 
 def _path_item(item: Mapping[str, Any]) -> bytes:
-    operations = [_message(number, _operation(item[name])) for name, number in _METHODS.items() if name in item]
-    told = [_text(2, item.get("summary", "")), _text(3, item.get("description", ""))]
-    return b"".join([*told, *operations, _parameters(13, item.get("parameters", ())), _extensions(14, item)])
+    operations = [wire.message(number, _operation(item[name])) for name, number in _METHODS.items() if name in item]
+    told = [wire.text(2, item.get("summary", "")), wire.text(3, item.get("description", ""))]
+    return b"".join([*told, *operations, _parameters(13, item.get("parameters", ())), wire.extensions(14, item)])
 
 
 def _operation(operation: Mapping[str, Any]) -> bytes:
-    parts = [_message(1, tag.encode()) for tag in operation.get("tags", ())]
+    parts = [wire.message(1, tag.encode()) for tag in operation.get("tags", ())]
     parts += [
-        _text(2, operation.get("summary", "")),
-        _text(3, operation.get("description", "")),
-        _text(5, operation.get("operationId", "")),
+        wire.text(2, operation.get("summary", "")),
+        wire.text(3, operation.get("description", "")),
+        wire.text(5, operation.get("operationId", "")),
         _parameters(6, operation.get("parameters", ())),
     ]
     if "requestBody" in operation:
-        parts.append(_message(7, _message(1, _request_body(operation["requestBody"]))))
+        parts.append(wire.message(7, wire.message(1, _request_body(operation["requestBody"]))))
     parts += [
-        _message(8, _responses(operation["responses"])),
-        _flag(10, operation.get("deprecated", False)),
-        _extensions(13, operation),
+        wire.message(8, _responses(operation["responses"])),
+        wire.flag(10, operation.get("deprecated", False)),
+        wire.extensions(13, operation),
     ]
     return b"".join(parts)
 
 
 def _parameters(number: int, parameters: Iterable[Mapping[str, Any]]) -> bytes:
-    return b"".join(_message(number, _message(1, _parameter(parameter))) for parameter in parameters)
+    return b"".join(wire.message(number, wire.message(1, _parameter(parameter))) for parameter in parameters)
 
 
 def _parameter(parameter: Mapping[str, Any]) -> bytes:
     parts = [
-        _text(1, parameter["name"]),
-        _text(2, parameter["in"]),
-        _text(3, parameter.get("description", "")),
-        _flag(4, parameter.get("required", False)),
+        wire.text(1, parameter["name"]),
+        wire.text(2, parameter["in"]),
+        wire.text(3, parameter.get("description", "")),
+        wire.flag(4, parameter.get("required", False)),
     ]
     if "schema" in parameter:
-        parts.append(_message(10, _schema_or_reference(parameter["schema"])))
+        parts.append(wire.message(10, _schema_or_reference(parameter["schema"])))
     return b"".join(parts)
 
 
 def _request_body(body: Mapping[str, Any]) -> bytes:
-    content = _message(2, _media_types(body["content"]))
-    return _text(1, body.get("description", "")) + content + _flag(3, body.get("required", False))
+    content = wire.message(2, _media_types(body["content"]))
+    return wire.text(1, body.get("description", "")) + content + wire.flag(3, body.get("required", False))
 
 
 def _responses(responses: Mapping[str, Any]) -> bytes:
     named = {code: response for code, response in responses.items() if code != "default"}
-    usual = _message(1, _message(1, _response(responses["default"]))) if "default" in responses else b""
-    return usual + _named(2, named, lambda response: _message(1, _response(response)))
+    usual = wire.message(1, wire.message(1, _response(responses["default"]))) if "default" in responses else b""
+    return usual + wire.named(2, named, lambda response: wire.message(1, _response(response)))
 
 
 def _response(response: Mapping[str, Any]) -> bytes:
-    content = _message(3, _media_types(response["content"])) if "content" in response else b""
-    return _text(1, response.get("description", "")) + content
+    content = wire.message(3, _media_types(response["content"])) if "content" in response else b""
+    return wire.text(1, response.get("description", "")) + content
 
 
 def _media_types(content: Mapping[str, Any]) -> bytes:
-    return _named(1, content, lambda media: _message(1, _schema_or_reference(media["schema"])) if media else b"")
+    return wire.named(
+        1, content, lambda media: wire.message(1, _schema_or_reference(media["schema"])) if media else b""
+    )
 
 
 def _schema_or_reference(schema: Mapping[str, Any]) -> bytes:
     if "$ref" in schema:
-        return _message(2, _text(1, schema["$ref"]) + _text(3, schema.get("description", "")))
-    return _message(1, _schema(schema))
+        return wire.message(2, wire.text(1, schema["$ref"]) + wire.text(3, schema.get("description", "")))
+    return wire.message(1, _schema(schema))
 
 
 def _schema(schema: Mapping[str, Any]) -> bytes:
-    parts = [_flag(number, schema.get(name, False)) for name, number in _FLAGS.items()]
-    parts += [_double(number, schema[name]) for name, number in _NUMBERS.items() if name in schema]
-    parts += [_count(number, schema[name]) for name, number in _COUNTS.items() if name in schema]
-    parts += [_text(number, schema.get(name, "")) for name, number in _TEXTS.items()]
-    parts += [_message(23, name.encode()) for name in schema.get("required", ())]
-    parts += [_message(24, _any(value)) for value in schema.get("enum", ())]
+    parts = [wire.flag(number, schema.get(name, False)) for name, number in _FLAGS.items()]
+    parts += [wire.double(number, schema[name]) for name, number in _NUMBERS.items() if name in schema]
+    parts += [wire.count(number, schema[name]) for name, number in _COUNTS.items() if name in schema]
+    parts += [wire.text(number, schema.get(name, "")) for name, number in _TEXTS.items()]
+    parts += [wire.message(23, name.encode()) for name in schema.get("required", ())]
+    parts += [wire.message(24, wire.any_value(value)) for value in schema.get("enum", ())]
     for name, number in _CHOICES.items():
-        parts += [_message(number, _schema_or_reference(each)) for each in schema.get(name, ())]
+        parts += [wire.message(number, _schema_or_reference(each)) for each in schema.get(name, ())]
     if "example" in schema:
-        parts.append(_message(7, _any(schema["example"])))
+        parts.append(wire.message(7, wire.any_value(schema["example"])))
     if "externalDocs" in schema:
         told = schema["externalDocs"]
-        parts.append(_message(6, _text(1, told.get("description", "")) + _text(2, told.get("url", ""))))
+        parts.append(wire.message(6, wire.text(1, told.get("description", "")) + wire.text(2, told.get("url", ""))))
     if "not" in schema:
-        parts.append(_message(29, _schema(schema["not"])))
+        parts.append(wire.message(29, _schema(schema["not"])))
     if "items" in schema:
         items = schema["items"] if isinstance(schema["items"], list) else [schema["items"]]
-        parts.append(_message(30, b"".join(_message(1, _schema_or_reference(each)) for each in items)))
+        parts.append(wire.message(30, b"".join(wire.message(1, _schema_or_reference(each)) for each in items)))
     if "properties" in schema:
-        parts.append(_message(31, _named(1, schema["properties"], _schema_or_reference)))
+        parts.append(wire.message(31, wire.named(1, schema["properties"], _schema_or_reference)))
     if "additionalProperties" in schema:
         others = schema["additionalProperties"]
-        allowed = b"\x10" + bytes([others]) if isinstance(others, bool) else _message(1, _schema_or_reference(others))
-        parts.append(_message(32, allowed))
+        allowed = (
+            b"\x10" + bytes([others]) if isinstance(others, bool) else wire.message(1, _schema_or_reference(others))
+        )
+        parts.append(wire.message(32, allowed))
     if "default" in schema:
-        parts.append(_message(33, _default(schema["default"])))
-    return b"".join([*parts, _extensions(36, schema)])
+        parts.append(wire.message(33, _default(schema["default"])))
+    return b"".join([*parts, wire.extensions(36, schema)])
 
 
 def _default(value: Any) -> bytes:
@@ -197,4 +155,4 @@ def _default(value: Any) -> bytes:
         return b"\x10" + bytes([value])
     if isinstance(value, int | float):
         return b"\x09" + struct.pack("<d", value)
-    return _message(3, value.encode()) if isinstance(value, str) else b""
+    return wire.message(3, value.encode()) if isinstance(value, str) else b""
