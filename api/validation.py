@@ -315,18 +315,20 @@ def keep_metadata(new: ObjectMeta, old: ObjectMeta) -> None:
 # --- everything for one write ---------------------------------------------------------------------------------------
 
 
-def check(resource: Resource[Any], new: Struct, old: Struct | None, *, status: bool = False) -> None:
+def check(
+    resource: Resource[Any], new: Struct, old: Struct | None, *, status: bool = False, subresource: str = "status"
+) -> None:
     """Raise Invalid unless `new` may be stored; `old` is what is there now, None on create.
 
-    With `status`, `new` came in on the status subresource.
+    With `status`, `new` came in on the status subresource, or another of its like that is named.
     """
-    errors = list(find_errors(resource, new, old, status=status))
+    errors = list(find_errors(resource, new, old, status=status, subresource=subresource))
     if errors:
         raise refuse(resource, new, errors)
 
 
 def find_errors(
-    resource: Resource[Any], new: Struct, old: Struct | None, *, status: bool = False
+    resource: Resource[Any], new: Struct, old: Struct | None, *, status: bool = False, subresource: str = "status"
 ) -> Iterable[FieldError]:
     """Yield every broken rule, metadata's first."""
     metadata: Any = new.metadata  # type: ignore[attr-defined]
@@ -335,7 +337,7 @@ def find_errors(
         yield from check_metadata_update(metadata, old.metadata)  # type: ignore[attr-defined]
     if status:
         assert old is not None, "a status is only ever updated"
-        yield from resource.validate_status(new, old)
+        yield from resource.validate_subresource.get(subresource, resource.validate_status)(new, old)
     else:
         yield from resource.validate(new, old)
 
