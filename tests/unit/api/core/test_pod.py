@@ -130,7 +130,7 @@ def test_host_network_takes_the_containers_ports() -> None:
         (
             {"restartPolicy": "Sometimes"},
             {},
-            'spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "Never", "OnFailure"',
+            'spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "OnFailure", "Never"',
         ),
         ({"dnsPolicy": "None"}, {}, "spec.dnsConfig: Required value"),
         (
@@ -210,7 +210,7 @@ def test_a_mirror_has_a_node_and_what_it_mirrors_never_changes() -> None:
     why = "must set spec.nodeName if mirror pod annotation is set"
     assert wrong(mirror("x")) == [f'{path}: Invalid value: "x": {why}']
     assert wrong(mirror("x", nodeName="n")) == []
-    for new, old, verb in (("x", "", "add"), ("", "x", "remove"), ("y", "x", "update")):
+    for new, old, verb in (("x", "", "add"), ("", "x", "remove or update"), ("y", "x", "remove or update")):
         found = wrong(mirror(new, nodeName="n"), mirror(old, nodeName="n"))
         assert found == [f"{path}: Forbidden: may not {verb} mirror pod annotation"]
 

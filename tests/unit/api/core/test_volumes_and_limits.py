@@ -41,6 +41,7 @@ def test_a_claim_is_bound_once_and_may_only_grow_then() -> None:
     assert len(wrong(larger, bound)) == 1
     bound.status.phase = larger.status.phase = "Bound"
     assert wrong(larger, bound) == []
+    larger.status.capacity = {"storage": "1Gi"}
     assert wrong(bound, larger) == [
         "spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"
     ]
