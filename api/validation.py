@@ -210,17 +210,29 @@ def check_label_selector(path: str, selector: LabelSelector | None) -> Errors:
 
 def check_metadata(metadata: ObjectMeta, resource: Resource[Any], *, path: str = "metadata") -> Errors:
     """Check the metadata of a new object, or of an update's."""
-    check = resource.check_name
+    yield from check_object_meta(
+        metadata,
+        check_name=resource.check_name,
+        is_namespaced=resource.namespaced,
+        knows_finalizers=not is_custom(resource.type) and resource.group not in _TAKES_ANY_FINALIZER,
+        path=path,
+    )
+
+
+def check_object_meta(
+    metadata: ObjectMeta, *, check_name: NameCheck, is_namespaced: bool, knows_finalizers: bool = False, path: str
+) -> Errors:
+    """Check metadata of any object; `knows_finalizers` refuses finalizers of one word that nobody knows."""
     if metadata.generate_name:
         # Checked with a letter in place of the suffix, so that a trailing dash or dot is fine.
-        for message in check(_masked(metadata.generate_name)):
+        for message in check_name(_masked(metadata.generate_name)):
             yield invalid(f"{path}.generateName", metadata.generate_name, message)
     if not metadata.name:
         yield required(f"{path}.name", "name or generateName is required")
     else:
-        for message in check(metadata.name):
+        for message in check_name(metadata.name):
             yield invalid(f"{path}.name", metadata.name, message)
-    if resource.namespaced:
+    if is_namespaced:
         if not metadata.namespace:
             yield required(f"{path}.namespace")
         else:
@@ -232,8 +244,7 @@ def check_metadata(metadata: ObjectMeta, resource: Resource[Any], *, path: str =
     yield from check_labels(f"{path}.labels", metadata.labels)
     yield from check_annotations(f"{path}.annotations", metadata.annotations)
     yield from _check_owners(f"{path}.ownerReferences", metadata)
-    is_strict = not is_custom(resource.type) and resource.group not in _TAKES_ANY_FINALIZER
-    yield from _check_finalizers(f"{path}.finalizers", metadata.finalizers, is_strict=is_strict)
+    yield from _check_finalizers(f"{path}.finalizers", metadata.finalizers, is_strict=knows_finalizers)
 
 
 def _masked(generate_name: str) -> str:

@@ -268,6 +268,11 @@ def escape(name: str) -> str:
     return name
 
 
+def is_keyword(name: str) -> bool:
+    """Whether a word means something in expressions, or may one day; as a field's name it may be escaped."""
+    return name in _KEYWORDS
+
+
 def unescape(name: str) -> str:
     """Return a field's name from the form it takes in rules: `foo__dash__bar`, `__namespace__`."""
     if name.startswith("__") and name.endswith("__") and name[2:-2] in _KEYWORDS:

@@ -18,8 +18,8 @@ from apiserver.cel import times
 from apiserver.cel.program import COST_MAX as CALL_COST_MAX
 from apiserver.cel.program import BadProgram, CostExceeded, Program, compile_
 from apiserver.cel.values import Failure, Optional, Timestamp, Unordered
-from apiserver.crd import rule_types
-from apiserver.crd.structural import Node, Plain, steps_of
+from apiserver.crd import field_paths, rule_types
+from apiserver.crd.structural import Node, Plain
 from apiserver.crd.values import NOTHING, is_unchanged, item_before
 
 COST_MAX: Final = 10_000_000
@@ -41,7 +41,7 @@ class _Rule:
         self._message_program = compile_(expression, VARIABLES) if expression else None
         self._message: str = (declared.get("message") or "").strip()
         self.reason: str = declared.get("reason") or "FieldValueInvalid"
-        self.field_path: str = _normalised(declared.get("fieldPath") or "", node)
+        self.field_path: str = _place(declared.get("fieldPath") or "", node)
         self.is_transition = "oldSelf" in self.program.names
         self.takes_optional = bool(declared.get("optionalOldSelf"))
 
@@ -74,14 +74,12 @@ def _types_in(text: str, declared: Plain, node: Node) -> Mapping[int, Any]:
         return {}
 
 
-def _normalised(field_path: str, node: Node | None) -> str:
-    """Return a path below a place as errors name it: `.a['b']` is `.a.b`, or `.a[b]` in a map."""
-    made = ""
-    for name in steps_of(field_path):
-        is_field = node is not None and name in node.properties
-        made += f".{name}" if is_field else f"[{name}]"
-        node = node.child(name) if node is not None else None
-    return made
+def _place(field_path: str, node: Node) -> str:
+    """Return a path below a place as errors name it; empty where it leads nowhere."""
+    try:
+        return field_paths.find(field_path, node).text
+    except field_paths.BadFieldPath:
+        return ""
 
 
 class Checker:

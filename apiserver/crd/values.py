@@ -10,11 +10,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, Final
 
-import msgspec
-
-from api import names
 from api import validation as v
-from api.meta import ObjectMeta
 from api.resource import FieldError
 from apiserver.crd.formats import CHECKS
 from apiserver.crd.patterns import matches
@@ -289,45 +285,3 @@ def _key_of(item: dict[str, Any], key: str, node: Node) -> Any:
 
 def _key(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
-
-
-def check_embedded(value: Any, node: Node, path: str = "") -> Errors:
-    """Yield what is wrong with the metadata of objects within the object (`x-kubernetes-embedded-resource`)."""
-    if isinstance(value, list):
-        if node.items is not None:
-            for i, item in enumerate(value):
-                yield from check_embedded(item, node.items, f"{path}[{i}]")
-        return
-    if not isinstance(value, dict):
-        return
-    if node.is_embedded and path:
-        yield from _check_embedded_object(value, path)
-    for name, item in value.items():
-        child = node.child(name)
-        if child is not None and isinstance(item, (dict, list)):
-            yield from check_embedded(item, child, _join(path, name))
-
-
-def _check_embedded_object(value: dict[str, Any], path: str) -> Errors:
-    for name in ("apiVersion", "kind"):
-        if not value.get(name):
-            yield v.required(f"{path}.{name}", "must not be empty")
-        elif not isinstance(value[name], str):
-            yield v.invalid(f"{path}.{name}", value[name], "must be a string")
-    kind = value.get("kind")
-    if isinstance(kind, str) and kind:
-        for message in names.check_label_1035(kind.lower()):
-            yield v.invalid(f"{path}.kind", kind, f"may have mixed case, but should otherwise match: {message}")
-    metadata = value.get("metadata")
-    if metadata is None:
-        return
-    try:
-        read = msgspec.convert(metadata, ObjectMeta)
-    except (msgspec.ValidationError, ValueError) as error:
-        yield v.invalid(f"{path}.metadata", metadata, f"must be valid object metadata: {error}")
-        return
-    if read.name:
-        for message in names.check_path_segment(read.name):
-            yield v.invalid(f"{path}.metadata.name", read.name, message)
-    yield from v.check_labels(f"{path}.metadata.labels", read.labels)
-    yield from v.check_annotations(f"{path}.metadata.annotations", read.annotations)

@@ -6,7 +6,7 @@ import pytest
 
 from apiserver.crd import values
 from apiserver.crd.rules import Checker
-from apiserver.crd.structural import Node, apply_defaults, prune
+from apiserver.crd.structural import Node, apply_defaults, drop_nulls, prune
 
 
 def told(value: Any, schema: dict[str, Any], **options: Any) -> list[str]:
@@ -156,3 +156,42 @@ def test_a_message_about_what_was_before_gives_way_to_the_default_where_nothing_
     schema = {"type": "integer", "x-kubernetes-validations": [rule]}
     [error] = Checker(Node(schema)).check(1, None)
     assert "failed rule: self > 3" in error.message
+
+
+def test_where_unknown_fields_are_preserved_elements_of_lists_keep_theirs_too() -> None:
+    item = {"type": "object", "properties": {"a": {"type": "object"}}}
+    listed = {"type": "array", "items": item, "x-kubernetes-preserve-unknown-fields": True}
+    value = {"l": [{"a": {"gone": 1}, "kept": 1}]}
+    prune(value, Node({"type": "object", "properties": {"l": listed}}), [])
+    assert value == {"l": [{"a": {}, "kept": 1}]}
+
+
+def test_a_map_of_anything_keeps_no_fields_of_its_values() -> None:
+    value = {"m": {"text": "a", "object": {"gone": 1}, "list": [{"gone": 1}]}}
+    unknown: list[str] = []
+    prune(
+        value, Node({"type": "object", "properties": {"m": {"type": "object", "additionalProperties": True}}}), unknown
+    )  # noqa: E501
+    assert value == {"m": {"text": "a", "object": {}, "list": [{}]}}
+    assert unknown == ["m.object.gone", "m.list[0].gone"]
+
+
+def test_nulls_that_may_not_be_are_dropped_where_no_default_takes_their_place() -> None:
+    text = {"type": "string"}
+    fields = {"plain": text, "default": {**text, "default": "a"}, "null": {**text, "nullable": True}}
+    values_of = {"type": "object", "additionalProperties": text}
+    inner = {"type": "object", "properties": fields}
+    listed = {"type": "array", "items": inner}
+    node = Node({"type": "object", "properties": {**fields, "map": values_of, "list": listed}})
+    nulls = dict.fromkeys(fields)
+    value = {**nulls, "map": {"k": None, "l": "x"}, "list": [None, dict(nulls)]}
+    drop_nulls(value, node)
+    kept = {"default": None, "null": None}
+    assert value == {**kept, "map": {"l": "x"}, "list": [None, kept]}
+
+
+def test_defaults_take_the_place_of_nulls_in_lists() -> None:
+    value = {"l": [None, 1]}
+    item = {"type": "integer", "default": 5}
+    apply_defaults(value, Node({"type": "object", "properties": {"l": {"type": "array", "items": item}}}))
+    assert value == {"l": [5, 1]}
