@@ -66,11 +66,12 @@ def pull_policy_of(image: str) -> str:
     What is no reference to an image has no tag that could be missing.
     """
     found = _REFERENCE.fullmatch(image)
-    if found is None:
+    if found is None or _ID.fullmatch(image):
         return "IfNotPresent"
     return "Always" if found["tag"] == "latest" or not (found["tag"] or found["digest"]) else "IfNotPresent"
 
 
+_ID: Final = re.compile("[a-f0-9]{64}")
 _HOST_PART: Final = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _PATH_PART: Final = "[a-z0-9]+(?:(?:[.]|_|__|-+)[a-z0-9]+)*"
 _REFERENCE: Final = re.compile(
