@@ -115,7 +115,8 @@ def check_subdomain(value: str) -> list[str]:
 
 def check_wildcard_subdomain(value: str) -> list[str]:
     """Check an RFC 1123 subdomain of which the first part is `*`: a host of an Ingress."""
-    return [] if value[:2] == "*." and _subdomain(value[2:]) else [_BAD_WILDCARD]
+    wrong = [] if len(value) <= 253 else [_too_long(253)]
+    return wrong if value[:2] == "*." and _subdomain(value[2:]) else [*wrong, _BAD_WILDCARD]
 
 
 def check_path_segment(value: str) -> list[str]:
@@ -164,7 +165,7 @@ def check_config_key(value: str) -> list[str]:
     """Check a key of a ConfigMap or Secret, which becomes a file's name."""
     wrong = [] if len(value) <= 253 else [_too_long(253)]
     if not _config_key(value):
-        return [*wrong, _BAD_CONFIG_KEY]
+        wrong.append(_BAD_CONFIG_KEY)
     if value == ".":
         return [*wrong, "must not be '.'"]
     if value == "..":

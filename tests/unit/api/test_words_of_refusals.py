@@ -378,3 +378,24 @@ def test_a_question_has_no_metadata_but_its_namespace() -> None:
     assert found("LocalSubjectAccessReview", "{namespace: d}", "nonResourceAttributes: {path: /}") == [
         "spec.nonResourceAttributes"
     ]
+
+
+def test_a_volume_moves_to_todays_labels_of_nodes_and_no_further() -> None:
+    text = (
+        "{apiVersion: v1, kind: PersistentVolume, spec: {capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], "
+        "hostPath: {path: /a}, nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: %s, "
+        "operator: In, values: [z]}]}]}}}}"
+    )
+    old, new = "failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"
+    assert wrong(made(text % new), made(text % old)) == []
+    why = "field is immutable, except for updating from beta label to GA"
+    for other in (wrong(made(text % old), made(text % new)), wrong(made(text % "a"), made(text % old))):
+        (line,) = other
+        assert line.startswith("nodeAffinity: Invalid value: {") and line.endswith(why)
+
+
+def test_config_keys_are_told_all_that_is_wrong_with_them() -> None:
+    assert [message.partition(" (")[0] for message in names.check_config_key("../a")] == [
+        "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
+        "must not start with '..'",
+    ]

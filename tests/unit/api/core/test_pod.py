@@ -85,10 +85,14 @@ def test_parts_of_containers_and_volumes_get_theirs() -> None:
         ("nginx:1", "IfNotPresent"),
         ("host:5000/nginx", "Always"),
         ("host:5000/nginx:1", "IfNotPresent"),
-        ("nginx@sha256:abc", "IfNotPresent"),
+        (f"nginx@sha256:{'a' * 64}", "IfNotPresent"),
+        ("Host/nginx", "Always"),
+        ("nginx/A", "IfNotPresent"),
+        ("", "IfNotPresent"),
+        ("a" * 64, "IfNotPresent"),
     ],
 )
-def test_images_without_a_fixed_tag_are_always_pulled(image: str, policy: str) -> None:
+def test_images_without_a_fixed_tag_are_always_pulled_and_what_is_none_is_not(image: str, policy: str) -> None:
     assert pull_policy_of(image) == policy
 
 
