@@ -52,12 +52,16 @@ class NodeLease:
         """Say once that the node is alive. Raises ApiError."""
         now = render_micro(self._clock.now())
         spec = {"holderIdentity": self._name, "leaseDurationSeconds": self._duration_s, "renewTime": now}
+        owners = [OwnerReference(api_version="v1", kind="Node", name=self._name, uid=self.node_uid)]
         try:
-            await self._client.patch(leases.RESOURCE, self._key, {"spec": spec})
+            lease = await self._client.patch(leases.RESOURCE, self._key, {"spec": spec})
+            if self.node_uid and not lease.metadata.owner_references:
+                # It was made before the node was known, and without an owner it would outlive the node.
+                lease.metadata.owner_references = owners
+                await self._client.update(leases.RESOURCE, lease)
         except NotFound:
-            owner = OwnerReference(api_version="v1", kind="Node", name=self._name, uid=self.node_uid)
             metadata = ObjectMeta(name=self._name, namespace=NAMESPACE)
-            metadata.owner_references = [owner] if self.node_uid else []
+            metadata.owner_references = owners if self.node_uid else []
             made = LeaseSpec(holder_identity=self._name, lease_duration_seconds=self._duration_s, renew_time=now)
             try:
                 await self._client.create(leases.RESOURCE, Lease(metadata=metadata, spec=made))
