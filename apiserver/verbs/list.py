@@ -82,7 +82,8 @@ async def list_objects(context: Context, call: Call) -> ListAnswer:
             return _page(resource, await registry.read_page(selection, revision=revision, after=after, limit=limit))
         except Compacted:
             raise continue_expired(_encode_token(_NO_REVISION, after)) from None
-    if match == "Exact":
+    if match == "Exact" or (limit and version and not match):
+        # A version with a limit and nothing said of it means that very one, as it always did.
         assert version is not None
         try:
             return _page(resource, await registry.read_page(selection, revision=version, limit=limit))
