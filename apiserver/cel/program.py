@@ -302,7 +302,7 @@ def _selected(value: Any, field: str, *, is_optional: bool) -> Any:
     if not isinstance(value, dict):
         reader = getattr(value, "cel_field", None)
         if reader is None:
-            raise Failure(f"no such key: {field}") if value is None else no_overload("_._", value)
+            raise Failure(f"no such key: {field}")
         return reader(field)
     key = _key(value, field)
     if is_optional:

@@ -97,7 +97,11 @@ class Shape:
         found = [
             *values.check(value, self.node, old=before),
             *embedded.check(value, self.node),
-            *values.check_lists(value, self.node, old=before),
+            *(
+                ()
+                if old is not None and any(values.check_lists(before, self.node))
+                else values.check_lists(value, self.node)
+            ),
         ]
         if self.scale is not None:
             found += _check_scale(value, self.scale)

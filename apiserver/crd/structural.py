@@ -11,6 +11,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any, Final
 
+from apiserver.crd.formats import known_format
+
 Plain = dict[str, Any]
 
 META_FIELDS: Final = ("apiVersion", "kind", "metadata")
@@ -32,7 +34,7 @@ class Node:
         get = source.get
         self.source = source
         self.type: str = get("type") or ""
-        self.format: str = get("format") or ""
+        self.format: str = known_format(self.type, get("format") or "")
         self.nullable = bool(get("nullable"))
         self.int_or_string = bool(get("x-kubernetes-int-or-string"))
         self.preserves = bool(get("x-kubernetes-preserve-unknown-fields"))
@@ -44,7 +46,7 @@ class Node:
         items = get("items")
         self.items = Node(items) if isinstance(items, Mapping) else None
         additional = get("additionalProperties")
-        self.additional: Node | bool = Node(additional) if isinstance(additional, Mapping) else bool(additional)
+        self.additional: Node | bool | None = Node(additional) if isinstance(additional, Mapping) else additional
         self.default = get("default")
         self.has_default = self.default is not None
         self.required: tuple[str, ...] = tuple(get("required") or ())
@@ -96,7 +98,7 @@ def prune(value: Any, node: Node | None, unknown: list[str], path: str = "", *, 
             where = f"{path}.{name}" if path else name
             if is_object and name in META_FIELDS:
                 continue
-            if node is None or (name not in node.properties and not node.additional):
+            if node is None or (name not in node.properties and node.additional is None):
                 del value[name]
                 unknown.append(where)
             else:
@@ -114,7 +116,7 @@ def _prune_below(value: Any, node: Node | None, unknown: list[str], path: str, *
         for name, item in value.items():
             if (is_root or node.is_embedded) and name in META_FIELDS:
                 continue
-            if name in node.properties or node.additional:
+            if name in node.properties or node.additional is not None:
                 prune(item, node.child(name), unknown, f"{path}.{name}" if path else name)
 
 
