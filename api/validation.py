@@ -292,8 +292,9 @@ def check_metadata_update(new: ObjectMeta, old: ObjectMeta, *, path: str = "meta
     yield from check_immutable(f"{path}.name", new.name, old.name)
     yield from check_immutable(f"{path}.namespace", new.namespace, old.namespace)
     yield from check_immutable(f"{path}.uid", new.uid, old.uid)
-    yield from check_immutable(f"{path}.creationTimestamp", new.creation_timestamp, old.creation_timestamp)
-    yield from check_immutable(f"{path}.deletionTimestamp", new.deletion_timestamp, old.deletion_timestamp)
+    if new.deletion_timestamp != old.deletion_timestamp:
+        shown = new.deletion_timestamp.replace("T", " ").replace("Z", " +0000 UTC")
+        yield FieldError(f"{path}.deletionTimestamp", "FieldValueInvalid", f"Invalid value: {shown}: {_IMMUTABLE}")
     yield from check_immutable(
         f"{path}.deletionGracePeriodSeconds", new.deletion_grace_period_seconds, old.deletion_grace_period_seconds
     )
@@ -313,15 +314,16 @@ def check_metadata_update(new: ObjectMeta, old: ObjectMeta, *, path: str = "meta
 def keep_metadata(new: ObjectMeta, old: ObjectMeta) -> None:
     """Put back into `new` the metadata that only the server sets, where the client left it out or made it up.
 
-    A uid or a creation time that differs from the stored one is left for `check_metadata_update` to refuse.
+    Another uid than the stored one, another time to end in, or an end that nobody asked for by deleting, is left for
+    `check_metadata_update` to refuse.
     """
     new.uid = new.uid or old.uid
-    new.creation_timestamp = new.creation_timestamp or old.creation_timestamp
+    new.creation_timestamp = old.creation_timestamp or new.creation_timestamp
     new.namespace = new.namespace or old.namespace
-    new.deletion_timestamp = old.deletion_timestamp
-    new.deletion_grace_period_seconds = old.deletion_grace_period_seconds
+    new.deletion_timestamp = old.deletion_timestamp or new.deletion_timestamp
+    if new.deletion_grace_period_seconds is None:
+        new.deletion_grace_period_seconds = old.deletion_grace_period_seconds
     new.generation = old.generation
-    new.generate_name = old.generate_name
     new.self_link = ""
 
 

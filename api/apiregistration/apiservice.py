@@ -98,7 +98,8 @@ def validate(new: APIService, old: APIService | None) -> v.Errors:
         yield from v.check_name("spec.group", spec.group, names.check_subdomain)
     elif spec.version != "v1":
         yield v.required("spec.group", "only v1 may have an empty group and it better be legacy kube")
-    yield from v.check_name("spec.version", spec.version, names.check_label_1035)
+    for message in names.check_label_1035(spec.version):
+        yield v.invalid("spec.version", spec.version, message)
     if not 0 < spec.group_priority_minimum <= _GROUP_PRIORITY_MAX:
         yield v.invalid(
             "spec.groupPriorityMinimum",

@@ -199,7 +199,7 @@ def check_workload_template(path: str, template: PodTemplateSpec, *, matches: bo
 def check_spec(path: str, spec: PodSpec, *, is_pod: bool, pod_name: str = "") -> v.Errors:
     """Check a pod's spec. Only a pod, not a template, has its host ports defaulted, and a name."""
     yield from check_volumes(f"{path}.volumes", spec.volumes, pod_name)
-    yield from check_containers(path, spec, is_pod=is_pod)
+    yield from check_containers(path, spec, is_pod=is_pod, pod_name=pod_name)
     restarts = ("Always", "OnFailure", "Never")
     yield from v.check_supported(f"{path}.restartPolicy", spec.restart_policy, restarts, in_order=True)
     policies = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")

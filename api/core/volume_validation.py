@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from api import names, quantity
@@ -53,25 +53,40 @@ _BYTE_DIVISORS: Final = (
 _TOKEN_S_MAX: Final = 2**32
 
 
+def sound_volumes(volumes: Sequence[Volume], pod_name: str = "") -> dict[str, Volume]:
+    """Return the volumes that nothing is wrong with, by name: what else containers mount is not found."""
+    found: dict[str, Volume] = {}
+    for volume in volumes:
+        if not any(_check_volume("", volume, found, pod_name)):
+            found[volume.name] = volume
+    return found
+
+
 def check_volumes(path: str, volumes: Sequence[Volume], pod_name: str = "") -> v.Errors:
     """Check that each volume has a name of its own and one source; `pod_name` names what is claimed for a pod."""
-    seen: set[str] = set()
+    seen: dict[str, Volume] = {}
     made = {f"{pod_name}-{volume.name}" for volume in volumes if pod_name and volume.ephemeral is not None}
     for i, volume in enumerate(volumes):
         where = f"{path}[{i}]"
-        yield from _check_source(where, volume)
-        if pod_name and volume.ephemeral is not None and volume.name:
-            claim = f"{pod_name}-{volume.name}"
-            for message in names.check_subdomain(claim):
-                yield v.invalid(f"{where}.name", volume.name, f"PVC name {v.show(claim)}: {message}")
-        yield from v.check_name(f"{where}.name", volume.name, names.check_label)
-        if volume.name in seen:
-            yield v.duplicate(f"{where}.name", volume.name)
-        seen.add(volume.name)
+        wrong = list(_check_volume(where, volume, seen, pod_name))
+        yield from wrong
+        if not wrong:
+            seen[volume.name] = volume
         used = volume.persistent_volume_claim
         if used is not None and used.claim_name in made:
             why = "must not reference a PVC that gets created for an ephemeral volume"
             yield v.invalid(f"{where}.persistentVolumeClaim.claimName", used.claim_name, why)
+
+
+def _check_volume(where: str, volume: Volume, seen: Mapping[str, Volume], pod_name: str) -> v.Errors:
+    yield from _check_source(where, volume)
+    if pod_name and volume.ephemeral is not None and volume.name:
+        claim = f"{pod_name}-{volume.name}"
+        for message in names.check_subdomain(claim):
+            yield v.invalid(f"{where}.name", volume.name, f"PVC name {v.show(claim)}: {message}")
+    yield from v.check_name(f"{where}.name", volume.name, names.check_label)
+    if volume.name in seen:
+        yield v.duplicate(f"{where}.name", volume.name)
 
 
 def _check_source(path: str, volume: Volume) -> v.Errors:

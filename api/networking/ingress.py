@@ -190,7 +190,8 @@ def validate(new: Ingress, old: Ingress | None) -> v.Errors:
         if tls.secret_name:
             yield from v.check_name(f"spec.tls[{i}].secretName", tls.secret_name, names.check_subdomain)
     if spec.ingress_class_name is not None:
-        yield from v.check_name("spec.ingressClassName", spec.ingress_class_name, names.check_subdomain)
+        for message in names.check_subdomain(spec.ingress_class_name):
+            yield v.invalid("spec.ingressClassName", spec.ingress_class_name, message)
 
 
 def _check_host(path: str, host: str) -> v.Errors:
@@ -212,7 +213,8 @@ def _check_rule(path: str, rule: IngressRule) -> v.Errors:
         where = f"{path}.http.paths[{i}]"
         if one.path_type is None:
             yield v.required(f"{where}.pathType", "pathType must be specified")
-        elif one.path_type not in _PATH_TYPES:
+            continue
+        if one.path_type not in _PATH_TYPES:
             yield v.not_supported(f"{where}.pathType", one.path_type, _PATH_TYPES)
         elif one.path_type == "ImplementationSpecific":
             if one.path and not one.path.startswith("/"):

@@ -166,6 +166,9 @@ def validate(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler | None) 
     yield from _check_reference("spec.scaleTargetRef", spec.scale_target_ref)
     for i, metric in enumerate(spec.metrics):
         yield from _check_metric(f"spec.metrics[{i}]", metric)
+    if spec.min_replicas == 0 and not any(metric.type in ("Object", "External") for metric in spec.metrics):
+        why = "must specify at least one Object or External metric to support scaling to zero replicas"
+        yield v.forbidden("spec.metrics", why)
     if spec.behavior is not None:
         for label, rules in (("scaleUp", spec.behavior.scale_up), ("scaleDown", spec.behavior.scale_down)):
             if rules is not None:

@@ -82,10 +82,22 @@ def test_what_is_being_deleted_gets_no_new_finalizers() -> None:
 
 
 def test_what_the_server_owns_is_put_back() -> None:
-    old = metadata(uid="u", creation_timestamp="t", generation=3, deletion_timestamp="d", generate_name="g-")
-    new = metadata(generation=9)
+    old = metadata(
+        uid="u", creation_timestamp="t", generation=3, deletion_timestamp="d", deletion_grace_period_seconds=3
+    )
+    new = metadata(generation=9, creation_timestamp="other", deletion_timestamp="other")
     validation.keep_metadata(new, old)
     assert new == old
+
+
+def test_an_end_comes_by_deleting_alone_and_what_names_are_made_of_may_change() -> None:
+    old = metadata(uid="u", generate_name="g-")
+    new = metadata(generate_name="h-", deletion_timestamp="2030-01-01T00:00:00Z", deletion_grace_period_seconds=5)
+    validation.keep_metadata(new, old)
+    assert [f"{error.path}: {error.message}" for error in validation.check_metadata_update(new, old)] == [
+        "metadata.deletionTimestamp: Invalid value: 2030-01-01 00:00:00 +0000 UTC: field is immutable",
+        "metadata.deletionGracePeriodSeconds: Invalid value: 5: field is immutable",
+    ]
 
 
 @pytest.mark.parametrize(
