@@ -28,7 +28,7 @@ from api.core.resource_names import (
 from api.core.security_context import SecurityContext
 from api.core.security_validation import check_app_armor, check_id, check_seccomp, check_windows_options
 from api.core.source_validation import check_descending_path
-from api.core.volume_validation import check_field_ref, check_resource_ref, sound_volumes
+from api.core.volume_validation import check_field_ref, check_resource_ref
 from api.core.volumes import Volume, VolumeMount
 
 if TYPE_CHECKING:
@@ -41,11 +41,10 @@ _ENV_FIELDS: Final = (
 _PROPAGATIONS: Final = ("Bidirectional", "HostToContainer", "None")
 
 
-def check_containers(path: str, spec: PodSpec, *, is_pod: bool, pod_name: str = "") -> v.Errors:
+def check_containers(path: str, spec: PodSpec, volumes: Mapping[str, Volume], *, is_pod: bool) -> v.Errors:
     """Check all containers of a pod, and what they share: names and host ports."""
     if not spec.containers:
         yield v.required(f"{path}.containers")
-    volumes = sound_volumes(spec.volumes, pod_name)
     grace_s = spec.termination_grace_period_seconds
     seen: set[str] = set()
     groups: tuple[tuple[str, Sequence[Container | EphemeralContainer]], ...] = (
