@@ -18,7 +18,8 @@ def changed(obj: Any, **values: Any) -> Any:
 def test_a_volume_that_is_wrong_cannot_be_mounted() -> None:
     pod = made(
         "{apiVersion: v1, kind: Pod, spec: {volumes: [{name: v, configMap: {}}, {name: v, emptyDir: {}},"
-        " {name: w, secret: {}}], containers: [{name: c, image: x, volumeMounts: [{name: v, mountPath: /v}, {name: w, mountPath: /w}]}]}}"
+        " {name: w, secret: {}}], containers: [{name: c, image: x,"
+        " volumeMounts: [{name: v, mountPath: /v}, {name: w, mountPath: /w}]}]}}"
     )
     assert wrong(pod) == [
         "spec.volumes[0].configMap.name: Required value",
