@@ -199,6 +199,11 @@ async def test_generation_grows_with_spec_and_not_with_metadata_or_status(client
     scaled = await client.patch(deployments.RESOURCE, A, {"spec": {"replicas": 3}})
     generations = [one.metadata.generation for one in (labelled, observed, scaled)]
     assert generations == [1, 1, 2]
+    noted = {"metadata": {"annotations": {"x": "y"}}}
+    told = await client.patch(deployments.RESOURCE, A, noted, subresource="status")
+    assert told.metadata.generation == 2 and told.metadata.annotations == {"x": "y"}
+    noted = {"metadata": {"annotations": {"x": "z"}}}
+    assert (await client.patch(deployments.RESOURCE, A, noted)).metadata.generation == 3, "as upstream has it"
 
 
 async def test_a_write_of_the_object_leaves_status_and_a_write_of_status_leaves_the_rest(client: Client):
