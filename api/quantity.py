@@ -19,7 +19,8 @@ NANOS: Final = 10**9
 _LIMIT: Final = (2**63 - 1) * NANOS
 """Amounts beyond what 64 bits can count in units are taken as that."""
 _DIGITS_MAX: Final = 256
-_SYNTAX: Final = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]?|[eE][+-]?\d{1,9})")
+_SYNTAX: Final = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]?|[eE][+-]?\d{1,9})", re.ASCII)
+_LOOKS_RIGHT: Final = re.compile(r"[+-]?[0-9]*(\.[0-9]*)?[eEinumkKMGTP]*[-+]?[0-9]*")
 _BINARY: Final = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
 _EXPONENTS: Final = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _SUFFIXES: Final = {exponent: suffix for suffix, exponent in _EXPONENTS.items()}
@@ -74,7 +75,7 @@ class Amount:
     def __str__(self) -> str:
         if self.nanos == 0:
             return "0"
-        if self.form == "binary" and abs(self.nanos) >= 1024 * NANOS:
+        if self.form == "binary" and abs(self.nanos) >= 1024 * NANOS and self.nanos % NANOS == 0:
             return _spell_binary(self.nanos)
         exponent, mantissa = -9, self.nanos
         while mantissa % 1000 == 0 and exponent < 18:
@@ -87,7 +88,7 @@ class Amount:
 
 def _spell_binary(nanos: int) -> str:
     sign = -1 if nanos < 0 else 1
-    mantissa = -(-abs(nanos) // NANOS)
+    mantissa = abs(nanos) // NANOS
     suffix = ""
     for candidate in _BINARY:
         if mantissa % 1024:
@@ -101,6 +102,8 @@ def _spell_binary(nanos: int) -> str:
 def parse(text: str) -> Amount:
     """Return the amount that `text` spells; raises BadQuantity."""
     found = _SYNTAX.fullmatch(text) if len(text) <= _DIGITS_MAX else None
+    if found is None and text and len(text) <= _DIGITS_MAX and _LOOKS_RIGHT.fullmatch(text):
+        raise BadQuantity("unable to parse quantity's suffix")
     if found is None or not (found[2] or found[3]):
         raise BadQuantity("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
     sign, whole, fraction, suffix = found[1], found[2] or "", found[3] or "", found[4]

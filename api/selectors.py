@@ -8,6 +8,7 @@ must hold. Fields: `a=b`, `a==b`, `a!=b`; a backslash escapes a comma, an equals
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ Labels = Mapping[str, str]
 Operator = Literal["in", "notin", "exists", "!", "gt", "lt"]
 
 _TOKEN: Final = re.compile(r"\s*(==|!=|[=!<>(),]|[^=!<>(),\s]+)")
+
+
+_NOT_NAMES: Final = frozenset(("", ",", "(", ")", "=", "==", "!=", "<", ">", "!"))
 
 
 class BadSelector(BadRequest):
@@ -157,7 +161,6 @@ def parse_labels(text: str) -> Selector:
 
 class _LabelParser:
     def __init__(self, text: str) -> None:
-        self._text = text
         self._tokens: list[str] = []
         position, end = 0, len(text.rstrip())
         while position < end:
@@ -166,9 +169,6 @@ class _LabelParser:
             self._tokens.append(found[1])
             position = found.end()
         self._next = 0
-
-    def _fail(self, what: str) -> BadSelector:
-        return BadSelector(f'unable to parse requirement: {what}, in the label selector "{self._text}"')
 
     def _peek(self) -> str:
         return self._tokens[self._next] if self._next < len(self._tokens) else ""
@@ -180,18 +180,27 @@ class _LabelParser:
 
     def requirements(self) -> Iterator[Requirement]:
         while True:
-            yield self._requirement()
+            if (token := self._peek()) in _NOT_NAMES and token != "!":
+                raise BadSelector(f"found '{token}', expected: !, identifier, or 'end of string'")
+            try:
+                yield self._requirement()
+            except BadSelector as error:
+                raise BadSelector(f"unable to parse requirement: {error.message}") from None
             token = self._take()
             if not token:
                 return
             if token != ",":
-                raise self._fail(f"found '{token}', expected: ',' or the end")
+                raise BadSelector(f"found '{token}', expected: ',' or 'end of string'")
+            if (token := self._peek()) in _NOT_NAMES and token != "!":
+                raise BadSelector(f"found '{token}', expected: identifier after ','")
 
     def _requirement(self) -> Requirement:
-        if self._peek() == "!":
+        is_absent = self._peek() == "!"
+        if is_absent:
             self._take()
-            return Requirement(self._key(), "!")
         key = self._key()
+        if is_absent:
+            return Requirement(key, "!")
         token = self._peek()
         if token in ("", ","):
             return Requirement(key, "exists")
@@ -204,49 +213,54 @@ class _LabelParser:
             case "in" | "notin":
                 return self._checked(key, "in" if token == "in" else "notin", self._values())
             case ">" | "<":
-                value = self._value()
-                if not _is_integer(value):
-                    raise self._fail(f"for 'Gt', 'Lt' operators, the value must be an integer, found '{value}'")
-                return Requirement(key, "gt" if token == ">" else "lt", (value,))
-        raise self._fail(f"found '{token}', expected: in, notin, =, ==, !=, gt, lt")
+                return self._checked(key, "gt" if token == ">" else "lt", (self._value(),))
+        raise BadSelector(f"found '{token}', expected: in, notin, =, ==, !=, gt, lt")
 
     def _key(self) -> str:
         key = self._take()
-        if key in ("", ",", "(", ")", "=", "==", "!=", "<", ">", "!"):
-            raise self._fail(f"found '{key}', expected: !, identifier, or ','")
-        for message in names.check_qualified_name(key):
-            raise self._fail(f'key: Invalid value: "{key}": {message}')
+        if key in _NOT_NAMES:
+            raise BadSelector(f"found '{key}', expected: identifier")
+        if faults := names.check_qualified_name(key):
+            raise BadSelector(f"<nil>: Invalid value: {json.dumps(key, ensure_ascii=False)}: {'; '.join(faults)}")
         return key
 
     def _value(self) -> str:
         if self._peek() in ("", ","):
             return ""
         token = self._take()
-        if token in ("(", ")", "=", "==", "!=", "<", ">", "!"):
-            raise self._fail(f"found '{token}', expected: identifier")
+        if token in _NOT_NAMES:
+            raise BadSelector(f"found '{token}', expected: identifier")
         return token
 
     def _values(self) -> tuple[str, ...]:
-        if self._take() != "(":
-            raise self._fail("expected: '(' after in or notin")
+        if (token := self._take()) != "(":
+            raise BadSelector(f"found '{token}' expected: '('")
+        if self._peek() in _NOT_NAMES - {",", ")"}:
+            raise BadSelector(f"found '{self._peek()}', expected: ',', ')' or identifier")
         values = [""] if self._peek() == "," else []
-        while True:
-            token = self._take()
-            if token == ")":
-                break
+        while (token := self._take()) != ")":
             if token == ",":
                 if self._peek() in (",", ")"):
                     values.append("")
-                continue
-            if not token or token in ("(", "=", "==", "!=", "<", ">", "!"):
-                raise self._fail(f"found '{token}', expected: ',', or ')'")
-            values.append(token)
+            elif token in _NOT_NAMES:
+                raise BadSelector(f"found '{token}', expected: ',', or identifier")
+            else:
+                values.append(token)
+                if self._peek() not in (",", ")"):
+                    raise BadSelector(f"found '{self._peek()}', expected: ',' or ')'")
         return tuple(sorted(set(values))) or ("",)
 
     def _checked(self, key: str, operator: Operator, values: tuple[str, ...]) -> Requirement:
-        for value in values:
-            for message in names.check_label_value(value):
-                raise self._fail(f'values[0][{key}]: Invalid value: "{value}": {message}')
+        faults = []
+        if operator in ("gt", "lt") and not re.fullmatch(r"[+-]?\d+", values[0], re.ASCII):
+            why = "for 'Gt', 'Lt' operators, the value must be an integer"
+            faults.append(f"values[0]: Invalid value: {json.dumps(values[0], ensure_ascii=False)}: {why}")
+        for i, value in enumerate(values):
+            if found := names.check_label_value(value):
+                shown = json.dumps(value, ensure_ascii=False)
+                faults.append(f"values[{i}][{key}]: Invalid value: {shown}: {'; '.join(found)}")
+        if faults:
+            raise BadSelector(faults[0] if len(faults) == 1 else f"[{', '.join(faults)}]")
         return Requirement(key, operator, values)
 
 
@@ -313,7 +327,7 @@ def parse_fields(text: str) -> FieldSelector:
         found = re.match(r"((?:[^=!\\]|\\.)*?)(!=|==|=)(.*)", part, re.DOTALL)
         if found is None or not found[1]:
             raise BadSelector(f"invalid selector: '{text}'; can't understand '{part}'")
-        terms.append(FieldTerm(found[1].strip(), _unescape(found[3], text), found[2] != "!="))
+        terms.append(FieldTerm(found[1].strip(), _unescape(found[3]), found[2] != "!="))
     return FieldSelector(tuple(terms))
 
 
@@ -329,14 +343,14 @@ def _split_escaped(text: str) -> list[str]:
     return [*parts, current]
 
 
-def _unescape(value: str, text: str) -> str:
+def _unescape(value: str) -> str:
     out, letters = "", iter(value)
     for letter in letters:
         if letter == "\\":
             letter = next(letters, "")
             if letter not in ("\\", ",", "="):
-                raise BadSelector(f"invalid selector: '{text}'; a backslash may only precede ',', '=' or a backslash")
+                raise BadSelector(f"invalid field selector: invalid escape sequence: \\{letter}")
         elif letter == "=":
-            raise BadSelector(f"invalid selector: '{text}'; an equals sign in a value needs a backslash before it")
+            raise BadSelector(f"invalid field selector: unescaped character in value: {ord(letter)}")
         out += letter
     return out

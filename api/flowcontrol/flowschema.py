@@ -177,6 +177,31 @@ class FlowSchema(Struct):
     status: Annotated[FlowSchemaStatus, wire(3)] = field(default_factory=FlowSchemaStatus)
 
 
+def _spec_of_everything(name: str, precedence: int, method: str, *groups: str) -> FlowSchemaSpec:
+    """Return the spec of a schema that takes whatever members of some groups ask, to the level of its own name."""
+    everywhere = ResourcePolicyRule(
+        verbs=["*"], api_groups=["*"], resources=["*"], cluster_scope=True, namespaces=["*"]
+    )
+    rule = PolicyRulesWithSubjects(
+        subjects=[Subject(kind="Group", group=GroupSubject(name=group)) for group in groups],
+        resource_rules=[everywhere],
+        non_resource_rules=[NonResourcePolicyRule(verbs=["*"], non_resource_urls=["*"])],
+    )
+    return FlowSchemaSpec(
+        priority_level_configuration=PriorityLevelConfigurationReference(name=name),
+        matching_precedence=precedence,
+        distinguisher_method=FlowDistinguisherMethod(type=method) if method else None,
+        rules=[rule],
+    )
+
+
+MANDATORY: Final = {
+    "exempt": _spec_of_everything("exempt", 1, "", "system:masters"),
+    "catch-all": _spec_of_everything("catch-all", 10_000, "ByUser", "system:unauthenticated", "system:authenticated"),
+}
+"""The schemas that every server has, which stay as they are."""
+
+
 def default(schema: FlowSchema) -> None:
     """A schema that does not say how soon it is tried is tried in the middle."""
     schema.spec.matching_precedence = schema.spec.matching_precedence or _DEFAULT_PRECEDENCE
@@ -204,6 +229,9 @@ def validate(new: FlowSchema, old: FlowSchema | None) -> v.Errors:
     )
     for i, rule in enumerate(spec.rules):
         yield from _check_rule(f"spec.rules[{i}]", rule)
+    name = new.metadata.name
+    if spec != MANDATORY.get(name, spec):
+        yield v.invalid("spec", spec, f"spec of '{name}' must equal the fixed value")
 
 
 def _check_rule(path: str, rule: PolicyRulesWithSubjects) -> v.Errors:
