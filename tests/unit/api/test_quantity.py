@@ -51,3 +51,11 @@ def test_counting_rounds_up() -> None:
     assert quantity.units("1m") == 1
     assert quantity.from_bytes(3 * 2**20) == "3Mi"
     assert quantity.from_millis(1500) == "1500m"
+
+
+@pytest.mark.parametrize("text", ["1Mm", "1ki", "1K", "1e", "5m5"])
+def test_a_suffix_that_is_none_is_told_apart_from_what_is_no_number(text: str) -> None:
+    with pytest.raises(quantity.BadQuantity, match="unable to parse quantity's suffix"):
+        quantity.parse(text)
+    with pytest.raises(quantity.BadQuantity, match="quantities must match the regular expression"):
+        quantity.parse(f"{text} \u0661")

@@ -73,3 +73,39 @@ def test_escapes_in_field_values_are_undone() -> None:
 def test_what_is_no_field_selector_is_refused(text: str) -> None:
     with pytest.raises(selectors.BadSelector):
         selectors.parse_fields(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a=b,", "found '', expected: identifier after ','"),
+        (",a", "found ',', expected: !, identifier, or 'end of string'"),
+        ("a=b=c", "found '=', expected: ',' or 'end of string'"),
+        ("a in b", "unable to parse requirement: found 'b' expected: '('"),
+        ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'"),
+        ("!", "unable to parse requirement: found '', expected: identifier"),
+        (
+            "a>b",
+            "unable to parse requirement: values[0]: Invalid value: \"b\": for 'Gt', 'Lt' operators, the value must be "
+            "an integer",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_label_selector_is_told_in_these_words(text: str, message: str) -> None:
+    with pytest.raises(selectors.BadSelector) as refused:
+        selectors.parse_labels(text)
+    assert refused.value.message == message
+
+
+def test_numbers_to_compare_labels_with_are_values_of_labels() -> None:
+    with pytest.raises(selectors.BadSelector, match=r'values\[0\]\[a\]: Invalid value: "-1": a valid label'):
+        selectors.parse_labels("a>-1")
+
+
+def test_escapes_that_are_none_are_told_in_these_words() -> None:
+    with pytest.raises(selectors.BadSelector) as refused:
+        selectors.parse_fields("metadata.name=a\\b")
+    assert refused.value.message == "invalid field selector: invalid escape sequence: \\b"
+    with pytest.raises(selectors.BadSelector) as refused:
+        selectors.parse_fields("metadata.name=a=b")
+    assert refused.value.message == "invalid field selector: unescaped character in value: 61"
