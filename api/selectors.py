@@ -22,10 +22,7 @@ from api.resource import Resource
 Labels = Mapping[str, str]
 Operator = Literal["in", "notin", "exists", "!", "gt", "lt"]
 
-_TOKEN: Final = re.compile(r"\s*(==|!=|[=!<>(),]|[^=!<>(),\s]+)")
-
-
-_NOT_NAMES: Final = frozenset(("", ",", "(", ")", "=", "==", "!=", "<", ">", "!"))
+_TOKEN: Final = re.compile(r"==|!=|[=!<>(),]|[^=!<>(), \t\r\n]+")
 
 
 class BadSelector(BadRequest):
@@ -160,108 +157,122 @@ def parse_labels(text: str) -> Selector:
 
 
 class _LabelParser:
+    """Reads a selector word by word; an end is the empty word. What is wrong is told in upstream's words."""
+
     def __init__(self, text: str) -> None:
-        self._tokens: list[str] = []
-        position, end = 0, len(text.rstrip())
-        while position < end:
-            found = _TOKEN.match(text, position)
-            assert found is not None, "every character is part of some token"
-            self._tokens.append(found[1])
-            position = found.end()
+        self._words: list[str] = [*_TOKEN.findall(text), ""]
         self._next = 0
 
     def _peek(self) -> str:
-        return self._tokens[self._next] if self._next < len(self._tokens) else ""
+        return self._words[self._next]
 
     def _take(self) -> str:
-        token = self._peek()
-        self._next += 1
-        return token
+        word = self._peek()
+        self._next += word != ""
+        return word
 
     def requirements(self) -> Iterator[Requirement]:
-        while True:
-            if (token := self._peek()) in _NOT_NAMES and token != "!":
-                raise BadSelector(f"found '{token}', expected: !, identifier, or 'end of string'")
-            try:
-                yield self._requirement()
-            except BadSelector as error:
-                raise BadSelector(f"unable to parse requirement: {error.message}") from None
-            token = self._take()
-            if not token:
+        while word := self._peek():
+            if word in _SYMBOLS and word != "!":
+                raise BadSelector(f"found '{word}', expected: !, identifier, or 'end of string'")
+            yield self._requirement()
+            word = self._take()
+            if not word:
                 return
-            if token != ",":
-                raise BadSelector(f"found '{token}', expected: ',' or 'end of string'")
-            if (token := self._peek()) in _NOT_NAMES and token != "!":
-                raise BadSelector(f"found '{token}', expected: identifier after ','")
+            if word != ",":
+                raise BadSelector(f"found '{word}', expected: ',' or 'end of string'")
+            if not self._peek() or (self._peek() in _SYMBOLS and self._peek() != "!"):
+                raise BadSelector(f"found '{self._peek()}', expected: identifier after ','")
 
     def _requirement(self) -> Requirement:
         is_absent = self._peek() == "!"
         if is_absent:
             self._take()
-        key = self._key()
+        key = self._identifier()
+        wrong = names.check_qualified_name(key)
+        if wrong:
+            # Upstream has no path to tell here, and says so.
+            raise _bad(f"<nil>: Invalid value: {_quoted(key)}: {'; '.join(wrong)}")
         if is_absent:
             return Requirement(key, "!")
-        token = self._peek()
-        if token in ("", ","):
+        if self._peek() in ("", ","):
             return Requirement(key, "exists")
-        self._take()
-        match token:
+        match self._take():
             case "=" | "==":
-                return self._checked(key, "in", (self._value(),))
+                return _checked(key, "in", (self._value(),))
             case "!=":
-                return self._checked(key, "notin", (self._value(),))
-            case "in" | "notin":
-                return self._checked(key, "in" if token == "in" else "notin", self._values())
-            case ">" | "<":
-                return self._checked(key, "gt" if token == ">" else "lt", (self._value(),))
-        raise BadSelector(f"found '{token}', expected: in, notin, =, ==, !=, gt, lt")
+                return _checked(key, "notin", (self._value(),))
+            case "in":
+                return _checked(key, "in", self._values())
+            case "notin":
+                return _checked(key, "notin", self._values())
+            case ">":
+                return _checked(key, "gt", (self._value(),))
+            case "<":
+                return _checked(key, "lt", (self._value(),))
+            case other:
+                raise _bad(f"found '{other}', expected: in, notin, =, ==, !=, gt, lt")
 
-    def _key(self) -> str:
-        key = self._take()
-        if key in _NOT_NAMES:
-            raise BadSelector(f"found '{key}', expected: identifier")
-        if faults := names.check_qualified_name(key):
-            raise BadSelector(f"<nil>: Invalid value: {json.dumps(key, ensure_ascii=False)}: {'; '.join(faults)}")
-        return key
+    def _identifier(self) -> str:
+        word = self._take()
+        if not word or word in _SYMBOLS:
+            raise _bad(f"found '{word}', expected: identifier")
+        return word
 
     def _value(self) -> str:
-        if self._peek() in ("", ","):
-            return ""
-        token = self._take()
-        if token in _NOT_NAMES:
-            raise BadSelector(f"found '{token}', expected: identifier")
-        return token
+        return "" if self._peek() in ("", ",") else self._identifier()
 
     def _values(self) -> tuple[str, ...]:
-        if (token := self._take()) != "(":
-            raise BadSelector(f"found '{token}' expected: '('")
-        if self._peek() in _NOT_NAMES - {",", ")"}:
-            raise BadSelector(f"found '{self._peek()}', expected: ',', ')' or identifier")
-        values = [""] if self._peek() == "," else []
-        while (token := self._take()) != ")":
-            if token == ",":
-                if self._peek() in (",", ")"):
-                    values.append("")
-            elif token in _NOT_NAMES:
-                raise BadSelector(f"found '{token}', expected: ',', or identifier")
+        word = self._take()
+        if word != "(":
+            raise _bad(f"found '{word}' expected: '('")
+        if self._peek() == ")":
+            self._take()
+            return ("",)
+        if not self._peek() or (self._peek() in _SYMBOLS and self._peek() != ","):
+            raise _bad(f"found '{self._peek()}', expected: ',', ')' or identifier")
+        values: set[str] = set()
+        while True:
+            word = self._take()
+            following = self._peek()
+            if word == ",":
+                values |= {""} if not values or following in (",", ")") else set()
+                if following == ",":
+                    self._take()
+            elif not word or word in _SYMBOLS:
+                raise _bad(f"found '{word}', expected: ',', or identifier")
             else:
-                values.append(token)
-                if self._peek() not in (",", ")"):
-                    raise BadSelector(f"found '{self._peek()}', expected: ',' or ')'")
-        return tuple(sorted(set(values))) or ("",)
+                values.add(word)
+                if following not in (",", ")"):
+                    raise _bad(f"found '{following}', expected: ',' or ')'")
+            if following == ")":
+                self._take()
+                return tuple(sorted(values))
 
-    def _checked(self, key: str, operator: Operator, values: tuple[str, ...]) -> Requirement:
-        faults = []
-        if operator in ("gt", "lt") and not re.fullmatch(r"[+-]?\d+", values[0], re.ASCII):
-            why = "for 'Gt', 'Lt' operators, the value must be an integer"
-            faults.append(f"values[0]: Invalid value: {json.dumps(values[0], ensure_ascii=False)}: {why}")
-        for i, value in enumerate(values):
-            if found := names.check_label_value(value):
-                shown = json.dumps(value, ensure_ascii=False)
-                faults.append(f"values[{i}][{key}]: Invalid value: {shown}: {'; '.join(found)}")
-        if faults:
-            raise BadSelector(faults[0] if len(faults) == 1 else f"[{', '.join(faults)}]")
-        return Requirement(key, operator, values)
+
+_SYMBOLS: Final = frozenset(("=", "==", "!=", "!", "<", ">", "(", ")", ","))
+
+
+def _bad(why: str) -> BadSelector:
+    return BadSelector(f"unable to parse requirement: {why}")
+
+
+def _checked(key: str, operator: Operator, values: tuple[str, ...]) -> Requirement:
+    found: list[str] = []
+    if operator in ("gt", "lt") and not _is_integer(values[0]):
+        why = "for 'Gt', 'Lt' operators, the value must be an integer"
+        found.append(f"values[0]: Invalid value: {_quoted(values[0])}: {why}")
+    for i, value in enumerate(values):
+        wrong = names.check_label_value(value)
+        if wrong:
+            found.append(f"values[{i}][{key}]: Invalid value: {_quoted(value)}: {'; '.join(wrong)}")
+    if found:
+        raise _bad(found[0] if len(found) == 1 else f"[{', '.join(found)}]")
+    return Requirement(key, operator, values)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,13 +332,15 @@ def _field_getter(resource: Resource[Any], field: str) -> Callable[[Any], str] |
 def parse_fields(text: str) -> FieldSelector:
     """Parse what `fieldSelector=` carries; raises BadSelector."""
     terms = []
-    for part in _split_escaped(text):
+    for part in sorted(_split_escaped(text)):
         if not part:
             continue
-        found = re.match(r"((?:[^=!\\]|\\.)*?)(!=|==|=)(.*)", part, re.DOTALL)
-        if found is None or not found[1]:
+        found = re.match(r"(.*?)(!=|==|=)(.*)", part, re.DOTALL)
+        if found is None:
             raise BadSelector(f"invalid selector: '{text}'; can't understand '{part}'")
-        terms.append(FieldTerm(found[1].strip(), _unescape(found[3]), found[2] != "!="))
+        term = FieldTerm(found[1], _unescape(found[3]), found[2] != "!=")
+        if term.field or term.value:  # Of nothing, nothing is asked.
+            terms.append(term)
     return FieldSelector(tuple(terms))
 
 
@@ -350,7 +363,7 @@ def _unescape(value: str) -> str:
             letter = next(letters, "")
             if letter not in ("\\", ",", "="):
                 raise BadSelector(f"invalid field selector: invalid escape sequence: \\{letter}")
-        elif letter == "=":
+        elif letter in (",", "="):
             raise BadSelector(f"invalid field selector: unescaped character in value: {ord(letter)}")
         out += letter
     return out

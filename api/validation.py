@@ -39,7 +39,7 @@ NameCheck = Callable[[str], list[str]]
 
 
 def show(value: Any) -> str:
-    """Return a value as messages show it: JSON, with empty fields left out, cut short when long."""
+    """Return a value as messages show it: JSON, with empty fields left out, cut short when long; nothing as "null"."""
     if value is None:
         return '"null"'
     if isinstance(value, str):
@@ -58,10 +58,10 @@ def invalid(path: str, value: Any, why: str) -> FieldError:
     return FieldError(path, "FieldValueInvalid", f"Invalid value: {show(value)}: {why}")
 
 
-def not_supported(path: str, value: str, supported: Iterable[str]) -> FieldError:
-    """A field holds none of the words it may."""
-    words = ", ".join(f'"{word}"' for word in sorted(supported))
-    return FieldError(path, "FieldValueNotSupported", f'Unsupported value: "{value}": supported values: {words}')
+def not_supported(path: str, value: Any, supported: Iterable[str], *, in_order: bool = False) -> FieldError:
+    """A field holds none of the words it may, which are told by the alphabet if not in an order of their own."""
+    words = ", ".join(f'"{word}"' for word in (supported if in_order else sorted(supported)))
+    return FieldError(path, "FieldValueNotSupported", f"Unsupported value: {show(value)}: supported values: {words}")
 
 
 def forbidden(path: str, why: str) -> FieldError:
@@ -101,10 +101,10 @@ def check_name(path: str, value: str, check: NameCheck, *, why: str = "") -> Err
         yield invalid(path, value, message)
 
 
-def check_supported(path: str, value: str, supported: Iterable[str]) -> Errors:
+def check_supported(path: str, value: str, supported: Iterable[str], *, in_order: bool = False) -> Errors:
     """Require one of a few words."""
     if value not in supported:
-        yield not_supported(path, value, supported) if value else required(path)
+        yield not_supported(path, value, supported, in_order=in_order) if value else required(path)
 
 
 def check_not_negative(path: str, value: int | None) -> Errors:
@@ -327,18 +327,20 @@ def keep_metadata(new: ObjectMeta, old: ObjectMeta) -> None:
 # --- everything for one write ---------------------------------------------------------------------------------------
 
 
-def check(resource: Resource[Any], new: Struct, old: Struct | None, *, status: bool = False) -> None:
+def check(
+    resource: Resource[Any], new: Struct, old: Struct | None, *, status: bool = False, subresource: str = "status"
+) -> None:
     """Raise Invalid unless `new` may be stored; `old` is what is there now, None on create.
 
-    With `status`, `new` came in on the status subresource.
+    With `status`, `new` came in on the status subresource, or another of its like that is named.
     """
-    errors = list(find_errors(resource, new, old, status=status))
+    errors = list(find_errors(resource, new, old, status=status, subresource=subresource))
     if errors:
         raise refuse(resource, new, errors)
 
 
 def find_errors(
-    resource: Resource[Any], new: Struct, old: Struct | None, *, status: bool = False
+    resource: Resource[Any], new: Struct, old: Struct | None, *, status: bool = False, subresource: str = "status"
 ) -> Iterable[FieldError]:
     """Yield every broken rule, metadata's first."""
     metadata: Any = new.metadata  # type: ignore[attr-defined]
@@ -347,7 +349,7 @@ def find_errors(
         yield from check_metadata_update(metadata, old.metadata)  # type: ignore[attr-defined]
     if status:
         assert old is not None, "a status is only ever updated"
-        yield from resource.validate_status(new, old)
+        yield from resource.validate_subresource.get(subresource, resource.validate_status)(new, old)
     else:
         yield from resource.validate(new, old)
 

@@ -54,7 +54,7 @@ def default(configuration: MutatingWebhookConfiguration) -> None:
 
 def validate(new: MutatingWebhookConfiguration, old: MutatingWebhookConfiguration | None) -> v.Errors:
     """Check each webhook."""
-    yield from check_webhooks(new.webhooks)
+    yield from check_webhooks(new.webhooks, old.webhooks if old is not None else None)
     for i, webhook in enumerate(new.webhooks):
         yield from v.check_supported(
             f"webhooks[{i}].reinvocationPolicy", webhook.reinvocation_policy or "", ("IfNeeded", "Never")

@@ -135,15 +135,43 @@ def default_webhook(webhook: Webhook) -> None:
         service.port = 443
 
 
-def check_webhooks(webhooks: Sequence[Webhook]) -> v.Errors:
-    """Check webhooks, and that each has a name of its own."""
+def check_webhooks(webhooks: Sequence[Webhook], old: Sequence[Webhook] | None) -> v.Errors:
+    """Check webhooks, and that each has a name of its own.
+
+    Of what older versions of the API let pass, an update is held to that which all webhooks kept to before.
+    """
+    before = old or ()
+    names_before = [webhook.name for webhook in before]
+    has_side_effects = any(webhook.side_effects not in _SIDE_EFFECTS for webhook in before)
+    has_odd_versions = any(not set(webhook.admission_review_versions) & set(REVIEW_VERSIONS) for webhook in before)
     seen: set[str] = set()
     for i, webhook in enumerate(webhooks):
         where = f"webhooks[{i}]"
-        if webhook.name in seen:
+        if webhook.name in seen and len(set(names_before)) == len(names_before):
             yield v.duplicate(f"{where}.name", webhook.name)
         seen.add(webhook.name)
         yield from _check_webhook(where, webhook)
+        if not has_side_effects:
+            yield from _check_side_effects(f"{where}.sideEffects", webhook.side_effects)
+        elif webhook.side_effects is None:
+            yield v.required(f"{where}.sideEffects", "must specify one of None, NoneOnDryRun, Some, Unknown")
+        elif webhook.side_effects not in _OLD_SIDE_EFFECTS:
+            yield v.not_supported(f"{where}.sideEffects", webhook.side_effects, _OLD_SIDE_EFFECTS)
+        versions = webhook.admission_review_versions
+        if versions and not set(versions) & set(REVIEW_VERSIONS) and not has_odd_versions:
+            why = f"must include at least one of {', '.join(REVIEW_VERSIONS)}"
+            yield v.invalid(f"{where}.admissionReviewVersions", versions, why)
+
+
+_SIDE_EFFECTS: Final = ("None", "NoneOnDryRun")
+_OLD_SIDE_EFFECTS: Final = (*_SIDE_EFFECTS, "Some", "Unknown")
+
+
+def _check_side_effects(path: str, side_effects: str | None) -> v.Errors:
+    if side_effects is None:
+        yield v.required(path, "must specify one of None, NoneOnDryRun")
+    else:
+        yield from v.check_supported(path, side_effects, _SIDE_EFFECTS)
 
 
 def _check_webhook(path: str, webhook: Webhook) -> v.Errors:
@@ -156,10 +184,6 @@ def _check_webhook(path: str, webhook: Webhook) -> v.Errors:
         yield from check_rule(f"{path}.rules[{i}]", rule)
     yield from v.check_supported(f"{path}.failurePolicy", webhook.failure_policy or "", ("Fail", "Ignore"))
     yield from v.check_supported(f"{path}.matchPolicy", webhook.match_policy or "", ("Equivalent", "Exact"))
-    if webhook.side_effects is None:
-        yield v.required(f"{path}.sideEffects", "must specify one of None, NoneOnDryRun")
-    else:
-        yield from v.check_supported(f"{path}.sideEffects", webhook.side_effects, ("None", "NoneOnDryRun"))
     if webhook.timeout_seconds is not None and not 1 <= webhook.timeout_seconds <= 30:
         why = "the timeout value must be between 1 and 30 seconds"
         yield v.invalid(f"{path}.timeoutSeconds", webhook.timeout_seconds, why)
@@ -169,8 +193,6 @@ def _check_webhook(path: str, webhook: Webhook) -> v.Errors:
     where = f"{path}.admissionReviewVersions"
     if not versions:
         yield v.required(where, f"must specify one of {', '.join(REVIEW_VERSIONS)}")
-    elif not set(versions) & set(REVIEW_VERSIONS):
-        yield v.invalid(where, versions, f"must include at least one of {', '.join(REVIEW_VERSIONS)}")
     for i, version in enumerate(versions):
         if version in versions[:i]:
             yield v.invalid(f"{where}[{i}]", version, "duplicate version")
@@ -234,11 +256,11 @@ def _check_url(path: str, url: str) -> v.Errors:
     if not parts.netloc:
         yield v.invalid(path, parts.netloc, f"host must be specified{form}")
     if parts.username is not None:
-        yield v.invalid(path, parts.username, f"user information is not permitted in the URL{form}")
+        yield v.invalid(path, parts.netloc.rpartition("@")[0], "user information is not permitted in the URL")
     if parts.fragment:
-        yield v.invalid(path, parts.fragment, f"fragments are not permitted in the URL{form}")
+        yield v.invalid(path, parts.fragment, "fragments are not permitted in the URL")
     if parts.query:
-        yield v.invalid(path, parts.query, f"query parameters are not permitted in the URL{form}")
+        yield v.invalid(path, parts.query, "query parameters are not permitted in the URL")
 
 
 class Rule(Protocol):
@@ -264,10 +286,10 @@ def check_rule(path: str, rule: Rule) -> v.Errors:
         if len(values) > 1 and "*" in values and label != "resources":
             yield v.invalid(f"{path}.{label}", values, f"if '*' is present, must not specify other {_WORDS[label]}")
         for i, value in enumerate(values):
-            if not value and label != "apiGroups":
+            if not value and label in ("apiVersions", "resources"):
                 yield v.required(f"{path}.{label}[{i}]")
     for i, operation in enumerate(rule.operations):
-        if operation and operation not in _OPERATIONS:
+        if operation not in _OPERATIONS:
             yield v.not_supported(f"{path}.operations[{i}]", operation, _OPERATIONS)
     if rule.scope is not None and rule.scope not in _SCOPES:
         yield v.not_supported(f"{path}.scope", rule.scope, _SCOPES)

@@ -51,3 +51,13 @@ def validate_replica_status(new: Any, old: Any) -> v.Errors:
         "availableReplicas": status.available_replicas,
     }
     yield from check_replica_counts(counts)
+    yield from v.check_not_negative("status.observedGeneration", status.observed_generation)
+
+
+def check_observed(new: Any, old: Any) -> v.Errors:
+    """Check which generation a status is about, and that its count of names already taken only grows."""
+    yield from v.check_not_negative("status.observedGeneration", new.observed_generation)
+    now, before = new.collision_count, old.collision_count
+    yield from v.check_not_negative("status.collisionCount", now)
+    if before is not None and (now is None or now < before):
+        yield v.invalid("status.collisionCount", now or 0, "cannot be decremented")

@@ -220,7 +220,7 @@ def check_spec(path: str, spec: JobSpec) -> v.Errors:
     if restart in ("", "Always"):
         yield v.required(where, 'valid values: "OnFailure", "Never"')
     elif restart not in ("OnFailure", "Never"):
-        yield v.not_supported(where, restart, ("OnFailure", "Never"))
+        yield v.not_supported(where, restart, ("OnFailure", "Never"), in_order=True)
     elif restart == "OnFailure" and spec.pod_failure_policy is not None:
         yield v.invalid(where, restart, 'only "Never" is supported when podFailurePolicy is specified')
     if spec.pod_failure_policy is not None:

@@ -133,7 +133,10 @@ def _check_container(path: str, container: Container | EphemeralContainer, volum
     if not container.image:
         yield v.required(f"{path}.image")
     yield from v.check_supported(
-        f"{path}.terminationMessagePolicy", container.termination_message_policy, ("File", "FallbackToLogsOnError")
+        f"{path}.terminationMessagePolicy",
+        container.termination_message_policy,
+        ("File", "FallbackToLogsOnError"),
+        in_order=True,
     )
     yield from _check_ports(f"{path}.ports", container.ports)
     yield from _check_env(f"{path}.env", container.env)

@@ -308,7 +308,8 @@ def validate(new: Service, old: Service | None) -> v.Errors:
     if spec.type != "ExternalName":
         yield from _check_addresses(spec)
     for i, address in enumerate(spec.external_ips):
-        yield from check_usable_ip(f"spec.externalIPs[{i}]", address)
+        wrong = list(check_ip(f"spec.externalIPs[{i}]", address))
+        yield from wrong or check_usable_ip(f"spec.externalIPs[{i}]", address)
     yield from v.check_supported("spec.type", spec.type, _TYPES)
     yield from _check_source_ranges(new)
     yield from _check_policies(new)
@@ -515,7 +516,8 @@ def _check_kept(what: str, spec: ServiceSpec, new: Sequence[str], old: Sequence[
     if len(old) <= len(new):
         for i, value in enumerate(old):
             if new[i] != value:
-                yield v.invalid(f"{path}[{i}]", new, "may not change once set")
+                where = 0 if what == "ipFamily" else i  # As upstream has it, however odd.
+                yield v.invalid(f"{path}[{where}]", new, "may not change once set")
         return
     if not new:
         yield v.invalid(f"{path}[0]", new, f"primary {what} can not be unset")

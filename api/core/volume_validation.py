@@ -119,7 +119,8 @@ def _check_claim_template(path: str, source: EphemeralVolumeSource) -> v.Errors:
     yield from v.check_labels(f"{path}.metadata.labels", metadata.labels)
     for field in fields_of(ObjectMeta).values():
         if field.name not in ("annotations", "labels") and getattr(metadata, field.name) not in (None, "", 0, [], {}):
-            yield v.forbidden(f"{path}.metadata.{field.json_name}", "cannot be set")
+            name = "uID" if field.name == "uid" else field.json_name  # So upstream calls it.
+            yield v.forbidden(f"{path}.metadata.{name}", "cannot be set")
     yield from check_claim_spec(f"{path}.spec", template.spec)
 
 

@@ -194,8 +194,7 @@ def validate(new: Ingress, old: Ingress | None) -> v.Errors:
 
 
 def _check_host(path: str, host: str) -> v.Errors:
-    bare = host.removeprefix("*.")
-    for message in names.check_subdomain(bare):
+    for message in names.check_wildcard_subdomain(host) if "*" in host else names.check_subdomain(host):
         yield v.invalid(path, host, message)
 
 

@@ -60,20 +60,21 @@ def validate(new: StorageClass, old: StorageClass | None) -> v.Errors:
         if not key:
             yield v.invalid("parameters", key, "field can not be empty.")
         size += len(key.encode()) + len(value.encode())
-    if size > 256 * 1024:
-        yield v.too_long("parameters", 256 * 1024)
     if len(new.parameters) > 512:
         yield v.too_long("parameters", 512)
+    elif size > 256 * 1024:
+        yield v.too_long("parameters", 256 * 1024)
     yield from v.check_supported("reclaimPolicy", new.reclaim_policy or "", ("Delete", "Retain"))
     yield from v.check_supported(
         "volumeBindingMode", new.volume_binding_mode or "", ("Immediate", "WaitForFirstConsumer")
     )
-    seen: list[dict[str, set[str]]] = []
+    # One that says nothing is refused as many times as there are any: so upstream does it.
+    seen: list[dict[str, set[str]]] = [{} for _ in new.allowed_topologies]
     for i, term in enumerate(new.allowed_topologies):
         where = f"allowedTopologies[{i}].matchLabelExpressions"
         yield from _check_term(where, term)
         meant = {label.key: set(label.values) for label in term.match_label_expressions}
-        if meant in seen:
+        for _ in range(seen.count(meant)):
             yield v.duplicate(where, "")
         seen.append(meant)
     if old is None:

@@ -189,26 +189,33 @@ _SOURCES: Final = {
 def _check_metric(path: str, metric: MetricSpec) -> v.Errors:
     if not metric.type:
         yield v.required(f"{path}.type", "must specify a metric source type")
-        return
     if metric.type not in _SOURCES:
         yield v.not_supported(f"{path}.type", metric.type, _SOURCES)
-        return
-    label = metric.type[0].lower() + metric.type[1:]
-    source: Any = getattr(metric, _SOURCES[metric.type])
-    for kind, other in _SOURCES.items():
-        if kind != metric.type and getattr(metric, other) is not None:
-            name = kind[0].lower() + kind[1:]
-            yield v.forbidden(f"{path}.{name}", "must populate the given metric source only")
-    if source is None:
-        yield v.required(f"{path}.{label}", "must populate information for the given metric source")
-        return
-    where = f"{path}.{label}"
-    if metric.type in ("Resource", "ContainerResource"):
+    given = [kind for kind in _READING_ORDER if getattr(metric, _SOURCES[kind]) is not None]
+    if given:
+        yield from _check_source(f"{path}.{_label(given[0])}", given[0], getattr(metric, _SOURCES[given[0]]))
+    if metric.type in _SOURCES and metric.type not in given:
+        yield v.required(f"{path}.{_label(metric.type)}", "must populate information for the given metric source")
+    for kind in given if len(given) > 1 else ():
+        if kind != metric.type:
+            yield v.forbidden(f"{path}.{_label(kind)}", "must populate the given metric source only")
+
+
+_READING_ORDER: Final = ("Object", "External", "Pods", "Resource", "ContainerResource")
+"""Of several sources the first is looked at."""
+
+
+def _label(kind: str) -> str:
+    return kind[0].lower() + kind[1:]
+
+
+def _check_source(where: str, kind: str, source: Any) -> v.Errors:
+    if kind in ("Resource", "ContainerResource"):
         if not source.name:
             yield v.required(f"{where}.name", "must specify a resource name")
-        elif metric.type == "ContainerResource":
+        elif kind == "ContainerResource":
             yield from check_container_resource_name(f"{where}.name", source.name)
-        if metric.type == "ContainerResource":
+        if kind == "ContainerResource":
             yield from v.check_name(
                 f"{where}.container", source.container, names.check_label, why="must specify a container"
             )
@@ -216,9 +223,9 @@ def _check_metric(path: str, metric: MetricSpec) -> v.Errors:
         yield from v.check_name(
             f"{where}.metric.name", source.metric.name, names.check_path_segment, why="must specify a metric name"
         )
-    if metric.type == "Object":
+    if kind == "Object":
         yield from _check_reference(f"{where}.describedObject", source.described_object)
-    yield from _check_target(f"{where}.target", source.target, metric.type)
+    yield from _check_target(f"{where}.target", source.target, kind)
 
 
 def validate_status(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler) -> v.Errors:
@@ -230,7 +237,7 @@ def validate_status(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler) 
 def _check_target(path: str, target: MetricTarget, kind: str) -> v.Errors:
     if not target.type:
         yield v.required(f"{path}.type", "must specify a metric target type")
-    elif target.type not in ("Utilization", "Value", "AverageValue"):
+    if target.type not in ("Utilization", "Value", "AverageValue"):
         yield v.invalid(f"{path}.type", target.type, "must be either Utilization, Value, or AverageValue")
     for label, amount in (("value", target.value), ("averageValue", target.average_value)):
         if amount is not None and quantity.compare(amount, "0") <= 0:
