@@ -55,7 +55,7 @@ def required(path: str, why: str = "") -> FieldError:
 
 def invalid(path: str, value: Any, why: str) -> FieldError:
     """A field holds what it may not."""
-    return FieldError(path, "FieldValueInvalid", f"Invalid value: {show(value)}: {why}")
+    return FieldError(path, "FieldValueInvalid", f"Invalid value: {show(value)}" + (f": {why}" if why else ""))
 
 
 def not_supported(path: str, value: Any, supported: Iterable[str], *, in_order: bool = False) -> FieldError:
@@ -105,6 +105,14 @@ def check_supported(path: str, value: str, supported: Iterable[str], *, in_order
     """Require one of a few words."""
     if value not in supported:
         yield not_supported(path, value, supported, in_order=in_order) if value else required(path)
+
+
+def check_given(path: str, value: str | None, supported: Iterable[str], *, in_order: bool = False) -> Errors:
+    """Require one of a few words of a field that can be left out: one that is there but empty holds none of them."""
+    if value is None:
+        yield required(path)
+    elif value not in supported:
+        yield not_supported(path, value, supported, in_order=in_order)
 
 
 def check_not_negative(path: str, value: int | None) -> Errors:
@@ -273,17 +281,23 @@ def _check_owners(path: str, metadata: ObjectMeta) -> Errors:
 
 
 def _check_finalizers(path: str, finalizers: Sequence[str], *, is_strict: bool) -> Errors:
-    for finalizer in finalizers:
+    for i, finalizer in enumerate(finalizers):
         for message in names.check_qualified_name(finalizer):
             yield invalid(path, finalizer, message)
-        if is_strict and "/" not in finalizer and finalizer not in _FINALIZERS:
-            yield invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified")
+        if is_strict:
+            yield from check_known_finalizer(f"{path}[{i}]", finalizer)
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
         yield invalid(
             path,
             list(finalizers),
             "finalizer orphan and foregroundDeletion cannot be both set",
         )
+
+
+def check_known_finalizer(path: str, finalizer: str) -> Errors:
+    """Refuse a finalizer of one word that nobody knows."""
+    if "/" not in finalizer and finalizer not in _FINALIZERS:
+        yield invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified")
 
 
 def check_metadata_update(new: ObjectMeta, old: ObjectMeta, *, path: str = "metadata") -> Errors:

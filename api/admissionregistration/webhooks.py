@@ -120,8 +120,10 @@ class Webhook(Struct):
 
 def default_webhook(webhook: Webhook) -> None:
     """A webhook that fails refuses; it is asked about everything of its rules, and has ten seconds."""
-    webhook.failure_policy = webhook.failure_policy or "Fail"
-    webhook.match_policy = webhook.match_policy or "Equivalent"
+    if webhook.failure_policy is None:
+        webhook.failure_policy = "Fail"
+    if webhook.match_policy is None:
+        webhook.match_policy = "Equivalent"
     if webhook.namespace_selector is None:
         webhook.namespace_selector = LabelSelector()
     if webhook.object_selector is None:
@@ -129,7 +131,8 @@ def default_webhook(webhook: Webhook) -> None:
     if webhook.timeout_seconds is None:
         webhook.timeout_seconds = 10
     for rule in webhook.rules:
-        rule.scope = rule.scope or "*"
+        if rule.scope is None:
+            rule.scope = "*"
     service = webhook.client_config.service
     if service is not None and service.port is None:
         service.port = 443
@@ -182,8 +185,8 @@ def _check_webhook(path: str, webhook: Webhook) -> v.Errors:
         )
     for i, rule in enumerate(webhook.rules):
         yield from check_rule(f"{path}.rules[{i}]", rule)
-    yield from v.check_supported(f"{path}.failurePolicy", webhook.failure_policy or "", ("Fail", "Ignore"))
-    yield from v.check_supported(f"{path}.matchPolicy", webhook.match_policy or "", ("Equivalent", "Exact"))
+    yield from v.check_given(f"{path}.failurePolicy", webhook.failure_policy, ("Fail", "Ignore"))
+    yield from v.check_given(f"{path}.matchPolicy", webhook.match_policy, ("Equivalent", "Exact"))
     if webhook.timeout_seconds is not None and not 1 <= webhook.timeout_seconds <= 30:
         why = "the timeout value must be between 1 and 30 seconds"
         yield v.invalid(f"{path}.timeoutSeconds", webhook.timeout_seconds, why)
@@ -223,12 +226,12 @@ def check_client_config(path: str, url: str | None, service: Any) -> v.Errors:
         yield from check_service(f"{path}.service", service)
 
 
-def check_service(path: str, service: Service) -> v.Errors:
-    """Check a reference to a Service that listens."""
+def check_service(path: str, service: Service, *, why: str = "service {} is required") -> v.Errors:
+    """Check a reference to a Service that listens; `why` is told, with its name, of a part that is missing."""
     if not service.name:
-        yield v.required(f"{path}.name", "service name is required")
+        yield v.required(f"{path}.name", why.format("name"))
     if not service.namespace:
-        yield v.required(f"{path}.namespace", "service namespace is required")
+        yield v.required(f"{path}.namespace", why.format("namespace"))
     if service.port is not None and not 1 <= service.port <= 65535:
         yield v.invalid(f"{path}.port", service.port, "port is not valid: must be between 1 and 65535, inclusive")
     where: str | None = getattr(service, "path", None)

@@ -223,7 +223,8 @@ def default(volume: PersistentVolume) -> None:
     spec = volume.spec
     volume.status.phase = volume.status.phase or "Pending"
     spec.persistent_volume_reclaim_policy = spec.persistent_volume_reclaim_policy or "Retain"
-    spec.volume_mode = spec.volume_mode or "Filesystem"
+    if spec.volume_mode is None:
+        spec.volume_mode = "Filesystem"
     default_systems(spec)
 
 

@@ -88,7 +88,8 @@ def default(claim: PersistentVolumeClaim) -> None:
 
 def default_spec(spec: PersistentVolumeClaimSpec) -> None:
     """Default what is asked for; the older and the newer way to name a source are kept equal."""
-    spec.volume_mode = spec.volume_mode or "Filesystem"
+    if spec.volume_mode is None:
+        spec.volume_mode = "Filesystem"
     source, newer = spec.data_source, spec.data_source_ref
     if source is not None and newer is None:
         spec.data_source_ref = TypedObjectReference(api_group=source.api_group, kind=source.kind, name=source.name)
@@ -122,7 +123,7 @@ def check_spec(path: str, spec: PersistentVolumeClaimSpec) -> v.Errors:
     if spec.storage_class_name:
         yield from v.check_name(f"{path}.storageClassName", spec.storage_class_name, names.check_subdomain)
     if spec.volume_mode is not None:
-        yield from v.check_supported(f"{path}.volumeMode", spec.volume_mode, VOLUME_MODES)
+        yield from v.check_given(f"{path}.volumeMode", spec.volume_mode, VOLUME_MODES)
     for label, source in (("dataSource", spec.data_source), ("dataSourceRef", spec.data_source_ref)):
         if source is None:
             continue

@@ -146,7 +146,8 @@ def _default_volume(volume: Volume) -> None:
         volume.image.pull_policy = volume.image.pull_policy or pull_policy_of(volume.image.reference)
     if volume.ephemeral is not None and volume.ephemeral.volume_claim_template is not None:
         claim = volume.ephemeral.volume_claim_template.spec
-        claim.volume_mode = claim.volume_mode or "Filesystem"
+        if claim.volume_mode is None:
+            claim.volume_mode = "Filesystem"
 
 
 def _default_projection(projection: VolumeProjection) -> None:

@@ -198,8 +198,9 @@ def check_workload_template(path: str, template: PodTemplateSpec, *, matches: bo
 
 def check_spec(path: str, spec: PodSpec, *, is_pod: bool, pod_name: str = "") -> v.Errors:
     """Check a pod's spec. Only a pod, not a template, has its host ports defaulted, and a name."""
-    yield from check_volumes(f"{path}.volumes", spec.volumes, pod_name)
-    yield from check_containers(path, spec, is_pod=is_pod)
+    volumes, wrong = check_volumes(f"{path}.volumes", spec.volumes, pod_name)
+    yield from wrong
+    yield from check_containers(path, spec, volumes, is_pod=is_pod)
     restarts = ("Always", "OnFailure", "Never")
     yield from v.check_supported(f"{path}.restartPolicy", spec.restart_policy, restarts, in_order=True)
     policies = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
@@ -229,9 +230,7 @@ def check_spec(path: str, spec: PodSpec, *, is_pod: bool, pod_name: str = "") ->
     yield from check_tolerations(f"{path}.tolerations", spec.tolerations)
     yield from _check_host_aliases(path, spec)
     if spec.preemption_policy is not None:
-        yield from v.check_supported(
-            f"{path}.preemptionPolicy", spec.preemption_policy, ("PreemptLowerPriority", "Never")
-        )
+        yield from v.check_given(f"{path}.preemptionPolicy", spec.preemption_policy, ("PreemptLowerPriority", "Never"))
     yield from check_resources(f"{path}.overhead", ResourceRequirements(limits=spec.overhead))
     yield from check_os(path, spec)
 

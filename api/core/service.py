@@ -476,9 +476,9 @@ def _check_policies(service: Service) -> v.Errors:
         else:
             yield from v.check_supported("spec.externalTrafficPolicy", spec.external_traffic_policy, _POLICIES)
     if spec.internal_traffic_policy is not None:
-        yield from v.check_supported("spec.internalTrafficPolicy", spec.internal_traffic_policy, _POLICIES)
+        yield from v.check_given("spec.internalTrafficPolicy", spec.internal_traffic_policy, _POLICIES)
     if spec.traffic_distribution is not None:
-        yield from v.check_supported("spec.trafficDistribution", spec.traffic_distribution, ("PreferClose",))
+        yield from v.check_given("spec.trafficDistribution", spec.traffic_distribution, ("PreferClose",))
     if spec.allocate_load_balancer_node_ports is not None and spec.type != "LoadBalancer":
         yield v.forbidden("spec.allocateLoadBalancerNodePorts", "may only be used when `type` is 'LoadBalancer'")
     if spec.load_balancer_class is not None:

@@ -110,7 +110,8 @@ def default(policy: NetworkPolicy) -> None:
     spec = policy.spec
     for ports in (*(rule.ports for rule in spec.ingress), *(rule.ports for rule in spec.egress)):
         for port in ports:
-            port.protocol = port.protocol or "TCP"
+            if port.protocol is None:
+                port.protocol = "TCP"
     if not spec.policy_types:
         spec.policy_types = ["Ingress", "Egress"] if spec.egress else ["Ingress"]
 

@@ -55,7 +55,9 @@ def validate(new: PriorityClass, old: PriorityClass | None) -> v.Errors:
     elif new.value > _USER_VALUE_MAX:
         yield v.forbidden("value", f"maximum allowed value of a user defined priority is {_USER_VALUE_MAX}")
     if new.preemption_policy is not None:
-        yield from v.check_supported("preemptionPolicy", new.preemption_policy, ("Never", "PreemptLowerPriority"))
+        yield from v.check_given(
+            "preemptionPolicy", new.preemption_policy, ("PreemptLowerPriority", "Never"), in_order=True
+        )
     if old is not None:
         if new.value != old.value:
             yield v.forbidden("value", "may not be changed in an update.")

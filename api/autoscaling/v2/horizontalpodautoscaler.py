@@ -146,7 +146,8 @@ def _filled(
     rules: HPAScalingRules | None, policies: Sequence[tuple[str, int, int]], window_s: int | None
 ) -> HPAScalingRules:
     rules = rules or HPAScalingRules()
-    rules.select_policy = rules.select_policy or "Max"
+    if rules.select_policy is None:
+        rules.select_policy = "Max"
     if rules.stabilization_window_seconds is None:
         rules.stabilization_window_seconds = window_s
     if not rules.policies:
@@ -157,8 +158,9 @@ def _filled(
 def validate(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler | None) -> v.Errors:
     """Check the bounds, what is scaled, and by what."""
     spec = new.spec
-    if spec.min_replicas is not None and spec.min_replicas < 1:
-        yield v.invalid("spec.minReplicas", spec.min_replicas, "must be greater than or equal to 1")
+    allowed = 0 if old is not None and old.spec.min_replicas == 0 else 1
+    if spec.min_replicas is not None and spec.min_replicas < allowed:
+        yield v.invalid("spec.minReplicas", spec.min_replicas, f"must be greater than or equal to {allowed}")
     if spec.max_replicas < 1:
         yield v.invalid("spec.maxReplicas", spec.max_replicas, "must be greater than 0")
     if spec.min_replicas is not None and spec.max_replicas < spec.min_replicas:
@@ -166,6 +168,10 @@ def validate(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler | None) 
     yield from _check_reference("spec.scaleTargetRef", spec.scale_target_ref)
     for i, metric in enumerate(spec.metrics):
         yield from _check_metric(f"spec.metrics[{i}]", metric)
+    if spec.min_replicas == 0 and not any(metric.type in ("External", "Object") for metric in spec.metrics):
+        yield v.forbidden(
+            "spec.metrics", "must specify at least one Object or External metric to support scaling to zero replicas"
+        )
     if spec.behavior is not None:
         for label, rules in (("scaleUp", spec.behavior.scale_up), ("scaleDown", spec.behavior.scale_down)):
             if rules is not None:
@@ -273,7 +279,7 @@ def _check_rules(path: str, rules: HPAScalingRules) -> v.Errors:
     if window is not None and window > 3600:
         yield v.invalid(f"{path}.stabilizationWindowSeconds", window, "must be less than or equal to 3600")
     if rules.select_policy is not None:
-        yield from v.check_supported(f"{path}.selectPolicy", rules.select_policy, ("Disabled", "Max", "Min"))
+        yield from v.check_given(f"{path}.selectPolicy", rules.select_policy, ("Disabled", "Max", "Min"))
     if not rules.policies:
         yield v.required(f"{path}.policies", "must specify at least one Policy")
     for i, policy in enumerate(rules.policies):
