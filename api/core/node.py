@@ -319,8 +319,8 @@ def validate(new: Node, old: Node | None) -> v.Errors:
                 yield v.duplicate(f"spec.podCIDRs[{i}]", cidr)
     if old is None:
         return
-    if wrong := list(_check_update(new, old)):
-        yield from wrong
+    if changed := list(_check_update(new, old)):
+        yield from changed
         yield v.forbidden("[]", _ELSE)  # The path that upstream has for a node itself.
 
 
