@@ -8,6 +8,7 @@ must hold. Fields: `a=b`, `a==b`, `a!=b`; a backslash escapes a comma, an equals
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -155,9 +156,16 @@ def parse_labels(text: str) -> Selector:
     return Selector(tuple(sorted(parser.requirements(), key=lambda requirement: requirement.key)))
 
 
+_SYMBOLS: Final = ("", ",", "(", ")", "=", "==", "!=", "<", ">", "!")
+_BINARY: Final[Mapping[str, Operator]] = {
+    "=": "in", "==": "in", "!=": "notin", "in": "in", "notin": "notin", ">": "gt", "<": "lt"
+}  # fmt: skip
+
+
 class _LabelParser:
+    """Parses, and says what it found and what it expected in upstream's words."""
+
     def __init__(self, text: str) -> None:
-        self._text = text
         self._tokens: list[str] = []
         position, end = 0, len(text.rstrip())
         while position < end:
@@ -166,9 +174,6 @@ class _LabelParser:
             self._tokens.append(found[1])
             position = found.end()
         self._next = 0
-
-    def _fail(self, what: str) -> BadSelector:
-        return BadSelector(f'unable to parse requirement: {what}, in the label selector "{self._text}"')
 
     def _peek(self) -> str:
         return self._tokens[self._next] if self._next < len(self._tokens) else ""
@@ -180,74 +185,103 @@ class _LabelParser:
 
     def requirements(self) -> Iterator[Requirement]:
         while True:
+            token = self._peek()
+            if token in _SYMBOLS and token != "!":
+                raise BadSelector(f"found '{token}', expected: !, identifier, or 'end of string'")
             yield self._requirement()
             token = self._take()
             if not token:
                 return
             if token != ",":
-                raise self._fail(f"found '{token}', expected: ',' or the end")
+                raise BadSelector(f"found '{token}', expected: ',' or 'end of string'")
+            following = self._peek()
+            if following in _SYMBOLS and following != "!":
+                raise BadSelector(f"found '{following}', expected: identifier after ','")
 
     def _requirement(self) -> Requirement:
-        if self._peek() == "!":
-            self._take()
-            return Requirement(self._key(), "!")
-        key = self._key()
-        token = self._peek()
-        if token in ("", ","):
+        token = self._take()
+        is_negated = token == "!"
+        key = self._take() if is_negated else token
+        if key in _SYMBOLS:
+            raise _unparsed(f"found '{key}', expected: identifier")
+        problems = list(names.check_qualified_name(key))
+        if problems:
+            raise _unparsed(f"<nil>: Invalid value: {json.dumps(key, ensure_ascii=False)}: {'; '.join(problems)}")
+        if is_negated:
+            return Requirement(key, "!")
+        if self._peek() in ("", ","):
             return Requirement(key, "exists")
-        self._take()
-        match token:
-            case "=" | "==":
-                return self._checked(key, "in", (self._value(),))
-            case "!=":
-                return self._checked(key, "notin", (self._value(),))
-            case "in" | "notin":
-                return self._checked(key, "in" if token == "in" else "notin", self._values())
-            case ">" | "<":
-                value = self._value()
-                if not _is_integer(value):
-                    raise self._fail(f"for 'Gt', 'Lt' operators, the value must be an integer, found '{value}'")
-                return Requirement(key, "gt" if token == ">" else "lt", (value,))
-        raise self._fail(f"found '{token}', expected: in, notin, =, ==, !=, gt, lt")
-
-    def _key(self) -> str:
-        key = self._take()
-        if key in ("", ",", "(", ")", "=", "==", "!=", "<", ">", "!"):
-            raise self._fail(f"found '{key}', expected: !, identifier, or ','")
-        for message in names.check_qualified_name(key):
-            raise self._fail(f'key: Invalid value: "{key}": {message}')
-        return key
+        token = self._take()
+        operator = _BINARY.get(token)
+        if operator is None:
+            raise _unparsed(f"found '{token}', expected: in, notin, =, ==, !=, gt, lt")
+        return _checked(key, operator, self._values() if token in ("in", "notin") else (self._value(),))
 
     def _value(self) -> str:
         if self._peek() in ("", ","):
             return ""
         token = self._take()
-        if token in ("(", ")", "=", "==", "!=", "<", ">", "!"):
-            raise self._fail(f"found '{token}', expected: identifier")
+        if token in _SYMBOLS:
+            raise _unparsed(f"found '{token}', expected: identifier")
         return token
 
     def _values(self) -> tuple[str, ...]:
-        if self._take() != "(":
-            raise self._fail("expected: '(' after in or notin")
-        values = [""] if self._peek() == "," else []
+        token = self._take()
+        if token != "(":
+            raise _unparsed(f"found '{token}' expected: '('")
+        token = self._peek()
+        if token == ")":
+            self._take()
+            return ("",)
+        if token in _SYMBOLS and token != ",":
+            raise _unparsed(f"found '{token}', expected: ',', ')' or identifier")
+        values = self._identifiers()
+        self._take()
+        return tuple(sorted(values))
+
+    def _identifiers(self) -> set[str]:
+        values: set[str] = set()
         while True:
             token = self._take()
-            if token == ")":
-                break
-            if token == ",":
-                if self._peek() in (",", ")"):
-                    values.append("")
-                continue
-            if not token or token in ("(", "=", "==", "!=", "<", ">", "!"):
-                raise self._fail(f"found '{token}', expected: ',', or ')'")
-            values.append(token)
-        return tuple(sorted(set(values))) or ("",)
+            if token not in _SYMBOLS:
+                values.add(token)
+                following = self._peek()
+                if following == ")":
+                    return values
+                if following != ",":
+                    raise _unparsed(f"found '{following}', expected: ',' or ')'")
+            elif token == ",":
+                if not values:
+                    values.add("")
+                following = self._peek()
+                if following in (")", ","):
+                    values.add("")
+                if following == ")":
+                    return values
+                if following == ",":
+                    self._take()
+            else:
+                raise _unparsed(f"found '{token}', expected: ',', or identifier")
 
-    def _checked(self, key: str, operator: Operator, values: tuple[str, ...]) -> Requirement:
-        for value in values:
-            for message in names.check_label_value(value):
-                raise self._fail(f'values[0][{key}]: Invalid value: "{value}": {message}')
-        return Requirement(key, operator, values)
+
+def _unparsed(what: str) -> BadSelector:
+    return BadSelector(f"unable to parse requirement: {what}")
+
+
+def _checked(key: str, operator: Operator, values: tuple[str, ...]) -> Requirement:
+    problems = []
+    for i, value in enumerate(values):
+        shown = f"Invalid value: {json.dumps(value, ensure_ascii=False)}"
+        if operator in ("gt", "lt") and not _is_integer(value):
+            problems.append(f"values[{i}]: {shown}: for 'Gt', 'Lt' operators, the value must be an integer")
+    for i, value in enumerate(values):
+        shown = f"Invalid value: {json.dumps(value, ensure_ascii=False)}"
+        found = list(names.check_label_value(value))
+        if found:
+            problems.append(f"values[{i}][{key}]: {shown}: {'; '.join(found)}")
+    if problems:
+        raise _unparsed(problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]")
+    return Requirement(key, operator, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,13 +341,13 @@ def _field_getter(resource: Resource[Any], field: str) -> Callable[[Any], str] |
 def parse_fields(text: str) -> FieldSelector:
     """Parse what `fieldSelector=` carries; raises BadSelector."""
     terms = []
-    for part in _split_escaped(text):
+    for part in sorted(_split_escaped(text)):
         if not part:
             continue
-        found = re.match(r"((?:[^=!\\]|\\.)*?)(!=|==|=)(.*)", part, re.DOTALL)
-        if found is None or not found[1]:
+        found = re.match(r"(.*?)(!=|==|=)(.*)", part, re.DOTALL)
+        if found is None:
             raise BadSelector(f"invalid selector: '{text}'; can't understand '{part}'")
-        terms.append(FieldTerm(found[1].strip(), _unescape(found[3], text), found[2] != "!="))
+        terms.append(FieldTerm(found[1], _unescape(found[3]), found[2] != "!="))
     return FieldSelector(tuple(terms))
 
 
@@ -329,14 +363,14 @@ def _split_escaped(text: str) -> list[str]:
     return [*parts, current]
 
 
-def _unescape(value: str, text: str) -> str:
+def _unescape(value: str) -> str:
     out, letters = "", iter(value)
     for letter in letters:
         if letter == "\\":
             letter = next(letters, "")
-            if letter not in ("\\", ",", "="):
-                raise BadSelector(f"invalid selector: '{text}'; a backslash may only precede ',', '=' or a backslash")
+            if letter not in ("\\", ",", "=") or not letter:
+                raise BadSelector(f"invalid field selector: invalid escape sequence: \\{letter}")
         elif letter == "=":
-            raise BadSelector(f"invalid selector: '{text}'; an equals sign in a value needs a backslash before it")
+            raise BadSelector(f"invalid field selector: unescaped character in value: {ord(letter)}")
         out += letter
     return out

@@ -69,7 +69,60 @@ def test_escapes_in_field_values_are_undone() -> None:
     assert str(selectors.parse_fields(str(term))) == str(term)
 
 
-@pytest.mark.parametrize("text", ["a", "=b", "a=b=c", r"a=\x"])
+@pytest.mark.parametrize("text", ["a", "a=b=c", r"a=\x"])
 def test_what_is_no_field_selector_is_refused(text: str) -> None:
     with pytest.raises(selectors.BadSelector):
         selectors.parse_fields(text)
+
+
+NO_INTEGER = "for 'Gt', 'Lt' operators, the value must be an integer"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("x=a,", "found '', expected: identifier after ','"),
+        ("a,,b", "found ',', expected: identifier after ','"),
+        ("=a", "found '=', expected: !, identifier, or 'end of string'"),
+        ("x=a b", "found 'b', expected: ',' or 'end of string'"),
+        ("!x=a", "found '=', expected: ',' or 'end of string'"),
+        ("!", "unable to parse requirement: found '', expected: identifier"),
+        ("x in a", "unable to parse requirement: found 'a' expected: '('"),
+        ("x in (", "unable to parse requirement: found '', expected: ',', ')' or identifier"),
+        ("x in (a", "unable to parse requirement: found '', expected: ',' or ')'"),
+        ("x in (a,(", "unable to parse requirement: found '(', expected: ',', or identifier"),
+        ("x=(a)", "unable to parse requirement: found '(', expected: identifier"),
+        ("x a", "unable to parse requirement: found 'a', expected: in, notin, =, ==, !=, gt, lt"),
+        ("x>y", f'unable to parse requirement: values[0]: Invalid value: "y": {NO_INTEGER}'),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_label_selector_is_said_in_upstreams_words(text: str, why: str) -> None:
+    with pytest.raises(selectors.BadSelector) as failure:
+        selectors.parse_labels(text)
+    assert failure.value.message == why
+
+
+def test_a_label_selectors_bad_key_and_values_are_named() -> None:
+    with pytest.raises(
+        selectors.BadSelector, match=r'^unable to parse requirement: <nil>: Invalid value: "-x": name p'
+    ):
+        selectors.parse_labels("-x=1")
+    with pytest.raises(selectors.BadSelector) as failure:
+        selectors.parse_labels('x in ("a",-)')
+    assert 'values[0][x]: Invalid value: "\\"a\\"": a valid label' in failure.value.message
+    assert 'values[1][x]: Invalid value: "-": a valid label' in failure.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a=b=c", "invalid field selector: unescaped character in value: 61"),
+        (r"a=\x", r"invalid field selector: invalid escape sequence: \x"),
+        ("a=\\", "invalid field selector: invalid escape sequence: \\"),
+        ("a", "invalid selector: 'a'; can't understand 'a'"),
+    ],
+)
+def test_what_is_wrong_with_a_field_selector_is_said_in_upstreams_words(text: str, why: str) -> None:
+    with pytest.raises(selectors.BadSelector) as failure:
+        selectors.parse_fields(text)
+    assert failure.value.message == why
