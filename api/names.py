@@ -61,6 +61,12 @@ _BAD_SUBDOMAIN: Final = _pattern(
     _SUBDOMAIN,
     "example.com",
 )
+_BAD_WILDCARD: Final = _pattern(
+    "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower"
+    " case alphanumeric characters, '-' or '.' and end with an alphanumeric character",
+    rf"\*\.{_SUBDOMAIN}",
+    "*.example.com",
+)
 _BAD_QUALIFIED: Final = _pattern(
     "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an"
     " alphanumeric character",
@@ -105,6 +111,12 @@ def check_subdomain(value: str) -> list[str]:
     """Check an RFC 1123 subdomain: the name of most objects."""
     wrong = [] if len(value) <= 253 else [_too_long(253)]
     return wrong if _subdomain(value) else [*wrong, _BAD_SUBDOMAIN]
+
+
+def check_wildcard_subdomain(value: str) -> list[str]:
+    """Check an RFC 1123 subdomain of which the first part is `*`: a host of an Ingress."""
+    wrong = [] if len(value) <= 253 else [_too_long(253)]
+    return wrong if value[:2] == "*." and _subdomain(value[2:]) else [*wrong, _BAD_WILDCARD]
 
 
 def check_path_segment(value: str) -> list[str]:
@@ -153,7 +165,7 @@ def check_config_key(value: str) -> list[str]:
     """Check a key of a ConfigMap or Secret, which becomes a file's name."""
     wrong = [] if len(value) <= 253 else [_too_long(253)]
     if not _config_key(value):
-        return [*wrong, _BAD_CONFIG_KEY]
+        wrong.append(_BAD_CONFIG_KEY)
     if value == ".":
         return [*wrong, "must not be '.'"]
     if value == "..":

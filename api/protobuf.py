@@ -548,7 +548,7 @@ def _write_value(number: int, schema: TypeSchema, value: Any) -> bytes:
         case "boolean":
             return _numbered(number, int(value))
         case "number":
-            return _write_varint(number << 3 | _FIXED64) + struct.pack("<d", value)
+            return varint(number << 3 | _FIXED64) + struct.pack("<d", value)
         case "bytes":
             return _tagged(number, value)
         case "any" if schema.form == "int-or-string":
@@ -584,17 +584,19 @@ def _write_time(text: str) -> bytes:
 
 
 def _tagged(number: int, data: bytes) -> bytes:
-    return _write_varint(number << 3 | _BYTES) + _write_varint(len(data)) + data
+    return varint(number << 3 | _BYTES) + varint(len(data)) + data
 
 
 def _numbered(number: int, value: int) -> bytes:
-    return _write_varint(number << 3 | _VARINT) + _write_varint(value & 0xFFFF_FFFF_FFFF_FFFF)
+    return varint(number << 3 | _VARINT) + varint(value)
 
 
-def _write_varint(value: int) -> bytes:
-    made = bytearray()
+def varint(value: int) -> bytes:
+    """Return a number as a varint: a negative one takes ten bytes, being written as what 64 bits hold of it."""
+    value &= 0xFFFF_FFFF_FFFF_FFFF
+    encoded = bytearray()
     while value > 0x7F:
-        made.append(value & 0x7F | 0x80)
+        encoded.append(value & 0x7F | 0x80)
         value >>= 7
-    made.append(value)
-    return bytes(made)
+    encoded.append(value)
+    return bytes(encoded)

@@ -159,6 +159,9 @@ class Resource(Generic[T]):
     prepare_for_delete: Callable[[T], None] = keep_nothing
     """Given what is stored when its deletion is asked for, put on it what must hold it back (a finalizer)."""
     validate_status: Callable[[T, T], Iterable[FieldError]] = always_valid
+    """What is wrong with `new` on a subresource that writes what was observed: status, and others of its like."""
+    validate_subresource: Mapping[str, Callable[[T, T], Iterable[FieldError]]] = field(default_factory=dict)
+    """In place of `validate_status`, by subresource, such as "approval"."""
     orphans_by_default: bool = False
     """Whether deleting with no propagation policy leaves what the object owns."""
     generation: bool = False

@@ -22,7 +22,7 @@ from api.resource import Resource
 Labels = Mapping[str, str]
 Operator = Literal["in", "notin", "exists", "!", "gt", "lt"]
 
-_TOKEN: Final = re.compile(r"\s*(==|!=|[=!<>(),]|[^=!<>(),\s]+)")
+_TOKEN: Final = re.compile(r"==|!=|[=!<>(),]|[^=!<>(), \t\r\n]+")
 
 
 class BadSelector(BadRequest):
@@ -156,132 +156,123 @@ def parse_labels(text: str) -> Selector:
     return Selector(tuple(sorted(parser.requirements(), key=lambda requirement: requirement.key)))
 
 
-_SYMBOLS: Final = ("", ",", "(", ")", "=", "==", "!=", "<", ">", "!")
-_BINARY: Final[Mapping[str, Operator]] = {
-    "=": "in", "==": "in", "!=": "notin", "in": "in", "notin": "notin", ">": "gt", "<": "lt"
-}  # fmt: skip
-
-
 class _LabelParser:
-    """Parses, and says what it found and what it expected in upstream's words."""
+    """Reads a selector word by word; an end is the empty word. What is wrong is told in upstream's words."""
 
     def __init__(self, text: str) -> None:
-        self._tokens: list[str] = []
-        position, end = 0, len(text.rstrip())
-        while position < end:
-            found = _TOKEN.match(text, position)
-            assert found is not None, "every character is part of some token"
-            self._tokens.append(found[1])
-            position = found.end()
+        self._words: list[str] = [*_TOKEN.findall(text), ""]
         self._next = 0
 
     def _peek(self) -> str:
-        return self._tokens[self._next] if self._next < len(self._tokens) else ""
+        return self._words[self._next]
 
     def _take(self) -> str:
-        token = self._peek()
-        self._next += 1
-        return token
+        word = self._peek()
+        self._next += word != ""
+        return word
 
     def requirements(self) -> Iterator[Requirement]:
-        while True:
-            token = self._peek()
-            if token in _SYMBOLS and token != "!":
-                raise BadSelector(f"found '{token}', expected: !, identifier, or 'end of string'")
+        while word := self._peek():
+            if word in _SYMBOLS and word != "!":
+                raise BadSelector(f"found '{word}', expected: !, identifier, or 'end of string'")
             yield self._requirement()
-            token = self._take()
-            if not token:
+            word = self._take()
+            if not word:
                 return
-            if token != ",":
-                raise BadSelector(f"found '{token}', expected: ',' or 'end of string'")
-            following = self._peek()
-            if following in _SYMBOLS and following != "!":
-                raise BadSelector(f"found '{following}', expected: identifier after ','")
+            if word != ",":
+                raise BadSelector(f"found '{word}', expected: ',' or 'end of string'")
+            if not self._peek() or (self._peek() in _SYMBOLS and self._peek() != "!"):
+                raise BadSelector(f"found '{self._peek()}', expected: identifier after ','")
 
     def _requirement(self) -> Requirement:
-        token = self._take()
-        is_negated = token == "!"
-        key = self._take() if is_negated else token
-        if key in _SYMBOLS:
-            raise _unparsed(f"found '{key}', expected: identifier")
-        problems = list(names.check_qualified_name(key))
-        if problems:
-            raise _unparsed(f"<nil>: Invalid value: {json.dumps(key, ensure_ascii=False)}: {'; '.join(problems)}")
-        if is_negated:
+        is_absent = self._peek() == "!"
+        if is_absent:
+            self._take()
+        key = self._identifier()
+        wrong = names.check_qualified_name(key)
+        if wrong:
+            # Upstream has no path to tell here, and says so.
+            raise _bad(f"<nil>: Invalid value: {_quoted(key)}: {'; '.join(wrong)}")
+        if is_absent:
             return Requirement(key, "!")
         if self._peek() in ("", ","):
             return Requirement(key, "exists")
-        token = self._take()
-        operator = _BINARY.get(token)
-        if operator is None:
-            raise _unparsed(f"found '{token}', expected: in, notin, =, ==, !=, gt, lt")
-        return _checked(key, operator, self._values() if token in ("in", "notin") else (self._value(),))
+        match self._take():
+            case "=" | "==":
+                return _checked(key, "in", (self._value(),))
+            case "!=":
+                return _checked(key, "notin", (self._value(),))
+            case "in":
+                return _checked(key, "in", self._values())
+            case "notin":
+                return _checked(key, "notin", self._values())
+            case ">":
+                return _checked(key, "gt", (self._value(),))
+            case "<":
+                return _checked(key, "lt", (self._value(),))
+            case other:
+                raise _bad(f"found '{other}', expected: in, notin, =, ==, !=, gt, lt")
+
+    def _identifier(self) -> str:
+        word = self._take()
+        if not word or word in _SYMBOLS:
+            raise _bad(f"found '{word}', expected: identifier")
+        return word
 
     def _value(self) -> str:
-        if self._peek() in ("", ","):
-            return ""
-        token = self._take()
-        if token in _SYMBOLS:
-            raise _unparsed(f"found '{token}', expected: identifier")
-        return token
+        return "" if self._peek() in ("", ",") else self._identifier()
 
     def _values(self) -> tuple[str, ...]:
-        token = self._take()
-        if token != "(":
-            raise _unparsed(f"found '{token}' expected: '('")
-        token = self._peek()
-        if token == ")":
+        word = self._take()
+        if word != "(":
+            raise _bad(f"found '{word}' expected: '('")
+        if self._peek() == ")":
             self._take()
             return ("",)
-        if token in _SYMBOLS and token != ",":
-            raise _unparsed(f"found '{token}', expected: ',', ')' or identifier")
-        values = self._identifiers()
-        self._take()
-        return tuple(sorted(values))
-
-    def _identifiers(self) -> set[str]:
+        if not self._peek() or (self._peek() in _SYMBOLS and self._peek() != ","):
+            raise _bad(f"found '{self._peek()}', expected: ',', ')' or identifier")
         values: set[str] = set()
         while True:
-            token = self._take()
-            if token not in _SYMBOLS:
-                values.add(token)
-                following = self._peek()
-                if following == ")":
-                    return values
-                if following != ",":
-                    raise _unparsed(f"found '{following}', expected: ',' or ')'")
-            elif token == ",":
-                if not values:
-                    values.add("")
-                following = self._peek()
-                if following in (")", ","):
-                    values.add("")
-                if following == ")":
-                    return values
+            word = self._take()
+            following = self._peek()
+            if word == ",":
+                values |= {""} if not values or following in (",", ")") else set()
                 if following == ",":
                     self._take()
+            elif not word or word in _SYMBOLS:
+                raise _bad(f"found '{word}', expected: ',', or identifier")
             else:
-                raise _unparsed(f"found '{token}', expected: ',', or identifier")
+                values.add(word)
+                if following not in (",", ")"):
+                    raise _bad(f"found '{following}', expected: ',' or ')'")
+            if following == ")":
+                self._take()
+                return tuple(sorted(values))
 
 
-def _unparsed(what: str) -> BadSelector:
-    return BadSelector(f"unable to parse requirement: {what}")
+_SYMBOLS: Final = frozenset(("=", "==", "!=", "!", "<", ">", "(", ")", ","))
+
+
+def _bad(why: str) -> BadSelector:
+    return BadSelector(f"unable to parse requirement: {why}")
 
 
 def _checked(key: str, operator: Operator, values: tuple[str, ...]) -> Requirement:
-    problems = []
+    found: list[str] = []
+    if operator in ("gt", "lt") and not _is_integer(values[0]):
+        why = "for 'Gt', 'Lt' operators, the value must be an integer"
+        found.append(f"values[0]: Invalid value: {_quoted(values[0])}: {why}")
     for i, value in enumerate(values):
-        shown = f"Invalid value: {json.dumps(value, ensure_ascii=False)}"
-        if operator in ("gt", "lt") and not _is_integer(value):
-            problems.append(f"values[{i}]: {shown}: for 'Gt', 'Lt' operators, the value must be an integer")
-    for i, value in enumerate(values):
-        shown = f"Invalid value: {json.dumps(value, ensure_ascii=False)}"
-        found = list(names.check_label_value(value))
-        if found:
-            problems.append(f"values[{i}][{key}]: {shown}: {'; '.join(found)}")
-    if problems:
-        raise _unparsed(problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]")
+        wrong = names.check_label_value(value)
+        if wrong:
+            found.append(f"values[{i}][{key}]: Invalid value: {_quoted(value)}: {'; '.join(wrong)}")
+    if found:
+        raise _bad(found[0] if len(found) == 1 else f"[{', '.join(found)}]")
     return Requirement(key, operator, values)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +338,9 @@ def parse_fields(text: str) -> FieldSelector:
         found = re.match(r"(.*?)(!=|==|=)(.*)", part, re.DOTALL)
         if found is None:
             raise BadSelector(f"invalid selector: '{text}'; can't understand '{part}'")
-        terms.append(FieldTerm(found[1], _unescape(found[3]), found[2] != "!="))
+        term = FieldTerm(found[1], _unescape(found[3]), found[2] != "!=")
+        if term.field or term.value:  # Of nothing, nothing is asked.
+            terms.append(term)
     return FieldSelector(tuple(terms))
 
 
@@ -368,9 +361,9 @@ def _unescape(value: str) -> str:
     for letter in letters:
         if letter == "\\":
             letter = next(letters, "")
-            if letter not in ("\\", ",", "=") or not letter:
+            if letter not in ("\\", ",", "="):
                 raise BadSelector(f"invalid field selector: invalid escape sequence: \\{letter}")
-        elif letter == "=":
+        elif letter in (",", "="):
             raise BadSelector(f"invalid field selector: unescaped character in value: {ord(letter)}")
         out += letter
     return out

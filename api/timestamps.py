@@ -46,6 +46,20 @@ def render_micro(seconds: float) -> str:
     return f"{_render_second(micros // 10**6)[:-1]}.{micros % 10**6:06d}Z"
 
 
+def day_of(seconds: float) -> str:
+    """Return the day of a moment in UTC, `2024-01-01`."""
+    return render(seconds)[:10]
+
+
+def is_day(text: str) -> bool:
+    """Return whether a text is a day as `day_of` writes it."""
+    try:
+        parse(f"{text}T00:00:00Z")
+    except ValueError:
+        return False
+    return True
+
+
 def human_duration(seconds: float) -> str:
     """Return an age in at most two units, coarser the longer it is: `45s`, `3m20s`, `5h`, `12d`, `2y15d`."""
     if seconds < -1:

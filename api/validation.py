@@ -39,7 +39,9 @@ NameCheck = Callable[[str], list[str]]
 
 
 def show(value: Any) -> str:
-    """Return a value as messages show it: JSON, with empty fields left out, cut short when long."""
+    """Return a value as messages show it: JSON, with empty fields left out, cut short when long; nothing as "null"."""
+    if value is None:
+        return '"null"'
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     text = msgspec.json.encode(value).decode()
@@ -53,13 +55,13 @@ def required(path: str, why: str = "") -> FieldError:
 
 def invalid(path: str, value: Any, why: str) -> FieldError:
     """A field holds what it may not."""
-    return FieldError(path, "FieldValueInvalid", f"Invalid value: {show(value)}: {why}")
+    return FieldError(path, "FieldValueInvalid", f"Invalid value: {show(value)}" + (f": {why}" if why else ""))
 
 
-def not_supported(path: str, value: str, supported: Iterable[str]) -> FieldError:
-    """A field holds none of the words it may."""
-    words = ", ".join(f'"{word}"' for word in sorted(supported))
-    return FieldError(path, "FieldValueNotSupported", f'Unsupported value: "{value}": supported values: {words}')
+def not_supported(path: str, value: Any, supported: Iterable[str], *, in_order: bool = False) -> FieldError:
+    """A field holds none of the words it may, which are told by the alphabet if not in an order of their own."""
+    words = ", ".join(f'"{word}"' for word in (supported if in_order else sorted(supported)))
+    return FieldError(path, "FieldValueNotSupported", f"Unsupported value: {show(value)}: supported values: {words}")
 
 
 def forbidden(path: str, why: str) -> FieldError:
@@ -99,10 +101,18 @@ def check_name(path: str, value: str, check: NameCheck, *, why: str = "") -> Err
         yield invalid(path, value, message)
 
 
-def check_supported(path: str, value: str, supported: Iterable[str]) -> Errors:
+def check_supported(path: str, value: str, supported: Iterable[str], *, in_order: bool = False) -> Errors:
     """Require one of a few words."""
     if value not in supported:
-        yield not_supported(path, value, supported) if value else required(path)
+        yield not_supported(path, value, supported, in_order=in_order) if value else required(path)
+
+
+def check_given(path: str, value: str | None, supported: Iterable[str], *, in_order: bool = False) -> Errors:
+    """Require one of a few words of a field that can be left out: one that is there but empty holds none of them."""
+    if value is None:
+        yield required(path)
+    elif value not in supported:
+        yield not_supported(path, value, supported, in_order=in_order)
 
 
 def check_not_negative(path: str, value: int | None) -> Errors:
@@ -208,17 +218,29 @@ def check_label_selector(path: str, selector: LabelSelector | None) -> Errors:
 
 def check_metadata(metadata: ObjectMeta, resource: Resource[Any], *, path: str = "metadata") -> Errors:
     """Check the metadata of a new object, or of an update's."""
-    check = resource.check_name
+    yield from check_object_meta(
+        metadata,
+        check_name=resource.check_name,
+        is_namespaced=resource.namespaced,
+        knows_finalizers=not is_custom(resource.type) and resource.group not in _TAKES_ANY_FINALIZER,
+        path=path,
+    )
+
+
+def check_object_meta(
+    metadata: ObjectMeta, *, check_name: NameCheck, is_namespaced: bool, knows_finalizers: bool = False, path: str
+) -> Errors:
+    """Check metadata of any object; `knows_finalizers` refuses finalizers of one word that nobody knows."""
     if metadata.generate_name:
         # Checked with a letter in place of the suffix, so that a trailing dash or dot is fine.
-        for message in check(_masked(metadata.generate_name)):
+        for message in check_name(_masked(metadata.generate_name)):
             yield invalid(f"{path}.generateName", metadata.generate_name, message)
     if not metadata.name:
         yield required(f"{path}.name", "name or generateName is required")
     else:
-        for message in check(metadata.name):
+        for message in check_name(metadata.name):
             yield invalid(f"{path}.name", metadata.name, message)
-    if resource.namespaced:
+    if is_namespaced:
         if not metadata.namespace:
             yield required(f"{path}.namespace")
         else:
@@ -230,8 +252,7 @@ def check_metadata(metadata: ObjectMeta, resource: Resource[Any], *, path: str =
     yield from check_labels(f"{path}.labels", metadata.labels)
     yield from check_annotations(f"{path}.annotations", metadata.annotations)
     yield from _check_owners(f"{path}.ownerReferences", metadata)
-    is_strict = not is_custom(resource.type) and resource.group not in _TAKES_ANY_FINALIZER
-    yield from _check_finalizers(f"{path}.finalizers", metadata.finalizers, is_strict=is_strict)
+    yield from _check_finalizers(f"{path}.finalizers", metadata.finalizers, is_strict=knows_finalizers)
 
 
 def _masked(generate_name: str) -> str:
@@ -240,15 +261,17 @@ def _masked(generate_name: str) -> str:
 
 def _check_owners(path: str, metadata: ObjectMeta) -> Errors:
     controllers = []
-    for i, owner in enumerate(metadata.owner_references):
-        where = f"{path}[{i}]"
-        if not owner.api_version:
-            yield invalid(f"{where}.apiVersion", owner.api_version, "version must not be empty")
-        for field, value in (("kind", owner.kind), ("name", owner.name), ("uid", owner.uid)):
+    for owner in metadata.owner_references:
+        for field, called, value in (
+            ("apiVersion", "version", owner.api_version.rpartition("/")[2]),
+            ("kind", "kind", owner.kind),
+            ("name", "name", owner.name),
+            ("uid", "uid", owner.uid),
+        ):
             if not value:
-                yield invalid(f"{where}.{field}", value, "must not be empty")
+                yield invalid(f"{path}.{field}", value, f"{called} must not be empty")
         if owner.api_version == "v1" and owner.kind == "Event":
-            yield invalid(where, owner, f"{owner.api_version}, Kind={owner.kind} is disallowed from being an owner")
+            yield invalid(path, owner, f"{owner.api_version}, Kind={owner.kind} is disallowed from being an owner")
         if owner.controller:
             controllers.append(owner.name)
     if len(controllers) > 1:
@@ -261,17 +284,23 @@ def _check_owners(path: str, metadata: ObjectMeta) -> Errors:
 
 
 def _check_finalizers(path: str, finalizers: Sequence[str], *, is_strict: bool) -> Errors:
-    for finalizer in finalizers:
+    for i, finalizer in enumerate(finalizers):
         for message in names.check_qualified_name(finalizer):
             yield invalid(path, finalizer, message)
-        if is_strict and "/" not in finalizer and finalizer not in _FINALIZERS:
-            yield invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified")
+        if is_strict:
+            yield from check_known_finalizer(f"{path}[{i}]", finalizer)
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
         yield invalid(
             path,
             list(finalizers),
             "finalizer orphan and foregroundDeletion cannot be both set",
         )
+
+
+def check_known_finalizer(path: str, finalizer: str) -> Errors:
+    """Refuse a finalizer of one word that nobody knows."""
+    if "/" not in finalizer and finalizer not in _FINALIZERS:
+        yield invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified")
 
 
 def check_metadata_update(new: ObjectMeta, old: ObjectMeta, *, path: str = "metadata") -> Errors:
@@ -315,18 +344,20 @@ def keep_metadata(new: ObjectMeta, old: ObjectMeta) -> None:
 # --- everything for one write ---------------------------------------------------------------------------------------
 
 
-def check(resource: Resource[Any], new: Struct, old: Struct | None, *, status: bool = False) -> None:
+def check(
+    resource: Resource[Any], new: Struct, old: Struct | None, *, status: bool = False, subresource: str = "status"
+) -> None:
     """Raise Invalid unless `new` may be stored; `old` is what is there now, None on create.
 
-    With `status`, `new` came in on the status subresource.
+    With `status`, `new` came in on the status subresource, or another of its like that is named.
     """
-    errors = list(find_errors(resource, new, old, status=status))
+    errors = list(find_errors(resource, new, old, status=status, subresource=subresource))
     if errors:
         raise refuse(resource, new, errors)
 
 
 def find_errors(
-    resource: Resource[Any], new: Struct, old: Struct | None, *, status: bool = False
+    resource: Resource[Any], new: Struct, old: Struct | None, *, status: bool = False, subresource: str = "status"
 ) -> Iterable[FieldError]:
     """Yield every broken rule, metadata's first."""
     metadata: Any = new.metadata  # type: ignore[attr-defined]
@@ -335,7 +366,7 @@ def find_errors(
         yield from check_metadata_update(metadata, old.metadata)  # type: ignore[attr-defined]
     if status:
         assert old is not None, "a status is only ever updated"
-        yield from resource.validate_status(new, old)
+        yield from resource.validate_subresource.get(subresource, resource.validate_status)(new, old)
     else:
         yield from resource.validate(new, old)
 

@@ -56,8 +56,8 @@ def _path_item(item: Mapping[str, Any]) -> bytes:
 
 
 def _operation(operation: Mapping[str, Any]) -> bytes:
-    parts = [wire.message(1, tag.encode()) for tag in operation.get("tags", ())]
-    parts += [
+    parts = [
+        wire.texts(1, operation.get("tags", ())),
         wire.text(2, operation.get("summary", "")),
         wire.text(3, operation.get("description", "")),
         wire.text(5, operation.get("operationId", "")),
@@ -122,7 +122,7 @@ def _schema(schema: Mapping[str, Any]) -> bytes:
     parts += [wire.double(number, schema[name]) for name, number in _NUMBERS.items() if name in schema]
     parts += [wire.count(number, schema[name]) for name, number in _COUNTS.items() if name in schema]
     parts += [wire.text(number, schema.get(name, "")) for name, number in _TEXTS.items()]
-    parts += [wire.message(23, name.encode()) for name in schema.get("required", ())]
+    parts.append(wire.texts(23, schema.get("required", ())))
     parts += [wire.message(24, wire.any_value(value)) for value in schema.get("enum", ())]
     for name, number in _CHOICES.items():
         parts += [wire.message(number, _schema_or_reference(each)) for each in schema.get(name, ())]

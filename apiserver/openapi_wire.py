@@ -11,16 +11,7 @@ from typing import Any
 
 import msgspec
 
-
-def varint(value: int) -> bytes:
-    """Return a number as a varint."""
-    value &= 0xFFFF_FFFF_FFFF_FFFF
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
+from api.protobuf import varint
 
 
 def message(number: int, payload: bytes) -> bytes:

@@ -121,6 +121,22 @@ class AdmissionPlugin(Protocol):
     async def validate(self, request: AdmissionRequest) -> None: ...
 
 
+@dataclass(slots=True)
+class Notes:
+    """What an authenticator has to say beside who it is."""
+
+    warnings: list[str] = field(default_factory=list)
+    """For the client."""
+    annotations: dict[str, str] = field(default_factory=dict)
+    """For the audit log."""
+
+    def take(self) -> Notes:
+        """Return what has been noted, and forget it: the credentials may serve for more requests."""
+        taken = Notes(self.warnings, self.annotations)
+        self.warnings, self.annotations = [], {}
+        return taken
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """What a request shows of who sends it, before anyone believes it."""
@@ -135,6 +151,8 @@ class Credentials:
     """Impersonate-* headers by lower-case name."""
     remote: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """X-Remote-* headers by lower-case name: what a front proxy says of the user, if it is one."""
+    notes: Notes = field(default_factory=Notes, compare=False)
+    """Where authenticators leave a word."""
 
 
 class Authenticator(Protocol):

@@ -34,6 +34,7 @@ from apiserver.audit.log import AuditLog
 from apiserver.audit.policy import BadPolicy, compile_policy, parse
 from apiserver.auth import assembly, published
 from apiserver.auth.assembly import Trust
+from apiserver.auth.legacy_tokens import LegacyTokens
 from apiserver.auth.oidc import OidcAuthenticator, OidcSettings
 from apiserver.auth.published import Published
 from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
@@ -260,6 +261,7 @@ class Server:
                 trust.clients.pem, trust.front_proxy.pem if trust.front_proxy is not None else None, names
             ),
         )
+        self.legacy_tokens = LegacyTokens(registries, self._clock)
         oidc = OidcAuthenticator(_oidc(settings), self._clock) if settings.oidc_issuer_url else None
         self._believed = assembly.build(
             trust,
@@ -268,6 +270,7 @@ class Server:
             self.issuer,
             oidc,
             has_bootstrap_tokens=settings.enable_bootstrap_token_auth,
+            note_use=self.legacy_tokens.note_use,
         )
         return self._believed
 
@@ -303,6 +306,7 @@ class Server:
                 "allocation repair": repair.run,
                 "aggregation": self.outside.run,
                 "published authentication": self.published.run,
+                "legacy tokens": self.legacy_tokens.run,
             }
             for name, duty in duties.items():
                 tasks.create_task(keep_going(name, duty, self._clock), name=name)

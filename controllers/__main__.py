@@ -18,7 +18,7 @@ from component.clock import RealClock
 from component.flags import setting
 from component.serve import Identity
 from component.signing_keys import load_private_key
-from controllers import manager, node_ipam, serviceaccount_tokens
+from controllers import legacy_tokens, manager, node_ipam, serviceaccount_tokens
 from controllers.certificates import signing
 
 LEASE = ObjectKey("kube-system", "steer-controllers")
@@ -42,6 +42,10 @@ class Settings(Election):
     node_cidr_mask: int = setting("prefix length of one node's range", 24)
     node_monitor_grace_s: float = setting("how long a node may be silent before it is NotReady", 50.0)
     eviction_after_s: float = setting("how long pods that say nothing about it stay on a lost node", 300.0)
+    legacy_service_account_token_clean_up_period_s: float = setting(
+        "how long tokens that were made for accounts as Secrets may lie idle until they are marked, then deleted",
+        legacy_tokens.UNUSED_S,
+    )
     health: str = setting("host:port of health and metrics", "127.0.0.1:10257")
     tracing_endpoint: str = setting(tracing.ENDPOINT_HELP, "")
     log_level: Literal["debug", "info", "warning", "error"] = setting("least severe level logged", "info")
@@ -66,6 +70,7 @@ async def run(
         sign_account_token=sign_account_token,
         node_monitor_grace_s=settings.node_monitor_grace_s,
         eviction_after_s=settings.eviction_after_s,
+        legacy_token_unused_s=settings.legacy_service_account_token_clean_up_period_s,
     )
     process = manager.Process(client, told, clock, rng, elector)
     address, _, port = settings.health.rpartition(":")

@@ -29,6 +29,7 @@ from controllers import (
     endpointslice,
     endpointslice_mirroring,
     ephemeral_volumes,
+    legacy_tokens,
     local_provisioner,
     namespace,
     node_ipam,
@@ -73,6 +74,8 @@ class Settings:
     """Makes the tokens that Secrets ask for; without it, none are."""
     node_monitor_grace_s: float = 50.0
     eviction_after_s: float = 300.0
+    legacy_token_unused_s: float = legacy_tokens.UNUSED_S
+    """How long tokens that the cluster has put into Secrets may lie idle."""
 
 
 class Loop(Protocol):
@@ -118,6 +121,7 @@ def declared(
         cleaning.CONTROLLER,
         namespace.CONTROLLER,
         serviceaccount.CONTROLLER,
+        legacy_tokens.controller(settings.legacy_token_unused_s),
         bootstrap_tokens.CLEANER,
         bootstrap_tokens.SIGNER,
         node_lifecycle.controller(heartbeats, settings.node_monitor_grace_s, settings.eviction_after_s),

@@ -15,6 +15,7 @@ import jwt
 
 from api.core import secret as secrets
 from api.core import serviceaccount as accounts
+from api.core.legacy_tokens import NAME, TYPE
 from api.core.secret import Secret
 from api.core.serviceaccount import ServiceAccount
 from api.errors import NotFound
@@ -23,8 +24,6 @@ from client.verbs import key_of
 from component.signing_keys import PrivateKey, algorithm_of, key_id
 from controllers.runner import Context, Dialogue, Listers, Watch
 
-TYPE: Final = "kubernetes.io/service-account-token"
-NAME: Final = "kubernetes.io/service-account.name"
 UID: Final = "kubernetes.io/service-account.uid"
 ISSUER: Final = "kubernetes/serviceaccount"
 

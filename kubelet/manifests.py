@@ -73,12 +73,12 @@ def read_pod(body: bytes, file: str, node: str, now: float) -> Pod:
         SEEN: timestamps.render(now),
         SOURCE: FILE,
     }
-    errors = [f"{error.path}: {error.message}" for error in validation.find_errors(pods.RESOURCE, pod, None)]
-    if errors:
-        raise BadManifest("; ".join(errors))
     referred = sorted(set(of_static_pod(pod)))
     if referred:
         raise BadManifest(f"a static pod may not refer to {', '.join(referred)}: only the API server knows those")
+    errors = [f"{error.path}: {error.message}" for error in validation.find_errors(pods.RESOURCE, pod, None)]
+    if errors:
+        raise BadManifest("; ".join(errors))
     return pod
 
 

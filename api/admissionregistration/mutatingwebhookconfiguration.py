@@ -49,15 +49,16 @@ def default(configuration: MutatingWebhookConfiguration) -> None:
     """Default each webhook; none is asked twice."""
     for webhook in configuration.webhooks:
         default_webhook(webhook)
-        webhook.reinvocation_policy = webhook.reinvocation_policy or "Never"
+        if webhook.reinvocation_policy is None:
+            webhook.reinvocation_policy = "Never"
 
 
 def validate(new: MutatingWebhookConfiguration, old: MutatingWebhookConfiguration | None) -> v.Errors:
     """Check each webhook."""
-    yield from check_webhooks(new.webhooks)
+    yield from check_webhooks(new.webhooks, old.webhooks if old is not None else None)
     for i, webhook in enumerate(new.webhooks):
-        yield from v.check_supported(
-            f"webhooks[{i}].reinvocationPolicy", webhook.reinvocation_policy or "", ("IfNeeded", "Never")
+        yield from v.check_given(
+            f"webhooks[{i}].reinvocationPolicy", webhook.reinvocation_policy, ("IfNeeded", "Never")
         )
 
 

@@ -182,26 +182,29 @@ class ValidatingAdmissionPolicy(Struct):
 
 def default(policy: ValidatingAdmissionPolicy) -> None:
     """A policy that cannot be evaluated refuses; it is about everything of its rules."""
-    policy.spec.failure_policy = policy.spec.failure_policy or "Fail"
+    if policy.spec.failure_policy is None:
+        policy.spec.failure_policy = "Fail"
     if policy.spec.match_constraints is not None:
         default_match(policy.spec.match_constraints)
 
 
 def default_match(match: MatchResources) -> None:
     """Match objects of every namespace, whatever version they come in."""
-    match.match_policy = match.match_policy or "Equivalent"
+    if match.match_policy is None:
+        match.match_policy = "Equivalent"
     if match.namespace_selector is None:
         match.namespace_selector = LabelSelector()
     if match.object_selector is None:
         match.object_selector = LabelSelector()
     for rule in (*match.resource_rules, *match.exclude_resource_rules):
-        rule.scope = rule.scope or "*"
+        if rule.scope is None:
+            rule.scope = "*"
 
 
 def validate(new: ValidatingAdmissionPolicy, old: ValidatingAdmissionPolicy | None) -> v.Errors:
     """Check everything but what the expressions mean, which is for who evaluates them."""
     spec = new.spec
-    yield from v.check_supported("spec.failurePolicy", spec.failure_policy or "", ("Fail", "Ignore"))
+    yield from v.check_given("spec.failurePolicy", spec.failure_policy, ("Fail", "Ignore"))
     if spec.param_kind is not None:
         if not spec.param_kind.api_version:
             yield v.required("spec.paramKind.apiVersion")
@@ -264,7 +267,7 @@ def check_match(path: str, match: MatchResources) -> v.Errors:
     ):
         for i, rule in enumerate(rules):
             yield from check_rule(f"{path}.{label}[{i}]", rule)
-    yield from v.check_supported(f"{path}.matchPolicy", match.match_policy or "", ("Equivalent", "Exact"))
+    yield from v.check_given(f"{path}.matchPolicy", match.match_policy, ("Equivalent", "Exact"))
 
 
 def _param_kind(policy: ValidatingAdmissionPolicy, now: float) -> str:

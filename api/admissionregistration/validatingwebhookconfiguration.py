@@ -41,7 +41,7 @@ def default(configuration: ValidatingWebhookConfiguration) -> None:
 
 def validate(new: ValidatingWebhookConfiguration, old: ValidatingWebhookConfiguration | None) -> v.Errors:
     """Check each webhook."""
-    yield from check_webhooks(new.webhooks)
+    yield from check_webhooks(new.webhooks, old.webhooks if old is not None else None)
 
 
 RESOURCE: Final[Resource[ValidatingWebhookConfiguration]] = Resource(

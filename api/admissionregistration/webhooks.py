@@ -120,8 +120,10 @@ class Webhook(Struct):
 
 def default_webhook(webhook: Webhook) -> None:
     """A webhook that fails refuses; it is asked about everything of its rules, and has ten seconds."""
-    webhook.failure_policy = webhook.failure_policy or "Fail"
-    webhook.match_policy = webhook.match_policy or "Equivalent"
+    if webhook.failure_policy is None:
+        webhook.failure_policy = "Fail"
+    if webhook.match_policy is None:
+        webhook.match_policy = "Equivalent"
     if webhook.namespace_selector is None:
         webhook.namespace_selector = LabelSelector()
     if webhook.object_selector is None:
@@ -129,21 +131,50 @@ def default_webhook(webhook: Webhook) -> None:
     if webhook.timeout_seconds is None:
         webhook.timeout_seconds = 10
     for rule in webhook.rules:
-        rule.scope = rule.scope or "*"
+        if rule.scope is None:
+            rule.scope = "*"
     service = webhook.client_config.service
     if service is not None and service.port is None:
         service.port = 443
 
 
-def check_webhooks(webhooks: Sequence[Webhook]) -> v.Errors:
-    """Check webhooks, and that each has a name of its own."""
+def check_webhooks(webhooks: Sequence[Webhook], old: Sequence[Webhook] | None) -> v.Errors:
+    """Check webhooks, and that each has a name of its own.
+
+    Of what older versions of the API let pass, an update is held to that which all webhooks kept to before.
+    """
+    before = old or ()
+    names_before = [webhook.name for webhook in before]
+    has_side_effects = any(webhook.side_effects not in _SIDE_EFFECTS for webhook in before)
+    has_odd_versions = any(not set(webhook.admission_review_versions) & set(REVIEW_VERSIONS) for webhook in before)
     seen: set[str] = set()
     for i, webhook in enumerate(webhooks):
         where = f"webhooks[{i}]"
-        if webhook.name in seen:
+        if webhook.name in seen and len(set(names_before)) == len(names_before):
             yield v.duplicate(f"{where}.name", webhook.name)
         seen.add(webhook.name)
         yield from _check_webhook(where, webhook)
+        if not has_side_effects:
+            yield from _check_side_effects(f"{where}.sideEffects", webhook.side_effects)
+        elif webhook.side_effects is None:
+            yield v.required(f"{where}.sideEffects", "must specify one of None, NoneOnDryRun, Some, Unknown")
+        elif webhook.side_effects not in _OLD_SIDE_EFFECTS:
+            yield v.not_supported(f"{where}.sideEffects", webhook.side_effects, _OLD_SIDE_EFFECTS)
+        versions = webhook.admission_review_versions
+        if versions and not set(versions) & set(REVIEW_VERSIONS) and not has_odd_versions:
+            why = f"must include at least one of {', '.join(REVIEW_VERSIONS)}"
+            yield v.invalid(f"{where}.admissionReviewVersions", versions, why)
+
+
+_SIDE_EFFECTS: Final = ("None", "NoneOnDryRun")
+_OLD_SIDE_EFFECTS: Final = (*_SIDE_EFFECTS, "Some", "Unknown")
+
+
+def _check_side_effects(path: str, side_effects: str | None) -> v.Errors:
+    if side_effects is None:
+        yield v.required(path, "must specify one of None, NoneOnDryRun")
+    else:
+        yield from v.check_supported(path, side_effects, _SIDE_EFFECTS)
 
 
 def _check_webhook(path: str, webhook: Webhook) -> v.Errors:
@@ -154,12 +185,8 @@ def _check_webhook(path: str, webhook: Webhook) -> v.Errors:
         )
     for i, rule in enumerate(webhook.rules):
         yield from check_rule(f"{path}.rules[{i}]", rule)
-    yield from v.check_supported(f"{path}.failurePolicy", webhook.failure_policy or "", ("Fail", "Ignore"))
-    yield from v.check_supported(f"{path}.matchPolicy", webhook.match_policy or "", ("Equivalent", "Exact"))
-    if webhook.side_effects is None:
-        yield v.required(f"{path}.sideEffects", "must specify one of None, NoneOnDryRun")
-    else:
-        yield from v.check_supported(f"{path}.sideEffects", webhook.side_effects, ("None", "NoneOnDryRun"))
+    yield from v.check_given(f"{path}.failurePolicy", webhook.failure_policy, ("Fail", "Ignore"))
+    yield from v.check_given(f"{path}.matchPolicy", webhook.match_policy, ("Equivalent", "Exact"))
     if webhook.timeout_seconds is not None and not 1 <= webhook.timeout_seconds <= 30:
         why = "the timeout value must be between 1 and 30 seconds"
         yield v.invalid(f"{path}.timeoutSeconds", webhook.timeout_seconds, why)
@@ -169,8 +196,6 @@ def _check_webhook(path: str, webhook: Webhook) -> v.Errors:
     where = f"{path}.admissionReviewVersions"
     if not versions:
         yield v.required(where, f"must specify one of {', '.join(REVIEW_VERSIONS)}")
-    elif not set(versions) & set(REVIEW_VERSIONS):
-        yield v.invalid(where, versions, f"must include at least one of {', '.join(REVIEW_VERSIONS)}")
     for i, version in enumerate(versions):
         if version in versions[:i]:
             yield v.invalid(f"{where}[{i}]", version, "duplicate version")
@@ -201,12 +226,12 @@ def check_client_config(path: str, url: str | None, service: Any) -> v.Errors:
         yield from check_service(f"{path}.service", service)
 
 
-def check_service(path: str, service: Service) -> v.Errors:
-    """Check a reference to a Service that listens."""
+def check_service(path: str, service: Service, *, why: str = "service {} is required") -> v.Errors:
+    """Check a reference to a Service that listens; `why` is told, with its name, of a part that is missing."""
     if not service.name:
-        yield v.required(f"{path}.name", "service name is required")
+        yield v.required(f"{path}.name", why.format("name"))
     if not service.namespace:
-        yield v.required(f"{path}.namespace", "service namespace is required")
+        yield v.required(f"{path}.namespace", why.format("namespace"))
     if service.port is not None and not 1 <= service.port <= 65535:
         yield v.invalid(f"{path}.port", service.port, "port is not valid: must be between 1 and 65535, inclusive")
     where: str | None = getattr(service, "path", None)
@@ -234,11 +259,11 @@ def _check_url(path: str, url: str) -> v.Errors:
     if not parts.netloc:
         yield v.invalid(path, parts.netloc, f"host must be specified{form}")
     if parts.username is not None:
-        yield v.invalid(path, parts.username, f"user information is not permitted in the URL{form}")
+        yield v.invalid(path, parts.netloc.rpartition("@")[0], "user information is not permitted in the URL")
     if parts.fragment:
-        yield v.invalid(path, parts.fragment, f"fragments are not permitted in the URL{form}")
+        yield v.invalid(path, parts.fragment, "fragments are not permitted in the URL")
     if parts.query:
-        yield v.invalid(path, parts.query, f"query parameters are not permitted in the URL{form}")
+        yield v.invalid(path, parts.query, "query parameters are not permitted in the URL")
 
 
 class Rule(Protocol):
@@ -264,10 +289,10 @@ def check_rule(path: str, rule: Rule) -> v.Errors:
         if len(values) > 1 and "*" in values and label != "resources":
             yield v.invalid(f"{path}.{label}", values, f"if '*' is present, must not specify other {_WORDS[label]}")
         for i, value in enumerate(values):
-            if not value and label != "apiGroups":
+            if not value and label in ("apiVersions", "resources"):
                 yield v.required(f"{path}.{label}[{i}]")
     for i, operation in enumerate(rule.operations):
-        if operation and operation not in _OPERATIONS:
+        if operation not in _OPERATIONS:
             yield v.not_supported(f"{path}.operations[{i}]", operation, _OPERATIONS)
     if rule.scope is not None and rule.scope not in _SCOPES:
         yield v.not_supported(f"{path}.scope", rule.scope, _SCOPES)

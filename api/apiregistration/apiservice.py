@@ -92,13 +92,14 @@ def validate(new: APIService, old: APIService | None) -> v.Errors:
     """Check that the name says what is served, and who serves it."""
     spec = new.spec
     wanted = f"{spec.version}.{spec.group}"
-    if new.metadata.name != wanted:
+    if new.metadata.name != wanted and not names.check_path_segment(new.metadata.name):
         yield v.invalid("metadata.name", new.metadata.name, f'must be `spec.version+"."+spec.group`: "{wanted}"')
     if spec.group:
         yield from v.check_name("spec.group", spec.group, names.check_subdomain)
     elif spec.version != "v1":
         yield v.required("spec.group", "only v1 may have an empty group and it better be legacy kube")
-    yield from v.check_name("spec.version", spec.version, names.check_label_1035)
+    for message in names.check_label_1035(spec.version):
+        yield v.invalid("spec.version", spec.version, message)
     if not 0 < spec.group_priority_minimum <= _GROUP_PRIORITY_MAX:
         yield v.invalid(
             "spec.groupPriorityMinimum",
@@ -117,7 +118,7 @@ def validate(new: APIService, old: APIService | None) -> v.Errors:
         if spec.insecure_skip_tls_verify:
             yield v.invalid("spec.insecureSkipTLSVerify", True, "local APIServices may not have insecureSkipTLSVerify")
         return
-    yield from check_service("spec.service", spec.service)
+    yield from check_service("spec.service", spec.service, why="")
     if spec.insecure_skip_tls_verify and spec.ca_bundle:
         yield v.invalid("spec.insecureSkipTLSVerify", True, "may not be true if caBundle is present")
 
@@ -164,6 +165,7 @@ RESOURCE: Final[Resource[APIService]] = Resource(
     kind="APIService",
     plural="apiservices",
     namespaced=False,
+    check_name=names.check_path_segment,
     categories=("api-extensions",),
     subresources=("status",),
     default=default,

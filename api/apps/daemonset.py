@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from api import validation as v
-from api.apps.workloads import check_selector_and_template
+from api.apps.workloads import check_observed, check_selector_and_template
 from api.columns import AGE, labels_text, workload_columns
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
@@ -163,7 +163,8 @@ def prepare_for_status_update(new: DaemonSet, old: DaemonSet) -> None:
 
 
 def _check_strategy(path: str, strategy: DaemonSetUpdateStrategy) -> v.Errors:
-    yield from v.check_supported(f"{path}.type", strategy.type, ("OnDelete", "RollingUpdate"))
+    if strategy.type not in ("RollingUpdate", "OnDelete"):
+        yield v.not_supported(path, strategy, ("RollingUpdate", "OnDelete"), in_order=True)
     rolling, where = strategy.rolling_update, f"{path}.rollingUpdate"
     if strategy.type != "RollingUpdate":
         return
@@ -190,13 +191,12 @@ def validate_status(new: DaemonSet, old: DaemonSet) -> v.Errors:
         "numberMisscheduled": status.number_misscheduled,
         "desiredNumberScheduled": status.desired_number_scheduled,
         "numberReady": status.number_ready,
-        "observedGeneration": status.observed_generation,
         "updatedNumberScheduled": status.updated_number_scheduled,
         "numberAvailable": status.number_available,
         "numberUnavailable": status.number_unavailable,
-        "collisionCount": status.collision_count,
     }
     yield from v.check_counts("status", counts)
+    yield from check_observed(status, old.status)
 
 
 RESOURCE: Final[Resource[DaemonSet]] = Resource(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from api import validation as v
-from api.apps.workloads import check_replica_counts, check_selector_and_template
+from api.apps.workloads import check_observed, check_replica_counts, check_selector_and_template
 from api.columns import AGE, workload_columns
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
@@ -152,7 +152,8 @@ def validate(new: Deployment, old: Deployment | None) -> v.Errors:
 
 
 def _check_strategy(path: str, strategy: DeploymentStrategy) -> v.Errors:
-    yield from v.check_supported(f"{path}.type", strategy.type, ("Recreate", "RollingUpdate"))
+    if strategy.type not in ("Recreate", "RollingUpdate"):
+        yield v.not_supported(path, strategy, ("Recreate", "RollingUpdate"))
     rolling, where = strategy.rolling_update, f"{path}.rollingUpdate"
     if strategy.type == "Recreate" and rolling is not None:
         yield v.forbidden(where, "may not be specified when strategy `type` is 'Recreate'")
@@ -180,6 +181,7 @@ def validate_status(new: Deployment, old: Deployment) -> v.Errors:
     }
     yield from check_replica_counts(counts)
     yield from v.check_not_negative("status.unavailableReplicas", status.unavailable_replicas)
+    yield from check_observed(status, old.status)
 
 
 def _ready(deployment: Deployment, now: float) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import msgspec
 
 from api import validation as v
-from api.apps.workloads import check_replica_counts, check_selector_and_template
+from api.apps.workloads import check_observed, check_replica_counts, check_selector_and_template
 from api.columns import AGE, workload_columns
 from api.core.persistentvolumeclaim import PersistentVolumeClaim
 from api.core.persistentvolumeclaim import default as default_claim
@@ -231,6 +231,7 @@ def validate_status(new: StatefulSet, old: StatefulSet) -> v.Errors:
         "availableReplicas": status.available_replicas,
     }
     yield from check_replica_counts(counts, ready="status.readyReplicas")
+    yield from check_observed(status, old.status)
 
 
 RESOURCE: Final[Resource[StatefulSet]] = Resource(

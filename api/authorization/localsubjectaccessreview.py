@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
+import msgspec
+
 from api import validation as v
 from api.authorization.selfsubjectaccessreview import SubjectAccessReviewStatus
 from api.authorization.subjectaccessreview import SubjectAccessReviewSpec, check_subject
@@ -31,12 +33,14 @@ def validate(new: LocalSubjectAccessReview, old: LocalSubjectAccessReview | None
     """Check the question, which is about a resource of the namespace it is asked in."""
     yield from check_subject(new.spec)
     asked = new.spec.resource_attributes
-    if asked is None:
+    if msgspec.structs.replace(new.metadata, namespace="", managed_fields=[]) != ObjectMeta():
+        yield v.invalid("metadata", new.metadata, "must be empty except for namespace")
+    if asked is not None and asked.namespace != new.metadata.namespace:
+        yield v.invalid("spec.resourceAttributes.namespace", asked.namespace, "must match metadata.namespace")
+    if new.spec.non_resource_attributes is not None:
         yield v.invalid(
             "spec.nonResourceAttributes", new.spec.non_resource_attributes, "disallowed on this kind of request"
         )
-    elif asked.namespace != new.metadata.namespace:
-        yield v.invalid("spec.resourceAttributes.namespace", asked.namespace, "must match metadata.namespace")
 
 
 RESOURCE: Final[Resource[LocalSubjectAccessReview]] = Resource(

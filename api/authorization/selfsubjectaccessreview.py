@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Protocol
 
+import msgspec
+
 from api import validation as v
 from api.meta import FieldSelectorRequirement, LabelSelectorRequirement, ObjectMeta
 from api.resource import Resource
@@ -120,6 +122,8 @@ class SelfSubjectAccessReview(Struct):
 
 def validate(new: SelfSubjectAccessReview, old: SelfSubjectAccessReview | None) -> v.Errors:
     """Check that the question is about a resource or about a path, not both."""
+    if msgspec.structs.replace(new.metadata, managed_fields=[]) != ObjectMeta():
+        yield v.invalid("metadata", new.metadata, "must be empty")
     yield from check_question(new.spec)
 
 

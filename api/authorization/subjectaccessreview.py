@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
+import msgspec
+
 from api import validation as v
 from api.authorization.selfsubjectaccessreview import (
     NonResourceAttributes,
@@ -53,6 +55,8 @@ class SubjectAccessReview(Struct):
 
 def validate(new: SubjectAccessReview, old: SubjectAccessReview | None) -> v.Errors:
     """Check that the question is about somebody, and about a resource or a path, not both."""
+    if msgspec.structs.replace(new.metadata, managed_fields=[]) != ObjectMeta():
+        yield v.invalid("metadata", new.metadata, "must be empty")
     yield from check_subject(new.spec)
 
 

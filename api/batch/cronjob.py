@@ -119,7 +119,7 @@ def validate(new: CronJob, old: CronJob | None) -> v.Errors:
     if spec.job_template.spec.selector is not None:
         yield v.invalid(f"{where}.selector", spec.job_template.spec.selector, "`selector` will be auto-generated")
     if spec.job_template.spec.manual_selector:
-        yield v.not_supported(f"{where}.manualSelector", "true", ("nil", "false"))
+        yield v.not_supported(f"{where}.manualSelector", True, ("nil", "false"), in_order=True)
     yield from v.check_labels("spec.jobTemplate.metadata.labels", spec.job_template.metadata.labels)
     yield from v.check_not_negative("spec.successfulJobsHistoryLimit", spec.successful_jobs_history_limit)
     yield from v.check_not_negative("spec.failedJobsHistoryLimit", spec.failed_jobs_history_limit)

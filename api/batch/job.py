@@ -146,7 +146,8 @@ def default(job: Job) -> None:
         spec.backoff_limit = 6 if spec.backoff_limit_per_index is None else _INT32_MAX
     if spec.template.metadata.labels and not job.metadata.labels:
         job.metadata.labels = dict(spec.template.metadata.labels)
-    spec.completion_mode = spec.completion_mode or "NonIndexed"
+    if spec.completion_mode is None:
+        spec.completion_mode = "NonIndexed"
     if spec.suspend is None:
         spec.suspend = False
     if spec.pod_replacement_policy is None:
@@ -179,8 +180,28 @@ def validate(new: Job, old: Job | None) -> v.Errors:
             yield v.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
     if old is None:
         yield from _check_name(new)
+        yield from _check_generated(new)
     else:
         yield from _check_update(new, old)
+
+
+def _check_generated(job: Job) -> v.Errors:
+    """Check that nobody got in the way of the selector and the labels that the server writes."""
+    if job.spec.manual_selector or job.spec.selector is None or not job.metadata.uid:
+        return
+    wanted = {
+        f"{prefix}{label}": value
+        for prefix in ("", _PREFIX)
+        for label, value in (("controller-uid", job.metadata.uid), ("job-name", job.metadata.name))
+    }
+    labels = job.spec.template.metadata.labels
+    for label, value in wanted.items():
+        if labels.get(label) != value:
+            yield v.invalid(f"spec.template.metadata.labels[{label}]", labels, f"must be '{value}'")
+    if not any(v.check_label_selector("", job.spec.selector)) and not of_label_selector(job.spec.selector).matches(
+        wanted
+    ):
+        yield v.invalid("spec.selector", job.spec.selector, "`selector` not auto-generated")
 
 
 def _check_name(job: Job) -> v.Errors:
@@ -220,7 +241,7 @@ def check_spec(path: str, spec: JobSpec) -> v.Errors:
     if restart in ("", "Always"):
         yield v.required(where, 'valid values: "OnFailure", "Never"')
     elif restart not in ("OnFailure", "Never"):
-        yield v.not_supported(where, restart, ("OnFailure", "Never"))
+        yield v.not_supported(where, restart, ("OnFailure", "Never"), in_order=True)
     elif restart == "OnFailure" and spec.pod_failure_policy is not None:
         yield v.invalid(where, restart, 'only "Never" is supported when podFailurePolicy is specified')
     if spec.pod_failure_policy is not None:
@@ -273,14 +294,16 @@ def prepare_for_create(job: Job) -> None:
     if job.spec.manual_selector or not job.metadata.uid:
         return
     labels = job.spec.template.metadata.labels
+    has_labels_of_its_own = bool(job.metadata.labels) and job.metadata.labels != labels
     for prefix in ("", _PREFIX):
         labels.setdefault(f"{prefix}job-name", job.metadata.name)
         labels.setdefault(f"{prefix}controller-uid", job.metadata.uid)
     if job.spec.selector is None:
         job.spec.selector = LabelSelector()
     job.spec.selector.match_labels.setdefault(f"{_PREFIX}controller-uid", job.metadata.uid)
-    # Its template has labels only now, and a Job without labels of its own has them by default.
-    job.metadata.labels = job.metadata.labels or dict(labels)
+    if not has_labels_of_its_own:
+        # A Job has its template's labels by default, and these are all of them only now.
+        job.metadata.labels = dict(labels)
 
 
 def _state(job: Job, now: float) -> str:

@@ -40,7 +40,7 @@ def check_manager(path: str, manager: str) -> v.Errors:
 def check_mode(path: str, spec: JobSpec) -> v.Errors:
     """Check what goes with the completion mode."""
     if spec.completion_mode is not None:
-        yield from v.check_supported(f"{path}.completionMode", spec.completion_mode, ("Indexed", "NonIndexed"))
+        yield from v.check_given(f"{path}.completionMode", spec.completion_mode, ("Indexed", "NonIndexed"))
     if spec.completion_mode == "Indexed":
         yield from _check_indexed(path, spec)
         return

@@ -48,6 +48,7 @@ _DECISIONS: Final = ("Approved", "Denied")
 _DOMAIN_LENGTH_MAX: Final = 253
 _SIGNER_LENGTH_MAX: Final = 571
 _LIFETIME_S_MIN: Final = 600
+_LEGACY_SIGNER: Final = "kubernetes.io/legacy-unknown"
 
 
 class CertificateSigningRequestCondition(KindCondition):
@@ -124,48 +125,86 @@ def default(request: CertificateSigningRequest) -> None:
 
 
 def validate(new: CertificateSigningRequest, old: CertificateSigningRequest | None) -> v.Errors:
-    """Check what is asked for; a request never changes."""
+    """Check what is asked for; an update leaves the decision and the certificate alone."""
+    if old is None:
+        yield from _check_request(new)
+        yield from _check_conditions(new)
+    else:
+        yield from _check_update(new, old)
+
+
+def validate_status(new: CertificateSigningRequest, old: CertificateSigningRequest) -> v.Errors:
+    """Check what the signer says: it does not decide, and does not change a certificate once issued."""
+    yield from _check_update(new, old, may_issue=True)
+
+
+def validate_approval(new: CertificateSigningRequest, old: CertificateSigningRequest) -> v.Errors:
+    """Check a decision."""
+    yield from _check_update(new, old, may_decide=True)
+
+
+def _check_update(
+    new: CertificateSigningRequest, old: CertificateSigningRequest, *, may_issue: bool = False, may_decide: bool = False
+) -> v.Errors:
+    """Check everything, but for what was wrong before: such an object could never be written again."""
+    yield from _check_request(new, old)
+    yield from _check_conditions(new, old)
+    certificate, issued = new.status.certificate, old.status.certificate
+    why = _what_is_wrong(certificate) if certificate != issued and not (issued and _what_is_wrong(issued)) else ""
+    if why:
+        yield v.invalid("status.certificate", "<certificate data>", why)
+    for type_ in (*_DECISIONS, "Failed"):
+        if len(_of_type(new, type_)) < len(_of_type(old, type_)):
+            yield v.forbidden("status.conditions", f'updates may not remove a condition of type "{type_}"')
+    for type_ in () if may_decide else _DECISIONS:
+        now, before = _of_type(new, type_), _of_type(old, type_)
+        if len(now) > len(before):
+            yield v.forbidden("status.conditions", f'updates may not add a condition of type "{type_}"')
+        elif len(now) == len(before) and now != before:
+            yield v.forbidden("status.conditions", f'updates may not modify a condition of type "{type_}"')
+    if certificate != issued and not may_issue:
+        yield v.forbidden("status.certificate", "updates may not set certificate content")
+    elif certificate != issued and issued:
+        yield v.forbidden("status.certificate", "updates may not modify existing certificate content")
+
+
+def _of_type(request: CertificateSigningRequest, type_: str) -> list[CertificateSigningRequestCondition]:
+    return [condition for condition in request.status.conditions if condition.type == type_]
+
+
+def _check_request(new: CertificateSigningRequest, old: CertificateSigningRequest | None = None) -> v.Errors:
+    """Check what is asked for."""
     from cryptography import x509  # Here, because every process imports this file and only the API server checks.
 
-    spec = new.spec
+    spec, before = new.spec, old.spec if old is not None else CertificateSigningRequestSpec()
     try:
         if not x509.load_pem_x509_csr(spec.request).is_signature_valid:
             yield v.invalid("spec.request", base64.b64encode(spec.request).decode(), "verification error")
-    except ValueError as error:
-        yield v.invalid("spec.request", base64.b64encode(spec.request).decode(), f"unable to parse csr: {error}")
+    except ValueError:
+        why = "PEM block type must be CERTIFICATE REQUEST"
+        yield v.invalid("spec.request", base64.b64encode(spec.request).decode(), why)
     if not spec.usages:
         yield v.required("spec.usages", "usages must be provided")
-    for i, usage in enumerate(spec.usages):
-        if usage not in _USAGES:
-            yield v.not_supported(f"spec.usages[{i}]", usage, _USAGES)
-        if usage in spec.usages[:i]:
-            yield v.duplicate(f"spec.usages[{i}]", usage)
-    yield from _check_signer("spec.signerName", spec.signer_name)
+    if set(before.usages) <= set(_USAGES):
+        for i, usage in enumerate(spec.usages):
+            if usage not in _USAGES:
+                yield v.not_supported(f"spec.usages[{i}]", usage, _USAGES)
+    if len(set(before.usages)) == len(before.usages):
+        for i, usage in enumerate(spec.usages):
+            if usage in spec.usages[:i]:
+                yield v.duplicate(f"spec.usages[{i}]", usage)
+    if spec.signer_name == _LEGACY_SIGNER != before.signer_name:
+        yield v.invalid(
+            "spec.signerName", spec.signer_name, "the legacy signerName is not allowed via this API version"
+        )
+    else:
+        yield from _check_signer("spec.signerName", spec.signer_name)
     if spec.expiration_seconds is not None and spec.expiration_seconds < _LIFETIME_S_MIN:
         yield v.invalid(
             "spec.expirationSeconds",
             spec.expiration_seconds,
             "may not specify a duration less than 600 seconds (10 minutes)",
         )
-    yield from _check_conditions(new)
-    if old is not None:
-        yield from v.check_immutable("spec", new.spec, old.spec)
-
-
-def validate_status(new: CertificateSigningRequest, old: CertificateSigningRequest) -> v.Errors:
-    """Check conditions, and that neither they nor a certificate once issued are taken back."""
-    yield from _check_conditions(new)
-    types = {condition.type for condition in new.status.conditions}
-    for condition in old.status.conditions:
-        if condition.type in (*_DECISIONS, "Failed") and condition.type not in types:
-            yield v.forbidden("status.conditions", f'updates may not remove a condition of type "{condition.type}"')
-    if new.status.certificate == old.status.certificate:
-        return
-    if old.status.certificate:
-        yield v.forbidden("status.certificate", "updates may not modify existing certificate content")
-    why = _what_is_wrong(new.status.certificate) if new.status.certificate else ""
-    if why:
-        yield v.invalid("status.certificate", "<certificate data>", why)
 
 
 def _what_is_wrong(pem: bytes) -> str:
@@ -185,9 +224,6 @@ def _what_is_wrong(pem: bytes) -> str:
 def _check_signer(path: str, signer: str) -> v.Errors:
     if not signer:
         yield v.required(path, "signerName must be provided")
-        return
-    if signer == "kubernetes.io/legacy-unknown":
-        yield v.invalid(path, signer, "the legacy signerName is not allowed via this API version")
         return
     if signer.count("/") != 1:
         yield v.invalid(path, signer, "must be a fully qualified domain and path of the form 'example.com/signer-name'")
@@ -213,23 +249,23 @@ def _check_parts(path: str, text: str, check: v.NameCheck) -> v.Errors:
             return
 
 
-def _check_conditions(request: CertificateSigningRequest) -> v.Errors:
+def _check_conditions(request: CertificateSigningRequest, old: CertificateSigningRequest | None = None) -> v.Errors:
+    before = [condition.type for condition in old.status.conditions] if old is not None else []
+    may_be_both, may_repeat = set(before).issuperset(_DECISIONS), len(set(before)) < len(before)
     seen: set[str] = set()
     for i, condition in enumerate(request.status.conditions):
         where = f"status.conditions[{i}]"
-        if not condition.type:
+        if not condition.type and "" not in before:
             yield v.required(f"{where}.type")
-        elif condition.type in seen:
+        statuses = ("True",) if condition.type in (*_DECISIONS, "Failed") else ("False", "True", "Unknown")
+        yield from v.check_supported(f"{where}.status", condition.status, statuses)
+        others = {type_ for type_ in _DECISIONS if type_ != condition.type}
+        if condition.type in _DECISIONS and seen & others and not may_be_both:
+            why = "Approved and Denied conditions are mutually exclusive"
+            yield v.invalid(f"{where}.type", condition.type, why)
+        if condition.type in seen and not may_repeat:
             yield v.duplicate(f"{where}.type", condition.type)
         seen.add(condition.type)
-        if not condition.status:
-            yield v.required(f"{where}.status")
-        elif condition.status not in ("True", "False", "Unknown"):
-            yield v.not_supported(f"{where}.status", condition.status, ("False", "True", "Unknown"))
-        elif condition.type in (*_DECISIONS, "Failed") and condition.status != "True":
-            yield v.not_supported(f"{where}.status", condition.status, ("True",))
-    if seen.issuperset(_DECISIONS):
-        yield v.invalid("status.conditions", "Denied", "Approved and Denied conditions are mutually exclusive")
 
 
 def prepare_for_update(new: CertificateSigningRequest, old: CertificateSigningRequest) -> None:
@@ -239,15 +275,15 @@ def prepare_for_update(new: CertificateSigningRequest, old: CertificateSigningRe
 
 
 def prepare_for_status_update(new: CertificateSigningRequest, old: CertificateSigningRequest) -> None:
-    """Keep the spec, and of status the decision, which only `approval` makes."""
+    """Keep the spec, and the decision as it was worded; to make one or take it back is refused by `validate_status`."""
     new.spec = old.spec
-    decided = {condition.type: condition for condition in old.status.conditions if condition.type in _DECISIONS}
-    conditions = [
-        decided.pop(condition.type, condition)
-        for condition in new.status.conditions
-        if condition.type in decided or condition.type not in _DECISIONS
-    ]
-    new.status.conditions = [*conditions, *decided.values()]
+    for type_ in _DECISIONS:
+        kept = _of_type(old, type_)
+        if len(kept) == len(_of_type(new, type_)):
+            put_back = iter(kept)
+            new.status.conditions = [
+                next(put_back) if condition.type == type_ else condition for condition in new.status.conditions
+            ]
 
 
 def prepare_for_approval(new: CertificateSigningRequest, old: CertificateSigningRequest) -> None:
@@ -294,6 +330,7 @@ RESOURCE: Final[Resource[CertificateSigningRequest]] = Resource(
     prepare_for_update=prepare_for_update,
     prepare_for_status_update=prepare_for_status_update,
     validate_status=validate_status,
+    validate_subresource={"approval": validate_approval},
     columns=(
         AGE,
         Column("SignerName", "string", lambda csr, now: csr.spec.signer_name, "Who is asked to sign."),

@@ -41,11 +41,10 @@ _ENV_FIELDS: Final = (
 _PROPAGATIONS: Final = ("Bidirectional", "HostToContainer", "None")
 
 
-def check_containers(path: str, spec: PodSpec, *, is_pod: bool) -> v.Errors:
+def check_containers(path: str, spec: PodSpec, volumes: Mapping[str, Volume], *, is_pod: bool) -> v.Errors:
     """Check all containers of a pod, and what they share: names and host ports."""
     if not spec.containers:
         yield v.required(f"{path}.containers")
-    volumes = {volume.name: volume for volume in spec.volumes}
     grace_s = spec.termination_grace_period_seconds
     seen: set[str] = set()
     groups: tuple[tuple[str, Sequence[Container | EphemeralContainer]], ...] = (
@@ -133,7 +132,10 @@ def _check_container(path: str, container: Container | EphemeralContainer, volum
     if not container.image:
         yield v.required(f"{path}.image")
     yield from v.check_supported(
-        f"{path}.terminationMessagePolicy", container.termination_message_policy, ("File", "FallbackToLogsOnError")
+        f"{path}.terminationMessagePolicy",
+        container.termination_message_policy,
+        ("File", "FallbackToLogsOnError"),
+        in_order=True,
     )
     yield from _check_ports(f"{path}.ports", container.ports)
     yield from _check_env(f"{path}.env", container.env)

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from api import names
 from api import validation as v
 from api.columns import AGE, joined
-from api.core.ip_addresses import check_usable_ip
+from api.core.ip_addresses import check_ip, check_usable_ip
 from api.core.references import ObjectReference
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
@@ -95,6 +95,7 @@ def validate(new: Endpoints, old: Endpoints | None) -> v.Errors:
 
 
 def _check_address(path: str, address: EndpointAddress) -> v.Errors:
+    yield from check_ip(f"{path}.ip", address.ip)
     if address.hostname:
         yield from v.check_name(f"{path}.hostname", address.hostname, names.check_label)
     if address.node_name is not None:

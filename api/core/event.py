@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from api import timestamps
+from api import names, timestamps
 from api import validation as v
 from api.core.references import ObjectReference
 from api.meta import ObjectMeta
@@ -79,22 +79,42 @@ class Event(Struct):
     reporting_instance: Annotated[str, wire(15)] = always("")
 
 
+_LIMITS: Final = {"reportingInstance": 128, "action": 128, "reason": 128, "message": 1024}
+"""How many bytes the newer form may have in each."""
+
+
 def validate(new: Event, old: Event | None) -> v.Errors:
-    """Check that the event lies in the namespace of what it is about; for cluster-scoped objects, in `default`."""
-    if new.involved_object.namespace:
-        if new.involved_object.namespace != new.metadata.namespace:
-            yield v.invalid("involvedObject.namespace", new.involved_object.namespace, "does not match event.namespace")
-    elif new.metadata.namespace not in ("default", "kube-system"):
-        yield v.invalid("involvedObject.namespace", "", "does not match event.namespace")
-    if new.event_time and old is None:
-        for field, value in (
-            ("reportingController", new.reporting_component),
-            ("reportingInstance", new.reporting_instance),
-            ("action", new.action),
-            ("reason", new.reason),
-        ):
-            if not value:
-                yield v.required(field)
+    """Check the namespace, and of the newer form that it is complete and short."""
+    yield from check_event(new, controller="reportingComponent")
+
+
+def check_event(event: Event, *, controller: str) -> v.Errors:
+    """Check what both kinds of events must satisfy; `controller` is what the kind calls who reports.
+
+    An event lies in the namespace of what it is about, or in `default` where that has none. The newer form, which has
+    an eventTime, is free in that if it is about something in a namespace, and may lie in `kube-system` too.
+    """
+    about, lies_in = event.involved_object.namespace, event.metadata.namespace
+    homes = ("default", "kube-system") if event.event_time else ("default",)
+    is_strayed = lies_in not in homes if not about else not event.event_time and lies_in != about
+    if is_strayed:
+        yield v.invalid("involvedObject.namespace", about, "does not match event.namespace")
+    if not event.event_time:
+        return
+    if not event.reporting_component:
+        yield v.required(controller)
+    for message in names.check_qualified_name(event.reporting_component):
+        yield v.invalid(controller, event.reporting_component, message)
+    for name, value in (
+        ("reportingInstance", event.reporting_instance),
+        ("action", event.action),
+        ("reason", event.reason),
+        ("message", event.message),
+    ):
+        if not value and name != "message":
+            yield v.required(name)
+        if len(value.encode()) > _LIMITS[name]:
+            yield v.invalid(name, "", f"can have at most {_LIMITS[name]} characters")
 
 
 def _first_seen(event: Event, now: float) -> str:

@@ -7,11 +7,27 @@ import ipaddress
 from api import validation as v
 
 
-def check_ip(path: str, value: str) -> v.Errors:
-    """Require an IP address."""
+def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return an IP address; None for what is none, such as one that names an interface."""
     try:
-        ipaddress.ip_address(value)
+        return None if "%" in text else ipaddress.ip_address(text)
     except ValueError:
+        return None
+
+
+def parse_cidr(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """Return a range of IP addresses, written as an address and how many of its bits count; None for what is none."""
+    address, slash, length = text.partition("/")
+    try:
+        is_one = slash and "%" not in address and length.isascii() and length.isdecimal()
+        return ipaddress.ip_network(text, strict=False) if is_one else None
+    except ValueError:
+        return None
+
+
+def check_ip(path: str, value: str) -> v.Errors:
+    """Require an IP address, without a zone."""
+    if parse_ip(value) is None:
         yield v.invalid(path, value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
 
 
@@ -20,21 +36,16 @@ _LINK_LOCAL_MULTICAST = (ipaddress.ip_network("224.0.0.0/24"), ipaddress.ip_netw
 
 def check_cidr(path: str, value: str) -> v.Errors:
     """Require a range of IP addresses, with bits beyond its length or without."""
-    try:
-        if "/" not in value:
-            raise ValueError(value)
-        ipaddress.ip_network(value, strict=False)
-    except ValueError:
+    if parse_cidr(value) is None:
         yield v.invalid(path, value, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")
 
 
 def check_usable_ip(path: str, value: str) -> v.Errors:
     """Require an IP address at which something can be reached from another machine."""
-    wrong = list(check_ip(path, value))
-    yield from wrong
-    if wrong:
+    ip = parse_ip(value)
+    if ip is None:
+        yield v.invalid(path, value, "must be a valid IP address")
         return
-    ip = ipaddress.ip_address(value)
     for is_bad, what in (
         (ip.is_unspecified, f"may not be unspecified ({ip})"),
         (ip.is_loopback, "may not be in the loopback range (127.0.0.0/8, ::1/128)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Annotated, Final
 
 from api import names, quantity
@@ -63,6 +64,12 @@ def default(limits: LimitRange) -> None:
             item.default_request.setdefault(name, amount)
         for name, amount in item.min.items():
             item.default_request.setdefault(name, amount)
+
+
+def prepare_for_create(limits: LimitRange) -> None:
+    """Give limits without a name one of their own; this is the one kind that may come without."""
+    if not limits.metadata.name and not limits.metadata.generate_name:
+        limits.metadata.name = str(uuid.uuid4())
 
 
 def validate(new: LimitRange, old: LimitRange | None) -> v.Errors:
@@ -144,6 +151,7 @@ RESOURCE: Final[Resource[LimitRange]] = Resource(
     namespaced=True,
     short_names=("limits",),
     default=default,
+    prepare_for_create=prepare_for_create,
     validate=validate,
     columns=(CREATED_AT,),
 )

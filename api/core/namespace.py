@@ -74,6 +74,14 @@ def prepare_for_update(new: Namespace, old: Namespace) -> None:
     new.status = old.status
 
 
+def validate(new: Namespace, old: Namespace | None) -> v.Errors:
+    """Check who must clear up."""
+    for finalizer in new.spec.finalizers:
+        for message in names.check_qualified_name(finalizer):
+            yield v.invalid("spec.finalizers", finalizer, message)
+        yield from v.check_known_finalizer("spec.finalizers", finalizer)
+
+
 def validate_status(new: Namespace, old: Namespace) -> v.Errors:
     """Check that the phase says what the metadata does."""
     wanted = "Terminating" if old.metadata.deletion_timestamp else "Active"
@@ -97,6 +105,7 @@ RESOURCE: Final[Resource[Namespace]] = Resource(
     subresources=("finalize", "status"),
     default=default,
     prepare_for_create=prepare_for_create,
+    validate=validate,
     prepare_for_update=prepare_for_update,
     validate_status=validate_status,
     columns=(

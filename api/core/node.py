@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
+
+import msgspec
 
 from api import names
 from api import validation as v
 from api.columns import AGE, NONE, joined
 from api.core.ip_addresses import check_cidr
+from api.core.pod_validation import EFFECTS
 from api.core.resource_names import check_amount
 from api.meta import KindCondition, ObjectMeta
-from api.resource import Column, Resource
+from api.resource import Column, FieldError, Resource
 from api.schema import Int32, Int64, Quantity, Struct, Time, always, field, wire
 
 
@@ -274,7 +277,6 @@ class Node(Struct):
     status: Annotated[NodeStatus, wire(3)] = field(default_factory=NodeStatus)
 
 
-_EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
 _ROLE_PREFIX = "node-role.kubernetes.io/"
 
 
@@ -291,6 +293,7 @@ def default(node: Node) -> None:
 
 def validate(new: Node, old: Node | None) -> v.Errors:
     """Check taints and addresses, and that an update changes only what it may."""
+    yield from _check_avoided(new.metadata.annotations.get(_AVOIDED, ""))
     seen: set[tuple[str, str]] = set()
     for i, taint in enumerate(new.spec.taints):
         where = f"metadata.taints[{i}]"  # So upstream calls it.
@@ -299,9 +302,10 @@ def validate(new: Node, old: Node | None) -> v.Errors:
         wrong = names.check_label_value(taint.value)
         if wrong:
             yield v.invalid(f"{where}.value", taint.value, ";".join(wrong))
-        yield from v.check_supported(f"{where}.effect", taint.effect, _EFFECTS)
+        yield from v.check_supported(f"{where}.effect", taint.effect, EFFECTS, in_order=True)
         if (taint.key, taint.effect) in seen:
-            yield v.duplicate(where, taint)
+            why = "taints must be unique by key and effect pair"
+            yield FieldError(where, "FieldValueDuplicate", f"{v.duplicate(where, taint).message}: {why}")
         seen.add((taint.key, taint.effect))
     yield from _check_amounts(new)
     cidrs = new.spec.pod_cidrs
@@ -321,6 +325,31 @@ def validate(new: Node, old: Node | None) -> v.Errors:
         yield v.forbidden("spec.providerID", 'node updates may not change providerID except from "" to valid')
     if new.spec.external_id != old.spec.external_id:
         yield v.forbidden("spec.externalID", "may not be updated")
+
+
+_AVOIDED: Final = "scheduler.alpha.kubernetes.io/preferAvoidPods"
+"""Whose pods were not wanted on the node; nothing reads it any more, but it is checked as ever."""
+
+
+def _check_avoided(text: str) -> v.Errors:
+    if not text:
+        return
+    try:
+        listed = msgspec.json.decode(text.encode(), type=_Avoided).prefer_avoid_pods
+    except msgspec.DecodeError as error:
+        yield v.invalid("metadata.annotations.AvoidPods", _AVOIDED, str(error))
+        return
+    for i, entry in enumerate(listed):
+        where = f"metadata.annotations.{_AVOIDED}[{i}].PodSignature"
+        owner = entry.get("podSignature", {}).get("podController")
+        if owner is None:
+            yield v.required(where)
+        elif not owner.get("controller"):
+            yield v.invalid(f"{where}.PodController.Controller", False, "must point to a controller")
+
+
+class _Avoided(msgspec.Struct, rename="camel"):
+    prefer_avoid_pods: list[dict[str, dict[str, dict[str, Any] | None]]] = []
 
 
 def _check_amounts(node: Node) -> v.Errors:

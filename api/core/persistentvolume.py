@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import posixpath
 from typing import Annotated, Any, Final
 
@@ -34,6 +35,7 @@ from api.core.storage_systems import (
     ScaleIOPersistentVolumeSource,
     StorageOSPersistentVolumeSource,
     VsphereVirtualDiskVolumeSource,
+    default_systems,
 )
 from api.core.volumes import HostPathVolumeSource
 from api.meta import ObjectMeta
@@ -221,18 +223,9 @@ def default(volume: PersistentVolume) -> None:
     spec = volume.spec
     volume.status.phase = volume.status.phase or "Pending"
     spec.persistent_volume_reclaim_policy = spec.persistent_volume_reclaim_policy or "Retain"
-    spec.volume_mode = spec.volume_mode or "Filesystem"
-    if spec.host_path is not None and spec.host_path.type is None:
-        spec.host_path.type = ""
-    if spec.iscsi is not None:
-        spec.iscsi.iscsi_interface = spec.iscsi.iscsi_interface or "default"
-    if spec.rbd is not None:
-        spec.rbd.pool = spec.rbd.pool or "rbd"
-        spec.rbd.user = spec.rbd.user or "admin"
-        spec.rbd.keyring = spec.rbd.keyring or "/etc/ceph/keyring"
-    if spec.scale_io is not None:
-        spec.scale_io.storage_mode = spec.scale_io.storage_mode or "ThinProvisioned"
-        spec.scale_io.fs_type = spec.scale_io.fs_type or "xfs"
+    if spec.volume_mode is None:
+        spec.volume_mode = "Filesystem"
+    default_systems(spec)
 
 
 def validate(new: PersistentVolume, old: PersistentVolume | None) -> v.Errors:
@@ -243,8 +236,31 @@ def validate(new: PersistentVolume, old: PersistentVolume | None) -> v.Errors:
     if _sources_to_compare(new, old) != _source_of(old.spec):
         yield v.forbidden("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation")
     yield from v.check_immutable("volumeMode", new.spec.volume_mode, old.spec.volume_mode)
-    if old.spec.node_affinity is not None:
-        yield from v.check_immutable("nodeAffinity", new.spec.node_affinity, old.spec.node_affinity)
+    before, now = old.spec.node_affinity, new.spec.node_affinity
+    if before is not None and _renewed(before, now) != now:
+        yield v.invalid("nodeAffinity", now, "field is immutable, except for updating from beta label to GA")
+
+
+_RENAMED: Final = {
+    "failure-domain.beta.kubernetes.io/zone": "topology.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region": "topology.kubernetes.io/region",
+    "beta.kubernetes.io/os": "kubernetes.io/os",
+    "beta.kubernetes.io/arch": "kubernetes.io/arch",
+    "beta.kubernetes.io/instance-type": "node.kubernetes.io/instance-type",
+}
+"""Labels of nodes by the names that they had before."""
+
+
+def _renewed(old: VolumeNodeAffinity, new: VolumeNodeAffinity | None) -> VolumeNodeAffinity:
+    """Return `old` with those labels by their names of today that `new` has so."""
+    if old.required is None or new is None or new.required is None:
+        return old
+    terms = copy.deepcopy(old.required.node_selector_terms)
+    for term, other in zip(terms, new.required.node_selector_terms, strict=False):
+        for requirement, now in zip(term.match_expressions, other.match_expressions, strict=False):
+            if _RENAMED.get(requirement.key) == now.key:
+                requirement.key = now.key
+    return msgspec.structs.replace(old, required=msgspec.structs.replace(old.required, node_selector_terms=terms))
 
 
 def _sources_to_compare(new: PersistentVolume, old: PersistentVolume) -> list[tuple[str, Any]]:

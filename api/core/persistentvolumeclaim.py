@@ -11,6 +11,7 @@ from api import names, quantity
 from api import validation as v
 from api.columns import AGE
 from api.core.references import TypedLocalObjectReference, TypedObjectReference
+from api.core.resource_names import check_amount
 from api.core.volumes import PersistentVolumeClaimSpec
 from api.meta import ObjectMeta, ProbedCondition
 from api.resource import Column, Resource
@@ -87,7 +88,8 @@ def default(claim: PersistentVolumeClaim) -> None:
 
 def default_spec(spec: PersistentVolumeClaimSpec) -> None:
     """Default what is asked for; the older and the newer way to name a source are kept equal."""
-    spec.volume_mode = spec.volume_mode or "Filesystem"
+    if spec.volume_mode is None:
+        spec.volume_mode = "Filesystem"
     source, newer = spec.data_source, spec.data_source_ref
     if source is not None and newer is None:
         spec.data_source_ref = TypedObjectReference(api_group=source.api_group, kind=source.kind, name=source.name)
@@ -121,7 +123,7 @@ def check_spec(path: str, spec: PersistentVolumeClaimSpec) -> v.Errors:
     if spec.storage_class_name:
         yield from v.check_name(f"{path}.storageClassName", spec.storage_class_name, names.check_subdomain)
     if spec.volume_mode is not None:
-        yield from v.check_supported(f"{path}.volumeMode", spec.volume_mode, VOLUME_MODES)
+        yield from v.check_given(f"{path}.volumeMode", spec.volume_mode, VOLUME_MODES)
     for label, source in (("dataSource", spec.data_source), ("dataSourceRef", spec.data_source_ref)):
         if source is None:
             continue
@@ -161,21 +163,70 @@ _IMMUTABLE: Final = (
 )
 
 
+_BETA_CLASS: Final = "volume.beta.kubernetes.io/storage-class"
+"""How a class was named before there was a field for it."""
+
+
 def _check_update(new: PersistentVolumeClaim, old: PersistentVolumeClaim) -> v.Errors:
     is_bound = old.status.phase == "Bound"
     allowed = msgspec.structs.replace(old.spec)
     allowed.volume_name = old.spec.volume_name or new.spec.volume_name
-    if old.spec.storage_class_name is None:
-        allowed.storage_class_name = new.spec.storage_class_name
+    told, tells = old.metadata.annotations.get(_BETA_CLASS), new.metadata.annotations.get(_BETA_CLASS)
+    named = new.spec.storage_class_name
+    if old.spec.storage_class_name is None and named is not None and told in (None, named):
+        allowed.storage_class_name = named  # The annotation, if there is one, has moved to the field.
+    moved = told is not None and named == told and tells is None and old.spec.storage_class_name is None
+    if (tells or "") != (told or "") and not moved:
+        yield v.invalid(f"metadata.annotations.{_BETA_CLASS}", tells or "", "field is immutable")
     if is_bound:
         allowed.resources = msgspec.structs.replace(old.spec.resources, requests=new.spec.resources.requests)
         allowed.volume_attributes_class_name = new.spec.volume_attributes_class_name
     if allowed != new.spec:
         yield v.forbidden("spec", _IMMUTABLE)
-    size, had = new.spec.resources.requests.get("storage"), old.spec.resources.requests.get("storage")
-    floor = old.status.capacity.get("storage") or had
-    if is_bound and size and had and floor and quantity.compare(size, had) < 0 and quantity.compare(size, floor) <= 0:
+    size, had, floor = (
+        amounts.get("storage", "0")
+        for amounts in (new.spec.resources.requests, old.spec.resources.requests, old.status.capacity)
+    )
+    if quantity.compare(size, had) < 0 and quantity.compare(size, floor) <= 0:
         yield v.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
+    yield from v.check_immutable("volumeMode", new.spec.volume_mode, old.spec.volume_mode)
+
+
+_RESIZE_STATES: Final = (
+    "ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizePending", "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+)  # fmt: skip
+
+
+def validate_status(new: PersistentVolumeClaim, old: PersistentVolumeClaim) -> v.Errors:
+    """Check amounts, and how far growing is said to be."""
+    status = new.status
+    for name, amount in status.capacity.items():
+        yield from _check_amount(f"status.capacity[{name}]", amount)
+    where = "status.allocatedResourceStatus"
+    for name, state in status.allocated_resource_statuses.items():
+        yield from _check_resource(where, name)
+        if state not in _RESIZE_STATES:
+            yield v.not_supported(where, name, _RESIZE_STATES)
+    where = "status.allocatedResources"
+    for name, amount in status.allocated_resources.items():
+        wrong = list(_check_resource(where, name)) or list(_check_amount(f"{where}[{name}]", amount))
+        yield from wrong or check_amount(f"{where}[{name}]", "storage", amount)
+
+
+def _check_amount(path: str, amount: str) -> v.Errors:
+    if quantity.compare(amount, "0") < 0:
+        yield v.invalid(path, quantity.units(amount), "must be a valid resource quantity")
+
+
+def _check_resource(path: str, name: str) -> v.Errors:
+    """Check what grows: a volume's storage, or something that is not Kubernetes' own."""
+    wrong = names.check_qualified_name(name)
+    for message in wrong:
+        yield v.invalid(path, name, message)
+    is_native = "/" not in name or "kubernetes.io/" in name
+    if not wrong and is_native and name != "storage":
+        yield v.not_supported(path, name, ("storage",))
 
 
 def prepare_for_create(claim: PersistentVolumeClaim) -> None:
@@ -201,7 +252,7 @@ def _actual_modes(claim: PersistentVolumeClaim, now: float) -> str:
 
 
 def _class(claim: PersistentVolumeClaim, now: float) -> str:
-    beta = claim.metadata.annotations.get("volume.beta.kubernetes.io/storage-class")
+    beta = claim.metadata.annotations.get(_BETA_CLASS)
     return beta if beta is not None else claim.spec.storage_class_name or ""
 
 
@@ -219,6 +270,7 @@ RESOURCE: Final[Resource[PersistentVolumeClaim]] = Resource(
     default=default,
     validate=validate,
     prepare_for_create=prepare_for_create,
+    validate_status=validate_status,
     columns=(
         Column("Status", "string", _status, "Pending, Bound, Lost or Terminating."),
         Column("Volume", "string", lambda claim, now: claim.spec.volume_name, "The volume it is bound to."),

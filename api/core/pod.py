@@ -7,7 +7,7 @@ it is shown: `pod_defaults.py`, `pod_validation.py`, `pod_columns.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Final
 
 from api import names, quantity
@@ -332,8 +332,8 @@ def validate_status(new: Pod, old: Pod) -> v.Errors:
         "containerStatuses", new.status.container_statuses, old.status.container_statuses, policy
     )
     sidecars = {each.name for each in old.spec.init_containers if each.restart_policy == "Always"}
-    ended = [each for each in old.status.init_container_statuses if each.name not in sidecars]
-    yield from _check_resurrection("initContainerStatuses", new.status.init_container_statuses, ended, policy)
+    inits = (new.status.init_container_statuses, old.status.init_container_statuses)
+    yield from _check_resurrection("initContainerStatuses", *inits, policy, sidecars)
     yield from _check_resurrection("ephemeralContainerStatuses", *ephemeral, "Never")
     yield from _check_addresses("status.podIPs", [each.ip for each in new.status.pod_ips])
     hosts = [each.ip for each in new.status.host_ips]
@@ -343,15 +343,19 @@ def validate_status(new: Pod, old: Pod) -> v.Errors:
 
 
 def _check_resurrection(
-    field: str, new: Sequence[ContainerStatus], old: Sequence[ContainerStatus], policy: str
+    field: str,
+    new: Sequence[ContainerStatus],
+    old: Sequence[ContainerStatus],
+    policy: str,
+    sidecars: Collection[str] = (),
 ) -> v.Errors:
-    """Require that what has ended for good under a restart policy stays so."""
+    """Require that what has ended for good under a restart policy stays so; sidecars never have."""
     if policy == "Always":
         return
     is_alive = {status.name: status.state.terminated is None for status in new}
     for i, was in enumerate(old):
         ended = was.state.terminated
-        if ended is None or (policy == "OnFailure" and ended.exit_code):
+        if ended is None or was.name in sidecars or (policy == "OnFailure" and ended.exit_code):
             continue
         if is_alive.get(was.name):
             yield v.forbidden(f"status.{field}[{i}].state", "may not be transitioned to non-terminated state")

@@ -6,10 +6,12 @@ requests from limits, host ports, service links. Admission fills in the rest: se
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 from api.core.containers import Container, EnvVar, EphemeralContainer, HTTPGetAction, LifecycleHandler, Probe
 from api.core.security_context import PodSecurityContext
+from api.core.storage_systems import default_systems
 from api.core.volumes import DownwardAPIVolumeFile, EmptyDirVolumeSource, Volume, VolumeProjection
 
 if TYPE_CHECKING:
@@ -59,10 +61,25 @@ def default_spec(spec: PodSpec) -> None:
 
 
 def pull_policy_of(image: str) -> str:
-    """Return when an image is pulled if nobody says: always when its tag is `latest` or missing."""
-    name, _, digest = image.partition("@")
-    tag = name.rpartition("/")[2].partition(":")[2]
-    return "Always" if tag == "latest" or not (tag or digest) else "IfNotPresent"
+    """Return when an image is pulled if nobody says: always when its tag is `latest` or missing.
+
+    What is no reference to an image has no tag that could be missing.
+    """
+    found = _REFERENCE.fullmatch(image)
+    if found is None or _ID.fullmatch(image):
+        return "IfNotPresent"
+    return "Always" if found["tag"] == "latest" or not (found["tag"] or found["digest"]) else "IfNotPresent"
+
+
+_ID: Final = re.compile("[a-f0-9]{64}")
+_HOST_PART: Final = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_PATH_PART: Final = "[a-z0-9]+(?:(?:[.]|_|__|-+)[a-z0-9]+)*"
+_REFERENCE: Final = re.compile(
+    rf"(?:{_HOST_PART}(?:[.]{_HOST_PART})*(?::[0-9]+)?/)?{_PATH_PART}(?:/{_PATH_PART})*(?::(?P<tag>[\w][\w.-]{{0,127}}))?"
+    r"(?:@(?P<digest>[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}))?",
+    re.ASCII,
+)
+"""The grammar of references to images (github.com/distribution/reference)."""
 
 
 def _default_container(container: Container | EphemeralContainer) -> None:
@@ -115,8 +132,7 @@ _SOURCES = tuple(name for name in Volume.__struct_fields__ if name != "name")
 def _default_volume(volume: Volume) -> None:
     if all(getattr(volume, name) is None for name in _SOURCES):
         volume.empty_dir = EmptyDirVolumeSource()
-    if volume.host_path is not None and volume.host_path.type is None:
-        volume.host_path.type = ""
+    default_systems(volume)
     files: tuple[Any, ...] = (volume.secret, volume.config_map, volume.downward_api, volume.projected)
     for source in files:
         if source is not None and source.default_mode is None:
@@ -128,11 +144,10 @@ def _default_volume(volume: Volume) -> None:
             _default_projection(projection)
     if volume.image is not None:
         volume.image.pull_policy = volume.image.pull_policy or pull_policy_of(volume.image.reference)
-    if volume.iscsi is not None:
-        volume.iscsi.iscsi_interface = volume.iscsi.iscsi_interface or "default"
     if volume.ephemeral is not None and volume.ephemeral.volume_claim_template is not None:
         claim = volume.ephemeral.volume_claim_template.spec
-        claim.volume_mode = claim.volume_mode or "Filesystem"
+        if claim.volume_mode is None:
+            claim.volume_mode = "Filesystem"
 
 
 def _default_projection(projection: VolumeProjection) -> None:

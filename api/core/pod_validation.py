@@ -21,6 +21,7 @@ from api.core.references import NodeSelector, NodeSelectorTerm
 from api.core.security_context import AppArmorProfile, SeccompProfile
 from api.core.security_validation import (
     check_app_armor,
+    check_host_process,
     check_id,
     check_os,
     check_seccomp,
@@ -43,7 +44,8 @@ _UPDATABLE: Final = (
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 )
-_EFFECTS: Final = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+EFFECTS: Final = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+"""Of taints, in the order in which messages tell them."""
 
 
 def validate_pod(new: Pod, old: Pod | None) -> v.Errors:
@@ -54,14 +56,27 @@ def validate_pod(new: Pod, old: Pod | None) -> v.Errors:
     if old is not None:
         if new.spec != old.spec:
             yield from check_spec("spec", new.spec, is_pod=True, pod_name=new.metadata.name)
+            yield from _check_tokens(new.spec)
             yield from _check_update(new.spec, old.spec)
         return
     yield from check_spec("spec", new.spec, is_pod=True, pod_name=new.metadata.name)
+    yield from _check_tokens(new.spec)
     if new.spec.ephemeral_containers:
         yield v.forbidden("spec.ephemeralContainers", "cannot be set on create")
     if new.spec.node_name and new.spec.scheduling_gates:
         yield v.forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared")
     yield from _check_profiles_match("spec", new.metadata.annotations, new.spec)
+
+
+def _check_tokens(spec: PodSpec) -> v.Errors:
+    """Check that there is an account to have tokens of."""
+    if spec.service_account_name:
+        return
+    for i, volume in enumerate(spec.volumes):
+        for j, source in enumerate(volume.projected.sources if volume.projected is not None else ()):
+            if source.service_account_token is not None:
+                where = f"spec.volumes[{i}].projected.sources[{j}].serviceAccountToken"
+                yield v.forbidden(where, "must not be specified when serviceAccountName is not set")
 
 
 _DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
@@ -131,8 +146,19 @@ def _check_mirror(new: Pod, old: Pod | None) -> v.Errors:
         yield v.invalid(path, value, "must set spec.nodeName if mirror pod annotation is set")
     before = old.metadata.annotations.get(MIRROR) if old is not None else value
     if value != before:
-        verb = "add" if before is None else "remove" if value is None else "update"
-        yield v.forbidden(path, f"may not {verb} mirror pod annotation")
+        yield v.forbidden(path, f"may not {'add' if before is None else 'remove or update'} mirror pod annotation")
+    yield from _check_app_armor_kept(new, old)
+
+
+def _check_app_armor_kept(new: Pod, old: Pod | None) -> v.Errors:
+    """Check that annotations from before AppArmor had fields stay as they are."""
+    if old is None:
+        return
+    before, now = old.metadata.annotations, new.metadata.annotations
+    for key in sorted({*before, *now}):
+        if key.startswith(_APP_ARMOR) and before.get(key) != now.get(key):
+            what = "remove or update" if key in before else "add"
+            yield v.forbidden(f"metadata.annotations[{key}]", f"may not {what} AppArmor annotations")
 
 
 def check_template(path: str, template: PodTemplateSpec) -> v.Errors:
@@ -172,11 +198,13 @@ def check_workload_template(path: str, template: PodTemplateSpec, *, matches: bo
 
 def check_spec(path: str, spec: PodSpec, *, is_pod: bool, pod_name: str = "") -> v.Errors:
     """Check a pod's spec. Only a pod, not a template, has its host ports defaulted, and a name."""
-    yield from check_volumes(f"{path}.volumes", spec.volumes, pod_name)
-    yield from check_containers(path, spec, is_pod=is_pod)
-    yield from v.check_supported(f"{path}.restartPolicy", spec.restart_policy, ("Always", "OnFailure", "Never"))
-    policies = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
-    yield from v.check_supported(f"{path}.dnsPolicy", spec.dns_policy, policies)
+    volumes, wrong = check_volumes(f"{path}.volumes", spec.volumes, pod_name)
+    yield from wrong
+    yield from check_containers(path, spec, volumes, is_pod=is_pod)
+    restarts = ("Always", "OnFailure", "Never")
+    yield from v.check_supported(f"{path}.restartPolicy", spec.restart_policy, restarts, in_order=True)
+    policies = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
+    yield from v.check_supported(f"{path}.dnsPolicy", spec.dns_policy, policies, in_order=True)
     yield from v.check_labels(f"{path}.nodeSelector", spec.node_selector)
     yield from _check_security(path, spec)
     if spec.affinity is not None:
@@ -194,6 +222,7 @@ def check_spec(path: str, spec: PodSpec, *, is_pod: bool, pod_name: str = "") ->
             yield v.duplicate(where, hold.name)
         seen.add(hold.name)
     yield from _check_spread(f"{path}.topologySpreadConstraints", spec.topology_spread_constraints)
+    yield from check_host_process(path, spec)
     yield from _check_names(path, spec)
     deadline = spec.active_deadline_seconds
     if deadline is not None and not 1 <= deadline <= _INT32_MAX:
@@ -201,9 +230,7 @@ def check_spec(path: str, spec: PodSpec, *, is_pod: bool, pod_name: str = "") ->
     yield from check_tolerations(f"{path}.tolerations", spec.tolerations)
     yield from _check_host_aliases(path, spec)
     if spec.preemption_policy is not None:
-        yield from v.check_supported(
-            f"{path}.preemptionPolicy", spec.preemption_policy, ("PreemptLowerPriority", "Never")
-        )
+        yield from v.check_given(f"{path}.preemptionPolicy", spec.preemption_policy, ("PreemptLowerPriority", "Never"))
     yield from check_resources(f"{path}.overhead", ResourceRequirements(limits=spec.overhead))
     yield from check_os(path, spec)
 
@@ -289,7 +316,7 @@ def check_tolerations(path: str, tolerations: Sequence[Toleration]) -> v.Errors:
             case other:
                 yield v.not_supported(f"{where}.operator", other, ("Equal", "Exists"))
         if toleration.effect:
-            yield from v.check_supported(f"{where}.effect", toleration.effect, _EFFECTS)
+            yield from v.check_supported(f"{where}.effect", toleration.effect, EFFECTS, in_order=True)
 
 
 def _check_security(path: str, spec: PodSpec) -> v.Errors:
@@ -447,9 +474,6 @@ def _check_spread(path: str, constraints: Sequence[TopologySpreadConstraint]) ->
             yield v.invalid(f"{where}.maxSkew", constraint.max_skew, "must be greater than zero")
         if not constraint.topology_key:
             yield v.required(f"{where}.topologyKey", "can not be empty")
-        else:
-            for message in names.check_qualified_name(constraint.topology_key):
-                yield v.invalid(f"{where}.topologyKey", constraint.topology_key, message)
         action = constraint.when_unsatisfiable
         if action not in ("DoNotSchedule", "ScheduleAnyway"):
             yield v.not_supported(f"{where}.whenUnsatisfiable", action, ("DoNotSchedule", "ScheduleAnyway"))
@@ -489,6 +513,8 @@ def _check_update(new: PodSpec, old: PodSpec) -> v.Errors:
         if len(now) != len(before):
             yield v.forbidden(f"spec.{field}", "pod updates may not add or remove containers")
             return
+        for i, container in enumerate(now):
+            yield from _check_new_image(f"spec.{field}[{i}].image", container.image)
     wrong = list(_check_deadline_update(new.active_deadline_seconds, old.active_deadline_seconds))
     yield from wrong
     if wrong and new.active_deadline_seconds is not None:
@@ -496,6 +522,8 @@ def _check_update(new: PodSpec, old: PodSpec) -> v.Errors:
     lasting = [msgspec.structs.replace(toleration, toleration_seconds=None) for toleration in new.tolerations]
     if any(msgspec.structs.replace(each, toleration_seconds=None) not in lasting for each in old.tolerations):
         yield v.forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds")
+    else:
+        yield from check_tolerations("spec.tolerations", new.tolerations)  # Once more, as upstream does.
     gates = {gate.name for gate in old.scheduling_gates}
     for i, gate in enumerate(new.scheduling_gates):
         if gate.name not in gates:
@@ -506,6 +534,14 @@ def _check_update(new: PodSpec, old: PodSpec) -> v.Errors:
     changed = _changed_fields(new, old)
     if changed:
         yield v.forbidden("spec", f"{_UPDATABLE} (this one changes {', '.join(changed)})")
+
+
+def _check_new_image(path: str, image: str) -> v.Errors:
+    """Check what an update may bring, for itself: upstream tells of it twice."""
+    if not image:
+        yield v.required(path)
+    if image != image.strip():
+        yield v.invalid(path, image, "must not have leading or trailing whitespace")
 
 
 def _check_deadline_update(new: int | None, old: int | None) -> v.Errors:

@@ -88,19 +88,32 @@ def _check_type(secret: Secret) -> v.Errors:
         case "kubernetes.io/service-account-token":
             if not secret.metadata.annotations.get(_SERVICE_ACCOUNT):
                 yield v.required(f"metadata.annotations[{_SERVICE_ACCOUNT}]")
+        case "kubernetes.io/ssh-auth":
+            if not secret.data.get("ssh-privatekey"):
+                yield v.required("data[ssh-privatekey]")
         case other:
             key = _REQUIRED_KEYS.get(other, "")
             if key and key not in secret.data:
                 yield v.required(f"data[{key}]")
-            elif key.startswith(".docker") and not _is_json_object(secret.data[key]):
-                yield v.invalid(f"data[{key}]", "<secret contents redacted>", "must be a JSON object")
+            elif key and (wrong := _wrong_object(secret.data[key])):
+                yield v.invalid(f"data[{key}]", "<secret contents redacted>", wrong)
 
 
-def _is_json_object(content: bytes) -> bool:
+def _wrong_object(content: bytes) -> str:
+    """Return why something is no JSON object, in the words of Go's encoding/json as far as they go; empty if it is."""
+    text = content.strip()
+    if not text:
+        return "unexpected end of JSON input"
     try:
-        return isinstance(msgspec.json.decode(content), dict)
-    except msgspec.DecodeError:
-        return False
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        if text[:1] not in b'{["-0123456789tfn':
+            return f"invalid character '{text[:1].decode(errors='replace')}' looking for beginning of value"
+        return "unexpected end of JSON input" if "truncated" in str(error) else str(error)
+    kinds = {list: "array", str: "string", bool: "bool", int: "number", float: "number"}
+    if value is None or isinstance(value, dict):
+        return ""
+    return f"json: cannot unmarshal {kinds[type(value)]} into Go value of type map[string]interface {{}}"
 
 
 RESOURCE: Final[Resource[Secret]] = Resource(

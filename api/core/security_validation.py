@@ -22,6 +22,7 @@ _SPEC_BYTES_MAX: Final = 64 * 1024
 _USER_NAME_LENGTH_MAX: Final = 104
 _DOMAIN_LENGTH_MAX: Final = 256
 _DNS_DOMAIN: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
+_NETBIOS_DOMAIN: Final = re.compile(r"""[^\\/:*?"<>|.][^\\/:*?"<>|]{0,14}""")
 _USER_CONTROLS: Final = re.compile("[\x00-\x1f\x7f]")
 _NO_USER: Final = re.compile(r'["/\\:;|=,+*?<>@\[\]]')
 
@@ -109,8 +110,10 @@ def check_windows_options(path: str, options: WindowsSecurityContextOptions | No
 def _wrong_user(name: str) -> Iterator[str]:
     if not name:
         yield "runAsUserName cannot be an empty string"
+        return
     if _USER_CONTROLS.search(name):
         yield "runAsUserName cannot contain control characters"
+        return
     parts = name.split("\\")
     if len(parts) > 2:
         yield "runAsUserName cannot contain more than one backslash"
@@ -120,7 +123,7 @@ def _wrong_user(name: str) -> Iterator[str]:
         domain = parts[0]
         if len(domain) >= _DOMAIN_LENGTH_MAX:
             yield f"runAsUserName's Domain length must be under {_DOMAIN_LENGTH_MAX} characters"
-        if not _DNS_DOMAIN.fullmatch(domain):
+        if not _DNS_DOMAIN.fullmatch(domain) and not _NETBIOS_DOMAIN.fullmatch(domain):
             yield "runAsUserName's Domain doesn't match the NetBios nor the DNS format"
     if not user:
         yield "runAsUserName's User cannot be empty"
@@ -142,6 +145,29 @@ _NOT_ON_WINDOWS: Final = (
     "app_armor_profile", "se_linux_options", "seccomp_profile", "capabilities", "read_only_root_filesystem",
     "privileged", "allow_privilege_escalation", "proc_mount", "run_as_user", "run_as_group",
 )  # fmt: skip
+
+
+def check_host_process(path: str, spec: PodSpec) -> v.Errors:
+    """Check that containers which are processes of a Windows host are not alone with it (KEP-1981)."""
+    context = spec.security_context
+    of_pod = context.windows_options.host_process if context is not None and context.windows_options else None
+    are_processes: list[bool] = []
+    for where, container in containers_of(spec, path):
+        options = container.security_context.windows_options if container.security_context is not None else None
+        own = options.host_process if options is not None else None
+        if of_pod is not None and own is not None and own != of_pod:
+            why = f"pod hostProcess value must be identical if both are specified, was {v.show(of_pod)}"
+            yield v.invalid(f"{where}.securityContext.windowsOptions.hostProcess", own, why)
+        are_processes.append(bool(own if own is not None else of_pod))
+    if not any(are_processes):
+        return
+    if not all(are_processes):
+        why = "If pod contains any hostProcess containers then all containers must be HostProcess containers"
+        yield v.invalid(path, "", why)
+    if not spec.host_network:
+        yield v.invalid(
+            f"{path}.hostNetwork", False, "hostNetwork must be true if pod contains any hostProcess containers"
+        )
 
 
 def check_os(path: str, spec: PodSpec) -> v.Errors:

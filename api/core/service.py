@@ -308,7 +308,8 @@ def validate(new: Service, old: Service | None) -> v.Errors:
     if spec.type != "ExternalName":
         yield from _check_addresses(spec)
     for i, address in enumerate(spec.external_ips):
-        yield from check_usable_ip(f"spec.externalIPs[{i}]", address)
+        wrong = list(check_ip(f"spec.externalIPs[{i}]", address))
+        yield from wrong or check_usable_ip(f"spec.externalIPs[{i}]", address)
     yield from v.check_supported("spec.type", spec.type, _TYPES)
     yield from _check_source_ranges(new)
     yield from _check_policies(new)
@@ -475,9 +476,9 @@ def _check_policies(service: Service) -> v.Errors:
         else:
             yield from v.check_supported("spec.externalTrafficPolicy", spec.external_traffic_policy, _POLICIES)
     if spec.internal_traffic_policy is not None:
-        yield from v.check_supported("spec.internalTrafficPolicy", spec.internal_traffic_policy, _POLICIES)
+        yield from v.check_given("spec.internalTrafficPolicy", spec.internal_traffic_policy, _POLICIES)
     if spec.traffic_distribution is not None:
-        yield from v.check_supported("spec.trafficDistribution", spec.traffic_distribution, ("PreferClose",))
+        yield from v.check_given("spec.trafficDistribution", spec.traffic_distribution, ("PreferClose",))
     if spec.allocate_load_balancer_node_ports is not None and spec.type != "LoadBalancer":
         yield v.forbidden("spec.allocateLoadBalancerNodePorts", "may only be used when `type` is 'LoadBalancer'")
     if spec.load_balancer_class is not None:
@@ -515,7 +516,8 @@ def _check_kept(what: str, spec: ServiceSpec, new: Sequence[str], old: Sequence[
     if len(old) <= len(new):
         for i, value in enumerate(old):
             if new[i] != value:
-                yield v.invalid(f"{path}[{i}]", new, "may not change once set")
+                where = 0 if what == "ipFamily" else i  # As upstream has it, however odd.
+                yield v.invalid(f"{path}[{where}]", new, "may not change once set")
         return
     if not new:
         yield v.invalid(f"{path}[0]", new, f"primary {what} can not be unset")

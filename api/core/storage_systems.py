@@ -6,7 +6,7 @@ reached through drivers of their own today (CSI); what is declared for them stay
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from api.core.references import LocalObjectReference, ObjectReference, SecretReference
 from api.schema import Int32, Struct, always, field, wire
@@ -497,3 +497,24 @@ class FlockerVolumeSource(Struct):
 
     dataset_name: Annotated[str, wire(1)] = ""
     dataset_uuid: Annotated[str, wire(2)] = field(name="datasetUUID", default="")
+
+
+def default_systems(holder: Any) -> None:
+    """Fill in upstream's defaults of a pod's volume or of a PersistentVolume's spec, which call sources alike."""
+    if holder.host_path is not None and holder.host_path.type is None:
+        holder.host_path.type = ""
+    if holder.iscsi is not None:
+        holder.iscsi.iscsi_interface = holder.iscsi.iscsi_interface or "default"
+    if holder.rbd is not None:
+        holder.rbd.pool = holder.rbd.pool or "rbd"
+        holder.rbd.user = holder.rbd.user or "admin"
+        holder.rbd.keyring = holder.rbd.keyring or "/etc/ceph/keyring"
+    if holder.scale_io is not None:
+        holder.scale_io.storage_mode = holder.scale_io.storage_mode or "ThinProvisioned"
+        holder.scale_io.fs_type = holder.scale_io.fs_type or "xfs"
+    disk = holder.azure_disk
+    if disk is not None:
+        disk.caching_mode = "ReadWrite" if disk.caching_mode is None else disk.caching_mode
+        disk.kind = "Shared" if disk.kind is None else disk.kind
+        disk.fs_type = "ext4" if disk.fs_type is None else disk.fs_type
+        disk.read_only = bool(disk.read_only)

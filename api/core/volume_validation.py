@@ -22,6 +22,7 @@ from api.core.volumes import (
     VolumeProjection,
 )
 from api.meta import ObjectMeta
+from api.resource import FieldError
 from api.schema import fields_of
 
 _SOURCES: Final = (
@@ -53,25 +54,39 @@ _BYTE_DIVISORS: Final = (
 _TOKEN_S_MAX: Final = 2**32
 
 
-def check_volumes(path: str, volumes: Sequence[Volume], pod_name: str = "") -> v.Errors:
-    """Check that each volume has a name of its own and one source; `pod_name` names what is claimed for a pod."""
-    seen: set[str] = set()
+def check_volumes(
+    path: str, volumes: Sequence[Volume], pod_name: str = ""
+) -> tuple[dict[str, Volume], list[FieldError]]:
+    """Check that each volume has a name of its own and one source; `pod_name` names what is claimed for a pod.
+
+    Returns:
+        The sound volumes by name, which are those that may be mounted, and what is wrong with the others.
+    """
+    sound: dict[str, Volume] = {}
+    wrong: list[FieldError] = []
     made = {f"{pod_name}-{volume.name}" for volume in volumes if pod_name and volume.ephemeral is not None}
     for i, volume in enumerate(volumes):
         where = f"{path}[{i}]"
-        yield from _check_source(where, volume)
-        if pod_name and volume.ephemeral is not None and volume.name:
-            claim = f"{pod_name}-{volume.name}"
-            for message in names.check_subdomain(claim):
-                yield v.invalid(f"{where}.name", volume.name, f"PVC name {v.show(claim)}: {message}")
-        yield from v.check_name(f"{where}.name", volume.name, names.check_label)
-        if volume.name in seen:
-            yield v.duplicate(f"{where}.name", volume.name)
-        seen.add(volume.name)
+        errors = list(_check_volume(where, volume, pod_name))
+        if volume.name in sound:
+            errors.append(v.duplicate(f"{where}.name", volume.name))
+        if not errors:
+            sound[volume.name] = volume
+        wrong += errors
         used = volume.persistent_volume_claim
         if used is not None and used.claim_name in made:
             why = "must not reference a PVC that gets created for an ephemeral volume"
-            yield v.invalid(f"{where}.persistentVolumeClaim.claimName", used.claim_name, why)
+            wrong.append(v.invalid(f"{where}.persistentVolumeClaim.claimName", used.claim_name, why))
+    return sound, wrong
+
+
+def _check_volume(path: str, volume: Volume, pod_name: str) -> v.Errors:
+    yield from _check_source(path, volume)
+    if pod_name and volume.ephemeral is not None and volume.name:
+        claim = f"{pod_name}-{volume.name}"
+        for message in names.check_subdomain(claim):
+            yield v.invalid(f"{path}.name", volume.name, f"PVC name {v.show(claim)}: {message}")
+    yield from v.check_name(f"{path}.name", volume.name, names.check_label)
 
 
 def _check_source(path: str, volume: Volume) -> v.Errors:
@@ -119,7 +134,8 @@ def _check_claim_template(path: str, source: EphemeralVolumeSource) -> v.Errors:
     yield from v.check_labels(f"{path}.metadata.labels", metadata.labels)
     for field in fields_of(ObjectMeta).values():
         if field.name not in ("annotations", "labels") and getattr(metadata, field.name) not in (None, "", 0, [], {}):
-            yield v.forbidden(f"{path}.metadata.{field.json_name}", "cannot be set")
+            name = "uID" if field.name == "uid" else field.json_name  # So upstream calls it.
+            yield v.forbidden(f"{path}.metadata.{name}", "cannot be set")
     yield from check_claim_spec(f"{path}.spec", template.spec)
 
 

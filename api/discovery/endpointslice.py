@@ -116,8 +116,10 @@ _ZONES_MAX = 8
 def default(endpoint_slice: EndpointSlice) -> None:
     """Name the ports, if only with nothing, and take them to be TCP."""
     for port in endpoint_slice.ports:
-        port.name = port.name or ""
-        port.protocol = port.protocol or "TCP"
+        if port.name is None:
+            port.name = ""
+        if port.protocol is None:
+            port.protocol = "TCP"
 
 
 def validate(new: EndpointSlice, old: EndpointSlice | None) -> v.Errors:
@@ -179,7 +181,7 @@ def _check_ports(ports: list[EndpointPort]) -> v.Errors:
         if name in seen:
             yield v.duplicate(f"ports[{i}].name", name)
         seen.add(name)
-        yield from v.check_supported(f"ports[{i}].protocol", port.protocol or "", ("SCTP", "TCP", "UDP"))
+        yield from v.check_given(f"ports[{i}].protocol", port.protocol, ("SCTP", "TCP", "UDP"))
         if port.app_protocol is not None:
             for message in names.check_qualified_name(port.app_protocol):
                 yield v.invalid(f"ports[{i}].appProtocol", port.app_protocol, message)

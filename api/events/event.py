@@ -110,27 +110,47 @@ def from_stored(event: core.Event) -> Event:
     )
 
 
-_LIMITS: Final = (("action", 128), ("reason", 128), ("note", 1024))
+_CONTROLLER: Final = "reportingController"
 
 
 def validate(new: Event, old: Event | None) -> v.Errors:
-    """Check it as core/v1 does, and as strictly as the newer form wants: complete, short, and written once."""
-    yield from core.validate(to_stored(new), to_stored(old) if old is not None else None)
+    """Check it as core/v1 does, and as strictly as the newer form wants: complete, short, and written once.
+
+    What is wrong is told by the names that fields have in core/v1, as upstream does.
+    """
+    event = to_stored(new)
+    yield from core.check_event(event, controller=_CONTROLLER)
     if old is None:
-        if not new.event_time:
+        yield from _check_series(event)
+        if not event.event_time:
             yield v.required("eventTime")
-        if new.type not in ("Normal", "Warning"):
-            yield v.invalid("type", new.type, "has invalid value")
-        for label, limit in _LIMITS:
-            value: str = getattr(new, label)
-            if len(value.encode()) > limit:
-                yield v.invalid(label, "", f"can have at most {limit} characters")
+        if event.type not in ("Normal", "Warning"):
+            yield v.invalid("type", "", f"has invalid value: {event.type}")
+        for name, is_set in (
+            ("firstTimestamp", event.first_timestamp),
+            ("lastTimestamp", event.last_timestamp),
+            ("count", event.count),
+            ("source", event.source != EventSource()),
+        ):
+            if is_set:
+                yield v.invalid(name, "", "needs to be unset")
         return
-    before, now = from_stored(to_stored(old)), from_stored(to_stored(new))
-    for label in Event.__struct_fields__:
-        if label not in ("api_version", "kind", "metadata", "series"):
-            name = Event.__struct_encode_fields__[Event.__struct_fields__.index(label)]
-            yield from v.check_immutable(name, getattr(now, label), getattr(before, label))
+    before = to_stored(from_stored(to_stored(old)))
+    if event.series != before.series:
+        yield from _check_series(event)
+    for field_name, json_name in zip(event.__struct_fields__, event.__struct_encode_fields__, strict=True):
+        if field_name not in ("api_version", "kind", "metadata", "series"):
+            name = _CONTROLLER if field_name == "reporting_component" else json_name
+            yield from v.check_immutable(name, getattr(event, field_name), getattr(before, field_name))
+
+
+def _check_series(event: core.Event) -> v.Errors:
+    if event.series is None:
+        return
+    if event.series.count < 2:
+        yield v.invalid("series.count", "", "should be at least 2")
+    if not event.series.last_observed_time:
+        yield v.required("series.lastObservedTime")
 
 
 RESOURCE: Final[Resource[Event]] = Resource(

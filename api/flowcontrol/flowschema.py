@@ -204,6 +204,41 @@ def validate(new: FlowSchema, old: FlowSchema | None) -> v.Errors:
     )
     for i, rule in enumerate(spec.rules):
         yield from _check_rule(f"spec.rules[{i}]", rule)
+    fixed = MANDATORY.get(new.metadata.name)
+    if fixed is not None and spec != fixed:
+        yield v.invalid("spec", spec, f"spec of '{new.metadata.name}' must equal the fixed value")
+
+
+def _everything_of(level: str, precedence: int, method: FlowDistinguisherMethod | None, *groups: str) -> FlowSchemaSpec:
+    return FlowSchemaSpec(
+        priority_level_configuration=PriorityLevelConfigurationReference(name=level),
+        matching_precedence=precedence,
+        distinguisher_method=method,
+        rules=[
+            PolicyRulesWithSubjects(
+                subjects=[Subject(kind="Group", group=GroupSubject(name=name)) for name in groups],
+                resource_rules=[
+                    ResourcePolicyRule(
+                        verbs=["*"], api_groups=["*"], resources=["*"], cluster_scope=True, namespaces=["*"]
+                    )
+                ],
+                non_resource_rules=[NonResourcePolicyRule(verbs=["*"], non_resource_urls=["*"])],
+            )
+        ],
+    )
+
+
+MANDATORY: Final = {
+    "exempt": _everything_of("exempt", 1, None, "system:masters"),
+    "catch-all": _everything_of(
+        "catch-all",
+        10_000,
+        FlowDistinguisherMethod(type="ByUser"),
+        "system:unauthenticated",
+        "system:authenticated",
+    ),
+}
+"""The first schema and the last, by name: these never are anything else."""
 
 
 def _check_rule(path: str, rule: PolicyRulesWithSubjects) -> v.Errors:

@@ -164,6 +164,26 @@ def validate(new: PriorityLevelConfiguration, old: PriorityLevelConfiguration | 
                 yield from _check_limited("spec.limited", spec.limited)
         case other:
             yield v.not_supported("spec.type", other, ("Exempt", "Limited"))
+    yield from _check_mandatory(new)
+
+
+def _check_mandatory(level: PriorityLevelConfiguration) -> v.Errors:
+    """Check that the last resort is as it must be; of what is exempt, only how it lends may be said."""
+    spec, name = level.spec, level.metadata.name
+    if name == "exempt" and (spec.type != "Exempt" or spec.limited is not None):
+        why = "spec of 'exempt' except the 'spec.exempt' field must equal the fixed value"
+        yield v.invalid("spec", spec, why)
+    if name == "catch-all" and spec != CATCH_ALL:
+        yield v.invalid("spec", spec, "spec of 'catch-all' must equal the fixed value")
+
+
+CATCH_ALL: Final = PriorityLevelConfigurationSpec(
+    type="Limited",
+    limited=LimitedPriorityLevelConfiguration(
+        nominal_concurrency_shares=5, lendable_percent=0, limit_response=LimitResponse(type="Reject")
+    ),
+)
+"""What becomes of requests that no other level takes."""
 
 
 def _check_shares(path: str, shares: int | None, lendable: int | None) -> v.Errors:

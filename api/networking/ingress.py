@@ -190,12 +190,12 @@ def validate(new: Ingress, old: Ingress | None) -> v.Errors:
         if tls.secret_name:
             yield from v.check_name(f"spec.tls[{i}].secretName", tls.secret_name, names.check_subdomain)
     if spec.ingress_class_name is not None:
-        yield from v.check_name("spec.ingressClassName", spec.ingress_class_name, names.check_subdomain)
+        for message in names.check_subdomain(spec.ingress_class_name):
+            yield v.invalid("spec.ingressClassName", spec.ingress_class_name, message)
 
 
 def _check_host(path: str, host: str) -> v.Errors:
-    bare = host.removeprefix("*.")
-    for message in names.check_subdomain(bare):
+    for message in names.check_wildcard_subdomain(host) if "*" in host else names.check_subdomain(host):
         yield v.invalid(path, host, message)
 
 

@@ -71,9 +71,9 @@ def validate(new: IngressClass, old: IngressClass | None) -> v.Errors:
             yield v.invalid("spec.controller", controller, 'must be a domain-prefixed path (such as "acme.io/foo")')
     parameters, where = new.spec.parameters, "spec.parameters"
     if parameters is not None:
-        yield from v.check_name(f"{where}.kind", parameters.kind, names.check_path_segment)
-        yield from v.check_name(f"{where}.name", parameters.name, names.check_path_segment)
-        yield from v.check_supported(f"{where}.scope", parameters.scope or "", ("Cluster", "Namespace"))
+        for label, value in (("kind", parameters.kind), ("name", parameters.name)):
+            yield from v.check_name(f"{where}.{label}", value, names.check_path_segment, why=f"{label} is required")
+        yield from v.check_given(f"{where}.scope", parameters.scope, ("Cluster", "Namespace"))
         if parameters.scope == "Namespace" and not parameters.namespace:
             yield v.required(f"{where}.namespace", "`parameters.scope` is set to 'Namespace'")
         if parameters.scope == "Cluster" and parameters.namespace is not None:

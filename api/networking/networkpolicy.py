@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from typing import Annotated, Final
 
 from api import validation as v
 from api.columns import AGE, selector_text
+from api.core.ip_addresses import parse_cidr
 from api.meta import LabelSelector, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, IntOrString, Struct, always, field, wire
@@ -110,7 +110,8 @@ def default(policy: NetworkPolicy) -> None:
     spec = policy.spec
     for ports in (*(rule.ports for rule in spec.ingress), *(rule.ports for rule in spec.egress)):
         for port in ports:
-            port.protocol = port.protocol or "TCP"
+            if port.protocol is None:
+                port.protocol = "TCP"
     if not spec.policy_types:
         spec.policy_types = ["Ingress", "Egress"] if spec.egress else ["Ingress"]
 
@@ -127,15 +128,17 @@ def validate(new: NetworkPolicy, old: NetworkPolicy | None) -> v.Errors:
         yield from _check_peers(f"spec.egress[{i}].to", egress.to)
     if len(spec.policy_types) > 2:
         yield v.invalid("spec.policyTypes", spec.policy_types, "may not specify more than two policyTypes")
+        return
     for i, kind in enumerate(spec.policy_types):
-        yield from v.check_supported(f"spec.policyTypes[{i}]", kind, ("Egress", "Ingress"))
+        if kind not in ("Ingress", "Egress"):
+            yield v.not_supported(f"spec.policyTypes[{i}]", kind, ("Ingress", "Egress"), in_order=True)
 
 
 def _check_ports(path: str, ports: Sequence[NetworkPolicyPort]) -> v.Errors:
     for i, port in enumerate(ports):
         where = f"{path}[{i}]"
-        if port.protocol is not None:
-            yield from v.check_supported(f"{where}.protocol", port.protocol, ("SCTP", "TCP", "UDP"))
+        if port.protocol not in (None, "TCP", "UDP", "SCTP"):
+            yield v.not_supported(f"{where}.protocol", port.protocol, ("TCP", "UDP", "SCTP"), in_order=True)
         if port.port is not None:
             yield from v.check_port_or_name(f"{where}.port", port.port)
         if port.end_port is None:
@@ -167,12 +170,12 @@ def _check_block(path: str, block: IPBlock) -> v.Errors:
     if not block.cidr:
         yield v.required(f"{path}.cidr")
         return
-    outer = _network(block.cidr)
+    outer = parse_cidr(block.cidr)
     if outer is None:
         yield v.invalid(f"{path}.cidr", block.cidr, _BAD_CIDR)
         return
     for i, hole in enumerate(block.except_):
-        inner, where = _network(hole), f"{path}.except[{i}]"
+        inner, where = parse_cidr(hole), f"{path}.except[{i}]"
         if inner is None:
             yield v.invalid(where, hole, _BAD_CIDR)
         elif inner.version != outer.version or not inner.subnet_of(outer) or inner == outer:  # type: ignore[arg-type]
@@ -180,13 +183,6 @@ def _check_block(path: str, block: IPBlock) -> v.Errors:
 
 
 _BAD_CIDR: Final = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
-
-
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    try:
-        return ipaddress.ip_network(text, strict=False) if "/" in text else None
-    except ValueError:
-        return None
 
 
 RESOURCE: Final[Resource[NetworkPolicy]] = Resource(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from api import names, quantity
+from api import names
 from api import validation as v
 from api.columns import AGE
+from api.core.container_validation import check_resources
+from api.core.containers import ResourceRequirements
 from api.core.placement import Toleration
 from api.core.pod_validation import check_tolerations
 from api.meta import ObjectMeta
@@ -55,16 +57,19 @@ class RuntimeClass(Struct):
 
 def validate(new: RuntimeClass, old: RuntimeClass | None) -> v.Errors:
     """Check the handler, which never changes, what it costs, and where it is."""
-    yield from v.check_name("handler", new.handler, names.check_label)
+    for message in names.check_label(new.handler):
+        yield v.invalid("handler", new.handler, message)
     if old is not None:
         yield from v.check_immutable("handler", new.handler, old.handler)
     if new.overhead is not None:
-        for name, amount in new.overhead.pod_fixed.items():
-            if quantity.compare(amount, "0") < 0:
-                yield v.invalid(f"overhead.podFixed[{name}]", amount, "must be greater than or equal to 0")
+        yield from check_resources("overhead", ResourceRequirements(limits=new.overhead.pod_fixed))
     if new.scheduling is not None:
         yield from v.check_labels("scheduling.nodeSelector", new.scheduling.node_selector)
-        yield from check_tolerations("scheduling.tolerations", new.scheduling.tolerations)
+        tolerations = new.scheduling.tolerations
+        yield from check_tolerations("scheduling.tolerations.tolerations", tolerations)  # So upstream calls it.
+        for i, toleration in enumerate(tolerations):
+            if toleration in tolerations[:i]:
+                yield v.duplicate(f"scheduling.tolerations[{i}]", toleration)
 
 
 RESOURCE: Final[Resource[RuntimeClass]] = Resource(

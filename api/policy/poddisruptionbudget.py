@@ -75,7 +75,7 @@ def validate(new: PodDisruptionBudget, old: PodDisruptionBudget | None) -> v.Err
             yield v.invalid(f"spec.{label}", value, "must not be greater than 100%")
     yield from v.check_label_selector("spec.selector", spec.selector)
     if spec.unhealthy_pod_eviction_policy is not None:
-        yield from v.check_supported(
+        yield from v.check_given(
             "spec.unhealthyPodEvictionPolicy",
             spec.unhealthy_pod_eviction_policy,
             ("AlwaysAllow", "IfHealthyBudget"),

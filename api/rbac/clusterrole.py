@@ -49,7 +49,9 @@ def validate(new: ClusterRole, old: ClusterRole | None) -> v.Errors:
         if not new.aggregation_rule.cluster_role_selectors:
             yield v.required(where, "at least one clusterRoleSelector required if aggregationRule is non-nil")
         for i, selector in enumerate(new.aggregation_rule.cluster_role_selectors):
-            yield from v.check_label_selector(f"{where}[{i}]", selector)
+            if wrong := list(v.check_label_selector(f"{where}[{i}]", selector)):
+                yield from wrong
+                yield v.invalid(f"{where}[{i}]", selector, "invalid label selector.")
 
 
 RESOURCE: Final[Resource[ClusterRole]] = Resource(

@@ -106,9 +106,9 @@ def check_role_and_subjects(role_ref: RoleRef, subjects: Sequence[Subject], *, i
     """Check a binding; one in a namespace may name either kind of role."""
     if role_ref.api_group != GROUP:
         yield v.not_supported("roleRef.apiGroup", role_ref.api_group, (GROUP,))
-    kinds = ("ClusterRole", "Role") if is_namespaced else ("ClusterRole",)
+    kinds = ("Role", "ClusterRole") if is_namespaced else ("ClusterRole",)
     if role_ref.kind not in kinds:
-        yield v.not_supported("roleRef.kind", role_ref.kind, kinds)
+        yield v.not_supported("roleRef.kind", role_ref.kind, kinds, in_order=True)
     yield from v.check_name("roleRef.name", role_ref.name, names.check_path_segment)
     for i, subject in enumerate(subjects):
         where = f"subjects[{i}]"
@@ -127,7 +127,7 @@ def check_role_and_subjects(role_ref: RoleRef, subjects: Sequence[Subject], *, i
                 if subject.api_group != GROUP:
                     yield v.not_supported(f"{where}.apiGroup", subject.api_group, (GROUP,))
             case other:
-                yield v.not_supported(f"{where}.kind", other, ("Group", "ServiceAccount", "User"))
+                yield v.not_supported(f"{where}.kind", other, ("ServiceAccount", "User", "Group"), in_order=True)
 
 
 def binding_columns() -> tuple[Column[Any], ...]:

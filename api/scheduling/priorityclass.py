@@ -50,20 +50,27 @@ def validate(new: PriorityClass, old: PriorityClass | None) -> v.Errors:
             yield v.forbidden(
                 "metadata.name",
                 "priority class names with 'system-' prefix are reserved for system use only. error: "
-                + (
-                    "is not a known system priority class"
-                    if name not in SYSTEM
-                    else "a system priority class has a value of its own"
-                ),
+                + _why_not_system(new),
             )
     elif new.value > _USER_VALUE_MAX:
         yield v.forbidden("value", f"maximum allowed value of a user defined priority is {_USER_VALUE_MAX}")
     if new.preemption_policy is not None:
-        yield from v.check_supported("preemptionPolicy", new.preemption_policy, ("Never", "PreemptLowerPriority"))
+        yield from v.check_given(
+            "preemptionPolicy", new.preemption_policy, ("PreemptLowerPriority", "Never"), in_order=True
+        )
     if old is not None:
         if new.value != old.value:
             yield v.forbidden("value", "may not be changed in an update.")
         yield from v.check_immutable("preemptionPolicy", new.preemption_policy, old.preemption_policy)
+
+
+def _why_not_system(priority_class: PriorityClass) -> str:
+    name = priority_class.metadata.name
+    if name not in SYSTEM:
+        return f"{name} is not a known system priority class"
+    if priority_class.value != SYSTEM[name]:
+        return f"value of {name} PriorityClass must be {SYSTEM[name]}"
+    return f"globalDefault of {name} PriorityClass must be false"
 
 
 RESOURCE: Final[Resource[PriorityClass]] = Resource(

@@ -86,11 +86,11 @@ def validate(new: CSIDriver, old: CSIDriver | None) -> v.Errors:
     if len(new.metadata.name) > 63:
         yield v.too_long("metadata.name", 63)
     if spec.fs_group_policy is not None:
-        yield from v.check_supported(
+        yield from v.check_given(
             "spec.fsGroupPolicy", spec.fs_group_policy, ("File", "None", "ReadWriteOnceWithFSType")
         )
     for mode in spec.volume_lifecycle_modes:
-        yield from v.check_supported("spec.volumeLifecycleModes", mode, ("Ephemeral", "Persistent"))
+        yield from v.check_given("spec.volumeLifecycleModes", mode, ("Persistent", "Ephemeral"), in_order=True)
     seen: set[str] = set()
     for i, request in enumerate(spec.token_requests):
         where = f"spec.tokenRequests[{i}]"

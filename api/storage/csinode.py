@@ -84,7 +84,7 @@ def validate(new: CSINode, old: CSINode | None) -> v.Errors:
             yield v.duplicate(f"{where}.name", driver.name)
         seen.add(driver.name)
         if driver.name in before and driver != before[driver.name]:
-            yield v.invalid("spec.drivers", driver, "field is immutable")
+            yield v.invalid("CSINodeDriver", driver, "field is immutable")
 
 
 RESOURCE: Final[Resource[CSINode]] = Resource(

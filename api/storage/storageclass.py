@@ -48,8 +48,10 @@ class StorageClass(Struct):
 
 def default(storage_class: StorageClass) -> None:
     """Volumes go with their claims, and are bound at once."""
-    storage_class.reclaim_policy = storage_class.reclaim_policy or "Delete"
-    storage_class.volume_binding_mode = storage_class.volume_binding_mode or "Immediate"
+    if storage_class.reclaim_policy is None:
+        storage_class.reclaim_policy = "Delete"
+    if storage_class.volume_binding_mode is None:
+        storage_class.volume_binding_mode = "Immediate"
 
 
 def validate(new: StorageClass, old: StorageClass | None) -> v.Errors:
@@ -60,20 +62,20 @@ def validate(new: StorageClass, old: StorageClass | None) -> v.Errors:
         if not key:
             yield v.invalid("parameters", key, "field can not be empty.")
         size += len(key.encode()) + len(value.encode())
-    if size > 256 * 1024:
-        yield v.too_long("parameters", 256 * 1024)
     if len(new.parameters) > 512:
         yield v.too_long("parameters", 512)
-    yield from v.check_supported("reclaimPolicy", new.reclaim_policy or "", ("Delete", "Retain"))
-    yield from v.check_supported(
-        "volumeBindingMode", new.volume_binding_mode or "", ("Immediate", "WaitForFirstConsumer")
-    )
-    seen: list[dict[str, set[str]]] = []
+    elif size > 256 * 1024:
+        yield v.too_long("parameters", 256 * 1024)
+    if new.reclaim_policy:
+        yield from v.check_supported("reclaimPolicy", new.reclaim_policy, ("Delete", "Retain"))
+    yield from v.check_given("volumeBindingMode", new.volume_binding_mode, ("Immediate", "WaitForFirstConsumer"))
+    # One that says nothing is refused as many times as there are any: so upstream does it.
+    seen: list[dict[str, set[str]]] = [{} for _ in new.allowed_topologies]
     for i, term in enumerate(new.allowed_topologies):
         where = f"allowedTopologies[{i}].matchLabelExpressions"
         yield from _check_term(where, term)
         meant = {label.key: set(label.values) for label in term.match_label_expressions}
-        if meant in seen:
+        for _ in range(seen.count(meant)):
             yield v.duplicate(where, "")
         seen.append(meant)
     if old is None:

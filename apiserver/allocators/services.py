@@ -170,12 +170,12 @@ class ServiceAllocator:
                 )
             service.spec.cluster_ip = str(ipaddress.IPv4Address(number))
             return
-        why = ""
         try:
-            number = int(ipaddress.IPv4Address(asked))
+            address = ipaddress.ip_address(asked)
         except ValueError:
-            number, why = -1, "must be a valid IP address, (e.g. 10.9.8.7)"
-        if not why and number not in self.address_range:
+            return  # Nothing to take: validation says what is wrong with it.
+        why, number = "", int(address)
+        if address.version != 4 or number not in self.address_range:
             why = f"the provided IP ({asked}) is not in the valid range. The range of valid IPs is {self.cidr}"
         if not why and not await self._take(self.addresses, number, allocation, dry_run):
             why = "provided IP is already allocated"

@@ -12,7 +12,7 @@ from apiserver.auth.bootstrap_tokens import BootstrapTokenAuthenticator
 from apiserver.auth.certificates import CertificateAuthenticator
 from apiserver.auth.oidc import OidcAuthenticator
 from apiserver.auth.request_header import Issuers, RequestHeaderAuthenticator
-from apiserver.auth.tokens import Read, TokenAuthenticator, TokenIssuer
+from apiserver.auth.tokens import NoteUse, Read, TokenAuthenticator, TokenIssuer
 from apiserver.request import Authenticator
 from component.certificates import LOOK_EVERY_S
 from component.clock import Clock
@@ -54,6 +54,7 @@ def build(
     oidc: OidcAuthenticator | None = None,
     *,
     has_bootstrap_tokens: bool = True,
+    note_use: NoteUse | None = None,
 ) -> list[Authenticator]:
     """Return the authenticators, first to last."""
     # TLS admits certificates of both CAs; which of them signed one decides what it is worth. And it has looked once:
@@ -66,4 +67,4 @@ def build(
         found.append(BootstrapTokenAuthenticator(read, clock))
     if oidc is not None:
         found.append(oidc)
-    return [*found, TokenAuthenticator(issuer, read, clock)]
+    return [*found, TokenAuthenticator(issuer, read, clock, note_use)]

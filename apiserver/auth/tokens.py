@@ -22,10 +22,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from api import timestamps
 from api.core import node, pod, secret, serviceaccount
+from api.core.legacy_tokens import INVALID_SINCE, is_made_for
+from api.core.secret import Secret
 from api.errors import NotFound, Unauthorized
 from api.resource import ObjectKey, Resource
 from apiserver.auth.certificates import AUTHENTICATED, CREDENTIAL_ID_EXTRA
-from apiserver.request import Credentials, User
+from apiserver.request import Credentials, Notes, User
 from component.clock import Clock
 from component.signing_keys import PrivateKey, PublicKey, algorithm_of, key_id
 
@@ -38,14 +40,20 @@ POD_UID_EXTRA = "authentication.kubernetes.io/pod-uid"
 NODE_NAME_EXTRA = "authentication.kubernetes.io/node-name"
 NODE_UID_EXTRA = "authentication.kubernetes.io/node-uid"
 
-INVALID_SINCE = "kubernetes.io/legacy-token-invalid-since"
-"""The label on a Secret whose token is not to be believed any more."""
 LEGACY_ISSUER = "kubernetes/serviceaccount"
 _NEVER_S = 1 << 62
 _LEEWAY_S = 10
 """How far clocks may disagree before a fresh token is refused for being from the future."""
 _BELIEVED_MAX = 4096
 """How many verified signatures are remembered."""
+
+NoteUse = Callable[[Secret], Awaitable[None]]
+"""Is told of a Secret whose token has been used."""
+_OWN = "authentication.k8s.io/legacy-token"
+_MADE_FOR_ACCOUNTS = (
+    "Use tokens from the TokenRequest API or manually created secret-based tokens instead of auto-generated "
+    "secret-based tokens."
+)
 
 Read = Callable[[Resource[Any], ObjectKey], Awaitable[Any]]
 """Returns an object as stored; raises NotFound. A cache may answer first: absence must come from the store."""
@@ -152,10 +160,11 @@ class TokenIssuer:
 class TokenAuthenticator:
     """Believes tokens that `issuer` signed for us, while what they are bound to lives."""
 
-    def __init__(self, issuer: TokenIssuer, read: Read, clock: Clock) -> None:
+    def __init__(self, issuer: TokenIssuer, read: Read, clock: Clock, note_use: NoteUse | None = None) -> None:
         self._issuer = issuer
         self._read = read
         self._clock = clock
+        self._note_use = note_use
         self._believed: dict[bytes, Claims] = {}
 
     async def authenticate(self, credentials: Credentials) -> User | None:
@@ -167,11 +176,15 @@ class TokenAuthenticator:
         """
         if not credentials.token:
             return None
-        user, _ = await self.review(credentials.token, ())
+        user, _ = await self.review(credentials.token, (), credentials.notes)
         return user
 
-    async def review(self, token: str, audiences: Sequence[str]) -> tuple[User, tuple[str, ...]]:
+    async def review(
+        self, token: str, audiences: Sequence[str], notes: Notes | None = None
+    ) -> tuple[User, tuple[str, ...]]:
         """Return a token's user, and for which of `audiences` (empty: this server's) it was made.
+
+        What is to be said of a token that is kept in a Secret goes to `notes`.
 
         Raises:
             Unauthorized: it is forged, expired, for others, or outlived its account or pod; the log says which.
@@ -179,7 +192,7 @@ class TokenAuthenticator:
         wanted = tuple(audiences) or self._issuer.audiences
         try:
             claims = self.verify(token, wanted)
-            await self._check_alive(claims, token)
+            await self._check_alive(claims, token, notes or Notes())
         except (jwt.PyJWTError, _Revoked) as error:
             log.info("token refused", extra={"why": str(error)})
             raise Unauthorized("Unauthorized") from None
@@ -238,12 +251,12 @@ class TokenAuthenticator:
         )
         return _parse_legacy(payload, self._issuer.audiences) if is_legacy else _parse(payload)
 
-    async def _check_alive(self, claims: Claims, token: str) -> None:
-        if claims.is_legacy:
-            await self._check_kept(claims, token)
-        await self._check_same(
-            serviceaccount.RESOURCE, ObjectKey(claims.namespace, claims.account.name), claims.account
-        )
+    async def _check_alive(self, claims: Claims, token: str, notes: Notes) -> None:
+        kept = await self._check_kept(claims, token) if claims.is_legacy else None
+        account = ObjectKey(claims.namespace, claims.account.name)
+        await self._check_same(serviceaccount.RESOURCE, account, claims.account)
+        if kept is not None:
+            await self._judge_kept(kept, account, notes)
         if claims.pod is not None:
             await self._check_same(pod.RESOURCE, ObjectKey(claims.namespace, claims.pod.name), claims.pod)
         elif claims.node is not None:
@@ -251,7 +264,26 @@ class TokenAuthenticator:
         if claims.secret is not None and not claims.is_legacy:
             await self._check_same(secret.RESOURCE, ObjectKey(claims.namespace, claims.secret.name), claims.secret)
 
-    async def _check_kept(self, claims: Claims, token: str) -> None:
+    async def _judge_kept(self, kept: Secret, account: ObjectKey, notes: Notes) -> None:
+        """Refuse a token that has been marked, and tell of one that the cluster made that there are better ones."""
+        metadata = kept.metadata
+        if metadata.labels.get(INVALID_SINCE):
+            notes.annotations[f"{_OWN}-invalidated"] = f"{metadata.name}/{metadata.namespace}"
+        elif is_made_for(kept, await self._read(serviceaccount.RESOURCE, account)):
+            notes.warnings.append(_MADE_FOR_ACCOUNTS)
+            notes.annotations[f"{_OWN}-autogenerated-secret"] = metadata.name
+        else:
+            notes.annotations[f"{_OWN}-manual-secret"] = metadata.name
+        if self._note_use is not None:
+            await self._note_use(kept)
+        if metadata.labels.get(INVALID_SINCE):
+            raise _Revoked(
+                f"the token in secret {metadata.namespace}/{metadata.name} for service account {account} has been "
+                "marked invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or "
+                f"remove the '{INVALID_SINCE}' label from the secret to temporarily allow use of this token"
+            )
+
+    async def _check_kept(self, claims: Claims, token: str) -> Secret:
         assert claims.secret is not None, "parsed so"
         key = ObjectKey(claims.namespace, claims.secret.name)
         try:
@@ -260,10 +292,10 @@ class TokenAuthenticator:
             raise _Revoked(f"{secret.RESOURCE} {key} no longer exists") from None
         if found.metadata.deletion_timestamp:
             raise _Revoked(f"{secret.RESOURCE} {key} is being deleted")
-        if INVALID_SINCE in found.metadata.labels:
-            raise _Revoked(f"{secret.RESOURCE} {key} has been marked invalid")
         if not hmac.compare_digest(found.data.get("token", b""), token.encode()):
             raise _Revoked(f"{secret.RESOURCE} {key} holds another token")
+        kept: Secret = found
+        return kept
 
     async def _check_same(self, resource: Resource[Any], key: ObjectKey, bound: Bound) -> None:
         try:

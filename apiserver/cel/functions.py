@@ -103,7 +103,8 @@ def _string(value: Any) -> str:
         case Timestamp():
             return rfc3339(value)
         case Duration():
-            return f"{Decimal(value.nanos) / 10**9:f}".rstrip("0").rstrip(".") + "s" if value.nanos else "0s"
+            text = f"{Decimal(value.nanos) / 10**9:f}"
+            return (text.rstrip("0").rstrip(".") if "." in text else text) + "s"
         case _ if hasattr(value, "cel_text"):
             return str(value.cel_text())
     raise no_overload("string", value)
@@ -204,6 +205,9 @@ def _ascii(text: str, upper: bool) -> str:
     )
 
 
+_RAISED: Final = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+
+
 def _format(text: str, given: Any) -> str:
     if not isinstance(given, list):
         raise no_overload("format", text, given)
@@ -229,7 +233,8 @@ def _formatted(verb: str, precision: str | None, value: Any) -> str:
         case "f" if is_number(value):
             return f"{value:{precision or '.6'}f}"
         case "e" if is_number(value):
-            return f"{value:{precision or '.6'}e}"
+            mantissa, _, exponent = f"{value:{precision or '.6'}e}".partition("e")
+            return mantissa + (f"×10{exponent.removeprefix('+').translate(_RAISED)}" if exponent else "")
         case "b" if isinstance(value, int):
             return f"{int(value):b}"
         case "o" if isinstance(value, int):
@@ -333,8 +338,21 @@ def _value(value: Any) -> Any:
     return value.value
 
 
+_ZERO_TIME_NANOS: Final = -62_135_596_800 * 10**9
+"""The first moment of the year 1, which is what Go takes for none."""
+
+
 def _of_non_zero(value: Any) -> Optional:
-    return Optional(value, True) if value or (isinstance(value, bool) and value) else Optional()
+    match value:
+        case Duration():
+            is_zero = value.nanos == 0
+        case Timestamp():
+            is_zero = value.nanos == _ZERO_TIME_NANOS
+        case Optional():
+            is_zero = not value.is_present
+        case _:
+            is_zero = not value
+    return Optional() if is_zero else Optional(value, True)
 
 
 _FUNCTIONS: Final[dict[str, Function]] = {

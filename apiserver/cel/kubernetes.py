@@ -17,6 +17,7 @@ from apiserver.cel import values
 from apiserver.cel.library import Function, can, of_text, require_texts
 from apiserver.cel.times import timestamp
 from apiserver.cel.values import Failure, Optional, no_overload, type_name
+from apiserver.uris import is_request_uri
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _url(text: str) -> Url:
         _ = parts.port
     except ValueError as error:
         raise Failure(f"URL parse error during conversion from string: {error}") from None
-    if not (parts.scheme and (parts.netloc or parts.path)) and not text.startswith("/"):
+    if not is_request_uri(text):
         raise Failure(f'URL parse error during conversion from string: parse "{text}": invalid URI for request')
     return Url(text)
 
@@ -198,15 +199,20 @@ def _says(works: Callable[[str], bool], why: str) -> Callable[[str], list[str]]:
     return lambda text: [] if works(text) else [why]
 
 
+def _of_prefix(prefix: str) -> str:
+    """Return what stands for a prefix, which may end in a dash; upstream takes the letter before it away too."""
+    return f"{prefix[:-2]}a" if len(prefix) > 1 and prefix.endswith("-") else prefix
+
+
 _FORMATS: Final[dict[str, Callable[[str], list[str]]]] = {
     "dns1123Label": names.check_label,
     "dns1123Subdomain": names.check_subdomain,
     "dns1035Label": names.check_label_1035,
     "qualifiedName": names.check_qualified_name,
     "labelValue": names.check_label_value,
-    "dns1123LabelPrefix": lambda text: names.check_label(text.removesuffix("-")),
-    "dns1123SubdomainPrefix": lambda text: names.check_subdomain(text.removesuffix("-")),
-    "dns1035LabelPrefix": lambda text: names.check_label_1035(text.removesuffix("-")),
+    "dns1123LabelPrefix": lambda text: names.check_label(_of_prefix(text)),
+    "dns1123SubdomainPrefix": lambda text: names.check_subdomain(_of_prefix(text)),
+    "dns1035LabelPrefix": lambda text: names.check_label_1035(_of_prefix(text)),
     "uri": _says(can(lambda text: _url(text)), "invalid URI"),
     "uuid": _says(lambda text: re.fullmatch("(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text) is not None,
                   "does not match the UUID format"),

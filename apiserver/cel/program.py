@@ -268,6 +268,11 @@ def escape(name: str) -> str:
     return name
 
 
+def is_keyword(name: str) -> bool:
+    """Whether a word means something in expressions, or may one day; as a field's name it may be escaped."""
+    return name in _KEYWORDS
+
+
 def unescape(name: str) -> str:
     """Return a field's name from the form it takes in rules: `foo__dash__bar`, `__namespace__`."""
     if name.startswith("__") and name.endswith("__") and name[2:-2] in _KEYWORDS:
@@ -297,7 +302,7 @@ def _selected(value: Any, field: str, *, is_optional: bool) -> Any:
     if not isinstance(value, dict):
         reader = getattr(value, "cel_field", None)
         if reader is None:
-            raise Failure(f"no such key: {field}") if value is None else no_overload("_._", value)
+            raise Failure(f"no such key: {field}")
         return reader(field)
     key = _key(value, field)
     if is_optional:

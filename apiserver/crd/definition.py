@@ -8,20 +8,20 @@ definition is written, so that what is served afterwards can be trusted to work.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from api import names, serde
 from api import validation as v
+from api.admissionregistration.webhooks import check_client_config
 from api.apiextensions import customresourcedefinition as crds
 from api.apiextensions.customresourcedefinition import CustomResourceDefinition
 from api.custom import is_custom
 from api.errors import MethodNotAllowed
 from api.resource import FieldError
-from apiserver.crd import jsonpath, naming
-from apiserver.crd.schema_check import check_schema
+from apiserver.crd import field_paths, naming
+from apiserver.crd.schema_check import check_schema, has_defaults, held_after, needs_structure
 from apiserver.crd.structural import Node
 from apiserver.request import AdmissionRequest
 
@@ -33,7 +33,8 @@ _SELECTABLE_MAX: Final = 8
 _NO_UNKNOWN: Final = (
     "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
 )
-_CATEGORIES_FORM: Final = re.compile("[a-z]([-a-z0-9]*[a-z0-9])?").fullmatch
+_NAMES: Final = {"plural": "plural", "singular": "singular", "kind": "kind", "list_kind": "listKind"}
+_REVIEW_VERSIONS: Final = ("v1", "v1beta1")
 
 
 class DefinitionRules:
@@ -70,37 +71,49 @@ def find_errors(new: CustomResourceDefinition, old: CustomResourceDefinition | N
     """Yield what is wrong with a definition."""
     spec = new.spec
     wanted = f"{spec.names.plural}.{spec.group}"
-    if new.metadata.name != wanted:
+    if old is None and new.metadata.name != wanted:
         yield v.invalid("metadata.name", new.metadata.name, 'must be spec.names.plural+"."+spec.group')
     if naming.is_protected(spec.group):
         yield from _check_approval(new, old)
     yield from _check_group(spec.group)
-    yield from v.check_supported("spec.scope", spec.scope, ("Cluster", "Namespaced"))
+    if spec.scope:
+        yield from v.check_supported("spec.scope", spec.scope, ("Cluster", "Namespaced"))
+    else:
+        yield v.required("spec.scope")
     if spec.preserve_unknown_fields and (old is None or not old.spec.preserve_unknown_fields):
         yield v.invalid("spec.preserveUnknownFields", True, _NO_UNKNOWN)
-    yield from _check_names(spec.names)
+    for field in ("plural", "singular", "kind", "list_kind"):
+        if not getattr(spec.names, field):
+            yield v.required(f"spec.names.{_NAMES[field]}")
+    yield from check_names(spec.names, "spec.names")
     yield from _check_versions(new, old)
-    yield from _check_conversion(spec)
-    fault = naming.trust_fault(spec.conversion)
-    if (
-        fault
-        and old is not None
-        and crds.is_condition(old, "Established")
-        and not naming.trust_fault(old.spec.conversion)
-    ):
-        # What is served would be served no more; before, it just does not begin.
-        yield v.invalid("spec.conversion.webhook.clientConfig.caBundle", _bundle_of(spec), fault)
+    yield from _check_conversion(spec, old)
     if old is not None and crds.is_condition(old, "Established"):
         yield from v.check_immutable("spec.scope", spec.scope, old.spec.scope)
         yield from v.check_immutable("spec.names.kind", spec.names.kind, old.spec.names.kind)
     if old is not None:
         yield from v.check_immutable("spec.group", spec.group, old.spec.group)
         yield from v.check_immutable("spec.names.plural", spec.names.plural, old.spec.names.plural)
-    declared = {version.name for version in spec.versions}
-    for i, name in enumerate(new.status.stored_versions):
+    yield from check_names(new.status.accepted_names, "status.acceptedNames")
+    yield from _check_stored(new)
+
+
+def _check_stored(crd: CustomResourceDefinition) -> Errors:
+    path, stored = "status.storedVersions", crd.status.stored_versions
+    if not stored:
+        yield v.invalid(path, stored, "must have at least one stored version")
+        return
+    declared = {version.name for version in crd.spec.versions}
+    for version in crd.spec.versions:
+        if version.storage and version.name not in stored:
+            yield v.invalid(path, stored, f"must have the storage version {version.name}")
+    for i, name in enumerate(stored):
         if name not in declared:
-            why = "must appear in spec.versions"
-            yield v.invalid(f"status.storedVersions[{i}]", name, why)
+            why = (
+                f"missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions"
+            )
+            why += f" until a storage migration ensures no data remains persisted in {name} and removes {name} from"
+            yield v.invalid(f"{path}[{i}]", name, f"{why} status.storedVersions")
 
 
 def _check_approval(new: CustomResourceDefinition, old: CustomResourceDefinition | None) -> Errors:
@@ -129,21 +142,21 @@ def _check_group(group: str) -> Errors:
         yield v.invalid("spec.group", group, "should be a domain with at least one dot")
 
 
-def _check_names(given: crds.CustomResourceDefinitionNames) -> Errors:
-    path = "spec.names"
-    yield from v.check_name(f"{path}.plural", given.plural, names.check_label_1035)
-    yield from v.check_name(f"{path}.singular", given.singular, names.check_label_1035)
-    for field, value in (("kind", given.kind), ("listKind", given.list_kind)):
-        if not value:
-            yield v.required(f"{path}.{field}")
-            continue
-        for message in names.check_label_1035(value.lower()):
-            text = f"may have mixed case, but should otherwise match: {message}"
-            yield v.invalid(f"{path}.{field}", value, text)
+def check_names(given: crds.CustomResourceDefinitionNames, path: str) -> Errors:
+    """Yield what is wrong with the names that a definition wants, or has got."""
+    for field in ("plural", "singular"):
+        value = getattr(given, field)
+        if value and (faults := names.check_label_1035(value)):
+            yield v.invalid(f"{path}.{field}", value, ",".join(faults))
+    for field in ("kind", "list_kind"):
+        value = getattr(given, field)
+        if value and (faults := names.check_label_1035(value.lower())):
+            text = f"may have mixed case, but should otherwise match: {','.join(faults)}"
+            yield v.invalid(f"{path}.{_NAMES[field]}", value, text)
     for field, listed in (("shortNames", given.short_names), ("categories", given.categories)):
         for i, value in enumerate(listed):
-            for message in names.check_label_1035(value):
-                yield v.invalid(f"{path}.{field}[{i}]", value, message)
+            if faults := names.check_label_1035(value):
+                yield v.invalid(f"{path}.{field}[{i}]", value, ",".join(faults))
     if given.kind and given.kind == given.list_kind:
         yield v.invalid(f"{path}.listKind", given.list_kind, "kind and listKind may not be the same")
 
@@ -151,24 +164,26 @@ def _check_names(given: crds.CustomResourceDefinitionNames) -> Errors:
 def _check_versions(new: CustomResourceDefinition, old: CustomResourceDefinition | None) -> Errors:
     path = "spec.versions"
     versions = new.spec.versions
-    if not versions:
-        yield v.required(path, "must have at least one version")
-        return
+    yield from _check_schemas_are_there(new.spec, old)
     if sum(version.storage for version in versions) != 1:
         yield v.invalid(path, versions, "must have exactly one version marked as storage version")
     if len({version.name for version in versions}) < len(versions):
         yield v.invalid(path, versions, "must contain unique version names")
     for i, version in enumerate(versions):
         where = f"{path}[{i}]"
-        if not version.name:
-            yield v.required(f"{where}.name")
-        for message in names.check_label_1035(version.name) if version.name else ():
-            yield v.invalid(f"{where}.name", version.name, message)
+        if faults := names.check_label_1035(version.name):
+            yield v.invalid(f"{where}.name", version.name, ",".join(faults))
         if version.deprecation_warning is not None:
             yield from _check_warning(version, f"{where}.deprecationWarning")
-        if _schema_of(version) is None and not new.spec.preserve_unknown_fields:
-            yield v.required(f"{where}.schema.openAPIV3Schema", "schemas are required")
-    before = {version.name: _schema_of(version) for version in old.spec.versions} if old is not None else {}
+    if not versions:
+        return
+    before = _former_schemas(old) if old is not None else {}
+    schemas = _schemas(new)
+    held = held_after(_schemas(old) if old is not None else [])
+    if new.spec.preserve_unknown_fields and any(has_defaults(schema) for schema in schemas):
+        yield v.invalid("spec.preserveUnknownFields", True, "must be false in order to use defaults in the schema")
+    if not new.spec.preserve_unknown_fields or any(needs_structure(schema) for schema in schemas):
+        held = replace(held, structure=True)
     for where, version in _told_apart(versions, _schema_of, "validation", "schema"):
         schema = _schema_of(version)
         if schema is not None:
@@ -179,7 +194,7 @@ def _check_versions(new: CustomResourceDefinition, old: CustomResourceDefinition
                 has_status=any(
                     each.subresources is not None and each.subresources.status is not None for each in alike
                 ),
-                is_known=all(before.get(each.name) == schema for each in alike),
+                held=replace(held, costs=any(before.get(each.name, before.get("")) != schema for each in alike)),
             )
     for where, version in _told_apart(versions, lambda each: each.subresources, "subresources"):
         yield from _check_subresources(version, where)
@@ -187,8 +202,37 @@ def _check_versions(new: CustomResourceDefinition, old: CustomResourceDefinition
         versions, lambda each: each.additional_printer_columns, "additionalPrinterColumns"
     ):
         yield from _check_columns(version, where)
+    are_alike = all(_schema_of(version) == _schema_of(versions[0]) for version in versions)
+    selected = {version.name: version.selectable_fields for version in old.spec.versions} if old is not None else {}
     for where, version in _told_apart(versions, lambda each: each.selectable_fields, "selectableFields"):
-        yield from _check_selectable(version, where)
+        if version.selectable_fields and where == "spec.selectableFields" and not are_alike:
+            yield v.invalid(where, "", "may only be set when validations.schema is included")
+        else:
+            is_known = selected.get(version.name) == version.selectable_fields
+            yield from _check_selectable(version, where, is_known=is_known)
+
+
+def _check_schemas_are_there(spec: crds.CustomResourceDefinitionSpec, old: CustomResourceDefinition | None) -> Errors:
+    was_loose = old is not None and any(_schema_of(version) is None for version in old.spec.versions)
+    for i, version in enumerate(spec.versions):
+        if _schema_of(version) is not None:
+            continue
+        where = f"spec.versions[{i}].schema.openAPIV3Schema"
+        if not was_loose:
+            yield v.required(where)
+        elif version.served and not spec.preserve_unknown_fields:
+            yield v.required(where, "because otherwise all fields are pruned")
+
+
+def _former_schemas(old: CustomResourceDefinition) -> dict[str, Any]:
+    """Return the schemas of a definition by version, and by no name the one that all have; new ones have it then."""
+    schemas = {version.name: _schema_of(version) for version in old.spec.versions}
+    first, *others = schemas.values()
+    return schemas if any(schema != first for schema in others) else {**schemas, "": first}
+
+
+def _schemas(crd: CustomResourceDefinition) -> list[Any]:
+    return [serde.to_value(schema) for each in crd.spec.versions if (schema := _schema_of(each)) is not None]
 
 
 def _schema_of(version: crds.CustomResourceDefinitionVersion) -> Any:
@@ -216,12 +260,17 @@ def _check_warning(version: crds.CustomResourceDefinitionVersion, path: str) -> 
     text = version.deprecation_warning or ""
     if not version.deprecated:
         yield v.invalid(path, text, "can only be set for deprecated versions")
-    if len(text) > 256:
-        yield v.too_long(path, 256)
+        return
+    if len(text.encode()) > 256:
+        yield v.invalid(path, text, "must be <= 256 characters long")
     if not text:
         yield v.invalid(path, text, "must not be an empty string")
-    if any(not letter.isprintable() for letter in text):
-        yield v.invalid(path, text, "must only contain printable UTF-8 characters; non-printable character found")
+    for i, letter in enumerate(text):
+        if not letter.isprintable():
+            at = len(text[:i].encode())
+            why = f"must only contain printable UTF-8 characters; non-printable character found at index {at}"
+            yield v.invalid(path, text, why)
+            break
 
 
 def _check_columns(version: crds.CustomResourceDefinitionVersion, where: str) -> Errors:
@@ -229,129 +278,127 @@ def _check_columns(version: crds.CustomResourceDefinitionVersion, where: str) ->
         path = f"{where}[{i}]"
         if not column.name:
             yield v.required(f"{path}.name")
-        yield from v.check_supported(f"{path}.type", column.type, _COLUMN_TYPES)
+        why = f"must be one of {','.join(_COLUMN_TYPES)}"
+        if not column.type:
+            yield v.required(f"{path}.type", why)
+        elif column.type not in _COLUMN_TYPES:
+            yield v.invalid(f"{path}.type", column.type, why)
         if column.format and column.format not in _COLUMN_FORMATS:
-            yield v.invalid(f"{path}.format", column.format, f"must be one of {','.join(_COLUMN_FORMATS)}")
+            yield v.invalid(f"{path}.format", column.format, f"must be one of {','.join(sorted(_COLUMN_FORMATS))}")
         if not column.json_path:
-            yield v.required(f"{path}.jsonPath")
-            continue
-        try:
-            jsonpath.compile_(column.json_path)
-        except jsonpath.BadPath as error:
-            yield v.invalid(f"{path}.jsonPath", column.json_path, f"is an invalid path: {error}")
+            yield v.required(f"{path}.JSONPath")
         else:
-            if not column.json_path.startswith((".", "[", "{", "$")):
-                yield v.invalid(f"{path}.jsonPath", column.json_path, "must be a simple json path starting with .")
+            yield from _check_path(column.json_path, f"{path}.JSONPath")
+
+
+def _check_path(text: str, path: str) -> Errors:
+    if not text.startswith("."):
+        yield v.invalid(path, text, "must be a simple json path starting with .")
 
 
 def _check_subresources(version: crds.CustomResourceDefinitionVersion, where: str) -> Errors:
     scale = version.subresources.scale if version.subresources is not None else None
     if scale is None:
         return
-    path = f"{where}.scale"
     for field, value, roots, under in (
         ("specReplicasPath", scale.spec_replicas_path, (".spec.",), ".spec"),
         ("statusReplicasPath", scale.status_replicas_path, (".status.",), ".status"),
         ("labelSelectorPath", scale.label_selector_path, (".spec.", ".status."), "either .spec or .status"),
     ):
+        path = f"{where}.scale.{field}"
         if not value:
             if field != "labelSelectorPath":
-                yield v.required(f"{path}.{field}")
-            continue
-        if jsonpath.simple_path(value) is None:
-            yield v.invalid(f"{path}.{field}", value, "is an invalid path: only simple paths of fields are allowed")
+                yield v.required(path)
+        elif not value.startswith("."):
+            yield from _check_path(value, path)
         elif not value.startswith(roots):
-            yield v.invalid(f"{path}.{field}", value, f"should be a json path under {under}")
+            yield v.invalid(path, value, f"should be a json path under {under}")
 
 
-def _check_selectable(version: crds.CustomResourceDefinitionVersion, where: str) -> Errors:
-    if len(version.selectable_fields) > _SELECTABLE_MAX:
-        yield v.too_many(where, len(version.selectable_fields), _SELECTABLE_MAX)
+def _check_selectable(version: crds.CustomResourceDefinitionVersion, where: str, *, is_known: bool) -> Errors:
+    if not version.selectable_fields:
+        return
     schema = _schema_of(version)
-    node = Node(serde.to_value(schema)) if schema is not None else None
+    if schema is None:
+        yield v.invalid(where, "", "may only be set when `version.schema.openAPIV3Schema` is not included")
+        return
+    node = Node(serde.to_value(schema))
     seen: set[str] = set()
     for i, selectable in enumerate(version.selectable_fields):
         path, value = f"{where}[{i}].jsonPath", selectable.json_path
         if not value:
             yield v.required(path)
             continue
-        steps = jsonpath.simple_path(value)
-        if steps is None:
-            yield v.invalid(path, value, "is an invalid path: does not refer to a valid field")
+        try:
+            found = field_paths.find(value, node, takes_brackets=False)
+        except field_paths.BadFieldPath as error:
+            yield v.invalid(path, value, f"is an invalid path: {error}")
             continue
-        if steps[0] == "metadata":
+        if found.root == "metadata":
             yield v.invalid(path, value, "must not point to fields in metadata")
-        if value in seen:
-            yield v.duplicate(path, value)
-        seen.add(value)
-        found: Node | None = node
-        for step in steps:
-            found = found.properties.get(step) if found is not None else None
-        if found is None:
-            yield v.invalid(path, value, "is an invalid path: does not refer to a valid field")
-        elif found.type not in ("string", "boolean", "integer"):
+        if found.node.type not in ("string", "boolean", "integer"):
             why = "must point to a field of type string, boolean or integer. Enum string fields and strings with "
             why += "formats are allowed."
             yield v.invalid(path, value, why)
+        if found.text in seen:
+            yield v.duplicate(path, value)
+        seen.add(found.text)
+    if len(seen) > _SELECTABLE_MAX and not is_known:
+        yield v.too_many(where, len(seen), _SELECTABLE_MAX)
 
 
-def _bundle_of(spec: crds.CustomResourceDefinitionSpec) -> str:
-    client = spec.conversion.webhook.client_config if spec.conversion is not None and spec.conversion.webhook else None
-    return base64.b64encode(client.ca_bundle).decode() if client is not None else ""
-
-
-def _check_conversion(spec: crds.CustomResourceDefinitionSpec) -> Errors:
+def _check_conversion(spec: crds.CustomResourceDefinitionSpec, old: CustomResourceDefinition | None) -> Errors:
     path = "spec.conversion"
     conversion = spec.conversion
     if conversion is None:
         return
-    yield from v.check_supported(f"{path}.strategy", conversion.strategy, ("None", "Webhook"))
-    webhook = conversion.webhook
-    if conversion.strategy != "Webhook":
-        if webhook is not None:
-            yield v.forbidden(f"{path}.webhook", "should not be set when strategy is not set to Webhook")
-        return
-    if spec.preserve_unknown_fields:
+    if not conversion.strategy:
+        yield v.required(f"{path}.strategy")
+    else:
+        yield from v.check_supported(f"{path}.strategy", conversion.strategy, ("None", "Webhook"))
+    if conversion.strategy != "None" and spec.preserve_unknown_fields:
         yield v.invalid(f"{path}.strategy", conversion.strategy, "must be None if spec.preserveUnknownFields is true")
-    if webhook is None or webhook.client_config is None:
-        yield v.required(f"{path}.webhook.clientConfig", "required when strategy is set to Webhook")
+    webhook = conversion.webhook
+    client = webhook.client_config if webhook is not None else None
+    reviews = webhook.conversion_review_versions if webhook is not None else []
+    if conversion.strategy != "Webhook":
+        why = "should not be set when strategy is not set to Webhook"
+        if client is not None:
+            yield v.forbidden(f"{path}.webhookClientConfig", why)
+        if reviews:
+            yield v.forbidden(f"{path}.conversionReviewVersions", why)
         return
-    yield from _check_client(webhook.client_config, f"{path}.webhook.clientConfig")
-    reviews = webhook.conversion_review_versions
-    where = f"{path}.webhook.conversionReviewVersions"
-    if not reviews:
-        yield v.required(where)
-    elif not {"v1", "v1beta1"} & set(reviews):
-        yield v.invalid(where, reviews, "must include at least one of v1, v1beta1")
+    if client is None:
+        yield v.required(f"{path}.webhookClientConfig", "required when strategy is set to Webhook")
+    else:
+        yield from check_client_config(f"{path}.webhookClientConfig", client.url, client.service)
+        # Of what is served, nothing may be served no more; before, it just does not begin.
+        is_held = old is not None and crds.is_condition(old, "Established")
+        if is_held and old is not None and not naming.trust_fault(old.spec.conversion):
+            fault = naming.trust_fault(conversion)
+            bundle = base64.b64encode(client.ca_bundle).decode()
+            if fault:
+                yield v.invalid(f"{path}.webhookClientConfig.caBundle", bundle, fault)
+    former = old.spec.conversion.webhook if old is not None and old.spec.conversion is not None else None
+    known = former.conversion_review_versions if former is not None else []
+    yield from _check_reviews(
+        reviews, f"{path}.conversionReviewVersions", needs_known=not known or _is_any_known(known)
+    )
 
 
-def _check_client(config: crds.WebhookClientConfig, path: str) -> Errors:
-    if (config.url is None) is (config.service is None):
-        yield v.required(path, "exactly one of url or service is required")
+def _is_any_known(versions: Sequence[str]) -> bool:
+    return any(version in _REVIEW_VERSIONS for version in versions)
+
+
+def _check_reviews(versions: Sequence[str], path: str, *, needs_known: bool) -> Errors:
+    if not versions:
+        yield v.required(path)
         return
-    if config.url is not None:
-        parts = urlsplit(config.url)
-        if parts.scheme != "https":
-            yield v.invalid(
-                f"{path}.url",
-                parts.scheme,
-                "'https' is the only allowed URL scheme; desired format: https://host[/path]",
-            )
-        if not parts.hostname:
-            yield v.invalid(f"{path}.url", config.url, "host must be specified; desired format: https://host[/path]")
-        for what, value in (
-            ("user information", parts.username),
-            ("query parameters", parts.query),
-            ("fragments", parts.fragment),
-        ):
-            if value:
-                yield v.invalid(f"{path}.url", value, f"{what} are not permitted in the URL")
-        return
-    service = config.service
-    assert service is not None
-    if not service.name:
-        yield v.required(f"{path}.service.name", "service name is required")
-    if not service.namespace:
-        yield v.required(f"{path}.service.namespace", "service namespace is required")
-    if service.port is not None:
-        yield from v.check_port(f"{path}.service.port", service.port)
+    for i, version in enumerate(versions):
+        if version in versions[:i]:
+            yield v.invalid(f"{path}[{i}]", version, "duplicate version")
+            continue
+        for message in names.check_label_1035(version):
+            yield v.invalid(f"{path}[{i}]", version, message)
+    if needs_known and not _is_any_known(versions):
+        yield v.invalid(path, versions, f"must include at least one of {', '.join(_REVIEW_VERSIONS)}")

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 from api import validation as v
 from api.custom import CustomObject, ScalePaths, make_type, value_at
+from api.reader import WrongType
 from api.resource import FieldError, Resource
-from apiserver.crd import openapi, patching, rules, values
+from apiserver.crd import embedded, openapi, patching, rules, values
 from apiserver.crd.columns import columns_of
 from apiserver.crd.jsonpath import simple_path
 from apiserver.crd.objects import plain
-from apiserver.crd.structural import Node, Plain, apply_defaults, prune
+from apiserver.crd.structural import Node, Plain, apply_defaults, drop_nulls, prune
 
 _KEEPS_RULES_OUT: Final = frozenset(
     f"FieldValue{what}" for what in ("NotSupported", "Required", "TooLong", "TooMany", "TypeInvalid")
@@ -64,14 +65,21 @@ class Shape:
         return f"{'.'.join(reversed(self.group.split('.')))}.{self.version}.{self.name}"
 
     def read(self, value: Plain, unknown: list[str]) -> None:
-        """Prune what a client sent."""
+        """Prune what a client sent; raises `WrongType` for what is no metadata, in objects within it."""
         if not self.preserves_everything:
             prune(value, self.node, unknown, is_root=True)
+            drop_nulls(value, self.node)
+        try:
+            embedded.coerce(value, self.node, unknown)
+        except embedded.Misfit as misfit:
+            raise WrongType((None, misfit.error.path), why=misfit.error.message) from None
 
     def prune(self, obj: CustomObject) -> None:
         """Take out what an older schema let in."""
         if not self.preserves_everything:
             prune(obj.content, self.node, [], is_root=True)
+            drop_nulls(obj.content, self.node)
+        embedded.coerce(obj.content, self.node, [], drops_misfits=True)
 
     def default(self, obj: CustomObject) -> None:
         """Fill in the schema's defaults."""
@@ -88,8 +96,12 @@ class Shape:
         before = plain(old) if old is not None else values.NOTHING
         found = [
             *values.check(value, self.node, old=before),
-            *values.check_embedded(value, self.node),
-            *values.check_lists(value, self.node, old=before),
+            *embedded.check(value, self.node),
+            *(
+                ()
+                if old is not None and any(values.check_lists(before, self.node))
+                else values.check_lists(value, self.node)
+            ),
         ]
         if self.scale is not None:
             found += _check_scale(value, self.scale)

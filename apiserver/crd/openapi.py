@@ -43,8 +43,8 @@ def published(source: Plain, *, v2: bool, metadata: Plain, selectable: Sequence[
         selectable: the fields by which objects can be selected.
     """
     told = {_SELECTABLE: [{"fieldPath": path} for path in selectable]} if selectable else {}
-    if v2 and (source.get("x-kubernetes-preserve-unknown-fields") or not source):
-        return {"type": "object", "x-kubernetes-preserve-unknown-fields": True, **told}
+    if not source or (v2 and source.get("x-kubernetes-preserve-unknown-fields")):
+        return {"type": "object", **told}
     schema = _convert(source, v2=v2, metadata=metadata) or {"type": "object"}
     return {**_with_head(schema, metadata), **told}
 
@@ -65,10 +65,21 @@ def _convert(source: Plain, *, v2: bool, metadata: Plain) -> Plain:
             schema[key] = _convert(schema[key], v2=v2, metadata=metadata)
     if source.get("x-kubernetes-embedded-resource"):
         schema = _with_head(schema, metadata)
-    if v2 and (source.get("nullable") or source.get("x-kubernetes-int-or-string")):
-        for key in ("type", "items", "properties", "additionalProperties", "required"):
-            schema.pop(key, None)
-    if v2 and source.get("x-kubernetes-preserve-unknown-fields"):
-        for key in ("type", "items", "properties", "additionalProperties", "required"):
-            schema.pop(key, None)
+    return _sayable(schema, source) if v2 else schema
+
+
+def _sayable(schema: Plain, source: Plain) -> Plain:
+    """Take from `schema` what kubectl's readers of version 2 trip over."""
+    preserves, nullable = source.get("x-kubernetes-preserve-unknown-fields"), source.get("nullable")
+    if preserves or nullable:
+        schema.pop("items", None)
+        schema.pop("properties", None)
+    is_bare_array = schema.get("type") == "array" and "items" not in schema
+    if nullable or is_bare_array or (preserves and schema.get("type") == "object"):
+        schema.pop("type", None)
+    if nullable_fields := {name for name, each in source.get("properties", {}).items() if each.get("nullable")}:
+        schema["required"] = [name for name in schema.get("required", ()) if name not in nullable_fields]
+    values = source.get("additionalProperties")
+    if not schema.get("required") or (isinstance(values, dict) and values.get("nullable")):
+        schema.pop("required", None)
     return schema

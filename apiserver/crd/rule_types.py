@@ -11,7 +11,7 @@ import functools
 from typing import Final
 
 from apiserver.cel import check, costs, types
-from apiserver.cel.program import BadProgram, escape, unescape
+from apiserver.cel.program import BadProgram, escape, is_keyword, unescape
 from apiserver.cel.types import Type
 from apiserver.crd.structural import Node
 
@@ -43,17 +43,22 @@ _STRINGS: Final = {
 """Types of strings by their format, where it is not `string`."""
 
 
+class WrongResult(BadProgram):
+    """An expression that gives something else than is wanted of it."""
+
+
 def weigh(text: str, self_node: Node, *, is_root: bool, takes_optional: bool = False, wanted: Type = types.BOOL) -> int:
     """Check that an expression's types fit and that it gives what is wanted; return what it may cost at one place.
 
     Raises:
-        BadProgram: they don't.
+        WrongResult: it gives something else.
+        BadProgram: the types don't fit.
     """
     is_object = is_root or self_node.is_embedded
     checked = check_types(text, self_node, is_root=is_root, takes_optional=takes_optional)
     if checked.type.name not in (wanted.name, "dyn"):
         what = "cel expression" if wanted is types.BOOL else "messageExpression"
-        raise BadProgram(f"{what} must evaluate to a {wanted}")
+        raise WrongResult(f"{what} must evaluate to a {wanted}")
     return costs.cost_max(checked, functools.partial(_size_at, self_node, is_object))
 
 
@@ -96,7 +101,7 @@ def _below(node: Node | None, name: str) -> Type | None:
 
 def _field_type(node: Node, name: str, field: str, *, is_object: bool) -> Type | None:
     plain = unescape(field)
-    if escape(plain) != field:
+    if escape(plain) != field and not is_keyword(field):
         return None  # A name that must be escaped, and is not.
     return _below(_field(node, plain, is_object=is_object), f"{name}.{plain}")
 

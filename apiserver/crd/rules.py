@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -18,13 +19,18 @@ from apiserver.cel import times
 from apiserver.cel.program import COST_MAX as CALL_COST_MAX
 from apiserver.cel.program import BadProgram, CostExceeded, Program, compile_
 from apiserver.cel.values import Failure, Optional, Timestamp, Unordered
-from apiserver.crd import rule_types
-from apiserver.crd.structural import Node, Plain, steps_of
+from apiserver.crd import field_paths, rule_types
+from apiserver.crd.structural import Node, Plain
 from apiserver.crd.values import NOTHING, is_unchanged, item_before
 
+_NO_MORE: Final = "no further validation rules will be run"
+_NO_BUDGET: Final = f"validation failed due to running out of cost budget, {_NO_MORE}"
+_CANCELLED: Final = f"'operation cancelled: actual cost limit exceeded': {_NO_MORE}"
+_NO_OVERLOAD: Final = "call arguments did not match a supported operator, function or macro signature"
 COST_MAX: Final = 10_000_000
 """What all rules of one object may cost."""
 VARIABLES: Final = frozenset({"self", "oldSelf"})
+_MESSAGE_BYTES_MAX: Final = 5 * 1024
 _REASONS: Final = {
     "FieldValueRequired": v.required,
     "FieldValueForbidden": v.forbidden,
@@ -38,29 +44,40 @@ class _Rule:
         self.text: str = declared.get("rule") or ""
         self.program: Program = compile_(self.text, VARIABLES, types=_types_in(self.text, declared, node))
         expression = declared.get("messageExpression") or ""
+        self.message_text: str = expression
         self._message_program = compile_(expression, VARIABLES) if expression else None
         self._message: str = (declared.get("message") or "").strip()
         self.reason: str = declared.get("reason") or "FieldValueInvalid"
-        self.field_path: str = _normalised(declared.get("fieldPath") or "", node)
+        self.field_path: str = _place(declared.get("fieldPath") or "", node)
         self.is_transition = "oldSelf" in self.program.names
         self.takes_optional = bool(declared.get("optionalOldSelf"))
 
     @property
     def default_message(self) -> str:
         """What is said where the rule has nothing better to say."""
-        return self._message or f"failed rule: {' '.join(self.text.split())}"
+        return self._message or f"failed rule: {self.text.strip()}"
 
-    def message(self, variables: Plain) -> str:
-        """Return what to say of values that break the rule."""
+    @property
+    def told_as(self) -> str:
+        """What the rule is called where it could not be asked."""
+        return self._message or self.text.strip()
+
+    def message(self, variables: Plain, limit: int) -> tuple[str, int]:
+        """Return what to say of values that break the rule, and what it cost to find the words.
+
+        Raises:
+            CostExceeded: that would cost more than `limit`.
+        """
         if self._message_program is None:
-            return self.default_message
+            return self.default_message, 0
         try:
-            text, _ = self._message_program.evaluate(variables)
-        except (Failure, CostExceeded):
-            return self.default_message
-        if not isinstance(text, str) or not text.strip() or "\n" in text or len(text) > 5 * 1024:
-            return self.default_message
-        return text.strip()
+            text, cost = self._message_program.evaluate(variables, limit)
+        except Failure:
+            return self.default_message, 0
+        text = text.strip() if isinstance(text, str) else ""
+        if not text or "\n" in text or len(text.encode()) > _MESSAGE_BYTES_MAX:
+            text = self.default_message
+        return text, cost
 
 
 def _types_in(text: str, declared: Plain, node: Node) -> Mapping[int, Any]:
@@ -74,14 +91,12 @@ def _types_in(text: str, declared: Plain, node: Node) -> Mapping[int, Any]:
         return {}
 
 
-def _normalised(field_path: str, node: Node | None) -> str:
-    """Return a path below a place as errors name it: `.a['b']` is `.a.b`, or `.a[b]` in a map."""
-    made = ""
-    for name in steps_of(field_path):
-        is_field = node is not None and name in node.properties
-        made += f".{name}" if is_field else f"[{name}]"
-        node = node.child(name) if node is not None else None
-    return made
+def _place(field_path: str, node: Node) -> str:
+    """Return a path below a place as errors name it; empty where it leads nowhere."""
+    try:
+        return field_paths.find(field_path, node).text
+    except field_paths.BadFieldPath:
+        return ""
 
 
 class Checker:
@@ -122,19 +137,21 @@ class Checker:
         if not self.has_rules:
             return
         budget = [COST_MAX]
-        try:
-            yield from self._walk(value, NOTHING if old is None else old, self._node, "", budget)
-        except CostExceeded:
-            text = "validation failed due to running out of cost budget, no further validation rules will be run"
-            yield v.invalid("<nil>", self._node.type or "object", text)
+        with contextlib.suppress(CostExceeded):  # It has been told of.
+            before = NOTHING if old is None else old
+            yield from self._walk(value, before, self._node, "", budget, is_known=False)
 
-    def _walk(self, value: Any, old: Any, node: Node, path: str, budget: list[int]) -> Iterator[FieldError]:
+    def _walk(
+        self, value: Any, old: Any, node: Node, path: str, budget: list[int], *, is_known: bool
+    ) -> Iterator[FieldError]:
+        """Yield the rules broken at a place and below it; `is_known` is whether what it is part of was so before."""
         if id(node) not in self._ruled or value is None:
             return
-        for rule in self._rules.get(id(node), ()):
-            if old is not NOTHING and not rule.is_transition and is_unchanged(value, old, node):
-                continue  # It was so before (KEP-4008).
-            yield from self._apply(rule, value, old, node, path, budget)
+        rules = self._rules.get(id(node), ())
+        if old is not NOTHING and not is_known and (rules or isinstance(value, list)):
+            is_known = is_unchanged(value, old, node)
+        for rule in rules:
+            yield from self._apply(rule, value, old, node, path, budget, is_known=is_known)
         if isinstance(value, dict):
             for name, item in value.items():
                 child = node.child(name)
@@ -142,39 +159,56 @@ class Checker:
                     before = old.get(name, NOTHING) if isinstance(old, dict) else NOTHING
                     declared = name in node.properties
                     where = (f"{path}.{name}" if path else name) if declared else f"{path}[{name}]"
-                    yield from self._walk(item, before, child, where, budget)
+                    yield from self._walk(item, before, child, where, budget, is_known=is_known)
         elif isinstance(value, list) and node.items is not None:
             for i, item in enumerate(value):
-                yield from self._walk(item, item_before(item, node, old), node.items, f"{path}[{i}]", budget)
+                before = item_before(item, node, old)
+                yield from self._walk(item, before, node.items, f"{path}[{i}]", budget, is_known=is_known)
 
     def _apply(
-        self, rule: _Rule, value: Any, old: Any, node: Node, path: str, budget: list[int]
+        self, rule: _Rule, value: Any, old: Any, node: Node, path: str, budget: list[int], *, is_known: bool
     ) -> Iterator[FieldError]:
+        """Yield what a rule finds; what it does not allow is let be where it was so before (KEP-4008).
+
+        Raises:
+            CostExceeded: no more rules can be afforded; the last error told so.
+        """
         variables: Plain = {"self": self._to_cel(value, node)}
         if rule.is_transition:
             if old is NOTHING and not rule.takes_optional:
                 return
             before = None if old is NOTHING else self._to_cel(old, node)
             variables["oldSelf"] = Optional(before, old is not NOTHING) if rule.takes_optional else before
-        where = (path + rule.field_path).removeprefix(".") if rule.field_path else path
-        where = where or "<nil>"
-        shown = node.type or "object"
+        where, shown = path or "<nil>", node.type
         limit = min(budget[0], CALL_COST_MAX)
         try:
             result, cost = rule.program.evaluate(variables, limit)
         except CostExceeded:
-            if limit < CALL_COST_MAX:
-                raise
-            budget[0] -= limit
-            text = f"call cost exceeds limit for rule: {rule.text}, no further validation rules will be run"
-            yield v.invalid(where, shown, text)
-            return
+            why = f"{_CANCELLED} due to call cost exceeds limit for rule: {rule.told_as}"
+            yield v.invalid(where, shown, why if limit == CALL_COST_MAX else _NO_BUDGET)
+            raise
         except Failure as failure:
-            yield v.invalid(where, shown, f"{failure} evaluating rule: {rule.default_message}")
+            why = f"{failure} evaluating rule: {rule.told_as}"
+            if str(failure).startswith("no such overload"):
+                why = f"'no such overload': {_NO_OVERLOAD} for rule: {rule.told_as}"
+            yield v.invalid(where, shown, why)
             return
         budget[0] -= cost
-        if result is not True:
-            yield _error(rule.reason, where, shown, rule.message(variables))
+        if result is True:
+            return
+        limit = min(budget[0], CALL_COST_MAX)
+        try:
+            message, cost = rule.message(variables, limit)
+        except CostExceeded:
+            why = f"messageExpression evaluation failed due to running out of cost budget, {_NO_MORE}"
+            if limit == CALL_COST_MAX:
+                why = f"{_NO_MORE} due to call cost exceeds limit for messageExpression: {v.show(rule.message_text)}"
+            yield v.invalid(where, shown, why)
+            raise
+        budget[0] -= cost
+        if rule.is_transition or not is_known:
+            place = (path + rule.field_path).removeprefix(".") if rule.field_path else path
+            yield _error(rule.reason, place or "<nil>", shown, message)
 
     def _to_cel(self, value: Any, node: Node) -> Any:
         """Return a value as rules see it: moments and lengths of time, doubles, lists whose order says nothing.

@@ -1,37 +1,39 @@
 """Whether a schema of a CustomResourceDefinition is structural, and its defaults and rules can be used. Pure.
 
-Structural is: every place has a type, and what is below allOf, anyOf, oneOf and not only judges values (KEP-1101).
+Structural is: every place has a type, and what is below allOf, anyOf, oneOf and not only judges values (KEP-1101). That
+is told first, then whether the defaults are good (`default_check`); rules are only looked at where there is a structure
+to tell their types from, and nothing else is wrong at their place or below it.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from api import validation as v
 from api.resource import FieldError
 from apiserver.cel import costs, types
 from apiserver.cel.program import BadProgram, compile_
-from apiserver.crd import patterns, rule_types, values
-from apiserver.crd.rules import VARIABLES, Checker
-from apiserver.crd.structural import Node, Plain, apply_defaults, prune, steps_of
+from apiserver.crd import default_check, field_paths, patterns, rule_types
+from apiserver.crd.rules import VARIABLES
+from apiserver.crd.structural import META_FIELDS, Node, Plain
 
 Errors = Iterator[FieldError]
 Costs = list[tuple[int, str]]
 """What rules and messages may cost by estimate, and where they stand."""
 
 _TYPES: Final = ("array", "boolean", "integer", "number", "object", "string")
-_LIST_TYPES: Final = ("atomic", "map", "set")
+_LIST_TYPES: Final = ("atomic", "set", "map")
 _MAP_TYPES: Final = ("atomic", "granular")
 _REASONS: Final = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
 _COSTLY: Final = 1_000_000
 _COSTLIEST: Final = 4
 """Of rules that together cost too much, so many are named, if they cost at least so much."""
 _DEPTH_MAX: Final = 128
-_FORBIDDEN: Final = ("$ref", "definitions", "dependencies", "id", "$schema", "patternProperties", "additionalItems")
+_FORBIDDEN: Final = ("id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref")
 _NOT_IN_LOGIC: Final = {
-    **dict.fromkeys(("additionalProperties", "default", "externalDocs"), "undefined"),
+    **dict.fromkeys(("additionalProperties", "default"), "undefined"),
     **dict.fromkeys(("description", "title", "type"), "empty"),
     "nullable": "false",
     **dict.fromkeys(
@@ -50,38 +52,147 @@ _AT_STATUS_ROOT: Final = (
 )  # fmt: skip
 
 
-def check_schema(schema: Plain, path: str, *, has_status: bool = False, is_known: bool = False) -> Errors:
+@dataclass(frozen=True)
+class Held:
+    """What a schema is held to. An update is not held to what the definition before it broke already."""
+
+    types: bool = True
+    """To name only types that there are."""
+    structure: bool = True
+    """To be structural."""
+    pruned_defaults: bool = True
+    """To have no unknown fields in defaults."""
+    atomic_sets: bool = True
+    """To have only elements in sets that are merged as a whole."""
+    keyed_lists: bool = True
+    """To have elements and keys in sets and maps that are always there."""
+    costs: bool = True
+    """To have no one rule that may cost too much."""
+
+
+def held_after(former: Iterable[Plain]) -> Held:
+    """Return what schemas are held to that take the place of others: what those broke already is let pass."""
+    schemas = [schema for schema in former if _depth(schema) <= _DEPTH_MAX]
+    places = [place for schema in schemas for place in _places(schema)]
+    listed = [
+        (place["items"], place["x-kubernetes-list-type"], place.get("x-kubernetes-list-map-keys") or [])
+        for place in places
+        if place.get("x-kubernetes-list-type") in ("set", "map") and isinstance(place.get("items"), dict)
+    ]
+    structural = [schema for schema in schemas if is_structural(schema)]
+    return Held(
+        types=not any(place.get("type") and place["type"] not in _TYPES for place in places),
+        structure=len(structural) == len(schemas),
+        pruned_defaults=not any(default_check.has_unknown_fields(schema) for schema in structural),
+        atomic_sets=not any(kind == "set" and any(_check_set(items, "")) for items, kind, _ in listed),
+        keyed_lists=not any(any(_check_presence(items, "", kind, keys)) for items, kind, keys in listed),
+    )
+
+
+def is_structural(schema: Plain) -> bool:
+    """Whether a schema is structural."""
+    return not _is_beyond(schema) and not any(_check_structure(schema, ""))
+
+
+def has_defaults(schema: Plain) -> bool:
+    """Whether there is a default anywhere in a schema."""
+    return any(place.get("default") is not None for place in _places(schema))
+
+
+def needs_structure(schema: Plain) -> bool:
+    """Whether a schema says what only means something in structural schemas."""
+    return any(
+        place.get("default") is not None or any(key.startswith("x-kubernetes-") for key in place)
+        for place in _places(schema)
+    )
+
+
+def _places(schema: Plain) -> Iterator[Plain]:
+    """Yield a schema and all schemas in it."""
+    waiting: list[Any] = [schema]
+    while waiting:
+        each = waiting.pop()
+        if not isinstance(each, dict):
+            continue
+        yield each
+        for key in ("items", "additionalProperties", "not", "additionalItems"):
+            waiting += each[key] if isinstance(each.get(key), list) else [each.get(key)]
+        for key in ("allOf", "anyOf", "oneOf"):
+            waiting += each.get(key) or ()
+        for key in ("properties", "patternProperties", "definitions", "dependencies"):
+            waiting += (each.get(key) or {}).values()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What is known of a place besides its schema."""
+
+    path: str
+    node: Node | None
+    """The place in the structure, where rules are to be checked."""
+    level: str = "root"
+    """What it is: the root, a field or an item."""
+    in_metadata: bool = False
+    """Whether it is, or is within, apiVersion, kind or metadata."""
+    no_defaults: str = ""
+    """Why there may be no defaults here."""
+    lost: str = ""
+    """The place above that keeps a value's past from being told."""
+    times: int | None = 1
+    """How often it can be in an object, None where a list or map above does not say."""
+
+
+def check_schema(schema: Plain, path: str, *, has_status: bool = False, held: Held = Held()) -> Errors:
     """Yield what is wrong with the schema of a version.
 
     Args:
         schema: the schema.
         path: where it stands.
         has_status: whether the version has a status subresource.
-        is_known: whether the schema is stored already: then no one rule is held against what it may cost.
+        held: what it is held to.
     """
     if _depth(schema) > _DEPTH_MAX:
         yield v.invalid(path, "", f"must nest at most {_DEPTH_MAX} levels deep")
         return
-    if schema.get("type") not in (None, "", "object"):
-        yield v.invalid(f"{path}.type", schema["type"], "must be object at the root")
+    found = list(_check_root(schema, path)) if has_status else []
     if schema.get("nullable"):
-        yield v.forbidden(f"{path}.nullable", "nullable cannot be true at the root")
-    for key in sorted(set(schema) - set(_AT_STATUS_ROOT)) if has_status else ():
-        # The status is checked by itself, so what the root says of its fields together would be lost.
+        found.append(v.forbidden(f"{path}.nullable", "nullable cannot be true at the root"))
+    node = Node(schema) if held.structure and not _is_beyond(schema) else None
+    if node is not None:
+        faults = list(_check_structure(schema, path)) or list(
+            default_check.check_defaults(schema, path, requires_pruned=held.pruned_defaults)
+        )
+        found += faults
+        node = node if not faults else None
+    walk = _Walk(held)
+    at_places, of_rules = walk.check(schema, _Place(path, node))
+    yield from (*found, *at_places, *of_rules)
+    yield from _check_total(walk.spent, path)
+
+
+def _is_beyond(schema: Any) -> bool:
+    """Whether a schema says what cannot be said by any structure; told of where it stands."""
+    if isinstance(schema, list):
+        return any(_is_beyond(each) for each in schema)
+    if not isinstance(schema, dict):
+        return False
+    if any(schema.get(key) for key in (*_FORBIDDEN, "$schema")) or isinstance(schema.get("items"), list):
+        return True
+    if schema.get("x-kubernetes-preserve-unknown-fields") is False:
+        return True
+    below = [*(schema.get("properties") or {}).values(), schema.get("items"), schema.get("additionalProperties")]
+    return _is_beyond([*below, schema.get("not"), *(schema.get(key) for key in ("allOf", "anyOf", "oneOf"))])
+
+
+def _check_root(schema: Plain, path: str) -> Errors:
+    """Check that the root says nothing of its fields together: the status is checked by itself, and that got lost."""
+    if schema.get("type") not in (None, "", "object"):
+        why = 'only "object" is allowed as the type at the root of the schema if the status subresource is enabled'
+        yield v.invalid(f"{path}.type", schema["type"], why)
+    for key in sorted(set(schema) - set(_AT_STATUS_ROOT) - {"nullable"})[:1]:
         listed = " ".join(_go_name(each) for each in _AT_STATUS_ROOT)
         why = f"only [{listed}] fields are allowed at the root of the schema if the status subresource is enabled"
         yield v.invalid(path, key, why)
-    metadata = (schema.get("properties") or {}).get("metadata") or {}
-    restricted = set(metadata) - {"type", "default", "properties"}
-    if restricted or set(metadata.get("properties") or {}) - {"name", "generateName"}:
-        yield v.forbidden(
-            f"{path}.properties[metadata]",
-            "must not specify anything other than name and generateName, but metadata is implicitly specified",
-        )
-    spent: Costs = []
-    yield from _check_node(schema, Node(schema), path, spent, is_root=True)
-    yield from _check_costs(spent, path, is_known=is_known)
-    yield from _check_defaults(schema, path)
 
 
 def _go_name(key: str) -> str:
@@ -100,283 +211,87 @@ def _depth(schema: Any) -> int:
     return deepest
 
 
-def _check_node(
-    schema: Plain, node: Node, path: str, spent: Costs, *, is_root: bool = False, places: int | None = 1, lost: str = ""
-) -> Errors:
-    """Check a place and what is below it.
+# --- the structure ----------------------------------------------------------------------------------------------------
 
-    An object has at most `places` of it, None where a list or map above does not say; `lost` is the one above that
-    keeps its past from being told; what its rules may cost is added to `spent`.
-    """
+
+def _check_structure(schema: Plain, path: str, level: str = "root") -> Errors:
+    """Check that a place and what is below it has a type, and is what its extensions say."""
     type_ = schema.get("type") or ""
-    is_free = schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")
-    if type_ and type_ not in _TYPES:
-        yield v.not_supported(f"{path}.type", type_, _TYPES)
-    if not type_ and not is_free:
-        what = (
-            "at the root"
-            if is_root
-            else f"for specified {'array items' if path.endswith('.items') else 'object fields'}"
-        )
-        yield v.required(f"{path}.type", f"must not be empty {what}")
-    for key in _FORBIDDEN:
-        if schema.get(key):
-            yield v.forbidden(f"{path}.{key}", f"{key} is not supported")
-    if schema.get("uniqueItems"):
-        yield v.forbidden(
-            f"{path}.uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
-        )
-    yield from _check_bounds(schema, path)
-    yield from _check_extensions(schema, path, type_)
-    yield from _check_rules(schema, node, path, spent, is_root=is_root, places=places, lost=lost)
-    properties, additional = schema.get("properties") or {}, schema.get("additionalProperties")
-    if properties and additional is not None and additional is not False:
-        yield v.forbidden(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive")
-    if additional is False:
-        yield v.forbidden(f"{path}.additionalProperties", "additionalProperties cannot be set to false")
-    if is_root and additional:
-        yield v.forbidden(f"{path}.additionalProperties", "must not be used at the root")
-    items = schema.get("items")
+    properties, additional, items = (
+        schema.get("properties") or {},
+        schema.get("additionalProperties"),
+        schema.get("items"),
+    )
+    is_embedded = bool(schema.get("x-kubernetes-embedded-resource"))
+    preserves = bool(schema.get("x-kubernetes-preserve-unknown-fields"))
+    is_either = bool(schema.get("x-kubernetes-int-or-string"))
     if type_ == "array" and items is None:
         yield v.required(f"{path}.items", "must be specified")
-    if isinstance(items, list):
-        yield v.forbidden(f"{path}.items", "items must be a schema object and not an array")
+    if isinstance(items, dict):
+        yield from _check_structure(items, f"{path}.items", "item")
     for name, child in properties.items():
-        if is_root and name in ("apiVersion", "kind", "metadata"):
-            wanted = "object" if name == "metadata" else "string"
-            if child.get("type") != wanted:
-                yield v.invalid(f"{path}.properties[{name}].type", child.get("type", ""), f"must be {wanted}")
-            continue
-        below_it = f"{path}.properties[{name}]"
-        yield from _check_node(child, node.properties[name], below_it, spent, places=places, lost=lost)
-    declared = schema.get("maxItems" if type_ == "array" else "maxProperties")
-    below = places * declared if places is not None and declared is not None else None
-    if isinstance(items, dict) and node.items is not None:
-        is_told = schema.get("x-kubernetes-list-type") == "map"  # Only keys say which element was which.
-        untold = lost or ("" if is_told else path)
-        yield from _check_node(items, node.items, f"{path}.items", spent, places=below, lost=untold)
-    if isinstance(additional, dict) and isinstance(node.additional, Node):
-        below_it = f"{path}.additionalProperties"
-        yield from _check_node(additional, node.additional, below_it, spent, places=below, lost=lost)
+        yield from _check_structure(child, f"{path}.properties[{name}]", "field")
+    if additional is not None and level == "root":
+        yield v.forbidden(f"{path}.additionalProperties", "must not be used at the root")
+    if isinstance(additional, dict):
+        yield from _check_structure(additional, f"{path}.additionalProperties", "field")
+    for key, is_set in (("preserve-unknown-fields", preserves), ("embedded-resource", is_embedded)):
+        if is_either and is_set:
+            yield v.invalid(f"{path}.x-kubernetes-{key}", True, "must be false if x-kubernetes-int-or-string is true")
     yield from _check_logic(schema, path)
-
-
-def _check_bounds(schema: Plain, path: str) -> Errors:
-    if schema.get("pattern"):
-        try:
-            patterns.compile_(schema["pattern"])
-        except patterns.BadPattern as error:
-            yield v.invalid(
-                f"{path}.pattern", schema["pattern"], f"must be a valid regular expression, but isn't: {error}"
-            )
-    for key in ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"):
-        if (schema.get(key) or 0) < 0:
-            yield v.invalid(f"{path}.{key}", schema[key], "must be greater than or equal to 0")
-
-
-def _check_extensions(schema: Plain, path: str, type_: str) -> Errors:
-    if schema.get("x-kubernetes-preserve-unknown-fields") is False:
-        yield v.invalid(f"{path}.x-kubernetes-preserve-unknown-fields", False, "must be true or undefined")
-    if schema.get("x-kubernetes-embedded-resource"):
-        if type_ != "object":
-            yield v.invalid(f"{path}.type", type_, "must be object if x-kubernetes-embedded-resource is true")
-        if not schema.get("properties") and not schema.get("x-kubernetes-preserve-unknown-fields"):
-            yield v.required(
-                f"{path}.properties",
-                "must not be empty if x-kubernetes-embedded-resource is true without "
-                "x-kubernetes-preserve-unknown-fields",
-            )
-        if schema.get("additionalProperties") is not None:
-            why = "must not be used if x-kubernetes-embedded-resource is set"
-            yield v.forbidden(f"{path}.additionalProperties", why)
-        for name, wanted in (("apiVersion", "string"), ("kind", "string"), ("metadata", "object")):
-            child = (schema.get("properties") or {}).get(name)
-            if child is not None and child.get("type") != wanted:
-                yield v.invalid(f"{path}.properties[{name}].type", child.get("type", ""), f"must be {wanted}")
-    for key in ("preserve-unknown-fields", "embedded-resource"):
-        if schema.get("x-kubernetes-int-or-string") and schema.get(f"x-kubernetes-{key}"):
-            why = "must be false if x-kubernetes-int-or-string is true"
-            yield v.invalid(f"{path}.x-kubernetes-{key}", True, why)
-    list_type = schema.get("x-kubernetes-list-type")
-    keys = schema.get("x-kubernetes-list-map-keys") or []
-    if list_type is not None:
-        if type_ != "array":
-            yield v.invalid(f"{path}.type", type_, "must be array if x-kubernetes-list-type is specified")
-        if list_type not in _LIST_TYPES:
-            yield v.not_supported(f"{path}.x-kubernetes-list-type", list_type, _LIST_TYPES)
-    if keys and list_type != "map":
-        yield v.invalid(
-            f"{path}.x-kubernetes-list-type", list_type or "", "must be map if x-kubernetes-list-map-keys is non-empty"
+    if is_embedded and type_ != "object":
+        yield _must_be(path, type_, "object", "x-kubernetes-embedded-resource is true")
+    elif not type_ and not is_either and not preserves:
+        where = {"root": "at the root", "item": "for specified array items", "field": "for specified object fields"}
+        yield v.required(f"{path}.type", f"must not be empty {where[level]}")
+    if is_embedded and additional is not None:
+        why = "must not be used if x-kubernetes-embedded-resource is set"
+        yield v.forbidden(f"{path}.additionalProperties", why)
+    if level == "root" and type_ not in ("", "object"):
+        yield v.invalid(f"{path}.type", type_, "must be object at the root")
+    for name, wanted in (("kind", "string"), ("apiVersion", "string"), ("metadata", "object")):
+        if name in properties and (level == "root" or is_embedded):
+            found = properties[name].get("type") or ""
+            if found != wanted:
+                yield v.invalid(f"{path}.properties[{name}].type", found, f"must be {wanted}")
+    metadata = properties.get("metadata") or {}
+    if level == "root" and (
+        set(metadata) - {"type", "default", "properties"}
+        or set(metadata.get("properties") or {}) - {"name", "generateName"}
+    ):
+        yield v.forbidden(
+            f"{path}.properties[metadata]",
+            "must not specify anything other than name and generateName, but metadata is implicitly specified",
         )
-    if list_type in ("set", "map") and isinstance(schema.get("items"), dict) and schema["items"].get("nullable"):
-        yield v.forbidden(f"{path}.items.nullable", f"cannot be nullable when x-kubernetes-list-type is {list_type}")
-    if list_type == "map":
-        yield from _check_map_list(schema, path, keys)
-    if list_type == "set" and isinstance(schema.get("items"), dict):
-        items = schema["items"]
-        if items.get("type") == "array" and items.get("x-kubernetes-list-type") not in (None, "atomic"):
-            yield v.invalid(
-                f"{path}.items.x-kubernetes-list-type",
-                items.get("x-kubernetes-list-type") or "",
-                "must be atomic as item of a list with x-kubernetes-list-type=set",
-            )
-        if items.get("type") == "object" and items.get("x-kubernetes-map-type") != "atomic":
-            yield v.invalid(
-                f"{path}.items.x-kubernetes-map-type",
-                items.get("x-kubernetes-map-type") or "",
-                "must be atomic as item of a list with x-kubernetes-list-type=set",
-            )
-    map_type = schema.get("x-kubernetes-map-type")
-    if map_type is not None:
-        if type_ != "object":
-            yield v.invalid(f"{path}.type", type_, "must be object if x-kubernetes-map-type is specified")
-        if map_type not in _MAP_TYPES:
-            yield v.not_supported(f"{path}.x-kubernetes-map-type", map_type, _MAP_TYPES)
-
-
-def _check_map_list(schema: Plain, path: str, keys: list[str]) -> Errors:
-    if not keys:
-        yield v.required(f"{path}.x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map")
-    items = schema.get("items")
-    if not isinstance(items, dict):
-        return
-    if items.get("type") != "object":
-        yield v.invalid(
-            f"{path}.items.type",
-            items.get("type") or "",
-            "must be object if parent array's x-kubernetes-list-type is map",
+    if is_embedded and not preserves and not properties:
+        yield v.required(
+            f"{path}.properties",
+            "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields",
         )
-    properties, required = items.get("properties") or {}, items.get("required") or []
-    seen: set[str] = set()
-    where = f"{path}.x-kubernetes-list-map-keys"
-    for key in keys:
-        if key in seen:
-            yield v.invalid(where, keys, "must not contain duplicate entries")
-        seen.add(key)
-        child = properties.get(key)
-        if child is None:
-            yield v.invalid(where, keys, "entries must all be names of item properties")
-            continue
-        if child.get("nullable"):
-            yield v.forbidden(
-                f"{path}.items.properties[{key}].nullable",
-                "this property is in x-kubernetes-list-map-keys, so it cannot be nullable",
-            )
-        if child.get("type") in ("array", "object"):
-            yield v.invalid(
-                f"{path}.items.properties[{key}].type",
-                child["type"],
-                "must be a scalar type if parent array's x-kubernetes-list-type is map",
-            )
-        if key not in required and child.get("default") is None:
-            yield v.required(
-                f"{path}.items.properties[{key}].default",
-                "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
-            )
 
 
-def _check_rules(
-    schema: Plain, node: Node, path: str, spent: Costs, *, is_root: bool, places: int | None, lost: str
-) -> Errors:
-    """Check the rules at a place of the schema, of which an object has at most so many."""
-    rules = schema.get("x-kubernetes-validations")
-    if not rules:
-        return
-    for i, rule in enumerate(rules):
-        where = f"{path}.x-kubernetes-validations[{i}]"
-        text = (rule.get("rule") or "").strip()
-        if not text:
-            yield v.required(f"{where}.rule", "rule is not specified")
-            continue
-        if rule.get("message") and not rule["message"].strip():
-            yield v.invalid(f"{where}.message", rule["message"], "message must be non-empty if specified")
-        if _has_breaks((rule.get("message") or "").strip()):
-            yield v.invalid(f"{where}.message", rule["message"], "message must not contain line breaks")
-        if _has_breaks(text) and not (rule.get("message") or "").strip():
-            yield v.required(f"{where}.message", "message must be specified if rule contains line breaks")
-        reason = rule.get("reason")
-        if reason is not None and reason not in _REASONS:
-            yield v.not_supported(f"{where}.reason", reason, _REASONS)
-        try:
-            program = compile_(text, VARIABLES)
-            cost = rule_types.weigh(text, node, is_root=is_root, takes_optional=bool(rule.get("optionalOldSelf")))
-            cost = min(cost * (places if places is not None else rule_types.places_max(node)), costs.UNBOUNDED)
-        except BadProgram as error:
-            yield v.invalid(f"{where}.rule", text, f"compilation failed: {error}")
-        else:
-            if rule.get("optionalOldSelf") is not None and "oldSelf" not in program.names:
-                why = "may not be set if oldSelf is not used in rule"
-                yield v.invalid(f"{where}.optionalOldSelf", rule["optionalOldSelf"], why)
-            if lost and "oldSelf" in program.names:
-                why = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {lost}"
-                yield v.invalid(f"{where}.rule", text, why)
-            spent.append((cost, f"{where}.rule"))
-        expression = rule.get("messageExpression")
-        if expression:
-            try:
-                compile_(expression, VARIABLES)
-                cost = rule_types.weigh(
-                    expression,
-                    node,
-                    is_root=is_root,
-                    takes_optional=bool(rule.get("optionalOldSelf")),
-                    wanted=types.STRING,
-                )
-            except BadProgram as error:
-                yield v.invalid(
-                    f"{where}.messageExpression", expression, f"messageExpression compilation failed: {error}"
-                )
-            else:
-                spent.append((cost, f"{where}.messageExpression"))
-        if rule.get("fieldPath"):
-            yield from _check_field_path(node, rule["fieldPath"], f"{where}.fieldPath")
-
-
-def _too_costly(what: str, cost: int, limit: int) -> str:
-    factor = cost / limit
-    times = "more than 100x" if factor > 100 else f"{factor:.1f}x" if factor >= 1.5 else f"{factor:f}x"
-    return (
-        f"{what} exceeds budget by factor of {times} (try simplifying the rule, or adding maxItems, maxProperties, "
-        "and maxLength where arrays, maps, and strings are declared)"
-    )
-
-
-def _check_costs(spent: Costs, path: str, *, is_known: bool) -> Errors:
-    for cost, where in spent:
-        if cost > rule_types.COST_MAX and not is_known:
-            what = f"estimated {where.rpartition('.')[2]} cost"
-            yield v.forbidden(where, _too_costly(what, cost, rule_types.COST_MAX))
-    total = min(sum(cost for cost, _ in spent), costs.UNBOUNDED)
-    if total <= rule_types.SCHEMA_COST_MAX:
-        return
-    costly = sorted((one for one in spent if one[0] >= _COSTLY), key=lambda one: -one[0])[:_COSTLIEST]
-    for _, where in costly:
-        why = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
-        yield v.forbidden(where, why)
-    what = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema"
-    yield v.forbidden(path, _too_costly(what, total, rule_types.SCHEMA_COST_MAX))
-
-
-def _has_breaks(text: str) -> bool:
-    return "\n" in text or "\r" in text
-
-
-def _check_field_path(root: Node, field_path: str, where: str) -> Errors:
-    node: Node | None = root
-    for name in steps_of(field_path):
-        node = node.child(name) if node is not None and name else None
-    if not field_path.startswith((".", "['")) or node is None:
-        yield v.invalid(where, field_path, "fieldPath must be a valid path: does not refer to a valid field")
+def _must_be(path: str, type_: str, wanted: str, why: str) -> FieldError:
+    why = f"must be {wanted} if {why}"
+    return v.invalid(f"{path}.type", type_, why) if type_ else v.required(f"{path}.type", why)
 
 
 def _check_logic(schema: Plain, path: str) -> Errors:
     """Check what stands below allOf, anyOf, oneOf and not: it judges values, and says nothing about their structure."""
+    yield from _check_pattern(schema, path)
     for where, part in _junctors(schema, path):
         if where.startswith(f"{path}.anyOf") and schema["anyOf"] == _EITHER:
             continue
         if where == f"{path}.allOf[0]" and part.get("anyOf") == _EITHER:
             part = {key: value for key, value in part.items() if key != "anyOf"}
         yield from _check_logic_part(part, where, schema, path)
+
+
+def _check_pattern(schema: Plain, path: str) -> Errors:
+    try:
+        patterns.compile_(schema.get("pattern") or "")
+    except patterns.BadPattern as error:
+        why = f"must be a valid regular expression, but isn't: {error}"
+        yield v.invalid(f"{path}.pattern", schema["pattern"], why)
 
 
 def _junctors(schema: Plain, path: str) -> Iterator[tuple[str, Plain]]:
@@ -389,6 +304,7 @@ def _junctors(schema: Plain, path: str) -> Iterator[tuple[str, Plain]]:
 
 def _check_logic_part(part: Plain, path: str, structure: Plain, structure_path: str) -> Errors:
     """Check a part that judges the values at a place, whose structure stands at `structure_path`."""
+    yield from _check_pattern(part, path)
     for key, wanted in _NOT_IN_LOGIC.items():
         if part.get(key) not in (None, False, "", []):
             yield v.forbidden(f"{path}.{key}", f"must be {wanted} to be structural")
@@ -401,28 +317,290 @@ def _check_logic_part(part: Plain, path: str, structure: Plain, structure_path: 
             yield v.forbidden(f"{path}.{step}", "must not be specified in a nested context")
         if isinstance(there, dict):
             yield from _check_logic_part(child, f"{path}.{step}", there, f"{structure_path}.{step}")
-        elif step != "properties[metadata]":
+        else:
             yield v.required(f"{structure_path}.{step}", f"because it is defined in {path}.{step}")
     for where, each in _junctors(part, path):
         yield from _check_logic_part(each, where, structure, structure_path)
 
 
-def _check_defaults(schema: Plain, path: str) -> Errors:
-    default = schema.get("default")
-    if default is not None:
-        node = Node(schema)
-        value = copy.deepcopy(default)
-        unknown: list[str] = []
-        prune(value, node, unknown)
-        if unknown:
-            yield v.invalid(f"{path}.default", default, f"must not have unknown fields: {', '.join(unknown)}")
-        apply_defaults(value, node)
-        told = list(values.check(value, node)) or [*values.check_lists(value, node), *Checker(node).check(value, None)]
-        for error in told:
-            where = f"{path}.default{'.' if error.path not in ('', '<nil>') else ''}{error.path.removeprefix('<nil>')}"
-            yield FieldError(where, error.reason, error.message)
-    for name, child in (schema.get("properties") or {}).items():
-        yield from _check_defaults(child, f"{path}.properties[{name}]")
-    for key in ("items", "additionalProperties"):
-        if isinstance(schema.get(key), dict):
-            yield from _check_defaults(schema[key], f"{path}.{key}")
+# --- every place, in structures and in what judges values -----------------------------------------------------------
+
+
+@dataclass
+class _Walk:
+    """A walk through all of a schema."""
+
+    held: Held
+    spent: Costs = field(default_factory=list)
+
+    def check(self, schema: Plain, place: _Place) -> tuple[list[FieldError], list[FieldError]]:
+        """Return what is wrong at a place and below it, and apart from that, what is wrong with rules there."""
+        found, of_rules = list(self._check_place(schema, place)), list[FieldError]()
+        for child, there in self._below(schema, place):
+            more, more_of_rules = self.check(child, there)
+            found += more
+            of_rules += more_of_rules
+        rules = schema.get("x-kubernetes-validations") or []
+        for i, rule in enumerate(rules):
+            found += _check_rule_text(rule, schema, f"{place.path}.x-kubernetes-validations[{i}]")
+        if rules and place.node is not None and not found:
+            of_rules += self._check_rules(rules, place, place.node)
+        return found, of_rules
+
+    def _below(self, schema: Plain, place: _Place) -> Iterator[tuple[Plain, _Place]]:
+        path, node = place.path, place.node
+        is_root, is_embedded = place.level == "root", bool(schema.get("x-kubernetes-embedded-resource"))
+        many = "maxItems" if schema.get("type") == "array" else "maxProperties"
+        declared = schema.get(many)
+        times = place.times * declared if place.times is not None and declared is not None else None
+        below = replace(place, level="field")
+        additional, items = schema.get("additionalProperties"), schema.get("items")
+        if isinstance(additional, dict):
+            why = "inside additionalProperties applying to object metadata" if place.in_metadata else place.no_defaults
+            child = node.additional if node is not None and isinstance(node.additional, Node) else None
+            where = f"{path}.additionalProperties"
+            yield additional, replace(below, path=where, node=child, no_defaults=why, times=times)
+        is_told = schema.get("x-kubernetes-map-type") in (None, *_MAP_TYPES)
+        for name, each in (schema.get("properties") or {}).items():
+            there = replace(below, path=f"{path}.properties[{name}]", node=node and node.properties.get(name))
+            if not is_told:
+                there = replace(there, lost=place.lost or path)
+            if (is_root or is_embedded) and name in META_FIELDS:
+                there = replace(there, in_metadata=True)
+                if is_root:
+                    there = replace(there, no_defaults=f"in top-level {name}")
+            yield each, there
+        for where, part in _junctors(schema, path):
+            yield part, replace(below, path=where, node=None)
+        for key in ("patternProperties", "definitions", "dependencies"):
+            for name, each in (schema.get(key) or {}).items():
+                if isinstance(each, dict):
+                    yield each, replace(below, path=f"{path}.{key}[{name}]", node=None)
+        lost = place.lost or ("" if schema.get("x-kubernetes-list-type") == "map" else path)  # Only keys tell elements.
+        if isinstance(items, dict):
+            child = node.items if node is not None else None
+            yield items, replace(below, path=f"{path}.items", node=child, level="item", lost=lost, times=times)
+        for i, each in enumerate(items if isinstance(items, list) else ()):
+            yield each, replace(below, path=f"{path}.items[{i}]", node=None, level="item", lost=lost)
+
+    def _check_place(self, schema: Plain, place: _Place) -> Errors:
+        path, type_, items = place.path, schema.get("type") or "", schema.get("items")
+        if type_ and type_ not in _TYPES and self.held.types:
+            yield v.not_supported(f"{path}.type", type_, _TYPES)
+        if schema.get("default") is not None and place.no_defaults:
+            yield v.forbidden(f"{path}.default", f"must not be set {place.no_defaults}")
+        for key in _FORBIDDEN:
+            if schema.get(key) is not None and schema[key] not in ("", {}):
+                yield v.forbidden(f"{path}.{key}", f"{key} is not supported")
+        if type_ == "null":
+            yield v.forbidden(f"{path}.type", "type cannot be set to null, use nullable as an alternative")
+        if isinstance(items, list):
+            yield v.forbidden(f"{path}.items", "items must be a schema object and not an array")
+        if place.in_metadata and schema.get("x-kubernetes-embedded-resource"):
+            yield v.forbidden(f"{path}.x-kubernetes-embedded-resource", "must not be used inside of resource meta")
+        if schema.get("uniqueItems"):
+            why = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
+            yield v.forbidden(f"{path}.uniqueItems", why)
+        additional = schema.get("additionalProperties")
+        if schema.get("properties") and additional is not None and additional is not True:
+            why = "additionalProperties and properties are mutual exclusive"
+            yield v.forbidden(f"{path}.additionalProperties", why)
+        if schema.get("x-kubernetes-preserve-unknown-fields") is False:
+            yield v.invalid(f"{path}.x-kubernetes-preserve-unknown-fields", False, "must be true or undefined")
+        map_type = schema.get("x-kubernetes-map-type")
+        if map_type is not None:
+            if type_ != "object":
+                yield _must_be(path, type_, "object", "x-kubernetes-map-type is specified")
+            if map_type not in _MAP_TYPES:
+                yield _unknown_word(f"{path}.x-kubernetes-map-type", map_type, _MAP_TYPES)
+        yield from self._check_list_type(schema, path, type_)
+
+    def _check_list_type(self, schema: Plain, path: str, type_: str) -> Errors:
+        list_type, items = schema.get("x-kubernetes-list-type"), schema.get("items")
+        keys = schema.get("x-kubernetes-list-map-keys") or []
+        where = f"{path}.x-kubernetes-list-type"
+        if list_type is not None and type_ != "array":
+            yield _must_be(path, type_, "array", "x-kubernetes-list-type is specified")
+        elif list_type == "set" and isinstance(items, dict) and self.held.atomic_sets:
+            yield from _check_set(items, path)
+        if list_type is not None and list_type not in _LIST_TYPES:
+            yield _unknown_word(where, list_type, _LIST_TYPES)
+        if keys and list_type != "map":
+            why = "must be map if x-kubernetes-list-map-keys is non-empty"
+            yield v.required(where, why) if list_type is None else v.invalid(where, list_type, why)
+        if list_type == "map":
+            yield from _check_map(schema, path, keys)
+        if list_type in ("set", "map") and isinstance(items, dict) and self.held.keyed_lists:
+            yield from _check_presence(items, path, list_type, keys)
+
+    def _check_rules(self, rules: list[Plain], place: _Place, node: Node) -> Errors:
+        is_root = place.level == "root"
+        if rule_types.type_of(node, "", is_object=is_root or node.is_embedded) is None:
+            where = f"{place.path}.x-kubernetes-validations"
+            why = "failed to construct type information for x-kubernetes-validations rules"
+            why += ": unable to convert structural schema to CEL declarations"
+            yield FieldError(where, "InternalError", f"Internal error: internal error: {why}")
+            return
+        for i, rule in enumerate(rules):
+            where = f"{place.path}.x-kubernetes-validations[{i}]"
+            text, takes_optional = rule["rule"], bool(rule.get("optionalOldSelf"))
+            try:
+                program = compile_(text, VARIABLES)
+                cost = rule_types.weigh(text, node, is_root=is_root, takes_optional=takes_optional)
+            except rule_types.WrongResult as error:
+                yield _bad_program(f"{where}.rule", rule, str(error))
+            except BadProgram as error:
+                yield _bad_program(f"{where}.rule", rule, f"compilation failed: {error}")
+            else:
+                times = place.times if place.times is not None else rule_types.places_max(node)
+                yield from self._spend(min(cost * times, costs.UNBOUNDED), f"{where}.rule")
+                if "oldSelf" not in program.names:
+                    if rule.get("optionalOldSelf") is not None:
+                        why = "may not be set if oldSelf is not used in rule"
+                        yield v.invalid(f"{where}.optionalOldSelf", rule["optionalOldSelf"], why)
+                elif place.lost:
+                    why = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {place.lost}"
+                    yield v.invalid(f"{where}.rule", text, why)
+            expression, wanted = rule.get("messageExpression"), types.STRING
+            if not expression:
+                continue
+            try:
+                compile_(expression, VARIABLES)
+                cost = rule_types.weigh(expression, node, is_root=is_root, takes_optional=takes_optional, wanted=wanted)
+            except rule_types.WrongResult as error:
+                yield _bad_program(f"{where}.messageExpression", rule, str(error))
+            except BadProgram as error:
+                yield _bad_program(f"{where}.messageExpression", rule, f"messageExpression compilation failed: {error}")
+            else:
+                yield from self._spend(cost, f"{where}.messageExpression")
+
+    def _spend(self, cost: int, where: str) -> Errors:
+        self.spent.append((cost, where))
+        if cost > rule_types.COST_MAX and self.held.costs:
+            what = f"estimated {where.rpartition('.')[2]} cost"
+            yield v.forbidden(where, _too_costly(what, cost, rule_types.COST_MAX))
+
+
+def _unknown_word(path: str, word: str, words: tuple[str, ...]) -> FieldError:
+    listed = ", ".join(f'"{each}"' for each in words)
+    return FieldError(path, "FieldValueNotSupported", f"Unsupported value: {v.show(word)}: supported values: {listed}")
+
+
+def _check_set(items: Plain, path: str) -> Errors:
+    why = "must be atomic as item of a list with x-kubernetes-list-type=set"
+    list_type = items.get("x-kubernetes-list-type")
+    if items.get("type") == "array" and list_type not in (None, "atomic"):
+        yield v.invalid(f"{path}.items.x-kubernetes-list-type", list_type, why)
+    if items.get("type") == "object" and items.get("x-kubernetes-map-type") != "atomic":
+        yield v.invalid(f"{path}.items.x-kubernetes-map-type", list_type, why)
+
+
+def _check_map(schema: Plain, path: str, keys: list[str]) -> Errors:
+    if not keys:
+        yield v.required(f"{path}.x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map")
+    items = schema.get("items")
+    if items is None:
+        yield v.required(f"{path}.items", "must have a schema if x-kubernetes-list-type is map")
+        return
+    if not isinstance(items, dict):
+        yield v.invalid(f"{path}.items", items, "must only have a single schema if x-kubernetes-list-type is map")
+        return
+    if items.get("type") != "object":
+        why = "must be object if parent array's x-kubernetes-list-type is map"
+        yield v.invalid(f"{path}.items.type", items.get("type") or "", why)
+        return
+    where = f"{path}.x-kubernetes-list-map-keys"
+    for i, key in enumerate(keys):
+        child = (items.get("properties") or {}).get(key)
+        if child is None:
+            yield v.invalid(where, keys, "entries must all be names of item properties")
+        elif child.get("type") in ("array", "object"):
+            why = "must be a scalar type if parent array's x-kubernetes-list-type is map"
+            yield v.invalid(f"{path}.items.properties[{key}].type", items["type"], why)
+        if key in keys[:i]:
+            yield v.invalid(where, keys, "must not contain duplicate entries")
+
+
+def _check_presence(items: Plain, path: str, list_type: str, keys: list[str]) -> Errors:
+    if items.get("nullable"):
+        yield v.forbidden(f"{path}.items.nullable", f"cannot be nullable when x-kubernetes-list-type is {list_type}")
+    for key in keys if list_type == "map" else ():
+        child = (items.get("properties") or {}).get(key)
+        if child is None:
+            continue
+        where, what = f"{path}.items.properties[{key}]", "this property is in x-kubernetes-list-map-keys"
+        if key not in (items.get("required") or ()) and child.get("default") is None:
+            yield v.required(f"{where}.default", f"{what}, so it must have a default or be a required property")
+        if child.get("nullable"):
+            yield v.forbidden(f"{where}.nullable", f"{what}, so it cannot be nullable")
+
+
+# --- rules ------------------------------------------------------------------------------------------------------------
+
+
+def _check_rule_text(rule: Plain, schema: Plain, where: str) -> Errors:
+    text, message = (rule.get("rule") or "").strip(), rule.get("message") or ""
+    expression, field_path = rule.get("messageExpression") or "", rule.get("fieldPath") or ""
+    if not text:
+        yield v.required(f"{where}.rule", "rule is not specified")
+    elif message and not message.strip():
+        yield v.invalid(f"{where}.message", message, "message must be non-empty if specified")
+    elif _has_breaks(message.strip()):
+        yield v.invalid(f"{where}.message", message, "message must not contain line breaks")
+    elif _has_breaks(text) and not message:
+        yield v.required(f"{where}.message", "message must be specified if rule contains line breaks")
+    if expression and not expression.strip():
+        yield v.required(f"{where}.messageExpression", "messageExpression must be non-empty if specified")
+    reason = rule.get("reason")
+    if reason is not None and reason not in _REASONS:
+        yield v.not_supported(f"{where}.reason", reason, _REASONS)
+    if field_path and not field_path.strip():
+        yield v.invalid(f"{where}.fieldPath", field_path, "fieldPath must be non-empty if specified")
+    if _has_breaks(field_path):
+        yield v.invalid(f"{where}.fieldPath", field_path, "fieldPath must not contain line breaks")
+    if field_path and not _is_beyond(schema):
+        try:
+            field_paths.find(field_path, Node(schema))
+        except field_paths.BadFieldPath:
+            yield v.invalid(f"{where}.fieldPath", field_path, "fieldPath must be a valid path")
+
+
+def _has_breaks(text: str) -> bool:
+    return "\n" in text or "\r" in text
+
+
+def _bad_program(path: str, rule: Plain, why: str) -> FieldError:
+    """Return the error of a rule or a message, which shows the whole rule as the Go types upstream write it."""
+
+    def pointer(type_: str, key: str) -> str:
+        return f"(*{type_})({'nil' if rule.get(key) is None else v.show(rule[key])})"
+
+    parts = [
+        *(f"{_go_name(key)}:{v.show(rule.get(key) or '')}" for key in ("rule", "message", "messageExpression")),
+        f"Reason:{pointer('apiextensions.FieldValueErrorReason', 'reason')}",
+        f"FieldPath:{v.show(rule.get('fieldPath') or '')}",
+        f"OptionalOldSelf:{pointer('bool', 'optionalOldSelf')}",
+    ]
+    shown = f"apiextensions.ValidationRule{{{', '.join(parts)}}}"
+    return FieldError(path, "FieldValueInvalid", f"Invalid value: {shown}: {why}")
+
+
+def _too_costly(what: str, cost: int, limit: int) -> str:
+    factor = cost / limit
+    times = "more than 100x" if factor > 100 else f"{factor:.1f}x" if factor >= 1.5 else f"{factor:f}x"
+    return (
+        f"{what} exceeds budget by factor of {times} (try simplifying the rule, or adding maxItems, maxProperties, "
+        "and maxLength where arrays, maps, and strings are declared)"
+    )
+
+
+def _check_total(spent: Costs, path: str) -> Errors:
+    total = min(sum(cost for cost, _ in spent), costs.UNBOUNDED)
+    if total <= rule_types.SCHEMA_COST_MAX:
+        return
+    costly = sorted((one for one in spent if one[0] >= _COSTLY), key=lambda one: -one[0])[:_COSTLIEST]
+    for _, where in costly:
+        why = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
+        yield v.forbidden(where, why)
+    what = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema"
+    yield v.forbidden(path, _too_costly(what, total, rule_types.SCHEMA_COST_MAX))

@@ -8,16 +8,15 @@ the nodes side by side is enough to tell what is known (kept) from what is not (
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from api.meta import ObjectMeta
-from api.schema import Struct, fields_of
+from apiserver.crd.formats import known_format
 
 Plain = dict[str, Any]
 
-_META_FIELDS: Final = ("apiVersion", "kind", "metadata")
+META_FIELDS: Final = ("apiVersion", "kind", "metadata")
+"""What every object has beside what its schema says."""
 
 
 class Node:
@@ -35,7 +34,7 @@ class Node:
         get = source.get
         self.source = source
         self.type: str = get("type") or ""
-        self.format: str = get("format") or ""
+        self.format: str = known_format(self.type, get("format") or "")
         self.nullable = bool(get("nullable"))
         self.int_or_string = bool(get("x-kubernetes-int-or-string"))
         self.preserves = bool(get("x-kubernetes-preserve-unknown-fields"))
@@ -47,7 +46,7 @@ class Node:
         items = get("items")
         self.items = Node(items) if isinstance(items, Mapping) else None
         additional = get("additionalProperties")
-        self.additional: Node | bool = Node(additional) if isinstance(additional, Mapping) else bool(additional)
+        self.additional: Node | bool | None = Node(additional) if isinstance(additional, Mapping) else additional
         self.default = get("default")
         self.has_default = self.default is not None
         self.required: tuple[str, ...] = tuple(get("required") or ())
@@ -80,57 +79,61 @@ class Node:
         return found
 
 
-_STEP: Final = re.compile(r"\.([^.\[\]]+)|\['([^']+)'\]|(\[[^\]]*\])")
-
-
-def steps_of(field_path: str) -> list[str]:
-    """Return the names in a path of fields, `.a['b']`; a step that is no name is empty."""
-    return [found[0] or found[1] for found in _STEP.findall(field_path)]
-
-
-def prune(value: Any, node: Node, unknown: list[str], path: str = "", *, is_root: bool = False) -> None:
+def prune(value: Any, node: Node | None, unknown: list[str], path: str = "", *, is_root: bool = False) -> None:
     """Take out of `value`, in place, each field that the schema does not know, and note its path in `unknown`.
 
-    At the root, and where a whole object is embedded, apiVersion, kind and metadata are known without being said. The
-    root's metadata is read before; an embedded object's is pruned here, of all that metadata does not have.
+    At the root, and where a whole object is embedded, apiVersion, kind and metadata are known without being said; what
+    metadata may hold is for `embedded`. Where unknown fields are preserved, so are those of the elements of lists
+    there, whatever those say themselves. A map that says nothing of its values but `additionalProperties: true` keeps
+    no fields of theirs.
     """
+    if node is not None and node.preserves:
+        _prune_below(value, node, unknown, path, is_root=is_root)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            prune(item, node.items if node is not None else None, unknown, f"{path}[{i}]")
+    elif isinstance(value, dict):
+        is_object = node is not None and (is_root or node.is_embedded)
+        for name in list(value):
+            where = f"{path}.{name}" if path else name
+            if is_object and name in META_FIELDS:
+                continue
+            if node is None or (name not in node.properties and node.additional is None):
+                del value[name]
+                unknown.append(where)
+            else:
+                prune(value[name], node.child(name), unknown, where)
+
+
+def _prune_below(value: Any, node: Node | None, unknown: list[str], path: str, *, is_root: bool = False) -> None:
+    """Prune what is below a place that preserves unknown fields."""
+    if node is None:
+        return
     if isinstance(value, list):
-        if node.items is not None:
-            for i, item in enumerate(value):
-                prune(item, node.items, unknown, f"{path}[{i}]")
-        return
-    if not isinstance(value, dict):
-        return
-    is_object = is_root or node.is_embedded
-    for name in list(value):
-        where = f"{path}.{name}" if path else name
-        if is_object and name in _META_FIELDS:
-            if name == "metadata" and not is_root:
-                _prune_declared(value[name], ObjectMeta, unknown, where)
-            continue
-        known = node.child(name)
-        if known is not None:
-            prune(value[name], known, unknown, where)
-        elif not node.preserves and node.additional is not True:
-            del value[name]
-            unknown.append(where)
+        for i, item in enumerate(value):
+            _prune_below(item, node.items, unknown, f"{path}[{i}]")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if (is_root or node.is_embedded) and name in META_FIELDS:
+                continue
+            if name in node.properties or node.additional is not None:
+                prune(item, node.child(name), unknown, f"{path}.{name}" if path else name)
 
 
-def _prune_declared(value: Any, type_: type[Struct], unknown: list[str], path: str) -> None:
-    """Prune what a declared type does not know."""
-    if not isinstance(value, dict):
+def drop_nulls(value: Any, node: Node | None) -> None:
+    """Take out, in place, each null of a field that may not be null and has no default to stand in for it."""
+    if node is None:
         return
-    fields = fields_of(type_)
-    for name in list(value):
-        where = f"{path}.{name}"
-        if name not in fields:
-            del value[name]
-            unknown.append(where)
-            continue
-        item = fields[name].type.item
-        if item is not None and item.struct is not None and isinstance(value[name], list):
-            for i, each in enumerate(value[name]):
-                _prune_declared(each, item.struct, unknown, f"{where}[{i}]")
+    if isinstance(value, list):
+        for item in value:
+            drop_nulls(item, node.items)
+    elif isinstance(value, dict):
+        for name in list(value):
+            child = node.child(name)
+            if value[name] is None and child is not None and not child.nullable and not child.has_default:
+                del value[name]
+            else:
+                drop_nulls(value[name], child)
 
 
 def apply_defaults(value: Any, node: Node) -> None:
@@ -139,20 +142,24 @@ def apply_defaults(value: Any, node: Node) -> None:
         return
     if isinstance(value, list):
         if node.items is not None:
-            for item in value:
-                apply_defaults(item, node.items)
+            for i, item in enumerate(value):
+                value[i] = _defaulted(item, node.items)
         return
     if not isinstance(value, dict):
         return
     for name, child in node.properties.items():
-        if child.has_default and value.get(name) is None and not (child.nullable and name in value):
+        if child.has_default and name not in value:
             value[name] = copy.deepcopy(child.default)
         if name in value:
-            apply_defaults(value[name], child)
+            value[name] = _defaulted(value[name], child)
     if isinstance(node.additional, Node):
-        additional = node.additional
         for name, item in value.items():
             if name not in node.properties:
-                if item is None and additional.has_default and not additional.nullable:
-                    value[name] = copy.deepcopy(additional.default)
-                apply_defaults(value[name], additional)
+                value[name] = _defaulted(item, node.additional)
+
+
+def _defaulted(value: Any, node: Node) -> Any:
+    if value is None and node.has_default and not node.nullable:
+        value = copy.deepcopy(node.default)
+    apply_defaults(value, node)
+    return value

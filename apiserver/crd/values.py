@@ -5,22 +5,32 @@ Errors name the place twice, once as the field and once in the sentence, because
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-import msgspec
-
-from api import names
 from api import validation as v
-from api.meta import ObjectMeta
 from api.resource import FieldError
-from apiserver.crd.formats import CHECKS
+from apiserver.crd.formats import is_of_format
 from apiserver.crd.patterns import matches
 from apiserver.crd.structural import Node
 
 Errors = Iterator[FieldError]
+_TYPES: Final = {
+    dict: ("object", ""),
+    list: ("array", ""),
+    str: ("string", ""),
+    bool: ("boolean", ""),
+    int: ("integer", "int64"),
+    float: ("number", "float64"),
+}
+"""What types are called in messages, and their formats."""
+_EXACT_MAX: Final = 2**53
+_FLOAT_MAX: Final = 3.4028235677973366e38
+"""What is smaller is rounded to a number that 32 bits hold."""
 NOTHING: Final = object()
 """There was no value before; None would say that it was null."""
 
@@ -32,15 +42,15 @@ def check(value: Any, node: Node, path: str = "", old: Any = NOTHING) -> Errors:
     """
     if old is not NOTHING and is_unchanged(value, old, node):
         return
-    if value is None:
-        if not node.nullable and not _is_anything(node):
-            yield _wrong_type(path, value, node)
-        return
-    if not _fits(value, node):
+    if (value is None and not node.nullable and not _is_anything(node)) or (
+        value is not None and not _fits(value, node)
+    ):
         yield _wrong_type(path, value, node)
-        return
     if node.enum is not None and not any(_same(value, word) for word in node.enum):
         yield _not_among(path, value, node.enum)
+    if value is None:
+        return
+    yield from _check_combinations(value, node, path)
     match value:
         case bool():
             pass
@@ -52,7 +62,6 @@ def check(value: Any, node: Node, path: str = "", old: Any = NOTHING) -> Errors:
             yield from _check_list(value, node, path, old)
         case dict():
             yield from _check_object(value, node, path, old)
-    yield from _check_combinations(value, node, path)
 
 
 def _is_anything(node: Node) -> bool:
@@ -79,7 +88,9 @@ def _fits(value: Any, node: Node) -> bool:
 
 
 def _is_integer(value: Any) -> bool:
-    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, float):
+        return value.is_integer() and abs(value) < _EXACT_MAX
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
 def _same(left: Any, right: Any) -> bool:
@@ -112,15 +123,25 @@ def _body(path: str) -> str:
 
 
 def _wrong_type(path: str, value: Any, node: Node) -> FieldError:
-    found = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}.get(
-        type(value), "null"
-    )
+    found, form = _TYPES.get(type(value), ("null", ""))
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        found, form = _TYPES[float]  # So far only fractions are written.
     wanted = "integer,string" if node.int_or_string else node.type
+    if node.format and not isinstance(value, (str, list)) and value is not None:
+        found, wanted = form, node.format
     return FieldError(
         path or "<nil>",
         "FieldValueTypeInvalid",
         f'Invalid value: "{found}": {_body(path)} must be of type {wanted}: "{found}"',
     )
+
+
+def _is_in_range(value: float, node: Node) -> bool:
+    """Whether a number fits what its type and format can hold."""
+    if node.type == "integer":
+        bits = 31 if node.format == "int32" else 63
+        return float(value).is_integer() and -(2**bits) <= value < 2**bits
+    return node.format != "float" or abs(value) < _FLOAT_MAX
 
 
 def _not_among(path: str, value: Any, words: list[Any]) -> FieldError:
@@ -142,13 +163,16 @@ def _check_string(value: str, node: Node, path: str) -> Errors:
         yield _invalid(path, value, f"{_body(path)} should be at least {node.min_length} chars long")
     if node.pattern and not matches(node.pattern, value):
         yield _invalid(path, value, f"{_body(path)} should match '{node.pattern}'")
-    check_format = CHECKS.get(node.format)
-    if check_format is not None and not check_format(value):
+    if node.format and node.type in ("", "string") and not is_of_format(node.format, value):
         text = f"Invalid value: {v.show(value)}: {_body(path)} must be of type {node.format}: {v.show(value)}"
         yield FieldError(path or "<nil>", "FieldValueTypeInvalid", text)
 
 
 def _check_number(value: float, node: Node, path: str) -> Errors:
+    if not _is_in_range(value, node):
+        form = f"with format {node.format}" if node.format else "(default format)"
+        why = f"Checked value must be of type {node.type} {form} in {path}"
+        yield FieldError("<nil>", "FieldValueInvalid", f'Invalid value: "": {why}')
     low, high = node.minimum, node.maximum
     if high is not None and (value >= high if node.exclusive_maximum else value > high):
         than = "less than" if node.exclusive_maximum else "less than or equal to"
@@ -194,6 +218,10 @@ def _check_object(value: dict[str, Any], node: Node, path: str, old: Any) -> Err
         yield v.too_many(path, len(value), int(node.max_properties))
     if node.min_properties is not None and len(value) < node.min_properties:
         yield _invalid(path, len(value), f"{_body(path)} should have at least {node.min_properties} properties")
+    for name in value if node.additional is False else ():
+        if name not in node.properties:
+            why = f"{_join(path, name)} in body is a forbidden property"
+            yield FieldError(path or "<nil>", "FieldValueInvalid", f"Invalid value: {v.show(name)}: {why}")
     for name in node.required:
         if name not in value:
             yield v.required(_join(path, name))
@@ -209,11 +237,10 @@ def _join(path: str, name: str) -> str:
 
 
 def _check_combinations(value: Any, node: Node, path: str) -> Errors:
-    for part in node.all_of:
-        found = list(check(value, part, path))
-        if found:
-            yield _combined(path, "must validate all the schemas (allOf)")
-            yield from found
+    found = [list(check(value, part, path)) for part in node.all_of]
+    if any(found):
+        yield _combined(path, f"must validate all the schemas (allOf){'. None validated' if all(found) else ''}")
+        yield from itertools.chain.from_iterable(found)
     if node.any_of:
         best = _best(value, node.any_of, path)
         if best is not None:
@@ -231,15 +258,21 @@ def _check_combinations(value: Any, node: Node, path: str) -> Errors:
 
 
 def _best(value: Any, parts: list[Node], path: str) -> list[FieldError] | None:
-    """Return the errors of the alternative that fits best, None if one fits."""
-    best: list[FieldError] | None = None
-    for part in parts:
-        found = list(check(value, part, path))
-        if not found:
-            return None
-        if best is None or len(found) < len(best):
-            best = found
-    return best
+    """Return the errors of the alternative of which most fits, the first such; None if one fits altogether."""
+    found = [(_fitting(value, part), list(check(value, part, path))) for part in parts]
+    if not all(errors for _, errors in found):
+        return None
+    return max(found, key=lambda each: each[0])[1]
+
+
+def _fitting(value: Any, node: Node) -> int:
+    """Return at how many places that a schema knows of a value is of the type it should be."""
+    count = int(value is not None and _fits(value, node))
+    if isinstance(value, dict):
+        count += sum(1 + _fitting(item, child) for name, item in value.items() if (child := node.child(name)))
+    elif isinstance(value, list) and node.items is not None:
+        count += sum(1 + _fitting(item, node.items) for item in value)
+    return count
 
 
 def _combined(path: str, why: str) -> FieldError:
@@ -249,26 +282,20 @@ def _combined(path: str, why: str) -> FieldError:
 # --- what schemas say beyond OpenAPI ----------------------------------------------------------------------------------
 
 
-def check_lists(value: Any, node: Node, path: str = "", old: Any = NOTHING) -> Errors:
-    """Yield the repeated elements of lists that are sets or maps (`x-kubernetes-list-type`)."""
-    if old is not NOTHING and is_unchanged(value, old, node):
-        return
+def check_lists(value: Any, node: Node, path: str = "") -> Errors:
+    """Yield the repeated elements of lists that are sets or maps (`x-kubernetes-list-type`), each once."""
     if isinstance(value, list):
-        seen: set[str] = set()
-        if node.list_type == "set":
-            keys: list[Any] = value
-        elif node.list_type == "map":
-            keys = [
-                {key: _key_of(item, key, node) for key in node.list_keys} if isinstance(item, dict) else item
-                for item in value
-            ]
-        else:
-            keys = []
-        for i, key in enumerate(keys):
-            told = _key(key)
-            if told in seen:
-                yield v.duplicate(f"{path}[{i}]", key)
-            seen.add(told)
+        if node.list_type == "map" and (odd := _first_odd(value)) is not None:
+            why = "must be an object for an array of list-type map"
+            yield v.invalid(f"{path}[{odd}]", value[odd], why)
+        elif node.list_type in ("set", "map"):
+            keys = value if node.list_type == "set" else [_keys_of(item, node) for item in value]
+            seen: Counter[str] = Counter()
+            for i, key in enumerate(keys):
+                told = _key(key)
+                seen[told] += 1
+                if seen[told] == 2:
+                    yield v.duplicate(f"{path}[{i}]", key)
         if node.items is not None:
             for i, item in enumerate(value):
                 yield from check_lists(item, node.items, f"{path}[{i}]")
@@ -276,8 +303,16 @@ def check_lists(value: Any, node: Node, path: str = "", old: Any = NOTHING) -> E
         for name, item in value.items():
             child = node.child(name)
             if child is not None and isinstance(item, (dict, list)):
-                before = old.get(name, NOTHING) if isinstance(old, dict) else NOTHING
-                yield from check_lists(item, child, _join(path, name), before)
+                where = _join(path, name) if name in node.properties else f"{path}[{name}]"
+                yield from check_lists(item, child, where)
+
+
+def _first_odd(items: list[Any]) -> int | None:
+    return next((i for i, item in enumerate(items) if item is not None and not isinstance(item, dict)), None)
+
+
+def _keys_of(item: dict[str, Any] | None, node: Node) -> dict[str, Any]:
+    return {key: item[key] for key in node.list_keys if key in item} if item is not None else {}
 
 
 def _key_of(item: dict[str, Any], key: str, node: Node) -> Any:
@@ -289,45 +324,3 @@ def _key_of(item: dict[str, Any], key: str, node: Node) -> Any:
 
 def _key(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
-
-
-def check_embedded(value: Any, node: Node, path: str = "") -> Errors:
-    """Yield what is wrong with the metadata of objects within the object (`x-kubernetes-embedded-resource`)."""
-    if isinstance(value, list):
-        if node.items is not None:
-            for i, item in enumerate(value):
-                yield from check_embedded(item, node.items, f"{path}[{i}]")
-        return
-    if not isinstance(value, dict):
-        return
-    if node.is_embedded and path:
-        yield from _check_embedded_object(value, path)
-    for name, item in value.items():
-        child = node.child(name)
-        if child is not None and isinstance(item, (dict, list)):
-            yield from check_embedded(item, child, _join(path, name))
-
-
-def _check_embedded_object(value: dict[str, Any], path: str) -> Errors:
-    for name in ("apiVersion", "kind"):
-        if not value.get(name):
-            yield v.required(f"{path}.{name}", "must not be empty")
-        elif not isinstance(value[name], str):
-            yield v.invalid(f"{path}.{name}", value[name], "must be a string")
-    kind = value.get("kind")
-    if isinstance(kind, str) and kind:
-        for message in names.check_label_1035(kind.lower()):
-            yield v.invalid(f"{path}.kind", kind, f"may have mixed case, but should otherwise match: {message}")
-    metadata = value.get("metadata")
-    if metadata is None:
-        return
-    try:
-        read = msgspec.convert(metadata, ObjectMeta)
-    except (msgspec.ValidationError, ValueError) as error:
-        yield v.invalid(f"{path}.metadata", metadata, f"must be valid object metadata: {error}")
-        return
-    if read.name:
-        for message in names.check_path_segment(read.name):
-            yield v.invalid(f"{path}.metadata.name", read.name, message)
-    yield from v.check_labels(f"{path}.metadata.labels", read.labels)
-    yield from v.check_annotations(f"{path}.metadata.annotations", read.annotations)

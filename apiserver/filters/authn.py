@@ -22,6 +22,11 @@ def with_authentication(
             if on_failure is not None:
                 on_failure(call, error)
             raise
+        finally:
+            noted = call.credentials.notes.take()
+            call.warnings.extend(noted.warnings)
+            for key, value in noted.annotations.items():
+                call.annotate(key, value)
         return await then(call)
 
     return handle

@@ -14,6 +14,7 @@ from typing import Any, Final
 import grpc.aio
 
 from api.errors import ApiError
+from api.protobuf import varint
 from apiserver.grpc import status
 from apiserver.grpc.calls import call_of, credentials_of, remote_of
 from apiserver.grpc.relayed_watch import RelayedWatch
@@ -60,20 +61,11 @@ _EVENTS: Final = ProtobufEvents()
 
 def _element(event: pb.WatchEvent) -> bytes:
     encoded = event.SerializeToString()
-    return _EVENTS_FIELD + _varint(len(encoded)) + encoded
+    return _EVENTS_FIELD + varint(len(encoded)) + encoded
 
 
 def _frame(event: Delivery | pb.WatchEvent) -> bytes:
     return event.frame(_EVENTS) if isinstance(event, Delivery) else _element(event)
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 class WatchStream:
@@ -121,7 +113,7 @@ class WatchStream:
             if watcher is None:
                 del self._ready[number]
                 continue
-            head = b"\x08" + _varint(number)
+            head = b"\x08" + varint(number)
             frames, size = [head], 0
             while watcher.has_pending and size < BATCH_BYTES_MAX:
                 taken = list(map(_frame, watcher.take(_TAKE_MAX)))

@@ -5,11 +5,9 @@ from __future__ import annotations
 import email.utils
 import functools
 import hashlib
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any, Final
 
 import msgspec
@@ -21,10 +19,9 @@ from apiserver.aggregation import documents as aggregated_documents
 from apiserver.aggregation.availability import Gathered
 from apiserver.nowhere import no_such_path
 from apiserver.registry.kinds import Kinds
+from apiserver.version import version_info
 from component.health import METRICS_TYPE, registered_metrics
 
-GIT_VERSION: Final = "v1.32.0+steersman"
-"""The API that clients may expect here: they choose their own behaviour by it."""
 _JSON: Final = "application/json"
 _EXTRA_TYPES: Final = {"/openid/v1/jwks": "application/jwk-set+json"}
 _FAR_FUTURE_S: Final = 365 * 24 * 3600
@@ -88,7 +85,7 @@ class Documents:
             case [""] | ["index.html"]:
                 return _json({"paths": self._paths()})
             case ["version"]:
-                return Document(_version())
+                return Document(msgspec.json.encode(version_info()))
             case ["metrics"]:
                 return Document(registered_metrics() + self._scrape(), METRICS_TYPE)
             case ["debug", "api_priority_and_fairness", name]:
@@ -232,28 +229,3 @@ def _aggregated(
 ) -> tuple[bytes, str]:
     body = msgspec.json.encode(discovery.aggregated(core=is_core, version=version, kinds=kinds, remotes=remotes))
     return body, hashlib.sha512(body).hexdigest().upper()
-
-
-@functools.cache
-def _version() -> bytes:
-    try:
-        commit = metadata.version("steersman")
-    except metadata.PackageNotFoundError:
-        commit = "unknown"
-    return msgspec.json.encode(
-        {
-            "major": "1",
-            "minor": "32",
-            "gitVersion": GIT_VERSION,
-            "gitCommit": commit,
-            "gitTreeState": "clean",
-            "buildDate": "2025-01-01T00:00:00Z",
-            "goVersion": f"python{platform.python_version()}",
-            "compiler": platform.python_implementation().lower(),
-            "platform": f"{platform.system().lower()}/{_architecture()}",
-        }
-    )
-
-
-def _architecture() -> str:
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())

@@ -11,6 +11,7 @@ from api.core.container_validation import check_containers
 from api.core.containers import EphemeralContainer
 from api.core.pod import Pod
 from api.core.static_pods import MIRROR
+from api.core.volume_validation import check_volumes
 from api.meta import ObjectMeta
 from apiserver.request import Answer, Call
 from apiserver.verbs import patch as patch_verb
@@ -65,6 +66,7 @@ def _check(new: Pod, before: list[EphemeralContainer]) -> v.Errors:
         target = container.target_container_name
         if target and target not in others:
             yield v.not_found(f"{_PATH}[{i}].targetContainerName", target)
-    for error in check_containers("spec", new.spec, is_pod=True):
+    volumes, _ = check_volumes("spec.volumes", new.spec.volumes)
+    for error in check_containers("spec", new.spec, volumes, is_pod=True):
         if error.path.startswith(_PATH):
             yield error

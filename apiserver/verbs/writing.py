@@ -275,7 +275,8 @@ async def decide_update(
     new.metadata.generation = _next_generation(resource, new, old)
     settle = await reserve(context, request)
     try:
-        await context.evaluating.run(partial(validation.check, resource, new, old, status=is_status))
+        check = partial(validation.check, resource, new, old, status=is_status, subresource=call.info.subresource)
+        await context.evaluating.run(check)
         await context.admission.validate(request)
     except ApiError:
         if settle is not None:

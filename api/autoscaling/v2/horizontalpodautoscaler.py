@@ -146,7 +146,8 @@ def _filled(
     rules: HPAScalingRules | None, policies: Sequence[tuple[str, int, int]], window_s: int | None
 ) -> HPAScalingRules:
     rules = rules or HPAScalingRules()
-    rules.select_policy = rules.select_policy or "Max"
+    if rules.select_policy is None:
+        rules.select_policy = "Max"
     if rules.stabilization_window_seconds is None:
         rules.stabilization_window_seconds = window_s
     if not rules.policies:
@@ -157,8 +158,9 @@ def _filled(
 def validate(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler | None) -> v.Errors:
     """Check the bounds, what is scaled, and by what."""
     spec = new.spec
-    if spec.min_replicas is not None and spec.min_replicas < 1:
-        yield v.invalid("spec.minReplicas", spec.min_replicas, "must be greater than or equal to 1")
+    allowed = 0 if old is not None and old.spec.min_replicas == 0 else 1
+    if spec.min_replicas is not None and spec.min_replicas < allowed:
+        yield v.invalid("spec.minReplicas", spec.min_replicas, f"must be greater than or equal to {allowed}")
     if spec.max_replicas < 1:
         yield v.invalid("spec.maxReplicas", spec.max_replicas, "must be greater than 0")
     if spec.min_replicas is not None and spec.max_replicas < spec.min_replicas:
@@ -166,6 +168,10 @@ def validate(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler | None) 
     yield from _check_reference("spec.scaleTargetRef", spec.scale_target_ref)
     for i, metric in enumerate(spec.metrics):
         yield from _check_metric(f"spec.metrics[{i}]", metric)
+    if spec.min_replicas == 0 and not any(metric.type in ("External", "Object") for metric in spec.metrics):
+        yield v.forbidden(
+            "spec.metrics", "must specify at least one Object or External metric to support scaling to zero replicas"
+        )
     if spec.behavior is not None:
         for label, rules in (("scaleUp", spec.behavior.scale_up), ("scaleDown", spec.behavior.scale_down)):
             if rules is not None:
@@ -189,26 +195,33 @@ _SOURCES: Final = {
 def _check_metric(path: str, metric: MetricSpec) -> v.Errors:
     if not metric.type:
         yield v.required(f"{path}.type", "must specify a metric source type")
-        return
     if metric.type not in _SOURCES:
         yield v.not_supported(f"{path}.type", metric.type, _SOURCES)
-        return
-    label = metric.type[0].lower() + metric.type[1:]
-    source: Any = getattr(metric, _SOURCES[metric.type])
-    for kind, other in _SOURCES.items():
-        if kind != metric.type and getattr(metric, other) is not None:
-            name = kind[0].lower() + kind[1:]
-            yield v.forbidden(f"{path}.{name}", "must populate the given metric source only")
-    if source is None:
-        yield v.required(f"{path}.{label}", "must populate information for the given metric source")
-        return
-    where = f"{path}.{label}"
-    if metric.type in ("Resource", "ContainerResource"):
+    given = [kind for kind in _READING_ORDER if getattr(metric, _SOURCES[kind]) is not None]
+    if given:
+        yield from _check_source(f"{path}.{_label(given[0])}", given[0], getattr(metric, _SOURCES[given[0]]))
+    if metric.type in _SOURCES and metric.type not in given:
+        yield v.required(f"{path}.{_label(metric.type)}", "must populate information for the given metric source")
+    for kind in given if len(given) > 1 else ():
+        if kind != metric.type:
+            yield v.forbidden(f"{path}.{_label(kind)}", "must populate the given metric source only")
+
+
+_READING_ORDER: Final = ("Object", "External", "Pods", "Resource", "ContainerResource")
+"""Of several sources the first is looked at."""
+
+
+def _label(kind: str) -> str:
+    return kind[0].lower() + kind[1:]
+
+
+def _check_source(where: str, kind: str, source: Any) -> v.Errors:
+    if kind in ("Resource", "ContainerResource"):
         if not source.name:
             yield v.required(f"{where}.name", "must specify a resource name")
-        elif metric.type == "ContainerResource":
+        elif kind == "ContainerResource":
             yield from check_container_resource_name(f"{where}.name", source.name)
-        if metric.type == "ContainerResource":
+        if kind == "ContainerResource":
             yield from v.check_name(
                 f"{where}.container", source.container, names.check_label, why="must specify a container"
             )
@@ -216,9 +229,9 @@ def _check_metric(path: str, metric: MetricSpec) -> v.Errors:
         yield from v.check_name(
             f"{where}.metric.name", source.metric.name, names.check_path_segment, why="must specify a metric name"
         )
-    if metric.type == "Object":
+    if kind == "Object":
         yield from _check_reference(f"{where}.describedObject", source.described_object)
-    yield from _check_target(f"{where}.target", source.target, metric.type)
+    yield from _check_target(f"{where}.target", source.target, kind)
 
 
 def validate_status(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler) -> v.Errors:
@@ -230,7 +243,7 @@ def validate_status(new: HorizontalPodAutoscaler, old: HorizontalPodAutoscaler) 
 def _check_target(path: str, target: MetricTarget, kind: str) -> v.Errors:
     if not target.type:
         yield v.required(f"{path}.type", "must specify a metric target type")
-    elif target.type not in ("Utilization", "Value", "AverageValue"):
+    if target.type not in ("Utilization", "Value", "AverageValue"):
         yield v.invalid(f"{path}.type", target.type, "must be either Utilization, Value, or AverageValue")
     for label, amount in (("value", target.value), ("averageValue", target.average_value)):
         if amount is not None and quantity.compare(amount, "0") <= 0:
@@ -266,7 +279,7 @@ def _check_rules(path: str, rules: HPAScalingRules) -> v.Errors:
     if window is not None and window > 3600:
         yield v.invalid(f"{path}.stabilizationWindowSeconds", window, "must be less than or equal to 3600")
     if rules.select_policy is not None:
-        yield from v.check_supported(f"{path}.selectPolicy", rules.select_policy, ("Disabled", "Max", "Min"))
+        yield from v.check_given(f"{path}.selectPolicy", rules.select_policy, ("Disabled", "Max", "Min"))
     if not rules.policies:
         yield v.required(f"{path}.policies", "must specify at least one Policy")
     for i, policy in enumerate(rules.policies):

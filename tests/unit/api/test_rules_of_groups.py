@@ -43,7 +43,7 @@ def test_a_node_has_each_driver_once_and_as_it_was() -> None:
     ]
     assert paths(node("{name: a, nodeID: n, topologyKeys: [k, k]}")) == ["spec.drivers[0]"]
     old = made(node("{name: a, nodeID: n}"))
-    assert paths(node("{name: a, nodeID: m}"), old) == ["spec.drivers"]
+    assert paths(node("{name: a, nodeID: m}"), old) == ["CSINodeDriver"]
 
 
 def test_a_volume_that_is_attached_and_has_no_object_is_a_drivers() -> None:

@@ -1,9 +1,14 @@
 """Kinds of the smaller groups: defaults, rules and cells, a few facts each."""
 
+import base64
 import copy
+from typing import Any
 
 import msgspec
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from api.certificates import certificatesigningrequest as csrs
 from api.storage.volumeattachment import VolumeError
@@ -253,26 +258,70 @@ def test_a_certificate_is_asked_for_by_somebody_known_to_the_server_alone() -> N
     assert cells(request)["Condition"] == "Pending"
 
 
-def test_a_status_of_a_signing_request_keeps_the_decision_where_it_was() -> None:
-    def request(*types: str) -> csrs.CertificateSigningRequest:
-        conditions = [{"type": type, "status": "True", "reason": "x"} for type in types]
-        return msgspec.convert({"status": {"conditions": conditions}}, csrs.CertificateSigningRequest)
-
-    def kept(new: tuple[str, ...], old: tuple[str, ...]) -> list[str]:
-        written = request(*new)
-        csrs.prepare_for_status_update(written, request(*old))
-        return [condition.type for condition in written.status.conditions]
-
-    assert kept(("Seen", "Approved", "Failed"), ("Seen", "Approved")) == ["Seen", "Approved", "Failed"]
-    assert kept(("Denied", "Seen"), ("Approved",)) == ["Seen", "Approved"]
-    assert kept(("Approved",), ()) == []
+@pytest.fixture(scope="module")
+def signing_request() -> Any:
+    """Return a request that nothing is wrong with."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a")])
+    asked = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    pem = base64.b64encode(asked.public_bytes(serialization.Encoding.PEM)).decode()
+    return made(
+        f"{{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, "
+        f"spec: {{request: {pem}, signerName: a.b/c, usages: [any]}}}}"
+    )
 
 
-def test_what_was_decided_of_a_request_and_issued_is_not_taken_back() -> None:
+def decided(
+    request: csrs.CertificateSigningRequest, *types: str, certificate: bytes = b"", reason: str = ""
+) -> csrs.CertificateSigningRequest:
+    conditions = [
+        csrs.CertificateSigningRequestCondition(type=type, status="True", reason=reason or "x") for type in types
+    ]
+    new = copy.deepcopy(request)
+    new.status = csrs.CertificateSigningRequestStatus(conditions=conditions, certificate=certificate)
+    return new
+
+
+def test_a_status_of_a_signing_request_keeps_the_decision_as_it_was_worded(
+    signing_request: csrs.CertificateSigningRequest,
+) -> None:
+    old = decided(signing_request, "Seen", "Approved")
+    new = decided(signing_request, "Approved", "Seen", "Failed", reason="y")
+    csrs.prepare_for_status_update(new, old)
+    assert [(each.type, each.reason) for each in new.status.conditions] == [
+        ("Approved", "x"),
+        ("Seen", "y"),
+        ("Failed", "y"),
+    ]
+    assert list(csrs.validate_status(new, old)) == []
+
+
+def test_only_approval_decides_on_a_signing_request(signing_request: csrs.CertificateSigningRequest) -> None:
+    def on_status(new: csrs.CertificateSigningRequest, old: csrs.CertificateSigningRequest) -> list[str]:
+        csrs.prepare_for_status_update(new, old)
+        return [f"{error.path}: {error.message}" for error in csrs.validate_status(new, old)]
+
+    open_, approved = decided(signing_request), decided(signing_request, "Approved")
+    assert on_status(decided(signing_request, "Denied", "Seen"), open_) == [
+        'status.conditions: Forbidden: updates may not add a condition of type "Denied"'
+    ]
+    assert on_status(decided(signing_request, "Seen"), approved) == [
+        'status.conditions: Forbidden: updates may not remove a condition of type "Approved"'
+    ]
+    assert list(csrs.validate_approval(approved, open_)) == []
+    both = decided(signing_request, "Approved", "Denied")
+    assert [f"{error.path}: {error.message}" for error in csrs.validate_approval(both, approved)] == [
+        'status.conditions[1].type: Invalid value: "Denied": Approved and Denied conditions are mutually exclusive'
+    ]
+    assert list(csrs.validate_approval(both, both)) == []
+    assert csrs.RESOURCE.validate_subresource == {"approval": csrs.validate_approval}
+
+
+def test_what_was_decided_of_a_request_and_issued_is_not_taken_back(
+    signing_request: csrs.CertificateSigningRequest,
+) -> None:
     def request(*types: str, certificate: bytes = b"") -> csrs.CertificateSigningRequest:
-        conditions = [csrs.CertificateSigningRequestCondition(type=type, status="True") for type in types]
-        status = csrs.CertificateSigningRequestStatus(conditions=conditions, certificate=certificate)
-        return csrs.CertificateSigningRequest(status=status)
+        return decided(signing_request, *types, certificate=certificate)
 
     def refused(new: csrs.CertificateSigningRequest, old: csrs.CertificateSigningRequest) -> list[str]:
         return [f"{error.path}: {error.message}" for error in csrs.validate_status(new, old)]
@@ -288,6 +337,27 @@ def test_what_was_decided_of_a_request_and_issued_is_not_taken_back() -> None:
         ]
     assert refused(request(), request(certificate=b"x")) == [
         "status.certificate: Forbidden: updates may not modify existing certificate content"
+    ]
+    assert [
+        f"{error.path}: {error.message}"
+        for error in csrs.validate_approval(request(certificate=b"y"), request(certificate=b"x"))
+    ] == ["status.certificate: Forbidden: updates may not set certificate content"]
+
+
+def test_what_was_wrong_with_a_signing_request_before_is_let_be(
+    signing_request: csrs.CertificateSigningRequest,
+) -> None:
+    old = decided(signing_request, "", "Seen", "Seen")
+    old.spec = msgspec.structs.replace(
+        old.spec, usages=["fly", "any", "any"], signer_name="kubernetes.io/legacy-unknown"
+    )
+    assert wrong(old, old) == []
+    assert [line.partition(": ")[0] for line in wrong(old)] == [
+        "spec.usages[0]",
+        "spec.usages[2]",
+        "spec.signerName",
+        "status.conditions[0].type",
+        "status.conditions[2].type",
     ]
 
 

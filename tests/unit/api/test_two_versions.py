@@ -74,4 +74,4 @@ def test_a_new_event_is_complete_and_says_so_once() -> None:
     assert [error.partition(":")[0] for error in wrong(bare)] == ["eventTime", "type"]
     again = msgspec.structs.replace(old, note="other")
     again.series = events.EventSeries(count=3, last_observed_time="2024-01-01T00:00:02.000000Z")
-    assert [error.partition(":")[0] for error in wrong(again, old)] == ["note"]
+    assert [error.partition(":")[0] for error in wrong(again, old)] == ["message"]

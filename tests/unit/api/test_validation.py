@@ -53,7 +53,7 @@ def test_one_owner_at_most_is_the_controller() -> None:
     owners = [OwnerReference(name=name, controller=True, **owner) for name in ("a", "b")]
     assert "Only one reference can have Controller set to true" in check(metadata(owner_references=owners))[0]
     assert check(metadata(owner_references=[OwnerReference(name="a", api_version="v1", kind="Pod")])) == [
-        'metadata.ownerReferences[0].uid: Invalid value: "": must not be empty'
+        'metadata.ownerReferences.uid: Invalid value: "": uid must not be empty'
     ]
 
 

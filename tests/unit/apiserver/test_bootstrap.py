@@ -7,13 +7,18 @@ from random import Random
 
 import pytest
 
+from api import timestamps
+from api.core import configmap, secret, service
 from api.core import endpoints as endpoints_kind
-from api.core import service
+from api.core.secret import Secret
 from api.discovery import endpointslice
+from api.meta import ObjectMeta
 from api.rbac import clusterrole, clusterrolebinding
 from api.resource import ObjectKey
+from apiserver.auth.legacy_tokens import LegacyTokens
 from apiserver.bootstrap import NAMESPACES, bootstrap
 from apiserver.kubernetes_service import LEASE_S, KubernetesService
+from apiserver.registry.codec import Stored
 from apiserver.registry.deletion import Put
 from apiserver.registry.registries import Registries
 from component.clock import RealClock
@@ -100,6 +105,58 @@ class Time(RealClock):
 @pytest.fixture
 def clock() -> Time:
     return Time()
+
+
+async def test_the_use_of_a_kept_token_is_written_on_its_secret_once_a_day(clock: Time) -> None:
+    async with registries() as made:
+        await bootstrap(made)
+        tokens = LegacyTokens(made, clock)
+        kept = Secret(metadata=ObjectMeta(name="kept", namespace="default", uid="u", labels={"a": "b"}))
+        await made.of(secret.RESOURCE).create(kept)
+
+        async def use() -> tuple[str, int]:
+            current = await made.of(secret.RESOURCE).get("default", "kept")
+            await tokens.note_use(current.object)
+            current = await made.of(secret.RESOURCE).get("default", "kept")
+            assert current.object.metadata.labels.pop("a") == "b"
+            (day,) = current.object.metadata.labels.values()
+            return day, current.revision
+
+        first = await use()
+        assert first[0] == timestamps.day_of(clock.now())
+        assert await use() == first
+        clock.at -= 86_400  # Another apiserver's clock is behind.
+        assert await use() == first
+        clock.at += 3 * 86_400
+        assert (await use())[0] == timestamps.day_of(clock.now())
+        await tokens.note_use(Secret(metadata=ObjectMeta(name="gone", namespace="default", uid="u")))
+
+
+async def test_it_is_told_since_when_uses_of_kept_tokens_are_noted(clock: Time) -> None:
+    async with registries() as made:
+        await bootstrap(made)
+        tokens, registry = LegacyTokens(made, clock), made.of(configmap.RESOURCE)
+        name = "kube-apiserver-legacy-service-account-token-tracking"
+
+        async def since() -> str:
+            await tokens.reconcile()
+            await registry.cache.catch_up()
+            told: str = (await registry.get("kube-system", name)).object.data["since"]
+            return told
+
+        begun = timestamps.day_of(clock.now())
+        assert await since() == begun
+        clock.at += 86_400
+        assert await since() == begun
+
+        async def spoil(current: Stored) -> Put:
+            obj = current.codec.decode(current.json)
+            obj.data = {"since": "yesterday"}
+            return Put(obj)
+
+        await registry.write("kube-system", name, spoil)
+        await registry.cache.catch_up()
+        assert await since() == timestamps.day_of(clock.now())
 
 
 async def test_the_kubernetes_service_leads_to_the_apiservers_that_renew(clock: Time) -> None:

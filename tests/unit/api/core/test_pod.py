@@ -85,10 +85,14 @@ def test_parts_of_containers_and_volumes_get_theirs() -> None:
         ("nginx:1", "IfNotPresent"),
         ("host:5000/nginx", "Always"),
         ("host:5000/nginx:1", "IfNotPresent"),
-        ("nginx@sha256:abc", "IfNotPresent"),
+        (f"nginx@sha256:{'a' * 64}", "IfNotPresent"),
+        ("Host/nginx", "Always"),
+        ("nginx/A", "IfNotPresent"),
+        ("", "IfNotPresent"),
+        ("a" * 64, "IfNotPresent"),
     ],
 )
-def test_images_without_a_fixed_tag_are_always_pulled(image: str, policy: str) -> None:
+def test_images_without_a_fixed_tag_are_always_pulled_and_what_is_none_is_not(image: str, policy: str) -> None:
     assert pull_policy_of(image) == policy
 
 
@@ -130,7 +134,7 @@ def test_host_network_takes_the_containers_ports() -> None:
         (
             {"restartPolicy": "Sometimes"},
             {},
-            'spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "Never", "OnFailure"',
+            'spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "OnFailure", "Never"',
         ),
         ({"dnsPolicy": "None"}, {}, "spec.dnsConfig: Required value"),
         (
@@ -210,7 +214,7 @@ def test_a_mirror_has_a_node_and_what_it_mirrors_never_changes() -> None:
     why = "must set spec.nodeName if mirror pod annotation is set"
     assert wrong(mirror("x")) == [f'{path}: Invalid value: "x": {why}']
     assert wrong(mirror("x", nodeName="n")) == []
-    for new, old, verb in (("x", "", "add"), ("", "x", "remove"), ("y", "x", "update")):
+    for new, old, verb in (("x", "", "add"), ("", "x", "remove or update"), ("y", "x", "remove or update")):
         found = wrong(mirror(new, nodeName="n"), mirror(old, nodeName="n"))
         assert found == [f"{path}: Forbidden: may not {verb} mirror pod annotation"]
 

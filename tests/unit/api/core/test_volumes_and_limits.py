@@ -41,6 +41,7 @@ def test_a_claim_is_bound_once_and_may_only_grow_then() -> None:
     assert len(wrong(larger, bound)) == 1
     bound.status.phase = larger.status.phase = "Bound"
     assert wrong(larger, bound) == []
+    larger.status.capacity = {"storage": "1Gi"}
     assert wrong(bound, larger) == [
         "spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"
     ]
@@ -170,3 +171,21 @@ def test_a_node_has_one_range_of_each_family() -> None:
     assert node("10.0.0.1/24, 'fd00::/64'") == []
     assert node("10.0.0.0/24, 10.0.1.0/24") == ["spec.podCIDRs"]
     assert node("10.0.0.0") == ["spec.podCIDRs[0]"]
+
+
+def test_volumes_on_older_systems_are_defaulted_in_pods_as_in_objects() -> None:
+    sources = [
+        "rbd: {monitors: [m], image: i}",
+        "scaleIO: {gateway: g, system: s, secretRef: {name: x}}",
+        "azureDisk: {diskName: d, diskURI: u}",
+        "iscsi: {targetPortal: p, iqn: i, lun: 0}",
+        "hostPath: {path: /a}",
+    ]
+    volumes = ", ".join(f"{{name: v{index}, {source}}}" for index, source in enumerate(sources))
+    pod = made(f"{{apiVersion: v1, kind: Pod, spec: {{containers: [{{name: c, image: x}}], volumes: [{volumes}]}}}}")
+    rbd, scale_io, azure_disk, iscsi, host_path = pod.spec.volumes
+    assert (rbd.rbd.pool, rbd.rbd.user, rbd.rbd.keyring) == ("rbd", "admin", "/etc/ceph/keyring")
+    assert (scale_io.scale_io.storage_mode, scale_io.scale_io.fs_type) == ("ThinProvisioned", "xfs")
+    disk = azure_disk.azure_disk
+    assert (disk.caching_mode, disk.kind, disk.fs_type, disk.read_only) == ("ReadWrite", "Shared", "ext4", False)
+    assert (iscsi.iscsi.iscsi_interface, host_path.host_path.type) == ("default", "")

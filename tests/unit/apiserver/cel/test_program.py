@@ -56,6 +56,14 @@ def value_of(text: str) -> object:
         ("!format.dns1123Label().validate('a-b').hasValue()", True),
         ("type(1) == int && type('') != int", True),
         ("b'\\xff'.size() + r'\\n'.size()", 3),
+        ("string(duration('1m')) + string(duration('90.5s')) + string(duration('0s'))", "60s90.5s0s"),
+        ("'%e %.1e'.format([3.14, 0.00025])", "3.140000×10⁰⁰ 2.5×10⁻⁰⁴"),
+        ("optional.ofNonZeroValue(duration('0s')).hasValue()", False),
+        ("optional.ofNonZeroValue(timestamp('0001-01-01T00:00:00Z')).hasValue()", False),
+        ("optional.ofNonZeroValue(timestamp('1970-01-01T00:00:00Z')).hasValue()", True),
+        ("format.dns1123SubdomainPrefix().validate('a.b.-').hasValue()", False),
+        ("isURL('http://a b') || isURL('/a%2') || isURL('a')", False),
+        ("isURL('a:b') && isURL('/a') && isURL('https://[::1]:80/?q')", True),
     ],
 )
 def test_an_expression_has_this_value(text: str, value: object) -> None:

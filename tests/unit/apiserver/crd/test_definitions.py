@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from api.errors import ApiError, Conflict, InternalError, Invalid, MethodNotAllowed, NotFound, UnsupportedMediaType
+from api.errors import (
+    ApiError,
+    BadRequest,
+    Conflict,
+    InternalError,
+    Invalid,
+    MethodNotAllowed,
+    NotFound,
+    UnsupportedMediaType,
+)  # noqa: E501
 from apiserver import discovery, openapi
 from apiserver.app import Api
 from apiserver.request import RequestInfo
@@ -138,13 +147,22 @@ async def test_a_custom_objects_faults_are_told_metadata_first_then_by_name(clie
 async def test_metadata_of_an_embedded_object_keeps_what_metadata_has(client: Client) -> None:
     embedded = {"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}
     await client.define(definition({"type": "object", "properties": {"template": embedded}}))
-    metadata = {"name": "t", "nope": 1, "ownerReferences": [{"name": "o", "more": 1}]}
+    owner = {"apiVersion": "v1", "kind": "O", "name": "o", "uid": "u"}
+    metadata = {"name": "t", "nope": 1, "ownerReferences": [{**owner, "more": 1}]}
     template = {"apiVersion": "v1", "kind": "T", "metadata": metadata, "spec": {"kept": 1}}
     made = await client.ask("create", cron_tab(template=template))
-    kept = {"name": "t", "ownerReferences": [{"name": "o"}]}
+    kept = {"name": "t", "ownerReferences": [owner]}
     assert made["spec"]["template"] == {"apiVersion": "v1", "kind": "T", "metadata": kept, "spec": {"kept": 1}}
     unknown = ("spec.template.metadata.nope", "spec.template.metadata.ownerReferences[0].more")
     assert client.warnings == [f'unknown field "{path}"' for path in unknown]
+
+
+async def test_metadata_of_an_embedded_object_that_is_none_cannot_be_read(client: Client) -> None:
+    embedded = {"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}
+    await client.define(definition({"type": "object", "properties": {"template": embedded}}))
+    template = {"apiVersion": "v1", "kind": "T", "metadata": {"labels": {"a": 1}}}
+    with pytest.raises(BadRequest, match=r"spec.template.metadata: Invalid value: .*ObjectMeta.labels of type string"):
+        await client.ask("create", cron_tab(template=template))
 
 
 async def test_whole_numbers_of_custom_objects_have_no_fraction(client: Client) -> None:

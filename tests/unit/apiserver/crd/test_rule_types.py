@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from apiserver.crd.rules import Checker
-from apiserver.crd.schema_check import check_schema
+from apiserver.crd.schema_check import Held, check_schema
 from apiserver.crd.structural import Node
 from apiserver.crd.values import check
 
@@ -69,6 +69,7 @@ def problems(rule: str, **more: Any) -> list[str]:
         "self.?text.orValue('') == 'abc' && self.labels[?'q'].orValue('none') == 'none'",
         "self.open.known == 1 && has(self.inner)",
         "self.inner.kind == 'Pod' && self.inner.metadata.name == 'p'",
+        "self.namespace == 'ns' && self.while == 1",
         "self.__namespace__ == 'ns' && self.__while__ == 1 && self.a__dash__b == 2",
         "[has(self.text), has(self.maybe)].exists_one(x, x)",
         "(has(self.text) ? 1 : 0) + (has(self.maybe) ? 1 : 0) == 1",
@@ -93,9 +94,7 @@ def test_what_fits_the_schema_is_let_through_and_holds(rule: str) -> None:
         ("has(self.anys)", "undefined field 'anys'"),
         ("has(self.inner.spec)", "undefined field 'spec'"),
         ("has(self.inner.metadata.namespace)", "undefined field 'namespace'"),
-        ("self.namespace == 'ns'", "undefined field 'namespace'"),
         ("self.true == 1", "mismatched input 'true' expecting IDENTIFIER"),
-        ("self.text", "cel expression must evaluate to a bool"),
         ("self.text.matches('[')", "invalid matches argument"),
         ("self.wait > duration('soon')", "invalid duration argument"),
         ("['a'].sum() == 'a'", "found no matching overload for 'sum' applied to 'list(string).()"),
@@ -105,6 +104,12 @@ def test_what_cannot_fit_the_schema_is_refused_when_it_is_declared(rule: str, wh
     (problem,) = problems(rule)
     assert "compilation failed" in problem
     assert why in problem
+
+
+def test_a_rule_must_be_true_or_false() -> None:
+    (problem,) = problems("self.text")
+    assert problem.endswith("}: cel expression must evaluate to a bool")
+    assert problem.startswith('Invalid value: apiextensions.ValidationRule{Rule:"self.text", Message:"", ')
 
 
 def test_a_message_must_be_a_text() -> None:
@@ -186,7 +191,7 @@ def test_a_rule_of_a_schema_that_is_stored_already_may_cost_what_it_does() -> No
     schema["properties"]["a"]["x-kubernetes-validations"] = [rule]
     (error,) = check_schema(schema, "")
     assert "estimated rule cost exceeds budget by factor of 1.296000x" in error.message
-    assert not list(check_schema(schema, "", is_known=True))
+    assert not list(check_schema(schema, "", held=Held(costs=False)))
 
 
 def test_a_default_keeps_the_rules_of_its_own_place() -> None:
@@ -197,9 +202,9 @@ def test_a_default_keeps_the_rules_of_its_own_place() -> None:
         ".properties[a].default",
         'Invalid value: "integer": failed rule: self > 1',
     )
-    tags = {"type": "array", "items": STRING, "x-kubernetes-list-type": "set", "default": ["x", "x"]}
-    (error,) = check_schema({"type": "object", "properties": {"a": tags}}, "")
-    assert error.message.startswith("Duplicate value")
+    ruled["x-kubernetes-validations"] = [{"rule": "oldSelf.hasValue()", "optionalOldSelf": True}]
+    (error,) = check_schema({"type": "object", "properties": {"a": {**ruled, "default": 1}}}, "")
+    assert error.message == 'Invalid value: "integer": failed rule: oldSelf.hasValue()'
 
 
 def kept(shape: dict[str, Any], old: Any, new: Any) -> list[str]:

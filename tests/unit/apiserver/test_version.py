@@ -1,0 +1,24 @@
+"""What `/version` says can be read the way kubectl and its test suites read it."""
+
+import re
+from datetime import datetime
+from pathlib import Path
+
+from apiserver.version import identity, version_info
+
+
+def test_the_commit_is_in_base_16_and_the_date_is_a_time_of_rfc_3339() -> None:
+    said = version_info()
+    assert re.fullmatch(r"[0-9a-f]{40}", said["gitCommit"])
+    assert datetime.fromisoformat(said["buildDate"]).year >= 2025
+    assert re.fullmatch(r"v\d\.\d+\.[\d\w\-\.\+]+", said["gitVersion"])
+    assert (said["major"], said["minor"]) == ("1", "32")
+
+
+def test_other_sources_are_another_commit_wherever_they_lie(tmp_path: Path) -> None:
+    for folder, content in (("here", "a = 1\n"), ("there", "a = 1\n"), ("changed", "a = 2\n")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.py").write_text(content)
+    here, there, changed = (identity((tmp_path / name).iterdir())[0] for name in ("here", "there", "changed"))
+    assert here == there
+    assert here != changed
