@@ -122,3 +122,16 @@ def test_one_cause_needs_no_brackets() -> None:
     broken = configmap.ConfigMap(metadata=metadata(), data={"a/b": ""})
     with pytest.raises(Invalid, match=r'^ConfigMap "a" is invalid: data\[a/b\]: Invalid value: "a/b": a valid config'):
         validation.check(configmap.RESOURCE, broken, None)
+
+
+def test_owners_are_told_of_together() -> None:
+    owner = {"api_version": "v1", "kind": "Pod", "uid": "u"}
+    (error,) = check(metadata(owner_references=[OwnerReference(name=name, controller=True, **owner) for name in "ab"]))
+    assert error.endswith('Found "true" in references for Pod/a and Pod/b')
+    (error,) = check(metadata(owner_references=[OwnerReference(name="a", **{**owner, "api_version": "a/b/c"})]))
+    assert error == 'metadata.ownerReferences.apiVersion: Invalid value: "a/b/c": version must not be empty'
+
+
+def test_a_name_may_be_made_from_what_ends_in_a_dash_and_in_no_dot() -> None:
+    assert check(metadata(generate_name="a-")) == check(metadata(generate_name="a.-")) == []
+    assert len(check(metadata(generate_name="a."))) == len(check(metadata(generate_name="-"))) == 1
