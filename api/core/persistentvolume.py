@@ -387,5 +387,4 @@ RESOURCE: Final[Resource[PersistentVolume]] = Resource(
             priority=1,
         ),
     ),
-    selectable_fields={"name": lambda volume: volume.metadata.name},
 )
