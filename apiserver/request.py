@@ -37,6 +37,8 @@ class RequestInfo:
     subresource: str = ""
     namespace: str = ""
     name: str = ""
+    field_selector: str = ""
+    """What a list, watch or deletecollection is restricted to, as it was sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class LocalTransport:
             namespace=address.namespace,
             # As both front doors do: selecting one object by its name is asking for that object.
             name=address.name or selected_name(options.get("fieldSelector", "")),
+            field_selector=options.get("fieldSelector", ""),
         )
         return Call(
             info,

@@ -1,9 +1,10 @@
 """The node authorizer: a kubelet reads the Secrets, ConfigMaps and storage of its own pods, each by name.
 
 RBAC has one role for all nodes and cannot say "yours". So these kinds are not in that role; whether a node may read one
-is decided here, by whether any pod bound to it names it, or names the claim that a volume is bound to. Everything else
-about nodes is RBAC's, and what they write is `apiserver.admission.node_restriction`'s. After upstream's node authorizer
-("Using Node Authorization").
+is decided here, by whether any pod bound to it names it, or names the claim that a volume is bound to. Of Pods and
+Nodes it reads its own: lists and watches of pods select by `spec.nodeName` (KEP-4601). Everything else about nodes is
+RBAC's, and what they write is `apiserver.admission.node_restriction`'s. After upstream's node authorizer ("Using Node
+Authorization").
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from api.core.local_volumes import node_of as node_of_directory
 from api.core.persistentvolume import PersistentVolume
 from api.core.pod import Pod
 from api.core.pod_references import references
+from api.errors import ApiError
 from api.lister import Lister
 from api.rbac.rules import PolicyRule
 from api.resource import ObjectKey
+from api.selectors import parse_fields
 from apiserver.request import Authorizer, Decision, RequestInfo, RuleSource, User
 
 NODES_GROUP = "system:nodes"
@@ -41,6 +44,14 @@ class NodeAuthorizer:
     def authorize(self, user: User, request: RequestInfo) -> Decision:
         """Say whether `user` may do it. A list or watch counts as by name if it selects one by metadata.name."""
         name = node_of(user)
+        if name and not request.group and not request.subresource and request.verb in _VERBS:
+            if request.plural == "pods":
+                return self._read_pods(name, request)
+            if request.plural == "nodes":
+                if request.name == name:
+                    return Decision(True)
+                what = f"'{request.name}'" if request.name else "all nodes"
+                return Decision(False, f"node '{name}' cannot read {what}, only its own Node object")
         if not name or request.group or request.plural not in _KINDS:
             return self._then.authorize(user, request)
         if request.plural == "persistentvolumes" and request.verb in ("get", "patch") and not request.subresource:
@@ -64,6 +75,23 @@ class NodeAuthorizer:
             if pod.spec.node_name == name and wanted in references(pod):
                 return Decision(True)
         return Decision(False, f"no relationship found between node '{name}' and this object")
+
+    def _read_pods(self, node: str, request: RequestInfo) -> Decision:
+        if request.verb != "get":
+            try:
+                selects_its_own = parse_fields(request.field_selector).exact("spec.nodeName") == node
+            except ApiError:
+                selects_its_own = False  # The verb says what is wrong with it.
+            if selects_its_own:
+                return Decision(True)
+            if not request.name:
+                return Decision(False, "can only list/watch pods with spec.nodeName field selector")
+        found = self._pods.get(ObjectKey(request.namespace, request.name))
+        if found is None or found.spec.node_name == node:
+            return Decision(
+                True
+            )  # What is not there is told to be not there: a kubelet asks for pods that were deleted.
+        return Decision(False, f"no relationship found between node '{node}' and this object")
 
     def _is_of_a_volume(self, node: str, request: RequestInfo) -> bool:
         """Whether a storage driver needs a secret to mount a volume that is claimed by a pod of this node."""

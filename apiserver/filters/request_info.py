@@ -41,15 +41,17 @@ def request_info(method: str, path: str, query: Mapping[str, str]) -> RequestInf
     name = rest[1] if len(rest) > 1 else ""
     # Behind /proxy, the path is somebody else's.
     subresource = "proxy" if rest[2:3] == ["proxy"] else "/".join(rest[2:])
-    verb = "watch" if is_watch else _VERBS.get(method, method.lower())
+    verb = "watch" if is_watch else _VERBS.get(method, "")
+    field_selector = ""
     if not name:
         if verb == "get":
             verb = "watch" if query.get("watch", "").lower() in ("1", "t", "true") else "list"
         elif verb == "delete":
             verb = "deletecollection"
         if verb in ("list", "watch", "deletecollection"):
-            name = selected_name(query.get("fieldSelector", ""))
-    return RequestInfo(verb, path, group, version, plural, subresource, namespace, name)
+            field_selector = query.get("fieldSelector", "")
+            name = selected_name(field_selector)
+    return RequestInfo(verb, path, group, version, plural, subresource, namespace, name, field_selector)
 
 
 def is_old_watch(path: str) -> bool:

@@ -64,6 +64,7 @@ def call_of(
         getattr(request, "subresource", ""),
         request.namespace,
         getattr(request, "name", "") or selected_name(options.get("fieldSelector", "")),
+        options.get("fieldSelector", ""),
     )
     given = {name: value for name, value in options.items() if value}
     # Our own processes may be newer than this server: what it doesn't know of, it drops, as protobuf would.

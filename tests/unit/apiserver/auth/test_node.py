@@ -120,3 +120,35 @@ def test_everybody_else_is_rbacs_to_judge() -> None:
     root = User("root", groups=("system:masters",))
     asked = RequestInfo("list", "", "", "v1", "secrets", "", "a", "")
     assert NodeAuthorizer(Cache(), store(), authorizer()).authorize(root, asked).allowed
+
+
+@pytest.mark.parametrize(
+    ("verb", "namespace", "name", "selector", "is_allowed"),
+    [
+        ("list", "", "", "spec.nodeName=n1", True),
+        ("watch", "a", "", "status.phase!=Failed,spec.nodeName=n1", True),
+        ("list", "", "", "", False),
+        ("watch", "", "", "spec.nodeName=n2", False),
+        ("list", "", "", "spec.nodeName!=n1", False),
+        ("list", "", "", "=,", False),
+        ("get", "a", "web", "", True),
+        ("watch", "a", "web", "metadata.name=web", True),
+        ("get", "a", "other", "", False),
+        ("watch", "a", "other", "metadata.name=other", False),
+        ("get", "a", "gone", "", True),
+    ],
+)
+def test_a_node_reads_its_own_pods(verb: str, namespace: str, name: str, selector: str, is_allowed: bool) -> None:
+    other = Pod(metadata=ObjectMeta(name="other", namespace="a"), spec=PodSpec(node_name="n2"))
+    node = NodeAuthorizer(Cache(POD, other), store(), authorizer())
+    asked = RequestInfo(verb, "", "", "v1", "pods", "", namespace, name, selector)
+    assert node.authorize(NODE, asked).allowed is is_allowed
+
+
+@pytest.mark.parametrize("verb", ["get", "list", "watch"])
+def test_a_node_reads_only_its_own_node(verb: str) -> None:
+    node = NodeAuthorizer(Cache(), store(), authorizer())
+    assert node.authorize(NODE, RequestInfo(verb, "", "", "v1", "nodes", "", "", "n1")).allowed
+    refused = node.authorize(NODE, RequestInfo(verb, "", "", "v1", "nodes", "", "", "n2"))
+    assert refused.reason == "node 'n1' cannot read 'n2', only its own Node object"
+    assert not node.authorize(NODE, RequestInfo("list", "", "", "v1", "nodes")).allowed
