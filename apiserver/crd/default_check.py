@@ -102,12 +102,14 @@ def _check(node: Node, path: str, *, requires_pruned: bool) -> Errors:
 
 def _check_value(node: Node, path: str, value: Any) -> Errors:
     checker = Checker(node)
-    told = (
-        list(values.check(value, node))
-        or list(checker.check(value, value))
+    for error in (faults := list(values.check(value, node))):
+        where = path if error.path == "<nil>" else f"{path}.{error.path}"
+        yield FieldError(where, error.reason, error.message)
+    told = not faults and (
+        list(checker.check(value, value))
         or list(checker.check(value, None))  # Rules for which there need be no old value hold for a new one too.
     )
-    for error in told:
+    for error in told or ():
         below = error.path.removeprefix("<nil>")
         yield FieldError(
             f"{path}{'' if not below or below.startswith('[') else '.'}{below}", error.reason, error.message

@@ -16,6 +16,20 @@ _OPTIONS.log_errors = False
 _OPTIONS.max_mem = 8 * 1024 * 1024
 
 
+_WORDS: Final = {
+    "missing ]": "missing closing ]",
+    "missing )": "missing closing )",
+    "bad repetition operator": "invalid nested repetition operator",
+    "no argument for repetition operator": "missing argument to repetition operator",
+    "invalid perl operator": "invalid or unsupported Perl syntax",
+    "invalid repetition size": "invalid repeat count",
+    "trailing \\": "trailing backslash at end of expression",
+    "bad named capture group": "invalid named capture",
+    "invalid named capture group": "invalid named capture",
+}
+"""What Go calls faults that the library has other words for."""
+
+
 class BadPattern(Exception):
     """A regular expression that cannot be understood, and why."""
 
@@ -32,7 +46,8 @@ def compile_(pattern: str) -> Any:
     except re2.error as error:
         why = error.args[0] if error.args else "malformed"
         text = why.decode(errors="replace") if isinstance(why, bytes) else str(why)
-        raise BadPattern(f"error parsing regexp: {text}") from None
+        what, _, where = text.partition(": ")
+        raise BadPattern(f"error parsing regexp: {_WORDS.get(what, what)}: `{where}`") from None
 
 
 def matches(pattern: str, text: str) -> bool:

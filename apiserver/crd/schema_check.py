@@ -444,6 +444,7 @@ class _Walk:
         for i, rule in enumerate(rules):
             where = f"{place.path}.x-kubernetes-validations[{i}]"
             text, takes_optional = rule["rule"], bool(rule.get("optionalOldSelf"))
+            names: frozenset[str] = frozenset()
             try:
                 program = compile_(text, VARIABLES)
                 cost = rule_types.weigh(text, node, is_root=is_root, takes_optional=takes_optional)
@@ -454,13 +455,14 @@ class _Walk:
             else:
                 times = place.times if place.times is not None else rule_types.places_max(node)
                 yield from self._spend(min(cost * times, costs.UNBOUNDED), f"{where}.rule")
-                if "oldSelf" not in program.names:
-                    if rule.get("optionalOldSelf") is not None:
-                        why = "may not be set if oldSelf is not used in rule"
-                        yield v.invalid(f"{where}.optionalOldSelf", rule["optionalOldSelf"], why)
-                elif place.lost:
-                    why = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {place.lost}"
-                    yield v.invalid(f"{where}.rule", text, why)
+                names = program.names
+            if "oldSelf" not in names:
+                if rule.get("optionalOldSelf") is not None:
+                    why = "may not be set if oldSelf is not used in rule"
+                    yield v.invalid(f"{where}.optionalOldSelf", rule["optionalOldSelf"], why)
+            elif place.lost:
+                why = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {place.lost}"
+                yield v.invalid(f"{where}.rule", text, why)
             expression, wanted = rule.get("messageExpression"), types.STRING
             if not expression:
                 continue

@@ -145,8 +145,8 @@ def _is_in_range(value: float, node: Node) -> bool:
 
 
 def _not_among(path: str, value: Any, words: list[Any]) -> FieldError:
-    shown = [word if isinstance(word, str) else json.dumps(word) for word in words]
-    listed = ", ".join(f'"{word}"' for word in shown)
+    shown = [word if isinstance(word, str) else json.dumps(word, separators=(",", ":")) for word in words]
+    listed = ", ".join(json.dumps(word, ensure_ascii=False) for word in shown)
     return FieldError(
         path or "<nil>", "FieldValueNotSupported", f"Unsupported value: {v.show(value)}: supported values: {listed}"
     )
@@ -158,7 +158,7 @@ def _invalid(path: str, value: Any, why: str) -> FieldError:
 
 def _check_string(value: str, node: Node, path: str) -> Errors:
     if node.max_length is not None and len(value) > node.max_length:
-        yield v.too_long(path, int(node.max_length))
+        yield v.too_long(path or "<nil>", int(node.max_length))
     if node.min_length is not None and len(value) < node.min_length:
         yield _invalid(path, value, f"{_body(path)} should be at least {node.min_length} chars long")
     if node.pattern and not matches(node.pattern, value):
@@ -169,10 +169,16 @@ def _check_string(value: str, node: Node, path: str) -> Errors:
 
 
 def _check_number(value: float, node: Node, path: str) -> Errors:
-    if not _is_in_range(value, node):
-        form = f"with format {node.format}" if node.format else "(default format)"
-        why = f"Checked value must be of type {node.type} {form} in {path}"
-        yield FieldError("<nil>", "FieldValueInvalid", f'Invalid value: "": {why}')
+    for what, number in (
+        ("Checked", value),
+        ("MultipleOf", node.multiple_of),
+        ("Maximum boundary", node.maximum),
+        ("Minimum boundary", node.minimum),
+    ):
+        if number is not None and not _is_in_range(number, node):
+            form = f"with format {node.format}" if node.format else "(default format)"
+            why = f"{what} value must be of type {node.type} {form} in {path}"
+            yield FieldError("<nil>", "FieldValueInvalid", f'Invalid value: "": {why}')
     low, high = node.minimum, node.maximum
     if high is not None and (value >= high if node.exclusive_maximum else value > high):
         than = "less than" if node.exclusive_maximum else "less than or equal to"
@@ -192,7 +198,7 @@ def _number(value: float) -> str:
 
 def _check_list(value: list[Any], node: Node, path: str, old: Any) -> Errors:
     if node.max_items is not None and len(value) > node.max_items:
-        yield v.too_many(path, len(value), int(node.max_items))
+        yield v.too_many(path or "<nil>", len(value), int(node.max_items))
     if node.min_items is not None and len(value) < node.min_items:
         yield _invalid(path, len(value), f"{_body(path)} should have at least {node.min_items} items")
     if node.unique_items and len({_key(item) for item in value}) < len(value):
@@ -215,7 +221,7 @@ def item_before(item: Any, node: Node, old: Any) -> Any:
 
 def _check_object(value: dict[str, Any], node: Node, path: str, old: Any) -> Errors:
     if node.max_properties is not None and len(value) > node.max_properties:
-        yield v.too_many(path, len(value), int(node.max_properties))
+        yield v.too_many(path or "<nil>", len(value), int(node.max_properties))
     if node.min_properties is not None and len(value) < node.min_properties:
         yield _invalid(path, len(value), f"{_body(path)} should have at least {node.min_properties} properties")
     for name in value if node.additional is False else ():

@@ -144,7 +144,7 @@ def test_an_optional_past_is_a_value_of_its_own() -> None:
     schema = {"type": "object", "properties": {"a": {**STRING, "x-kubernetes-validations": [rule]}}}
     assert not list(check_schema(schema, ""))
     rule["optionalOldSelf"] = False
-    assert [error.path for error in check_schema(schema, "")] == [".properties[a].x-kubernetes-validations[0].rule"]
+    assert [error.path.rpartition(".")[2] for error in check_schema(schema, "")] == ["rule", "optionalOldSelf"]
 
 
 def test_a_place_below_lists_of_any_length_is_counted_by_what_a_request_can_hold() -> None:

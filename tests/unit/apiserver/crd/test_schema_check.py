@@ -69,7 +69,7 @@ def test_below_logic_nothing_is_said_of_structure_and_patterns_are_read() -> Non
     part = {"type": "string", "x-kubernetes-embedded-resource": True, "pattern": "["}
     assert told_of({"type": "object", "allOf": [part]}) == [
         'allOf[0].pattern: Invalid value: "[": must be a valid regular expression, but isn\'t: error parsing regexp: '
-        "missing ]: [",
+        "missing closing ]: `[`",
         "allOf[0].type: Forbidden: must be empty to be structural",
         "allOf[0].x-kubernetes-embedded-resource: Forbidden: must be false to be structural",
     ]
@@ -232,3 +232,33 @@ def test_structure_is_not_asked_of_what_had_none() -> None:
     loose = {"properties": {"a": {"description": "anything"}}}
     assert not held_after([loose]).structure
     assert told(loose, held=held_after([loose])) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        ("(", "missing closing ): `(`"),
+        ("a**", "invalid nested repetition operator: `**`"),
+        ("+", "missing argument to repetition operator: `+`"),
+        ("(?=a)", "invalid or unsupported Perl syntax: `(?=`"),
+        ("a{2,1}", "invalid repeat count: `{2,1}`"),
+    ],
+)
+def test_what_is_wrong_with_a_pattern_is_told_in_gos_words(pattern: str, why: str) -> None:
+    (error,) = told_of({"type": "string", "pattern": pattern})
+    assert error.endswith(f"but isn't: error parsing regexp: {why}")
+
+
+def test_a_rule_that_does_not_compile_uses_no_old_value() -> None:
+    rule = {"rule": "self.nope == oldSelf", "optionalOldSelf": True}
+    (first, second) = told_of({"type": "object", "properties": {}, "x-kubernetes-validations": [rule]})
+    assert "compilation failed" in first
+    assert second.endswith("optionalOldSelf: Invalid value: true: may not be set if oldSelf is not used in rule")
+
+
+def test_defaults_are_told_of_where_they_stand() -> None:
+    listed = {"type": "array", "maxItems": 1, "items": STRING, "default": ["a", 1]}
+    assert told_of(listed) == [
+        "default: Too many: 2: must have at most 1 items",
+        'default.[1]: Invalid value: "integer": [1] in body must be of type string: "integer"',
+    ]

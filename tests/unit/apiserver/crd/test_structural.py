@@ -176,6 +176,16 @@ def test_what_fits_is_let_through(value: Any, schema: dict[str, Any]) -> None:
             ['spec: Invalid value: "a": spec.a in body is a forbidden property'],
         ),
         (
+            0,
+            {"type": "integer", "minimum": -1.5},
+            ['<nil>: Invalid value: "": Minimum boundary value must be of type integer (default format) in spec'],
+        ),
+        (
+            "x",
+            {"type": "string", "enum": [{"a": 1}]},
+            ['spec: Unsupported value: "x": supported values: "{\\"a\\":1}"'],
+        ),
+        (
             {"kind": "b", "n": "x"},
             {
                 "type": "object",
@@ -320,3 +330,8 @@ def test_rules_that_cost_too_much_end_the_asking_where_they_stand() -> None:
         "a: Invalid value: \"array\": 'operation cancelled: actual cost limit exceeded': no further validation rules "
         f"will be run due to call cost exceeds limit for rule: {costly['rule']}"
     ]
+
+
+def test_too_much_at_the_root_is_told_of_nothing_less() -> None:
+    (error,) = values.check({"a": 1, "b": 2}, Node({"type": "object", "maxProperties": 1}))
+    assert error.path == "<nil>"
