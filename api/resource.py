@@ -166,6 +166,8 @@ class Resource(Generic[T]):
     """Whether deleting with no propagation policy leaves what the object owns."""
     generation: bool = False
     """metadata.generation is 1 at create and grows when anything but metadata and status changes."""
+    counts_annotations: bool = False
+    """Whether metadata.generation also grows when annotations change, not on a subresource."""
     columns: Sequence[Column[T]] = ()
     """After Name, which is first unless it is among these; empty means Name and Age."""
     selectable_fields: Mapping[str, Callable[[T], str]] = field(default_factory=dict)

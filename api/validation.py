@@ -232,7 +232,7 @@ def check_object_meta(
 ) -> Errors:
     """Check metadata of any object; `knows_finalizers` refuses finalizers of one word that nobody knows."""
     if metadata.generate_name:
-        # Checked with a letter in place of the suffix, so that a trailing dash or dot is fine.
+        # Checked with a letter in place of a trailing dash, which is fine there.
         for message in check_name(_masked(metadata.generate_name)):
             yield invalid(f"{path}.generateName", metadata.generate_name, message)
     if not metadata.name:
@@ -256,31 +256,28 @@ def check_object_meta(
 
 
 def _masked(generate_name: str) -> str:
-    return generate_name[:-1] + "a" if generate_name[-1] in "-." else generate_name
+    """Return a name as it might be made; upstream takes the letter before the dash away with it."""
+    return f"{generate_name[:-2]}a" if len(generate_name) > 1 and generate_name[-1] == "-" else generate_name
 
 
 def _check_owners(path: str, metadata: ObjectMeta) -> Errors:
-    controllers = []
+    controller = ""
     for owner in metadata.owner_references:
-        for field, called, value in (
-            ("apiVersion", "version", owner.api_version.rpartition("/")[2]),
-            ("kind", "kind", owner.kind),
-            ("name", "name", owner.name),
-            ("uid", "uid", owner.uid),
-        ):
+        group, _, version = owner.api_version.rpartition("/")
+        if not version or "/" in group:
+            yield invalid(f"{path}.apiVersion", owner.api_version, "version must not be empty")
+        for field, value in (("kind", owner.kind), ("name", owner.name), ("uid", owner.uid)):
             if not value:
-                yield invalid(f"{path}.{field}", value, f"{called} must not be empty")
+                yield invalid(f"{path}.{field}", value, f"{field} must not be empty")
         if owner.api_version == "v1" and owner.kind == "Event":
-            yield invalid(path, owner, f"{owner.api_version}, Kind={owner.kind} is disallowed from being an owner")
-        if owner.controller:
-            controllers.append(owner.name)
-    if len(controllers) > 1:
-        yield invalid(
-            path,
-            metadata.owner_references,
-            f'Only one reference can have Controller set to true. Found "true" in references for'
-            f" {' and '.join(controllers[:2])}",
-        )
+            yield invalid(path, owner, "/v1, Kind=Event is disallowed from being an owner")
+        if not owner.controller:
+            continue
+        name = f"{owner.kind}/{owner.name}"
+        if controller:
+            why = 'Only one reference can have Controller set to true. Found "true" in references for'
+            yield invalid(path, metadata.owner_references, f"{why} {controller} and {name}")
+        controller = controller or name
 
 
 def _check_finalizers(path: str, finalizers: Sequence[str], *, is_strict: bool) -> Errors:
@@ -308,8 +305,9 @@ def check_metadata_update(new: ObjectMeta, old: ObjectMeta, *, path: str = "meta
     yield from check_immutable(f"{path}.name", new.name, old.name)
     yield from check_immutable(f"{path}.namespace", new.namespace, old.namespace)
     yield from check_immutable(f"{path}.uid", new.uid, old.uid)
-    yield from check_immutable(f"{path}.creationTimestamp", new.creation_timestamp, old.creation_timestamp)
-    yield from check_immutable(f"{path}.deletionTimestamp", new.deletion_timestamp, old.deletion_timestamp)
+    if new.deletion_timestamp != old.deletion_timestamp:
+        shown = new.deletion_timestamp.replace("T", " ").replace("Z", " +0000 UTC")
+        yield FieldError(f"{path}.deletionTimestamp", "FieldValueInvalid", f"Invalid value: {shown}: {_IMMUTABLE}")
     yield from check_immutable(
         f"{path}.deletionGracePeriodSeconds", new.deletion_grace_period_seconds, old.deletion_grace_period_seconds
     )
@@ -329,15 +327,16 @@ def check_metadata_update(new: ObjectMeta, old: ObjectMeta, *, path: str = "meta
 def keep_metadata(new: ObjectMeta, old: ObjectMeta) -> None:
     """Put back into `new` the metadata that only the server sets, where the client left it out or made it up.
 
-    A uid or a creation time that differs from the stored one is left for `check_metadata_update` to refuse.
+    Another uid than the stored one, another time to end in, or an end that nobody asked for by deleting, is left for
+    `check_metadata_update` to refuse.
     """
     new.uid = new.uid or old.uid
-    new.creation_timestamp = new.creation_timestamp or old.creation_timestamp
+    new.creation_timestamp = old.creation_timestamp or new.creation_timestamp
     new.namespace = new.namespace or old.namespace
-    new.deletion_timestamp = old.deletion_timestamp
-    new.deletion_grace_period_seconds = old.deletion_grace_period_seconds
+    new.deletion_timestamp = old.deletion_timestamp or new.deletion_timestamp
+    if new.deletion_grace_period_seconds is None:
+        new.deletion_grace_period_seconds = old.deletion_grace_period_seconds
     new.generation = old.generation
-    new.generate_name = old.generate_name
     new.self_link = ""
 
 

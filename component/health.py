@@ -1,4 +1,4 @@
-"""The plain HTTP port each process has: /healthz, /livez, /readyz and /metrics.
+"""The plain HTTP port each process has: /healthz, /livez, /readyz, /metrics and /metrics/slis.
 
 A check is a callable returning None when well, or a sentence saying what is wrong. `/readyz?verbose` lists each by
 name, `?exclude=NAME` leaves one out and `/readyz/NAME` asks just one, as upstream's processes do. Bodies of requests
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs
 
 from component import metrics as metrics_module
-from component import notify, process_metrics
+from component import notify, process_metrics, slis
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -31,7 +31,7 @@ Metrics = Callable[[], bytes]
 REQUEST_TIMEOUT_S = 5.0
 REQUEST_BYTES_MAX = 8192
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-PATHS = ("/healthz", "/livez", "/readyz", "/metrics")
+PATHS = ("/healthz", "/livez", "/readyz", "/metrics", "/metrics/slis")
 
 
 def ok() -> str | None:
@@ -54,6 +54,8 @@ def answer(
     """Return the status, content type and body for a GET of `path`."""
     if path == "/metrics":
         return 200, METRICS_TYPE, metrics()
+    if path == "/metrics/slis":
+        return 200, METRICS_TYPE, slis.shown()
     page, _, single = path[1:].partition("/")
     if f"/{page}" not in PATHS:
         return 404, "text/plain", f"there are {', '.join(PATHS)} here\n".encode()
@@ -70,6 +72,8 @@ def answer(
             lines.append(f"[+]{name} excluded: ok")
             continue
         problem = check()
+        if not single:
+            slis.note(name, page, problem is None)
         failed = failed or problem is not None
         lines.append(f"[+]{name} ok" if problem is None else f"[-]{name} failed: {problem}")
     if not failed and (single or "verbose" not in asked):
@@ -91,7 +95,7 @@ def routes(
         status, kind, body = answer(request.path, request.query_string, ready, live or {}, metrics)
         return web.Response(status=status, body=body, headers={"Content-Type": kind})
 
-    checks = [f"{path}/{{check}}" for path in PATHS if path != "/metrics"]
+    checks = [f"{path}/{{check}}" for path in PATHS if not path.startswith("/metrics")]
     return [web.get(path, handle) for path in (*PATHS, *checks)]
 
 

@@ -52,7 +52,7 @@ from controllers.services import (
     pods_behind,
     ports_of,
 )
-from controllers.slice_names import slice_name
+from controllers.slice_names import slice_name, slice_prefix
 from controllers.zone_hints import ZONE, choose_zones, has_wish, is_proportional, is_ready_node, shares_of, why_none
 
 MANAGER = "endpointslice-controller.k8s.io"
@@ -260,6 +260,7 @@ def _creation(service: Service, ports: Ports, endpoints: list[Endpoint], taken: 
     made = EndpointSlice(
         metadata=ObjectMeta(
             name=name,
+            generate_name=slice_prefix(service.metadata.name),
             namespace=service.metadata.namespace,
             labels=_labels(service),
             annotations={LAST_CHANGE: trigger} if trigger else {},

@@ -25,7 +25,7 @@ from controllers.actions import Action, Create, Delete, Patch, Plan
 from controllers.endpoint_labels import BY_SERVICE, MANAGED_BY, SERVICE_NAME, index_slices_by_service
 from controllers.ownership import reference_as_controller
 from controllers.runner import Controller, Listers, Watch
-from controllers.slice_names import slice_name
+from controllers.slice_names import slice_name, slice_prefix
 
 MANAGER = "endpointslicemirroring-controller.k8s.io"
 SKIP = "endpointslice.kubernetes.io/skip-mirror"
@@ -127,6 +127,7 @@ def _slice(
     return EndpointSlice(
         metadata=ObjectMeta(
             name=slice_name(metadata.name, f"{metadata.uid}{seed}{told}"),
+            generate_name=slice_prefix(metadata.name),
             namespace=metadata.namespace,
             labels=metadata.labels | {SERVICE_NAME: metadata.name, MANAGED_BY: MANAGER},
             annotations={name: text for name, text in metadata.annotations.items() if name not in NOT_COPIED},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Final
 
 from api import names
@@ -14,12 +15,20 @@ from api.admissionregistration.webhooks import (
     check_rule,
 )
 from api.columns import AGE
+from api.condition_validation import check_conditions
 from api.meta import Condition, LabelSelector, ObjectMeta
 from api.resource import Column, Resource, keep_all_but_status
 from api.schema import Int64, Struct, always, field, wire
 
 _REASONS: Final = ("Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized")
 _VARIABLE: Final = re.compile("[_a-zA-Z][_a-zA-Z0-9]*")
+_RESERVED: Final = frozenset(
+    ("true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
+     "let", "loop", "package", "namespace", "return", "var", "void", "while")
+)  # fmt: skip
+"""What is no identifier in expressions."""
+_ANNOTATIONS_MAX: Final = 20
+_VALUE_BYTES_MAX: Final = 5 * 1024
 
 
 class ExpressionWarning(Struct):
@@ -206,10 +215,7 @@ def validate(new: ValidatingAdmissionPolicy, old: ValidatingAdmissionPolicy | No
     spec = new.spec
     yield from v.check_given("spec.failurePolicy", spec.failure_policy, ("Fail", "Ignore"))
     if spec.param_kind is not None:
-        if not spec.param_kind.api_version:
-            yield v.required("spec.paramKind.apiVersion")
-        if not spec.param_kind.kind:
-            yield v.required("spec.paramKind.kind")
+        yield from _check_param_kind("spec.paramKind", spec.param_kind)
     if spec.match_constraints is None:
         yield v.required("spec.matchConstraints")
     else:
@@ -217,44 +223,85 @@ def validate(new: ValidatingAdmissionPolicy, old: ValidatingAdmissionPolicy | No
             yield v.required("spec.matchConstraints.resourceRules")
         yield from check_match("spec.matchConstraints", spec.match_constraints)
     yield from check_match_conditions("spec.matchConditions", spec.match_conditions)
-    seen: set[str] = set()
     for i, variable in enumerate(spec.variables):
         where = f"spec.variables[{i}]"
-        if not variable.name:
-            yield v.required(f"{where}.name")
-        elif not _VARIABLE.fullmatch(variable.name):
+        if not variable.name.strip():
+            yield v.required(f"{where}.name", "name is not specified")
+        elif not _VARIABLE.fullmatch(variable.name) or variable.name in _RESERVED:
             yield v.invalid(f"{where}.name", variable.name, "name is not a valid CEL identifier")
         if not variable.expression.strip():
             yield v.required(f"{where}.expression", "expression is not specified")
-        if variable.name in seen:
-            yield v.duplicate(f"{where}.name", variable.name)
-        seen.add(variable.name)
     if not spec.validations and not spec.audit_annotations:
         yield v.required("spec.validations", "validations or auditAnnotations must contain at least one item")
         yield v.required("spec.auditAnnotations", "validations or auditAnnotations must contain at least one item")
     for i, validation in enumerate(spec.validations):
         yield from _check_validation(f"spec.validations[{i}]", validation)
-    if len(spec.audit_annotations) > 20:
-        yield v.too_many("spec.auditAnnotations", len(spec.audit_annotations), 20)
-    for i, annotation in enumerate(spec.audit_annotations):
-        where = f"spec.auditAnnotations[{i}]"
-        yield from v.check_name(f"{where}.key", annotation.key, names.check_config_key)
-        if not annotation.value_expression.strip():
-            yield v.required(f"{where}.valueExpression", "valueExpression is not specified")
+    yield from _check_annotations("spec.auditAnnotations", new.metadata.name, spec.audit_annotations)
+
+
+def _check_param_kind(path: str, kind: ParamKind) -> v.Errors:
+    group, _, version = kind.api_version.rpartition("/")
+    where = f"{path}.apiVersion"
+    if not kind.api_version:
+        yield v.required(where)
+    elif "/" in group:
+        yield v.invalid(where, kind.api_version, f"unexpected GroupVersion string: {kind.api_version}")
+    else:
+        if group and (faults := names.check_subdomain(group)):
+            yield v.invalid(where, group, ",".join(faults))
+        if not version:
+            yield v.invalid(where, kind.api_version, "version must be specified")
+        elif faults := names.check_label_1035(version):
+            yield v.invalid(where, version, ",".join(faults))
+    if not kind.kind:
+        yield v.required(f"{path}.kind")
+    elif faults := names.check_label_1035(kind.kind.lower()):
+        why = f"may have mixed case, but should otherwise match: {','.join(faults)}"
+        yield v.invalid(f"{path}.kind", kind.kind, why)
 
 
 def _check_validation(path: str, validation: Validation) -> v.Errors:
     if not validation.expression.strip():
         yield v.required(f"{path}.expression", "expression is not specified")
+    if validation.message_expression and not validation.message_expression.strip():
+        yield v.invalid(f"{path}.messageExpression", validation.message_expression, "must be non-empty if specified")
     message = validation.message
     if message and not message.strip():
         yield v.invalid(f"{path}.message", message, "message must be non-empty if specified")
-    elif "\n" in message.strip():
+    elif "\n" in message.strip() or "\r" in message.strip():
         yield v.invalid(f"{path}.message", message, "message must not contain line breaks")
-    elif "\n" in validation.expression.strip() and not message.strip():
-        yield v.required(f"{path}.message", "message must be specified if expression contains line breaks")
     if validation.reason is not None and validation.reason not in _REASONS:
         yield v.not_supported(f"{path}.reason", validation.reason, _REASONS)
+
+
+def _check_annotations(path: str, policy: str, annotations: Sequence[AuditAnnotation]) -> v.Errors:
+    if len(annotations) > _ANNOTATIONS_MAX:
+        yield v.invalid(path, annotations, f"must not have more than {_ANNOTATIONS_MAX} auditAnnotations")
+    for i, annotation in enumerate(annotations):
+        where = f"{path}[{i}]"
+        if not policy:
+            yield v.invalid(f"{where}.key", annotation.key, "requires metadata.name be non-empty")
+        for message in names.check_qualified_name(f"{policy}/{annotation.key}") if policy else ():
+            yield v.invalid(f"{where}.key", f"{policy}/{annotation.key}", message)
+        text = annotation.value_expression.strip()
+        if not text:
+            yield v.required(f"{where}.valueExpression", "valueExpression is not specified")
+        elif len(text.encode()) > _VALUE_BYTES_MAX:
+            yield v.required(f"{where}.valueExpression", f"must not exceed {_VALUE_BYTES_MAX} bytes in length")
+        if any(annotation.key == other.key for other in annotations[:i]):
+            yield v.duplicate(f"{where}.key", annotation.key)
+
+
+def validate_status(new: ValidatingAdmissionPolicy, old: ValidatingAdmissionPolicy) -> v.Errors:
+    """Check what was found about the expressions, and conditions."""
+    checking = new.status.type_checking
+    for i, warning in enumerate(checking.expression_warnings if checking is not None else ()):
+        where = f"status.typeChecking.expressionWarnings[{i}]"
+        if not warning.warning:
+            yield v.required(f"{where}.warning")
+        if not warning.field_ref.strip():
+            yield v.required(f"{where}.fieldRef")
+    yield from check_conditions("status.conditions", new.status.conditions)
 
 
 def check_match(path: str, match: MatchResources) -> v.Errors:
@@ -266,7 +313,13 @@ def check_match(path: str, match: MatchResources) -> v.Errors:
         ("excludeResourceRules", match.exclude_resource_rules),
     ):
         for i, rule in enumerate(rules):
-            yield from check_rule(f"{path}.{label}[{i}]", rule)
+            where = f"{path}.{label}[{i}]"
+            for j, name in enumerate(rule.resource_names):
+                for message in names.check_path_segment(name):
+                    yield v.invalid(f"{where}.resourceNames[{j}]", name, message)
+                if name in rule.resource_names[:j]:
+                    yield v.duplicate(f"{where}.resourceNames[{j}]", name)
+            yield from check_rule(where, rule)
     yield from v.check_given(f"{path}.matchPolicy", match.match_policy, ("Equivalent", "Exact"))
 
 
@@ -286,6 +339,7 @@ RESOURCE: Final[Resource[ValidatingAdmissionPolicy]] = Resource(
     subresources=("status",),
     default=default,
     validate=validate,
+    validate_status=validate_status,
     prepare_for_status_update=keep_all_but_status,
     generation=True,
     columns=(

@@ -94,8 +94,11 @@ def validate(new: ValidatingAdmissionPolicyBinding, old: ValidatingAdmissionPoli
 
 
 def _check_param(path: str, ref: ParamRef) -> v.Errors:
+    for message in names.check_path_segment(ref.name) if ref.name else ():
+        yield v.invalid(f"{path}.name", ref.name, message)
     if ref.name and ref.selector is not None:
         yield v.forbidden(f"{path}.name", "name and selector are mutually exclusive")
+        yield v.forbidden(f"{path}.selector", "name and selector are mutually exclusive")
     elif not ref.name and ref.selector is None:
         yield v.required(path, "one of name or selector must be specified")
     yield from v.check_label_selector(f"{path}.selector", ref.selector)

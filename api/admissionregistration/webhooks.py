@@ -173,8 +173,8 @@ _OLD_SIDE_EFFECTS: Final = (*_SIDE_EFFECTS, "Some", "Unknown")
 def _check_side_effects(path: str, side_effects: str | None) -> v.Errors:
     if side_effects is None:
         yield v.required(path, "must specify one of None, NoneOnDryRun")
-    else:
-        yield from v.check_supported(path, side_effects, _SIDE_EFFECTS)
+    elif side_effects not in _SIDE_EFFECTS:
+        yield v.not_supported(path, side_effects, _SIDE_EFFECTS)
 
 
 def _check_webhook(path: str, webhook: Webhook) -> v.Errors:

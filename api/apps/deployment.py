@@ -209,6 +209,7 @@ RESOURCE: Final[Resource[Deployment]] = Resource(
     prepare_for_status_update=prepare_for_status_update,
     validate_status=validate_status,
     generation=True,
+    counts_annotations=True,
     columns=(
         Column("Ready", "string", _ready, "How many pods are ready, of how many there should be."),
         Column("Up-to-date", "string", lambda d, now: d.status.updated_replicas, "How many pods have this version."),

@@ -19,7 +19,8 @@ def check_selector_and_template(selector: LabelSelector | None, template: PodTem
     """Check the selector of a workload, the template of its pods, and that they belong together."""
     wrong = list(v.check_label_selector("spec.selector", selector))
     if selector is None:
-        yield v.required("spec.selector")
+        if kind != "DaemonSet":  # Whose template no selector fits anyway.
+            yield v.required("spec.selector")
     elif not selector.match_labels and not selector.match_expressions:
         of_kind = "deployment" if kind == "ReplicaSet" else kind.lower()
         yield v.invalid("spec.selector", selector, f"empty selector is invalid for {of_kind}")

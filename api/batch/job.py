@@ -169,39 +169,38 @@ def default_spec(spec: JobSpec) -> None:
 def validate(new: Job, old: Job | None) -> v.Errors:
     """Check numbers, policies, selector and template; what a running Job is made of never changes."""
     spec = new.spec
+    yield from _check_written(new, old)
     yield from check_spec("spec", spec)
     if spec.selector is None:
         yield v.required("spec.selector")
-    else:
-        wrong = list(v.check_label_selector("spec.selector", spec.selector))
-        yield from wrong
-        labels = spec.template.metadata.labels
-        if not wrong and not of_label_selector(spec.selector).matches(labels):
-            yield v.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+    wrong = list(v.check_label_selector("spec.selector", spec.selector))
+    yield from wrong
+    labels = spec.template.metadata.labels
+    if not wrong and not of_label_selector(spec.selector).matches(labels):
+        yield v.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
     if old is None:
         yield from _check_name(new)
-        yield from _check_generated(new)
     else:
         yield from _check_update(new, old)
 
 
-def _check_generated(job: Job) -> v.Errors:
-    """Check that nobody got in the way of the selector and the labels that the server writes."""
-    if job.spec.manual_selector or job.spec.selector is None or not job.metadata.uid:
+def _check_written(job: Job, old: Job | None) -> v.Errors:
+    """Check that the labels and the selector are those that the server writes, where it was to write them."""
+    metadata, spec = job.metadata, job.spec
+    if spec.manual_selector or spec.selector is None or not metadata.uid:
         return
-    wanted = {
-        f"{prefix}{label}": value
-        for prefix in ("", _PREFIX)
-        for label, value in (("controller-uid", job.metadata.uid), ("job-name", job.metadata.name))
-    }
-    labels = job.spec.template.metadata.labels
-    for label, value in wanted.items():
-        if labels.get(label) != value:
-            yield v.invalid(f"spec.template.metadata.labels[{label}]", labels, f"must be '{value}'")
-    if not any(v.check_label_selector("", job.spec.selector)) and not of_label_selector(job.spec.selector).matches(
-        wanted
-    ):
-        yield v.invalid("spec.selector", job.spec.selector, "`selector` not auto-generated")
+    wanted = {"controller-uid": metadata.uid, "job-name": metadata.name}
+    prefixed = {f"{_PREFIX}{key}": value for key, value in wanted.items()}
+    if old is None or prefixed.keys() <= old.spec.template.metadata.labels.keys():  # Jobs of old had none.
+        wanted |= prefixed
+    labels = spec.template.metadata.labels
+    for key, value in wanted.items():
+        if key not in labels:
+            yield v.required(f"spec.template.metadata.labels[{key}]", f"must be '{value}'")
+        elif labels[key] != value:
+            yield v.invalid(f"spec.template.metadata.labels[{key}]", labels, f"must be '{value}'")
+    if not any(v.check_label_selector("", spec.selector)) and not of_label_selector(spec.selector).matches(wanted):
+        yield v.invalid("spec.selector", spec.selector, "`selector` not auto-generated")
 
 
 def _check_name(job: Job) -> v.Errors:

@@ -99,7 +99,8 @@ def _check_address(path: str, address: EndpointAddress) -> v.Errors:
     if address.hostname:
         yield from v.check_name(f"{path}.hostname", address.hostname, names.check_label)
     if address.node_name is not None:
-        yield from v.check_name(f"{path}.nodeName", address.node_name, names.check_subdomain)
+        for message in names.check_subdomain(address.node_name):
+            yield v.invalid(f"{path}.nodeName", address.node_name, message)
     yield from check_usable_ip(f"{path}.ip", address.ip)
 
 
@@ -111,7 +112,8 @@ def _check_port(path: str, port: EndpointPort, *, needs_name: bool) -> v.Errors:
     yield from v.check_port(f"{path}.port", port.port)
     yield from v.check_supported(f"{path}.protocol", port.protocol, ("TCP", "UDP", "SCTP"))
     if port.app_protocol is not None:
-        yield from v.check_name(f"{path}.appProtocol", port.app_protocol, names.check_qualified_name)
+        for message in names.check_qualified_name(port.app_protocol):
+            yield v.invalid(f"{path}.appProtocol", port.app_protocol, message)
 
 
 def _addresses(endpoints: Endpoints, now: float) -> str:

@@ -319,7 +319,19 @@ def validate(new: Node, old: Node | None) -> v.Errors:
                 yield v.duplicate(f"spec.podCIDRs[{i}]", cidr)
     if old is None:
         return
-    if old.spec.pod_cidrs and cidrs != old.spec.pod_cidrs:
+    if changed := list(_check_update(new, old)):
+        yield from changed
+        yield v.forbidden("[]", _ELSE)  # The path that upstream has for a node itself.
+
+
+_ELSE: Final = (
+    "node updates may only change labels, taints, or capacity"
+    " (or configSource, if the DynamicKubeletConfig feature gate is enabled)"
+)
+
+
+def _check_update(new: Node, old: Node) -> v.Errors:
+    if old.spec.pod_cidrs and new.spec.pod_cidrs != old.spec.pod_cidrs:
         yield v.forbidden("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid')
     if old.spec.provider_id and new.spec.provider_id != old.spec.provider_id:
         yield v.forbidden("spec.providerID", 'node updates may not change providerID except from "" to valid')

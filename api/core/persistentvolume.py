@@ -274,7 +274,7 @@ def _sources_to_compare(new: PersistentVolume, old: PersistentVolume) -> list[tu
 
 def check_volume(path: str, spec: PersistentVolumeSpec, name: str) -> v.Errors:
     """Check the spec of a volume of that name."""
-    yield from check_access_modes(f"{path}.accessModes", spec.access_modes)
+    yield from check_access_modes(f"{path}.accessModes", spec.access_modes, why="")
     if not spec.capacity:
         yield v.required(f"{path}.capacity")
     if set(spec.capacity) != {"storage"}:
@@ -387,5 +387,4 @@ RESOURCE: Final[Resource[PersistentVolume]] = Resource(
             priority=1,
         ),
     ),
-    selectable_fields={"name": lambda volume: volume.metadata.name},
 )

@@ -147,10 +147,10 @@ def check_spec(path: str, spec: PersistentVolumeClaimSpec) -> v.Errors:
 VOLUME_MODES: Final = ("Block", "Filesystem")
 
 
-def check_access_modes(path: str, modes: Sequence[str]) -> v.Errors:
+def check_access_modes(path: str, modes: Sequence[str], *, why: str = "at least 1 access mode is required") -> v.Errors:
     """Check how a volume may be mounted; once and by one pod only goes with nothing else."""
     if not modes:
-        yield v.required(path, "at least 1 access mode is required")
+        yield v.required(path, why)
     for mode in modes:
         if mode not in _MODES:
             yield v.not_supported(path, mode, _MODES)

@@ -422,6 +422,7 @@ RESOURCE: Final[Resource[Pod]] = Resource(
         "status.nominatedNodeName": lambda pod: pod.status.nominated_node_name,
         "status.phase": lambda pod: pod.status.phase,
         "status.podIP": lambda pod: pod.status.pod_ips[0].ip if pod.status.pod_ips else pod.status.pod_ip,
+        "status.podIPs": lambda pod: "",  # Upstream lets it be asked for and has no value for it.
     },
     graceful_period_s=graceful_period_s,
 )

@@ -83,14 +83,14 @@ def _check_type(secret: Secret) -> v.Errors:
                     yield v.required(f"data[{key}]")
         case "kubernetes.io/basic-auth":
             if "username" not in secret.data and "password" not in secret.data:
-                yield v.required("data[username]")
-                yield v.required("data[password]")
+                yield v.required("data[%s][username]")
+                yield v.required("data[%s][password]")
         case "kubernetes.io/service-account-token":
             if not secret.metadata.annotations.get(_SERVICE_ACCOUNT):
                 yield v.required(f"metadata.annotations[{_SERVICE_ACCOUNT}]")
         case "kubernetes.io/ssh-auth":
             if not secret.data.get("ssh-privatekey"):
-                yield v.required("data[ssh-privatekey]")
+                yield v.required("data[%s][ssh-privatekey]")
         case other:
             key = _REQUIRED_KEYS.get(other, "")
             if key and key not in secret.data:

@@ -177,6 +177,31 @@ class FlowSchema(Struct):
     status: Annotated[FlowSchemaStatus, wire(3)] = field(default_factory=FlowSchemaStatus)
 
 
+def _spec_of_everything(name: str, precedence: int, method: str, *groups: str) -> FlowSchemaSpec:
+    """Return the spec of a schema that takes whatever members of some groups ask, to the level of its own name."""
+    everywhere = ResourcePolicyRule(
+        verbs=["*"], api_groups=["*"], resources=["*"], cluster_scope=True, namespaces=["*"]
+    )
+    rule = PolicyRulesWithSubjects(
+        subjects=[Subject(kind="Group", group=GroupSubject(name=group)) for group in groups],
+        resource_rules=[everywhere],
+        non_resource_rules=[NonResourcePolicyRule(verbs=["*"], non_resource_urls=["*"])],
+    )
+    return FlowSchemaSpec(
+        priority_level_configuration=PriorityLevelConfigurationReference(name=name),
+        matching_precedence=precedence,
+        distinguisher_method=FlowDistinguisherMethod(type=method) if method else None,
+        rules=[rule],
+    )
+
+
+MANDATORY: Final = {
+    "exempt": _spec_of_everything("exempt", 1, "", "system:masters"),
+    "catch-all": _spec_of_everything("catch-all", 10_000, "ByUser", "system:unauthenticated", "system:authenticated"),
+}
+"""The schemas that every server has, which stay as they are."""
+
+
 def default(schema: FlowSchema) -> None:
     """A schema that does not say how soon it is tried is tried in the middle."""
     schema.spec.matching_precedence = schema.spec.matching_precedence or _DEFAULT_PRECEDENCE
@@ -204,41 +229,9 @@ def validate(new: FlowSchema, old: FlowSchema | None) -> v.Errors:
     )
     for i, rule in enumerate(spec.rules):
         yield from _check_rule(f"spec.rules[{i}]", rule)
-    fixed = MANDATORY.get(new.metadata.name)
-    if fixed is not None and spec != fixed:
-        yield v.invalid("spec", spec, f"spec of '{new.metadata.name}' must equal the fixed value")
-
-
-def _everything_of(level: str, precedence: int, method: FlowDistinguisherMethod | None, *groups: str) -> FlowSchemaSpec:
-    return FlowSchemaSpec(
-        priority_level_configuration=PriorityLevelConfigurationReference(name=level),
-        matching_precedence=precedence,
-        distinguisher_method=method,
-        rules=[
-            PolicyRulesWithSubjects(
-                subjects=[Subject(kind="Group", group=GroupSubject(name=name)) for name in groups],
-                resource_rules=[
-                    ResourcePolicyRule(
-                        verbs=["*"], api_groups=["*"], resources=["*"], cluster_scope=True, namespaces=["*"]
-                    )
-                ],
-                non_resource_rules=[NonResourcePolicyRule(verbs=["*"], non_resource_urls=["*"])],
-            )
-        ],
-    )
-
-
-MANDATORY: Final = {
-    "exempt": _everything_of("exempt", 1, None, "system:masters"),
-    "catch-all": _everything_of(
-        "catch-all",
-        10_000,
-        FlowDistinguisherMethod(type="ByUser"),
-        "system:unauthenticated",
-        "system:authenticated",
-    ),
-}
-"""The first schema and the last, by name: these never are anything else."""
+    name = new.metadata.name
+    if spec != MANDATORY.get(name, spec):
+        yield v.invalid("spec", spec, f"spec of '{name}' must equal the fixed value")
 
 
 def _check_rule(path: str, rule: PolicyRulesWithSubjects) -> v.Errors:

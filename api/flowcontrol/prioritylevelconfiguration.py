@@ -120,6 +120,20 @@ class PriorityLevelConfiguration(Struct):
     )
 
 
+MANDATORY: Final = {
+    "exempt": PriorityLevelConfigurationSpec(
+        type="Exempt", exempt=ExemptPriorityLevelConfiguration(nominal_concurrency_shares=0, lendable_percent=0)
+    ),
+    "catch-all": PriorityLevelConfigurationSpec(
+        type="Limited",
+        limited=LimitedPriorityLevelConfiguration(
+            nominal_concurrency_shares=5, limit_response=LimitResponse(type="Reject"), lendable_percent=0
+        ),
+    ),
+}
+"""The levels that every server has, which stay as they are, but for what `exempt` gives away."""
+
+
 def default(level: PriorityLevelConfiguration) -> None:
     """Thirty shares and, where requests wait, 64 queues of 50, eight a flow."""
     exempt, limited = level.spec.exempt, level.spec.limited
@@ -164,26 +178,20 @@ def validate(new: PriorityLevelConfiguration, old: PriorityLevelConfiguration | 
                 yield from _check_limited("spec.limited", spec.limited)
         case other:
             yield v.not_supported("spec.type", other, ("Exempt", "Limited"))
-    yield from _check_mandatory(new)
+    name = new.metadata.name
+    if not is_as_it_must(name, spec):
+        except_for = " except the 'spec.exempt' field" if name == "exempt" else ""
+        yield v.invalid("spec", spec, f"spec of '{name}'{except_for} must equal the fixed value")
 
 
-def _check_mandatory(level: PriorityLevelConfiguration) -> v.Errors:
-    """Check that the last resort is as it must be; of what is exempt, only how it lends may be said."""
-    spec, name = level.spec, level.metadata.name
-    if name == "exempt" and (spec.type != "Exempt" or spec.limited is not None):
-        why = "spec of 'exempt' except the 'spec.exempt' field must equal the fixed value"
-        yield v.invalid("spec", spec, why)
-    if name == "catch-all" and spec != CATCH_ALL:
-        yield v.invalid("spec", spec, "spec of 'catch-all' must equal the fixed value")
-
-
-CATCH_ALL: Final = PriorityLevelConfigurationSpec(
-    type="Limited",
-    limited=LimitedPriorityLevelConfiguration(
-        nominal_concurrency_shares=5, lendable_percent=0, limit_response=LimitResponse(type="Reject")
-    ),
-)
-"""What becomes of requests that no other level takes."""
+def is_as_it_must(name: str, spec: PriorityLevelConfigurationSpec) -> bool:
+    """Whether a level of that name may have this spec; those that are not mandatory may have any."""
+    wanted = MANDATORY.get(name)
+    if wanted is None:
+        return True
+    if name != "exempt":
+        return spec == wanted
+    return spec.exempt is not None and (spec.type, spec.limited) == (wanted.type, wanted.limited)
 
 
 def _check_shares(path: str, shares: int | None, lendable: int | None) -> v.Errors:

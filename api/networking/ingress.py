@@ -213,7 +213,8 @@ def _check_rule(path: str, rule: IngressRule) -> v.Errors:
         where = f"{path}.http.paths[{i}]"
         if one.path_type is None:
             yield v.required(f"{where}.pathType", "pathType must be specified")
-        elif one.path_type not in _PATH_TYPES:
+            continue
+        if one.path_type not in _PATH_TYPES:
             yield v.not_supported(f"{where}.pathType", one.path_type, _PATH_TYPES)
         elif one.path_type == "ImplementationSpecific":
             if one.path and not one.path.startswith("/"):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from api.patch.failure import PatchFailure
-from api.patch.fieldset import HERE, MEMBER, FieldSet, is_member, render, union
+from api.patch.fieldset import HERE, MEMBER, FieldSet, difference, intersection, is_member, render, union
 from api.patch.shape import LEAF, UNTYPED, Shape
 
 _ABSENT: Final = object()
@@ -77,8 +77,14 @@ def _compact(value: Any) -> str:
 
 
 def _by_element(shape: Shape, items: Any) -> dict[str, Any]:
-    """Return a list's items by path element; of items that are the same, which only stored lists can have, the last."""
-    return {element_of(shape, item): item for item in items} if items else {}
+    """Return a list's items by path element; of items that are the same, which only stored lists can have, the last.
+
+    Raises PatchFailure when one has no key to tell it by.
+    """
+    found = {element_of(shape, item): item for item in items} if items else {}
+    if _KEYLESS in found:
+        raise PatchFailure("associative list with keys has an element that omits all key fields")
+    return found
 
 
 def _all_by_element(shape: Shape, items: list[Any]) -> dict[str, list[Any]]:
@@ -93,16 +99,20 @@ def _all_by_element(shape: Shape, items: list[Any]) -> dict[str, list[Any]]:
 
 
 def fields_in(config: Mapping[str, Any], shape: Shape) -> FieldSet:
-    """Return the fields that `config` sets; raises PatchFailure when a list gives one item twice."""
-    return _children_in(config, shape, "")
+    """Return the fields that `config` sets; raises PatchFailure, of all of them, when lists give an item twice."""
+    problems: list[str] = []
+    found = _children_in(config, shape, "", problems)
+    if problems:
+        raise PatchFailure(problems[0] if len(problems) == 1 else "\n  ".join(["errors:", *problems]))
+    return found
 
 
-def _children_in(value: Mapping[str, Any], shape: Shape, path: str) -> FieldSet:
-    is_map = shape.kind == "map"
+def _children_in(value: Mapping[str, Any], shape: Shape, path: str, problems: list[str]) -> FieldSet:
     found: FieldSet = {}
     for key, item in value.items():
+        is_map = key not in shape.fields  # of a map, or not known to the schema that preserves it
         child = _effective(shape.child(key), item)
-        below = _below(item, child, f"{path}.{key}")
+        below = _below(item, child, f"{path}.{key}", problems)
         if not below:
             # A leaf, or an empty object or list: its being there is what was said.
             if child.kind == "leaf" or item is None or item == {} or is_map:
@@ -112,24 +122,27 @@ def _children_in(value: Mapping[str, Any], shape: Shape, path: str) -> FieldSet:
     return found
 
 
-def _below(value: Any, shape: Shape, path: str) -> FieldSet:
+def _below(value: Any, shape: Shape, path: str, problems: list[str]) -> FieldSet:
     if shape.kind in ("object", "map"):
-        return _children_in(value, shape, path) if isinstance(value, dict) else {}
+        return _children_in(value, shape, path, problems) if isinstance(value, dict) else {}
     if shape.kind not in ("items", "set") or not isinstance(value, list):
         return {}
     assert shape.item is not None
     found: FieldSet = {}
     for i, item in enumerate(value):
         element = element_of(shape, item)
+        if element in found:
+            problems.append(f"{path}: duplicate entries for key {_shown(element)}")
+            found[element] = MEMBER
+            continue
         if element == _KEYLESS:
             names = " ".join(json.dumps(key) for key in shape.keys)
-            raise PatchFailure(
+            problems.append(
                 f"{path}: element {i}: associative list with keys has an element that omits all key fields [{names}] "
                 "(and doesn't have default values for any key fields)"
             )
-        if element in found:
-            raise PatchFailure(f"{path}: duplicate entries for key {_shown(element)}")
-        below = _below(item, _effective(shape.item, item), path + _shown(element))
+            continue
+        below = _below(item, _effective(shape.item, item), path + _shown(element), problems)
         found[element] = {HERE: MEMBER, **below} if below else MEMBER
     return found
 
@@ -146,7 +159,8 @@ def merge(live: Any, config: Any, shape: Shape) -> Any:
     if live is _ABSENT or live is None:
         return config
     if config is None:
-        return live
+        # Nothing laid over what has fields or items of its own leaves those; anything else becomes nothing.
+        return live if live and _effective(shape, live).kind != "leaf" else None
     shape = _effective(shape, config)
     if shape.kind in ("object", "map"):
         if not isinstance(live, dict) or not isinstance(config, dict):
@@ -200,48 +214,64 @@ def prune(document: Any, former: FieldSet, held: FieldSet, shape: Shape) -> Any:
     """Return `document` without what is in `former` and not in `held`.
 
     Who holds something below a field holds the field; below an item of a list or an entry of a map, which is there only
-    if somebody says so, he does not: it goes with all that is in it.
+    if somebody says so, he does not: it goes with all that is in it. What nobody ever held stays, and what it is in.
     """
     if not former:
         return document
-    pruned = _prune(document, former, held, shape)
-    return {} if pruned is _ABSENT else pruned
+    was = _with_fields_above(former, shape)
+    whole = _with_fields_above(_fields_there(document, shape), shape)
+    left = _fields_there(_without(document, was, shape), shape)
+    kept = union(_with_fields_above(left, shape), _with_fields_above(held, shape))
+    left = _fields_there(_without(document, difference(whole, kept), shape), shape)
+    gone = difference(whole, _with_fields_above(left, shape))
+    return _without(document, intersection(gone, was), shape)
 
 
-def _prune(value: Any, former: FieldSet, held: FieldSet, shape: Shape) -> Any:
+def _fields_there(document: Any, shape: Shape) -> FieldSet:
+    """Return the fields of a document in which lists may repeat items."""
+    return _children_in(document, shape, "", []) if isinstance(document, dict) else {}
+
+
+def _with_fields_above(fields: FieldSet, shape: Shape) -> FieldSet:
+    """Return a set together with the fields that a schema names and that something in the set is below of."""
+    found: FieldSet = {}
+    for element, node in fields.items():
+        if element == HERE or not node:
+            found[element] = node
+            continue
+        child, is_named = UNTYPED, False
+        if element.startswith("f:"):
+            child, is_named = shape.child(element[2:]), element[2:] in shape.fields
+        elif shape.item is not None:
+            child = shape.item
+        below = _with_fields_above(node, child)
+        found[element] = {HERE: MEMBER, **below} if is_named else below
+    return found
+
+
+def _without(value: Any, doomed: FieldSet, shape: Shape) -> Any:
+    """Return a value without the members of `doomed`; what was full is left empty, what is one whole goes as one."""
     shape = _effective(shape, value)
     if shape.kind in ("object", "map") and isinstance(value, dict):
-        kept: Any = dict(value)
+        kept = {}
         for key, item in value.items():
-            element = f"f:{key}"
-            if element in former:
-                rest = _prune_one(item, former[element], held.get(element), shape.child(key), shape.kind == "object")
-                if rest is _ABSENT:
-                    del kept[key]
-                else:
-                    kept[key] = rest
+            node = doomed.get(f"f:{key}")
+            if node is None:
+                kept[key] = item
+            elif not is_member(node):
+                kept[key] = _without(item, node, shape.child(key))
         return kept
     if shape.kind in ("items", "set") and isinstance(value, list):
         assert shape.item is not None
         items = []
         for item in value:
-            element = element_of(shape, item)
-            if element in former:
-                item = _prune_one(item, former[element], held.get(element), shape.item, False)
-                if item is _ABSENT:
-                    continue
-            items.append(item)
+            node = doomed.get(element_of(shape, item))
+            if node is None:
+                items.append(item)
+            elif not is_member(node):
+                items.append(_without(item, node, shape.item))
         return items
-    return value
-
-
-def _prune_one(item: Any, former: FieldSet, held: FieldSet | None, shape: Shape, is_named: bool) -> Any:
-    if held is None if is_named else is_member(former) and (held is None or not is_member(held)):
-        return _ABSENT
-    rest = _prune(item, former, held or {}, shape)
-    # What has become empty goes, too, unless someone holds that it be there.
-    is_emptied = rest in ({}, []) and item not in ({}, [])
-    return _ABSENT if is_emptied and not (held is not None and is_member(held)) else rest
+    return None if isinstance(value, (dict, list)) else value
 
 
 # --- a schema that has changed since ----------------------------------------------------------------------------------
@@ -286,8 +316,20 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any], shape: Shape) -
 
 
 def everything_in(document: Mapping[str, Any], shape: Shape) -> FieldSet:
-    """Return what `compare` says was added from nothing to `document`."""
-    return _whole_map(document, shape)
+    """Return what was set from nothing to `document`: zeros that are always shown were not."""
+    found = _compare_maps({}, _without_zeros(document, shape), shape)
+    return union(found.added, found.modified)
+
+
+def _without_zeros(document: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
+    kept = {}
+    for key, value in document.items():
+        child = shape.child(key)
+        if child.kind == "object" and child.is_always_there and isinstance(value, dict):
+            kept[key] = _without_zeros(value, child)
+        elif value or not child.is_scalar_by_value:
+            kept[key] = value
+    return kept
 
 
 def _compare_maps(before: Mapping[str, Any], after: Mapping[str, Any], shape: Shape) -> _Differences:
@@ -304,17 +346,28 @@ def _compare_maps(before: Mapping[str, Any], after: Mapping[str, Any], shape: Sh
 
 
 def _compare_one(element: str, old: Any, new: Any, shape: Shape, found: _Differences) -> None:
-    shape = _effective(shape, old if new is _ABSENT else new)
+    is_there = old is not _ABSENT and old is not None and new is not _ABSENT and new is not None
+    if shape.kind == "untyped" and is_there and isinstance(old, dict) != isinstance(new, dict):
+        _compare_kinds(element, old, new, found)
+        return
+    shape = _effective(shape, old if new is _ABSENT or new is None else new)
+    if shape.is_always_there:
+        nothing: Any = [] if shape.kind == "items" else {} if shape.kind == "object" else None
+        old, new = (nothing if value is _ABSENT or value is None or value == {} else value for value in (old, new))
+        if old == new:
+            return
     if old is _ABSENT:
         _insert(found.added, element, _whole(new, shape))
     elif new is _ABSENT:
         _insert(found.removed, element, _whole(old, shape))
     else:
         below: _Differences | None = None
-        if shape.kind in ("object", "map") and isinstance(old, dict) and isinstance(new, dict):
-            below = _compare_maps(old, new, shape)
-        elif shape.kind in ("items", "set") and isinstance(old, list) and isinstance(new, list):
-            below = _compare_items(old, new, shape)
+        if not old and not new:
+            pass  # An empty value and null are told apart, as leaves.
+        elif shape.kind in ("object", "map") and _is_or_null(old, dict) and _is_or_null(new, dict):
+            below = _compare_maps(old or {}, new or {}, shape)
+        elif shape.kind in ("items", "set") and _is_or_null(old, list) and _is_or_null(new, list):
+            below = _compare_items(old or [], new or [], shape)
         if below is None:
             found.modified[element] = MEMBER
             return
@@ -323,6 +376,19 @@ def _compare_one(element: str, old: Any, new: Any, shape: Shape, found: _Differe
         ):  # fmt: skip
             if theirs:
                 ours[element] = theirs
+
+
+def _compare_kinds(element: str, old: Any, new: Any, found: _Differences) -> None:
+    """Note that an untyped value is a map now and was none, or the other way around; what is in the map differs."""
+    found.modified[element] = MEMBER
+    if isinstance(new, dict) and new:
+        found.added[element] = _whole_map(new, _UNTYPED_MAP)
+    if isinstance(old, dict) and old:
+        found.removed[element] = _whole_map(old, _UNTYPED_MAP)
+
+
+def _is_or_null(value: Any, kind: type[Any]) -> bool:
+    return value is None or isinstance(value, kind)
 
 
 def _compare_items(before: list[Any], after: list[Any], shape: Shape) -> _Differences:
@@ -384,13 +450,13 @@ def _whole(value: Any, shape: Shape) -> FieldSet | None:
     if kind in ("object", "map"):
         if isinstance(value, dict):
             below = _whole_map(value, shape)
-        if shape.is_always_there:
-            return below or None
     elif isinstance(value, list):
         item_shape = shape.item
         assert item_shape is not None
         for item in value:
             element = element_of(shape, item)
+            if element == _KEYLESS:
+                raise PatchFailure("associative list with keys has an element that omits all key fields")
             node = _whole(item, _effective(item_shape, item)) if element not in below else MEMBER
             if node is not None:
                 below[element] = node
@@ -408,4 +474,7 @@ def _whole_map(value: Mapping[str, Any], shape: Shape) -> FieldSet:
         node = _whole(item, _effective(child, item) if kind == "untyped" else child)
         if node is not None:
             found[f"f:{key}"] = node
+    for key, child in shape.always.items():
+        if key not in value:
+            found[f"f:{key}"] = _whole({}, child) or MEMBER
     return found

@@ -123,14 +123,13 @@ def insert(fields: FieldSet, *path: str) -> None:
 
 
 def paths(fields: FieldSet) -> Iterator[tuple[str, ...]]:
-    """Yield every path in the set, in the order of their elements."""
-    for element in sorted(fields):
-        node = fields[element]
-        if element == HERE:
-            continue
-        if is_member(node):
+    """Yield every path in the set: those of one level before those below them, each in the order of their elements."""
+    elements = sorted(element for element in fields if element != HERE)
+    for element in elements:
+        if is_member(fields[element]):
             yield (element,)
-        for path in paths(node):
+    for element in elements:
+        for path in paths(fields[element]):
             yield (element, *path)
 
 

@@ -1,5 +1,8 @@
 """JSON patch, RFC 6902: a list of operations at JSON pointers (RFC 6901), all of which must succeed.
 
+Like the library that upstream uses it is laxer than the RFC: a field that is not there can be replaced and is null to
+a test, places in lists may be counted from behind, and a value that is left out is null.
+
 Two limits keep a small patch from becoming a large document: how many operations there are, and how much `copy`
 may copy.
 """
@@ -19,7 +22,7 @@ OPERATIONS_MAX: Final = 10_000
 COPIED_BYTES_MAX: Final = 3 * 2**20
 
 _OPERATIONS: Final = ("add", "remove", "replace", "move", "copy", "test")
-_INDEX: Final = re.compile(r"0|[1-9][0-9]*", re.ASCII)
+_INDEX: Final = re.compile(r"[+-]?[0-9]+", re.ASCII)
 
 
 def apply(document: Any, operations: Sequence[Any]) -> Any:
@@ -53,7 +56,6 @@ def _apply_one(document: Any, operation: dict[str, Any]) -> Any:
         case "remove":
             return _remove(document, path)
         case "replace":
-            _get(document, path)
             value = _value(operation)
             return _change(document, path, lambda parent, key: _put(parent, key, value)) if path else value
         case "move":
@@ -65,7 +67,7 @@ def _apply_one(document: Any, operation: dict[str, Any]) -> Any:
         case "copy":
             return _add(document, path, _get(document, _pointer(operation, "from")))
         case "test":
-            if not _equal(_get(document, path), _value(operation)):
+            if not _equal(_find(document, path), _value(operation)):
                 raise PatchFailure("the test failed: the value there is another")
             return document
     raise AssertionError(f"{name} is one of {_OPERATIONS}")
@@ -83,15 +85,15 @@ def _pointer(operation: dict[str, Any], member: str) -> tuple[str, ...]:
 
 
 def _value(operation: dict[str, Any]) -> Any:
-    if "value" not in operation:
-        raise PatchFailure('"value" is missing', is_malformed=True)
-    return operation["value"]
+    """Return the value, which is null where it is left out."""
+    return operation.get("value")
 
 
 def _index(parent: list[Any], key: str, *, last: int) -> int:
-    if not _INDEX.fullmatch(key) or len(key) > 9 or int(key) > last:
+    """Return a place in a list; what is negative counts from behind, -1 being `last`."""
+    if not _INDEX.fullmatch(key) or len(key) > 9 or not -last - 1 <= int(key) <= last:
         raise PatchFailure(f'a list of {len(parent)} has no place "{key}"')
-    return int(key)
+    return int(key) if int(key) >= 0 else int(key) + last + 1
 
 
 def _step(parent: Any, key: str) -> Any:
@@ -110,6 +112,14 @@ def _get(document: Any, path: Sequence[str]) -> Any:
     return document
 
 
+def _find(document: Any, path: Sequence[str]) -> Any:
+    """Return what stands at a path, which a field that is not there does as null."""
+    parent = _get(document, path[:-1])
+    if path and isinstance(parent, dict):
+        return parent.get(path[-1])
+    return _get(document, path)
+
+
 def _change(document: Any, path: Sequence[str], change: Callable[[Any, str], Any]) -> Any:
     """Return `document` with the parent of `path` changed, copying only what lies on the way."""
     key = path[0]
@@ -123,7 +133,9 @@ def _put(parent: Any, key: str, value: Any) -> Any:
     if isinstance(parent, list):
         index = _index(parent, key, last=len(parent) - 1)
         return [*parent[:index], value, *parent[index + 1 :]]
-    return {**parent, key: value}
+    if isinstance(parent, dict):
+        return {**parent, key: value}
+    raise PatchFailure(f'there is no "{key}" in a value that is neither an object nor a list')
 
 
 def _add(document: Any, path: Sequence[str], value: Any) -> Any:
@@ -142,7 +154,7 @@ def _remove(document: Any, path: Sequence[str]) -> Any:
     def remove(parent: Any, key: str) -> Any:
         _step(parent, key)
         if isinstance(parent, list):
-            index = int(key)
+            index = _index(parent, key, last=len(parent) - 1)
             return [*parent[:index], *parent[index + 1 :]]
         return {name: value for name, value in parent.items() if name != key}
 

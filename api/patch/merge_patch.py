@@ -16,5 +16,14 @@ def apply(document: Any, patch: Any) -> Any:
         elif isinstance(value, dict):
             merged[key] = apply(merged.get(key), value)
         else:
-            merged[key] = value
+            merged[key] = _without_nulls(value)
     return merged
+
+
+def _without_nulls(value: Any) -> Any:
+    """Return a value that replaces another: null says nothing in it, as field or as element of a list."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value if item is not None]
+    return value

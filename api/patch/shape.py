@@ -37,7 +37,17 @@ Kind = Literal["leaf", "object", "map", "items", "set", "untyped"]
 class Shape:
     """One node of a type. `fields` are compiled when first asked for, because types may contain themselves."""
 
-    __slots__ = ("_fields", "_struct", "is_always_there", "item", "key_defaults", "keys", "kind")
+    __slots__ = (
+        "_always",
+        "_fields",
+        "_struct",
+        "is_always_there",
+        "is_scalar_by_value",
+        "item",
+        "key_defaults",
+        "keys",
+        "kind",
+    )
 
     def __init__(
         self,
@@ -49,6 +59,7 @@ class Shape:
         keys: tuple[str, ...] = (),
         key_defaults: Mapping[str, Any] = _KEY_DEFAULTS,
         is_always_there: bool = False,
+        is_scalar_by_value: bool = False,
     ) -> None:
         self.kind: Kind = kind
         self._struct = struct
@@ -59,15 +70,29 @@ class Shape:
         self.key_defaults = {key: key_defaults[key] for key in keys if key in key_defaults}
         """What keys of a list's items have where an item leaves them out."""
         self.is_always_there = is_always_there
-        """A struct that upstream holds by value: it can be empty, never absent."""
+        """What upstream holds by value and shows even when empty: where the object is, it is, as nothing or as `{}`."""
+        self.is_scalar_by_value = is_scalar_by_value
+        """A scalar that is no pointer upstream: where it is shown, zero is what it is when nobody has set it."""
+        self._always: Mapping[str, Shape] | None = None
 
     @property
     def fields(self) -> Mapping[str, Shape]:
         """The fields of an object by JSON name; empty for other kinds."""
         if self._fields is None:
             declared = fields_of(self._struct) if self._struct is not None else {}
-            self._fields = {name: _of_field(one) for name, one in declared.items()}
+            is_condition = self._struct is not None and self._struct.__name__.endswith("Condition")
+            self._fields = {
+                name: _TIME_OF_CONDITION if is_condition and one.type.form in _TIMES else _of_field(one)
+                for name, one in declared.items()
+            }
         return self._fields
+
+    @property
+    def always(self) -> Mapping[str, Shape]:
+        """Those of its fields that are always there."""
+        if self._always is None:
+            self._always = {name: shape for name, shape in self.fields.items() if shape.is_always_there}
+        return self._always
 
     def child(self, key: str) -> Shape:
         """Return the shape of what is under `key`."""
@@ -77,6 +102,10 @@ class Shape:
 
 
 LEAF: Final = Shape("leaf")
+_ATOMIC_BY_VALUE: Final = Shape("leaf", is_always_there=True)
+_TIME_OF_CONDITION: Final = Shape("leaf", is_always_there=True)
+_SCALAR_BY_VALUE: Final = Shape("leaf", is_scalar_by_value=True)
+_TIMES: Final = ("date-time", "micro-time")
 UNTYPED: Final = Shape("untyped")
 
 
@@ -100,8 +129,19 @@ def _of_field(declared: FieldSchema) -> Shape:
     if wire is not None and wire.granular and declared.type.struct is not None:
         return shape_of(declared.type.struct)
     shape = _of_type(declared.type, wire)
+    if (
+        shape is LEAF
+        and declared.type.struct is not None
+        and not declared.nullable
+        and declared.json_name != "selector"
+    ):
+        return _ATOMIC_BY_VALUE  # Selectors of that name are pointers upstream, though they are always required.
+    if shape is LEAF and not declared.nullable and declared.type.kind in ("string", "integer", "number", "boolean"):
+        return _SCALAR_BY_VALUE
     if shape.kind == "object" and not declared.nullable:
         return Shape("object", struct=declared.type.struct, is_always_there=True)
+    if shape.kind == "items" and wire is not None and wire.required:
+        return Shape("items", item=shape.item, keys=shape.keys, is_always_there=True)
     return shape
 
 

@@ -3,7 +3,7 @@
 What a list does is declared with its field (`api.schema.Wire`): lists with a merge key merge item by item, lists of
 scalars with strategy `merge` unite, all others are replaced. A patch can say more by directives:
 
-- `$patch: replace | delete | merge` in an object or a list's item;
+- `$patch: replace | delete` in an object or a list's item;
 - `$deleteFromPrimitiveList/FIELD`: scalars to take out of a list;
 - `$setElementOrder/FIELD`: the order in which the listed items shall stand;
 - `$retainKeys`: the only keys of this object that shall survive, for unions such as a Deployment's strategy.
@@ -44,10 +44,8 @@ def _merge_object(document: dict[str, Any], patch: dict[str, Any], schema: TypeS
         return replaced
     if directive == "delete":
         return {}
-    if directive not in (None, "merge"):
-        raise PatchFailure(
-            f"{path or 'patch'}: unknown $patch {directive!r}: there are replace, delete and merge", is_malformed=True
-        )
+    if directive is not None:
+        raise PatchFailure(f"unknown patch type: {directive} in map: {words.printed(patch)}", is_malformed=True)
     merged = _retain(document, patch, path)
     declared = fields_of(schema.struct) if schema.struct is not None else {}
     for key, value in patch.items():
@@ -138,8 +136,10 @@ def _merge_items(document: list[Any], patch: list[Any], merge_key: str, schema: 
     for item in patch:
         if not isinstance(item, dict):
             raise PatchFailure(f"{path}: its items must be objects", is_malformed=True)
+    if any(item.get(_PATCH) == "merge" for item in patch):
+        raise PatchFailure("merging lists cannot yet be specified in the patch", is_malformed=True)
     if any(item.get(_PATCH) == "replace" for item in patch):
-        return [_without_directives(item) for item in patch if not _only_replaces(item)]
+        return [_without_directives(item) for item in patch if _PATCH not in item]
     key_of = _key_reader(merge_key, path)
     doomed = [key_of(item) for item in patch if item.get(_PATCH) == "delete"]
     current = [item for item in document if not isinstance(item, dict) or item.get(merge_key) not in doomed]
@@ -160,10 +160,6 @@ def _merge_items(document: list[Any], patch: list[Any], merge_key: str, schema: 
             merged[place] = _merge_object(merged[place], item, schema, where)
         order.append(key)
     return _reorder(merged, order, [_key(item, merge_key) for item in document], merge_key)
-
-
-def _only_replaces(item: dict[str, Any]) -> bool:
-    return item == {_PATCH: "replace"}
 
 
 def _key_reader(merge_key: str, path: str) -> Callable[[dict[str, Any]], Any]:

@@ -43,7 +43,12 @@ def default(priority_class: PriorityClass) -> None:
 
 
 def validate(new: PriorityClass, old: PriorityClass | None) -> v.Errors:
-    """Check name and value, which never changes."""
+    """Check name and value, which never changes, nor is what was allowed once looked at again."""
+    if old is not None:
+        if new.value != old.value:
+            yield v.forbidden("value", "may not be changed in an update.")
+        yield from v.check_immutable("preemptionPolicy", new.preemption_policy, old.preemption_policy)
+        return
     name = new.metadata.name
     if name.startswith("system-"):
         if SYSTEM.get(name) != new.value or new.global_default:
@@ -58,10 +63,6 @@ def validate(new: PriorityClass, old: PriorityClass | None) -> v.Errors:
         yield from v.check_given(
             "preemptionPolicy", new.preemption_policy, ("PreemptLowerPriority", "Never"), in_order=True
         )
-    if old is not None:
-        if new.value != old.value:
-            yield v.forbidden("value", "may not be changed in an update.")
-        yield from v.check_immutable("preemptionPolicy", new.preemption_policy, old.preemption_policy)
 
 
 def _why_not_system(priority_class: PriorityClass) -> str:

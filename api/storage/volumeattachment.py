@@ -89,7 +89,10 @@ class VolumeAttachment(Struct):
 def validate(new: VolumeAttachment, old: VolumeAttachment | None) -> v.Errors:
     """Check what is to be attached where, which never changes."""
     spec = new.spec
-    yield from check_driver("spec.attacher", spec.attacher)
+    if old is None:
+        yield from check_driver("spec.attacher", spec.attacher)
+    elif not spec.attacher:
+        yield v.required("spec.attacher")
     source = spec.source
     if source.persistent_volume_name is None and source.inline_volume_spec is None:
         yield v.required("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
@@ -97,7 +100,7 @@ def validate(new: VolumeAttachment, old: VolumeAttachment | None) -> v.Errors:
         yield v.forbidden("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
     if source.persistent_volume_name == "":
         yield v.required("spec.source.persistentVolumeName", "must specify non empty persistentVolumeName")
-    elif source.persistent_volume_name is not None:
+    elif source.persistent_volume_name is not None and old is None:
         for message in names.check_subdomain(source.persistent_volume_name):
             yield v.invalid("spec.source.persistentVolumeName", source.persistent_volume_name, message)
     elif source.inline_volume_spec is not None:
@@ -110,7 +113,7 @@ def validate(new: VolumeAttachment, old: VolumeAttachment | None) -> v.Errors:
 
 def _check_inline(path: str, volume: PersistentVolumeSpec) -> v.Errors:
     """Check a volume that no object stands for: it is a driver's, and has nothing that only an object has use for."""
-    yield from check_access_modes(f"{path}.accessModes", volume.access_modes)
+    yield from check_access_modes(f"{path}.accessModes", volume.access_modes, why="")
     if volume.csi is None:
         yield v.required(f"{path}.csi", "has to be specified in the context of inline volumes")
     else:

@@ -40,6 +40,7 @@ _LITERALS: Final[Mapping[str, Callable[[str], Any]]] = {
 }
 """Functions that read a text, and how: a text that is written out is read before anything is evaluated."""
 _NAMES: Final = {"null_type": "null", "google.protobuf.Timestamp": "timestamp", "google.protobuf.Duration": "duration"}
+_QUALIFIED_TYPE_NAMES: Final = ("google.protobuf.Timestamp", "google.protobuf.Duration", "net.IP", "net.CIDR")
 _TYPE_NAMES: Final = frozenset(
     {"bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type", "optional_type"}
 )
@@ -144,7 +145,7 @@ class _Checker:
         return found or DYN
 
     def _select(self, tree: Select, names: dict[str, Type]) -> Type:
-        if _qualified(tree) in ("google.protobuf.Timestamp", "google.protobuf.Duration"):
+        if _qualified(tree) in _QUALIFIED_TYPE_NAMES:
             return types.TYPE
         operand = self.of(tree.operand, names)
         is_optional = tree.is_optional or operand.name == "optional_type"

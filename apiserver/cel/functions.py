@@ -34,6 +34,9 @@ from apiserver.cel.values import (
 )
 from apiserver.crd import patterns
 
+_WRITTEN_OUT_MAX: Final = 1e21
+"""Go writes numbers from here on with an exponent."""
+
 # --- conversions ----------------------------------------------------------------------------------------------------
 
 
@@ -55,7 +58,7 @@ def _int(value: Any) -> int:
             return int(value)
         case str():
             if not re.fullmatch(r"[+-]?\d+", value, re.ASCII):
-                raise Failure(f'strconv.ParseInt: parsing "{value}": invalid syntax')
+                raise Failure("type conversion error from 'string' to 'int'")
             return checked_int(int(value))
         case Timestamp():
             return value.nanos // 10**9
@@ -67,7 +70,7 @@ def _int(value: Any) -> int:
 def _uint(value: Any) -> UInt:
     if isinstance(value, str):
         if not re.fullmatch(r"\d+", value, re.ASCII):
-            raise Failure(f'strconv.ParseUint: parsing "{value}": invalid syntax')
+            raise Failure("type conversion error from 'string' to 'uint'")
         return checked_uint(int(value))
     if is_number(value):
         if isinstance(value, float) and not math.isfinite(value):
@@ -83,7 +86,7 @@ def _double(value: Any) -> float:
         try:
             return float(value)
         except ValueError:
-            raise Failure(f'strconv.ParseFloat: parsing "{value}": invalid syntax') from None
+            raise Failure("type conversion error from 'string' to 'double'") from None
     raise no_overload("double", value)
 
 
@@ -94,7 +97,9 @@ def _string(value: Any) -> str:
         case int() | str():
             return str(value)
         case float():
-            return str(int(value)) if value.is_integer() and abs(value) < 1e21 else repr(value)
+            if value.is_integer() and abs(value) < _WRITTEN_OUT_MAX:
+                return f"{value:.0f}"
+            return repr(value)
         case bytes():
             try:
                 return value.decode()
@@ -121,12 +126,12 @@ def _bytes(value: Any) -> bytes:
 def _bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    if value in ("true", "True", "TRUE", "t", "1"):
+    if value in ("true", "True", "TRUE", "t", "T", "1"):
         return True
-    if value in ("false", "False", "FALSE", "f", "0"):
+    if value in ("false", "False", "FALSE", "f", "F", "0"):
         return False
     if isinstance(value, str):
-        raise Failure(f'strconv.ParseBool: parsing "{value}": invalid syntax')
+        raise Failure("type conversion error from 'string' to 'bool'")
     raise no_overload("bool", value)
 
 

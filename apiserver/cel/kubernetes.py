@@ -34,10 +34,8 @@ class Quantity:
 def _quantity(text: str) -> Quantity:
     try:
         return Quantity(Decimal(quantity.parse(text).nanos) / 10**9)
-    except (ValueError, ArithmeticError):
-        raise Failure(
-            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-        ) from None
+    except (ValueError, ArithmeticError) as error:
+        raise Failure(str(error)) from None
 
 
 def _amount(value: Any) -> Decimal:
@@ -111,8 +109,10 @@ def _ip(value: Any) -> Ip:
         address = ipaddress.ip_address(value)
     except ValueError:
         raise Failure(f'IP Address "{value}" parse error during conversion from string') from None
-    if isinstance(address, ipaddress.IPv6Address) and (address.ipv4_mapped or address.scope_id):
-        raise Failure(f'IP Address "{value}" parse error during conversion from string')
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        raise Failure(f'IPv4-mapped IPv6 address "{value}" is not allowed')
+    if isinstance(address, ipaddress.IPv6Address) and address.scope_id:
+        raise Failure(f'IP address "{value}" with zone value is not allowed')
     return Ip(address)
 
 
@@ -137,6 +137,9 @@ def _cidr(value: Any) -> Cidr:
         raise Failure(f'network address parse error during conversion from string: invalid CIDR "{value}"') from None
 
 
+_BROADCAST: Final = ipaddress.IPv4Address("255.255.255.255")
+
+
 def _family(value: Any) -> int:
     if isinstance(value, Ip):
         return value.address.version
@@ -150,7 +153,7 @@ def _address(read: str) -> Function:
         address = value.address
         match read:
             case "global":
-                return not (
+                return address != _BROADCAST and not (
                     address.is_unspecified or address.is_loopback or address.is_multicast or address.is_link_local
                 )
             case "link_local_multicast":
@@ -213,11 +216,11 @@ _FORMATS: Final[dict[str, Callable[[str], list[str]]]] = {
     "dns1123LabelPrefix": lambda text: names.check_label(_of_prefix(text)),
     "dns1123SubdomainPrefix": lambda text: names.check_subdomain(_of_prefix(text)),
     "dns1035LabelPrefix": lambda text: names.check_label_1035(_of_prefix(text)),
-    "uri": _says(can(lambda text: _url(text)), "invalid URI"),
+    "uri": lambda text: [] if is_request_uri(text) else [f'parse "{text}": invalid URI for request'],
     "uuid": _says(lambda text: re.fullmatch("(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text) is not None,
                   "does not match the UUID format"),
     "byte": _says(lambda text: _decodes(text), "invalid base64"),
-    "date": _says(lambda text: re.fullmatch(r"\d{4}-\d{2}-\d{2}", text) is not None, "invalid date"),
+    "date": _says(can(lambda text: timestamp(f"{text}T00:00:00Z")), "invalid date"),
     "datetime": _says(can(timestamp), "invalid datetime"),
 }  # fmt: skip
 

@@ -53,6 +53,8 @@ _TYPES: Final = {
 } | {
     "google.protobuf.Timestamp": Type("google.protobuf.Timestamp"),
     "google.protobuf.Duration": Type("google.protobuf.Duration"),
+    "net.IP": Type("net.IP"),
+    "net.CIDR": Type("net.CIDR"),
 }
 
 

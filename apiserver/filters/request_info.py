@@ -41,7 +41,7 @@ def request_info(method: str, path: str, query: Mapping[str, str]) -> RequestInf
     name = rest[1] if len(rest) > 1 else ""
     # Behind /proxy, the path is somebody else's.
     subresource = "proxy" if rest[2:3] == ["proxy"] else "/".join(rest[2:])
-    verb = "watch" if is_watch else _VERBS.get(method, method.lower())
+    verb = "watch" if is_watch else _VERBS.get(method, "")
     if not name:
         if verb == "get":
             verb = "watch" if query.get("watch", "").lower() in ("1", "t", "true") else "list"

@@ -6,9 +6,11 @@ may be changed by whoever sets their annotation to false (Kubernetes documentati
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Final
 
+from api.flowcontrol import flowschema, prioritylevelconfiguration
 from api.flowcontrol.flowschema import (
     FlowDistinguisherMethod,
     FlowSchema,
@@ -23,7 +25,6 @@ from api.flowcontrol.flowschema import (
     UserSubject,
 )
 from api.flowcontrol.prioritylevelconfiguration import (
-    ExemptPriorityLevelConfiguration,
     LimitedPriorityLevelConfiguration,
     LimitResponse,
     PriorityLevelConfiguration,
@@ -43,22 +44,16 @@ _EVERYBODY = ("system:unauthenticated", "system:authenticated")
 
 def priority_levels() -> list[PriorityLevelConfiguration]:
     """Return every level, in their order of importance."""
-    exempt = PriorityLevelConfiguration(
-        metadata=_metadata("exempt"),
-        spec=PriorityLevelConfigurationSpec(
-            type="Exempt",
-            exempt=ExemptPriorityLevelConfiguration(nominal_concurrency_shares=0, lendable_percent=0),
-        ),
-    )
+    mandatory = prioritylevelconfiguration.MANDATORY
     return [
-        exempt,
+        PriorityLevelConfiguration(metadata=_metadata("exempt"), spec=copy.deepcopy(mandatory["exempt"])),
         _limited("node-high", 40, 25, (64, 6)),
         _limited("system", 30, 33, (64, 6)),
         _limited("leader-election", 10, 0, (16, 4)),
         _limited("workload-high", 40, 50, (128, 6)),
         _limited("workload-low", 100, 90, (128, 6)),
         _limited("global-default", 20, 50, (128, 6)),
-        _limited("catch-all", 5, 0, None),
+        PriorityLevelConfiguration(metadata=_metadata("catch-all"), spec=copy.deepcopy(mandatory["catch-all"])),
     ]
 
 
@@ -66,7 +61,7 @@ def flow_schemas() -> list[FlowSchema]:
     """Return every schema, by precedence."""
     leases = ("get", "create", "update"), ("coordination.k8s.io",), ("leases",)
     return [
-        _everything("exempt", "exempt", 1, "", _groups("system:masters")),
+        FlowSchema(metadata=_metadata("exempt"), spec=copy.deepcopy(flowschema.MANDATORY["exempt"])),
         _schema("probes", "exempt", 2, "", _groups(*_EVERYBODY), paths=("/healthz", "/readyz", "/livez")),
         _schema(
             "system-leader-election", "leader-election", 100, _BY_USER,
@@ -95,7 +90,7 @@ def flow_schemas() -> list[FlowSchema]:
         _everything("kube-system-service-accounts", "workload-high", 900, _BY_NAMESPACE, _accounts("*")),
         _everything("service-accounts", "workload-low", 9000, _BY_USER, _groups("system:serviceaccounts")),
         _everything("global-default", "global-default", 9900, _BY_USER, _groups(*_EVERYBODY)),
-        _everything("catch-all", "catch-all", 10000, _BY_USER, _groups(*_EVERYBODY)),
+        FlowSchema(metadata=_metadata("catch-all"), spec=copy.deepcopy(flowschema.MANDATORY["catch-all"])),
     ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from api import timestamps
 from api.errors import ApiError, NotFound
 from api.flowcontrol import flowschema, prioritylevelconfiguration
 from api.flowcontrol.flowschema import FlowSchema, FlowSchemaCondition
+from api.flowcontrol.prioritylevelconfiguration import PriorityLevelConfiguration
 from api.resource import Resource
 from apiserver.bootstrap import create_if_missing
 from apiserver.flowcontrol import borrowing, defaults
@@ -147,7 +148,11 @@ def bring_back(current: Any, wanted: Any) -> bool:
     changed: bool = annotation != expected
     if changed:
         metadata.annotations = {**metadata.annotations, defaults.AUTOUPDATE: expected}
-    if is_ours and current.spec != wanted.spec:
+    if is_mandatory and isinstance(wanted, PriorityLevelConfiguration):
+        is_as_it_must = prioritylevelconfiguration.is_as_it_must(metadata.name, current.spec)
+    else:
+        is_as_it_must = current.spec == wanted.spec
+    if is_ours and not is_as_it_must:
         current.spec = wanted.spec
         metadata.generation = (metadata.generation or 0) + 1
         changed = True

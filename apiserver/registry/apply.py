@@ -195,7 +195,10 @@ def ignored_by(subresource: str, has_status: bool) -> tuple[str, bool]:
 def track_create(obj: Struct, writer: Writer, now: str, *, has_status: bool) -> list[ManagedFieldsEntry]:
     """Return the managed fields of a new object: all that it has is its creator's."""
     document = _top_level(obj, None, has_status=has_status, subresource=writer.subresource)[1]
-    fields = without_trees_of_nobody(arithmetic.everything_in(document, shape_of(type(obj))))
+    try:
+        fields = without_trees_of_nobody(arithmetic.everything_in(document, shape_of(type(obj))))
+    except PatchFailure:
+        return []  # An item without a key: nobody can be said to own it, or anything.
     return [_new_entry(writer, UPDATE, now, fields).entry] if fields else []
 
 
@@ -209,7 +212,10 @@ def track_update(
     if not entries:
         return []
     before, after = _top_level(new, old, has_status=has_status, subresource=writer.subresource)
-    comparison = arithmetic.compare(before, after, shape_of(type(new)))
+    try:
+        comparison = arithmetic.compare(before, after, shape_of(type(new)))
+    except PatchFailure:
+        return []  # An item without a key, as above.
     written = without_trees_of_nobody(comparison.written)
     removed = without_trees_of_nobody(comparison.removed)
     if not written and not removed:
@@ -283,24 +289,32 @@ def _top_level(
     for name, json_name, ours, theirs in _fields_of(new, old):
         if name in ("api_version", "kind") or (name == field) is not is_only:
             continue
-        if old is not None and ours == theirs:
+        if old is not None and ours is not _ABSENT and theirs is not _ABSENT and ours == theirs:
             continue
         for value, document in ((theirs, before), (ours, after)):
-            if value or isinstance(value, (bool, int)):
+            if value is not _ABSENT:
                 document[json_name] = _metadata(value) if name == "metadata" else _plain(value)
     return before, after
 
 
+_ABSENT: Final = object()
+
+
 def _fields_of(new: Any, old: Any) -> Iterable[tuple[str, str, Any, Any]]:
-    """Yield the top-level fields of two objects: attribute, name in JSON, value in each."""
+    """Yield the top-level fields of two objects: attribute, name in JSON, value in each or _ABSENT."""
     if is_custom(type(new)):
-        yield "metadata", "metadata", new.metadata, old.metadata if old is not None else None
+        yield "metadata", "metadata", new.metadata, old.metadata if old is not None else _ABSENT
         theirs = old.content if old is not None else {}
         for name in {**new.content, **theirs}:
-            yield name, name, new.content.get(name), theirs.get(name)
+            yield name, name, new.content.get(name, _ABSENT), theirs.get(name, _ABSENT)
         return
     for name, json_name in zip(new.__struct_fields__, new.__struct_encode_fields__, strict=True):
-        yield name, json_name, getattr(new, name), getattr(old, name) if old is not None else None
+        yield name, json_name, _shown(new, name), _shown(old, name)
+
+
+def _shown(obj: Any, name: str) -> Any:
+    value = getattr(obj, name) if obj is not None else None
+    return value if value or isinstance(value, (bool, int)) else _ABSENT
 
 
 def _plain(value: Any) -> Any:
@@ -367,12 +381,17 @@ def apply(
         ignored["f:metadata"] = MEMBER
     said = {name: value for name, value in config.items() if f"f:{name}" not in ignored or name in _HEAD}
     try:
-        wanted = without_trees(without_trees_of_nobody(arithmetic.fields_in(said, shape)), ignored)
+        all_said = without_trees(arithmetic.fields_in(said, shape), ignored)
     except PatchFailure as failure:
         raise untyped(config.get("metadata"), writer.api_version, config.get("kind", ""), str(failure)) from None
+    wanted = without_trees_of_nobody(all_said)
     owners = _owners_of(entries, struct)
+    try:
+        everything = arithmetic.everything_in(live, shape) if not owners and live else {}
+    except PatchFailure as failure:
+        raise unreadable_live(live, str(failure)) from None
     if not owners and live:
-        fields = without_trees(without_trees_of_nobody(arithmetic.everything_in(live, shape)), ignored)
+        fields = without_trees(without_trees_of_nobody(everything), ignored)
         first = Writer(BEFORE_FIRST_APPLY, writer.api_version, writer.subresource)
         owners = [_new_entry(first, UPDATE, now, fields)] if fields else []
     identity = (writer.manager, APPLY, "", writer.subresource)
@@ -381,8 +400,11 @@ def apply(
 
     merged = arithmetic.merge(dict(live), said, shape)
     if mine is not None:
-        merged = _without_dropped(merged, mine.fields, wanted, others, shape)
-    comparison = arithmetic.compare(live, merged, shape)
+        merged = _without_dropped(merged, mine.fields, all_said, others, shape)
+    try:
+        comparison = arithmetic.compare(live, merged, shape)
+    except PatchFailure as failure:
+        raise unreadable_live(live, str(failure)) from None
     written = without_trees(without_trees_of_nobody(comparison.written), ignored)
     removed = without_trees(without_trees_of_nobody(comparison.removed), ignored)
     if not force:
@@ -413,14 +435,19 @@ def untyped(metadata: Any, api_version: str, kind: str, why: str) -> BadRequest:
     return BadRequest(f"failed to create typed patch object ({where}; {group}/{version}, Kind={kind}): {why}")
 
 
-def _without_dropped(merged: Any, former: FieldSet, wanted: FieldSet, others: Sequence[_Owner], shape: Shape) -> Any:
-    dropped = difference(former, wanted)
-    if not dropped:
+def unreadable_live(live: Mapping[str, Any], why: str) -> BadRequest:
+    """Return the error for an object in which items of a list can't be told apart, so that nothing can be applied."""
+    named = live.get("metadata") or {}
+    return BadRequest(f"failed to create typed live object ({named.get('namespace') or ''}/{named.get('name')}): {why}")
+
+
+def _without_dropped(merged: Any, former: FieldSet, said: FieldSet, others: Sequence[_Owner], shape: Shape) -> Any:
+    if not difference(former, said):
         return merged
-    held = wanted
+    held = said
     for owner in others:
         held = union(held, owner.fields)
-    return arithmetic.prune(merged, dropped, held, shape)
+    return arithmetic.prune(merged, former, held, shape)
 
 
 def _still_as_applied(live: Mapping[str, Any], last_applied: Mapping[str, Any], shape: Shape) -> FieldSet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from api.errors import AlreadyExists, BadRequest, Cause, Conflict, Expired, Invalid, MethodNotAllowed, NotFound, Timeout
@@ -95,4 +96,8 @@ def invalid_options(kind: str, field: str, reason: str, message: str) -> Invalid
 
 def bad_resource_version(text: str) -> BadRequest:
     """Return the error for a resourceVersion that is not one of ours."""
-    return BadRequest(f'Invalid value: "{text}": resourceVersion must be a decimal number that the server handed out')
+    shown = json.dumps(text, ensure_ascii=False)
+    why = "value out of range" if text.isascii() and text.isdigit() else "invalid syntax"
+    return BadRequest(
+        f"invalid resource version: resourceVersion: Invalid value: {shown}: strconv.ParseUint: parsing {shown}: {why}"
+    )

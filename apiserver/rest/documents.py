@@ -20,6 +20,7 @@ from apiserver.aggregation.availability import Gathered
 from apiserver.nowhere import no_such_path
 from apiserver.registry.kinds import Kinds
 from apiserver.version import version_info
+from component import slis
 from component.health import METRICS_TYPE, registered_metrics
 
 _JSON: Final = "application/json"
@@ -88,6 +89,8 @@ class Documents:
                 return Document(msgspec.json.encode(version_info()))
             case ["metrics"]:
                 return Document(registered_metrics() + self._scrape(), METRICS_TYPE)
+            case ["metrics", "slis"]:
+                return Document(slis.shown(), METRICS_TYPE)
             case ["debug", "api_priority_and_fairness", name]:
                 table = self._dump(name, query)
                 return Document(table.encode(), "text/plain; charset=utf-8") if table is not None else None
@@ -156,8 +159,8 @@ class Documents:
 
     def _paths(self) -> list[str]:
         groups = [group["name"] for group in discovery.group_list(self._kinds.all, self._remotes())["groups"]]
-        fixed = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3"]
-        fixed += ["/readyz", "/version", *self._extra]
+        fixed = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/metrics/slis"]
+        fixed += ["/openapi/v2", "/openapi/v3", "/readyz", "/version", *self._extra]
         return sorted([*fixed, *(f"/apis/{group}" for group in groups)])
 
 

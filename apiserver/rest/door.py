@@ -210,7 +210,9 @@ class Door:
         excluded, is_verbose = request.query.getall("exclude", ()), "verbose" in request.query
         name, tells_why = request.path[1:], bool(credentials_of(request).certificate)
         report = await self._health.report(name, excluded=excluded, is_verbose=is_verbose, tells_why=tells_why)
-        return _health_response(report)
+        response = _health_response(report)
+        response.headers[AUDIT_ID] = _audit_id(request.headers.get(AUDIT_ID, ""))
+        return response
 
 
 def kind_shown(subresource: str, resource: Resource[Any] | None) -> Resource[Any] | None:

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from component import slis
+
 log = logging.getLogger(__name__)
 
 Check = Callable[[], Awaitable[str | None]]
@@ -55,6 +57,8 @@ class Health:
         checks = self.checks(name)
         results = await asyncio.gather(*(_run(check) for key, check in checks.items() if key not in excluded))
         found = dict(zip((key for key in checks if key not in excluded), results, strict=True))
+        for key, problem in found.items():
+            slis.note(key, name, problem is None)
         lines: list[str] = []
         for key in checks:
             if key in excluded:

@@ -92,7 +92,21 @@ def parse(call: Call, resource: Resource[Any]) -> dict[str, Any]:
         problems = [f".{path}: field not declared in schema" for path in unknown]
         shown = problems[0] if len(problems) == 1 else "\n  ".join(["errors:", *problems])
         raise ownership.untyped(metadata, api_version, kind, shown)
+    _keep_nulls(value, config)
     return config
+
+
+def _keep_nulls(said: Any, config: Any) -> None:
+    """Put back the nulls that normal form leaves out: who says that a field be nothing, owns it."""
+    if isinstance(said, dict) and isinstance(config, dict):
+        for key, value in said.items():
+            if value is None:
+                config.setdefault(key, None)
+            elif key in config:
+                _keep_nulls(value, config[key])
+    elif isinstance(said, list) and isinstance(config, list) and len(said) == len(config):
+        for one, other in zip(said, config, strict=True):
+            _keep_nulls(one, other)
 
 
 def applied(

@@ -14,14 +14,16 @@ Where it is read from (API concepts, "Resource versions" and "Retrieving large r
 from __future__ import annotations
 
 import base64
-import binascii
+import json
+import posixpath
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from api.errors import BadRequest, Invalid
+from api.errors import BadRequest, Cause, Invalid
 from api.resource import Resource
 from apiserver.registry.codec import Stored
 from apiserver.registry.failures import continue_expired, invalid_options, list_too_old
@@ -73,15 +75,17 @@ async def list_objects(context: Context, call: Call) -> ListAnswer:
     token = call.options.get("continue", "")
     version_text = call.options.get("resourceVersion", "")
     match = call.options.get("resourceVersionMatch", "")
-    version = parse_resource_version(version_text)
-    _check(token, version_text, match, version)
+    _check(token, version_text, match)
     if token:
         position = _decode_token(token)
+        if version_text not in ("", "0"):
+            raise BadRequest("specifying resource version is not allowed when using continue")
         revision, after = max(position.rv, 0), position.start
         try:
             return _page(resource, await registry.read_page(selection, revision=revision, after=after, limit=limit))
         except Compacted:
             raise continue_expired(_encode_token(_NO_REVISION, after)) from None
+    version = parse_resource_version(version_text)
     if match == "Exact":
         assert version is not None
         try:
@@ -120,35 +124,67 @@ def _encode_token(revision: int, start: str) -> str:
 
 def _decode_token(token: str) -> _Token:
     try:
+        found = _NO_BASE64.search(token)
+        if found or len(token) % 4 == 1:
+            raise _bad_token(f": illegal base64 data at input byte {found.start() if found else len(token) - 1}")
         position = msgspec.json.decode(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)), type=_Token)
-    except (binascii.Error, ValueError, msgspec.DecodeError):
-        raise BadRequest("continue key is not valid: it is not one that this server handed out") from None
-    if position.v != _TOKEN_VERSION or position.rv < _NO_REVISION or not position.rv:
-        raise BadRequest(f"continue key is not valid: server does not recognize this encoded version {position.v!r}")
+    except (ValueError, msgspec.DecodeError) as error:
+        raise _bad_token(f": {error}") from None
+    if position.v != _TOKEN_VERSION:
+        raise _bad_token(f": server does not recognize this encoded version {json.dumps(position.v)}")
+    if not position.rv:
+        raise _bad_token(f": incorrect encoded start resourceVersion (version {_TOKEN_VERSION})")
+    if not position.start:
+        raise _bad_token(f": encoded start key empty (version {_TOKEN_VERSION})")
+    key = position.start if position.start.startswith("/") else f"/{position.start}"
+    if posixpath.normpath(key) != key:
+        raise _bad_token(f": {position.start}")
     return position
 
 
+_NO_BASE64: Final = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def _bad_token(why: str) -> BadRequest:
+    return BadRequest(f"invalid continue token: continue key is not valid{why}")
+
+
 def _limit(call: Call) -> int:
+    """Return how many objects a page has, 0 for no limit; as upstream, less than none is none, too."""
     text = call.options.get("limit", "")
     if not text:
         return 0
-    if not text.isascii() or not text.isdigit():
-        raise BadRequest(f'limit: Invalid value: "{text}": must be a number that is not negative')
-    return int(text)
+    if not _INTEGER.fullmatch(text):
+        raise BadRequest(f"strconv.ParseInt: parsing {json.dumps(text)}: invalid syntax")
+    if not -(2**63) <= int(text) < 2**63:
+        raise BadRequest(f"strconv.ParseInt: parsing {json.dumps(text)}: value out of range")
+    return max(int(text), 0)
 
 
-def _check(token: str, version_text: str, match: str, version: int | None) -> None:
-    if match and version is None:
-        raise forbidden_match("resourceVersionMatch is forbidden unless resourceVersion is provided")
+_INTEGER: Final = re.compile(r"[+-]?[0-9]+")
+
+
+def _check(token: str, version_text: str, match: str) -> None:
+    causes = []
+    if match and not version_text:
+        causes.append(_forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"))
     if match and token:
-        raise forbidden_match("resourceVersionMatch is forbidden when continue is provided")
+        causes.append(_forbidden("resourceVersionMatch is forbidden when continue is provided"))
     if match and match not in ("Exact", "NotOlderThan"):
-        why = f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""'
-        raise invalid_options("ListOptions", "resourceVersionMatch", "FieldValueNotSupported", why)
-    if match == "Exact" and not version:
-        raise forbidden_match('resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
-    if token and version_text not in ("", "0"):
-        raise BadRequest("specifying resource version is not allowed when using continue")
+        why = f'Unsupported value: {json.dumps(match)}: supported values: "Exact", "NotOlderThan", ""'
+        causes.append(Cause("FieldValueNotSupported", why, "resourceVersionMatch"))
+    if match == "Exact" and version_text == "0":
+        causes.append(_forbidden('resourceVersionMatch "exact" is forbidden for resourceVersion "0"'))
+    if causes:
+        told = [f"{cause.field}: {cause.message}" for cause in causes]
+        shown = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
+        raise Invalid(
+            f'ListOptions.meta.k8s.io "" is invalid: {shown}', causes=causes, group="meta.k8s.io", kind="ListOptions"
+        )
+
+
+def _forbidden(why: str) -> Cause:
+    return Cause("FieldValueForbidden", f"Forbidden: {why}", "resourceVersionMatch")
 
 
 def forbidden_match(why: str) -> Invalid:

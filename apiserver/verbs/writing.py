@@ -273,6 +273,8 @@ async def decide_update(
     (prepare or resource.prepare_for_update)(new, old)
     new.metadata.managed_fields = owners
     new.metadata.generation = _next_generation(resource, new, old)
+    if resource.counts_annotations and not is_status and new.metadata.annotations != old.metadata.annotations:
+        new.metadata.generation = old.metadata.generation + 1
     settle = await reserve(context, request)
     try:
         check = partial(validation.check, resource, new, old, status=is_status, subresource=call.info.subresource)

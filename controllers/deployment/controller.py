@@ -230,7 +230,8 @@ def _tell_revision(deployment: Deployment, revision: int) -> list[Action]:
     if deployment.metadata.annotations.get(revisions.REVISION) == str(revision):
         return []
     patch = {"metadata": {"annotations": {revisions.REVISION: str(revision)}}}
-    return [Patch(deployments.RESOURCE, key_of(deployment), patch)]
+    # As a status: its generation also counts annotations.
+    return [Patch(deployments.RESOURCE, key_of(deployment), patch, "status")]
 
 
 def _resize(turn: _Turn, rs: ReplicaSet, sizes: dict[str, int]) -> list[Action]:

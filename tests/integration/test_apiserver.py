@@ -183,7 +183,8 @@ async def test_openapi_can_be_cached_by_its_hash(server: Running):
 async def test_without_a_certificate_only_health_and_version_answer(server: Running):
     connector = aiohttp.TCPConnector(ssl=tls(server.certificates, None))
     async with aiohttp.ClientSession(server.url, connector=connector) as anonymous:
-        async with anonymous.get("/healthz") as answer:
+        async with anonymous.get("/healthz", headers={"Audit-Id": "mine"}) as answer:
+            assert answer.headers["Audit-Id"] == "mine"
             assert (answer.status, await answer.text()) == (200, "ok")
         async with anonymous.get("/version") as answer:
             assert answer.status == 200
@@ -259,6 +260,9 @@ async def test_failures_are_statuses_with_the_right_code(server: Running):
         ),
         ("GET", f"{CORE}/configmaps/a", None, (404, "NotFound", 'configmaps "a" not found')),
         ("POST", f"{CORE}/configmaps/a", b"{}", (405, "MethodNotAllowed", None)),
+        ("PUT", f"{CORE}/configmaps", b"{}", (405, "MethodNotAllowed", None)),
+        ("PATCH", f"{CORE}/configmaps", b"{}", (405, "MethodNotAllowed", None)),
+        ("TRACE", f"{CORE}/configmaps", None, (405, "MethodNotAllowed", None)),
         ("POST", "/version", b"{}", (405, "MethodNotAllowed", None)),
         ("POST", f"{CORE}/configmaps", b"{", (400, "BadRequest", None)),
         ("POST", f"{CORE}/configmaps", b"x" * (3 * 1024 * 1024 + 1), (413, "RequestEntityTooLarge", None)),
@@ -269,6 +273,9 @@ async def test_failures_are_statuses_with_the_right_code(server: Running):
             found = await status_of(answer)
             assert found[:2] == expected[:2], (method, path, found)
             assert expected[2] is None or found[2] == expected[2]
+    for path in (f"{CORE}/configmaps", f"{CORE}/configmaps/a"):
+        async with server.http.head(path) as answer:
+            assert answer.status == 405
     async with server.http.post(f"{CORE}/configmaps", data=b"{}", headers={
         "Content-Type": "application/x-unknown"
     }) as answer:  # fmt: skip

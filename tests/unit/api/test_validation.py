@@ -82,10 +82,22 @@ def test_what_is_being_deleted_gets_no_new_finalizers() -> None:
 
 
 def test_what_the_server_owns_is_put_back() -> None:
-    old = metadata(uid="u", creation_timestamp="t", generation=3, deletion_timestamp="d", generate_name="g-")
-    new = metadata(generation=9)
+    old = metadata(
+        uid="u", creation_timestamp="t", generation=3, deletion_timestamp="d", deletion_grace_period_seconds=3
+    )
+    new = metadata(generation=9, creation_timestamp="other", deletion_timestamp="other")
     validation.keep_metadata(new, old)
     assert new == old
+
+
+def test_an_end_comes_by_deleting_alone_and_what_names_are_made_of_may_change() -> None:
+    old = metadata(uid="u", generate_name="g-")
+    new = metadata(generate_name="h-", deletion_timestamp="2030-01-01T00:00:00Z", deletion_grace_period_seconds=5)
+    validation.keep_metadata(new, old)
+    assert [f"{error.path}: {error.message}" for error in validation.check_metadata_update(new, old)] == [
+        "metadata.deletionTimestamp: Invalid value: 2030-01-01 00:00:00 +0000 UTC: field is immutable",
+        "metadata.deletionGracePeriodSeconds: Invalid value: 5: field is immutable",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -122,3 +134,16 @@ def test_one_cause_needs_no_brackets() -> None:
     broken = configmap.ConfigMap(metadata=metadata(), data={"a/b": ""})
     with pytest.raises(Invalid, match=r'^ConfigMap "a" is invalid: data\[a/b\]: Invalid value: "a/b": a valid config'):
         validation.check(configmap.RESOURCE, broken, None)
+
+
+def test_owners_are_told_of_together() -> None:
+    owner = {"api_version": "v1", "kind": "Pod", "uid": "u"}
+    (error,) = check(metadata(owner_references=[OwnerReference(name=name, controller=True, **owner) for name in "ab"]))
+    assert error.endswith('Found "true" in references for Pod/a and Pod/b')
+    (error,) = check(metadata(owner_references=[OwnerReference(name="a", **{**owner, "api_version": "a/b/c"})]))
+    assert error == 'metadata.ownerReferences.apiVersion: Invalid value: "a/b/c": version must not be empty'
+
+
+def test_a_name_may_be_made_from_what_ends_in_a_dash_and_in_no_dot() -> None:
+    assert check(metadata(generate_name="a-")) == check(metadata(generate_name="a.-")) == []
+    assert len(check(metadata(generate_name="a."))) == len(check(metadata(generate_name="-"))) == 1

@@ -174,7 +174,7 @@ def test_what_is_wrong_with_a_docker_config_is_told_as_go_does(content: str, why
 
 def test_a_key_for_ssh_is_not_empty() -> None:
     secret = made("{apiVersion: v1, kind: Secret, type: kubernetes.io/ssh-auth, data: {ssh-privatekey: ''}}")
-    assert wrong(secret) == ["data[ssh-privatekey]: Required value"]
+    assert wrong(secret) == ["data[%s][ssh-privatekey]: Required value"], "as upstream spells the path"
 
 
 @pytest.mark.parametrize("text", ["fe80::1%eth0", "1.2.3", "::g"])

@@ -27,5 +27,9 @@ async def test_a_failing_check_is_named_and_liveness_is_apart_from_readiness() -
         assert await fetch(port, "/readyz?exclude=leader") == (200, "ok")
         assert "[+]leader excluded: ok" in (await fetch(port, "/readyz?verbose&exclude=leader"))[1]
         assert "python_info" in (await fetch(port, "/metrics"))[1]
+        seen = (await fetch(port, "/metrics/slis"))[1].splitlines()
+        assert 'kubernetes_healthcheck{name="leader",type="readyz"} 1' in seen
+        assert 'kubernetes_healthchecks_total{name="leader",status="error",type="readyz"} 1' in seen
+        assert 'kubernetes_healthchecks_total{name="leader",status="success",type="readyz"} 2' in seen, "not alone"
     finally:
         await runner.cleanup()

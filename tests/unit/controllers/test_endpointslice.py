@@ -14,6 +14,7 @@ from api.resource import ObjectKey
 from client.verbs import key_of
 from controllers.actions import Create, Delete, Emit, Patch
 from controllers.endpointslice import ENDPOINTS_MAX, Observed, compute_endpoint, controller, ports_of, reconcile
+from controllers.slice_names import slice_name, slice_prefix
 from tests.unit.controllers.carry_out import Objects, carry_out, of, steps_of
 
 
@@ -51,6 +52,15 @@ def test_an_endpoint_says_where_its_pod_is_and_how_it_fares():
     assert (unready.conditions.ready, unready.conditions.serving) == (True, False)
     named = compute_endpoint(service(), pod(1, hostname="db-0", subdomain="web"), None)
     assert named.hostname == "db-0"
+
+
+def test_a_slice_says_what_its_name_was_made_of() -> None:
+    plan = reconcile(observe({}, service(), [pod(1)]), 0.0)
+    [made] = [each.object for each in steps_of(plan) if isinstance(each, Create)]
+    metadata = made.metadata
+    assert (metadata.generate_name, metadata.name[:4], len(metadata.name)) == ("web-", "web-", 9)
+    assert len(slice_name("w" * 253, "")) == 63, "as the API server shortens it"
+    assert (slice_prefix("w" * 252)[-1], slice_prefix("w" * 253)[-1]) == ("-", "w"), "a name must stay valid"
 
 
 def test_a_named_port_is_looked_up_in_each_pod():

@@ -84,7 +84,7 @@ def test_a_nodes_pod_range_is_given_once() -> None:
     assert wrong(node.RESOURCE, new, old) == []
     moved = copy.deepcopy(new)
     moved.spec.pod_cidr, moved.spec.pod_cidrs = "10.244.1.0/24", ["10.244.1.0/24"]
-    assert len(wrong(node.RESOURCE, moved, new)) == 1
+    assert len(wrong(node.RESOURCE, moved, new)) == 2, "of the range, and of the node as such"
 
 
 def test_an_event_lies_beside_what_it_is_about() -> None:

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.core.node import Node
 from api.core.pod import Pod
+from api.networking.networkpolicy import NetworkPolicy
 from api.patch import apply
 from api.patch.failure import PatchFailure
 from api.patch.fieldset import difference, union
-from api.patch.shape import shape_of
+from api.patch.shape import LEAF, UNTYPED, Shape, shape_of
 
 POD = shape_of(Pod)
 
@@ -58,7 +60,8 @@ def test_a_comparison_says_what_became_of_every_field(before: Any, after: Any):
 
 @given(PODS)
 def test_all_of_a_new_document_is_added(document: Any):
-    assert apply.compare({}, document, POD).added == apply.everything_in(document, POD)
+    found = apply.compare({}, document, POD)
+    assert union(found.added, found.modified) == apply.everything_in(document, POD)
 
 
 @given(PODS, PODS)
@@ -141,7 +144,8 @@ def test_an_item_that_is_said_no_more_goes_with_what_others_put_into_it():
     former = apply.fields_in(containers(web, side), POD)
     wanted = apply.fields_in(containers(web), POD)
     live = containers(web, {**side, "env": [{"name": "A", "value": "1"}]})
-    others = difference(apply.everything_in(live, POD), union(former, {"f:spec": {".": {}, "f:containers": {".": {}}}}))
+    shown = {f'k:{{"name":"{name}"}}': {"f:resources": {}} for name in ("web", "side")}
+    others = difference(apply.everything_in(live, POD), union(former, {"f:spec": {"f:containers": shown}}))
     assert others == {"f:spec": {"f:containers": {'k:{"name":"side"}': {"f:env": {".": {}, A: PARTS}}}}}
     dropped = difference(former, wanted)
     assert apply.prune(live, dropped, union(wanted, others), POD) == containers(web)
@@ -156,3 +160,83 @@ def test_a_field_that_is_said_no_more_stays_for_what_others_put_below_it():
     former = {"f:spec": {"f:securityContext": {".": {}, "f:runAsUser": {}}}}
     held = {"f:spec": {"f:securityContext": {"f:runAsGroup": {}}}}
     assert apply.prune(live, former, held, POD) == {"spec": {"securityContext": {"runAsGroup": 2}}}
+
+
+def test_the_containers_of_a_new_pod_are_owned_one_by_one_with_what_upstream_always_shows():
+    """As kubectl shows it: no owner of `containers` as such, `resources` owned though empty."""
+    found = apply.everything_in(containers({"name": "web", "image": "x"}), POD)
+    assert found == {
+        "f:spec": {"f:containers": {'k:{"name":"web"}': {".": {}, "f:image": {}, "f:name": {}, "f:resources": {}}}}
+    }
+    one = containers({"name": "web"})
+    more = containers({"name": "web", "resources": {"limits": {"cpu": "1"}}})
+    limits = {"f:limits": {".": {}, "f:cpu": {}}}
+    assert apply.compare(one, more, POD).added == {
+        "f:spec": {"f:containers": {'k:{"name":"web"}': {"f:resources": limits}}}
+    }
+
+
+def test_a_condition_always_has_its_times():
+    node = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    ready = {".": {}, "f:lastHeartbeatTime": {}, "f:lastTransitionTime": {}, "f:status": {}, "f:type": {}}
+    assert apply.everything_in(node, shape_of(Node)) == {
+        "f:status": {"f:conditions": {".": {}, 'k:{"type":"Ready"}': ready}}
+    }
+
+
+def test_zeros_that_are_always_shown_were_set_by_nobody():
+    node = {"spec": {"unschedulable": True}, "status": {"nodeInfo": {"machineID": "", "kernelVersion": "6"}}}
+    assert apply.everything_in(node, shape_of(Node)) == {
+        "f:spec": {"f:unschedulable": {}}, "f:status": {"f:nodeInfo": {"f:kernelVersion": {}}}
+    }  # fmt: skip
+
+
+def test_a_selector_held_by_value_is_there_before_anybody_writes_it():
+    policy = shape_of(NetworkPolicy)
+    assert apply.everything_in({"spec": {"podSelector": {}}}, policy) == {}
+    assert apply.everything_in({"spec": {"podSelector": {"matchLabels": {"a": "b"}}}}, policy) == {
+        "f:spec": {"f:podSelector": {}}
+    }
+
+
+def test_what_nobody_holds_stays_where_something_beside_it_is_said_no_more():
+    live = {"metadata": {"name": "x", "labels": {"a": "1"}, "annotations": {"n": "v"}}}
+    former = apply.fields_in({"metadata": {"name": "x", "labels": {"a": "1"}}}, POD)
+    held = apply.fields_in({"metadata": {"name": "x"}}, POD)
+    assert apply.prune(live, former, held, POD) == {"metadata": {"name": "x", "annotations": {"n": "v"}}}
+
+
+def test_null_laid_over_a_value_takes_it_away_and_over_a_map_leaves_what_is_in_it():
+    live = {"spec": {"nodeName": "n", "nodeSelector": {"a": "b"}, "volumes": [{"name": "v"}]}}
+    config = {"spec": {"nodeName": None, "nodeSelector": None, "volumes": None}}
+    assert apply.fields_in(config, POD) == {"f:spec": {"f:nodeName": {}, "f:nodeSelector": {}, "f:volumes": {}}}
+    merged = apply.merge(live, config, POD)
+    # A pod's nodeSelector is one thing for server-side apply; volumes are not.
+    assert merged == {"spec": {"nodeName": None, "nodeSelector": None, "volumes": [{"name": "v"}]}}
+
+
+def test_all_that_is_wrong_with_a_configuration_is_said():
+    twice = [{"name": "a", "ports": [{"containerPort": 80}, {"containerPort": 80}]}, {"name": "b"}, {"name": "b"}]
+    with pytest.raises(PatchFailure) as failure:
+        apply.fields_in(containers(*twice), POD)
+    assert str(failure.value) == (
+        "errors:\n"
+        '  .spec.containers[name="a"].ports: duplicate entries for key [containerPort=80,protocol="TCP"]\n'
+        '  .spec.containers: duplicate entries for key [name="b"]'
+    )
+
+
+def test_an_untyped_value_that_becomes_a_map_is_owned_with_all_that_is_in_it():
+    found = apply.compare({"x": [1]}, {"x": {"y": 1}}, UNTYPED)
+    assert (found.added, found.modified, found.removed) == ({"f:x": {"f:y": {}}}, {"f:x": {}}, {})
+    back = apply.compare({"x": {"y": 1}}, {"x": [1]}, UNTYPED)
+    assert (back.added, back.modified, back.removed) == ({}, {"f:x": {}}, {"f:x": {"f:y": {}}})
+    emptied = apply.compare({"x": {"y": 1}}, {"x": {}}, UNTYPED)
+    assert (emptied.added, emptied.modified, emptied.removed) == ({}, {}, {"f:x": {"f:y": {}}})
+
+
+def test_a_field_that_a_schema_preserves_and_does_not_know_is_owned_itself():
+    shape = Shape("object", fields={"known": LEAF})
+    assert apply.fields_in({"known": 1, "other": {"x": 1}}, shape) == {
+        "f:known": {}, "f:other": {".": {}, "f:x": {}}
+    }  # fmt: skip

@@ -63,3 +63,8 @@ def test_what_is_no_set_is_recognised():
     assert fieldset.problem_of({"f:a": {".": {}, "f:b": {}}}) is None
     for bad in ([], {"a": {}}, {"f:a": 1}, {"k:x": {}}, {"k:{}": {}}, {"z:1": {}}):
         assert fieldset.problem_of(bad) is not None
+
+
+def test_paths_of_one_level_come_before_those_below_them():
+    owned: FieldSet = {"f:a": {"f:x": {}}, "f:b": {}, "f:c": {".": {}, "f:y": {}}}
+    assert [fieldset.render(path) for path in fieldset.paths(owned)] == [".b", ".c", ".a.x", ".c.y"]

@@ -28,9 +28,18 @@ values = st.recursive(
         ({"a": [1]}, {"op": "copy", "from": "/a", "path": "/b"}, {"a": [1], "b": [1]}),
         ({"a/b": {"~": 1}}, {"op": "test", "path": "/a~1b/~0", "value": 1}, {"a/b": {"~": 1}}),
         ({"": 1}, {"op": "remove", "path": "/"}, {}),
+        ({}, {"op": "replace", "path": "/a", "value": 1}, {"a": 1}),
+        ({}, {"op": "add", "path": "/a"}, {"a": None}),
+        ({}, {"op": "test", "path": "/a", "value": None}, {}),
+        ({"a": [1, 3]}, {"op": "add", "path": "/a/-2", "value": 2}, {"a": [1, 2, 3]}),
+        ({"a": [1, 2]}, {"op": "add", "path": "/a/-1", "value": 3}, {"a": [1, 2, 3]}),
+        ({"a": [1, 2]}, {"op": "remove", "path": "/a/-1"}, {"a": [1]}),
+        ({"a": [1, 3]}, {"op": "add", "path": "/a/01", "value": 2}, {"a": [1, 2, 3]}),
     ],
 )
-def test_operations_do_what_the_rfc_says(document: object, operation: dict, expected: object) -> None:
+def test_operations_do_what_the_rfc_and_the_library_upstream_say(
+    document: object, operation: dict, expected: object
+) -> None:
     before = copy.deepcopy(document)
     assert json_patch.apply(document, [operation]) == expected
     assert document == before
@@ -40,15 +49,17 @@ def test_operations_do_what_the_rfc_says(document: object, operation: dict, expe
     ("operation", "is_malformed"),
     [
         ({"op": "remove", "path": "/missing"}, False),
-        ({"op": "replace", "path": "/missing", "value": 1}, False),
+        ({"op": "replace", "path": "/missing/x", "value": 1}, False),
+        ({"op": "replace", "path": "/one/x", "value": 1}, False),
+        ({"op": "remove", "path": "/list/-2"}, False),
+        ({"op": "test", "path": "/missing", "value": 1}, False),
         ({"op": "add", "path": "/list/5", "value": 1}, False),
-        ({"op": "add", "path": "/list/01", "value": 1}, False),
+        ({"op": "add", "path": "/list/x", "value": 1}, False),
         ({"op": "add", "path": "/one/x", "value": 1}, False),
         ({"op": "test", "path": "/one", "value": True}, False),
         ({"op": "move", "from": "/deep", "path": "/deep/er"}, False),
         ({"op": "remove", "path": ""}, False),
         ({"op": "add", "path": "one", "value": 1}, True),
-        ({"op": "add", "path": "/one"}, True),
         ({"op": "frob", "path": "/one"}, False),
         ({"path": "/one"}, False),
         ("x", True),

@@ -28,3 +28,8 @@ def test_a_merge_patch_applied_twice_is_applied_once_and_touches_nothing(documen
     once = merge_patch.apply(document, patch)
     assert merge_patch.apply(once, patch) == once
     assert (document, patch) == before
+
+
+def test_null_says_nothing_within_what_replaces_something() -> None:
+    patch = {"list": [{"a": None, "b": 1}, None], "new": {"a": {"b": None}}}
+    assert merge_patch.apply({"list": [1]}, patch) == {"list": [{"b": 1}], "new": {"a": {}}}

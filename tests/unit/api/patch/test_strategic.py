@@ -140,3 +140,14 @@ def test_an_item_without_its_key_is_named_in_gos_words() -> None:
     told = r"map: map\[image:2 stdin:true\] does not contain declared merge key: name"
     with pytest.raises(PatchFailure, match=told):
         containers([{"name": "a"}], [{"stdin": True, "image": "2"}])
+
+
+def test_an_item_that_says_replace_replaces_the_list_by_the_others() -> None:
+    assert containers([{"name": "a"}], [{"name": "b", "$patch": "replace"}, {"name": "c"}]) == [{"name": "c"}]
+
+
+def test_merging_is_no_directive() -> None:
+    with pytest.raises(PatchFailure, match="merging lists cannot yet be specified in the patch"):
+        containers([{"name": "a"}], [{"name": "a", "$patch": "merge"}])
+    with pytest.raises(PatchFailure, match=r"unknown patch type: merge in map: map\[.patch:merge\]"):
+        strategic.apply({"spec": {}}, {"spec": {"$patch": "merge"}}, Pod)

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from api.flowcontrol import flowschema, prioritylevelconfiguration
 from api.flowcontrol.flowschema import FlowSchema
+from api.validation import find_errors
 from apiserver.flowcontrol import defaults
 from apiserver.flowcontrol.dump import dump
 from apiserver.flowcontrol.levels import Flow, FlowControl
@@ -148,3 +152,34 @@ def test_the_dumps_are_tables() -> None:
     assert dump(made, "dump_queues", {}, 0.0, 0.0)
     assert dump(made, "dump_requests", {"includeRequestDetails": "1"}, 0.0, 0.0)
     assert dump(made, "dump_nothing", {}, 0.0, 0.0) is None
+
+
+@pytest.mark.parametrize(
+    "wanted", [*defaults.flow_schemas(), *defaults.priority_levels()], ids=lambda one: one.metadata.name
+)
+def test_defaults_may_be_stored(wanted: Any) -> None:
+    resource = flowschema.RESOURCE if isinstance(wanted, FlowSchema) else prioritylevelconfiguration.RESOURCE
+    assert not list(find_errors(resource, wanted, None))
+
+
+def test_what_every_server_has_stays_as_it_is() -> None:
+    schema, level = defaults.flow_schemas()[-1], defaults.priority_levels()[-1]
+    schema.spec.matching_precedence = 9_999
+    assert level.spec.limited is not None
+    level.spec.limited.nominal_concurrency_shares = 6
+    for resource, obj in ((flowschema.RESOURCE, schema), (prioritylevelconfiguration.RESOURCE, level)):
+        (error,) = find_errors(resource, obj, obj)
+        assert (error.path, error.message.rpartition(": ")[2]) == (
+            "spec",
+            "spec of 'catch-all' must equal the fixed value",
+        )
+
+
+def test_what_the_exempt_level_gives_away_may_be_changed_and_stays_changed() -> None:
+    level, wanted = defaults.priority_levels()[0], defaults.priority_levels()[0]
+    assert level.spec.exempt is not None
+    level.spec.exempt.lendable_percent = 50
+    assert not list(find_errors(prioritylevelconfiguration.RESOURCE, level, wanted))
+    assert not bring_back(level, wanted)
+    level.spec.exempt = None
+    assert bring_back(level, wanted)

@@ -10,6 +10,7 @@ from api.apps import deployment as deployments
 from api.core import configmap as configmaps
 from api.core import pod as pods
 from api.core import service as services
+from api.core import serviceaccount as serviceaccounts
 from api.errors import BadRequest, Conflict, Forbidden, Invalid, NotFound
 from api.meta import ObjectMeta
 from api.rbac import role, rolebinding
@@ -277,6 +278,23 @@ async def test_atomic_lists_are_replaced_as_a_whole(applier: Applier):
     config["spec"]["template"]["spec"]["containers"][0]["command"] = ["c"]
     changed = await made.apply(config)
     assert changed["spec"]["template"]["spec"]["containers"][0]["command"] == ["c"]
+
+
+async def test_who_says_that_a_field_is_nothing_owns_it(applier: Applier):
+    pod = applier.of(pods.RESOURCE)
+    containers = [{"name": "c", "image": "i"}]
+    applied = await pod.apply({"spec": {"containers": containers, "priorityClassName": None, "volumes": None}})
+    (owner,) = applied["metadata"]["managedFields"]
+    assert owner["fieldsV1"]["f:spec"].keys() == {"f:containers", "f:priorityClassName", "f:volumes"}
+    assert "priorityClassName" not in applied["spec"]
+
+
+async def test_a_write_of_an_item_without_a_key_leaves_nobody_an_owner(applier: Applier):
+    """Nobody could be said to own it: upstream gives up on all, too."""
+    account = applier.of(serviceaccounts.RESOURCE)
+    assert "managedFields" not in (await account.create({"secrets": [{"namespace": "x"}]}))["metadata"]
+    with pytest.raises(BadRequest, match="failed to create typed live object"):
+        await account.apply({"metadata": {"labels": {"a": "b"}}})
 
 
 async def test_defaults_are_not_owned_and_come_back(applier: Applier):

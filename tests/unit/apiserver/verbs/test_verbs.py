@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
+from typing import Any
 
+import msgspec
 import pytest
 
 from api import protobuf
@@ -199,6 +202,11 @@ async def test_generation_grows_with_spec_and_not_with_metadata_or_status(client
     scaled = await client.patch(deployments.RESOURCE, A, {"spec": {"replicas": 3}})
     generations = [one.metadata.generation for one in (labelled, observed, scaled)]
     assert generations == [1, 1, 2]
+    noted = {"metadata": {"annotations": {"x": "y"}}}
+    told = await client.patch(deployments.RESOURCE, A, noted, subresource="status")
+    assert told.metadata.generation == 2 and told.metadata.annotations == {"x": "y"}
+    noted = {"metadata": {"annotations": {"x": "z"}}}
+    assert (await client.patch(deployments.RESOURCE, A, noted)).metadata.generation == 3, "as upstream has it"
 
 
 async def test_a_write_of_the_object_leaves_status_and_a_write_of_status_leaves_the_rest(client: Client):
@@ -415,6 +423,68 @@ async def test_a_list_at_an_exact_version_shows_the_past(api: Api, client: Clien
     version = made.metadata.resource_version
     past = await api.handle(call(configmaps.RESOURCE, "list", resourceVersion=version, resourceVersionMatch="Exact"))
     assert [stored.name for stored in past.items] == ["a"]
+
+
+def token_of(**position: Any) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(position)).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"limit": "x"}, 'strconv.ParseInt: parsing "x": invalid syntax'),
+        ({"limit": "9" * 20}, f'strconv.ParseInt: parsing "{"9" * 20}": value out of range'),
+        (
+            {"resourceVersion": "x"},
+            'invalid resource version: resourceVersion: Invalid value: "x": strconv.ParseUint: parsing "x": invalid'
+            " syntax",
+        ),
+        ({"continue": "x"}, "invalid continue token: continue key is not valid: illegal base64 data at input byte 0"),
+        ({"continue": "a!"}, "invalid continue token: continue key is not valid: illegal base64 data at input byte 1"),
+        (
+            {"continue": token_of(v="x", rv=1, start="a")},
+            'invalid continue token: continue key is not valid: server does not recognize this encoded version "x"',
+        ),
+        (
+            {"continue": token_of(v="meta.k8s.io/v1", rv=0, start="a")},
+            "invalid continue token: continue key is not valid: incorrect encoded start resourceVersion"
+            " (version meta.k8s.io/v1)",
+        ),
+        (
+            {"continue": token_of(v="meta.k8s.io/v1", rv=1, start="../../b")},
+            "invalid continue token: continue key is not valid: ../../b",
+        ),
+        (
+            {"continue": token_of(v="meta.k8s.io/v1", rv=1, start="default/b"), "resourceVersion": "1"},
+            "specifying resource version is not allowed when using continue",
+        ),
+    ],
+)  # fmt: skip
+async def test_what_is_wrong_with_the_options_of_a_list_is_said_in_upstreams_words(
+    api: Api, options: dict[str, str], why: str
+):
+    with pytest.raises(BadRequest) as failure:
+        await api.handle(call(configmaps.RESOURCE, "list", **options))
+    assert failure.value.message == why
+
+
+async def test_a_limit_below_zero_is_none(api: Api, client: Client):
+    await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    assert (await api.handle(call(configmaps.RESOURCE, "list", limit="-1"))).continue_token == ""
+
+
+async def test_all_that_is_wrong_with_a_resource_version_match_is_said(api: Api):
+    with pytest.raises(Invalid) as failure:
+        await api.handle(call(configmaps.RESOURCE, "list", resourceVersionMatch="x", **{"continue": "x"}))
+    assert [cause.message for cause in failure.value.causes] == [
+        "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+        "Forbidden: resourceVersionMatch is forbidden when continue is provided",
+        'Unsupported value: "x": supported values: "Exact", "NotOlderThan", ""',
+    ]
+
+
+async def test_pods_can_be_selected_by_addresses_of_which_upstream_knows_none(api: Api):
+    assert (await api.handle(call(pods.RESOURCE, "list", fieldSelector="status.podIPs=1.2.3.4"))).items == []
 
 
 async def test_nonsense_in_a_list_is_a_bad_request(api: Api, client: Client):
