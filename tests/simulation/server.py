@@ -135,6 +135,7 @@ class VerbTransport:
             subresource=address.subresource,
             namespace=address.namespace,
             name=address.name,
+            field_selector=(options or {}).get("fieldSelector", ""),
         )
         call = Call(
             info,
