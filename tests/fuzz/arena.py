@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import random
 import ssl
@@ -73,6 +74,7 @@ async def arena(pki: Pki, seed: str) -> AsyncIterator[Arena]:
     )  # fmt: skip
     tls = ssl.create_default_context(cafile=at / "ca.crt")
     tls.load_cert_chain(at / "admin.crt", at / "admin.key")
+    gc.collect()  # What others left unfinished in this process is told of now, not as if it were of this run.
     log, store = Tracebacks(), LocalStore()
     logging.getLogger().addHandler(log)
     loop = asyncio.get_running_loop()

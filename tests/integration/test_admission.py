@@ -502,28 +502,40 @@ async def test_the_component_api_is_judged_the_same_way(server: Running, hooks: 
 
 
 @pytest.mark.parametrize(
-    ("group", "plural", "spec"),
+    ("group", "plural", "spec", "told"),
     [
-        ("authentication", "tokenreviews", {"token": "none"}),
-        ("authentication", "selfsubjectreviews", None),
-        ("authorization", "selfsubjectaccessreviews", {"resourceAttributes": {"verb": "get", "resource": "pods"}}),
-        ("authorization", "selfsubjectrulesreviews", {"namespace": "default"}),
-        ("authorization", "subjectaccessreviews", {"user": "u", "nonResourceAttributes": {"verb": "get", "path": "/"}}),
+        ("authentication", "tokenreviews", {"token": "none"}, "/metadata/labels"),
+        ("authentication", "selfsubjectreviews", None, "/metadata/labels"),
+        # What is asked for of rights may have no metadata, so it is told by another field.
+        (
+            "authorization",
+            "selfsubjectaccessreviews",
+            {"resourceAttributes": {"verb": "get", "resource": "pods"}},
+            "/spec/resourceAttributes",
+        ),
+        ("authorization", "selfsubjectrulesreviews", {"namespace": "default"}, "/metadata/labels"),
+        (
+            "authorization",
+            "subjectaccessreviews",
+            {"user": "u", "resourceAttributes": {"verb": "get", "resource": "pods"}},
+            "/spec/resourceAttributes",
+        ),
     ],
 )
 async def test_reviews_are_seen_by_webhooks_like_everything_that_is_created(
-    server: Running, hooks: WebhookServer, group: str, plural: str, spec: Plain | None
+    server: Running, hooks: WebhookServer, group: str, plural: str, spec: Plain | None, told: str
 ):
     rules = [{"apiGroups": [f"{group}.k8s.io"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["*"]}]
-    labelled = patch({"op": "add", "path": "/metadata/labels", "value": {"seen": "yes"}})
-    await register(server, "Mutating", {"clientConfig": hooks.on("change", labelled), "rules": rules})
+    value = {"seen": "yes"} if told == "/metadata/labels" else {"verb": "list", "resource": "nodes"}
+    changed = patch({"op": "add", "path": told, "value": value})
+    await register(server, "Mutating", {"clientConfig": hooks.on("change", changed), "rules": rules})
     await register(server, "Validating", {"clientConfig": hooks.on("judge", allow), "rules": rules})
-    path = f"/apis/{group}.k8s.io/v1/{plural}"
+    path, (_, part, name) = f"/apis/{group}.k8s.io/v1/{plural}", told.split("/")
     code, made, _ = await ask(server, "POST", path, {"spec": spec} if spec else {})
-    assert code == 201 and made["metadata"]["labels"] == {"seen": "yes"}
+    assert code == 201 and made[part][name] == value
     seen = hooks.asked["judge"][0]
     assert (seen["resource"]["resource"], seen["operation"], seen["object"]["kind"]) == (plural, "CREATE", made["kind"])
-    assert seen["object"]["metadata"]["labels"] == {"seen": "yes"} and not seen["object"].get("status", {}).get("user")
+    assert seen["object"][part][name] == value and not seen["object"].get("status", {}).get("user")
     await register(server, "Validating", {"clientConfig": hooks.on("no", deny()), "rules": rules}, name="no")
     code, made, _ = await ask(server, "POST", path, {"spec": spec} if spec else {})
     assert (code, made["kind"]) == (400, "Status")
