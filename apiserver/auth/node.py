@@ -1,10 +1,10 @@
 """The node authorizer: a kubelet reads the Secrets, ConfigMaps and storage of its own pods, each by name.
 
 RBAC has one role for all nodes and cannot say "yours". So these kinds are not in that role; whether a node may read one
-is decided here, by whether any pod bound to it names it, or names the claim that a volume is bound to. Of Pods and
-Nodes it reads its own: lists and watches of pods select by `spec.nodeName` (KEP-4601). Everything else about nodes is
-RBAC's, and what they write is `apiserver.admission.node_restriction`'s. After upstream's node authorizer ("Using Node
-Authorization").
+is decided here, by whether any pod bound to it names it, or names the claim that a volume is bound to. Of Pods it reads
+those bound to it: lists and watches select by `spec.nodeName` (KEP-4601; unlike there it still reads all Nodes, which
+tell workers where the API servers are). Everything else about nodes is RBAC's, and what they write is
+`apiserver.admission.node_restriction`'s. After upstream's node authorizer ("Using Node Authorization").
 """
 
 from __future__ import annotations
@@ -44,14 +44,8 @@ class NodeAuthorizer:
     def authorize(self, user: User, request: RequestInfo) -> Decision:
         """Say whether `user` may do it. A list or watch counts as by name if it selects one by metadata.name."""
         name = node_of(user)
-        if name and not request.group and not request.subresource and request.verb in _VERBS:
-            if request.plural == "pods":
-                return self._read_pods(name, request)
-            if request.plural == "nodes":
-                if request.name == name:
-                    return Decision(True)
-                what = f"'{request.name}'" if request.name else "all nodes"
-                return Decision(False, f"node '{name}' cannot read {what}, only its own Node object")
+        if name and (request.group, request.plural, request.subresource) == ("", "pods", "") and request.verb in _VERBS:
+            return self._read_pods(name, request)
         if not name or request.group or request.plural not in _KINDS:
             return self._then.authorize(user, request)
         if request.plural == "persistentvolumes" and request.verb in ("get", "patch") and not request.subresource:

@@ -143,12 +143,3 @@ def test_a_node_reads_its_own_pods(verb: str, namespace: str, name: str, selecto
     node = NodeAuthorizer(Cache(POD, other), store(), authorizer())
     asked = RequestInfo(verb, "", "", "v1", "pods", "", namespace, name, selector)
     assert node.authorize(NODE, asked).allowed is is_allowed
-
-
-@pytest.mark.parametrize("verb", ["get", "list", "watch"])
-def test_a_node_reads_only_its_own_node(verb: str) -> None:
-    node = NodeAuthorizer(Cache(), store(), authorizer())
-    assert node.authorize(NODE, RequestInfo(verb, "", "", "v1", "nodes", "", "", "n1")).allowed
-    refused = node.authorize(NODE, RequestInfo(verb, "", "", "v1", "nodes", "", "", "n2"))
-    assert refused.reason == "node 'n1' cannot read 'n2', only its own Node object"
-    assert not node.authorize(NODE, RequestInfo("list", "", "", "v1", "nodes")).allowed
