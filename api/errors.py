@@ -229,3 +229,8 @@ def _text(said: dict[str, Any], key: str) -> str:
 def _number(said: dict[str, Any], key: str) -> int:
     value = said.get(key)
     return value if isinstance(value, int) else 0
+
+
+def as_one(messages: Sequence[str]) -> str:
+    """Return several messages as one: alone as it is, more in brackets (apimachinery's `errors.Aggregate`)."""
+    return messages[0] if len(messages) == 1 else f"[{', '.join(messages)}]"

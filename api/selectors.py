@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from api import names
-from api.errors import BadRequest
+from api.errors import BadRequest, as_one
 from api.meta import LabelSelector
 from api.resource import Resource
 
@@ -267,7 +267,7 @@ def _checked(key: str, operator: Operator, values: tuple[str, ...]) -> Requireme
         if wrong:
             found.append(f"values[{i}][{key}]: Invalid value: {_quoted(value)}: {'; '.join(wrong)}")
     if found:
-        raise _bad(found[0] if len(found) == 1 else f"[{', '.join(found)}]")
+        raise _bad(as_one(found))
     return Requirement(key, operator, values)
 
 

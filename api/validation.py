@@ -15,7 +15,7 @@ import msgspec
 
 from api import names
 from api.custom import is_custom
-from api.errors import Cause, Invalid
+from api.errors import Cause, Invalid, as_one
 from api.meta import LabelSelector, ObjectMeta
 from api.resource import FieldError, Resource
 from api.schema import Struct
@@ -379,7 +379,7 @@ def refuse(resource: Resource[Any], obj: Struct, errors: Sequence[FieldError]) -
 def refuse_named(group: str, kind: str, name: str, errors: Sequence[FieldError]) -> Invalid:
     """Return the Invalid that tells of `errors`, for an object called so."""
     told = list(dict.fromkeys(f"{error.path}: {error.message}" for error in errors))
-    text = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
+    text = as_one(told)
     return Invalid(
         f'{kind}.{group} "{name}" is invalid: {text}' if group else f'{kind} "{name}" is invalid: {text}',
         group=group,

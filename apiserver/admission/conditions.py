@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from api.admissionregistration.webhooks import MatchCondition
+from api.errors import as_one
 from apiserver.admission.expressions import Budget, Expression, ExpressionFailed
 from apiserver.admission.variables import CONDITION_NAMES, Variables
 
@@ -52,5 +53,5 @@ class Conditions:
             except ExpressionFailed as failed:
                 failures.append(str(failed))
         if failures and self._fails_closed:
-            raise ConditionFailed(failures[0] if len(failures) == 1 else f"[{', '.join(failures)}]")
+            raise ConditionFailed(as_one(failures))
         return not failures

@@ -13,6 +13,7 @@ from api import quantity
 from api.core import persistentvolumeclaim, pod
 from api.core.limitrange import LimitRange, LimitRangeItem
 from api.core.pod_resources import pod_limits, pod_requests
+from api.errors import as_one
 from api.lister import Lister
 from api.quantity import Amount
 from apiserver.admission.namespace_lifecycle import refusal
@@ -47,7 +48,7 @@ class LimitRanger:
         for limits in self._ranges_of(request):
             found = list(dict.fromkeys(why for item in limits.spec.limits for why in broken(request.object, item)))
             if found:
-                raise refusal(request, found[0] if len(found) == 1 else f"[{', '.join(found)}]")
+                raise refusal(request, as_one(found))
 
     def _ranges_of(self, request: AdmissionRequest) -> list[LimitRange]:
         return list(self._ranges.list(request.namespace))

@@ -15,7 +15,7 @@ from typing import Any, Final
 from api.apps import daemonset, deployment, replicaset, statefulset
 from api.batch import cronjob, job
 from api.core import namespace, pod, podtemplate, replicationcontroller
-from api.errors import Cause, Invalid
+from api.errors import Cause, Invalid, as_one
 from api.lister import Lister
 from api.resource import ObjectKey, Resource
 from apiserver.admission.namespace_lifecycle import refusal
@@ -200,7 +200,7 @@ def _first(names: list[str]) -> str:
 
 def _told(causes: tuple[Cause, ...]) -> str:
     told = [f"{cause.field}: {cause.message}" for cause in causes]
-    return told[0] if len(told) == 1 else f"[{', '.join(told)}]"
+    return as_one(told)
 
 
 def _is_significant(new: Any, old: Any) -> bool:

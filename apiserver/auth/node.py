@@ -81,10 +81,9 @@ class NodeAuthorizer:
             if not request.name:
                 return Decision(False, "can only list/watch pods with spec.nodeName field selector")
         found = self._pods.get(ObjectKey(request.namespace, request.name))
+        # What is not there is told to be not there: a kubelet asks for pods that were deleted.
         if found is None or found.spec.node_name == node:
-            return Decision(
-                True
-            )  # What is not there is told to be not there: a kubelet asks for pods that were deleted.
+            return Decision(True)
         return Decision(False, f"no relationship found between node '{node}' and this object")
 
     def _is_of_a_volume(self, node: str, request: RequestInfo) -> bool:

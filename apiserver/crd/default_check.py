@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from api import validation as v
+from api.errors import as_one
 from api.resource import FieldError
 from apiserver.crd import embedded, values
 from apiserver.crd.rules import Checker
@@ -64,7 +65,7 @@ def _check_in_metadata(node: Node, path: str, root: Node, wrap: Wrap) -> Errors:
         return
     faults = [f"{error.path}: {error.message}" for error in embedded.check(whole, root, is_root=True)]
     if faults:
-        told = faults[0] if len(faults) == 1 else f"[{', '.join(faults)}]"
+        told = as_one(faults)
         yield v.invalid(path, node.default, f"must result in valid metadata: {told}")
         return
     yield from _check_value(node, path, node.default)

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import msgspec
 
-from api.errors import BadRequest, Cause, Invalid
+from api.errors import BadRequest, Cause, Invalid, as_one
 from api.resource import Resource
 from apiserver.registry.codec import Stored
 from apiserver.registry.failures import continue_expired, invalid_options, list_too_old
@@ -178,7 +178,7 @@ def _check(token: str, version_text: str, match: str) -> None:
         causes.append(_forbidden('resourceVersionMatch "exact" is forbidden for resourceVersion "0"'))
     if causes:
         told = [f"{cause.field}: {cause.message}" for cause in causes]
-        shown = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
+        shown = as_one(told)
         raise Invalid(
             f'ListOptions.meta.k8s.io "" is invalid: {shown}', causes=causes, group="meta.k8s.io", kind="ListOptions"
         )
