@@ -80,7 +80,7 @@ async def test_a_local_review_is_about_its_own_namespace() -> None:
 
 
 async def test_rules_are_listed_as_they_are_held() -> None:
-    asked = NodeAuthorizer(None, None, judge())  # type: ignore[arg-type]
+    asked = NodeAuthorizer(None, None, None, judge())  # type: ignore[arg-type]
     assert isinstance(asked, RuleSource)
     status = await ask(RulesReviewHandler(asked), "SelfSubjectRulesReview", {"namespace": "a"})
     assert status["resourceRules"] == [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]
