@@ -21,7 +21,7 @@ from apiserver.subresources.reviews import (
     TokenReviewHandler,
 )
 from component.clock import RealClock
-from tests.builders import service_account
+from tests.builders import service_account, store
 from tests.unit.apiserver.auth.test_rbac import JANE, TO_JANE, authorizer, bind, cluster_role
 
 AUTHORIZATION, AUTHENTICATION = "authorization.k8s.io/v1", "authentication.k8s.io/v1"
@@ -132,3 +132,26 @@ async def test_a_token_review_tells_whose_a_token_is_and_for_whom() -> None:
     assert "authenticated" not in await review(gone)
     with pytest.raises(Invalid, match=r"spec\.token"):
         await review("")
+
+
+@pytest.mark.parametrize(
+    ("selector", "allowed"),
+    [
+        ({"rawSelector": "spec.nodeName=n1"}, True),
+        ({"rawSelector": "spec.nodeName=n2"}, False),
+        ({"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["n1"]}]}, True),
+        ({"requirements": [{"key": "spec.nodeName", "operator": "NotIn", "values": ["n1"]}]}, False),
+        ({"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["n1", "n2"]}]}, False),
+        (None, False),
+    ],
+)
+async def test_a_review_may_be_about_a_selection(selector: dict[str, Any] | None, allowed: bool) -> None:
+    attributes = {
+        "verb": "list",
+        "resource": "pods",
+        "version": "v1",
+        **({"fieldSelector": selector} if selector else {}),
+    }
+    spec = {"user": "system:node:n1", "groups": ["system:nodes"], "resourceAttributes": attributes}
+    handler = SubjectAccessReviewHandler(NodeAuthorizer(store(), store(), store(), judge()), is_local=False)
+    assert (await ask(handler, "SubjectAccessReview", spec))["allowed"] is allowed
