@@ -226,6 +226,12 @@ class NodeAuthorizer:
         """Return the rules that `then` knows of; what a node may do beside them depends on its pods."""
         return self._then.rules_of(user, namespace) if isinstance(self._then, RuleSource) else []
 
+    def why_incomplete(self, user: User) -> str:
+        """Return that for a node rules are not all; for others what `then` says."""
+        if node_of(user):
+            return "node authorizer does not support user rule resolution"
+        return self._then.why_incomplete(user) if isinstance(self._then, RuleSource) else ""
+
 
 def _not_one(request: RequestInfo) -> Decision | None:
     """Return the refusal of what is not `get` of one object; None if it is. Pure."""

@@ -139,6 +139,7 @@ class RulesReviewHandler(_Reviews):
         """
         review: SelfSubjectRulesReview = await self._decode(call, selfsubjectrulesreview.RESOURCE)
         held = self._rules.rules_of(call.user, review.spec.namespace)
+        why = self._rules.why_incomplete(call.user)
         review.status = SubjectRulesReviewStatus(
             resource_rules=[_resource_rule(rule) for rule in held if rule.resources],
             non_resource_rules=[
@@ -146,6 +147,8 @@ class RulesReviewHandler(_Reviews):
                 for rule in held
                 if rule.non_resource_urls
             ],
+            incomplete=bool(why),
+            evaluation_error=why,
         )
         return _answer(review)
 

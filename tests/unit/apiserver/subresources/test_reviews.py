@@ -31,9 +31,11 @@ def judge() -> Any:
     return authorizer([cluster_role("r", rule("core", "pods", "get"))], [bind("r", TO_JANE)])
 
 
-async def ask(handler: Any, kind: str, spec: dict[str, Any], *, group: str = AUTHORIZATION, namespace: str = "") -> Any:
+async def ask(
+    handler: Any, kind: str, spec: dict[str, Any], *, group: str = AUTHORIZATION, namespace: str = "", user: User = JANE
+) -> Any:
     body = {"kind": kind, "apiVersion": group, "spec": spec}
-    call = Call(RequestInfo("create", namespace=namespace), user=JANE, body=json.dumps(body).encode())
+    call = Call(RequestInfo("create", namespace=namespace), user=user, body=json.dumps(body).encode())
     answer = await handler(call)
     assert answer.code == 201
     return json.loads(answer.json)["status"]
@@ -87,6 +89,14 @@ async def test_rules_are_listed_as_they_are_held() -> None:
     assert status["incomplete"] is False
     with pytest.raises(Invalid, match="no namespace on request"):
         await ask(RulesReviewHandler(asked), "SelfSubjectRulesReview", {})
+
+
+async def test_a_node_is_told_that_rules_are_not_all_that_it_may_do() -> None:
+    handler = RulesReviewHandler(NodeAuthorizer(store(), store(), store(), judge()))
+    node = User("system:node:n1", groups=("system:nodes",))
+    status = await ask(handler, "SelfSubjectRulesReview", {"namespace": "a"}, user=node)
+    assert status["incomplete"] is True
+    assert status["evaluationError"] == "node authorizer does not support user rule resolution"
 
 
 async def test_one_learns_who_one_is() -> None:
