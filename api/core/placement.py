@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from api.core.references import NodeSelector, NodeSelectorTerm
-from api.meta import LabelSelector
+from api.meta import LabelSelector, LabelSelectorRequirement
 from api.schema import Int32, Int64, Struct, always, field, wire
 
 
@@ -168,3 +169,30 @@ class Affinity(Struct):
     node_affinity: Annotated[NodeAffinity | None, wire(1)] = None
     pod_affinity: Annotated[PodAffinity | None, wire(2)] = None
     pod_anti_affinity: Annotated[PodAntiAffinity | None, wire(3)] = None
+
+
+def select_by_label_keys(affinity: Affinity, labels: Mapping[str, str]) -> None:
+    """Write into each term's selector what its label keys mean for a pod with `labels` (KEP-3633).
+
+    So that whoever reads the pod needs to know of selectors only. A key that the pod has no label of means nothing, and
+    without a selector a term selects no pod at all.
+    """
+    for chosen in (affinity.pod_affinity, affinity.pod_anti_affinity):
+        if chosen is None:
+            continue
+        preferred = chosen.preferred_during_scheduling_ignored_during_execution
+        for term in (
+            *chosen.required_during_scheduling_ignored_during_execution,
+            *(wish.pod_affinity_term for wish in preferred),
+        ):
+            if term.label_selector is None:
+                continue
+            for operator, keys in (("In", term.match_label_keys), ("NotIn", term.mismatch_label_keys)):
+                term.label_selector.match_expressions = [
+                    *term.label_selector.match_expressions,
+                    *(
+                        LabelSelectorRequirement(key=key, operator=operator, values=[labels[key]])
+                        for key in keys
+                        if key in labels
+                    ),
+                ]

@@ -14,7 +14,7 @@ from api import names, quantity
 from api import validation as v
 from api.core.containers import Container, EphemeralContainer, ResourceRequirements
 from api.core.ip_addresses import check_ip
-from api.core.placement import Affinity, Toleration, TopologySpreadConstraint
+from api.core.placement import Affinity, Toleration, TopologySpreadConstraint, select_by_label_keys
 from api.core.pod_columns import COLUMNS
 from api.core.pod_defaults import default_pod
 from api.core.pod_status import ContainerStatus, PodCondition, PodStatus
@@ -297,6 +297,8 @@ def qos_class_of(spec: PodSpec) -> str:
 def prepare_for_create(pod: Pod) -> None:
     """Start the pod's life: pending, with nothing observed."""
     pod.status = PodStatus(phase="Pending", qos_class=qos_class_of(pod.spec))
+    if pod.spec.affinity is not None:
+        select_by_label_keys(pod.spec.affinity, pod.metadata.labels)
     if pod.spec.scheduling_gates:
         pod.status.conditions.append(
             PodCondition(

@@ -446,6 +446,14 @@ def _check_pod_term(path: str, term: PodAffinityTerm) -> v.Errors:
             yield v.invalid(f"{path}.namespace", namespace, message)
     for field, keys in (("matchLabelKeys", term.match_label_keys), ("mismatchLabelKeys", term.mismatch_label_keys)):
         yield from _check_label_keys(f"{path}.{field}", keys, term.label_selector)
+    if term.label_selector is not None:
+        # Each key was written into the selector once when the pod was made (`placement.select_by_label_keys`).
+        seen = set(term.label_selector.match_labels)
+        for expression in term.label_selector.match_expressions:
+            if expression.key in seen and expression.key in term.match_label_keys:
+                where = f"{path}.matchLabelKeys[{term.match_label_keys.index(expression.key)}]"
+                yield v.invalid(where, expression.key, "exists in both matchLabelKeys and labelSelector")
+            seen.add(expression.key)
     for i, key in enumerate(term.match_label_keys):
         if key in term.mismatch_label_keys:
             yield v.invalid(f"{path}.matchLabelKeys[{i}]", key, "exists in both matchLabelKeys and mismatchLabelKeys")

@@ -268,3 +268,27 @@ def test_only_what_runs_gets_time_to_end(node: str, phase: str, asked: int | Non
     made = a_pod({"nodeName": node})
     made.status.phase = phase
     assert pod.graceful_period_s(made, asked) == period
+
+
+def test_label_keys_are_written_into_the_selectors_of_a_new_pod() -> None:
+    term = {
+        "topologyKey": "zone",
+        "labelSelector": {"matchLabels": {"app": "web"}},
+        "matchLabelKeys": ["version", "unknown"],
+        "mismatchLabelKeys": ["tenant"],
+    }
+    preferred = [{"weight": 1, "podAffinityTerm": {"topologyKey": "zone", "matchLabelKeys": ["version"]}}]
+    affinity = {
+        "podAffinity": {REQUIRED: [term]},
+        "podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred},
+    }
+    made = a_pod({"affinity": affinity})
+    made.metadata.labels = {"version": "2", "tenant": "t"}
+    pod.prepare_for_create(made)
+    stored = json.loads(serde.encode(made))["spec"]["affinity"]
+    assert stored["podAffinity"][REQUIRED][0]["labelSelector"]["matchExpressions"] == [
+        {"key": "version", "operator": "In", "values": ["2"]},
+        {"key": "tenant", "operator": "NotIn", "values": ["t"]},
+    ]
+    left = stored["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0]["podAffinityTerm"]
+    assert "labelSelector" not in left

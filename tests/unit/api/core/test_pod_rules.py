@@ -151,6 +151,11 @@ def test_what_a_container_may_not_be(container: dict[str, Any], found: list[str]
             {"topologyKey": "z", "namespaces": ["A"], "matchLabelKeys": ["k"]}]}}},
          [f"affinity.podAffinity.{REQUIRED}[0].namespace: Invalid",
           f"affinity.podAffinity.{REQUIRED}[0].matchLabelKeys: Forbidden"]),
+        ({"affinity": {"podAntiAffinity": {REQUIRED: [
+            {"topologyKey": "z", "matchLabelKeys": ["j", "k"], "labelSelector": {"matchLabels": {"k": "v"},
+             "matchExpressions": [{"key": "j", "operator": "In", "values": ["w"]},
+                                  {"key": "k", "operator": "In", "values": ["v"]}]}}]}}},
+         [f"affinity.podAntiAffinity.{REQUIRED}[0].matchLabelKeys[1]: Invalid"]),
         ({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "ScheduleAnyway",
             "minDomains": 2, "nodeTaintsPolicy": "Odd"}]},
          ["topologySpreadConstraints[0].minDomains: Invalid",
