@@ -183,6 +183,8 @@ def test_accept_headers_are_read_in_order() -> None:
         table.negotiate("text/html")
     with pytest.raises(NotAcceptable):
         table.negotiate(as_table.format("v1"), has_tables=False)
+    with pytest.raises(NotAcceptable):
+        table.negotiate("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1", has_forms=False)
     assert table.negotiate(kubectl, has_tables=False) == table.PLAIN
 
 
@@ -190,3 +192,10 @@ def test_include_object_takes_three_words() -> None:
     assert [table.include_object(word) for word in ("", "None", "Object")] == ["Metadata", "None", "Object"]
     with pytest.raises(BadRequest):
         table.include_object("All")
+
+
+def test_what_is_liked_better_comes_first_and_what_names_more_of_equals() -> None:
+    assert table.negotiate("application/json;q=0.1,application/yaml;q=0.9").is_yaml
+    assert not table.negotiate("*/*,application/yaml;q=0.9").is_yaml
+    assert table.negotiate("*/*,application/yaml").is_yaml
+    assert table.negotiate("application/yaml;as=Table;v=v1;g=meta.k8s.io") == table.Rendering("Table", "v1", True)
