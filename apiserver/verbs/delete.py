@@ -132,13 +132,13 @@ def check_preconditions(resource: Resource[Any], obj: Any, options: DeleteOption
     wanted = options.preconditions
     if wanted is None:
         return
-    for what, asked, actual in (
-        ("UID", wanted.uid, obj.metadata.uid),
-        ("ResourceVersion", wanted.resource_version, obj.metadata.resource_version),
+    for what, asked, actual, happened in (
+        ("UID", wanted.uid, obj.metadata.uid, "been deleted and then recreated"),
+        ("ResourceVersion", wanted.resource_version, obj.metadata.resource_version, "been modified"),
     ):
         if asked is not None and asked != actual:
-            why = f"Precondition failed: {what} in precondition: {asked}, {what} in object meta: {actual}"
-            raise failures.conflict(resource, obj.metadata.name, why)
+            why = f"the {what} in the precondition ({asked}) does not match the {what} in record ({actual})"
+            raise failures.other_than_meant(resource, obj.metadata.name, f"{why}. The object might have {happened}")
 
 
 def _success(resource: Resource[Any], stored: Stored) -> bytes:

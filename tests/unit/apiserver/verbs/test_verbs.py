@@ -137,7 +137,7 @@ async def test_bodies_and_delete_options_may_be_protobuf(api: Api, client: Clien
     await api.handle(call(configmaps.RESOURCE, "create", body=body, content_type=protobuf.MEDIA))
     assert (await client.get(configmaps.RESOURCE, A)).data == config.data
     options = protobuf.encode(DeleteOptions(preconditions=Preconditions(uid="another")), "v1", "DeleteOptions")
-    with pytest.raises(Conflict, match="UID in precondition: another"):
+    with pytest.raises(Conflict, match="UID in the precondition .another."):
         await api.handle(call(configmaps.RESOURCE, "delete", name="a", body=options, content_type=protobuf.MEDIA))
     with pytest.raises(UnsupportedMediaType, match="application/vnd.kubernetes.protobuf"):
         await api.handle(call(configmaps.RESOURCE, "create", body=b"a", content_type="text/plain"))
@@ -328,9 +328,9 @@ async def test_options_of_a_delete_in_a_query_are_read_as_lists_options_are(api:
             await api.handle(call(configmaps.RESOURCE, "delete", name="a", **wrong))
     with pytest.raises(Invalid, match="propagationPolicy: Unsupported value"):
         await api.handle(call(configmaps.RESOURCE, "delete", name="a", propagationPolicy=""))
-    with pytest.raises(Conflict, match="UID in precondition: x"):
+    with pytest.raises(Conflict, match=r'on ConfigMap "a": the UID in the precondition \(x\) does not match the UID'):
         await api.handle(call(configmaps.RESOURCE, "delete", name="a", uid="x"))
-    with pytest.raises(Conflict, match="ResourceVersion in precondition: 1,"):
+    with pytest.raises(Conflict, match=r"the ResourceVersion in the precondition \(1\) does not match"):
         await api.handle(call(configmaps.RESOURCE, "delete", name="a", resourceVersion="1"))
     options = {"gracePeriodSeconds": "-1", "uid": made.metadata.uid}
     await api.handle(call(configmaps.RESOURCE, "delete", name="a", **options))
