@@ -129,7 +129,7 @@ def row(
     version: str = "v1",
 ) -> msgspec.Raw:
     """Return one encoded row: the cells of `obj`, and of its JSON what `include` says."""
-    made: dict[str, Any] = {"cells": [column.cell(obj, now) for column in columns_of(resource)]}
+    made: dict[str, Any] = {"cells": [column.cell(obj, now) for column in columns_of(resource)], "object": None}
     if include == "Object":
         made["object"] = msgspec.Raw(json)
     elif include == "Metadata":
@@ -148,14 +148,14 @@ def table(
     """Return a Table: of a list, of one object, or of a watch event.
 
     `list_metadata` holds resourceVersion, and continue and remainingItemCount where there is more. Later events of
-    a watch may leave out the columns.
+    a watch leave out the columns.
     """
     return msgspec.json.encode(
         {
             "kind": "Table",
             "apiVersion": f"meta.k8s.io/{version}",
             "metadata": list_metadata,
-            "columnDefinitions": column_definitions(resource) if with_columns else [],
+            "columnDefinitions": column_definitions(resource) if with_columns else None,
             "rows": list(rows),
         }
     )

@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 
 from api.autoscaling import scale
 from api.discover import by_gvr
-from api.errors import ApiError, Expired, Forbidden, InternalError
+from api.errors import ApiError, Expired, Forbidden, InternalError, NotAcceptable
 from api.resource import Resource
 from apiserver import table
 from apiserver.app import Api
@@ -32,7 +32,7 @@ from apiserver.request import Answer, Call, Credentials, RequestInfo
 from apiserver.rest import answers, request_body, reused, websocket
 from apiserver.rest.documents import Document, Documents
 from apiserver.rest.forward import Forwarder
-from apiserver.rest.frames import encoding_of, error_frame
+from apiserver.rest.frames import encodings_of, error_frame
 from apiserver.rest.health import NAMES, Health, Report
 from apiserver.rest.watch import HttpWatch
 from apiserver.subresources.log import ByteStream
@@ -192,14 +192,16 @@ class Door:
     async def _watch(self, request: web.BaseRequest, call: Call, watcher: Watcher) -> web.StreamResponse:
         try:
             form = answers.form_of(request, call.resource)
+            if form.is_yaml:  # A document says nowhere that it is over.
+                raise NotAcceptable("only the following media types are accepted: application/json;stream=watch")
             assert call.resource is not None
-            encoding = encoding_of(call.resource, form, self._now)
+            encodings = encodings_of(call.resource, form, self._now)
             timeout_s, wants_bookmarks = self._watch_timeout_s(call), flag(call.options, "allowWatchBookmarks")
             if reused.is_asked_for(request):
-                return await websocket.WebSocketWatch(watcher, encoding, wants_bookmarks).run(request, timeout_s)
+                return await websocket.WebSocketWatch(watcher, encodings, wants_bookmarks).run(request, timeout_s)
             headers = {hdrs.CONTENT_TYPE: form.content_type, hdrs.CACHE_CONTROL: "no-cache, private"}
             response = _with_warnings(web.StreamResponse(headers=headers), call)
-            carried = HttpWatch(response, watcher, encoding, wants_bookmarks)
+            carried = HttpWatch(response, watcher, encodings, wants_bookmarks)
             return await carried.run(request, timeout_s)
         finally:
             watcher.close()
