@@ -12,6 +12,7 @@ from typing import Final
 
 from api.errors import ApiError
 from api.selectors import parse_fields
+from apiserver.parameters import flag
 from apiserver.request import RequestInfo
 
 _VERBS: Final = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -45,7 +46,7 @@ def request_info(method: str, path: str, query: Mapping[str, str]) -> RequestInf
     field_selector = ""
     if not name:
         if verb == "get":
-            verb = "watch" if query.get("watch", "").lower() in ("1", "t", "true") else "list"
+            verb = "watch" if flag(query, "watch") else "list"
         elif verb == "delete":
             verb = "deletecollection"
         if verb in ("list", "watch", "deletecollection"):
