@@ -7,6 +7,7 @@ spec and status, which generic controllers watch. Rows embed the object's JSON a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -73,7 +74,8 @@ def negotiate(accept: str, *, has_tables: bool = True, has_forms: bool = True) -
     raise NotAcceptable("only the following media types are accepted: application/json, application/yaml")
 
 
-def _choices(accept: str) -> list[tuple[str, dict[str, str]]]:
+@functools.lru_cache(maxsize=256)  # Every request has one of a few.
+def _choices(accept: str) -> tuple[tuple[str, Mapping[str, str]], ...]:
     """Return what an Accept header lists, with its parameters: by quality, then what names more (RFC 9110, 12.5.1)."""
     found = []
     for choice in accept.split(","):
@@ -85,7 +87,7 @@ def _choices(accept: str) -> list[tuple[str, dict[str, str]]]:
             quality = 1.0
         kind, _, subtype = media.partition("/")
         found.append(((-quality, kind == "*", subtype == "*"), media, given))
-    return [(media, given) for _, media, given in sorted(found, key=lambda each: each[0])]
+    return tuple((media, given) for _, media, given in sorted(found, key=lambda each: each[0]))
 
 
 def include_object(query: str) -> IncludeObject:
