@@ -63,6 +63,10 @@ class RuleSource(Protocol):
         """Return every rule that `user` has cluster-wide, and in `namespace` if it is not empty."""
         ...
 
+    def why_incomplete(self, user: User) -> str:
+        """Return why rules do not say all that `user` may do; empty if they do."""
+        ...
+
 
 _WARNINGS_LENGTH: Final = 4096
 """How much may be said to a client in all before each warning is cut to `_WARNING_LENGTH`; both are upstream's."""

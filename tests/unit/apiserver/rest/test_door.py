@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from api.errors import BadRequest, Forbidden
+from api.errors import BadRequest, Forbidden, NotFound
 from apiserver.request import Call, RequestInfo
+from apiserver.rest import answers
 from apiserver.rest.door import failure
 
 
@@ -14,3 +15,10 @@ def test_a_browser_does_not_guess_what_a_refusal_is() -> None:
     call = Call(RequestInfo("create", "/"))
     assert failure(Forbidden("no"), call).headers["X-Content-Type-Options"] == "nosniff"
     assert "X-Content-Type-Options" not in failure(BadRequest("no"), call).headers
+
+
+def test_a_refusal_is_yaml_for_who_likes_that_best() -> None:
+    refused = failure(NotFound("no"), Call(RequestInfo("get", "/")), is_yaml=True)
+    assert refused.headers["Content-Type"] == "application/yaml"
+    assert isinstance(refused.body, bytes) and b"reason: NotFound\n" in refused.body
+    assert answers.likes_yaml("application/yaml") and not answers.likes_yaml("text/html")
