@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from apiserver.admission import connections
 from apiserver.nowhere import no_such_kind, no_such_method, no_such_subresource
+from apiserver.registry.failures import Redefined
 from apiserver.request import Call, SubresourceHandler
 from apiserver.subresources import approval, binding, ephemeral_containers, eviction, finalize, scale, status
 from apiserver.verbs.context import Context
@@ -53,6 +54,10 @@ _SUBRESOURCES: Final[Mapping[Address, Verb]] = {
 }
 
 
+_REDEFINED_MAX: Final = 10
+"""How often a request follows a definition that is replaced while it waits."""
+
+
 class Dispatcher:
     """Finds who does what a call asks; `handlers` are those that need more than the Context (tokens, reviews)."""
 
@@ -73,6 +78,9 @@ class Dispatcher:
             return await call.handler(call)
         if call.read_body is not None:
             call.body = await call.read_body()
+        return await self._redirected(call)
+
+    async def _do(self, call: Call) -> Any:
         resource, info = call.resource, call.info
         kinds = self._context.registries.kinds
         if resource is None or (info.namespace and not resource.namespaced and resource.plural != "namespaces"):
@@ -99,3 +107,13 @@ class Dispatcher:
         if info.verb in ("create", "update", "patch") and bool(info.name) is (info.verb == "create"):
             raise no_such_method(call)  # POST to an object, PUT to a collection
         return await verb(self._context, call)
+
+    async def _redirected(self, call: Call) -> Any:
+        """Do it, and again by the present definition where a custom kind's was replaced meanwhile."""
+        for _ in range(_REDEFINED_MAX):
+            try:
+                return await self._do(call)
+            except Redefined:
+                info = call.info
+                call.resource = self._context.registries.kinds.by_gvr(info.group, info.version, info.plural)
+        return await self._do(call)
