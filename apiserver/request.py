@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, runtime_checkable
@@ -98,6 +99,8 @@ class AdmissionRequest:
     """Whether this is that other round."""
     memory: dict[str, Any] = field(default_factory=dict)
     """What a plugin remembers from one round to the next, by its own name."""
+    deadline: float = math.inf
+    """When the request has to be answered, in the event loop's time: nobody who is asked need take longer."""
 
     def warn(self, text: str) -> None:
         """Tell the client something, once: a write that meets a newer object is admitted again.
@@ -207,6 +210,8 @@ class Call:
     """The step of the client that this request is part of, as W3C Trace Context writes it."""
     audit_id: str = ""
     """What the audit log knows the request by; the client may choose it."""
+    deadline: float = math.inf
+    """When it has to be answered, in the event loop's time."""
 
     on_finish: list[Callable[[], None]] = field(default_factory=list)
     """What is to be done when its answer, which may go on for hours, is over; the door calls `finish`."""

@@ -50,7 +50,10 @@ class Converter:
             return [_checked(before, after, wanted) for before, after in zip(objects, converted, strict=True)]
         except _Failed as failed:
             if failed.is_misfit and len(objects) > 1:
-                return [(await self.convert([obj], wanted))[0] for obj in objects]
+                (first,) = await self.convert(objects[:1], wanted)
+                if isinstance(first, ApiError):
+                    return [first] * len(objects)
+                return [first, *[(await self.convert([obj], wanted))[0] for obj in objects[1:]]]
             error = InternalError(f"conversion webhook for {objects[0].get('apiVersion')}, Kind={self._kind} {failed}")
             return [error] * len(objects)
 

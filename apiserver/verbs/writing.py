@@ -222,6 +222,7 @@ def admission_request(
         warnings=call.warnings,
         annotations=call.annotations,
         verb=call.info.verb,
+        deadline=call.deadline,
     )
 
 

@@ -117,6 +117,12 @@ async def test_a_review_says_who_asks_what(server: Running, hooks: WebhookServer
     assert len(hooks.connections) == 1
 
 
+async def test_a_webhook_is_told_no_more_time_than_the_request_has(server: Running, hooks: WebhookServer):
+    await register(server, "Mutating", {"clientConfig": hooks.on("allow", allow), "rules": [CONFIGMAPS]})
+    assert (await create(server, "a", "?timeout=4s"))[0] == 201
+    assert hooks.queries == ["timeout=4s"]
+
+
 async def test_deletecollection_asks_about_each_object(server: Running, hooks: WebhookServer):
     for name in ("a", "b"):
         await create(server, name, labels={"app": "x"})
