@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from api.custom import is_custom
 from apiserver.admission import connections
 from apiserver.nowhere import no_such_kind, no_such_method, no_such_subresource
 from apiserver.registry.failures import Redefined
@@ -34,6 +36,8 @@ _VERBS: Final[Mapping[str, Verb]] = {
     "update": update,
     "watch": watch,
 }
+_EVERYWHERE: Final = ("list", "watch")
+"""What can be asked of all namespaces at once."""
 _SUBRESOURCES: Final[Mapping[Address, Verb]] = {
     ("*", "*", "status", "get"): status.get_status,
     ("*", "*", "status", "update"): status.update_status,
@@ -52,10 +56,6 @@ _SUBRESOURCES: Final[Mapping[Address, Verb]] = {
     ("certificates.k8s.io", "certificatesigningrequests", "approval", "update"): approval.update_approval,
     ("certificates.k8s.io", "certificatesigningrequests", "approval", "patch"): approval.patch_approval,
 }
-
-
-_REDEFINED_MAX: Final = 10
-"""How often a request follows a definition that is replaced while it waits."""
 
 
 class Dispatcher:
@@ -99,6 +99,8 @@ class Dispatcher:
                 return await special(self._context, call)
         if info.name and not info.subresource and resource.verbs == ("create",):
             raise no_such_kind(kinds, info.group)  # What is only asked questions of has no objects with names.
+        if is_custom(resource.type) and resource.namespaced and not info.namespace and info.verb not in _EVERYWHERE:
+            raise no_such_kind(kinds, info.group)
         verb = _VERBS.get(info.verb)
         if info.subresource or verb is None or info.verb not in resource.verbs:
             raise no_such_method(call)
@@ -109,11 +111,11 @@ class Dispatcher:
         return await verb(self._context, call)
 
     async def _redirected(self, call: Call) -> Any:
-        """Do it, and again by the present definition where a custom kind's was replaced meanwhile."""
-        for _ in range(_REDEFINED_MAX):
+        """Do it, and again by the present definition where a custom kind's was replaced, for as long as it may."""
+        while True:
             try:
                 return await self._do(call)
             except Redefined:
                 info = call.info
                 call.resource = self._context.registries.kinds.by_gvr(info.group, info.version, info.plural)
-        return await self._do(call)
+            await asyncio.sleep(0)
