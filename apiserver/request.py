@@ -151,8 +151,6 @@ class Credentials:
     """DER of the client certificate, whose chain TLS has already verified; empty when none was shown."""
     token: str = ""
     """From `Authorization: Bearer`."""
-    has_other_authorization: bool = False
-    """Whether an Authorization header of another scheme (Basic) came along, which nobody here accepts."""
     impersonate: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Impersonate-* headers by lower-case name."""
     remote: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
