@@ -11,10 +11,11 @@ import functools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from api import names
+from api.custom import is_custom
 from api.errors import BadRequest, as_one
 from api.meta import LabelSelector
 from api.resource import Resource
@@ -36,6 +37,8 @@ class Requirement:
     key: str
     operator: Operator
     values: tuple[str, ...] = ()
+    is_list: bool = field(default=False, compare=False)
+    """Whether it is written with a list of values, even of one; it means the same."""
 
     def predicate(self) -> Callable[[Labels], bool]:
         """Return the function that says whether labels satisfy this."""
@@ -63,9 +66,9 @@ class Requirement:
 
     def __str__(self) -> str:
         match self.operator:
-            case "in" if len(self.values) == 1:
+            case "in" if len(self.values) == 1 and not self.is_list:
                 return f"{self.key}={self.values[0]}"
-            case "notin" if len(self.values) == 1:
+            case "notin" if len(self.values) == 1 and not self.is_list:
                 return f"{self.key}!={self.values[0]}"
             case "in" | "notin":
                 return f"{self.key} {self.operator} ({','.join(self.values)})"
@@ -143,7 +146,7 @@ def of_label_selector(selector: LabelSelector | None) -> Selector:
         operator = operators.get(expression.operator)
         if operator is None:
             raise BadSelector(f'"{expression.operator}" is not a valid label selector operator')
-        requirements.append(Requirement(expression.key, operator, tuple(sorted(set(expression.values)))))
+        requirements.append(Requirement(expression.key, operator, tuple(sorted(set(expression.values))), is_list=True))
     return Selector(tuple(sorted(requirements, key=lambda requirement: requirement.key)))
 
 
@@ -203,9 +206,9 @@ class _LabelParser:
             case "!=":
                 return _checked(key, "notin", (self._value(),))
             case "in":
-                return _checked(key, "in", self._values())
+                return _checked(key, "in", self._values(), is_list=True)
             case "notin":
-                return _checked(key, "notin", self._values())
+                return _checked(key, "notin", self._values(), is_list=True)
             case ">":
                 return _checked(key, "gt", (self._value(),))
             case "<":
@@ -257,7 +260,7 @@ def _bad(why: str) -> BadSelector:
     return BadSelector(f"unable to parse requirement: {why}")
 
 
-def _checked(key: str, operator: Operator, values: tuple[str, ...]) -> Requirement:
+def _checked(key: str, operator: Operator, values: tuple[str, ...], *, is_list: bool = False) -> Requirement:
     found: list[str] = []
     if operator in ("gt", "lt") and not _is_integer(values[0]):
         why = "for 'Gt', 'Lt' operators, the value must be an integer"
@@ -268,7 +271,7 @@ def _checked(key: str, operator: Operator, values: tuple[str, ...]) -> Requireme
             found.append(f"values[{i}][{key}]: Invalid value: {_quoted(value)}: {'; '.join(wrong)}")
     if found:
         raise _bad(as_one(found))
-    return Requirement(key, operator, values)
+    return Requirement(key, operator, values, is_list)
 
 
 def _quoted(text: str) -> str:
@@ -306,7 +309,7 @@ class FieldSelector:
         checks = []
         for term in self.terms:
             getter = _field_getter(resource, term.field)
-            if getter is None and not resource.selectable_fields:
+            if getter is None and not resource.selectable_fields and not is_custom(resource.type):
                 known = 'only "metadata.name", "metadata.namespace"'
                 raise BadSelector(f'"{term.field}" is not a known field selector: {known}')
             if getter is None:

@@ -25,6 +25,7 @@ from api.discovery import endpointslice
 from api.errors import ServiceUnavailable
 from api.rbac import clusterrole, clusterrolebinding, role, rolebinding
 from api.resource import Resource
+from api.storage import volumeattachment
 from apiserver.admission import chain as admission_chain
 from apiserver.admission import dynamic
 from apiserver.admission.metered import MeteredAdmission
@@ -210,7 +211,8 @@ def build(
         lambda: registries.changed_at(*rbac_kinds),
     )
     pods, volumes = registries.lister(pod.RESOURCE), registries.lister(persistentvolume.RESOURCE)
-    authorizer = NodeAuthorizer(pods, volumes, CaretakerAuthorizer(registries.kinds, rbac))
+    attachments = registries.lister(volumeattachment.RESOURCE)
+    authorizer = NodeAuthorizer(pods, volumes, attachments, CaretakerAuthorizer(registries.kinds, rbac))
     evaluating = Evaluating()
     quotas = registries.of(resourcequota.RESOURCE)
     services, slices = registries.lister(service.RESOURCE), registries.lister(endpointslice.RESOURCE)

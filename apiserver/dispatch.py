@@ -105,7 +105,10 @@ class Dispatcher:
         if info.subresource or verb is None or info.verb not in resource.verbs:
             raise no_such_method(call)
         if resource.namespaced and not info.namespace and info.verb not in ("list", "watch"):
-            raise no_such_method(call)  # POST /api/v1/pods: an object needs a namespace to be in
+            # An object needs a namespace to be in: there is no /api/v1/pods/NAME. A path that lists all does exist.
+            if is_custom(resource.type) or (info.name and info.verb != "deletecollection"):
+                raise no_such_kind(kinds, info.group)
+            raise no_such_method(call)
         if info.verb in ("create", "update", "patch") and bool(info.name) is (info.verb == "create"):
             raise no_such_method(call)  # POST to an object, PUT to a collection
         return await verb(self._context, call)

@@ -64,6 +64,10 @@ class RuleSource(Protocol):
         """Return every rule that `user` has cluster-wide, and in `namespace` if it is not empty."""
         ...
 
+    def why_incomplete(self, user: User) -> str:
+        """Return why rules do not say all that `user` may do; empty if they do."""
+        ...
+
 
 _WARNINGS_LENGTH: Final = 4096
 """How much may be said to a client in all before each warning is cut to `_WARNING_LENGTH`; both are upstream's."""
@@ -150,8 +154,6 @@ class Credentials:
     """DER of the client certificate, whose chain TLS has already verified; empty when none was shown."""
     token: str = ""
     """From `Authorization: Bearer`."""
-    has_other_authorization: bool = False
-    """Whether an Authorization header of another scheme (Basic) came along, which nobody here accepts."""
     impersonate: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Impersonate-* headers by lower-case name."""
     remote: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

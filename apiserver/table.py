@@ -40,31 +40,52 @@ class Rendering:
     form: Form = ""
     version: str = "v1"
     """Of the group meta.k8s.io."""
+    is_yaml: bool = False
 
 
 PLAIN: Final = Rendering()
+_JSON: Final = ("application/json", "*/*", "application/*")
+_YAML: Final = "application/yaml"
 
 
-def negotiate(accept: str, *, has_tables: bool = True) -> Rendering:
-    """Return the first rendering in an Accept header that is served; raises NotAcceptable if none is.
+def negotiate(accept: str, *, has_tables: bool = True, has_forms: bool = True) -> Rendering:
+    """Return the rendering in an Accept header that is liked best of those that are served.
 
-    Kinds that are only asked questions of have no tables.
+    Kinds that are only asked questions of have no tables, `has_forms` is false of what is no object.
+
+    Raises:
+        NotAcceptable: none is served.
     """
     if not accept.strip():
         return PLAIN
-    for choice in accept.split(","):
-        media, *parameters = (part.strip() for part in choice.split(";"))
-        given = dict(parameter.partition("=")[::2] for parameter in parameters)
-        if media not in ("application/json", "*/*", "application/*"):
+    forms = (_FORMS if has_tables else _FORMS[1:]) if has_forms else ()
+    for media, given in _choices(accept):
+        is_yaml = media == _YAML
+        if not is_yaml and media not in _JSON:
             continue
         wanted = given.get("as", "")
         if not wanted:
-            return PLAIN
+            return Rendering(is_yaml=is_yaml)
         version = given.get("v", "v1")
-        for form in _FORMS if has_tables else _FORMS[1:]:
+        for form in forms:
             if wanted == form and given.get("g") == "meta.k8s.io" and version in _META_VERSIONS:
-                return Rendering(form, version)
-    raise NotAcceptable("only the following media types are accepted: application/json")
+                return Rendering(form, version, is_yaml)
+    raise NotAcceptable("only the following media types are accepted: application/json, application/yaml")
+
+
+def _choices(accept: str) -> list[tuple[str, dict[str, str]]]:
+    """Return what an Accept header lists, with its parameters: by quality, then what names more (RFC 9110, 12.5.1)."""
+    found = []
+    for choice in accept.split(","):
+        media, *parameters = (part.strip() for part in choice.split(";"))
+        given = dict(parameter.partition("=")[::2] for parameter in parameters)
+        try:
+            quality = float(given.get("q", "1"))
+        except ValueError:
+            quality = 1.0
+        kind, _, subtype = media.partition("/")
+        found.append(((-quality, kind == "*", subtype == "*"), media, given))
+    return [(media, given) for _, media, given in sorted(found, key=lambda each: each[0])]
 
 
 def include_object(query: str) -> IncludeObject:
@@ -108,7 +129,7 @@ def row(
     version: str = "v1",
 ) -> msgspec.Raw:
     """Return one encoded row: the cells of `obj`, and of its JSON what `include` says."""
-    made: dict[str, Any] = {"cells": [column.cell(obj, now) for column in columns_of(resource)]}
+    made: dict[str, Any] = {"cells": [column.cell(obj, now) for column in columns_of(resource)], "object": None}
     if include == "Object":
         made["object"] = msgspec.Raw(json)
     elif include == "Metadata":
@@ -127,14 +148,14 @@ def table(
     """Return a Table: of a list, of one object, or of a watch event.
 
     `list_metadata` holds resourceVersion, and continue and remainingItemCount where there is more. Later events of
-    a watch may leave out the columns.
+    a watch leave out the columns.
     """
     return msgspec.json.encode(
         {
             "kind": "Table",
             "apiVersion": f"meta.k8s.io/{version}",
             "metadata": list_metadata,
-            "columnDefinitions": column_definitions(resource) if with_columns else [],
+            "columnDefinitions": column_definitions(resource) if with_columns else None,
             "rows": list(rows),
         }
     )

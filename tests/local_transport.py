@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from api.discover import by_gvr
 from apiserver.app import Api, InternalCredentials
-from apiserver.filters.request_info import selected_name
-from apiserver.request import Call, RequestInfo, User
+from apiserver.filters.request_info import of_resource
+from apiserver.request import Call, User
 from client.verbs import Address, EventType, RawEvent, RawList, RawObject, ServedVersion
 
 SUPERUSER = User("admin", groups=("system:masters", "system:authenticated"))
@@ -24,17 +25,7 @@ class LocalTransport:
         """What other servers are said to serve."""
 
     def _call(self, verb: str, address: Address, body: bytes = b"", content_type: str = "", **options: str) -> Call:
-        info = RequestInfo(
-            verb=verb,
-            group=address.group,
-            version=address.version,
-            plural=address.plural,
-            subresource=address.subresource,
-            namespace=address.namespace,
-            # As both front doors do: selecting one object by its name is asking for that object.
-            name=address.name or selected_name(options.get("fieldSelector", "")),
-            field_selector=options.get("fieldSelector", ""),
-        )
+        info = of_resource(verb, **dataclasses.asdict(address), field_selector=options.get("fieldSelector", ""))
         return Call(
             info,
             credentials=self._credentials,

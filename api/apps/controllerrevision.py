@@ -54,7 +54,7 @@ RESOURCE: Final[Resource[ControllerRevision]] = Resource(
     validate=validate,
     columns=(
         Column("Controller", "string", _controller, "Whose template it was."),
-        Column("Revision", "integer", lambda revision, now: revision.revision, "Its number, which only grows."),
+        Column("Revision", "string", lambda revision, now: revision.revision, "Its number, which only grows."),
         AGE,
     ),
 )

@@ -119,11 +119,10 @@ def _check_port(path: str, port: EndpointPort, *, needs_name: bool) -> v.Errors:
 def _addresses(endpoints: Endpoints, now: float) -> str:
     shown: list[str] = []
     for subset in endpoints.subsets:
-        for address in subset.addresses:
-            host = f"[{address.ip}]" if ":" in address.ip else address.ip
-            shown.extend(f"{host}:{port.port}" for port in subset.ports)
-            if not subset.ports:
-                shown.append(address.ip)
+        hosts = [f"[{address.ip}]" if ":" in address.ip else address.ip for address in subset.addresses]
+        shown += [f"{host}:{port.port}" for port in subset.ports for host in hosts]
+        if not subset.ports:
+            shown += [address.ip for address in subset.addresses]
     return joined(shown, limit=3)
 
 

@@ -166,8 +166,15 @@ RESOURCE: Final[Resource[Event]] = Resource(
         Column("Source", "string", _source, "Who says so.", priority=1),
         Column("Message", "string", lambda event, now: event.message.strip(), "What happened, in a sentence."),
         Column("First Seen", "string", _first_seen, "How long ago it first happened.", priority=1),
-        Column("Count", "integer", _count, "How often it happened.", priority=1),
-        Column("Name", "string", lambda event, now: event.metadata.name, "The name of the event.", priority=1),
+        Column("Count", "string", _count, "How often it happened.", priority=1),
+        Column(
+            "Name",
+            "string",
+            lambda event, now: event.metadata.name,
+            "The name of the event.",
+            format="name",
+            priority=1,
+        ),
     ),
     selectable_fields={
         "involvedObject.apiVersion": lambda event: event.involved_object.api_version,

@@ -244,7 +244,7 @@ def _status(claim: PersistentVolumeClaim, now: float) -> str:
 
 
 def _capacity(claim: PersistentVolumeClaim, now: float) -> str:
-    return claim.status.capacity.get("storage", "") if claim.spec.volume_name else ""
+    return claim.status.capacity.get("storage", "0") if claim.spec.volume_name else ""
 
 
 def _actual_modes(claim: PersistentVolumeClaim, now: float) -> str:

@@ -361,7 +361,7 @@ RESOURCE: Final[Resource[FlowSchema]] = Resource(
     generation=True,
     columns=(
         Column("PriorityLevel", "string", lambda one, now: one.spec.priority_level_configuration.name, "Its level."),
-        Column("MatchingPrecedence", "integer", lambda one, now: one.spec.matching_precedence, "Less is tried sooner."),
+        Column("MatchingPrecedence", "string", lambda one, now: one.spec.matching_precedence, "Less is tried sooner."),
         Column("DistinguisherMethod", "string", _method, "What makes a flow of its own."),
         AGE,
         Column("MissingPL", "string", _missing_level, "Whether its level does not exist."),

@@ -263,12 +263,12 @@ RESOURCE: Final[Resource[PriorityLevelConfiguration]] = Resource(
     generation=True,
     columns=(
         Column("Type", "string", lambda level, now: level.spec.type, "Exempt, or Limited."),
-        Column("NominalConcurrencyShares", "integer", _shares, "Its share of the server."),
-        Column("Queues", "integer", lambda level, now: _queuing(level, "queues"), "How many queues it has."),
-        Column("HandSize", "integer", lambda level, now: _queuing(level, "hand_size"), "How many of them a flow uses."),
+        Column("NominalConcurrencyShares", "string", _shares, "Its share of the server."),
+        Column("Queues", "string", lambda level, now: _queuing(level, "queues"), "How many queues it has."),
+        Column("HandSize", "string", lambda level, now: _queuing(level, "hand_size"), "How many of them a flow uses."),
         Column(
             "QueueLengthLimit",
-            "integer",
+            "string",
             lambda level, now: _queuing(level, "queue_length_limit"),
             "How many wait in one.",
         ),

@@ -23,12 +23,25 @@ def is_strategic(content_type: str) -> bool:
     return bodies.media(content_type) == STRATEGIC_MERGE_PATCH
 
 
+def check_type(content_type: str, struct: type[Struct]) -> None:
+    """Refuse a media type that is no patch's, or none that objects of type `struct` take.
+
+    Raises:
+        UnsupportedMediaType: it is one; the message lists those that are taken.
+    """
+    accepted = (JSON_PATCH, MERGE_PATCH) if is_custom(struct) else CONTENT_TYPES
+    if bodies.media(content_type) not in accepted:
+        raise bodies.unsupported((*accepted, APPLY_PATCH))
+
+
 def parse_patch(body: bytes, content_type: str) -> Any:
     """Return the patch as plain values; raises UnsupportedMediaType or BadRequest. Parse once, apply on every retry."""
     media = bodies.media(content_type)
     if media not in CONTENT_TYPES:
         raise bodies.unsupported((*CONTENT_TYPES, APPLY_PATCH))
     patch, _ = bodies.parse(body)
+    if patch is None and media != MERGE_PATCH:  # What a null says to a decoder of lists or maps: nothing.
+        patch = [] if media == JSON_PATCH else {}
     if media == JSON_PATCH:
         if not isinstance(patch, list):
             raise BadRequest(
@@ -48,8 +61,7 @@ def apply_patch(document: Any, patch: Any, content_type: str, struct: type[Struc
     `struct` is the document's type: a strategic merge patch follows its declarations.
     """
     media = bodies.media(content_type)
-    if media == STRATEGIC_MERGE_PATCH and is_custom(struct):
-        raise bodies.unsupported((JSON_PATCH, MERGE_PATCH, APPLY_PATCH))
+    check_type(content_type, struct)
     try:
         if media == JSON_PATCH:
             return json_patch.apply(document, patch)
@@ -68,7 +80,7 @@ def faults_of(body: bytes, content_type: str) -> list[str]:
     if bodies.media(content_type) != JSON_PATCH:
         return [f'duplicate field "{duplicate.path}"' for duplicate in duplicates]
     found: list[str] = []
-    for i, operation in enumerate(patch):
+    for i, operation in enumerate(patch or ()):
         known = operation if isinstance(operation, dict) else {}
         found += [f'unknown field "[{i}].{name}"' for name in known if name not in json_patch.FIELDS]
         mine = (duplicate.path for duplicate in duplicates if duplicate.path.startswith(f"[{i}]."))

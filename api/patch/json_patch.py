@@ -76,11 +76,11 @@ def _apply_one(document: Any, operation: dict[str, Any]) -> Any:
 def _pointer(operation: dict[str, Any], member: str) -> tuple[str, ...]:
     text = operation.get(member)
     if not isinstance(text, str):
-        raise PatchFailure(f'"{member}" is missing', is_malformed=True)
+        raise PatchFailure(f'"{member}" is missing', is_malformed=text is not None)
     if not text:
         return ()
     if not text.startswith("/"):
-        raise PatchFailure(f'"{member}" must start with a slash (RFC 6901)', is_malformed=True)
+        raise PatchFailure(f'"{member}" must start with a slash (RFC 6901)')
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/"))
 
 

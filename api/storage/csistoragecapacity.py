@@ -6,7 +6,6 @@ from typing import Annotated, Final
 
 from api import names, quantity
 from api import validation as v
-from api.columns import AGE
 from api.meta import LabelSelector, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Quantity, Struct, always, field, wire
@@ -54,6 +53,5 @@ RESOURCE: Final[Resource[CSIStorageCapacity]] = Resource(
     columns=(
         Column("StorageClassName", "string", lambda one, now: one.storage_class_name, "Of which class."),
         Column("Capacity", "string", lambda one, now: one.capacity or "<unset>", "How much there is."),
-        AGE,
     ),
 )

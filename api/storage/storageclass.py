@@ -136,7 +136,7 @@ RESOURCE: Final[Resource[StorageClass]] = Resource(
         ),
         Column(
             "AllowVolumeExpansion",
-            "boolean",
+            "string",
             lambda sc, now: bool(sc.allow_volume_expansion),
             "Whether volumes may grow.",
         ),

@@ -153,7 +153,7 @@ RESOURCE: Final[Resource[VolumeAttachment]] = Resource(
     validate_status=validate_status,
     prepare_for_status_update=keep_all_but_status,
     columns=(
-        Column("Attacher", "string", lambda a, now: a.spec.attacher, "Who attaches it."),
+        Column("Attacher", "string", lambda a, now: a.spec.attacher, "Who attaches it.", format="name"),
         Column("PV", "string", lambda a, now: a.spec.source.persistent_volume_name or "", "The volume."),
         Column("Node", "string", lambda a, now: a.spec.node_name, "The node."),
         Column("Attached", "boolean", lambda a, now: a.status.attached, "Whether it is there."),

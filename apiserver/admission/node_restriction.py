@@ -6,6 +6,7 @@ cannot lure pods to itself, speak for other nodes, or ask for tokens of pods it 
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Final
 
 from api.authentication.tokenrequest import TokenRequest
@@ -100,7 +101,7 @@ class NodeRestriction:
             case "eviction", "CREATE":
                 found = await self._read(pod.RESOURCE, ObjectKey(request.namespace, request.name))
                 if found.spec.node_name != name:
-                    raise refusal(request, f'node "{name}" can only evict pods with spec.nodeName set to itself')
+                    raise refusal(request, f"node {name} can only evict pods with spec.nodeName set to itself")
             case _:
                 where = f"/{request.subresource}" if request.subresource else ""
                 raise refusal(request, f'node "{name}" may not {request.operation.lower()} pods{where}')
@@ -143,7 +144,9 @@ class NodeRestriction:
         except NotFound:
             raise refusal(request, f'node requested token bound to pod "{ref.name}", which does not exist') from None
         if found.metadata.uid != ref.uid:
-            raise refusal(request, "the UID in the bound object reference does not match the UID in record")
+            why = f"({ref.uid}) does not match the UID in record ({found.metadata.uid})"
+            again = "The object might have been deleted and then recreated"
+            raise refusal(request, f"the UID in the bound object reference {why}. {again}")
         if found.spec.node_name != name:
             raise refusal(request, "node requested token bound to a pod scheduled on a different node")
         if (found.spec.service_account_name or "default") != request.name:
@@ -159,13 +162,13 @@ def _check_node(request: AdmissionRequest, name: str) -> None:
     if request.operation == "CREATE":
         if new.spec.config_source is not None:
             raise refusal(request, f'node "{name}" is not allowed to create pods with a non-nil configSource')
-        _check_labels(request, name, {}, new.metadata.labels)
+        _check_labels(request, f'node "{name}" is not allowed to set the following labels', {}, new.metadata.labels)
     elif request.operation == "UPDATE":
         if new.spec.taints != old.spec.taints:
             raise refusal(request, f'node "{name}" is not allowed to modify taints')
         if new.metadata.owner_references != old.metadata.owner_references:
             raise refusal(request, f'node "{name}" is not allowed to modify ownerReferences')
-        _check_labels(request, name, old.metadata.labels, new.metadata.labels)
+        _check_labels(request, "is not allowed to modify labels", old.metadata.labels, new.metadata.labels)
 
 
 def _check_claim(request: AdmissionRequest, name: str) -> None:
@@ -174,8 +177,13 @@ def _check_claim(request: AdmissionRequest, name: str) -> None:
         raise refusal(request, "may only update PVC status")
     new: Any = request.object
     old: Any = request.old
-    kept = ("access_modes", "phase", "allocated_resources")
-    if any(getattr(new.status, field) != getattr(old.status, field) for field in kept) or new.spec != old.spec:
+    free = ("capacity", "conditions", "allocated_resources", "allocated_resource_statuses")
+    status = copy.copy(new.status)
+    for field in free:
+        setattr(status, field, getattr(old.status, field))
+    metadata = copy.copy(new.metadata)
+    metadata.resource_version, metadata.managed_fields = old.metadata.resource_version, old.metadata.managed_fields
+    if (metadata, new.spec, status) != (old.metadata, old.spec, old.status):
         why = f'node "{name}" is not allowed to update fields other than status.quantity and status.conditions'
         raise refusal(request, why)
 
@@ -193,11 +201,11 @@ def _check_volume(request: AdmissionRequest, name: str) -> None:
         raise refusal(request, f'node "{name}" may only add and remove the finalizer "{DIRECTORY}" of volumes')
 
 
-def _check_labels(request: AdmissionRequest, name: str, old: dict[str, str], new: dict[str, str]) -> None:
+def _check_labels(request: AdmissionRequest, what: str, old: dict[str, str], new: dict[str, str]) -> None:
     changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     forbidden = [key for key in changed if not _is_kubelets_label(key)]
     if forbidden:
-        raise refusal(request, f'node "{name}" is not allowed to modify labels: {", ".join(forbidden)}')
+        raise refusal(request, f"{what}: {', '.join(forbidden)}")
 
 
 def _is_kubelets_label(key: str) -> bool:

@@ -155,7 +155,7 @@ _PUBLIC_PATHS: Final = "/healthz /livez /readyz /version /version/"
 
 # What our processes do.
 
-_NODE: Final = (
+NODE: Final = (
     rule("core", "services", _READ),
     rule("core", "nodes", f"create {_READ} patch update"),
     rule("core", "nodes/status", "patch update"),
@@ -335,7 +335,7 @@ def cluster_roles() -> list[ClusterRole]:
             _cluster_role(controller_policy.PREFIX + name, *_rules_of(rules))
             for name, rules in controller_policy.CONTROLLERS.items()
         ),
-        _cluster_role("system:node", *_NODE),
+        _cluster_role("system:node", *NODE),
         _cluster_role("system:node-proxier", *_NODE_PROXIER),
         _cluster_role("system:kube-scheduler", *_SCHEDULER),
         _cluster_role("system:kube-controller-manager", *_controllers()),
@@ -376,7 +376,7 @@ def cluster_role_bindings() -> list[ClusterRoleBinding]:
         _bind("system:kube-dns", _account("kube-system", "kube-dns")),
         _bind("system:kube-scheduler", _user("system:kube-scheduler")),
         _bind("system:monitoring", _group("system:monitoring")),
-        _bind("system:node", _group("system:nodes")),
+        _bind("system:node"),  # To nobody: what nodes may do is `apiserver.auth.node`'s to say.
         _bind("system:node-proxier", _user("system:kube-proxy")),
         _bind("system:public-info-viewer", authenticated, anonymous),
         _bind("system:volume-scheduler", _user("system:kube-scheduler")),

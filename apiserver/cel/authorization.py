@@ -105,25 +105,22 @@ def _resource(value: Any, resource: Any) -> ResourceCheck:
     return ResourceCheck(value.authorizer, value.user, RequestInfo("", "", value.group, "*", resource))
 
 
-def _part(name: str) -> Function:
+def _part(name: str, field: str = "") -> Function:
     def narrow(value: Any, text: Any) -> ResourceCheck:
         require_texts(name, text)
         if not isinstance(value, ResourceCheck):
             raise no_overload(name, value, text)
-        return replace(value, info=replace(value.info, **{name: text}))
+        return replace(value, info=replace(value.info, **{field or name: text}))
 
     return narrow
 
 
-def _select(name: str) -> Function:
-    def narrow(value: Any, text: Any) -> ResourceCheck:
-        """RBAC knows no selectors: who may list some of the objects may list all."""
-        require_texts(name, text)
-        if not isinstance(value, ResourceCheck):
-            raise no_overload(name, value, text)
-        return value
-
-    return narrow
+def _label_selector(value: Any, text: Any) -> ResourceCheck:
+    """No authorizer here looks at labels: who may list some of the objects may list all."""
+    require_texts("labelSelector", text)
+    if not isinstance(value, ResourceCheck):
+        raise no_overload("labelSelector", value, text)
+    return value
 
 
 def _check(value: Any, verb: Any) -> DecisionValue:
@@ -157,8 +154,8 @@ METHODS: Final[dict[str, Function]] = {
     "subresource": _part("subresource"),
     "namespace": _part("namespace"),
     "name": _part("name"),
-    "fieldSelector": _select("fieldSelector"),
-    "labelSelector": _select("labelSelector"),
+    "fieldSelector": _part("fieldSelector", "field_selector"),
+    "labelSelector": _label_selector,
     "check": _check,
     "allowed": _answer("allowed", lambda decision: decision.allowed),
     "reason": _answer("reason", lambda decision: decision.reason),

@@ -34,3 +34,7 @@ class CaretakerAuthorizer:
     def rules_of(self, user: User, namespace: str = "") -> list[PolicyRule]:
         """Return the rules that `then` knows of."""
         return self._then.rules_of(user, namespace) if isinstance(self._then, RuleSource) else []
+
+    def why_incomplete(self, user: User) -> str:
+        """Return what `then` says."""
+        return self._then.why_incomplete(user) if isinstance(self._then, RuleSource) else ""

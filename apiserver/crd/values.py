@@ -148,12 +148,32 @@ def _not_among(path: str, value: Any, words: list[Any]) -> FieldError:
     shown = [word if isinstance(word, str) else json.dumps(word, separators=(",", ":")) for word in words]
     listed = ", ".join(json.dumps(word, ensure_ascii=False) for word in shown)
     return FieldError(
-        path or "<nil>", "FieldValueNotSupported", f"Unsupported value: {v.show(value)}: supported values: {listed}"
+        path or "<nil>", "FieldValueNotSupported", f"Unsupported value: {_literal(value)}: supported values: {listed}"
     )
 
 
 def _invalid(path: str, value: Any, why: str) -> FieldError:
     return v.invalid(path or "<nil>", value, why)
+
+
+def _literal(value: Any) -> str:
+    """Return a value as users of custom kinds know it from messages: objects and lists as Go writes them."""
+    if isinstance(value, (dict, list)):
+        return _go(value)
+    return v.show(value)
+
+
+def _go(value: Any) -> str:
+    match value:
+        case dict():
+            inside = ", ".join(f"{v.show(key)}:{_go(item)}" for key, item in sorted(value.items()))
+            return f"map[string]interface {{}}{{{inside}}}"
+        case list():
+            return f"[]interface {{}}{{{', '.join(map(_go, value))}}}"
+        case None:
+            return "interface {}(nil)"
+        case _:
+            return v.show(value)
 
 
 def _check_string(value: str, node: Node, path: str) -> Errors:
@@ -293,7 +313,7 @@ def check_lists(value: Any, node: Node, path: str = "") -> Errors:
     if isinstance(value, list):
         if node.list_type == "map" and (odd := _first_odd(value)) is not None:
             why = "must be an object for an array of list-type map"
-            yield v.invalid(f"{path}[{odd}]", value[odd], why)
+            yield FieldError(f"{path}[{odd}]", "FieldValueInvalid", f"Invalid value: {_literal(value[odd])}: {why}")
         elif node.list_type in ("set", "map"):
             keys = value if node.list_type == "set" else [_keys_of(item, node) for item in value]
             seen: Counter[str] = Counter()
@@ -301,7 +321,7 @@ def check_lists(value: Any, node: Node, path: str = "") -> Errors:
                 told = _key(key)
                 seen[told] += 1
                 if seen[told] == 2:
-                    yield v.duplicate(f"{path}[{i}]", key)
+                    yield FieldError(f"{path}[{i}]", "FieldValueDuplicate", f"Duplicate value: {_literal(key)}")
         if node.items is not None:
             for i, item in enumerate(value):
                 yield from check_lists(item, node.items, f"{path}[{i}]")

@@ -12,6 +12,7 @@ from typing import Final
 
 from api.errors import ApiError
 from api.selectors import parse_fields
+from apiserver.parameters import flag
 from apiserver.request import RequestInfo
 
 _VERBS: Final = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -45,12 +46,38 @@ def request_info(method: str, path: str, query: Mapping[str, str]) -> RequestInf
     field_selector = ""
     if not name:
         if verb == "get":
-            verb = "watch" if query.get("watch", "").lower() in ("1", "t", "true") else "list"
+            verb = "watch" if flag(query, "watch") else "list"
         elif verb == "delete":
             verb = "deletecollection"
         if verb in ("list", "watch", "deletecollection"):
             field_selector = query.get("fieldSelector", "")
-            name = selected_name(field_selector)
+    return of_resource(
+        verb,
+        path=path,
+        group=group,
+        version=version,
+        plural=plural,
+        subresource=subresource,
+        namespace=namespace,
+        name=name,
+        field_selector=field_selector,
+    )
+
+
+def of_resource(
+    verb: str,
+    *,
+    group: str,
+    version: str,
+    plural: str,
+    namespace: str = "",
+    name: str = "",
+    subresource: str = "",
+    field_selector: str = "",
+    path: str = "",
+) -> RequestInfo:
+    """Return what is asked of a resource by any door: to select one by its name is to ask for that one."""
+    name = name or _selected_name(field_selector)
     return RequestInfo(verb, path, group, version, plural, subresource, namespace, name, field_selector)
 
 
@@ -75,7 +102,7 @@ def old_watch_options(info: RequestInfo, options: Mapping[str, str]) -> dict[str
     return found
 
 
-def selected_name(field_selector: str) -> str:
+def _selected_name(field_selector: str) -> str:
     """Return the one name that a list is restricted to, so that RBAC can allow just that."""
     if "metadata.name" not in field_selector:
         return ""

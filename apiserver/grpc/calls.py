@@ -9,8 +9,8 @@ import grpc.aio
 
 from api.discover import by_gvr
 from apiserver.auth.certificates import der_of_grpc_peer
-from apiserver.filters.request_info import selected_name
-from apiserver.request import Call, Credentials, RequestInfo
+from apiserver.filters.request_info import of_resource
+from apiserver.request import Call, Credentials
 from apiserver.verbs.writing import COMPONENT
 from component import tracing
 from proto.steersman.v1 import resources_pb2 as pb
@@ -55,16 +55,15 @@ def call_of(
 ) -> Call:
     """Return the call that a request with resource, namespace and maybe name and subresource asks for."""
     resource: pb.Resource = request.resource
-    info = RequestInfo(
+    info = of_resource(
         verb,
-        "",
-        resource.group,
-        resource.version,
-        resource.plural,
-        getattr(request, "subresource", ""),
-        request.namespace,
-        getattr(request, "name", "") or selected_name(options.get("fieldSelector", "")),
-        options.get("fieldSelector", ""),
+        group=resource.group,
+        version=resource.version,
+        plural=resource.plural,
+        namespace=request.namespace,
+        name=getattr(request, "name", ""),
+        subresource=getattr(request, "subresource", ""),
+        field_selector=options.get("fieldSelector", ""),
     )
     given = {name: value for name, value in options.items() if value}
     # Our own processes may be newer than this server: what it doesn't know of, it drops, as protobuf would.

@@ -42,6 +42,13 @@ def conflict(resource: Resource[Any], name: str, why: str) -> Conflict:
     return Conflict(message, group=resource.group, kind=resource.plural, name=name)
 
 
+def other_than_meant(resource: Resource[Any], name: str, why: str) -> Conflict:
+    """Return the error for a delete of what is not there any more; here upstream names the kind."""
+    shown = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    message = f'Operation cannot be fulfilled on {shown} "{name}": {why}'
+    return Conflict(message, group=resource.group, kind=resource.kind, name=name)
+
+
 def unversioned(resource: Resource[Any], name: str) -> Invalid:
     """Return the error for a replacement that does not say of which version, where it has to."""
     why = "Invalid value: 0x0: must be specified for an update"

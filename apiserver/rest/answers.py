@@ -53,27 +53,32 @@ def form_of(request: web.BaseRequest, resource: Resource[Any] | None) -> Form:
     """Return what the Accept header and the query ask for; raises NotAcceptable, BadRequest."""
     accept = request.headers.get("Accept", "")
     query = request.query
-    is_yaml = False
-    try:
-        rendering = table.negotiate(accept, has_tables=resource is None or resource.verbs != ("create",))
-    except NotAcceptable:
-        if not any(choice.split(";")[0].strip() == _YAML for choice in accept.split(",")):
-            raise
-        rendering, is_yaml = table.PLAIN, True
+    rendering = table.negotiate(accept, has_tables=resource is None or resource.verbs != ("create",))
     pretty = query.get("pretty")
     if pretty is None:
         agent = request.headers.get("User-Agent", "")
         is_pretty = agent.startswith(("curl", "Wget", "Mozilla/5.0"))
     else:
         is_pretty = pretty.lower() not in ("false", "0")
-    return Form(rendering, is_yaml, is_pretty, table.include_object(query.get("includeObject", "")))
+    return Form(rendering, rendering.is_yaml, is_pretty, table.include_object(query.get("includeObject", "")))
+
+
+def likes_yaml(accept: str) -> bool:
+    """Whether YAML is what an Accept header likes best; of one that likes nothing there is, it is not."""
+    try:
+        return table.negotiate(accept).is_yaml
+    except NotAcceptable:
+        return False
 
 
 def object_body(resource: Resource[Any] | None, answer: Answer, form: Form, now: float) -> tuple[bytes, str]:
-    """Return one object's body, not `styled` yet, and Content-Type."""
+    """Return one object's body, not `styled` yet, and Content-Type; raises NotAcceptable for an object as a list."""
     rendering = form.rendering
-    if rendering.form in ("", "PartialObjectMetadataList") or resource is None or answer.json.startswith(_STATUS):
+    if rendering.form == "" or resource is None or answer.json.startswith(_STATUS):
         return answer.json, PLAIN.content_type if not form.is_yaml else _YAML
+    if rendering.form == "PartialObjectMetadataList":
+        why = f"you requested {rendering.form}, but the requested object is not a list (*{_shown(resource)})"
+        raise NotAcceptable(why)
     type_: type[Struct] = resource.type
     obj = serde.decoder_of(type_).decode(answer.json)
     if rendering.form == "PartialObjectMetadata":
@@ -84,7 +89,11 @@ def object_body(resource: Resource[Any] | None, answer: Answer, form: Form, now:
 
 
 def list_body(answer: ListAnswer, form: Form, now: float) -> tuple[bytes, str]:
-    """Return a list's body, not `styled` yet, and Content-Type. Plain JSON is the stored bytes, joined."""
+    """Return a list's body, not `styled` yet, and Content-Type. Plain JSON is the stored bytes, joined.
+
+    Raises:
+        NotAcceptable: it is wanted as if it were one object.
+    """
     metadata: dict[str, Any] = {"resourceVersion": str(answer.revision)}
     if answer.continue_token:
         metadata["continue"] = answer.continue_token
@@ -95,7 +104,10 @@ def list_body(answer: ListAnswer, form: Form, now: float) -> tuple[bytes, str]:
         case "Table":
             rows = [_row(resource, stored, form, now) for stored in answer.items]
             body = table.table(resource, rows, metadata, version=rendering.version)
-        case "PartialObjectMetadataList" | "PartialObjectMetadata":
+        case "PartialObjectMetadata":
+            why = f"you requested {rendering.form}, but the requested object is a list (*{_shown(resource)}List)"
+            raise NotAcceptable(why)
+        case "PartialObjectMetadataList":
             objects = [stored.codec.decode(stored.json) for stored in answer.items]
             body = table.partial_metadata_list(objects, metadata, rendering.version)
         case _:
@@ -103,6 +115,10 @@ def list_body(answer: ListAnswer, form: Form, now: float) -> tuple[bytes, str]:
             opening = msgspec.json.encode(head)[:-1] + b',"items":['
             body = b"".join([opening, b",".join([stored.json for stored in answer.items]), b"]}\n"])
     return body, form.content_type
+
+
+def _shown(resource: Resource[Any]) -> str:
+    return f"{resource.group.partition('.')[0] or 'core'}.{resource.kind}"
 
 
 def _row(resource: Resource[Any], stored: Stored, form: Form, now: float) -> msgspec.Raw:
@@ -116,13 +132,14 @@ async def styled(body: bytes, form: Form) -> bytes:
     Much YAML is written in a thread, since it takes long.
     """
     if form.is_yaml:
-        return _yaml(body) if len(body) < _YAML_AT_ONCE_BYTES else await asyncio.to_thread(_yaml, body)
+        return as_yaml(body) if len(body) < _YAML_AT_ONCE_BYTES else await asyncio.to_thread(as_yaml, body)
     if form.is_pretty:
         body = msgspec.json.format(body, indent=2)
     return body if body.endswith(b"\n") else body + b"\n"
 
 
-def _yaml(body: bytes) -> bytes:
+def as_yaml(body: bytes) -> bytes:
+    """Return JSON as YAML."""
     text: str = yaml.dump(json.loads(body), Dumper=_Dumper, default_flow_style=False, sort_keys=False)
     return text.encode()
 

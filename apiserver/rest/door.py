@@ -17,12 +17,14 @@ from aiohttp import hdrs, web
 
 from api.autoscaling import scale
 from api.discover import by_gvr
-from api.errors import ApiError, BadRequest, Expired, Forbidden, InternalError
+from api.errors import ApiError, Expired, Forbidden, InternalError, NotAcceptable
 from api.resource import Resource
+from apiserver import table
 from apiserver.app import Api
 from apiserver.filters.request_info import is_old_watch, old_watch_options, request_info
 from apiserver.nowhere import InPlainText
 from apiserver.onward import Onward
+from apiserver.parameters import flag, integer
 from apiserver.proxies import Proxies
 from apiserver.registry.failures import TooLargeVersion, no_such_verb
 from apiserver.registry.fanout import Watcher
@@ -30,13 +32,12 @@ from apiserver.request import Answer, Call, Credentials, RequestInfo
 from apiserver.rest import answers, request_body, reused, websocket
 from apiserver.rest.documents import Document, Documents
 from apiserver.rest.forward import Forwarder
-from apiserver.rest.frames import encoding_of, error_frame
+from apiserver.rest.frames import encodings_of, error_frame
 from apiserver.rest.health import NAMES, Health, Report
 from apiserver.rest.watch import HttpWatch
 from apiserver.subresources.log import ByteStream
 from apiserver.subresources.streaming import token_of
 from apiserver.verbs.list import ListAnswer
-from apiserver.verbs.watch import flag
 from component import relay, tracing
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ AUDIT_ID_MAX: Final = 64
 WATCH_TIMEOUT_S: Final = 1800.0
 """How long a watch lasts that does not say; up to twice as long, so that watches begun together end apart."""
 R = TypeVar("R", bound=web.StreamResponse)
+_OBJECTS: Final = ("/api", "/version")
+"""What documents that are objects' paths begin with: those come in every form that objects do."""
 _HEALTH: Final = ("/healthz", "/livez", "/readyz")
 
 
@@ -100,14 +103,14 @@ class Door:
             return await self._respond(request, call, answered)
         except (Expired, TooLargeVersion) as error:
             if call.info.verb != "watch":
-                return failure(error, call)
+                return self._failure(request, error, call)
             # A watch that was let in says so itself: clients look for an event, whenever it ends.
             if reused.is_asked_for(request):
                 return await websocket.send_error(request, error)
             headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
             return _with_warnings(web.Response(body=error_frame(error), headers=headers), call)
         except ApiError as error:
-            return failure(error, call)
+            return self._failure(request, error, call)
         except Exception:
             log.exception("a response failed", extra={"path": request.path})
             return failure(InternalError("an error on the server has prevented the request from succeeding"), call)
@@ -117,6 +120,8 @@ class Door:
     def _fill(self, call: Call, request: web.BaseRequest) -> None:
         query = request.query
         call.options = {name: query[name] for name in query}
+        if "dryRun" in query:
+            call.options["dryRun"] = next((each for each in query.getall("dryRun") if each != "All"), "All")
         call.info = info = request_info(request.method, request.path, call.options)
         if info.verb == "watch" and is_old_watch(request.path):
             call.options = old_watch_options(info, call.options)
@@ -187,23 +192,27 @@ class Door:
     async def _watch(self, request: web.BaseRequest, call: Call, watcher: Watcher) -> web.StreamResponse:
         try:
             form = answers.form_of(request, call.resource)
+            if form.is_yaml:  # A document says nowhere that it is over.
+                raise NotAcceptable("only the following media types are accepted: application/json;stream=watch")
             assert call.resource is not None
-            encoding = encoding_of(call.resource, form, self._now)
-            timeout_s, wants_bookmarks = self._watch_timeout_s(call), flag(call, "allowWatchBookmarks")
+            encodings = encodings_of(call.resource, form, self._now)
+            timeout_s, wants_bookmarks = self._watch_timeout_s(call), flag(call.options, "allowWatchBookmarks")
             if reused.is_asked_for(request):
-                return await websocket.WebSocketWatch(watcher, encoding, wants_bookmarks).run(request, timeout_s)
+                return await websocket.WebSocketWatch(watcher, encodings, wants_bookmarks).run(request, timeout_s)
             headers = {hdrs.CONTENT_TYPE: form.content_type, hdrs.CACHE_CONTROL: "no-cache, private"}
             response = _with_warnings(web.StreamResponse(headers=headers), call)
-            carried = HttpWatch(response, watcher, encoding, wants_bookmarks)
+            carried = HttpWatch(response, watcher, encodings, wants_bookmarks)
             return await carried.run(request, timeout_s)
         finally:
             watcher.close()
 
+    @staticmethod
+    def _failure(request: web.BaseRequest, error: ApiError, call: Call) -> web.Response:
+        return failure(error, call, is_yaml=answers.likes_yaml(request.headers.get(hdrs.ACCEPT, "")))
+
     def _watch_timeout_s(self, call: Call) -> float:
-        asked = call.options.get("timeoutSeconds", "")
-        if asked and (not asked.isascii() or not asked.isdigit()):
-            raise BadRequest(f'timeoutSeconds: Invalid value: "{asked}": must be a number of seconds')
-        return float(asked) if asked and int(asked) else WATCH_TIMEOUT_S * (1 + self._api.context.random.random())
+        asked = integer(call.options, "timeoutSeconds")
+        return float(max(asked, 0)) if asked else WATCH_TIMEOUT_S * (1 + self._api.context.random.random())
 
     async def _report(self, request: web.BaseRequest) -> web.Response:
         """Answer /healthz, /livez or /readyz: whoever asks, and whatever else does not work."""
@@ -240,12 +249,10 @@ def credentials_of(request: web.BaseRequest) -> Credentials:
             certificate = tls.getpeercert(binary_form=True) or b""
     authorization = request.headers.get(hdrs.AUTHORIZATION, "")
     scheme, _, token = authorization.partition(" ")
-    is_bearer = scheme.lower() == "bearer"
     offered = token_of(websocket.offered(request)) if reused.is_asked_for(request) else ""
     return Credentials(
         certificate=certificate,
-        token=(token.strip() if is_bearer else "") or offered,
-        has_other_authorization=bool(authorization) and not is_bearer,
+        token=(token.strip() if scheme.lower() == "bearer" else "") or offered,
         impersonate=_headers(request, "impersonate-"),
         remote=_headers(request, "x-remote-") if certificate else {},
     )
@@ -261,17 +268,20 @@ async def _refuse_head(call: Call) -> Any:
     raise no_such_verb()
 
 
-def failure(error: ApiError, call: Call) -> web.Response:
+def failure(error: ApiError, call: Call, *, is_yaml: bool = False) -> web.Response:
     """Return the response that an error is."""
     if isinstance(error, InPlainText):
         plain = {hdrs.CACHE_CONTROL: "no-cache, private", hdrs.X_CONTENT_TYPE_OPTIONS: "nosniff"}
         return _with_warnings(web.Response(status=error.code, text=f"{error.text}\n", headers=plain), call)
-    headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
+    body, content_type = msgspec.json.encode(error.status()) + b"\n", "application/json"
+    if is_yaml:
+        body, content_type = answers.as_yaml(body), "application/yaml"
+    headers = {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "no-cache, private"}
     if isinstance(error, Forbidden):
         headers[hdrs.X_CONTENT_TYPE_OPTIONS] = "nosniff"
     if error.retry_after_s:
         headers[hdrs.RETRY_AFTER] = str(error.retry_after_s)
-    response = web.Response(status=error.code, body=msgspec.json.encode(error.status()) + b"\n", headers=headers)
+    response = web.Response(status=error.code, body=body, headers=headers)
     return _with_warnings(response, call)
 
 
@@ -307,7 +317,11 @@ async def _stream(request: web.BaseRequest, call: Call, stream: ByteStream) -> w
 
 
 async def _document(request: web.BaseRequest, call: Call, document: Document) -> web.Response:
-    headers = {hdrs.CONTENT_TYPE: document.content_type, hdrs.CACHE_CONTROL: "no-cache, private", **document.headers}
+    is_object = document.content_type == "application/json" and request.path.startswith(_OBJECTS)
+    accept = request.headers.get(hdrs.ACCEPT, "")
+    is_yaml = is_object and table.negotiate(accept, has_forms=False).is_yaml
+    content_type = "application/yaml" if is_yaml else document.content_type
+    headers = {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "no-cache, private", **document.headers}
     if document.etag:
         quoted = f'"{document.etag}"'
         headers[hdrs.ETAG] = quoted
@@ -319,6 +333,6 @@ async def _document(request: web.BaseRequest, call: Call, document: Document) ->
     body = document.body
     if document.content_type.startswith("application/json"):
         is_pretty = request.query.get("pretty", "").lower() in ("1", "true")
-        body = await answers.styled(body, answers.Form(answers.PLAIN.rendering, is_pretty=is_pretty))
+        body = await answers.styled(body, answers.Form(table.PLAIN, is_yaml, is_pretty))
     body = await answers.compressed(request, body, headers)
     return _with_warnings(web.Response(body=body, headers=headers), call)

@@ -6,7 +6,7 @@ Each encoding is one object for all watchers that ask alike, so that its frames 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,14 +20,16 @@ from apiserver.rest.answers import Form
 Now = Callable[[], float]
 
 
-def encoding_of(resource: Resource[Any], form: Form, now: Now) -> Encoding:
-    """Return the encoding that a watch with this form is written in."""
+def encodings_of(resource: Resource[Any], form: Form, now: Now) -> tuple[Encoding, Encoding]:
+    """Return what a watch with this form writes its first event in, and all that follow: Tables tell columns once."""
     rendering = form.rendering
     if rendering.form == "Table":
-        return _tables(resource, form.include, rendering.version, now)
-    if rendering.form:
-        return _partials(resource, rendering.version)
-    return _objects(resource)
+        first, later = (
+            _tables(resource, form.include, rendering.version, now, with_columns) for with_columns in (True, False)
+        )
+        return first, later
+    encoding = _partials(resource, rendering.version) if rendering.form else _objects(resource)
+    return encoding, encoding
 
 
 def error_frame(error: ApiError) -> bytes:
@@ -83,21 +85,26 @@ class Tables(_Chunks):
 
     label = "table"
 
-    def __init__(self, resource: Resource[Any], include: table.IncludeObject, version: str, now: Now) -> None:
+    def __init__(
+        self, resource: Resource[Any], include: table.IncludeObject, version: str, now: Now, with_columns: bool
+    ) -> None:
         self._resource = resource
         self._include = include
         self._version = version
         self._now = now
+        self._with_columns = with_columns
 
     def frame(self, delivery: Delivery) -> bytes:
-        """Return the event's line. Every Table declares its columns, so that all watchers can share it."""
+        """Return the event's line."""
         stored, resource = delivery.stored, self._resource
         if stored is None:
-            return line(BOOKMARK, table.table(resource, [], bookmark_metadata(delivery), version=self._version))
+            return line(BOOKMARK, self._table([], bookmark_metadata(delivery)))
         obj = stored.codec.decode(stored.json)
         row = table.row(resource, obj, stored.json, self._now(), self._include, self._version)
-        metadata = {"resourceVersion": str(delivery.revision)}
-        return line(delivery.type, table.table(resource, [row], metadata, version=self._version))
+        return line(delivery.type, self._table([row], {"resourceVersion": str(delivery.revision)}))
+
+    def _table(self, rows: Sequence[msgspec.Raw], metadata: Mapping[str, Any]) -> bytes:
+        return table.table(self._resource, rows, metadata, version=self._version, with_columns=self._with_columns)
 
 
 class Partials(_Chunks):
@@ -123,8 +130,10 @@ def _objects(resource: Resource[Any]) -> Encoding:
 
 
 @functools.cache
-def _tables(resource: Resource[Any], include: table.IncludeObject, version: str, now: Now) -> Encoding:
-    return Tables(resource, include, version, now)
+def _tables(
+    resource: Resource[Any], include: table.IncludeObject, version: str, now: Now, with_columns: bool
+) -> Encoding:
+    return Tables(resource, include, version, now, with_columns)
 
 
 @functools.cache

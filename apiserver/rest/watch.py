@@ -30,10 +30,17 @@ _RESET: Final = struct.pack("ii", 1, 0)
 class HttpWatch:
     """Carries one watcher's events to one client until either ends, or the time is up."""
 
-    def __init__(self, response: web.StreamResponse, watcher: Watcher, encoding: Encoding, wants_bookmarks: bool):
+    def __init__(
+        self,
+        response: web.StreamResponse,
+        watcher: Watcher,
+        encodings: tuple[Encoding, Encoding],
+        wants_bookmarks: bool,
+    ) -> None:
         self._response = response
         self._watcher = watcher
-        self._encoding = encoding
+        self._first, self._encoding = encodings
+        self._has_begun = self._first is self._encoding
         self._wants_bookmarks = wants_bookmarks
         self._transport: asyncio.Transport | None = None
         self._wake = asyncio.Event()
@@ -52,7 +59,8 @@ class HttpWatch:
         _cap_send_buffer(transport)
         self._transport = transport
         self._watcher.on_ready = self._send
-        self._watcher.hand_to(self._accept, self._encoding)
+        if self._has_begun:
+            self._watcher.hand_to(self._accept, self._encoding)
         timer = loop.call_later(timeout_s, self._time_is_up)
         try:
             self._send()
@@ -93,6 +101,8 @@ class HttpWatch:
     def _write_pending(self) -> None:
         transport, watcher = self._transport, self._watcher
         assert transport is not None
+        if not self._has_begun:
+            self._begin(transport)
         joined = watcher.take_joined(self._encoding)
         if joined:
             transport.write(joined)
@@ -100,6 +110,14 @@ class HttpWatch:
             joined = watcher.take_joined(self._encoding)
             if joined:
                 transport.write(joined)
+
+    def _begin(self, transport: asyncio.Transport) -> None:
+        """Write the first event in its own encoding, once there is one."""
+        while not self._has_begun and self._watcher.has_pending:
+            for delivery in self._watcher.take(1):
+                transport.write(chunk(delivery.frame(self._first)))
+                self._has_begun = True
+                self._watcher.hand_to(self._accept, self._encoding)
 
     def _accept(self, joined: bytes) -> bool:
         """Write what is new, which is all that is pending; return False, and leave it, where `_send` has to look."""
@@ -123,8 +141,9 @@ class HttpWatch:
             if not self._is_blocked:
                 self._send()
             if self._wants_bookmarks and not watcher.is_ahead:
+                encoding = self._encoding if self._has_begun else self._first
                 bookmark = Delivery(BOOKMARK, None, watcher.revision)
-                transport.write(chunk(self._encoding.frame(bookmark)))
+                transport.write(chunk(encoding.frame(bookmark)))
             return
         if transport.get_write_buffer_size() > TRANSPORT_BYTES_MAX:
             sock = transport.get_extra_info("socket")

@@ -86,9 +86,9 @@ async def send_error(request: web.BaseRequest, error: ApiError) -> web.WebSocket
 class WebSocketWatch:
     """Carries one watcher's events to one client until either ends, or the time is up."""
 
-    def __init__(self, watcher: Watcher, encoding: Encoding, wants_bookmarks: bool) -> None:
+    def __init__(self, watcher: Watcher, encodings: tuple[Encoding, Encoding], wants_bookmarks: bool) -> None:
         self._watcher = watcher
-        self._encoding = encoding
+        self._encoding, self._later = encodings
         self._wants_bookmarks = wants_bookmarks
         self._wake = asyncio.Event()
 
@@ -116,6 +116,7 @@ class WebSocketWatch:
             self._wake.clear()
             for delivery in self._watcher.take(_TAKE_MAX):
                 await socket.send_str(delivery.frame(self._encoding).decode())
+                self._encoding = self._later
             if not self._watcher.has_pending:
                 await self._wake.wait()
 

@@ -29,7 +29,12 @@ from api.authorization import (
     subjectaccessreview,
 )
 from api.authorization.localsubjectaccessreview import LocalSubjectAccessReview
-from api.authorization.selfsubjectaccessreview import Question, SelfSubjectAccessReview, SubjectAccessReviewStatus
+from api.authorization.selfsubjectaccessreview import (
+    FieldSelectorAttributes,
+    Question,
+    SelfSubjectAccessReview,
+    SubjectAccessReviewStatus,
+)
 from api.authorization.selfsubjectrulesreview import (
     NonResourceRule,
     ResourceRule,
@@ -40,6 +45,7 @@ from api.authorization.subjectaccessreview import SubjectAccessReview, SubjectAc
 from api.errors import Unauthorized
 from api.rbac.rules import PolicyRule
 from api.resource import Resource
+from api.selectors import FieldSelector, FieldTerm
 from apiserver.auth.tokens import TokenAuthenticator
 from apiserver.request import (
     AdmissionPlugin,
@@ -133,6 +139,7 @@ class RulesReviewHandler(_Reviews):
         """
         review: SelfSubjectRulesReview = await self._decode(call, selfsubjectrulesreview.RESOURCE)
         held = self._rules.rules_of(call.user, review.spec.namespace)
+        why = self._rules.why_incomplete(call.user)
         review.status = SubjectRulesReviewStatus(
             resource_rules=[_resource_rule(rule) for rule in held if rule.resources],
             non_resource_rules=[
@@ -140,6 +147,8 @@ class RulesReviewHandler(_Reviews):
                 for rule in held
                 if rule.non_resource_urls
             ],
+            incomplete=bool(why),
+            evaluation_error=why,
         )
         return _answer(review)
 
@@ -214,9 +223,22 @@ def _asked(question: Question) -> RequestInfo:
             subresource=of_resource.subresource,
             namespace=of_resource.namespace,
             name=of_resource.name,
+            field_selector=_selector_text(of_resource.field_selector),
         )
     assert of_path is not None, "validated"
     return RequestInfo(verb=of_path.verb, path=of_path.path)
+
+
+def _selector_text(selector: FieldSelectorAttributes | None) -> str:
+    """Return a selector as a list would send it; a requirement that no list can make restricts nothing (KEP-4601)."""
+    if selector is None or selector.raw_selector:
+        return selector.raw_selector if selector is not None else ""
+    terms = (
+        FieldTerm(each.key, each.values[0], each.operator == "In")
+        for each in selector.requirements
+        if each.operator in ("In", "NotIn") and len(each.values) == 1
+    )
+    return str(FieldSelector(tuple(terms)))
 
 
 def _subject(spec: SubjectAccessReviewSpec) -> User:

@@ -15,6 +15,7 @@ from api.errors import AlreadyExists, BadRequest, NotFound
 from api.patch.dispatch import APPLY_PATCH
 from api.resource import Resource
 from api.type_meta import FIELDS
+from apiserver.parameters import flag
 from apiserver.registry import apply as ownership
 from apiserver.registry.codec import Stored
 from apiserver.registry.failures import invalid_options
@@ -130,7 +131,7 @@ def applied(
         resource.type,
         writing.writer_of(call, resource),
         timestamps.render(context.clock.now()),
-        force=call.options.get("force", "").lower() in ("true", "1"),
+        force=flag(call.options, "force"),
         has_status=has_status,
         last_applied=_last_applied(annotations.get(ownership.LAST_APPLIED), resource),
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from api import bodies, protobuf
 from api.errors import BadRequest
-from api.meta import DeleteOptions
+from api.meta import DeleteOptions, Preconditions
 from api.resource import Resource
+from apiserver.parameters import flag, integer
 from apiserver.registry import failures
 from apiserver.registry.codec import Stored
 from apiserver.registry.deletion import ANSWERS_WITH_OBJECT, Write, check_options, decide_delete, names_policy
@@ -71,10 +73,11 @@ async def delete_one(
 def decode_options(call: Call) -> DeleteOptions:
     """Return the options in the body or, without one, in the query; dryRun moves to the call.
 
+    What the query says counts for nothing beside a body: a body that does not say dryRun deletes.
+
     Raises:
         BadRequest: they can't be understood. Invalid: they contradict each other.
     """
-    options = DeleteOptions()
     if call.body.strip():
         if not bodies.is_known(call.content_type):
             raise bodies.unsupported(bodies.OBJECT_TYPES)
@@ -85,31 +88,40 @@ def decode_options(call: Call) -> DeleteOptions:
             value, _ = bodies.parse(call.body, call.content_type or "application/json")
         if isinstance(value, dict):
             value = {key: item for key, item in value.items() if item is not None}
+            _check_kind(value)
         try:
-            options = msgspec.convert(value, DeleteOptions)
+            options = DeleteOptions() if value is None else msgspec.convert(value, DeleteOptions)
         except msgspec.ValidationError as error:
             raise BadRequest(f"the body is not a DeleteOptions: {error}") from None
+        call.options = {key: item for key, item in call.options.items() if key != "dryRun"}
     else:
         options = _from_query(call)
     if options.dry_run:
-        call.options = {**call.options, "dryRun": options.dry_run[0]}
+        asked = next((each for each in options.dry_run if each != "All"), "All")
+        call.options = {**call.options, "dryRun": asked}
     writing.check_dry_run(call, "DeleteOptions")
     check_options(options)
     return options
 
 
 def _from_query(call: Call) -> DeleteOptions:
-    options = DeleteOptions()
-    grace = call.options.get("gracePeriodSeconds")
-    if grace:
-        if not grace.isdigit():
-            raise BadRequest(f'gracePeriodSeconds: "{grace}" is not a number of seconds')
-        options.grace_period_seconds = int(grace)
-    options.propagation_policy = call.options.get("propagationPolicy") or None
-    orphan = call.options.get("orphanDependents")
-    if orphan:
-        options.orphan_dependents = orphan in ("true", "1")
+    given, options = call.options, DeleteOptions()
+    options.grace_period_seconds = integer(given, "gracePeriodSeconds")
+    options.propagation_policy = given.get("propagationPolicy")
+    if "orphanDependents" in given:
+        options.orphan_dependents = flag(given, "orphanDependents")
+    uid, version = given.get("uid") or None, given.get("resourceVersion") or None
+    if uid or version:
+        options.preconditions = Preconditions(uid=uid, resource_version=version)
     return options
+
+
+def _check_kind(value: Mapping[str, Any]) -> None:
+    """Refuse a body that says it is something else; of whose group and version it is, is all the same."""
+    kind = value.get("kind", "")
+    if kind not in ("", "DeleteOptions"):
+        version = value.get("apiVersion") or "v1"
+        raise BadRequest(f'no kind "{kind}" is registered for version "{version}" as options of a delete')
 
 
 def warn_of_orphans(call: Call, resource: Resource[Any], options: DeleteOptions) -> None:
@@ -123,13 +135,13 @@ def check_preconditions(resource: Resource[Any], obj: Any, options: DeleteOption
     wanted = options.preconditions
     if wanted is None:
         return
-    for what, asked, actual in (
-        ("UID", wanted.uid, obj.metadata.uid),
-        ("ResourceVersion", wanted.resource_version, obj.metadata.resource_version),
+    for what, asked, actual, happened in (
+        ("UID", wanted.uid, obj.metadata.uid, "been deleted and then recreated"),
+        ("ResourceVersion", wanted.resource_version, obj.metadata.resource_version, "been modified"),
     ):
         if asked is not None and asked != actual:
-            why = f"Precondition failed: {what} in precondition: {asked}, {what} in object meta: {actual}"
-            raise failures.conflict(resource, obj.metadata.name, why)
+            why = f"the {what} in the precondition ({asked}) does not match the {what} in record ({actual})"
+            raise failures.other_than_meant(resource, obj.metadata.name, f"{why}. The object might have {happened}")
 
 
 def _success(resource: Resource[Any], stored: Stored) -> bytes:

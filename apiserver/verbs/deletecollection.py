@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from api.errors import NotFound
 from apiserver.registry.codec import Stored
 from apiserver.request import Call
 from apiserver.verbs.context import Context, registry_of, resource_of
 from apiserver.verbs.delete import decode_options, delete_one, warn_of_orphans
-from apiserver.verbs.list import ListAnswer, selection_of
+from apiserver.verbs.list import ListAnswer, list_objects
 
 
 async def delete_collection(context: Context, call: Call) -> ListAnswer:
-    """Delete what the call selects; objects that others delete meanwhile are passed over.
+    """Delete what a list with the same options shows, one page of it where they set a limit.
 
-    Not a transaction: an error stops it, and what is deleted by then stays so.
+    Objects that others delete meanwhile are passed over. Not a transaction: an error stops it, and what is deleted by
+    then stays so.
     """
     resource, registry = resource_of(call), registry_of(context, call)
     options = decode_options(call)
     warn_of_orphans(call, resource, options)
-    selection = selection_of(call, resource)
-    revision = await registry.cache.catch_up()
+    listed = await list_objects(context, call)
     deleted: list[Stored] = []
-    for stored in registry.cache.select(selection):
+    for stored in listed.items:
         try:
             left, _ = await delete_one(context, call, registry, options, stored.name, stored.namespace)
         except NotFound:
             continue
         deleted.append(left)
-    return ListAnswer(resource, deleted, revision)
+    return replace(listed, items=deleted)

@@ -25,6 +25,7 @@ import msgspec
 
 from api.errors import BadRequest, Cause, Invalid, as_one
 from api.resource import Resource
+from apiserver.parameters import integer
 from apiserver.registry.codec import Stored
 from apiserver.registry.failures import continue_expired, invalid_options, list_too_old
 from apiserver.registry.selection import Selection, select
@@ -69,7 +70,7 @@ async def list_objects(context: Context, call: Call) -> ListAnswer:
     resource, registry = resource_of(call), registry_of(context, call)
     selection = selection_of(call, resource)
     limit = _limit(call)
-    if call.options.get("sendInitialEvents"):
+    if "sendInitialEvents" in call.options:
         why = "Forbidden: sendInitialEvents is forbidden for list"
         raise invalid_options("ListOptions", "sendInitialEvents", "FieldValueForbidden", why)
     token = call.options.get("continue", "")
@@ -152,17 +153,7 @@ def _bad_token(why: str) -> BadRequest:
 
 def _limit(call: Call) -> int:
     """Return how many objects a page has, 0 for no limit; as upstream, less than none is none, too."""
-    text = call.options.get("limit", "")
-    if not text:
-        return 0
-    if not _INTEGER.fullmatch(text):
-        raise BadRequest(f"strconv.ParseInt: parsing {json.dumps(text)}: invalid syntax")
-    if not -(2**63) <= int(text) < 2**63:
-        raise BadRequest(f"strconv.ParseInt: parsing {json.dumps(text)}: value out of range")
-    return max(int(text), 0)
-
-
-_INTEGER: Final = re.compile(r"[+-]?[0-9]+")
+    return max(integer(call.options, "limit") or 0, 0)
 
 
 def _check(token: str, version_text: str, match: str) -> None:

@@ -15,7 +15,7 @@ from api import bodies, serde, validation
 from api.errors import BadRequest, Cause, Invalid
 from api.meta import ManagedFieldsEntry
 from api.patch import words
-from api.patch.dispatch import APPLY_PATCH, apply_patch, faults_of, is_strategic, parse_patch
+from api.patch.dispatch import APPLY_PATCH, apply_patch, check_type, faults_of, is_strategic, parse_patch
 from api.resource import Resource
 from api.type_meta import Unreadable
 from apiserver.registry.codec import Stored
@@ -38,13 +38,16 @@ async def patch(
     writing.check_options(call, "PatchOptions")
     if bodies.media(call.content_type) == APPLY_PATCH:
         return await apply.apply(context, call, prepare=prepare, is_status=is_status)
-    if call.options.get("force"):
+    if "force" in call.options:
         why = "Forbidden: may not be specified for non-apply patch"
         raise invalid_options("PatchOptions", "force", "FieldValueForbidden", why)
     resource, registry = resource_of(call), registry_of(context, call)
-    change = parse(call)
+    check_type(call.content_type, resource.type)
+    change: Change | None = None
 
     def wanted(current: Stored) -> Any:
+        nonlocal change
+        change = change or parse(call)  # That there is nothing to patch is said before what is wrong with the patch.
         return patched(call, resource, msgspec.json.decode(current.json), change)
 
     return await replace(context, call, registry, resource, wanted, prepare=prepare, is_status=is_status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from apiserver.parameters import flag, integer
 from apiserver.registry.fanout import Watcher
 from apiserver.request import Call
 from apiserver.verbs.context import Context, registry_of, resource_of
@@ -20,11 +21,12 @@ async def watch(context: Context, call: Call) -> Watcher:
         Expired: the version is too old: list again, and watch from there.
     """
     resource, registry = resource_of(call), registry_of(context, call)
+    integer(call.options, "limit")  # A watch has none, but what is sent is to be a number.
     version = parse_resource_version(call.options.get("resourceVersion", ""))
-    with_bookmarks = flag(call, "allowWatchBookmarks")
+    with_bookmarks = flag(call.options, "allowWatchBookmarks")
     initial: bool | None = None
-    if call.options.get("sendInitialEvents"):
-        initial = flag(call, "sendInitialEvents")
+    if "sendInitialEvents" in call.options:
+        initial = flag(call.options, "sendInitialEvents")
         if call.options.get("resourceVersionMatch") != "NotOlderThan":
             raise forbidden_match("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
     elif call.options.get("resourceVersionMatch"):
@@ -32,8 +34,3 @@ async def watch(context: Context, call: Call) -> Watcher:
     return await registry.cache.watch(
         selection_of(call, resource), revision=version, initial=initial, with_bookmarks=with_bookmarks
     )
-
-
-def flag(call: Call, name: str) -> bool:
-    """Return a boolean of the query."""
-    return call.options.get(name, "").lower() in ("1", "t", "true")

@@ -6,11 +6,10 @@ unique values, validate, validating admission; only then the store.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol, cast
-
-import msgspec
 
 from api import bodies, protobuf, serde, timestamps, validation
 from api.custom import is_custom
@@ -67,10 +66,10 @@ def validation_of(call: Call) -> serde.FieldValidation:
 
 
 def check_dry_run(call: Call, kind: str = "CreateOptions") -> None:
-    """Refuse a dryRun that is not `All`."""
-    asked = call.options.get("dryRun", "")
-    if asked not in ("", "All"):
-        why = f'Unsupported value: "{asked}": supported values: "All"'
+    """Refuse a dryRun that is not `All`: who asks for one in other words, or in none, does not want a write."""
+    asked = call.options.get("dryRun", "All")
+    if asked != "All":
+        why = f'Unsupported value: []string{{{json.dumps(asked)}}}: supported values: "All"'
         raise failures.invalid_options(kind, "dryRun", "FieldValueNotSupported", why)
 
 
@@ -109,7 +108,9 @@ def check_options(call: Call, kind: str) -> None:
             kind, "fieldManager", "FieldValueTooLong", f"Too long: may not be more than {_MANAGER_LENGTH_MAX} bytes"
         )
     if not manager.isprintable():
-        why = f"Invalid value: {msgspec.json.encode(manager).decode()}: should only contain printable characters"
+        position, char = next((i, char) for i, char in enumerate(manager) if not char.isprintable())
+        at = len(manager[:position].encode())
+        why = f"Invalid value: {validation.show(manager)}: invalid character U+{ord(char):04X} (at position {at})"
         raise failures.invalid_options(kind, "fieldManager", "FieldValueInvalid", why)
 
 

@@ -19,7 +19,8 @@ import msgspec
 
 from lab.bench.api_load import Order, Outcome
 from lab.bench.child import CLIENT_BOUND_SHARE, Child
-from lab.bench.kube import NAMESPACE, Json, Kube, namespace
+from lab.bench.kube import NAMESPACE, Kube, namespace
+from lab.bench.kubeconfig import Json
 from lab.bench.report import Figure, Goal, Report
 from lab.bench.steer import BenchFailed
 
@@ -113,17 +114,15 @@ async def _run(label: str, seconds: float, series: Series, kube: Kube) -> None:
     case, _, clients = label.partition(" x")
     url = urlsplit(kube.server)
     with tempfile.TemporaryDirectory() as directory:
-        cert, key, ca = kube.write_credentials(Path(directory))
         order = Order(
             case=case,
             address=(url.hostname or "127.0.0.1", url.port or 443),
             base=_PODS if case == "list" else _OBJECTS,
             clients=int(clients),
             seconds=seconds,
-            cert=cert,
-            key=key,
-            ca=ca,
-            token=kube.token,
+            tls=kube.credentials.write(Path(directory)),
+            server_name=kube.credentials.server_name,
+            token=kube.credentials.token,
             number=len(series.rates),
         )
         async with Child("lab.bench.api_load") as load:

@@ -17,6 +17,8 @@ from typing import Any, cast
 import msgspec
 import uvloop
 
+from lab.bench.kubeconfig import ClientTls
+
 LATENCIES_MAX = 50_000
 
 
@@ -29,9 +31,8 @@ class Order(msgspec.Struct, frozen=True):
     """Path of the collection that cases are about."""
     clients: int
     seconds: float
-    cert: str
-    key: str
-    ca: str
+    tls: ClientTls
+    server_name: str
     token: str = ""
     number: int = 0
     """Of this process, so that no two write the same objects."""
@@ -149,7 +150,7 @@ async def run(order: Order, tls: ssl.SSLContext) -> None:
     loop = asyncio.get_running_loop()
     host, port = order.address
     connections = [
-        (await loop.create_connection(Connection, host, port, ssl=tls, server_hostname=host))[1]
+        (await loop.create_connection(Connection, host, port, ssl=tls, server_hostname=order.server_name))[1]
         for _ in range(order.clients)
     ]
     print("ready", flush=True)
@@ -191,11 +192,8 @@ async def run(order: Order, tls: ssl.SSLContext) -> None:
 def main() -> None:
     """Run the order on stdin."""
     order = msgspec.json.decode(sys.stdin.readline(), type=Order)
-    tls = ssl.create_default_context(cafile=order.ca)
-    if order.cert:
-        tls.load_cert_chain(order.cert, order.key)
     try:
-        uvloop.run(run(order, tls))
+        uvloop.run(run(order, order.tls.context()))
     except (OSError, ssl.SSLError) as error:
         print(json.dumps({"error": str(error)}), flush=True)
         sys.exit(1)

@@ -1,24 +1,20 @@
-"""A small client of the REST API: what a measurement needs, with the admin's kubeconfig and nothing cached."""
+"""A small client of the REST API: what a measurement needs, with a kubeconfig and nothing cached."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import json
-import ssl
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import aiohttp
-import yaml
 
+from lab.bench import kubeconfig as kubeconfigs
+from lab.bench.kubeconfig import Json
 from lab.bench.steer import BenchFailed
 
-Json = dict[str, Any]
 NAMESPACE = "steer-bench"
 """Where measurements put what they make."""
 
@@ -27,41 +23,16 @@ class Kube:
     """One connection pool to one API server; an async context manager."""
 
     def __init__(self, kubeconfig: Path) -> None:
-        """Read the current context of `kubeconfig`, whose credentials must be inline."""
-        try:
-            config = yaml.safe_load(kubeconfig.read_text())
-        except OSError as error:
-            raise BenchFailed(f"no kubeconfig at {kubeconfig}: is a cluster up? ({error.strerror})") from None
-        current = _named(config["contexts"], config["current-context"])["context"]
-        cluster = _named(config["clusters"], current["cluster"])["cluster"]
-        user = _named(config["users"], current["user"])["user"]
-        self.server = cluster["server"].rstrip("/")
-        """Scheme, host and port."""
-        self._ca = base64.b64decode(cluster["certificate-authority-data"])
-        self._cert = base64.b64decode(user.get("client-certificate-data", ""))
-        self._key = base64.b64decode(user.get("client-key-data", ""))
-        self.token = str(user.get("token", ""))
-        self._tls = ssl.create_default_context(cadata=self._ca.decode())
-        if self._cert:
-            # The ssl module takes certificates from files only.
-            with tempfile.TemporaryDirectory() as directory:
-                cert, key, _ = self.write_credentials(Path(directory))
-                self._tls.load_cert_chain(cert, key)
+        """Read the current context of `kubeconfig`; raises BenchFailed."""
+        self.credentials = kubeconfigs.read(kubeconfig)
+        self.server = self.credentials.server
+        self._tls = self.credentials.context()
         self._session: aiohttp.ClientSession | None = None
-
-    def write_credentials(self, directory: Path) -> tuple[str, str, str]:
-        """Write certificate, key and CA for another process to use; returns their paths, empty where there is none."""
-        paths = []
-        for name, content in (("client.crt", self._cert), ("client.key", self._key), ("ca.crt", self._ca)):
-            path = directory / name
-            path.touch(mode=0o600)
-            path.write_bytes(content)
-            paths.append(str(path) if content else "")
-        return paths[0], paths[1], paths[2]
 
     async def __aenter__(self) -> Kube:
         connector = aiohttp.TCPConnector(ssl=self._tls, limit=64)
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        token = self.credentials.token
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         timeout = aiohttp.ClientTimeout(total=None)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers)
         return self
@@ -134,10 +105,6 @@ class Kube:
                 return answer
         except aiohttp.ClientError as error:
             raise BenchFailed(f"{method} {path}: the API server does not answer: {error}") from None
-
-
-def _named(entries: list[Json], name: str) -> Json:
-    return next(entry for entry in entries if entry["name"] == name)
 
 
 @contextlib.asynccontextmanager

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lab.bench.cri import Runtime
-from lab.bench.kube import NAMESPACE, Json, Kube, namespace
+from lab.bench.kube import NAMESPACE, Kube, namespace
+from lab.bench.kubeconfig import Json
 from lab.bench.report import Figure, Goal, Report
 from lab.bench.steer import BenchFailed
 

@@ -22,7 +22,8 @@ import msgspec
 from deploy.pki import Authority, Leaf
 from lab.bench import fanout_limit, watch_load
 from lab.bench.child import CLIENT_BOUND_SHARE, Child
-from lab.bench.kube import NAMESPACE, Json, Kube, namespace
+from lab.bench.kube import NAMESPACE, Kube, namespace
+from lab.bench.kubeconfig import ClientTls, Json
 from lab.bench.report import Figure, Goal, Report
 
 _OBJECTS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
@@ -94,22 +95,19 @@ async def _measure_server(load: Load, series: Series, kube: Kube, grpc_port: int
     url = urlsplit(kube.server)
     host, port = url.hostname or "127.0.0.1", url.port or 443
     with tempfile.TemporaryDirectory() as directory:
-        cert, key, ca = kube.write_credentials(Path(directory))
         made = await kube.create(_OBJECTS, _config_map(load))
         version = made["metadata"]["resourceVersion"]
         query = f"watch=1&resourceVersion={version}&fieldSelector=metadata.name%3Dwatched"
         order = watch_load.Order(
             transport=load.transport,
             address=(host, (grpc_port or port + 1) if load.transport == "grpc" else port),
-            server_name="kubernetes" if load.transport == "grpc" else host,
+            server_name="kubernetes" if load.transport == "grpc" else kube.credentials.server_name,
             path=NAMESPACE if load.transport == "grpc" else f"{_OBJECTS}?{query}",
             resource_version=version,
             watchers=load.watchers,
             stalled=load.stalled,
-            cert=cert,
-            key=key,
-            ca=ca,
-            token=kube.token,
+            tls=kube.credentials.write(Path(directory)),
+            token=kube.credentials.token,
         )
         try:
             async with Child("lab.bench.watch_load") as watchers:
@@ -183,9 +181,7 @@ async def _measure_limit(load: Load, series: Series) -> None:
                 resource_version="",
                 watchers=load.watchers,
                 stalled=0,
-                cert="",
-                key="",
-                ca=str(authority.cert_path),
+                tls=ClientTls(ca=str(authority.cert_path)),
             )
             await watchers.tell(msgspec.json.encode(order))
             await watchers.hear()

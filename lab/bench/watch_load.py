@@ -24,6 +24,8 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from lab.bench.kubeconfig import ClientTls
+
 MARK: Final = b'"sent":"'
 _SENT = re.compile(rb'"sent":"(\d+)"')
 READ_BYTES: Final = 256 * 1024
@@ -43,9 +45,7 @@ class Order(msgspec.Struct, frozen=True):
     watchers: int
     stalled: int
     """How many of them read nothing at all."""
-    cert: str
-    key: str
-    ca: str
+    tls: ClientTls
     token: str = ""
 
 
@@ -130,9 +130,7 @@ class Reader:
 
 def watch_rest(order: Order, tally: Tally) -> None:
     """Open the watches, then read until told to stop."""
-    tls = ssl.create_default_context(cafile=order.ca)
-    if order.cert:
-        tls.load_cert_chain(order.cert, order.key)
+    tls = order.tls.context()
     readers = [Reader(order, tls) for _ in range(order.watchers)]
     stalled, reading = readers[: order.stalled], readers[order.stalled :]
     print("ready", flush=True)
@@ -167,7 +165,7 @@ async def watch_grpc(order: Order, tally: Tally, read: Callable[[str], bytes]) -
 
     from proto.steersman.v1 import resources_pb2 as pb
 
-    credentials = grpc.ssl_channel_credentials(read(order.ca), read(order.key), read(order.cert))
+    credentials = grpc.ssl_channel_credentials(read(order.tls.ca), read(order.tls.key), read(order.tls.cert))
     options: list[tuple[str, Any]] = [
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.ssl_target_name_override", order.server_name),

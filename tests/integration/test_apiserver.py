@@ -329,13 +329,28 @@ async def test_the_old_way_to_watch_is_still_one(server: Running):
         assert answer.status in (404, 405)
 
 
-async def test_a_watch_can_be_a_table(server: Running):
-    async with server.http.get(f"{CORE}/configmaps?watch=1&timeoutSeconds=5", headers={"Accept": TABLE}) as answer:
-        await create(server, "a", k="1")
-        event = json.loads(await answer.content.readline())
-        while event["object"]["rows"][0]["cells"][0] != "a":
-            event = json.loads(await answer.content.readline())
-    assert (event["type"], event["object"]["kind"]) == ("ADDED", "Table")
+async def test_a_watch_of_tables_tells_the_columns_once(server: Running):
+    await create(server, "a", k="1")
+    asked = f"{CORE}/configmaps?watch=1&timeoutSeconds=5"
+    async with server.http.get(asked, headers={"Accept": TABLE}) as answer:
+        await create(server, "b", k="1")
+        events = [json.loads(await answer.content.readline())["object"] for _ in range(2)]
+        await create(server, "c", k="1")
+        events.append(json.loads(await answer.content.readline())["object"])
+    assert [event["rows"][0]["cells"][0] for event in events] == ["a", "b", "c"]
+    assert len(events[0]["columnDefinitions"]) == 3
+    assert [event["columnDefinitions"] for event in events[1:]] == [None, None]
+    async with server.http.ws_connect(asked, headers={"Accept": TABLE}) as watching:
+        tables = [(await watching.receive(10)).json()["object"] for _ in range(3)]
+    assert [bool(each["columnDefinitions"]) for each in tables] == [True, False, False]
+
+
+async def test_a_watch_in_yaml_is_refused_and_so_is_a_time_that_is_no_number(server: Running):
+    async with server.http.get(f"{CORE}/configmaps?watch=1", headers={"Accept": "application/yaml"}) as answer:
+        assert answer.status == 406
+    async with server.http.get(f"{CORE}/configmaps?watch=1&timeoutSeconds=x") as answer:
+        code, _, message = await status_of(answer)
+    assert (code, message) == (400, 'strconv.ParseInt: parsing "x": invalid syntax')
 
 
 async def test_a_watch_from_too_long_ago_is_told_so(server: Running, monkeypatch):

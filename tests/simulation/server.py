@@ -7,6 +7,7 @@ a real cluster, credentials and encodings, is left out; authorization, admission
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ from api.discover import by_gvr
 from api.errors import ApiError, InternalError, NotFound
 from apiserver.app import Api, InternalCredentials, build
 from apiserver.bootstrap import bootstrap
-from apiserver.request import Call, RequestInfo, User
+from apiserver.filters.request_info import of_resource
+from apiserver.request import Call, User
 from client.verbs import Address, EventType, RawEvent, RawList, RawObject, ServedVersion
 from component.clock import Clock
 from store.client import Store
@@ -127,16 +129,8 @@ class VerbTransport:
         resource = by_gvr(*wanted) or self._api.registries.kinds.by_gvr(*wanted)
         if resource is None:
             raise NotFound("the server could not find the requested resource")
-        info = RequestInfo(
-            verb,
-            group=address.group,
-            version=address.version,
-            plural=address.plural,
-            subresource=address.subresource,
-            namespace=address.namespace,
-            name=address.name,
-            field_selector=(options or {}).get("fieldSelector", ""),
-        )
+        selector = (options or {}).get("fieldSelector", "")
+        info = of_resource(verb, **dataclasses.asdict(address), field_selector=selector)
         call = Call(
             info,
             credentials=InternalCredentials(user=self._user),

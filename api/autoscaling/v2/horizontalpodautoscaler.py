@@ -345,8 +345,8 @@ RESOURCE: Final[Resource[HorizontalPodAutoscaler]] = Resource(
         Column("Reference", "string", _reference, "What is scaled."),
         Column("Targets", "string", _targets, "What is measured, and what it should be."),
         Column("MinPods", "string", lambda hpa, now: str(hpa.spec.min_replicas or "<unset>"), "Never fewer pods."),
-        Column("MaxPods", "integer", lambda hpa, now: hpa.spec.max_replicas, "Never more pods."),
-        Column("Replicas", "integer", lambda hpa, now: hpa.status.current_replicas, "How many pods there are."),
+        Column("MaxPods", "string", lambda hpa, now: hpa.spec.max_replicas, "Never more pods."),
+        Column("Replicas", "string", lambda hpa, now: hpa.status.current_replicas, "How many pods there are."),
         AGE,
     ),
 )

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from api import selectors
-from api.core import pod
+from api.core import configmap, pod
+from api.custom import CustomObject
 from api.meta import LabelSelector, LabelSelectorRequirement
 
 WEB = {"app": "web", "tier": "front", "version": "3"}
@@ -59,7 +62,9 @@ def test_what_is_no_label_selector_is_refused_in_upstreams_words(text: str, why:
     assert caught.value.message.startswith(why)
 
 
-@pytest.mark.parametrize("text", ["a=b", "a!=b", "a in (b,c)", "a notin (b,c)", "a", "!a", "a>1", "a=b,c"])
+@pytest.mark.parametrize(
+    "text", ["a=b", "a!=b", "a in (b,c)", "a notin (b,c)", "a in (b)", "a notin (b)", "a", "!a", "a>1", "a=b,c"]
+)
 def test_a_selector_prints_as_it_parses(text: str) -> None:
     assert str(selectors.parse_labels(text)) == text
 
@@ -75,7 +80,7 @@ def test_expressions_and_labels_must_all_hold() -> None:
         match_expressions=[LabelSelectorRequirement(key="tier", operator="NotIn", values=["back"])],
     )
     assert selectors.of_label_selector(wanted).matches(WEB)
-    assert str(selectors.of_label_selector(wanted)) == "app=web,tier!=back"
+    assert str(selectors.of_label_selector(wanted)) == "app=web,tier notin (back)"
     assert not selectors.of_label_selector(wanted).matches(WEB | {"tier": "back"})
 
 
@@ -121,3 +126,13 @@ def test_terms_of_fields_are_taken_as_they_stand_and_of_nothing_nothing_is_asked
     assert str(selectors.parse_fields("spec.x=v, a=w,=,,==")) == " a=w,spec.x=v"
     with pytest.raises(selectors.BadSelector, match="field label not supported:  metadata.name"):
         selectors.parse_fields(" metadata.name=a").compile(pod.RESOURCE)
+
+
+def test_what_custom_objects_are_not_selected_by_is_told_as_upstream_tells_it() -> None:
+    for kind, why in (
+        (CustomObject, "field label not supported: a"),
+        (configmap.ConfigMap, '"a" is not a known field'),
+    ):
+        with pytest.raises(selectors.BadSelector) as caught:
+            selectors.parse_fields("a=b").compile(replace(configmap.RESOURCE, type=kind))
+        assert caught.value.message.startswith(why)

@@ -3,8 +3,9 @@ import json
 import pytest
 
 from api import timestamps
-from api.core import event, node, pod
+from api.core import endpoints, event, node, persistentvolumeclaim, pod
 from api.core.containers import Container
+from api.core.endpoints import EndpointAddress, EndpointPort, EndpointSubset
 from api.core.node import NodeCondition
 from api.core.pod_status import (
     ContainerState,
@@ -153,7 +154,7 @@ def test_every_kind_can_be_shown_empty(resource: object) -> None:
 
 def test_rows_hold_what_was_asked_for() -> None:
     made = a_pod()
-    assert "object" not in json.loads(bytes(table.row(pod.RESOURCE, made, b'{"x":1}', NOW, "None")))
+    assert json.loads(bytes(table.row(pod.RESOURCE, made, b'{"x":1}', NOW, "None")))["object"] is None
     assert json.loads(bytes(table.row(pod.RESOURCE, made, b'{"x":1}', NOW, "Object")))["object"] == {"x": 1}
     partial = json.loads(bytes(table.row(pod.RESOURCE, made, b'{"x":1}', NOW, "Metadata")))["object"]
     assert partial["kind"] == "PartialObjectMetadata"
@@ -166,7 +167,7 @@ def test_a_table_of_rows_has_columns_unless_told_otherwise() -> None:
     assert made["metadata"] == {"resourceVersion": "5"}
     assert [column["priority"] for column in made["columnDefinitions"]] == [0] * 5 + [1] * 4
     later = json.loads(table.table(pod.RESOURCE, rows, {}, with_columns=False))
-    assert later["columnDefinitions"] == []
+    assert later["columnDefinitions"] is None
 
 
 def test_accept_headers_are_read_in_order() -> None:
@@ -183,6 +184,8 @@ def test_accept_headers_are_read_in_order() -> None:
         table.negotiate("text/html")
     with pytest.raises(NotAcceptable):
         table.negotiate(as_table.format("v1"), has_tables=False)
+    with pytest.raises(NotAcceptable):
+        table.negotiate("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1", has_forms=False)
     assert table.negotiate(kubectl, has_tables=False) == table.PLAIN
 
 
@@ -190,3 +193,47 @@ def test_include_object_takes_three_words() -> None:
     assert [table.include_object(word) for word in ("", "None", "Object")] == ["Metadata", "None", "Object"]
     with pytest.raises(BadRequest):
         table.include_object("All")
+
+
+def test_what_is_liked_better_comes_first_and_what_names_more_of_equals() -> None:
+    assert table.negotiate("application/json;q=0.1,application/yaml;q=0.9").is_yaml
+    assert not table.negotiate("*/*,application/yaml;q=0.9").is_yaml
+    assert table.negotiate("*/*,application/yaml").is_yaml
+    assert table.negotiate("application/yaml;as=Table;v=v1;g=meta.k8s.io") == table.Rendering("Table", "v1", True)
+
+
+def test_what_upstream_declares_as_text_is_declared_so_though_cells_hold_numbers() -> None:
+    declared = {
+        (resource.plural, column.name): (column.type, column.format)
+        for resource in RESOURCES
+        for column in table.columns_of(resource)
+    }
+    texts = {
+        "controllerrevisions": ("Revision",),
+        "horizontalpodautoscalers": ("MinPods", "MaxPods", "Replicas"),
+        "events": ("Count",),
+        "storageclasses": ("AllowVolumeExpansion",),
+        "flowschemas": ("MatchingPrecedence",),
+        "prioritylevelconfigurations": ("NominalConcurrencyShares", "Queues", "HandSize", "QueueLengthLimit"),
+    }
+    assert {declared[kind, name] for kind, names in texts.items() for name in names} == {("string", "")}
+    assert {declared["volumeattachments", "Attacher"], declared["events", "Name"]} == {("string", "name")}
+    assert ("csistoragecapacities", "Age") not in declared
+
+
+def test_endpoints_show_the_first_of_all_addresses_of_a_port_then_of_the_next() -> None:
+    made = endpoints.Endpoints()
+    made.subsets = [
+        EndpointSubset(
+            addresses=[EndpointAddress(ip=ip) for ip in ("1.1.1.1", "::2")],
+            ports=[EndpointPort(port=80), EndpointPort(port=81)],
+        )
+    ]
+    assert cells(endpoints.RESOURCE, made)["Endpoints"] == "1.1.1.1:80,[::2]:80,1.1.1.1:81 + 1 more..."
+
+
+def test_a_claim_that_names_a_volume_shows_what_it_has_of_it() -> None:
+    made = persistentvolumeclaim.PersistentVolumeClaim()
+    assert cells(persistentvolumeclaim.RESOURCE, made)["Capacity"] == ""
+    made.spec.volume_name = "v"
+    assert cells(persistentvolumeclaim.RESOURCE, made)["Capacity"] == "0"

@@ -118,13 +118,15 @@ async def test_a_node_writes_its_own_csinode(name: str, is_fine: bool) -> None:
 async def test_a_node_says_how_large_a_claim_is_and_nothing_else() -> None:
     plugin = NodeRestriction(Cache().read)
 
-    def claim(phase: str = "Bound", size: str = "1Gi") -> Any:
-        status = {"phase": phase, "capacity": {"storage": size}}
-        return made(persistentvolumeclaim.RESOURCE, {"metadata": {"name": "c"}, "status": status})
+    def claim(phase: str = "Bound", size: str = "1Gi", **metadata: Any) -> Any:
+        status = {"phase": phase, "capacity": {"storage": size}, "allocatedResources": {"storage": size}}
+        return made(persistentvolumeclaim.RESOURCE, {"metadata": {"name": "c", **metadata}, "status": status})
 
     resource = persistentvolumeclaim.RESOURCE
     grown = request_for(resource, claim(size="2Gi"), old=claim(), subresource="status", user=NODE)
     await pass_through(plugin, grown)
     lost = request_for(resource, claim("Lost"), old=claim(), subresource="status", user=NODE)
     assert "not allowed to update fields other than" in await refused(plugin, lost)
+    labelled = request_for(resource, claim(labels={"a": "b"}), old=claim(), subresource="status", user=NODE)
+    assert "not allowed to update fields other than" in await refused(plugin, labelled)
     assert "may only update PVC status" in await refused(plugin, request_for(resource, claim(), user=NODE))

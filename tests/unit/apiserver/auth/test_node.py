@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from api.core.containers import (
@@ -24,8 +26,13 @@ from api.core.volumes import (
     Volume,
 )
 from api.meta import ObjectMeta
+from api.rbac.clusterrole import ClusterRole
+from api.rbac.clusterrolebinding import ClusterRoleBinding
+from api.rbac.rules import PolicyRule, RoleRef, Subject
+from api.storage.volumeattachment import VolumeAttachment, VolumeAttachmentSpec
 from apiserver.admission.service_account import token_volume
 from apiserver.auth.node import NodeAuthorizer
+from apiserver.auth.rbac import RbacAuthorizer, RbacListers
 from apiserver.request import RequestInfo, User
 from tests.builders import store
 from tests.unit.apiserver.auth.test_rbac import Cache, authorizer
@@ -104,7 +111,7 @@ def test_everything_a_pod_refers_to_is_found() -> None:
     ],
 )
 def test_a_node_reads_what_its_pods_refer_to_by_name(verb, plural, namespace, name, allowed) -> None:
-    tested = NodeAuthorizer(Cache(POD), store(VOLUME, OTHER_VOLUME), authorizer())
+    tested = NodeAuthorizer(Cache(POD), store(VOLUME, OTHER_VOLUME), store(), authorizer())
     asked = RequestInfo(verb, "", "", "v1", plural, "", namespace, name)
     assert tested.authorize(NODE, asked).allowed is allowed
     assert not tested.authorize(User("system:node:n2", groups=NODE.groups), asked).allowed
@@ -112,14 +119,14 @@ def test_a_node_reads_what_its_pods_refer_to_by_name(verb, plural, namespace, na
 
 def test_a_refusal_says_that_no_pod_needs_it() -> None:
     asked = RequestInfo("get", "", "", "v1", "secrets", "", "a", "other")
-    decision = NodeAuthorizer(Cache(POD), store(VOLUME, OTHER_VOLUME), authorizer()).authorize(NODE, asked)
+    decision = NodeAuthorizer(Cache(POD), store(VOLUME, OTHER_VOLUME), store(), authorizer()).authorize(NODE, asked)
     assert decision.reason == "no relationship found between node 'n1' and this object"
 
 
 def test_everybody_else_is_rbacs_to_judge() -> None:
     root = User("root", groups=("system:masters",))
     asked = RequestInfo("list", "", "", "v1", "secrets", "", "a", "")
-    assert NodeAuthorizer(Cache(), store(), authorizer()).authorize(root, asked).allowed
+    assert NodeAuthorizer(Cache(), store(), store(), authorizer()).authorize(root, asked).allowed
 
 
 @pytest.mark.parametrize(
@@ -140,6 +147,80 @@ def test_everybody_else_is_rbacs_to_judge() -> None:
 )
 def test_a_node_reads_its_own_pods(verb: str, namespace: str, name: str, selector: str, is_allowed: bool) -> None:
     other = Pod(metadata=ObjectMeta(name="other", namespace="a"), spec=PodSpec(node_name="n2"))
-    node = NodeAuthorizer(Cache(POD, other), store(), authorizer())
+    node = NodeAuthorizer(Cache(POD, other), store(), store(), authorizer())
     asked = RequestInfo(verb, "", "", "v1", "pods", "", namespace, name, selector)
     assert node.authorize(NODE, asked).allowed is is_allowed
+
+
+@pytest.mark.parametrize("verb", ["get", "list", "watch"])
+def test_a_node_reads_only_its_own_node(verb: str) -> None:
+    node = NodeAuthorizer(Cache(), store(), store(), authorizer())
+    assert node.authorize(NODE, RequestInfo(verb, "", "", "v1", "nodes", "", "", "n1")).allowed
+    refused = node.authorize(NODE, RequestInfo(verb, "", "", "v1", "nodes", "", "", "n2"))
+    assert refused.reason == "node 'n1' cannot read 'n2', only its own Node object"
+    refused = node.authorize(NODE, RequestInfo("list", "", "", "v1", "nodes"))
+    assert refused.reason == "node 'n1' cannot read all nodes, only its own Node object"
+
+
+ATTACHMENT = VolumeAttachment(metadata=ObjectMeta(name="att"), spec=VolumeAttachmentSpec(node_name="n1"))
+
+
+@pytest.mark.parametrize(
+    ("verb", "group", "plural", "subresource", "namespace", "name", "is_allowed"),
+    [
+        ("create", "", "nodes", "", "", "", True),
+        ("patch", "", "nodes", "status", "", "n1", True),
+        ("delete", "", "nodes", "", "", "n1", False),
+        ("create", "", "serviceaccounts", "token", "a", "web", True),
+        ("create", "", "serviceaccounts", "token", "a", "other", False),
+        ("create", "", "serviceaccounts", "token", "b", "web", False),
+        ("create", "", "serviceaccounts", "", "a", "", False),
+        ("get", "", "serviceaccounts", "", "a", "web", False),
+        ("create", "", "pods", "", "a", "mirror", True),
+        ("delete", "", "pods", "", "a", "web", True),
+        ("patch", "", "pods", "status", "a", "web", True),
+        ("create", "", "pods", "eviction", "a", "web", True),
+        ("create", "", "pods", "exec", "a", "web", False),
+        ("update", "", "pods", "", "a", "web", False),
+        ("patch", "", "persistentvolumeclaims", "status", "a", "data", True),
+        ("patch", "", "persistentvolumeclaims", "status", "b", "data", False),
+        ("update", "", "persistentvolumeclaims", "", "a", "data", False),
+        ("get", "storage.k8s.io", "volumeattachments", "", "", "att", True),
+        ("get", "storage.k8s.io", "volumeattachments", "", "", "unknown", False),
+        ("list", "storage.k8s.io", "volumeattachments", "", "", "", False),
+        ("update", "storage.k8s.io", "csinodes", "", "", "n1", True),
+        ("create", "storage.k8s.io", "csinodes", "", "", "", True),
+        ("get", "storage.k8s.io", "csinodes", "", "", "n2", False),
+        ("list", "storage.k8s.io", "csinodes", "", "", "", False),
+        ("patch", "coordination.k8s.io", "leases", "", "kube-node-lease", "n1", True),
+        ("create", "coordination.k8s.io", "leases", "", "kube-node-lease", "", True),
+        ("update", "coordination.k8s.io", "leases", "", "kube-node-lease", "n2", False),
+        ("get", "coordination.k8s.io", "leases", "", "kube-system", "n1", False),
+        ("list", "coordination.k8s.io", "leases", "", "kube-node-lease", "", False),
+        ("list", "", "services", "", "", "", True),
+        ("update", "", "services", "", "a", "web", False),
+        ("watch", "node.k8s.io", "runtimeclasses", "", "", "", True),
+    ],
+)
+def test_a_node_does_what_is_its_own(verb, group, plural, subresource, namespace, name, is_allowed) -> None:
+    pod = Pod(metadata=POD.metadata, spec=copy.copy(POD.spec))
+    pod.spec.service_account_name = "web"
+    node = NodeAuthorizer(Cache(pod), store(VOLUME), store(ATTACHMENT), authorizer())
+    asked = RequestInfo(verb, "", group, "v1", plural, subresource, namespace, name)
+    assert node.authorize(NODE, asked).allowed is is_allowed
+
+
+def test_roles_give_a_node_more_and_their_absence_leaves_the_reason() -> None:
+    role = ClusterRole(
+        metadata=ObjectMeta(name="more"), rules=[PolicyRule(verbs=["get"], api_groups=[""], resources=["nodes"])]
+    )
+    binding = ClusterRoleBinding(
+        metadata=ObjectMeta(name="more"),
+        role_ref=RoleRef(kind="ClusterRole", name="more"),
+        subjects=[Subject(kind="Group", name="system:nodes")],
+    )
+    rbac = RbacAuthorizer(RbacListers(Cache(), Cache(), store(role), store(binding)))
+    node = NodeAuthorizer(Cache(), store(), store(), rbac)
+    assert node.authorize(NODE, RequestInfo("get", "", "", "v1", "nodes", "", "", "n2")).allowed
+    refused = node.authorize(NODE, RequestInfo("list", "", "", "v1", "secrets", "", "a"))
+    assert refused.reason == "No Object name found"

@@ -230,7 +230,7 @@ def test_elements_of_sets_and_maps_are_unique() -> None:
     }
     value = {"set": ["a", "b", "a"], "map": [{"k": "x", "v": 1}, {"k": "x", "v": 2}]}
     found = [f"{error.path}: {error.message}" for error in values.check_lists(value, Node(schema))]
-    assert found == ['set[2]: Duplicate value: "a"', 'map[1]: Duplicate value: {"k":"x"}']
+    assert found == ['set[2]: Duplicate value: "a"', 'map[1]: Duplicate value: map[string]interface {}{"k":"x"}']
 
 
 def test_a_message_about_what_was_before_gives_way_to_the_default_where_nothing_was() -> None:
@@ -290,9 +290,17 @@ def test_what_a_list_repeats_is_told_once() -> None:
     assert told_of_lists(["a", "a", "a"], {"x-kubernetes-list-type": "set"}) == ['l[1]: Duplicate value: "a"']
 
 
+def test_objects_and_lists_in_messages_are_shown_as_go_writes_them() -> None:
+    twice = {"b": [1.5, None, "x"], "a": {}}
+    shown = 'map[string]interface {}{"a":map[string]interface {}{}, "b":[]interface {}{1.5, interface {}(nil), "x"}}'
+    assert told_of_lists([twice, dict(twice)], {"x-kubernetes-list-type": "set"}) == [f"l[1]: Duplicate value: {shown}"]
+
+
 def test_keys_that_are_left_out_are_keys_too() -> None:
     keyed = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["a", "b"]}
-    assert told_of_lists([{"a": 1}, {"a": 1, "c": 2}], keyed) == ['l[1]: Duplicate value: {"a":1}']
+    assert told_of_lists([{"a": 1}, {"a": 1, "c": 2}], keyed) == [
+        'l[1]: Duplicate value: map[string]interface {}{"a":1}'
+    ]
     assert told_of_lists([{"a": 1}, {"a": 1, "b": None}], keyed) == []
     assert told_of_lists([{"a": 1}, 5, {"a": 1}], keyed) == [
         "l[1]: Invalid value: 5: must be an object for an array of list-type map"

@@ -6,7 +6,7 @@ import yaml
 
 from api.apps import deployment
 from api.core import configmap
-from api.errors import NotFound
+from api.errors import NotAcceptable, NotFound
 from apiserver.request import Answer, Call, RequestInfo
 from apiserver.rest import answers, door
 from apiserver.rest.answers import Form
@@ -47,3 +47,10 @@ def test_a_scale_is_a_table_of_how_many_there_shall_be_and_are() -> None:
     table = msgspec.json.decode(body)
     assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
     assert table["rows"][0]["cells"][:3] == ["web", 3, 2]
+
+
+def test_one_object_is_not_shown_as_a_list_nor_a_list_as_one_object() -> None:
+    with pytest.raises(NotAcceptable, match=r"the requested object is not a list \(\*core.ConfigMap\)"):
+        answers.object_body(configmap.RESOURCE, Answer(JSON, "1"), Form(Rendering("PartialObjectMetadataList")), 0.0)
+    with pytest.raises(NotAcceptable, match=r"the requested object is a list \(\*apps.DeploymentList\)"):
+        answers.list_body(ListAnswer(deployment.RESOURCE, [], 1), Form(Rendering("PartialObjectMetadata")), 0.0)

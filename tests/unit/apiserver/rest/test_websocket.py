@@ -31,7 +31,7 @@ class Silent:
 
 async def serve(request: web.BaseRequest) -> web.StreamResponse:
     watcher: Watcher = Silent()  # type: ignore[assignment]
-    return await WebSocketWatch(watcher, None, wants_bookmarks=False).run(request, 0.01)  # type: ignore[arg-type]
+    return await WebSocketWatch(watcher, (None, None), wants_bookmarks=False).run(request, 0.01)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

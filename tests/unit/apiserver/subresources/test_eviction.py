@@ -131,7 +131,7 @@ async def test_a_dry_run_spends_and_deletes_nothing(api: Api, client: Client) ->
 
 async def test_preconditions_and_names_are_held_to(api: Api, client: Client) -> None:
     await running(client)
-    with pytest.raises(Conflict, match="UID in precondition: other"):
+    with pytest.raises(Conflict, match="UID in the precondition .other."):
         await evict(api, options={"preconditions": {"uid": "other"}})
     with pytest.raises(BadRequest, match="name in URL does not match"):
         await evict(api, "b")

@@ -21,7 +21,7 @@ from apiserver.subresources.reviews import (
     TokenReviewHandler,
 )
 from component.clock import RealClock
-from tests.builders import service_account
+from tests.builders import service_account, store
 from tests.unit.apiserver.auth.test_rbac import JANE, TO_JANE, authorizer, bind, cluster_role
 
 AUTHORIZATION, AUTHENTICATION = "authorization.k8s.io/v1", "authentication.k8s.io/v1"
@@ -31,9 +31,11 @@ def judge() -> Any:
     return authorizer([cluster_role("r", rule("core", "pods", "get"))], [bind("r", TO_JANE)])
 
 
-async def ask(handler: Any, kind: str, spec: dict[str, Any], *, group: str = AUTHORIZATION, namespace: str = "") -> Any:
+async def ask(
+    handler: Any, kind: str, spec: dict[str, Any], *, group: str = AUTHORIZATION, namespace: str = "", user: User = JANE
+) -> Any:
     body = {"kind": kind, "apiVersion": group, "spec": spec}
-    call = Call(RequestInfo("create", namespace=namespace), user=JANE, body=json.dumps(body).encode())
+    call = Call(RequestInfo("create", namespace=namespace), user=user, body=json.dumps(body).encode())
     answer = await handler(call)
     assert answer.code == 201
     return json.loads(answer.json)["status"]
@@ -80,13 +82,21 @@ async def test_a_local_review_is_about_its_own_namespace() -> None:
 
 
 async def test_rules_are_listed_as_they_are_held() -> None:
-    asked = NodeAuthorizer(None, None, judge())  # type: ignore[arg-type]
+    asked = NodeAuthorizer(None, None, None, judge())  # type: ignore[arg-type]
     assert isinstance(asked, RuleSource)
     status = await ask(RulesReviewHandler(asked), "SelfSubjectRulesReview", {"namespace": "a"})
     assert status["resourceRules"] == [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]
     assert status["incomplete"] is False
     with pytest.raises(Invalid, match="no namespace on request"):
         await ask(RulesReviewHandler(asked), "SelfSubjectRulesReview", {})
+
+
+async def test_a_node_is_told_that_rules_are_not_all_that_it_may_do() -> None:
+    handler = RulesReviewHandler(NodeAuthorizer(store(), store(), store(), judge()))
+    node = User("system:node:n1", groups=("system:nodes",))
+    status = await ask(handler, "SelfSubjectRulesReview", {"namespace": "a"}, user=node)
+    assert status["incomplete"] is True
+    assert status["evaluationError"] == "node authorizer does not support user rule resolution"
 
 
 async def test_one_learns_who_one_is() -> None:
@@ -132,3 +142,26 @@ async def test_a_token_review_tells_whose_a_token_is_and_for_whom() -> None:
     assert "authenticated" not in await review(gone)
     with pytest.raises(Invalid, match=r"spec\.token"):
         await review("")
+
+
+@pytest.mark.parametrize(
+    ("selector", "allowed"),
+    [
+        ({"rawSelector": "spec.nodeName=n1"}, True),
+        ({"rawSelector": "spec.nodeName=n2"}, False),
+        ({"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["n1"]}]}, True),
+        ({"requirements": [{"key": "spec.nodeName", "operator": "NotIn", "values": ["n1"]}]}, False),
+        ({"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["n1", "n2"]}]}, False),
+        (None, False),
+    ],
+)
+async def test_a_review_may_be_about_a_selection(selector: dict[str, Any] | None, allowed: bool) -> None:
+    attributes = {
+        "verb": "list",
+        "resource": "pods",
+        "version": "v1",
+        **({"fieldSelector": selector} if selector else {}),
+    }
+    spec = {"user": "system:node:n1", "groups": ["system:nodes"], "resourceAttributes": attributes}
+    handler = SubjectAccessReviewHandler(NodeAuthorizer(store(), store(), store(), judge()), is_local=False)
+    assert (await ask(handler, "SubjectAccessReview", spec))["allowed"] is allowed

@@ -137,7 +137,7 @@ async def test_bodies_and_delete_options_may_be_protobuf(api: Api, client: Clien
     await api.handle(call(configmaps.RESOURCE, "create", body=body, content_type=protobuf.MEDIA))
     assert (await client.get(configmaps.RESOURCE, A)).data == config.data
     options = protobuf.encode(DeleteOptions(preconditions=Preconditions(uid="another")), "v1", "DeleteOptions")
-    with pytest.raises(Conflict, match="UID in precondition: another"):
+    with pytest.raises(Conflict, match="UID in the precondition .another."):
         await api.handle(call(configmaps.RESOURCE, "delete", name="a", body=options, content_type=protobuf.MEDIA))
     with pytest.raises(UnsupportedMediaType, match="application/vnd.kubernetes.protobuf"):
         await api.handle(call(configmaps.RESOURCE, "create", body=b"a", content_type="text/plain"))
@@ -324,6 +324,95 @@ async def test_a_collection_is_deleted_by_selector(api: Api, client: Client):
     assert [stored.name for stored in answer.items] == ["a", "b"]
     left = await client.list(configmaps.RESOURCE, "default")
     assert [one.metadata.name for one in left.items] == ["c"]
+
+
+async def test_a_collection_is_deleted_as_it_is_listed(api: Api, client: Client):
+    for name in ("a", "b", "c"):
+        await client.create(configmaps.RESOURCE, builders.configmap(name))
+    with pytest.raises(Invalid, match="resourceVersionMatch"):
+        await api.handle(call(configmaps.RESOURCE, "deletecollection", resourceVersionMatch="Exact"))
+    with pytest.raises(BadRequest, match="invalid continue token"):
+        await api.handle(call(configmaps.RESOURCE, "deletecollection", **{"continue": "?"}))
+    answer = await api.handle(call(configmaps.RESOURCE, "deletecollection", limit="2"))
+    assert [stored.name for stored in answer.items] == ["a", "b"] and answer.continue_token
+    left = await client.list(configmaps.RESOURCE, "default")
+    assert [one.metadata.name for one in left.items] == ["c"]
+
+
+async def test_options_of_a_delete_in_a_query_are_read_as_lists_options_are(api: Api, client: Client):
+    made = await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    for wrong in ({"gracePeriodSeconds": ""}, {"gracePeriodSeconds": "1.5"}):
+        with pytest.raises(BadRequest, match="strconv.ParseInt"):
+            await api.handle(call(configmaps.RESOURCE, "delete", name="a", **wrong))
+    with pytest.raises(Invalid, match="propagationPolicy: Unsupported value"):
+        await api.handle(call(configmaps.RESOURCE, "delete", name="a", propagationPolicy=""))
+    with pytest.raises(Conflict, match=r'on ConfigMap "a": the UID in the precondition \(x\) does not match the UID'):
+        await api.handle(call(configmaps.RESOURCE, "delete", name="a", uid="x"))
+    with pytest.raises(Conflict, match=r"the ResourceVersion in the precondition \(1\) does not match"):
+        await api.handle(call(configmaps.RESOURCE, "delete", name="a", resourceVersion="1"))
+    options = {"gracePeriodSeconds": "-1", "uid": made.metadata.uid}
+    await api.handle(call(configmaps.RESOURCE, "delete", name="a", **options))
+    assert not (await client.list(configmaps.RESOURCE, "default")).items
+
+
+async def test_beside_a_body_a_delete_reads_no_options_from_the_query(api: Api, client: Client):
+    await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    asked = {"dryRun": "All", "gracePeriodSeconds": "x"}
+    await api.handle(call(configmaps.RESOURCE, "delete", name="a", body=b'{"dryRun":["All"]}', **asked))
+    assert (await client.list(configmaps.RESOURCE, "default")).items
+    await api.handle(call(configmaps.RESOURCE, "delete", name="a", body=b"{}", **asked))
+    assert not (await client.list(configmaps.RESOURCE, "default")).items
+
+
+async def test_a_delete_takes_options_of_any_group_and_nothing_else(api: Api, client: Client):
+    await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    for body in (b"null", b'{"kind":"DeleteOptions","apiVersion":"apps/v1"}'):
+        await api.handle(call(configmaps.RESOURCE, "delete", name="a", body=body))
+        await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    with pytest.raises(BadRequest, match='no kind "ConfigMap" is registered for version "v1"'):
+        await api.handle(call(configmaps.RESOURCE, "delete", name="a", body=b'{"kind":"ConfigMap","apiVersion":"v1"}'))
+
+
+@pytest.mark.parametrize("asked", ["", "all", "None"])
+async def test_a_dry_run_in_other_words_writes_nothing(api: Api, client: Client, asked: str):
+    body = msgspec.json.encode(builders.configmap("a"))
+    with pytest.raises(Invalid) as failure:
+        await api.handle(call(configmaps.RESOURCE, "create", body=body, dryRun=asked))
+    assert failure.value.causes[0].message == f'Unsupported value: []string{{"{asked}"}}: supported values: "All"'
+
+
+async def test_a_manager_is_told_which_of_its_characters_cannot_be_shown(api: Api):
+    with pytest.raises(Invalid, match=r"invalid character U\+000A \(at position 2\)"):
+        await api.handle(call(configmaps.RESOURCE, "create", body=b"{}", fieldManager="é\n"))
+
+
+async def test_that_there_is_nothing_to_patch_is_said_before_what_is_wrong_with_the_patch(api: Api, client: Client):
+    merge = {"content_type": "application/merge-patch+json", "body": b"["}
+    with pytest.raises(NotFound):
+        await api.handle(call(configmaps.RESOURCE, "patch", name="a", **merge))
+    with pytest.raises(UnsupportedMediaType):
+        await api.handle(call(configmaps.RESOURCE, "patch", name="a", content_type="text/plain", body=b"{}"))
+    await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    with pytest.raises(BadRequest):
+        await api.handle(call(configmaps.RESOURCE, "patch", name="a", **merge))
+
+
+async def test_a_patch_of_null_changes_nothing_but_a_merge_patch_cannot_be_one(api: Api, client: Client):
+    made = await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    for media in ("strategic-merge-patch", "json-patch"):
+        given = {"content_type": f"application/{media}+json", "body": b"null"}
+        answer = await api.handle(call(configmaps.RESOURCE, "patch", name="a", **given))
+        assert answer.resource_version == made.metadata.resource_version
+    with pytest.raises(BadRequest):
+        given["content_type"] = "application/merge-patch+json"
+        await api.handle(call(configmaps.RESOURCE, "patch", name="a", **given))
+
+
+async def test_an_object_of_a_namespace_is_found_nowhere_else(api: Api):
+    with pytest.raises(NotFound, match="could not find the requested resource"):
+        await api.handle(call(configmaps.RESOURCE, "get", name="a", namespace=""))
+    with pytest.raises(MethodNotAllowed):
+        await api.handle(call(configmaps.RESOURCE, "create", namespace="", body=b"{}"))
 
 
 # --- subresources
