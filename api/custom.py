@@ -109,11 +109,12 @@ def from_plain(type_: type[Any], value: Any) -> Any:
         raise NotImplementedError(f"cannot decode a {type_.__name__}")
     if not isinstance(value, dict):
         raise ValueError(f"a {type_.__name__} must be an object")
-    metadata = _metadata(value.pop("metadata", None) or {})
+    metadata = metadata_of(value.pop("metadata", None) or {})
     return type_(value.pop("apiVersion", ""), value.pop("kind", ""), metadata, value)
 
 
-def _metadata(value: Any) -> ObjectMeta:
+def metadata_of(value: dict[str, Any]) -> ObjectMeta:
+    """Return metadata given as plain JSON values, which are used up; raises msgspec.ValidationError."""
     for entry in value.get("managedFields") or ():
         fields = entry.get("fieldsV1")
         if fields is not None and not isinstance(fields, msgspec.Raw):

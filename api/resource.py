@@ -128,6 +128,8 @@ class Resource(Generic[T]):
     kind: str
     plural: str
     singular: str = ""
+    list_kind: str = ""
+    """The kind of lists, where it is not the kind's name and List; `lists` says it for every kind."""
     namespaced: bool
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
@@ -190,6 +192,11 @@ class Resource(Generic[T]):
     def api_version(self) -> str:
         """`v1` for the core group, else `group/version`."""
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def lists(self) -> str:
+        """The kind of lists of this kind."""
+        return self.list_kind or f"{self.kind}List"
 
     @property
     def stored_as(self) -> Resource[Any]:

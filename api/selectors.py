@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from api import names
+from api.custom import is_custom
 from api.errors import BadRequest, as_one
 from api.meta import LabelSelector
 from api.resource import Resource
@@ -308,7 +309,7 @@ class FieldSelector:
         checks = []
         for term in self.terms:
             getter = _field_getter(resource, term.field)
-            if getter is None and not resource.selectable_fields:
+            if getter is None and not resource.selectable_fields and not is_custom(resource.type):
                 known = 'only "metadata.name", "metadata.namespace"'
                 raise BadSelector(f'"{term.field}" is not a known field selector: {known}')
             if getter is None:

@@ -192,7 +192,7 @@ def _legacy_entries(resource: Resource[Any]) -> Iterable[dict[str, Any]]:
         "singularName": resource.singular or resource.kind.lower(),
         "namespaced": resource.namespaced,
         "kind": resource.kind,
-        "verbs": sorted(resource.verbs),
+        "verbs": _verbs(resource),
     }
     if resource.short_names:
         entry["shortNames"] = list(resource.short_names)
@@ -201,12 +201,27 @@ def _legacy_entries(resource: Resource[Any]) -> Iterable[dict[str, Any]]:
     if "watch" in resource.verbs:
         entry["storageVersionHash"] = _storage_version_hash(resource)
     yield entry
-    for name in sorted(resource.subresources):
+    for name in _subresources(resource):
         shown = subresource_of(resource, name)
         entry = {"name": f"{resource.plural}/{name}", "singularName": "", "namespaced": resource.namespaced}
         if (shown.group, shown.version) != (resource.group, resource.version):
             entry |= {"group": shown.group, "version": shown.version}
         yield entry | {"kind": shown.kind, "verbs": sorted(shown.verbs)}
+
+
+_CUSTOM_VERBS: Final = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
+"""Those of a custom kind, in the order in which upstream lists them."""
+
+
+def _verbs(resource: Resource[Any]) -> list[str]:
+    if is_custom(resource.type):
+        return [verb for verb in _CUSTOM_VERBS if verb in resource.verbs]
+    return sorted(resource.verbs)
+
+
+def _subresources(resource: Resource[Any]) -> Sequence[str]:
+    """Return them by name, those of a custom kind as they are declared: status before scale."""
+    return resource.subresources if is_custom(resource.type) else sorted(resource.subresources)
 
 
 def _storage_version_hash(resource: Resource[Any]) -> str:
@@ -265,7 +280,7 @@ def _aggregated_entry(resource: Resource[Any]) -> dict[str, Any]:
         "responseKind": _response_kind(resource.group, resource.version, resource.kind),
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": resource.singular or resource.kind.lower(),
-        "verbs": sorted(resource.verbs),
+        "verbs": _verbs(resource),
     }
     if resource.short_names:
         entry["shortNames"] = list(resource.short_names)
@@ -277,7 +292,7 @@ def _aggregated_entry(resource: Resource[Any]) -> dict[str, Any]:
             "responseKind": _response_kind(shown.group, shown.version, shown.kind),
             "verbs": sorted(shown.verbs),
         }
-        for name in sorted(resource.subresources)
+        for name in _subresources(resource)
         for shown in (subresource_of(resource, name),)
     ]
     if subresources:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from api.custom import is_custom
 from apiserver.admission import connections
 from apiserver.nowhere import no_such_kind, no_such_method, no_such_subresource
+from apiserver.registry.failures import Redefined
 from apiserver.request import Call, SubresourceHandler
 from apiserver.subresources import approval, binding, ephemeral_containers, eviction, finalize, scale, status
 from apiserver.verbs.context import Context
@@ -34,6 +36,8 @@ _VERBS: Final[Mapping[str, Verb]] = {
     "update": update,
     "watch": watch,
 }
+_EVERYWHERE: Final = ("list", "watch")
+"""What can be asked of all namespaces at once."""
 _SUBRESOURCES: Final[Mapping[Address, Verb]] = {
     ("*", "*", "status", "get"): status.get_status,
     ("*", "*", "status", "update"): status.update_status,
@@ -74,6 +78,9 @@ class Dispatcher:
             return await call.handler(call)
         if call.read_body is not None:
             call.body = await call.read_body()
+        return await self._redirected(call)
+
+    async def _do(self, call: Call) -> Any:
         resource, info = call.resource, call.info
         kinds = self._context.registries.kinds
         if resource is None or (info.namespace and not resource.namespaced and resource.plural != "namespaces"):
@@ -92,14 +99,27 @@ class Dispatcher:
                 return await special(self._context, call)
         if info.name and not info.subresource and resource.verbs == ("create",):
             raise no_such_kind(kinds, info.group)  # What is only asked questions of has no objects with names.
+        is_nowhere = resource.namespaced and not info.namespace and info.verb not in _EVERYWHERE
+        if is_nowhere and is_custom(resource.type):
+            raise no_such_kind(kinds, info.group)
         verb = _VERBS.get(info.verb)
         if info.subresource or verb is None or info.verb not in resource.verbs:
             raise no_such_method(call)
-        if resource.namespaced and not info.namespace and info.verb not in ("list", "watch"):
+        if is_nowhere:
             # An object needs a namespace to be in: there is no /api/v1/pods/NAME. A path that lists all does exist.
-            if is_custom(resource.type) or (info.name and info.verb != "deletecollection"):
+            if info.name and info.verb != "deletecollection":
                 raise no_such_kind(kinds, info.group)
             raise no_such_method(call)
         if info.verb in ("create", "update", "patch") and bool(info.name) is (info.verb == "create"):
             raise no_such_method(call)  # POST to an object, PUT to a collection
         return await verb(self._context, call)
+
+    async def _redirected(self, call: Call) -> Any:
+        """Do it, and again by the present definition where a custom kind's was replaced, for as long as it may."""
+        while True:
+            try:
+                return await self._do(call)
+            except Redefined:
+                info = call.info
+                call.resource = self._context.registries.kinds.by_gvr(info.group, info.version, info.plural)
+            await asyncio.sleep(0)

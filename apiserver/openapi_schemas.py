@@ -141,7 +141,7 @@ class Definitions:
                     "metadata": self._described_ref(ListMeta),
                 },
                 "x-kubernetes-group-version-kind": [
-                    group_version_kind(resource.group, resource.version, f"{resource.kind}List")
+                    group_version_kind(resource.group, resource.version, resource.lists)
                 ],
             }
         return {"$ref": self._prefix + name}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, runtime_checkable
@@ -102,6 +103,8 @@ class AdmissionRequest:
     """Whether this is that other round."""
     memory: dict[str, Any] = field(default_factory=dict)
     """What a plugin remembers from one round to the next, by its own name."""
+    deadline: float = math.inf
+    """When the request has to be answered, in the event loop's time: nobody who is asked need take longer."""
 
     def warn(self, text: str) -> None:
         """Tell the client something, once: a write that meets a newer object is admitted again.
@@ -151,8 +154,6 @@ class Credentials:
     """DER of the client certificate, whose chain TLS has already verified; empty when none was shown."""
     token: str = ""
     """From `Authorization: Bearer`."""
-    has_other_authorization: bool = False
-    """Whether an Authorization header of another scheme (Basic) came along, which nobody here accepts."""
     impersonate: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Impersonate-* headers by lower-case name."""
     remote: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -211,6 +212,8 @@ class Call:
     """The step of the client that this request is part of, as W3C Trace Context writes it."""
     audit_id: str = ""
     """What the audit log knows the request by; the client may choose it."""
+    deadline: float = math.inf
+    """When it has to be answered, in the event loop's time."""
 
     on_finish: list[Callable[[], None]] = field(default_factory=list)
     """What is to be done when its answer, which may go on for hours, is over; the door calls `finish`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
@@ -18,6 +18,9 @@ from api.columns import AGE, NONE
 from api.meta import KindCondition, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Struct, Time, always, field, wire
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 _USAGES: Final = (
     "any",
@@ -172,13 +175,35 @@ def _of_type(request: CertificateSigningRequest, type_: str) -> list[Certificate
     return [condition for condition in request.status.conditions if condition.type == type_]
 
 
+def is_signed(request: x509.CertificateSigningRequest) -> bool:
+    """Whether a request is signed by the key that it is for, with SHA-1 too: upstream takes it here."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+    if request.is_signature_valid:
+        return True
+    key, digest, padding = (
+        request.public_key(),
+        request.signature_hash_algorithm,
+        request.signature_algorithm_parameters,
+    )
+    if not isinstance(key, RSAPublicKey) or digest is None or not isinstance(padding, PKCS1v15):
+        return False
+    try:
+        key.verify(request.signature, request.tbs_certrequest_bytes, padding, digest)
+    except InvalidSignature:
+        return False
+    return True
+
+
 def _check_request(new: CertificateSigningRequest, old: CertificateSigningRequest | None = None) -> v.Errors:
     """Check what is asked for."""
     from cryptography import x509  # Here, because every process imports this file and only the API server checks.
 
     spec, before = new.spec, old.spec if old is not None else CertificateSigningRequestSpec()
     try:
-        if not x509.load_pem_x509_csr(spec.request).is_signature_valid:
+        if not is_signed(x509.load_pem_x509_csr(spec.request)):
             yield v.invalid("spec.request", base64.b64encode(spec.request).decode(), "verification error")
     except ValueError:
         why = "PEM block type must be CERTIFICATE REQUEST"

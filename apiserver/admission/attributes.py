@@ -36,11 +36,10 @@ def described(request: AdmissionRequest, matched: Resource[Any], subject: Any) -
 
 
 def options_of(request: AdmissionRequest) -> Plain | None:
-    """Return the options of a write as upstream shows them; a connection has none."""
+    """Return the options of a write as upstream shows them: of a patch those of what it does; a connection has none."""
     if request.operation == "CONNECT":
         return None
-    kind = "PatchOptions" if request.verb == "patch" and request.operation == "UPDATE" else _OPTIONS[request.operation]
-    made: Plain = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
+    made: Plain = {"kind": _OPTIONS[request.operation], "apiVersion": "meta.k8s.io/v1"}
     if request.operation == "DELETE":
         return made | {key: value for key, value in request.options.items() if key not in ("kind", "apiVersion")}
     if request.dry_run:
@@ -48,8 +47,6 @@ def options_of(request: AdmissionRequest) -> Plain | None:
     for name in ("fieldManager", "fieldValidation"):
         if request.options.get(name):
             made[name] = request.options[name]
-    if kind == "PatchOptions" and request.options.get("force"):
-        made["force"] = request.options["force"].lower() in ("true", "1")
     return made
 
 

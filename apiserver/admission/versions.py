@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from api.custom import is_custom
-from api.errors import ApiError
 from api.resource import Resource
+from apiserver.crd.codec import CustomCodec
 from apiserver.registry.codec import copy_of
 from apiserver.registry.registries import Registries
 
@@ -49,10 +49,8 @@ class Versions:
 
     async def _convert_custom(self, obj: Any, resource: Resource[Any], wanted: Resource[Any]) -> Any:
         theirs, ours = self._registries.of(resource).codec, self._registries.of(wanted).codec
-        (value,) = await ours.from_store([await theirs.to_store(theirs.encode(obj))])
-        if isinstance(value, ApiError):
-            raise value
-        return ours.decode(ours.served(value))
+        assert isinstance(ours, CustomCodec)
+        return ours.decode(await ours.convert(theirs.encode(obj)))
 
 
 def _family(kind: Resource[Any]) -> Any:

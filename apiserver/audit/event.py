@@ -115,7 +115,7 @@ def response_object(outcome: Outcome) -> Any:
         metadata = {"resourceVersion": str(answer.revision)}
         items = [msgspec.Raw(stored.json) for stored in answer.items]
         return {
-            "kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": metadata, "items": items
+            "kind": resource.lists, "apiVersion": resource.api_version, "metadata": metadata, "items": items
         }  # fmt: skip
     return None
 

@@ -9,7 +9,10 @@ from apiserver.request import Authenticator, Credentials, User
 
 
 class AuthenticationChain:
-    """Tries each authenticator; what none of them knows is refused, and nothing at all is nobody."""
+    """Tries each authenticator; what none of them knows is refused, and nothing at all is nobody.
+
+    An Authorization header of another scheme (Basic) is nothing: nobody here reads it.
+    """
 
     def __init__(self, authenticators: Sequence[Authenticator]) -> None:
         self._authenticators = tuple(authenticators)
@@ -24,6 +27,6 @@ class AuthenticationChain:
             user = await authenticator.authenticate(credentials)
             if user is not None:
                 return user
-        if credentials.token or credentials.certificate or credentials.has_other_authorization:
+        if credentials.token or credentials.certificate:
             raise Unauthorized("Unauthorized")
         return None

@@ -123,8 +123,9 @@ class Definitions:
         is_served = {version.name for version in crd.spec.versions if version.served}
         resources = tuple(resource for version, resource in made.items() if version in is_served)
         self._drop(name)
+        shapes = {resource.api_version: resource.type.shape for resource in made.values()}
         for resource in resources:
-            self._registries.add(resource, CustomCodec(resource, stored_as, converter))
+            self._registries.add(resource, CustomCodec(resource, stored_as, shapes, converter))
         self._served[name] = _Served(made_from, crd.metadata.uid, resources)
         self._publish()
         log.info("serving", extra={"definition": name, "versions": sorted(is_served)})

@@ -71,6 +71,36 @@ def _check_in_metadata(node: Node, path: str, root: Node, wrap: Wrap) -> Errors:
     yield from _check_value(node, path, node.default)
 
 
+def prune_defaults(root: Node) -> None:
+    """Take out of the defaults of a schema, in place, what no object of it keeps, in embedded metadata too."""
+    if root.has_defaults:
+        _prune_defaults(root, root, lambda value: value, lambda whole: whole)
+
+
+def _prune_defaults(node: Node, root: Node, wrap: Wrap, unwrap: Wrap) -> None:
+    """Prune each default within the object that it would be in; `unwrap` finds it there again, or nothing."""
+    if not node.has_defaults:
+        return
+    if node.has_default:
+        whole = wrap(copy.deepcopy(node.default))
+        if isinstance(whole, dict):
+            embedded.coerce(whole, root, [], is_root=True, drops_misfits=True)
+            prune(whole, root, [], is_root=True)
+            node.default = unwrap(whole)
+            node.has_default = node.default is not None
+    if node.items is not None:
+        _prune_defaults(
+            node.items, root, lambda value: wrap([value]), lambda whole: (unwrap(whole) or (None,))[0]
+        )  # fmt: skip
+    for name, child in node.properties.items():
+        _prune_defaults(
+            child,
+            root,
+            lambda value, name=name: wrap({name: value}),  # type: ignore[misc]
+            lambda whole, name=name: (unwrap(whole) or {}).get(name),  # type: ignore[misc]
+        )
+
+
 def has_unknown_fields(schema: Plain) -> bool:
     """Whether any default in a structural schema has fields that the schema does not know."""
     waiting = [Node(schema)]

@@ -83,7 +83,7 @@ def _coerce_object(value: dict[str, Any], unknown: list[str], path: str, *, drop
         if not drops_misfits:
             raise Misfit(v.invalid(where, value["metadata"], str(error))) from None
         if isinstance(value["metadata"], dict):
-            value["metadata"] = _read_what_fits(value["metadata"], where, unknown)
+            value["metadata"] = read_what_fits(value["metadata"], where, unknown)
 
 
 def _read(metadata: Any, path: str, unknown: list[str]) -> dict[str, Any]:
@@ -93,7 +93,8 @@ def _read(metadata: Any, path: str, unknown: list[str]) -> dict[str, Any]:
     return made
 
 
-def _read_what_fits(metadata: dict[str, Any], path: str, unknown: list[str]) -> dict[str, Any]:
+def read_what_fits(metadata: dict[str, Any], path: str, unknown: list[str]) -> dict[str, Any]:
+    """Return the fields of metadata that are of the right type; the others are dropped."""
     made: dict[str, Any] = {}
     for name, item in metadata.items():
         try:

@@ -14,11 +14,12 @@ from api import validation as v
 from api.custom import CustomObject, ScalePaths, make_type, value_at
 from api.reader import WrongType
 from api.resource import FieldError, Resource
-from apiserver.crd import embedded, openapi, patching, rules, values
+from apiserver.crd import default_check, embedded, openapi, patching, rules, values
 from apiserver.crd.columns import columns_of
 from apiserver.crd.jsonpath import simple_path
 from apiserver.crd.objects import plain
 from apiserver.crd.structural import Node, Plain, apply_defaults, drop_nulls, prune
+from apiserver.discovery import version_rank
 
 _KEEPS_RULES_OUT: Final = frozenset(
     f"FieldValue{what}" for what in ("NotSupported", "Required", "TooLong", "TooMany", "TypeInvalid")
@@ -45,6 +46,7 @@ class Shape:
         self.preserves_everything = bool(spec.get("preserveUnknownFields"))
         self.node = Node(self.source)
         self.node.preserves = self.node.preserves or self.preserves_everything
+        default_check.prune_defaults(self.node)
         self._selectable: list[str] = [each["jsonPath"] for each in version.get("selectableFields") or ()]
         subresources = version.get("subresources") or {}
         self.has_status = subresources.get("status") is not None
@@ -54,10 +56,19 @@ class Shape:
         self.deprecation: str = ""
         """What everyone is told who uses this version."""
         if version.get("deprecated"):
-            told = f"{self.group}/{self.version} {self.name} is deprecated"
-            self.deprecation = version.get("deprecationWarning") or told
+            self.deprecation = version.get("deprecationWarning") or self._default_deprecation(spec)
         self.checker = rules.Checker(self.node)
         self.patch_shape = patching.shape_of(self.node, is_root=True)
+
+    def _default_deprecation(self, spec: Plain) -> str:
+        told = f"{self.group}/{self.version} {self.name} is deprecated"
+        rank = version_rank(self.version)
+        newer = [
+            each["name"]
+            for each in spec.get("versions") or ()
+            if each.get("served") and not each.get("deprecated") and version_rank(each["name"]) < rank
+        ]
+        return f"{told}; use {self.group}/{min(newer, key=version_rank)} {self.name}" if newer else told
 
     @property
     def openapi_name(self) -> str:
@@ -180,6 +191,7 @@ def _resource(crd: Plain, version: Plain) -> Resource[Any]:
         plural=names["plural"],
         singular=names.get("singular") or shape.name.lower(),
         namespaced=crd["spec"].get("scope") == "Namespaced",
+        list_kind=shape.list_kind,
         short_names=tuple(names.get("shortNames") or ()),
         categories=tuple(names.get("categories") or ()),
         subresources=subresources,

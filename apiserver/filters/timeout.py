@@ -27,10 +27,12 @@ def with_timeout(then: Handler) -> Handler:
         if is_stream(call):
             return await then(call)
         try:
-            async with asyncio.timeout(_timeout_s(call)):
+            async with asyncio.timeout(_timeout_s(call)) as scope:
+                call.deadline = scope.when() or call.deadline
                 return await then(call)
         except TimeoutError:
-            raise Timeout("Timeout: request did not complete within the allotted timeout", retry_after_s=1) from None
+            # No Retry-After: clients would send it again by themselves, and it may have been done.
+            raise Timeout("Timeout: request did not complete within the allotted timeout") from None
 
     return handle
 

@@ -101,6 +101,13 @@ def invalid_options(kind: str, field: str, reason: str, message: str) -> Invalid
     return Invalid(text, group="meta.k8s.io", kind=kind, causes=[Cause(reason, message, field)])
 
 
+class Redefined(Expired):
+    """A custom kind's definition has changed: what was asked of its former one is to be asked of the present one.
+
+    Who watches sees the watch end, without a word, and goes on from where it was.
+    """
+
+
 def bad_resource_version(text: str) -> BadRequest:
     """Return the error for a resourceVersion that is not one of ours."""
     shown = json.dumps(text, ensure_ascii=False)

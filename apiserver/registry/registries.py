@@ -9,11 +9,11 @@ from random import Random
 from typing import Any
 
 from api.discover import RESOURCES
-from api.errors import ApiError, Expired
+from api.errors import ApiError
 from api.lister import Lister
 from api.resource import ObjectKey, Resource
 from apiserver.registry.codec import Codec, relative_key
-from apiserver.registry.failures import no_such_resource
+from apiserver.registry.failures import Redefined, no_such_resource
 from apiserver.registry.kinds import Kinds
 from apiserver.registry.revision_reader import RevisionReader
 from apiserver.registry.selection import Selection, select
@@ -58,13 +58,19 @@ class Registries:
         """Forget a custom kind; its watchers have to ask anew."""
         self._custom.pop(resource).cancel()
         registry = self._registries.pop(resource)
-        registry.cache.end(Expired(f"the definition of {resource} has changed"))
+        registry.cache.retire(Redefined(f"the definition of {resource} has changed"))
 
     def of(self, resource: Resource[Any]) -> Registry:
-        """Return the registry of a stored kind."""
+        """Return the registry of a stored kind.
+
+        Raises:
+            Redefined, NotFound: a custom kind became another, or went away, while it was asked for.
+        """
         found = self._registries.get(resource)
         if found is None:
-            raise no_such_resource()  # A custom kind that went away while it was asked for.
+            if self.kinds.by_gvr(resource.group, resource.version, resource.plural) not in (None, resource):
+                raise Redefined(f"the definition of {resource} has changed")
+            raise no_such_resource()
         return found
 
     def cache_of(self, resource: Resource[Any]) -> WatchCache | None:

@@ -105,8 +105,10 @@ class Registry:
                 if dry_run:
                     if await self._read(key) is not None:
                         raise already_exists(self.resource, metadata.name)
+                    value = await self._read_back(await self._converted(value))
                     return Stored(self.codec, key, self.codec.served(value), 0)
-                revision = await self._store.put_if(self._prefix + key.encode(), await self._converted(value), 0)
+                converted = await self._converted(value)
+                revision = await self._store.put_if(self._prefix + key.encode(), converted, 0)
             except Conflict:
                 attempts -= 1
                 if not attempts:
@@ -115,7 +117,7 @@ class Registry:
                 continue
             except (Unavailable, Refused) as error:
                 raise _store_failed(error) from error
-            return Stored(self.codec, key, self.codec.splice(value, revision), revision)
+            return Stored(self.codec, key, self.codec.splice(await self._read_back(converted), revision), revision)
 
     def generate_uid(self) -> str:
         """Return a uid for a new object."""
@@ -163,13 +165,17 @@ class Registry:
                 if isinstance(write, Keep) or not current.is_stale:
                     return current, False
             if dry_run:
+                if not isinstance(write, Remove):
+                    value = await self._read_back(await self._converted(value))
                 shown = Stored(self.codec, key, self.codec.splice(value, current.revision), current.revision)
                 return shown, isinstance(write, Remove)
             try:
                 if isinstance(write, Remove):
                     revision = await self._store.delete_if(store_key, current.revision)
                 else:
-                    revision = await self._store.put_if(store_key, await self._converted(value), current.revision)
+                    converted = await self._converted(value)
+                    revision = await self._store.put_if(store_key, converted, current.revision)
+                    value = await self._read_back(converted)
             except Conflict as conflict:
                 current, is_fresh = await self._stored(key, conflict.current), True
                 continue
@@ -227,12 +233,23 @@ class Registry:
             return None
         value = kv.value
         if self.codec.is_asynchronous:
-            value = (await self.codec.from_store([value]))[0]
-            if isinstance(value, ApiError):
-                raise value
+            value = await self._read_back(value)
         json = self.codec.splice(value, kv.mod_revision)
         is_stale = isinstance(kv, Stale) or self.codec.is_stale(kv.value)
         return Stored(self.codec, key, json, kv.mod_revision, is_stale=is_stale)
+
+    async def _read_back(self, value: bytes) -> bytes:
+        """Return what `splice` takes for a value as stored.
+
+        Raises:
+            InternalError: it can't be converted.
+        """
+        if not self.codec.is_asynchronous:
+            return value
+        found = (await self.codec.from_store([value]))[0]
+        if isinstance(found, ApiError):
+            raise found
+        return found
 
     async def _converted(self, value: bytes) -> bytes:
         return await self.codec.to_store(value) if self.codec.is_asynchronous else value

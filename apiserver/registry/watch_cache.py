@@ -20,7 +20,7 @@ from sortedcontainers import SortedDict
 from api.errors import ApiError, Expired, ServiceUnavailable, Timeout
 from api.resource import Resource
 from apiserver.registry.codec import Codec, Stored, storage_prefix
-from apiserver.registry.failures import too_large, too_old
+from apiserver.registry.failures import Redefined, too_large, too_old
 from apiserver.registry.fanout import Change, Delivery, Fanout, Watcher
 from apiserver.registry.revision_reader import RevisionReader
 from apiserver.registry.selection import Selection
@@ -112,6 +112,8 @@ class WatchCache:
         if self.failure is not None:
             raise self.failure
         await self._ready.wait()
+        if isinstance(self.failure, Redefined):
+            raise self.failure
 
     async def wait_settled(self) -> None:
         """Return once the cache has been filled, or it is known why it cannot be (`failure`)."""
@@ -161,6 +163,7 @@ class WatchCache:
 
         Raises:
             TooLargeVersion: it hasn't after 3 s; upstream's answer to a resourceVersion from the future, too.
+            Redefined: the cache has been given up.
         """
         await self.wait_ready()
         if self.revision >= revision:
@@ -282,8 +285,18 @@ class WatchCache:
         raise Unavailable("the store ended the watch")
 
     def end(self, error: ApiError) -> None:
-        """End every watch, because this cache is given up."""
+        """End every watch."""
         self._fanout.fail_all(error)
+
+    def retire(self, error: Redefined) -> None:
+        """End every watch, and fail whoever waits for what this cache will not learn any more: it is given up."""
+        self.failure = error
+        self._settled.set()
+        self._ready.set()
+        for _, waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+        self.end(error)
 
     def _since(self, revision: int) -> list[Change]:
         found: list[Change] = []

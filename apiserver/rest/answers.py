@@ -111,7 +111,7 @@ def list_body(answer: ListAnswer, form: Form, now: float) -> tuple[bytes, str]:
             objects = [stored.codec.decode(stored.json) for stored in answer.items]
             body = table.partial_metadata_list(objects, metadata, rendering.version)
         case _:
-            head = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": metadata}
+            head = {"kind": resource.lists, "apiVersion": resource.api_version, "metadata": metadata}
             opening = msgspec.json.encode(head)[:-1] + b',"items":['
             body = b"".join([opening, b",".join([stored.json for stored in answer.items]), b"]}\n"])
     return body, form.content_type

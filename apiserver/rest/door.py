@@ -249,12 +249,10 @@ def credentials_of(request: web.BaseRequest) -> Credentials:
             certificate = tls.getpeercert(binary_form=True) or b""
     authorization = request.headers.get(hdrs.AUTHORIZATION, "")
     scheme, _, token = authorization.partition(" ")
-    is_bearer = scheme.lower() == "bearer"
     offered = token_of(websocket.offered(request)) if reused.is_asked_for(request) else ""
     return Credentials(
         certificate=certificate,
-        token=(token.strip() if is_bearer else "") or offered,
-        has_other_authorization=bool(authorization) and not is_bearer,
+        token=(token.strip() if scheme.lower() == "bearer" else "") or offered,
         impersonate=_headers(request, "impersonate-"),
         remote=_headers(request, "x-remote-") if certificate else {},
     )

@@ -119,8 +119,7 @@ def credentials_of(upgrade: relay.Upgrade, protocols: list[str]) -> Credentials:
         Unauthorized: a token subprotocol that cannot be read.
     """
     scheme, _, token = upgrade.header("Authorization").partition(" ")
-    is_bearer = scheme.lower() == "bearer"
-    bearer = (token.strip() if is_bearer else "") or token_of(protocols)
+    bearer = (token.strip() if scheme.lower() == "bearer" else "") or token_of(protocols)
     told: dict[str, tuple[str, ...]] = {}
     for name, value in upgrade.headers:
         lower = name.lower()
@@ -128,7 +127,7 @@ def credentials_of(upgrade: relay.Upgrade, protocols: list[str]) -> Credentials:
             told[lower] = (*told.get(lower, ()), value)
     impersonate = {name: values for name, values in told.items() if name.startswith("impersonate-")}
     remote = {name: values for name, values in told.items() if name.startswith("x-remote-")}
-    return Credentials(upgrade.certificate, bearer, bool(scheme) and not is_bearer, impersonate, remote)
+    return Credentials(upgrade.certificate, bearer, impersonate, remote)
 
 
 def _headers_onward(

@@ -14,6 +14,7 @@ from typing import Final, cast
 
 from aiohttp import web
 
+from apiserver.registry.failures import Redefined
 from apiserver.registry.fanout import BOOKMARK, Delivery, Encoding, Watcher
 from apiserver.rest.frames import chunk, error_frame
 
@@ -95,6 +96,11 @@ class HttpWatch:
                 self._is_blocked = True
                 self._wake.set()
             return
+        self._write_pending()
+
+    def _write_pending(self) -> None:
+        transport, watcher = self._transport, self._watcher
+        assert transport is not None
         if not self._has_begun:
             self._begin(transport)
         joined = watcher.take_joined(self._encoding)
@@ -145,7 +151,10 @@ class HttpWatch:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             transport.abort()
             return
-        transport.write(chunk(error_frame(watcher.error)))
+        if isinstance(watcher.error, Redefined):
+            self._write_pending()
+        else:
+            transport.write(chunk(error_frame(watcher.error)))
 
 
 def _cap_send_buffer(transport: asyncio.Transport) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from api.errors import ApiError, BadRequest
+from apiserver.registry.failures import Redefined
 from apiserver.registry.fanout import BOOKMARK, Delivery, Encoding, Watcher
 from apiserver.rest.frames import error_frame
 from apiserver.subresources.log import ByteStream
@@ -121,6 +122,8 @@ class WebSocketWatch:
 
     async def _end(self, socket: web.WebSocketResponse) -> None:
         watcher = self._watcher
+        if isinstance(watcher.error, Redefined):
+            return
         if watcher.error is not None:
             await socket.send_str(error_frame(watcher.error).decode())
         elif self._wants_bookmarks and not watcher.is_ahead:

@@ -40,7 +40,8 @@ async def create_binding(context: Context, call: Call) -> Answer:
     if call.info.name:
         writing.take_name(call, wanted)
     _check_target(wanted)
-    request = writing.admission_request(call, pod.RESOURCE, "CREATE", wanted, None, subresource="binding")
+    of, below = (pod.RESOURCE, "binding") if call.info.name else (binding.RESOURCE, "")
+    request = writing.admission_request(call, of, "CREATE", wanted, None, subresource=below)
     await context.admission.admit(request)
     wanted = request.object
     _check_target(wanted)

@@ -16,7 +16,7 @@ from api.autoscaling.scale import Scale, ScaleSpec, ScaleStatus
 from api.custom import is_custom, set_value_at, value_at
 from api.errors import Conflict, InternalError
 from api.meta import LabelSelector, ObjectMeta
-from api.patch.dispatch import APPLY_PATCH
+from api.patch.dispatch import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, is_strategic
 from api.resource import Resource
 from api.selectors import of_label_selector
 from apiserver.registry import failures
@@ -60,6 +60,8 @@ async def patch_scale(context: Context, call: Call) -> Answer:
     writing.check_dry_run(call)
     if bodies.media(call.content_type) == APPLY_PATCH:
         return await _apply(context, call)
+    if is_strategic(call.content_type) and is_custom(resource_of(call).type):
+        raise bodies.unsupported((JSON_PATCH, MERGE_PATCH, APPLY_PATCH))
     change = patch_verb.parse(call)
 
     def wanted_scale(current: Any) -> Scale:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from api import validation
-from api.errors import ApiError, BadRequest
+from api.errors import ApiError, BadRequest, RequestEntityTooLarge
 from apiserver.auth.rbac import forbidden
 from apiserver.registry import failures
 from apiserver.request import Answer, Call, RequestInfo
@@ -81,7 +81,13 @@ async def create_object(context: Context, call: Call, obj: Any, *, is_apply: boo
     try:
         await context.evaluating.run(partial(validation.check, resource, obj, None))
         await context.admission.validate(request)
-        stored = await registry.create(obj, has_generated_name=is_generated, dry_run=call.dry_run)
+        try:
+            stored = await registry.create(obj, has_generated_name=is_generated, dry_run=call.dry_run)
+        except RequestEntityTooLarge:
+            if is_apply or not obj.metadata.managed_fields:
+                raise
+            obj.metadata.managed_fields = []  # Rather nobody knows who owns its fields than that it cannot be stored.
+            stored = await registry.create(obj, has_generated_name=is_generated, dry_run=call.dry_run)
     except ApiError as error:
         if settle is not None and writing.is_outcome_known(error):
             await settle(False)

@@ -54,9 +54,12 @@ async def delete_one(
         obj = current.codec.decode(current.json)
         check_preconditions(resource, obj, options)
         request = writing.admission_request(call, resource, "DELETE", None, obj)
-        request.namespace, request.name, request.options = where, name, msgspec.to_builtins(options)
+        request.namespace, request.options = where, msgspec.to_builtins(options)
+        # Who is asked about objects of a collection sees which they are, but that none was named.
+        request.name = call.info.name
         await context.admission.admit(request)
         await context.admission.validate(request)
+        request.name = name
         return decide_delete(resource, current.codec.decode(current.json), options, context.clock.now())
 
     stored, is_gone = await registry.write(where, name, decide, dry_run=call.dry_run)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from api.errors import AlreadyExists, ApiError, NotFound
+from api import bodies, protobuf
+from api.errors import AlreadyExists, ApiError, NotFound, RequestEntityTooLarge
+from api.meta import ManagedFieldsEntry
 from api.resource import Resource
 from apiserver.registry.codec import Stored
-from apiserver.registry.deletion import Write
+from apiserver.registry.deletion import Put, Write
 from apiserver.registry.storage import Registry
 from apiserver.request import Answer, Call, Settle
 from apiserver.verbs import writing
@@ -47,6 +49,8 @@ async def update(
 
     def decode() -> Any:
         obj = writing.decode_body(call, resource)
+        if not obj.metadata.managed_fields and b"managedFields" in call.body and _empties_managed_fields(call):
+            obj.metadata.managed_fields = [ManagedFieldsEntry()]  # As good as the empty entry: forget them.
         writing.place(call, resource, obj)
         writing.check_name(call, obj)
         writing.drop_repeated_owners(call, obj)
@@ -72,6 +76,14 @@ async def update(
             return await create_instead(context, call, decode())
         except AlreadyExists:
             continue  # Someone else was faster: there is an object to replace now.
+
+
+def _empties_managed_fields(call: Call) -> bool:
+    """Whether a body has a list of managed fields, and nothing in it."""
+    if protobuf.is_protobuf(call.content_type):
+        return False  # It has no empty lists.
+    value, _ = bodies.parse(call.body, call.content_type)
+    return (value.get("metadata") or {}).get("managedFields") == []
 
 
 async def replace(
@@ -111,8 +123,21 @@ async def replace(
         )
         return put
 
+    async def decide_untracked(current: Stored) -> Write:
+        write = await decide(current)
+        if isinstance(write, Put):
+            write.object.metadata.managed_fields = []
+        return write
+
+    where, name = namespace_of(call), call.info.name
     try:
-        stored, _ = await registry.write(namespace_of(call), call.info.name, decide, dry_run=call.dry_run)
+        try:
+            stored, _ = await registry.write(where, name, decide, dry_run=call.dry_run)
+        except RequestEntityTooLarge:
+            if is_apply:
+                raise
+            # Rather nobody knows who owns its fields than that it cannot be stored.
+            stored, _ = await registry.write(where, name, decide_untracked, dry_run=call.dry_run)
     except ApiError as error:
         if writing.is_outcome_known(error):
             await settle_with(False)

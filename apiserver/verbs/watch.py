@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apiserver.parameters import flag
+from apiserver.parameters import flag, integer
 from apiserver.registry.fanout import Watcher
 from apiserver.request import Call
 from apiserver.verbs.context import Context, registry_of, resource_of
@@ -21,6 +21,7 @@ async def watch(context: Context, call: Call) -> Watcher:
         Expired: the version is too old: list again, and watch from there.
     """
     resource, registry = resource_of(call), registry_of(context, call)
+    integer(call.options, "limit")  # A watch has none, but what is sent is to be a number.
     version = parse_resource_version(call.options.get("resourceVersion", ""))
     with_bookmarks = flag(call.options, "allowWatchBookmarks")
     initial: bool | None = None

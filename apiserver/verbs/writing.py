@@ -149,10 +149,10 @@ def has_status(resource: Resource[Any]) -> bool:
 
 
 def place(call: Call, resource: Resource[Any], obj: Any) -> None:
-    """Give `obj` the namespace of the request's path; raises BadRequest if it says another."""
+    """Give `obj` the namespace of the request's path, none in a kind without; raises BadRequest if it says another."""
     metadata = obj.metadata
     wanted = call.info.namespace if resource.namespaced else ""
-    if metadata.namespace and metadata.namespace != wanted:
+    if wanted and metadata.namespace and metadata.namespace != wanted:
         raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
     metadata.namespace = wanted
 
@@ -223,6 +223,7 @@ def admission_request(
         warnings=call.warnings,
         annotations=call.annotations,
         verb=call.info.verb,
+        deadline=call.deadline,
     )
 
 

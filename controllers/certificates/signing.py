@@ -21,7 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from api import timestamps
 from api.certificates import certificatesigningrequest as requests_kind
-from api.certificates.certificatesigningrequest import CertificateSigningRequest
+from api.certificates.certificatesigningrequest import CertificateSigningRequest, is_signed
 from api.resource import ObjectKey
 from client.verbs import key_of
 from controllers.actions import NOTHING, Patch, Plan
@@ -53,7 +53,7 @@ class Authority:
     def sign(self, request: CertificateSigningRequest, now: float) -> bytes:
         """Return the certificate, in PEM, for a request that was found good."""
         parsed = x509.load_pem_x509_csr(request.spec.request)
-        if not parsed.is_signature_valid:
+        if not is_signed(parsed):
             raise ValueError("the request is not signed with its own key")
         wanted_s = min(request.spec.expiration_seconds or self.lifetime_s, self.lifetime_s)
         begin = datetime.fromtimestamp(int(now) - CLOCK_SKEW_S, UTC)

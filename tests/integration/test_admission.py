@@ -109,12 +109,18 @@ async def test_a_review_says_who_asks_what(server: Running, hooks: WebhookServer
     assert created["object"]["data"] == {"k": "v"} and created["oldObject"] is None and created["dryRun"] is False
     assert created["options"] == {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1", "fieldManager": "me"}
     assert updated["object"]["data"] == {"k": "w"} and updated["oldObject"]["data"] == {"k": "v"}
-    assert updated["options"]["kind"] == "PatchOptions" and updated["operation"] == "UPDATE"
+    assert updated["options"]["kind"] == "UpdateOptions" and updated["operation"] == "UPDATE"
     assert deleted["object"] is None and deleted["oldObject"]["data"] == {"k": "w"}
     assert deleted["options"]["propagationPolicy"] == "Background"
     assert hooks.queries == ["timeout=10s"] * 3
     assert not any("Authorization" in headers for headers in hooks.headers)
     assert len(hooks.connections) == 1
+
+
+async def test_a_webhook_is_told_no_more_time_than_the_request_has(server: Running, hooks: WebhookServer):
+    await register(server, "Mutating", {"clientConfig": hooks.on("allow", allow), "rules": [CONFIGMAPS]})
+    assert (await create(server, "a", "?timeout=4s"))[0] == 201
+    assert hooks.queries == ["timeout=4s"]
 
 
 async def test_deletecollection_asks_about_each_object(server: Running, hooks: WebhookServer):
@@ -123,7 +129,18 @@ async def test_deletecollection_asks_about_each_object(server: Running, hooks: W
     rule = {**CONFIGMAPS, "operations": ["DELETE"]}
     await register(server, "Validating", {"clientConfig": hooks.on("allow", allow), "rules": [rule]})
     await ask(server, "DELETE", f"{CORE}/configmaps?labelSelector=app%3Dx")
-    assert sorted(review["name"] for review in hooks.asked["allow"]) == ["a", "b"]
+    assert sorted(review["oldObject"]["metadata"]["name"] for review in hooks.asked["allow"]) == ["a", "b"]
+    assert not any(review.get("name") for review in hooks.asked["allow"]), "none was named"
+
+
+async def test_a_binding_is_reviewed_as_what_it_was_sent_to(server: Running, hooks: WebhookServer):
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["bindings", "pods/binding"], "operations": ["*"]}
+    await register(server, "Validating", {"clientConfig": hooks.on("allow", allow), "rules": [rule]})
+    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": {"name": "n"}}
+    for path in ("bindings", "pods/p/binding"):
+        await ask(server, "POST", f"{CORE}/{path}", binding)
+    asked = [(review["resource"]["resource"], review.get("subResource")) for review in hooks.asked["allow"]]
+    assert asked == [("bindings", None), ("pods", "binding")]
 
 
 async def test_of_several_that_say_no_the_first_in_order_is_heard(server: Running, hooks: WebhookServer):

@@ -415,7 +415,7 @@ async def put_ones_own_token_into_an_accounts_secret(world: World) -> None:
 @way
 async def come_with_a_password(world: World) -> None:
     basic = base64.b64encode(b"kubernetes-admin:admin").decode()
-    await refused(world.nobody.get(SECRET, headers={"Authorization": f"Basic {basic}"}), 401)
+    await refused(world.nobody.get(SECRET, headers={"Authorization": f"Basic {basic}"}))  # Nobody reads it: anonymous.
 
 
 @way

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any, Final
 
-from api.errors import ApiError, BadRequest, Cause, Forbidden, InternalError
+from api.errors import ApiError, BadRequest, Cause, Forbidden, InternalError, Timeout
 from api.resource import Resource
 from apiserver.admission.conditions import ConditionFailed
 from apiserver.admission.matching import Matcher
@@ -41,6 +42,14 @@ class WebhookFailed(Exception):
 def internal_error(why: str) -> InternalError:
     """Return the error for what is nobody's fault but a webhook's."""
     return InternalError(f"Internal error occurred: {why}", causes=[Cause("", why)])
+
+
+def _time_left(webhook: Webhook, request: AdmissionRequest) -> float:
+    """Return how long a webhook may take, in seconds: no longer than the request that it is asked about."""
+    left_s = request.deadline - asyncio.get_running_loop().time()
+    if left_s <= 0:
+        raise Timeout("Timeout: request did not complete within requested timeout")
+    return min(webhook.timeout_s, left_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +147,7 @@ class Caller:
         body = review.question(webhook.review_version, uid, request, invocation.matched, obj, old)
         code, has_answered, began = 500, False, self._clock.monotonic()
         try:
-            answered = await self._client.ask(webhook.config, body, timeout_s=webhook.timeout_s)
+            answered = await self._client.ask(webhook.config, body, timeout_s=_time_left(webhook, request))
             answer = review.read(answered, webhook.review_version, uid, is_mutating=is_mutating)
             has_answered = True
             refused = None if answer.is_allowed else review.refusal(webhook.name, answer.status)

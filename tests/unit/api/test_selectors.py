@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from api import selectors
-from api.core import pod
+from api.core import configmap, pod
+from api.custom import CustomObject
 from api.meta import LabelSelector, LabelSelectorRequirement
 
 WEB = {"app": "web", "tier": "front", "version": "3"}
@@ -123,3 +126,13 @@ def test_terms_of_fields_are_taken_as_they_stand_and_of_nothing_nothing_is_asked
     assert str(selectors.parse_fields("spec.x=v, a=w,=,,==")) == " a=w,spec.x=v"
     with pytest.raises(selectors.BadSelector, match="field label not supported:  metadata.name"):
         selectors.parse_fields(" metadata.name=a").compile(pod.RESOURCE)
+
+
+def test_what_custom_objects_are_not_selected_by_is_told_as_upstream_tells_it() -> None:
+    for kind, why in (
+        (CustomObject, "field label not supported: a"),
+        (configmap.ConfigMap, '"a" is not a known field'),
+    ):
+        with pytest.raises(selectors.BadSelector) as caught:
+            selectors.parse_fields("a=b").compile(replace(configmap.RESOURCE, type=kind))
+        assert caught.value.message.startswith(why)

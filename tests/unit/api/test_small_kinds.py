@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.x509.oid import NameOID
 
 from api.certificates import certificatesigningrequest as csrs
 from api.storage.volumeattachment import VolumeError
@@ -402,3 +403,18 @@ def test_what_an_attacher_tells_has_its_limits() -> None:
         "status.attachmentMetadata",
         "status.detachError.message",
     ]
+
+
+def test_a_request_signed_with_sha_1_by_its_own_key_is_taken_and_one_signed_by_another_is_not():
+    def der(tag: int, content: bytes) -> bytes:
+        return bytes([tag, 0x82]) + len(content).to_bytes(2, "big") + content
+
+    own, other = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a")])
+    asked = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(own, hashes.SHA256())
+    sha1_with_rsa = bytes.fromhex("300d06092a864886f70d0101050500")
+    for key, is_signed in ((own, True), (other, False)):
+        signature = key.sign(asked.tbs_certrequest_bytes, padding.PKCS1v15(), hashes.SHA1())  # noqa: S303
+        whole = der(0x30, asked.tbs_certrequest_bytes + sha1_with_rsa + der(0x03, b"\0" + signature))
+        assert csrs.is_signed(x509.load_der_x509_csr(whole)) is is_signed
+    assert csrs.is_signed(asked)

@@ -245,8 +245,6 @@ async def test_the_chain_takes_the_first_that_knows_and_refuses_what_nobody_know
     assert await chain.authenticate(Credentials()) is None
     assert (await chain.authenticate(Credentials(token=await world.token()))).name.endswith(":bot")
     with pytest.raises(Unauthorized):
-        await chain.authenticate(Credentials(has_other_authorization=True))
-    with pytest.raises(Unauthorized):
         await chain.authenticate(Credentials(certificate=b"garbage"))
 
 

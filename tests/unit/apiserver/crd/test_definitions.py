@@ -22,6 +22,8 @@ from api.errors import (
 )  # noqa: E501
 from apiserver import discovery, openapi
 from apiserver.app import Api
+from apiserver.registry.failures import Redefined
+from apiserver.registry.selection import select
 from apiserver.request import RequestInfo
 from store.local import LocalStore
 from tests.plain_client import PlainClient
@@ -363,7 +365,7 @@ async def test_discovery_and_openapi_tell_of_a_custom_kind(client: Client) -> No
     await client.define(definition())
     listed = discovery.resource_list(GROUP, "v1", kinds.all)
     assert listed is not None
-    assert [each["name"] for each in listed["resources"]] == ["crontabs", "crontabs/scale", "crontabs/status"]
+    assert [each["name"] for each in listed["resources"]] == ["crontabs", "crontabs/status", "crontabs/scale"]
     assert openapi.index(kinds).hash != before
     document = json.loads(openapi.documents(kinds)[f"apis/{GROUP}/v1"].json)
     schema = document["components"]["schemas"]["com.example.stable.v1.CronTab"]
@@ -510,7 +512,7 @@ async def test_a_webhook_converts_what_is_read_and_written(client: Client, webho
     assert (await client.ask("get", name="a", version="v2"))["spec"] == {"schedule": "x", "replicas": 1}
     made = {"apiVersion": f"{GROUP}/v2", "kind": "CronTab", "metadata": {"name": "b"}, "spec": {"schedule": "xb"}}
     shown = await client.ask("create", made, version="v2")
-    assert shown["spec"] == {"schedule": "xb"}
+    assert shown["spec"] == {"schedule": "xb", "replicas": 1}, "as it is read: with the defaults of the version stored"
     assert (await client.ask("get", name="b"))["spec"] == {"cronSpec": "xb", "replicas": 1}
     listed = await client.ask("list", version="v2")
     assert [each["spec"]["schedule"] for each in listed] == ["x", "xb"]
@@ -662,3 +664,166 @@ async def test_items_are_told_apart_by_the_defaults_of_their_keys(client: Client
     both = cron_tab(ports=[{"port": 1, "to": 1}, {"port": 1, "via": "UDP"}])
     found = await client.ask("patch", both, fieldManager="two", **how)
     assert found["spec"]["ports"] == [{"port": 1, "to": 1, "via": "TCP"}, {"port": 1, "via": "UDP"}]
+
+
+async def test_lists_bear_the_kind_that_the_definition_gives_them(client: Client) -> None:
+    await client.define(definition(kind="Tab", listKind="Tabulation"))
+    (kind,) = (each for each in client.api.registries.kinds.custom if each.plural == "crontabs")
+    assert kind.lists == "Tabulation"
+
+
+async def test_an_object_without_namespaces_loses_the_one_it_says(client: Client) -> None:
+    crd = definition()
+    crd["spec"]["scope"] = "Cluster"
+    await client.define(crd)
+    told = cron_tab(cronSpec="x")
+    told["metadata"]["namespace"] = "elsewhere"
+    made = await client.ask("create", told, namespace="")
+    assert "namespace" not in made["metadata"]
+
+
+async def test_a_deprecated_version_says_which_one_is_newer(client: Client) -> None:
+    crd = two_versions({"strategy": "None"})
+    crd["spec"]["versions"][0]["deprecated"] = True
+    await client.define(crd)
+    await client.ask("list", version="v1")
+    assert client.warnings == ["stable.example.com/v1 CronTab is deprecated; use stable.example.com/v2 CronTab"]
+
+
+async def test_a_custom_kinds_scale_takes_no_strategic_merge_patch(client: Client) -> None:
+    await client.define(definition())
+    await client.ask("create", cron_tab(cronSpec="x"))
+    with pytest.raises(UnsupportedMediaType):
+        await client.ask(
+            "patch", {"spec": {"replicas": 2}}, name="a", subresource="scale",
+            content_type="application/strategic-merge-patch+json",
+        )  # fmt: skip
+
+
+async def test_defaults_say_nothing_of_embedded_metadata_but_what_metadata_has(client: Client) -> None:
+    known = {"name": {"type": "string", "default": "Bar"}, "unknown": {"type": "string", "default": "u"}}
+    head = {"apiVersion": {"type": "string", "default": "v1"}, "kind": {"type": "string", "default": "Foo"}}
+    fields = {**head, "metadata": {"type": "object", "properties": known}}
+    inner = {"type": "object", "x-kubernetes-embedded-resource": True}
+    whole = {"apiVersion": "v1", "kind": "Foo", "metadata": {"name": "Bar", "unknown": "u"}}
+    spec = {
+        "type": "object",
+        "properties": {
+            "fields": {**inner, "properties": fields},
+            "whole": {**inner, "properties": {"spec": {"type": "object"}}, "default": whole},
+            "list": {"type": "array", "items": {**inner, "properties": fields}},
+        },
+    }
+    await client.define(definition(spec))
+    made = await client.ask("create", cron_tab(fields={"metadata": {}}, list=[{"metadata": {}}]))
+    right = {"apiVersion": "v1", "kind": "Foo", "metadata": {"name": "Bar"}}
+    assert made["spec"] == {"fields": right, "list": [right], "whole": right}
+
+
+def with_defaults(conversion: dict[str, Any]) -> dict[str, Any]:
+    """Two versions, each of which fills in what the other does not; the first is stored."""
+    crd = two_versions(conversion)
+    for version in crd["spec"]["versions"]:
+        flags = {each: {"type": "string", **({"default": "yes"} if each == version["name"] else {})} for each in
+                 ("v1", "v2")}  # fmt: skip
+        spec = {"type": "object", "properties": flags}
+        version.pop("selectableFields", None)
+        version.pop("additionalPrinterColumns", None)
+        version["schema"]["openAPIV3Schema"] = {"type": "object", "properties": {"spec": spec}}
+    return crd
+
+
+async def test_what_is_read_has_the_defaults_of_the_version_in_which_it_lies_and_of_no_other(
+    client: Client, store: LocalStore
+) -> None:
+    await client.define(with_defaults({"strategy": "None"}))
+    await client.ask("create", cron_tab())
+    assert (await client.ask("get", name="a", version="v2"))["spec"] == {"v1": "yes"}
+    made = await client.ask("create", {**cron_tab("b"), "apiVersion": f"{GROUP}/v2"}, version="v2")
+    assert made["spec"] == {"v1": "yes", "v2": "yes"}, "one by the request, the other by what is read back"
+    (kv,) = (await store.range(f"/registry/{GROUP}/crontabs/default/b".encode())).kvs
+    assert json.loads(kv.value)["spec"] == {"v2": "yes"}
+
+
+async def test_an_object_that_lies_in_the_store_with_impossible_metadata_can_be_read_and_deleted(
+    client: Client, store: LocalStore
+) -> None:
+    await client.define(definition())
+    bad = cron_tab(cronSpec="x")
+    bad["metadata"] |= {
+        "namespace": "default", "annotations": {"a": 1}, "labels": {"invalid": "x y"}, "generation": None, "more": 1,
+    }  # fmt: skip
+    await store.put_if(f"/registry/{GROUP}/crontabs/default/a".encode(), json.dumps(bad).encode(), 0)
+    found = (await client.ask("get", name="a"))["metadata"]
+    assert "annotations" not in found
+    assert "more" not in found
+    assert (found["labels"], found["generation"]) == ({"invalid": "x y"}, 1)
+    await client.ask("delete", name="a")
+    with pytest.raises(NotFound):
+        await client.ask("get", name="a")
+
+
+async def test_a_redefinition_ends_watches_and_who_waited_for_the_former_cache_gets_the_new_one(
+    client: Client, store: LocalStore
+) -> None:
+    crd = await client.define(definition())
+    (former,) = (each for each in client.api.registries.kinds.custom if each.plural == "crontabs")
+    cache = client.api.registries.of(former).cache
+    watcher = await cache.watch(select(former), revision=0)
+    waiting = asyncio.create_task(cache.wait_until(10**6))
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["more"] = {"type": "string"}
+    await client.ask("update", crd, name=crd["metadata"]["name"], **CRDS)
+    with pytest.raises(Redefined):
+        await asyncio.wait_for(waiting, 2)
+    assert isinstance(watcher.error, Redefined)
+    with pytest.raises(Redefined):
+        client.api.registries.of(former)
+    assert await client.ask("list") == []
+
+
+async def test_a_converter_that_takes_one_object_at_a_time_will_do(client: Client, webhook: WebhookServer) -> None:
+    async def convert_one(request: dict[str, Any]) -> dict[str, Any]:
+        return await convert({**request, "objects": request["objects"][:1]})
+
+    webhook.on("convert", convert_one)
+    await client.define(two_versions(by_webhook(f"https://127.0.0.1:{webhook.port}/convert", webhook.ca)))
+    for name in "ab":
+        await client.ask("create", cron_tab(name, cronSpec=f"x{name}"))
+    assert [each["spec"]["schedule"] for each in await client.ask("list", version="v2")] == ["xa", "xb"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda obj: None, "returned 0 objects, expected 1"),
+        (lambda obj: {**obj, "kind": "Foo"}, "returned invalid object at index 0: invalid kind (expected CronTab"),
+        (lambda obj: {**obj, "apiVersion": "a/b"}, "returned invalid object at index 0: invalid groupVersion (exp"),
+        (
+            lambda obj: {**obj, "metadata": {**obj["metadata"], "uid": "x"}},
+            "returned invalid object: must have the same UID: ",
+        ),
+        (
+            lambda obj: {**obj, "metadata": {**obj["metadata"], "labels": {"a": 1}}},
+            "returned invalid metadata: metadata.labels[a] must be a string, but is int64 in converted object",
+        ),
+        (
+            lambda obj: {**obj, "metadata": {**obj["metadata"], "labels": {"a": "x y"}}},
+            "returned invalid metadata: metadata.labels: Invalid value: ",
+        ),
+        (lambda obj: {**obj, "metadata": None}, "returned invalid metadata: missing metadata in converted object"),
+    ],
+)
+async def test_what_is_wrong_with_a_converters_answer_is_told_in_upstreams_words(
+    client: Client, webhook: WebhookServer, change: Any, told: str
+) -> None:
+    async def misconvert(request: dict[str, Any]) -> dict[str, Any]:
+        answer = await convert(request)
+        changed = [change(obj) for obj in answer["convertedObjects"]]
+        return {**answer, "convertedObjects": [obj for obj in changed if obj is not None]}
+
+    webhook.on("convert", misconvert)
+    await client.define(two_versions(by_webhook(f"https://127.0.0.1:{webhook.port}/convert", webhook.ca)))
+    await client.ask("create", cron_tab(cronSpec="x"))
+    with pytest.raises(InternalError) as failed:
+        await client.ask("get", name="a", version="v2")
+    assert f"conversion webhook for stable.example.com/v1, Kind=CronTab {told}" in failed.value.message

@@ -38,5 +38,6 @@ async def test_a_timeout_of_nothing_is_as_none_given() -> None:
 
 
 async def test_who_waits_no_longer_is_told_so() -> None:
-    with pytest.raises(Timeout):
+    with pytest.raises(Timeout) as told:
         await ask("1ns")
+    assert not told.value.retry_after_s, "a client would send it again by itself"

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from aiohttp.test_utils import make_mocked_request
+
 from api.errors import BadRequest, Forbidden, NotFound
-from apiserver.request import Call, RequestInfo
+from apiserver.request import Call, Credentials, RequestInfo
 from apiserver.rest import answers
-from apiserver.rest.door import failure
+from apiserver.rest.door import credentials_of, failure
 
 
 def test_a_warning_repeats_nothing_that_a_header_cannot_hold() -> None:
@@ -22,3 +24,8 @@ def test_a_refusal_is_yaml_for_who_likes_that_best() -> None:
     assert refused.headers["Content-Type"] == "application/yaml"
     assert isinstance(refused.body, bytes) and b"reason: NotFound\n" in refused.body
     assert answers.likes_yaml("application/yaml") and not answers.likes_yaml("text/html")
+
+
+def test_a_scheme_that_nobody_reads_shows_no_credentials() -> None:
+    asked = make_mocked_request("GET", "/", headers={"Authorization": "Basic YTpi"})
+    assert credentials_of(asked) == Credentials()

@@ -159,6 +159,17 @@ async def test_an_object_over_the_limit_is_refused(api: Api, client: Client):
         await client.create(pods.RESOURCE, obj)
 
 
+async def test_an_object_that_is_too_large_only_with_its_managed_fields_goes_without(api: Api, client: Client):
+    data = {f"a-key-that-is-rather-long-so-that-its-owner-weighs-as-much-{i}": "v" for i in range(13_000)}
+    made = await client.create(configmaps.RESOURCE, builders.configmap("a", **data))
+    assert made.metadata.managed_fields == []
+    await client.create(configmaps.RESOURCE, builders.configmap("b"))
+    body = msgspec.json.encode({"data": data})
+    merge = "application/merge-patch+json"
+    answer = await api.handle(call(configmaps.RESOURCE, "patch", name="b", body=body, content_type=merge))
+    assert "managedFields" not in msgspec.json.decode(answer.json)["metadata"]
+
+
 # --- update and patch
 
 
@@ -174,6 +185,13 @@ async def test_an_update_without_a_version_is_unconditional(client: Client):
     await client.create(configmaps.RESOURCE, builders.configmap("a", k="1"))
     updated = await client.update(configmaps.RESOURCE, builders.configmap("a", k="2"))
     assert updated.data == {"k": "2"}
+
+
+async def test_an_update_with_an_empty_list_of_managed_fields_has_them_forgotten(api: Api, client: Client):
+    await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    body = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","managedFields":[]},"data":{"k":"v"}}'
+    answer = await api.handle(call(configmaps.RESOURCE, "update", name="a", body=body))
+    assert "managedFields" not in msgspec.json.decode(answer.json)["metadata"]
 
 
 async def test_an_update_that_changes_nothing_writes_nothing(client: Client):

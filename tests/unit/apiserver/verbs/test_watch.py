@@ -150,3 +150,8 @@ async def test_a_value_that_is_no_object_hides_no_other(api: Api, client: Client
     await client.create(configmaps.RESOURCE, builders.configmap("good"))
     listed = await client.list(configmaps.RESOURCE, "default")
     assert [one.metadata.name for one in listed.items] == ["good"]
+
+
+async def test_a_limit_of_a_watch_means_nothing_but_is_to_be_a_number(api: Api):
+    with pytest.raises(BadRequest, match="strconv.ParseInt"):
+        await api.handle(call(configmaps.RESOURCE, "watch", limit="x"))
