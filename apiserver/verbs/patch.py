@@ -1,7 +1,7 @@
 """patch: an object changed in part, by a JSON, merge or strategic merge patch.
 
-A patch is applied to whatever is there, as often as the object changes meanwhile, unless it names a resourceVersion or
-uid itself: that is compared like an update's.
+A patch is applied to whatever is there, as often as the object changes meanwhile, unless it names a resourceVersion
+itself: that is compared like an update's.
 """
 
 from __future__ import annotations

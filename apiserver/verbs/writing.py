@@ -254,11 +254,11 @@ async def decide_update(
         facade: what admission is shown in the object's place.
 
     Raises:
-        Conflict: `new` names a resourceVersion or uid that is not the current one.
+        Conflict: `new` names a resourceVersion that is not the current one, or replaces another object.
         Invalid, Forbidden: as validation and admission say.
     """
     old = current.codec.decode(current.json)
-    _check_preconditions(resource, new, old)
+    _check_preconditions(call, resource, new, old)
     validation.keep_metadata(new.metadata, old.metadata)
     if not is_apply:
         own_update(context, call, resource, new, old)
@@ -322,9 +322,10 @@ _UPDATED_FROM_A_VERSION: Final = frozenset(
 """Kinds that are replaced only by who says from which version, as upstream has it; custom kinds are, too."""
 
 
-def _check_preconditions(resource: Resource[Any], new: Any, old: Any) -> None:
+def _check_preconditions(call: Call, resource: Resource[Any], new: Any, old: Any) -> None:
     uid, version = new.metadata.uid, new.metadata.resource_version
-    if uid and uid != old.metadata.uid:
+    # Who replaces an object says which one that is; a patch would change its uid, and validation refuses that.
+    if uid and uid != old.metadata.uid and call.info.verb != "patch":
         why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.metadata.uid}"
         raise failures.conflict(resource, old.metadata.name, why)
     is_said = version not in ("", "0")

@@ -211,6 +211,8 @@ async def test_a_uid_in_an_update_must_be_the_objects(client: Client):
     other.metadata.uid = "another"
     with pytest.raises(Conflict, match="UID in precondition"):
         await client.update(configmaps.RESOURCE, other)
+    with pytest.raises(Invalid, match='metadata.uid: Invalid value: "another": field is immutable'):
+        await client.patch(configmaps.RESOURCE, A, {"metadata": {"uid": "another"}})
 
 
 async def test_generation_grows_with_spec_and_not_with_metadata_or_status(client: Client):
