@@ -32,6 +32,7 @@ from api.errors import (
 )
 from api.flowcontrol import prioritylevelconfiguration as levels
 from api.meta import DeleteOptions, ObjectMeta, Preconditions
+from api.patch.dispatch import APPLY_PATCH
 from api.resource import ObjectKey
 from apiserver.app import Api, InternalCredentials
 from apiserver.request import Call, RequestInfo
@@ -674,3 +675,13 @@ async def test_an_owner_named_twice_is_one_owner_and_who_writes_so_is_told(api: 
     uids, (warning,) = await write("patch", [other, owner, owner], content_type=PatchType.MERGE)
     assert (uids, warning.startswith(f"{start} after mutating admission happens; ")) == (["u2", "u1"], True)
     assert await write("update", [owner, {**owner, "name": "q"}]) == (["u1", "u1"], [])
+
+
+async def test_an_update_that_is_only_written_otherwise_changes_nothing(api: Api, client: Client):
+    body = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","labels":{"b":"1","a":"2"}},"data":{"k":"v"}}'
+    asked = call(configmaps.RESOURCE, "patch", body=body, name="a", content_type=APPLY_PATCH, fieldManager="m")
+    await api.handle(asked)
+    made = await client.get(configmaps.RESOURCE, A)
+    indented = msgspec.json.format(msgspec.json.encode(made), indent=2)
+    answer = await api.handle(call(configmaps.RESOURCE, "update", body=indented, name="a"))
+    assert answer.resource_version == made.metadata.resource_version
