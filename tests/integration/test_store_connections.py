@@ -61,9 +61,9 @@ async def test_a_peer_with_a_wrong_id_cluster_or_name_is_refused(cluster):
 
 async def test_renewed_certificates_are_shown_without_a_restart(cluster):
     member, other = cluster.members["s1"], cluster.members["s2"]
-    before = {port: serial_of(member, port, cluster.client) for port in (member.client_port, member.peer_port)}
     client = cluster.store_client("s1")
-    await client.put_if(b"/before", b"", 0)
+    await client.put_if(b"/before", b"", 0)  # Others may have elected a leader before s1 listens: this waits for s1.
+    before = {port: serial_of(member, port, cluster.client) for port in (member.client_port, member.peer_port)}
     member.identity.cert.write_bytes(b"-----BEGIN CERT")  # somebody is in the middle of writing it
     await asyncio.sleep(2.5)
     assert serial_of(member, member.client_port, cluster.client) == before[member.client_port]
