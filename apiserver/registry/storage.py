@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from api import names, timestamps
 from api.errors import ApiError, RequestEntityTooLarge, ServiceUnavailable
 from api.resource import Resource
@@ -156,7 +158,7 @@ class Registry:
             if isinstance(write, Put) and is_releasable(write.object):
                 write = Remove(write.object)
             value = current.value if isinstance(write, Keep) else self._encode(write.object)
-            if isinstance(write, (Keep, Put)) and value == current.value:
+            if isinstance(write, (Keep, Put)) and _says_the_same(value, current.value):
                 if not is_fresh:
                     newer = await self._read(key)
                     if newer is None or newer.revision != current.revision or newer.is_stale:
@@ -262,6 +264,11 @@ class Registry:
                 f"and the limit is {OBJECT_BYTES_MAX}"
             )
         return value
+
+
+def _says_the_same(value: bytes, other: bytes) -> bool:
+    """Whether an object's bytes differ from another's at most in the order of what they hold."""
+    return value == other or (len(value) == len(other) and msgspec.json.decode(value) == msgspec.json.decode(other))
 
 
 def _store_failed(error: Exception) -> ApiError:
