@@ -8,6 +8,7 @@ spec and status, which generic controllers watch. Rows embed the object's JSON a
 from __future__ import annotations
 
 import functools
+import json as jsons
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -64,9 +65,9 @@ def negotiate(accept: str, *, has_tables: bool = True, has_forms: bool = True) -
         is_yaml = media == _YAML
         if not is_yaml and media not in _JSON:
             continue
-        wanted = given.get("as", "")
-        if not wanted:
+        if given.keys().isdisjoint(("as", "g", "v")):
             return Rendering(is_yaml=is_yaml)
+        wanted = given.get("as", "")
         version = given.get("v", "v1")
         for form in forms:
             if wanted == form and given.get("g") == "meta.k8s.io" and version in _META_VERSIONS:
@@ -99,7 +100,8 @@ def include_object(query: str) -> IncludeObject:
             return "None"
         case "Object":
             return "Object"
-    raise BadRequest(f'unrecognized includeObject value: "{query}" (there are None, Metadata and Object)')
+    shown = jsons.dumps(query, ensure_ascii=False)
+    raise BadRequest(f"includeObject: Invalid value: {shown}: must be 'Metadata', 'Object', 'None', or empty")
 
 
 def columns_of(resource: Resource[Any]) -> Sequence[Column[Any]]:

@@ -183,6 +183,8 @@ def test_accept_headers_are_read_in_order() -> None:
     with pytest.raises(NotAcceptable):
         table.negotiate("text/html")
     with pytest.raises(NotAcceptable):
+        table.negotiate("application/json;g=meta.k8s.io;v=v1")
+    with pytest.raises(NotAcceptable):
         table.negotiate(as_table.format("v1"), has_tables=False)
     with pytest.raises(NotAcceptable):
         table.negotiate("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1", has_forms=False)

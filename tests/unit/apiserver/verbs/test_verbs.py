@@ -685,3 +685,13 @@ async def test_an_update_that_is_only_written_otherwise_changes_nothing(api: Api
     rewritten = json.dumps(json.loads(serde.encode(made)), sort_keys=True, indent=2)
     answer = await api.handle(call(configmaps.RESOURCE, "update", body=rewritten.encode(), name="a"))
     assert answer.resource_version == made.metadata.resource_version
+
+
+async def test_that_an_object_is_not_gone_yet_is_told_to_who_asks_in_the_oldest_way(api: Api, client: Client):
+    held = builders.configmap("a")
+    held.metadata.finalizers = ["example.com/hold"]
+    await client.create(configmaps.RESOURCE, held)
+    body = b'{"kind":"DeleteOptions","apiVersion":"v1","orphanDependents":false}'
+    asked = call(configmaps.RESOURCE, "delete", name="a", body=body, content_type="application/json")
+    assert (await api.handle(asked)).code == 202
+    assert (await api.handle(call(configmaps.RESOURCE, "delete", name="a"))).code == 200
