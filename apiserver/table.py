@@ -8,7 +8,6 @@ spec and status, which generic controllers watch. Rows embed the object's JSON a
 from __future__ import annotations
 
 import functools
-import json as jsons
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -19,6 +18,7 @@ from api.columns import AGE
 from api.errors import BadRequest, NotAcceptable
 from api.resource import Column, Resource
 from api.schema import Struct
+from api.validation import show
 
 Form = Literal["", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"]
 IncludeObject = Literal["None", "Metadata", "Object"]
@@ -100,8 +100,7 @@ def include_object(query: str) -> IncludeObject:
             return "None"
         case "Object":
             return "Object"
-    shown = jsons.dumps(query, ensure_ascii=False)
-    raise BadRequest(f"includeObject: Invalid value: {shown}: must be 'Metadata', 'Object', 'None', or empty")
+    raise BadRequest(f"includeObject: Invalid value: {show(query)}: must be 'Metadata', 'Object', 'None', or empty")
 
 
 def columns_of(resource: Resource[Any]) -> Sequence[Column[Any]]:
