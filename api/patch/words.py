@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from api.go_types import type_of
 from api.reader import WrongType
 
 
@@ -27,15 +28,15 @@ def printed(value: Any) -> str:
 
 def mismatched(error: WrongType) -> str:
     """Return what is wrong with a value that a strategic merge patch has put where another type belongs."""
-    found, wanted = _go_type(error.value), error.type_name
+    found, wanted = _go_kind(error.value), error.type_name
     if error.why:
         return error.why
     if wanted.startswith("v1."):
-        return f"cannot restore struct from: {_go_type(error.value)}"
+        return f"cannot restore struct from: {_go_kind(error.value)}"
     if wanted.startswith("map["):
-        return f"cannot restore map from {_go_type(error.value)}"
+        return f"cannot restore map from {_go_kind(error.value)}"
     if wanted.startswith("[]") and wanted != "[]uint8":
-        return f"cannot restore slice from {_go_type(error.value)}"
+        return f"cannot restore slice from {_go_kind(error.value)}"
     if (found, wanted) in _CONVERTIBLE:
         return f"cannot convert {found} to {wanted}"
     return f"unrecognized type: {wanted}" if wanted in _PLAIN else str(error)
@@ -46,16 +47,8 @@ _CONVERTIBLE = {("int64", "string"), ("float64", "int32"), ("float64", "int64")}
 """What Go's own conversion would take, and the API does not."""
 
 
-def _go_type(value: Any) -> str:
-    match value:
-        case bool():
-            return "bool"
-        case int():
-            return "int64"
-        case float():
-            return "float64"
-        case str():
-            return "string"
-        case list():
-            return "slice"
-    return "map"
+def _go_kind(value: Any) -> str:
+    """Return what Go calls the kind of a value's type."""
+    if value is None or isinstance(value, dict):
+        return "map"
+    return "slice" if isinstance(value, list) else type_of(value)

@@ -17,6 +17,7 @@ import msgspec
 from api import validation as v
 from api.apiextensions.customresourcedefinition import WebhookClientConfig, WebhookConversion
 from api.errors import ApiError, InternalError, as_one
+from api.go_types import type_of
 from apiserver.webhooks.client import CallFailed, WebhookClient
 
 TIMEOUT_S: Final = 30.0
@@ -120,7 +121,7 @@ def _checked(before: Plain, after: Any, wanted: str) -> Plain:
     if new is None:
         fail("metadata: missing metadata in converted object")
     if not isinstance(new, dict):
-        fail(f"metadata: invalid metadata of type {_go_type(new)} in converted object")
+        fail(f"metadata: invalid metadata of type {type_of(new)} in converted object")
     for field, shown in (("name", "name"), ("namespace", "namespace"), ("uid", "UID")):
         if (new.get(field) or "") != (old.get(field) or ""):
             fail(f"object: must have the same {shown}: {old.get(field) or ''} != {new.get(field) or ''}")
@@ -129,10 +130,10 @@ def _checked(before: Plain, after: Any, wanted: str) -> Plain:
     changed = {key: new[key] for key in ("labels", "annotations") if new.get(key) is not None}
     for key, given in changed.items():
         if not isinstance(given, dict):
-            fail(f"metadata: invalid metadata.{key} of type {_go_type(given)} in converted object")
+            fail(f"metadata: invalid metadata.{key} of type {type_of(given)} in converted object")
         for name, value in given.items():
             if not isinstance(value, str):
-                fail(f"metadata: metadata.{key}[{name}] must be a string, but is {_go_type(value)} in converted object")
+                fail(f"metadata: metadata.{key}[{name}] must be a string, but is {type_of(value)} in converted object")
         if given != (old.get(key) or {}):
             check = (
                 v.check_labels("metadata.labels", given)
@@ -142,21 +143,3 @@ def _checked(before: Plain, after: Any, wanted: str) -> Plain:
             if faults := [f"{fault.path}: {fault.message}" for fault in check]:
                 fail(f"metadata: {as_one(faults)}")
     return {**after, "metadata": {**kept, **{key: value for key, value in changed.items() if value}}}
-
-
-def _go_type(value: Any) -> str:
-    """Return what a JSON value's type is called where upstream names it."""
-    match value:
-        case bool():
-            return "bool"
-        case int():
-            return "int64"
-        case float():
-            return "float64"
-        case str():
-            return "string"
-        case list():
-            return "[]interface {}"
-        case dict():
-            return "map[string]interface {}"
-    return "<nil>"

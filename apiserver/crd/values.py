@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from api import validation as v
+from api.go_types import literal
 from api.resource import FieldError
 from apiserver.crd.formats import is_of_format
 from apiserver.crd.patterns import matches
@@ -159,21 +160,8 @@ def _invalid(path: str, value: Any, why: str) -> FieldError:
 def _literal(value: Any) -> str:
     """Return a value as users of custom kinds know it from messages: objects and lists as Go writes them."""
     if isinstance(value, (dict, list)):
-        return _go(value)
+        return literal(value)
     return v.show(value)
-
-
-def _go(value: Any) -> str:
-    match value:
-        case dict():
-            inside = ", ".join(f"{v.show(key)}:{_go(item)}" for key, item in sorted(value.items()))
-            return f"map[string]interface {{}}{{{inside}}}"
-        case list():
-            return f"[]interface {{}}{{{', '.join(map(_go, value))}}}"
-        case None:
-            return "interface {}(nil)"
-        case _:
-            return v.show(value)
 
 
 def _check_string(value: str, node: Node, path: str) -> Errors:
