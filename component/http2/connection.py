@@ -465,6 +465,10 @@ class Connection(asyncio.Protocol, Generic[C]):
             self._held_back.pop(call.stream, None)
             call.on_sent()
 
+    def takes(self, length: int) -> bool:
+        """Whether so many bytes of an answer can be sent now, as far as the connection is concerned."""
+        return self.is_writable and length <= self.window and self._out_bytes <= OUT_BYTES_MAX
+
     def hold_back(self, call: C) -> None:
         """Have the call go on as soon as there is room."""
         self._held_back[call.stream] = call
