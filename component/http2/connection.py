@@ -465,9 +465,27 @@ class Connection(asyncio.Protocol, Generic[C]):
             self._held_back.pop(call.stream, None)
             call.on_sent()
 
-    def takes(self, length: int) -> bool:
-        """Whether so many bytes of an answer can be sent now, as far as the connection is concerned."""
-        return self.is_writable and length <= self.window and self._out_bytes <= OUT_BYTES_MAX
+    def send_data(self, call: C, content: bytes | memoryview) -> bool:
+        """Send a piece of an answer in one frame of its own, or return False if there is no room for that now."""
+        length = len(content)
+        if (
+            length > call.window
+            or length > self.window
+            or length > FRAME_BYTES_MAX
+            or call.queue
+            or not self.is_writable
+            or self._out_bytes > OUT_BYTES_MAX
+        ):
+            return False
+        out = self._out
+        if not out:
+            self.loop.call_soon(self._flush)
+        out.append(HEAD.pack(length >> 8, length & 0xFF, frames.DATA, 0, call.stream))
+        out.append(content)
+        self._out_bytes += length
+        call.window -= length
+        self.window -= length
+        return True
 
     def hold_back(self, call: C) -> None:
         """Have the call go on as soon as there is room."""
