@@ -33,6 +33,7 @@ from api.schema import FieldSchema, Struct, TypeSchema, fields_of, wire
 
 MEDIA: Final = "application/vnd.kubernetes.protobuf"
 MAGIC: Final = b"k8s\x00"
+NO_MAGIC: Final = "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
 
 DEPTH_MAX: Final = 100
 VALUES_MAX: Final = 250_000
@@ -56,7 +57,7 @@ def to_value(body: bytes, type: type[Struct]) -> dict[str, Any]:
         BadRequest: it is cut short, malformed, encoded once more, too deep or too large.
     """
     if not body.startswith(MAGIC):
-        raise BadRequest("the body is not Kubernetes protobuf: it must begin with the four bytes 6b 38 73 00")
+        raise BadRequest(NO_MAGIC)
     reading = _Reading()
     try:
         envelope: dict[str, Any] = {}
