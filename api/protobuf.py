@@ -2,8 +2,8 @@ r"""Kubernetes' protobuf bodies to plain JSON values and back, read off the decl
 
 A body is the four bytes `k8s\0` and a message, `runtime.Unknown`, that names a kind and carries its object. kubectl
 from 1.32 on, and every Go client that asks for it, sends objects so. `to_value` gives what the same object would be in
-JSON, for `api.serde` to check and convert like any other body; `encode` writes an object (`api.protobuf_writer`). What a
-field is comes from `fields_of`: its number, whether an explicit zero of it means something, and the special forms of
+JSON, for `api.serde` to check and convert like any other body; `encode` writes an object (`api.protobuf_writer`). What
+a field is comes from `fields_of`: its number, whether an explicit zero of it means something, and the special forms of
 quantities, times, int-or-string, maps and values of any type.
 
 Three habits of Go's writer matter to a reader. Plain scalars are always written, so a zero says nothing and is

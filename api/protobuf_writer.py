@@ -65,7 +65,7 @@ def _tag(number: int, wire_type: int) -> bytes:
 
 
 class _Fields:
-    """The fields of one message, and the messages inlined in it, by number; all of them are attributes of one object."""
+    """The fields of one message, and the messages inlined in it, by number: attributes of one object, all of them."""
 
     def __init__(self) -> None:
         self.own: dict[int, FieldSchema] = {}
@@ -169,18 +169,7 @@ def _put_items(put_item: _Put) -> _Put:
 
 
 def _put_entries(number: int, of_value: TypeSchema) -> _Put:
-    tag, put_key = _tag(number, _BYTES), _put_value(1, TypeSchema("string"))
-    if of_value.kind == "list":
-        # Where protobuf has no room for a list it is a message whose field 1 repeats.
-        assert of_value.item is not None
-        put_items = _put_items(_put_value(1, of_value.item))
-        tag_of_value = _tag(2, _BYTES)
-
-        def put_value(value: Any, out: _Out) -> None:
-            _put_sized(tag_of_value, put_items, value, out, is_kept=True)
-
-    else:
-        put_value = _put_value(2, of_value)
+    tag, put_key, put_value = _tag(number, _BYTES), _put_value(1, TypeSchema("string")), _put_value(2, of_value)
 
     def put(value: Any, out: _Out) -> None:
         for key in sorted(value):
@@ -201,6 +190,11 @@ def _put_value(number: int, schema: TypeSchema, *, is_kept: bool = True) -> _Put
             assert schema.struct is not None
             write = _writer_of(schema.struct)
             return lambda value, out: _put_sized(tag, write, value, out, is_kept=is_kept)
+        case "list":
+            # Where protobuf has no room for a list, as a map's value, it is a message whose field 1 repeats.
+            assert schema.item is not None
+            put_items = _put_items(_put_value(1, schema.item))
+            return lambda value, out: _put_sized(tag, put_items, value, out, is_kept=True)
         case "integer" | "boolean":
             tag = _tag(number, _VARINT)
             return lambda value, out: out.extend((tag, varint(int(value))))
