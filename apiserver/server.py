@@ -50,7 +50,7 @@ from apiserver.outside import FrontProxy, Outside
 from apiserver.registry.registries import Registries
 from apiserver.registry.selection import select
 from apiserver.request import Authenticator, Authorizer, SubresourceHandler
-from apiserver.rest import protocol_log
+from apiserver.rest import http2, protocol_log
 from apiserver.rest.documents import Documents
 from apiserver.rest.door import Door
 from apiserver.rest.health import Health
@@ -132,6 +132,7 @@ class Settings:
     secure_port: int = setting("port of the REST API", 6443)
     shared_port: int = setting("port on which all API servers of this machine listen together; 0: none", 0)
     grpc_port: int = setting("port of the component API", 6444)
+    disable_http2_serving: bool = setting("offer REST's clients HTTP/1.1 alone", False)
     advertise_address: str = setting("address at which pods and other servers reach this one", "127.0.0.1")
     service_account_issuer: str = setting(
         "issuer of service-account tokens, a URL", "https://kubernetes.default.svc.cluster.local"
@@ -449,13 +450,17 @@ def _identity(settings: Settings) -> Identity:
 async def _rest_listener(settings: Settings, server: Server) -> AsyncIterator[None]:
     front_proxy_ca = settings.requestheader_client_ca
     cas = (front_proxy_ca,) if front_proxy_ca is not None else ()
-    tls = fresh_server(_identity(settings), client_certificates=ssl.CERT_OPTIONAL, cas=cas).serving()
+    protocols = ("http/1.1",) if settings.disable_http2_serving else ("h2", "http/1.1")
+    tls = fresh_server(
+        _identity(settings), client_certificates=ssl.CERT_OPTIONAL, cas=cas, protocols=protocols
+    ).serving()
     takeover = Takeover(server.door)
     http = unnamed(web.Server(
         takeover, handler_cancellation=True, access_log=None, keepalive_timeout=90, logger=protocol_log.LOGGER,
         max_line_size=relay.HEAD_BYTES_MAX, max_field_size=relay.HEAD_BYTES_MAX, max_headers=HEADERS_MAX,
     ))  # fmt: skip
-    switchboard = relay.Switchboard(http, server.takes_upgrade, server.serve_upgrade)
+    over_http2 = http2.Server(server.door)
+    switchboard = relay.Switchboard(http, server.takes_upgrade, server.serve_upgrade, http2=over_http2)
     takeover.switchboard = switchboard
     loop = asyncio.get_running_loop()
 
@@ -489,4 +494,5 @@ async def _rest_listener(settings: Settings, server: Server) -> AsyncIterator[No
             listener.close()
         await switchboard.close()
         http.pre_shutdown()
-        await http.shutdown(timeout=STOP_GRACE_S)
+        over_http2.leave()
+        await asyncio.gather(http.shutdown(timeout=STOP_GRACE_S), over_http2.shutdown(STOP_GRACE_S))

@@ -83,11 +83,17 @@ class Fresh:
         return tuple(stamp(path) for path in self._files)
 
 
-def fresh_server(identity: Identity, *, client_certificates: ssl.VerifyMode, cas: Sequence[Path] = ()) -> Fresh:
-    """Return the context of a server; `cas` sign client certificates beside `identity.ca`."""
+def fresh_server(
+    identity: Identity,
+    *,
+    client_certificates: ssl.VerifyMode,
+    cas: Sequence[Path] = (),
+    protocols: Sequence[str] = ("http/1.1",),
+) -> Fresh:
+    """Return the context of a server; `cas` sign client certificates beside `identity.ca`; `protocols`: for ALPN."""
 
     def make() -> ssl.SSLContext:
-        context = server_context(identity, client_certificates=client_certificates)
+        context = server_context(identity, client_certificates=client_certificates, protocols=protocols)
         for ca in cas:
             context.load_verify_locations(cafile=str(ca))
         return context

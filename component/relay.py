@@ -172,6 +172,7 @@ class Switchboard:
         on_upgrade: owns the connection of an upgrade until it returns; the connection is closed after it.
         head_deadline_s: how long a client may take to send its first head.
         protocols: what may be upgraded to, in lower case; requests for anything else are ordinary ones.
+        http2: makes the protocol of connections whose client chose HTTP/2 in the TLS handshake (RFC 7301).
     """
 
     def __init__(
@@ -182,12 +183,14 @@ class Switchboard:
         *,
         head_deadline_s: float = 30.0,
         protocols: Collection[str] = ("spdy/3.1", "websocket"),
+        http2: Callable[[], asyncio.BaseProtocol] | None = None,
     ) -> None:
         self.ordinary = ordinary
         self.takes = takes
         self.on_upgrade = on_upgrade
         self.head_deadline_s = head_deadline_s
         self.protocols = protocols
+        self.http2 = http2
         self._waiting: set[_Sniffer] = set()
         self._upgraded: dict[asyncio.Task[None], Connection] = {}
 
@@ -253,6 +256,10 @@ class _Sniffer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        http2, tls = self._board.http2, transport.get_extra_info("ssl_object")
+        if http2 is not None and tls is not None and tls.selected_alpn_protocol() == "h2":
+            self._become(http2())
+            return
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(self._board.head_deadline_s, self.abort)
         self._board._waiting.add(self)
@@ -299,11 +306,13 @@ class _Sniffer(asyncio.Protocol):
         return self._transport
 
     def _become_ordinary(self) -> None:
+        self._become(self._board.ordinary()).data_received(bytes(self._buffer))
+
+    def _become(self, protocol: asyncio.BaseProtocol) -> asyncio.Protocol:
         transport = self._leave()
-        protocol = cast(asyncio.Protocol, self._board.ordinary())
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
-        protocol.data_received(bytes(self._buffer))
+        return cast(asyncio.Protocol, protocol)
 
     def _become_upgrade(self, method: str, target: str, headers: Headers, protocol: str, rest: bytes) -> None:
         self._board.adopt(self._leave(), method, target, headers, protocol).feed_data(rest)

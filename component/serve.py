@@ -71,13 +71,18 @@ class Identity:
     ca: Path
 
 
-def server_context(identity: Identity, *, client_certificates: ssl.VerifyMode) -> ssl.SSLContext:
-    """Return a TLS 1.2+ server context; `identity.ca` signs the client certificates it admits."""
+def server_context(
+    identity: Identity, *, client_certificates: ssl.VerifyMode, protocols: Sequence[str] = ("http/1.1",)
+) -> ssl.SSLContext:
+    """Return a TLS 1.2+ server context; `identity.ca` signs the client certificates it admits.
+
+    `protocols` are what it offers to speak, best first (ALPN, RFC 7301).
+    """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(identity.ca))
     context.load_cert_chain(identity.cert, identity.key)
     context.verify_mode = client_certificates
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(protocols)
     return context
 
 

@@ -8,13 +8,13 @@ events pile up, and the watcher's byte budget ends it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import grpc.aio
 
 from api.errors import ApiError
-from api.protobuf import varint
+from api.protobuf_writer import varint
 from apiserver.grpc import status
 from apiserver.grpc.calls import call_of, credentials_of, remote_of
 from apiserver.grpc.relayed_watch import RelayedWatch
@@ -37,7 +37,7 @@ _TAKE_MAX: Final = 8
 
 
 class ProtobufEvents:
-    """Encodes an event as one element of WatchBatch.events, so that encoded events can be joined."""
+    """Encodes an event as one element of WatchBatch.events, which is a repeated field."""
 
     label = "protobuf"
 
@@ -50,10 +50,6 @@ class ProtobufEvents:
                 type=_TYPES[delivery.type], json=json, resource_version=str(delivery.revision), traceparent=cause
             )
         )
-
-    def join(self, frames: Sequence[bytes]) -> bytes:
-        """Return the events one after the other, which is what a repeated field is."""
-        return b"".join(frames)
 
 
 _EVENTS: Final = ProtobufEvents()

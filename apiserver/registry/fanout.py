@@ -51,9 +51,9 @@ class Encoding(Protocol):
         """Return one event."""
         ...
 
-    def join(self, frames: Sequence[bytes]) -> bytes:
-        """Return several events (at least one) as they are sent together; shared, like a frame."""
-        ...
+
+Join = Callable[[Sequence[bytes]], bytes]
+"""Puts the frames of several events (at least one) together as they are sent; what comes of it is shared, too."""
 
 
 class Delivery:
@@ -133,10 +133,11 @@ class Place:
 class Shared:
     """The joined bytes of what is new in a channel, for all who write it alike."""
 
-    __slots__ = ("content", "encoding", "with_bookmarks")
+    __slots__ = ("content", "encoding", "join", "with_bookmarks")
 
-    def __init__(self, encoding: Encoding, with_bookmarks: bool) -> None:
+    def __init__(self, encoding: Encoding, join: Join, with_bookmarks: bool) -> None:
         self.encoding = encoding
+        self.join = join
         self.with_bookmarks = with_bookmarks
         self.content: bytes | None = None
         """None until somebody has asked since the channel was last flushed."""
@@ -155,10 +156,10 @@ class Channel:
         """Where the next delivery will be."""
         self._flushed = self.end
         """The end as it was when watchers were last told."""
-        self._shared: dict[tuple[Encoding, bool], Shared] = {}
+        self._shared: dict[tuple[Encoding, Join, bool], Shared] = {}
         self.taken_count = 0
         """Deliveries taken since the metric was last brought up to date, by all watchers together."""
-        self._joined: dict[tuple[Encoding, int, bool], bytes] = {}
+        self._joined: dict[tuple[Encoding, Join, int, bool], bytes] = {}
 
     def append(self, delivery: Delivery) -> None:
         """Add an event to the log."""
@@ -168,11 +169,11 @@ class Channel:
         end = self.end
         self.end = Place(end.sequence + 1, delivery.revision, end.total_bytes + delivery.size_bytes)
 
-    def shared(self, encoding: Encoding, with_bookmarks: bool) -> Shared:
+    def shared(self, encoding: Encoding, join: Join, with_bookmarks: bool) -> Shared:
         """Return where those who write alike find the bytes of what is new."""
-        key = (encoding, with_bookmarks)
+        key = (encoding, join, with_bookmarks)
         if key not in self._shared:
-            self._shared[key] = Shared(encoding, with_bookmarks)
+            self._shared[key] = Shared(encoding, join, with_bookmarks)
         return self._shared[key]
 
     def since(self, cursor: int) -> Sequence[Delivery]:
@@ -182,14 +183,14 @@ class Channel:
             return self._log
         return list(itertools.islice(self._log, skip, None))
 
-    def joined_since(self, cursor: int, encoding: Encoding, with_bookmarks: bool) -> bytes:
+    def joined_since(self, cursor: int, encoding: Encoding, join: Join, with_bookmarks: bool) -> bytes:
         """Return the log from `cursor` on as it is sent; those at the same cursor share the bytes."""
-        key = (encoding, cursor, with_bookmarks)
+        key = (encoding, join, cursor, with_bookmarks)
         joined = self._joined.get(key)
         if joined is None:
             entries = self.since(cursor)
             frames = [d.frame(encoding) for d in entries if with_bookmarks or d.type != BOOKMARK]
-            joined = self._joined[key] = encoding.join(frames) if frames else b""
+            joined = self._joined[key] = join(frames) if frames else b""
         return joined
 
     def flush(self) -> int:
@@ -203,7 +204,7 @@ class Channel:
                 shared = watcher.shared
                 content = shared.content
                 if content is None:
-                    content = self.joined_since(begin.sequence, shared.encoding, shared.with_bookmarks)
+                    content = self.joined_since(begin.sequence, shared.encoding, shared.join, shared.with_bookmarks)
                     shared.content = content
                 if not content or accept(content):
                     watcher.place = end
@@ -275,9 +276,9 @@ class Watcher:
         """How much JSON is pending, the backlog apart."""
         return self._channel.end.total_bytes - self.place.total_bytes
 
-    def hand_to(self, accept: Callable[[bytes], bool], encoding: Encoding) -> None:
+    def hand_to(self, accept: Callable[[bytes], bool], encoding: Encoding, join: Join) -> None:
         """Hand what is new to `accept` from now on whenever nothing else is pending, instead of `on_ready`."""
-        self.shared = self._channel.shared(encoding, self._with_bookmarks)
+        self.shared = self._channel.shared(encoding, join, self._with_bookmarks)
         self.accept = accept
 
     def poke(self) -> None:
@@ -318,15 +319,15 @@ class Watcher:
         self._channel.taken_count += len(taken)
         return taken
 
-    def take_joined(self, encoding: Encoding) -> bytes:
+    def take_joined(self, encoding: Encoding, join: Join) -> bytes:
         """Return all that is pending as it is sent, empty if nothing is."""
         if self.backlog:
             frames = [delivery.frame(encoding) for delivery in self.take()]
-            return encoding.join(frames) if frames else b""
+            return join(frames) if frames else b""
         channel, place = self._channel, self.place
         if place is channel.end:
             return b""
-        joined = channel.joined_since(place.sequence, encoding, self._with_bookmarks)
+        joined = channel.joined_since(place.sequence, encoding, join, self._with_bookmarks)
         self.place = channel.end
         channel.taken_count += channel.end.sequence - place.sequence
         return joined
@@ -342,7 +343,7 @@ class Watcher:
         self._channel, self._on_close, self.is_ahead = channel, on_close, False
         self.place = channel.end
         if self.accept is not None:
-            self.hand_to(self.accept, self.shared.encoding)
+            self.hand_to(self.accept, self.shared.encoding, self.shared.join)
         channel.watchers[self] = None
 
     def _detach(self) -> None:

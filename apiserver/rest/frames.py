@@ -50,20 +50,18 @@ def bookmark_metadata(delivery: Delivery) -> dict[str, Any]:
     return metadata
 
 
-class _Chunks:
-    """Joins lines into one chunk of HTTP/1.1 (RFC 9112, section 7.1)."""
-
-    def join(self, frames: Sequence[bytes]) -> bytes:
-        """Return the lines as a chunk."""
-        return chunk(b"".join(frames))
-
-
-def chunk(content: bytes) -> bytes:
-    """Return a chunk of a chunked body."""
+def in_a_chunk(lines: Sequence[bytes]) -> bytes:
+    """Return lines as one chunk of HTTP/1.1 (RFC 9112, section 7.1)."""
+    content = b"".join(lines)
     return b"%x\r\n%b\r\n" % (len(content), content)
 
 
-class Objects(_Chunks):
+def in_a_row(lines: Sequence[bytes]) -> bytes:
+    """Return lines as they are in HTTP/2, which has frames of its own."""
+    return b"".join(lines)
+
+
+class Objects:
     """The objects as they are stored."""
 
     label = "json"
@@ -80,7 +78,7 @@ class Objects(_Chunks):
         return line(delivery.type, delivery.stored.json)
 
 
-class Tables(_Chunks):
+class Tables:
     """Tables of one row."""
 
     label = "table"
@@ -107,7 +105,7 @@ class Tables(_Chunks):
         return table.table(self._resource, rows, metadata, version=self._version, with_columns=self._with_columns)
 
 
-class Partials(_Chunks):
+class Partials:
     """PartialObjectMetadata."""
 
     label = "metadata"

@@ -14,6 +14,7 @@ from aiohttp import HttpVersion11, hdrs, http_exceptions, web
 
 from api.errors import BadRequest, RequestEntityTooLarge, Timeout
 from apiserver.filters.timeout import TIMEOUT_S
+from apiserver.rest import http2
 
 BODY_BYTES_MAX: Final = 3 * 1024 * 1024
 _INVITATION: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -22,9 +23,12 @@ _INVITATION: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 async def chunks(request: web.BaseRequest) -> AsyncIterator[bytes]:
     """Yield a request's body as it comes, having invited it where its sender waits for that."""
     waits = request.headers.get(hdrs.EXPECT, "").strip().lower() == "100-continue"
-    if waits and request.version >= HttpVersion11 and not request.content.total_bytes:
-        await request.writer.write(_INVITATION)
-        request.writer.output_size = 0  # The answer itself has not begun.
+    if waits and not request.content.total_bytes:
+        if isinstance(request.writer, http2.Writer):
+            await request.writer.invite()
+        elif request.version >= HttpVersion11:
+            await request.writer.write(_INVITATION)
+            request.writer.output_size = 0  # The answer itself has not begun.
     async for chunk in request.content.iter_any():
         yield chunk
 

@@ -1,6 +1,7 @@
-"""A watch over HTTP/1.1: aiohttp takes the request, then frames go straight to its transport.
+"""A watch over HTTP: aiohttp takes the request, then frames go straight to its transport.
 
-What is pending is written in one chunk, whose bytes all watchers at the same place share. While the transport still
+What is pending is written in one chunk (HTTP/1.1) or as it is (HTTP/2, where the transport is a `http2.Pipe`), and its
+bytes are shared by all watchers at the same place. While the transport still
 holds earlier bytes nothing is written, so events coalesce by themselves; a client that stays behind is ended by its
 byte budget, with a reset, since a polite close would wait for bytes that nobody reads.
 """
@@ -12,11 +13,11 @@ import socket
 import struct
 from typing import Final, cast
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from apiserver.registry.failures import Redefined
-from apiserver.registry.fanout import BOOKMARK, Delivery, Encoding, Watcher
-from apiserver.rest.frames import chunk, error_frame
+from apiserver.registry.fanout import BOOKMARK, Delivery, Encoding, Join, Watcher
+from apiserver.rest.frames import error_frame, in_a_chunk, in_a_row
 
 SEND_BUFFER_BYTES: Final = 256 * 1024
 """Cap on what the kernel keeps for one watcher; left alone it grows to megabytes."""
@@ -42,6 +43,7 @@ class HttpWatch:
         self._first, self._encoding = encodings
         self._has_begun = self._first is self._encoding
         self._wants_bookmarks = wants_bookmarks
+        self._join: Join = in_a_row
         self._transport: asyncio.Transport | None = None
         self._wake = asyncio.Event()
         self._is_blocked = False
@@ -51,7 +53,9 @@ class HttpWatch:
         """Send headers, then events."""
         loop = asyncio.get_running_loop()
         response = self._response
-        response.enable_chunked_encoding()
+        if request.version == HttpVersion11:
+            response.enable_chunked_encoding()
+            self._join = in_a_chunk
         writer = await response.prepare(request)
         assert writer is not None
         await response.write(b"")  # sends the headers now, before there is an event
@@ -60,7 +64,7 @@ class HttpWatch:
         self._transport = transport
         self._watcher.on_ready = self._send
         if self._has_begun:
-            self._watcher.hand_to(self._accept, self._encoding)
+            self._watcher.hand_to(self._accept, self._encoding, self._join)
         timer = loop.call_later(timeout_s, self._time_is_up)
         try:
             self._send()
@@ -103,11 +107,11 @@ class HttpWatch:
         assert transport is not None
         if not self._has_begun:
             self._begin(transport)
-        joined = watcher.take_joined(self._encoding)
+        joined = watcher.take_joined(self._encoding, self._join)
         if joined:
             transport.write(joined)
         if watcher.has_pending:  # The backlog comes before the channel's log.
-            joined = watcher.take_joined(self._encoding)
+            joined = watcher.take_joined(self._encoding, self._join)
             if joined:
                 transport.write(joined)
 
@@ -115,9 +119,9 @@ class HttpWatch:
         """Write the first event in its own encoding, once there is one."""
         while not self._has_begun and self._watcher.has_pending:
             for delivery in self._watcher.take(1):
-                transport.write(chunk(delivery.frame(self._first)))
+                transport.write(self._join([delivery.frame(self._first)]))
                 self._has_begun = True
-                self._watcher.hand_to(self._accept, self._encoding)
+                self._watcher.hand_to(self._accept, self._encoding, self._join)
 
     def _accept(self, joined: bytes) -> bool:
         """Write what is new, which is all that is pending; return False, and leave it, where `_send` has to look."""
@@ -143,7 +147,7 @@ class HttpWatch:
             if self._wants_bookmarks and not watcher.is_ahead:
                 encoding = self._encoding if self._has_begun else self._first
                 bookmark = Delivery(BOOKMARK, None, watcher.revision)
-                transport.write(chunk(encoding.frame(bookmark)))
+                transport.write(self._join([encoding.frame(bookmark)]))
             return
         if transport.get_write_buffer_size() > TRANSPORT_BYTES_MAX:
             sock = transport.get_extra_info("socket")
@@ -154,7 +158,7 @@ class HttpWatch:
         if isinstance(watcher.error, Redefined):
             self._write_pending()
         else:
-            transport.write(chunk(error_frame(watcher.error)))
+            transport.write(self._join([error_frame(watcher.error)]))
 
 
 def _cap_send_buffer(transport: asyncio.Transport) -> None:

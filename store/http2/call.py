@@ -17,8 +17,8 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import quote
 
-from store.http2 import frames
-from store.http2.hpack import Headers, literal
+from component.http2 import frames
+from component.http2.hpack import Headers, literal
 
 if TYPE_CHECKING:
     from store.http2.connection import Connection

@@ -1,20 +1,17 @@
-"""One client's connection: frames in, frames out, and flow control both ways (RFC 9113).
-
-What a client sends in one go is read in one go, and what its calls answer in one turn of the event loop leaves in one
-write: with many small calls on a connection that is most of what makes them cheap.
-"""
+"""One client's connection, for gRPC and what else is asked of a store's client port: who it is, and what it calls."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
+from component.http2 import connection as http2
+from component.http2 import frames
+from component.http2.frames import Fault
+from component.http2.hpack import Headers
 from store import counts
-from store.http2 import frames
 from store.http2.call import (
     NO_LEADER,
     Call,
@@ -27,28 +24,10 @@ from store.http2.call import (
     refuse,
     refuse_http,
 )
-from store.http2.frames import FRAME_BYTES_MAX, HEAD, HEAD_BYTES, Fault
-from store.http2.hpack import LIST_BYTES_MAX, BadHeaders, Decoder, Headers, TooManyHeaders
 from store.http2.page import PageCall
 from store.http2.web import Web
 
-log = logging.getLogger(__name__)
-
-STREAM_WINDOW_BYTES = 1 << 20
-"""What a client may send on one stream before it is told to go on."""
-CONNECTION_WINDOW_BYTES = 16 << 20
-CALLS_MAX = 100_000
-"""Calls of one connection at a time; more are refused, to be tried again."""
-OUT_BYTES_MAX = 1 << 20
-"""Messages wait while so much of this connection waits to leave."""
-UNREAD_BYTES_MAX = 64 << 20
-"""A client that goes on asking while this much waits for it to read is cut off."""
-BLOCK_BYTES_MAX = 2 * LIST_BYTES_MAX
-"""Of a header block, compressed, over all its frames."""
-PREFACE_WITHIN_S = 10.0
-KEEPALIVE_S = 60
-"""After so long without a word the kernel asks whether the client is still there."""
-DEADLINES_CHECK_S = 0.05
+LIMITS = http2.Limits()
 _OPENINGS_MAX = 256
 
 
@@ -84,15 +63,7 @@ class Site:
     """Tasks that were told to end and have not yet: somebody must know them."""
 
 
-def keep_alive(transport: asyncio.Transport) -> None:
-    """Have the kernel ask whether a silent client is still there."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
-
-
-class Connection(asyncio.Protocol):
+class Connection(http2.Connection[Call | PageCall]):
     """The server's side of one connection."""
 
     def __init__(self, site: Site, refusal_of: Any) -> None:
@@ -102,281 +73,75 @@ class Connection(asyncio.Protocol):
             site: what is shared.
             refusal_of: from the common names of the client's certificate to why its calls are refused, or None.
         """
-        self.loop = asyncio.get_running_loop()
-        self.window = frames.WINDOW_BYTES
-        """How many bytes of messages the client takes now, over all streams."""
-        self.stream_window = STREAM_WINDOW_BYTES
-        self.is_writable = True
+        super().__init__(LIMITS)
+        self.stream_window = LIMITS.stream_window_bytes
         self.status_of = site.status_of
         self.names: frozenset[str] = frozenset()
         self.common_name = ""
         self._site = site
         self._refusal_of = refusal_of
         self._refusal: Refusal | None = None
-        self._transport: asyncio.Transport | None = None
-        self._decoder = Decoder()
         self._openings: dict[Headers, Opening] = {}
-        self._calls: dict[int, Call | PageCall] = {}
-        self._held_back: dict[int, Call | PageCall] = {}
-        """Calls with something to send that there was no room for."""
-        self._last_stream = self._last_taken = 0
-        self._peer_stream_window = frames.WINDOW_BYTES
-        self._uncredited = 0
-        self._rest = b""
-        self._has_preface = self._has_settings = self._is_leaving = False
-        self._block: tuple[int, int, bytearray] | None = None
-        """A header block that goes on: its stream, whether the stream ends with it, and what came of it."""
-        self._out: list[bytes | memoryview] = []
-        self._out_bytes = 0
-        self._sweeper: asyncio.TimerHandle | None = None
-        self._preface_timer: asyncio.TimerHandle | None = None
 
-    # -- the transport's calls
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Find out who it is, and wait for it to say what it speaks."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods alone
+    def made(self, transport: asyncio.Transport) -> None:
+        """Find out who it is."""
         self._site.connections.add(self)
         self._site.empty.clear()
-        certificate = self._transport.get_extra_info("peercert") or {}
+        certificate = transport.get_extra_info("peercert") or {}
         fields = [field for relative in certificate.get("subject", ()) for field in relative]
         names = [value for name, value in fields if name == "commonName"]
         self.names, self.common_name = frozenset(names), names[-1] if names else ""
         self._refusal = self._refusal_of(self.names)
-        keep_alive(self._transport)
-        self._transport.set_write_buffer_limits(high=OUT_BYTES_MAX)
-        self._preface_timer = self.loop.call_later(PREFACE_WITHIN_S, self._transport.abort)
 
-    def _greet(self) -> None:
-        """Answer the client's preface with ours."""
-        self.send(
-            frames.settings(
-                {
-                    frames.MAX_CONCURRENT_STREAMS: CALLS_MAX,
-                    frames.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
-                    frames.MAX_HEADER_LIST_SIZE: LIST_BYTES_MAX,
-                }
-            )
-            + frames.window_update(0, CONNECTION_WINDOW_BYTES - frames.WINDOW_BYTES)
-        )
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """End every call."""
-        self._transport = None
+    def lost(self) -> None:
+        """Let go of it."""
         self._site.connections.discard(self)
         if not self._site.connections:
             self._site.empty.set()
-        for timer in (self._sweeper, self._preface_timer):
-            if timer is not None:
-                timer.cancel()
-        self._sweeper = None
-        for call in list(self._calls.values()):
-            call.on_reset()
 
-    def pause_writing(self) -> None:
-        """Hold messages back: the client is slow to read."""
-        self.is_writable = False
-
-    def resume_writing(self) -> None:
-        """Go on sending messages."""
-        self.is_writable = True
-        self._pump_all()
-
-    def data_received(self, data: bytes) -> None:
-        """Act on all frames that are whole."""
-        if self._transport is None or self._transport.is_closing():
-            return
-        counts.CLIENT_RECEIVED.add(amount=len(data))
-        if self._rest:
-            data = self._rest + data
-        try:
-            self._rest = data[self._read(data) :]
-        except Fault as fault:
-            self._fail(fault)
-        except BadHeaders as error:
-            self._fail(Fault(frames.COMPRESSION_ERROR, str(error)))
-        except TooManyHeaders as error:
-            self._fail(Fault(frames.ENHANCE_YOUR_CALM, str(error)))
-
-    # -- leaving
-
-    def leave(self) -> None:
-        """Take no new calls from now on."""
-        if not self._is_leaving:
-            self._is_leaving = True
-            self.send(frames.goaway(self._last_taken, frames.NO_ERROR))
-            self._close_if_left()
-
-    def stop(self) -> None:
-        """End what is under way, and close."""
-        for call in list(self._calls.values()):
-            call.stop()
-        self._flush()
-        if self._transport is not None:
-            self._transport.close()
+    def count(self, *, received: int = 0, sent: int = 0) -> None:
+        """Take note of bytes that came or left."""
+        if received:
+            counts.CLIENT_RECEIVED.add(amount=received)
+        else:
+            counts.CLIENT_SENT.add(amount=sent)
 
     def end_leaderless(self) -> None:
         """End the streams that are to have a leader."""
-        for call in list(self._calls.values()):
+        for call in list(self.calls.values()):
             if call.needs_leader:
                 call.end_leaderless()
 
-    def abort(self) -> None:
-        """Close without waiting for anything to be taken."""
-        if self._transport is not None:
-            self._transport.abort()
+    def cancel(self, task: asyncio.Task[None]) -> None:
+        """End a method that nobody waits for."""
+        task.cancel()
+        self._site.ending.add(task)
+        task.add_done_callback(self._site.ending.discard)
 
-    def _close_if_left(self) -> None:
-        if self._is_leaving and not self._calls and self._transport is not None:
-            self._flush()
-            self._transport.close()
-
-    def _fail(self, fault: Fault) -> None:
-        log.info("closing a client's connection", extra={"why": str(fault)})
-        self.send(frames.goaway(self._last_taken, fault.code, str(fault)))
-        self._flush()
-        if self._transport is not None:
-            self._transport.close()
-
-    # -- frames in
-
-    def _read(self, data: bytes) -> int:
-        """Act on the frames in `data`; return where the first unfinished one begins."""
-        position, end = 0, len(data)
-        if not self._has_preface:
-            if not data.startswith(frames.PREFACE[:end]):
-                if self._site.http1 is not None:
-                    self._hand_over(self._site.http1, data)
-                    return end
-                raise Fault(frames.PROTOCOL_ERROR, "this port speaks gRPC over HTTP/2")
-            if end < len(frames.PREFACE):
-                return 0
-            self._has_preface, position = True, len(frames.PREFACE)
-            self._greet()
-        unpack = HEAD.unpack_from
-        while end - position >= HEAD_BYTES:
-            high, low, kind, flags, stream = unpack(data, position)
-            length = high << 8 | low
-            if length > FRAME_BYTES_MAX:
-                raise Fault(frames.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
-            begin = position + HEAD_BYTES
-            position = begin + length
-            if position > end:
-                return begin - HEAD_BYTES
-            self._on_frame(kind, flags, stream & 0x7FFFFFFF, data[begin:position])
-        return position
-
-    def _hand_over(self, http1: Callable[[frozenset[str], str, Refusal | None], Guest], data: bytes) -> None:
+    def hand_over(self, data: bytes) -> None:
         """Have another protocol go on from here: the client does not speak this one."""
-        transport, self._transport = self._transport, None
-        assert transport is not None
-        if self._preface_timer is not None:
-            self._preface_timer.cancel()
-        self._site.connections.discard(self)
-        if not self._site.connections:
-            self._site.empty.set()
-        guest = http1(self.names, self.common_name, self._refusal)
+        if self._site.http1 is None:
+            raise Fault(frames.PROTOCOL_ERROR, "this port speaks gRPC over HTTP/2")
+        transport = self.release()
+        guest = self._site.http1(self.names, self.common_name, self._refusal)
         transport.set_protocol(cast(asyncio.Protocol, guest))
         guest.connection_made(transport)
         guest.data_received(data)
 
-    def _on_frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if self._block is not None and kind != frames.CONTINUATION:
-            raise Fault(frames.PROTOCOL_ERROR, "headers are not finished")
-        if kind == frames.DATA:
-            self._on_data(flags, stream, payload)
-        elif kind == frames.HEADERS:
-            self._on_headers(flags, stream, payload)
-        elif kind == frames.WINDOW_UPDATE:
-            self._on_window_update(stream, frames.number_from(payload, "WINDOW_UPDATE"))
-        elif kind == frames.PING:
-            if len(payload) != 8 or stream:
-                raise Fault(frames.FRAME_SIZE_ERROR if not stream else frames.PROTOCOL_ERROR, "a bad PING")
-            if not flags & frames.ACK:
-                self.send(frames.frame(frames.PING, frames.ACK, 0, payload))
-        elif kind == frames.SETTINGS:
-            self._on_settings(flags, stream, payload)
-        elif kind == frames.RST_STREAM:
-            frames.number_from(payload, "RST_STREAM")
-            if not 0 < stream <= self._last_stream:
-                raise Fault(frames.PROTOCOL_ERROR, "RST_STREAM of a stream that was never begun")
-            call = self._calls.get(stream)
-            if call is not None:
-                call.on_reset()
-        elif kind == frames.CONTINUATION:
-            self._on_continuation(flags, stream, payload)
-        elif kind == frames.PUSH_PROMISE:
-            raise Fault(frames.PROTOCOL_ERROR, "a client does not push")
-        # GOAWAY: whoever says it closes when it is done. PRIORITY and unknown kinds mean nothing here.
-
-    def _on_data(self, flags: int, stream: int, payload: bytes) -> None:
-        self._uncredited += len(payload)
-        if self._uncredited >= CONNECTION_WINDOW_BYTES // 2:
-            self.send(frames.window_update(0, self._uncredited))
-            self._uncredited = 0
-        call = self._calls.get(stream)
-        if call is not None:
-            if flags & frames.PADDED:
-                payload = frames.unpadded(flags, payload)
-            call.on_data(payload, bool(flags & frames.END_STREAM))
-        elif not 0 < stream <= self._last_stream:
-            raise Fault(frames.PROTOCOL_ERROR, "DATA of a stream that was never begun")
-
-    def _on_headers(self, flags: int, stream: int, payload: bytes) -> None:
-        if flags & frames.PADDED:
-            payload = frames.unpadded(flags, payload)
-        if flags & frames.HAS_PRIORITY:
-            payload = payload[5:]
-        if not stream & 1:
-            raise Fault(frames.PROTOCOL_ERROR, "HEADERS of a stream that is not a client's")
-        if flags & frames.END_HEADERS:
-            self._on_block(stream, flags & frames.END_STREAM, payload)
-        else:
-            self._block = (stream, flags & frames.END_STREAM, bytearray(payload))
-
-    def _on_continuation(self, flags: int, stream: int, payload: bytes) -> None:
-        if self._block is None or self._block[0] != stream or (not payload and not flags & frames.END_HEADERS):
-            raise Fault(frames.PROTOCOL_ERROR, "CONTINUATION of nothing")
-        _, ends_stream, block = self._block
-        block += payload
-        if len(block) > BLOCK_BYTES_MAX:
-            raise Fault(frames.ENHANCE_YOUR_CALM, f"headers of more than {BLOCK_BYTES_MAX} bytes")
-        if flags & frames.END_HEADERS:
-            self._block = None
-            self._on_block(stream, ends_stream, bytes(block))
-
-    def _on_block(self, stream: int, ends_stream: int, block: bytes) -> None:
-        """Begin a call, or end one's requests."""
-        headers = self._decoder.decode(block)  # whatever becomes of the call: the table must stay in step
-        if stream <= self._last_stream:
-            call = self._calls.get(stream)
-            if call is not None:
-                if not ends_stream:
-                    raise Fault(frames.PROTOCOL_ERROR, "trailers that do not end their stream")
-                call.on_end()
-            return
-        self._last_stream = stream
-        if self._is_leaving:
-            return  # after what we said was the last: the client knows that nothing was done
-        self._last_taken = stream
+    def begin(self, stream: int, headers: Headers, window: int, *, has_ended: bool) -> Call | PageCall | None:
+        """Return the call that a client's headers begin, or refuse it."""
         opening = self._openings.get(headers)
         if opening is None:
             opening = read_headers(headers)
             if len(self._openings) >= _OPENINGS_MAX:
                 self._openings.clear()
             self._openings[headers] = opening
-        if len(self._calls) >= CALLS_MAX:
-            self.send(frames.reset(stream, frames.REFUSED_STREAM))
-            return
         method = self._site.methods.get(opening.path)
         refusal = self._refusal or opening.refusal
         if refusal is None and opening.needs_leader and not self._site.has_leader():
             refusal = NO_LEADER
         if opening.http_status and self._site.web is not None and refusal is None:
-            page = self._calls[stream] = PageCall(self, stream, self._peer_stream_window, headers, self._site.web)
-            if ends_stream:
-                page.on_end()
-            return
+            return PageCall(self, stream, window, headers, self._site.web)
         if opening.http_status:
             is_barred = refusal is not None and self._site.web is not None
             answer = refuse_http(stream, b"403" if is_barred else opening.http_status)
@@ -386,139 +151,9 @@ class Connection(asyncio.Protocol):
             shown = opening.path.decode(errors="replace")
             answer = refuse(stream, Refusal(Code.UNIMPLEMENTED, f"unknown method {shown}"))
         else:
-            self._begin(stream, opening, method, bool(ends_stream))
-            return
-        if not ends_stream and not opening.http_status:  # curl takes that for a failure, if it is still sending
+            method.begun()
+            return Call(self, stream, window, opening, method)
+        if not has_ended and not opening.http_status:  # curl takes that for a failure, if it is still sending
             answer += frames.reset(stream, frames.NO_ERROR)
         self.send(answer)
-
-    def _begin(self, stream: int, opening: Opening, method: Method, has_ended: bool) -> None:
-        method.begun()
-        call = self._calls[stream] = Call(self, stream, self._peer_stream_window, opening, method)
-        if call.deadline is not None and self._sweeper is None:
-            self._sweeper = self.loop.call_later(DEADLINES_CHECK_S, self._sweep)
-        if has_ended:
-            call.on_data(b"", True)
-
-    def _sweep(self) -> None:
-        """Expire calls: one timer for all of a connection's, because there are so many and they so rarely matter."""
-        now, has_more = self.loop.time(), False
-        for call in list(self._calls.values()):
-            if call.deadline is not None:
-                if call.deadline <= now:
-                    call.expire()
-                else:
-                    has_more = True
-        self._sweeper = self.loop.call_later(DEADLINES_CHECK_S, self._sweep) if has_more else None
-
-    # -- flow control
-
-    def _on_settings(self, flags: int, stream: int, payload: bytes) -> None:
-        if stream:
-            raise Fault(frames.PROTOCOL_ERROR, "SETTINGS of a stream")
-        if flags & frames.ACK:
-            return
-        if not self._has_settings:
-            self._has_settings = True
-            if self._preface_timer is not None:
-                self._preface_timer.cancel()
-        for name, value in frames.settings_from(payload):
-            if name == frames.INITIAL_WINDOW_SIZE:
-                if value > frames.WINDOW_BYTES_MAX:
-                    raise Fault(frames.FLOW_CONTROL_ERROR, f"a window of {value} bytes")
-                more, self._peer_stream_window = value - self._peer_stream_window, value
-                for call in self._calls.values():
-                    call.window += more
-        self.send(frames.frame(frames.SETTINGS, frames.ACK, 0))
-        self._pump_all()
-
-    def _on_window_update(self, stream: int, more: int) -> None:
-        more &= 0x7FFFFFFF
-        if not more:
-            raise Fault(frames.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
-        if not stream:
-            self.window += more
-            if self.window > frames.WINDOW_BYTES_MAX:
-                raise Fault(frames.FLOW_CONTROL_ERROR, "a window that is too large")
-            self._pump_all()
-            return
-        if stream > self._last_stream:
-            raise Fault(frames.PROTOCOL_ERROR, "WINDOW_UPDATE of a stream that was never begun")
-        call = self._calls.get(stream)
-        if call is not None:
-            call.window += more
-            if call.window > frames.WINDOW_BYTES_MAX:
-                raise Fault(frames.FLOW_CONTROL_ERROR, "a window that is too large")
-            if call.queue:
-                self.pump(call)
-
-    def pump(self, call: Call | PageCall) -> None:
-        """Send what there is room for of what a call has to send."""
-        queue = call.queue
-        while queue:
-            room = min(call.window, self.window, FRAME_BYTES_MAX)
-            if room <= 0 or not self.is_writable or self._out_bytes > OUT_BYTES_MAX:
-                self._held_back[call.stream] = call
-                return
-            chunk = queue[0]
-            piece = chunk[:room]
-            if len(piece) == len(chunk):
-                queue.popleft()
-            else:
-                queue[0] = chunk[room:]
-            call.window -= len(piece)
-            self.window -= len(piece)
-            length = len(piece)
-            self.send(HEAD.pack(length >> 8, length & 0xFF, frames.DATA, 0, call.stream))
-            self.send(piece)
-        if self.is_writable:
-            self._held_back.pop(call.stream, None)
-            call.on_sent()
-
-    def hold_back(self, call: Call | PageCall) -> None:
-        """Have the call go on as soon as there is room."""
-        self._held_back[call.stream] = call
-
-    def _pump_all(self) -> None:
-        for call in list(self._held_back.values()):
-            if not self.is_writable or (self.window <= 0 and call.queue):
-                return
-            self._held_back.pop(call.stream, None)
-            self.pump(call)
-
-    def forget(self, call: Call | PageCall, *, has_ended: bool) -> None:
-        """Let go of a call that is answered; `has_ended`: the client has said all it will."""
-        if self._calls.pop(call.stream, None) is not None:
-            self._held_back.pop(call.stream, None)
-            if not has_ended:
-                self.send(frames.reset(call.stream, frames.NO_ERROR))
-            if self._is_leaving:
-                self._close_if_left()
-
-    def cancel(self, task: asyncio.Task[None]) -> None:
-        """End a method that nobody waits for."""
-        task.cancel()
-        self._site.ending.add(task)
-        task.add_done_callback(self._site.ending.discard)
-
-    # -- frames out
-
-    def send(self, content: bytes | memoryview) -> None:
-        """Send at the end of this turn of the event loop."""
-        if not self._out:
-            self.loop.call_soon(self._flush)
-        self._out.append(content)
-        self._out_bytes += len(content)
-
-    def _flush(self) -> None:
-        out, self._out, self._out_bytes = self._out, [], 0
-        if out and self._transport is not None and not self._transport.is_closing():
-            content = b"".join(out)
-            counts.CLIENT_SENT.add(amount=len(content))
-            self._transport.write(content)
-            if self.is_writable:
-                if self._held_back:
-                    self._pump_all()
-            elif self._transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
-                log.warning("a client asks without reading what it is answered")
-                self._transport.abort()
+        return None

@@ -6,9 +6,9 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from store.http2 import frames
+from component.http2 import frames
+from component.http2.hpack import Headers, literal
 from store.http2.call import MESSAGE_BYTES_MAX
-from store.http2.hpack import Headers, literal
 from store.http2.web import Asked, Page, Web, asked_by
 
 if TYPE_CHECKING:

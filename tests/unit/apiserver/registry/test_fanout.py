@@ -9,6 +9,7 @@ from apiserver.registry import fanout
 from apiserver.registry.codec import Codec, Stored
 from apiserver.registry.fanout import Change, Delivery, Fanout
 from apiserver.registry.selection import select
+from apiserver.rest.frames import in_a_row
 from tests import builders
 
 CODEC = Codec(pods.RESOURCE)
@@ -40,15 +41,12 @@ class Counting:
         self.count += 1
         return f"{delivery.type}@{delivery.revision};".encode()
 
-    def join(self, frames) -> bytes:
-        return b"".join(frames)
-
 
 def test_an_event_is_encoded_once_however_many_watch():
     fan, encoding = Fanout(), Counting()
     watchers = [watch(fan) for _ in range(10)] + [watch(fan, label_selector="app=a") for _ in range(10)]
     fan.publish(Change("default/a", 5, None, stored("a", 5, app="a")))
-    assert {watcher.take_joined(encoding) for watcher in watchers} == {b"ADDED@5;"}
+    assert {watcher.take_joined(encoding, in_a_row) for watcher in watchers} == {b"ADDED@5;"}
     assert encoding.count == 1
 
 
@@ -205,7 +203,7 @@ class Client:
         self.is_full = False
         self.written: list[bytes] = []
         watcher.on_ready = self.look
-        watcher.hand_to(self.accept, encoding)
+        watcher.hand_to(self.accept, encoding, in_a_row)
         self.look()
 
     def accept(self, content: bytes) -> bool:
@@ -215,7 +213,7 @@ class Client:
 
     def look(self) -> None:
         while not self.is_full and self.watcher.has_pending:
-            joined = self.watcher.take_joined(self.encoding)
+            joined = self.watcher.take_joined(self.encoding, in_a_row)
             if joined:
                 self.written.append(joined)
 
@@ -240,7 +238,7 @@ def test_what_comes_before_the_log_is_never_overtaken_by_what_is_handed_over():
     client = Client.__new__(Client)
     client.watcher, client.encoding, client.is_full, client.written = watcher, encoding, True, []
     watcher.on_ready = client.look
-    watcher.hand_to(client.accept, encoding)
+    watcher.hand_to(client.accept, encoding, in_a_row)
     client.is_full = False
     fan.publish(Change("default/a", 5, None, stored("a", 5)))
     assert watcher.revision == 2

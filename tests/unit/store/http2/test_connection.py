@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.http2 import connection as http2
-from store.http2 import frames
+from component.http2 import connection as http2
+from component.http2 import frames
+from component.http2.hpack import Decoder, literal
 from store.http2.call import Call, Code, Method, Refusal
-from store.http2.connection import Connection, Site
-from store.http2.hpack import Decoder, literal
+from store.http2.connection import LIMITS, Connection, Site
 
 PATH = b"/test.Echo/"
 
@@ -164,7 +164,7 @@ async def test_a_call_is_answered_in_one_write():
     body, headers = (await client.answers())[1]
     assert body == message(b"hello")
     assert headers == {b":status": b"200", b"content-type": b"application/grpc", b"grpc-status": b"0"}
-    assert client.ended == {"OK": 1} and not client.connection._calls
+    assert client.ended == {"OK": 1} and not client.connection.calls
 
 
 @given(st.lists(st.integers(1, 40), max_size=40))
@@ -210,7 +210,7 @@ def test_frames_in_any_order_never_raise_and_leave_nothing_behind(sent: list[tup
         client.connection.connection_lost(None)
         for _ in range(4):
             await asyncio.sleep(0)
-        assert not client.connection._calls and not client.site.ending and not client.site.connections
+        assert not client.connection.calls and not client.site.ending and not client.site.connections
 
     asyncio.run(scenario())
 
@@ -281,7 +281,7 @@ async def test_a_large_answer_goes_as_far_as_the_windows_let_it_and_on_when_they
     client.feed(frames.window_update(1, 1 << 20))
     body, headers = (await client.answers())[1]
     assert len(body) == 200_005 - frames.WINDOW_BYTES and status(headers) == 0
-    assert not client.connection._calls and not client.connection._held_back
+    assert not client.connection.calls and not client.connection._held_back
 
 
 async def test_a_clients_settings_move_the_windows_of_calls_under_way():
@@ -329,12 +329,12 @@ async def test_a_stream_whose_method_takes_nothing_is_not_told_to_send_more(monk
     client = Client()
     client.feed(call(1, b"Slow", end=False))
     piece = frames.frame(frames.DATA, 0, 1, message(bytes(16_000)))
-    for _ in range(http2.STREAM_WINDOW_BYTES // 16_000):
+    for _ in range(LIMITS.stream_window_bytes // 16_000):
         client.feed(piece)
     assert [frame for frame in await client.frames() if frame[0] == frames.WINDOW_UPDATE] == []
     client.taking.set()
     updates = [frame for frame in await client.frames(200) if frame[0] == frames.WINDOW_UPDATE]
-    assert updates and len(client.seen) == http2.STREAM_WINDOW_BYTES // 16_000
+    assert updates and len(client.seen) == LIMITS.stream_window_bytes // 16_000
 
 
 async def test_a_reset_ends_the_method_and_answers_nothing():
@@ -343,7 +343,7 @@ async def test_a_reset_ends_the_method_and_answers_nothing():
     await client.frames()
     client.feed(frames.reset(1, frames.CANCEL) + frames.reset(3, frames.CANCEL))
     assert await client.frames() == []
-    assert client.cancelled == 1 and client.ended == {"CANCELLED": 2} and not client.connection._calls
+    assert client.cancelled == 1 and client.ended == {"CANCELLED": 2} and not client.connection.calls
     client.feed(
         frames.frame(frames.DATA, 0, 3, message(b"late")) + frames.window_update(3, 5)
     )  # is not held against it
@@ -367,7 +367,7 @@ async def test_a_lost_connection_ends_every_method():
     client.connection.connection_lost(None)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert client.cancelled == 1 and not client.connection._calls and not client.site.connections
+    assert client.cancelled == 1 and not client.connection.calls and not client.site.connections
 
 
 async def test_leaving_lets_calls_end_and_takes_no_new_ones():

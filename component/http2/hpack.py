@@ -14,7 +14,8 @@ Headers = tuple[tuple[bytes, bytes], ...]
 TABLE_BYTES_MAX = 4096
 """Of the dynamic table: HTTP/2's default, which is never changed."""
 LIST_BYTES_MAX = 16 << 10
-"""Of one message's headers, each counted with 32 bytes more than it has (RFC 9113 section 6.5.2)."""
+"""Of one message's headers unless a decoder is told otherwise; each counts for 32 bytes more than it has (RFC 9113,
+section 6.5.2)."""
 _ENTRY_BYTES = 32
 _BLOCKS_MAX = 256
 """Blocks remembered with what they mean."""
@@ -26,7 +27,7 @@ class BadHeaders(Exception):
 
 
 class TooManyHeaders(Exception):
-    """Headers of more than LIST_BYTES_MAX."""
+    """Headers of more than the decoder takes."""
 
 
 _STATIC: Headers = (
@@ -50,7 +51,8 @@ _STATIC: Headers = (
 class Decoder:
     """One connection's, with the table that its client fills."""
 
-    def __init__(self) -> None:
+    def __init__(self, list_bytes_max: int = LIST_BYTES_MAX) -> None:
+        self._list_bytes_max = list_bytes_max
         self._table: deque[tuple[bytes, bytes]] = deque()
         """Newest first."""
         self._table_bytes = 0
@@ -99,8 +101,8 @@ class Decoder:
             else:  # literal, not to be put there (6.2.2, 6.2.3)
                 header, position = self._literal(block, position, 0x0F)
             size_bytes += len(header[0]) + len(header[1]) + _ENTRY_BYTES
-            if size_bytes > LIST_BYTES_MAX:
-                raise TooManyHeaders(f"headers of more than {LIST_BYTES_MAX} bytes")
+            if size_bytes > self._list_bytes_max:
+                raise TooManyHeaders(f"headers of more than {self._list_bytes_max} bytes")
             headers.append(header)
         return tuple(headers), has_changed
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.http2.hpack import LIST_BYTES_MAX, BadHeaders, Decoder, TooManyHeaders, literal
+from component.http2.hpack import LIST_BYTES_MAX, BadHeaders, Decoder, TooManyHeaders, literal
 
 # RFC 7541, appendix C.3 and C.4: three requests on one connection, without and with Huffman's code.
 REQUESTS = (
