@@ -438,7 +438,9 @@ def untyped(metadata: Any, api_version: str, kind: str, why: str) -> UnclassedEr
 def unreadable_live(live: Mapping[str, Any], why: str) -> UnclassedError:
     """Return the error for an object in which items of a list can't be told apart, so that nothing can be applied."""
     named = live.get("metadata") or {}
-    return UnclassedError(f"failed to create typed live object ({named.get('namespace') or ''}/{named.get('name')}): {why}")
+    return UnclassedError(
+        f"failed to create typed live object ({named.get('namespace') or ''}/{named.get('name')}): {why}"
+    )
 
 
 def _without_dropped(merged: Any, former: FieldSet, said: FieldSet, others: Sequence[_Owner], shape: Shape) -> Any:
