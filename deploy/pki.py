@@ -9,9 +9,9 @@ Beside them lies the key that the API server encrypts Secrets with in the store.
 without it.
 
 Keys are EC P-256, but for the one that signs tokens: that is RSA, since OpenID Connect obliges nobody to read any other
-signature than RS256 (OpenID Connect Discovery 1.0, section 3), and many read no other. They are written with mode 0600 in directories of mode 0700, each once: calling again makes only
-what is missing, about to expire, or has other names than it should. User and group names are upstream's
-("PKI certificates and requirements").
+signature than RS256 (OpenID Connect Discovery 1.0, section 3), and many read no other. They are written with mode 0600
+in directories of mode 0700, each once: calling again makes only what is missing, about to expire, or has other names
+than it should. User and group names are upstream's ("PKI certificates and requirements").
 """
 
 from __future__ import annotations
