@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import yaml
 
-from api import protobuf
+from api import go_syntax, protobuf
 from api.errors import BadRequest, UnsupportedMediaType
 
 DEPTH_MAX: Final = 250
@@ -29,27 +29,29 @@ _DUPLICATES_MAX: Final = 100
 
 OBJECT_TYPES: Final = ("application/json", "application/yaml", protobuf.MEDIA)
 """What an object of a built-in kind may be sent as."""
-_JSON_TYPES = ("", "application/json", "*/*", "text/json")
-_YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "application/apply-patch+yaml")
+_JSON: Final = "application/json"
+_YAML: Final = "application/yaml"
+_APPLY: Final = "application/apply-patch+yaml"
+"""YAML too, but of what is applied: no object is sent so."""
 
 
 class Malformed(BadRequest):
-    """A body is no text of the media type that it is sent as."""
+    """A body is no text of the media type that it is sent as; the message is what Go's reader says of it."""
 
 
 def is_json(content_type: str) -> bool:
     """Return whether a body of that media type is read as JSON; no type at all counts as JSON."""
-    return media(content_type) in _JSON_TYPES
+    return media(content_type) == _JSON or not content_type.strip()
 
 
 def is_yaml(content_type: str) -> bool:
     """Return whether a body of that media type is read as YAML."""
-    return media(content_type) in _YAML_TYPES
+    return media(content_type) in (_YAML, _APPLY)
 
 
 def is_known(content_type: str) -> bool:
-    """Return whether a body of that media type can be read; no type at all counts as JSON."""
-    return is_json(content_type) or is_yaml(content_type) or protobuf.is_protobuf(content_type)
+    """Return whether an object can be read from a body of that media type; no type at all counts as JSON."""
+    return is_json(content_type) or media(content_type) == _YAML or protobuf.is_protobuf(content_type)
 
 
 def unsupported(accepted: Iterable[str]) -> UnsupportedMediaType:
@@ -117,7 +119,7 @@ def _parse_json(body: bytes) -> tuple[Any, bool]:
         return doubled
 
     def refuse_constant(text: str) -> Any:
-        raise ValueError(f"invalid character '{text[0]}' looking for beginning of value")
+        raise Malformed(go_syntax.bad_constant(text))
 
     try:
         text = body.decode("utf-8")
@@ -128,7 +130,7 @@ def _parse_json(body: bytes) -> tuple[Any, bool]:
     try:
         return json.loads(text, object_pairs_hook=collect, parse_constant=refuse_constant), has_duplicates
     except json.JSONDecodeError as error:
-        raise Malformed(f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+        raise Malformed(go_syntax.of_json(error)) from None
     except ValueError as error:
         raise Malformed(f"the body is not JSON: {error}") from None
 
@@ -198,9 +200,9 @@ def _parse_yaml(body: bytes) -> tuple[Any, bool]:
                 return value, False
     try:
         _measure_yaml(body)
-        return yaml.load(body, Loader=_YAMLLoader), True
+        return _first_document(body), True
     except yaml.YAMLError as error:
-        raise Malformed(f"the body is not YAML: {' '.join(str(error).split())}") from None
+        raise Malformed(go_syntax.of_yaml(error)) from None
     except ValueError as error:
         raise Malformed(f"the body is not YAML: {error}") from None
     except (LookupError, AttributeError, TypeError):
@@ -208,11 +210,20 @@ def _parse_yaml(body: bytes) -> tuple[Any, bool]:
         raise Malformed("the body is not YAML: a value is not what its tag says") from None
 
 
+def _first_document(body: bytes) -> Any:
+    """Return the first document of a text; like Go's reader, this looks at nothing behind it."""
+    loader: Any = _YAMLLoader(body)
+    try:
+        return loader.get_data() if loader.check_data() else None
+    finally:
+        loader.dispose()
+
+
 def _measure_yaml(body: bytes) -> None:
-    """Refuse a text that would unfold to too much: an alias counts for all that it stands for, however deep that is.
+    """Refuse a text whose first document would unfold to too much: an alias counts for all that it stands for.
 
     Raises:
-        BadRequest: it unfolds too far, or nests too deeply.
+        BadRequest: it unfolds too far, nests too deeply, or repeats what is not there.
     """
     sizes: dict[str, tuple[int, int]] = {}
     """Of each anchor, how many values it stands for, and how deep they nest."""
@@ -222,7 +233,14 @@ def _measure_yaml(body: bytes) -> None:
         size, depth = 1, 1
         match event:
             case yaml.AliasEvent():
-                size, depth = sizes.get(event.anchor or "", (1, 1))
+                name = event.anchor or ""
+                if any(name == around for around, _, _ in open_):
+                    raise Malformed(f"yaml: anchor '{name}' value contains itself")
+                if name not in sizes:
+                    raise Malformed(f"yaml: unknown anchor '{name}' referenced")
+                size, depth = sizes[name]
+            case yaml.DocumentEndEvent():
+                return
             case yaml.CollectionStartEvent():
                 open_.append((event.anchor or "", 1, 1))
                 if len(open_) > DEPTH_MAX:

@@ -2,8 +2,8 @@ r"""Kubernetes' protobuf bodies to plain JSON values and back, read off the decl
 
 A body is the four bytes `k8s\0` and a message, `runtime.Unknown`, that names a kind and carries its object. kubectl
 from 1.32 on, and every Go client that asks for it, sends objects so. `to_value` gives what the same object would be in
-JSON, for `api.serde` to check and convert like any other body; `encode` writes an object as a Go client does. What a
-field is comes from `fields_of`: its number, whether an explicit zero of it means something, and the special forms of
+JSON, for `api.serde` to check and convert like any other body; `encode` writes an object (`api.protobuf_writer`). What
+a field is comes from `fields_of`: its number, whether an explicit zero of it means something, and the special forms of
 quantities, times, int-or-string, maps and values of any type.
 
 Three habits of Go's writer matter to a reader. Plain scalars are always written, so a zero says nothing and is
@@ -22,17 +22,17 @@ import functools
 import json
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import msgspec
 
-from api import timestamps
+from api import protobuf_writer, timestamps
 from api.errors import BadRequest
 from api.schema import FieldSchema, Struct, TypeSchema, fields_of, wire
 
 MEDIA: Final = "application/vnd.kubernetes.protobuf"
 MAGIC: Final = b"k8s\x00"
+NO_MAGIC: Final = "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
 
 DEPTH_MAX: Final = 100
 VALUES_MAX: Final = 250_000
@@ -56,7 +56,7 @@ def to_value(body: bytes, type: type[Struct]) -> dict[str, Any]:
         BadRequest: it is cut short, malformed, encoded once more, too deep or too large.
     """
     if not body.startswith(MAGIC):
-        raise BadRequest("the body is not Kubernetes protobuf: it must begin with the four bytes 6b 38 73 00")
+        raise BadRequest(NO_MAGIC)
     reading = _Reading()
     try:
         envelope: dict[str, Any] = {}
@@ -76,9 +76,23 @@ def to_value(body: bytes, type: type[Struct]) -> dict[str, Any]:
 
 
 def encode(obj: Struct, api_version: str, kind: str) -> bytes:
-    """Return an object as a Go client sends it; `obj` holds its quantities and times in normal form."""
-    envelope = _Unknown(type_meta=_TypeMeta(api_version=api_version, kind=kind), raw=_write_struct(obj))
-    return MAGIC + _write_struct(envelope)
+    """Return an object as a body; `obj` holds its quantities and times in normal form."""
+    return envelope(protobuf_writer.message(obj), api_version, kind)
+
+
+def envelope(raw: bytes, api_version: str, kind: str) -> bytes:
+    """Return a message as a body that says what it is."""
+    return b"%b%b%b\x1a\x00\x22\x00" % (_head(api_version, kind), protobuf_writer.varint(len(raw)), raw)
+
+
+@functools.lru_cache(maxsize=512)
+def _head(api_version: str, kind: str) -> bytes:
+    """Return what a body of a kind begins with: all before the size of what it holds."""
+    return (
+        MAGIC
+        + protobuf_writer.tagged(1, protobuf_writer.message(_TypeMeta(api_version=api_version, kind=kind)))
+        + b"\x12"
+    )
 
 
 class _TypeMeta(Struct):
@@ -486,117 +500,3 @@ def _raw_json(data: memoryview, name: str) -> Any:
         return json.loads(raw)
     except (ValueError, RecursionError):
         raise _Malformed(f"{name} holds something that is not JSON") from None
-
-
-# --- writing --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Node:
-    """A message being written: its own fields, and the messages inlined in it, by number."""
-
-    fields: list[tuple[int, bytes]]
-    inlined: dict[int, _Node]
-
-    def render(self) -> bytes:
-        parts = self.fields + [(number, _tagged(number, node.render())) for number, node in self.inlined.items()]
-        return b"".join(data for _, data in sorted(parts, key=lambda part: part[0]))
-
-
-def _write_struct(obj: Struct) -> bytes:
-    top = _Node([], {})
-    for declared in fields_of(type(obj)).values():
-        path = _path(declared)
-        if not path:
-            continue
-        node = top
-        for number in path[:-1]:
-            node = node.inlined.setdefault(number, _Node([], {}))
-        node.fields.append((path[-1], _write_field(path[-1], declared, getattr(obj, declared.name))))
-    return top.render()
-
-
-def _write_field(number: int, declared: FieldSchema, value: Any) -> bytes:
-    schema = declared.type
-    if value is None or (not value and schema.form in ("date-time", "micro-time", "duration", "quantity")):
-        return b""
-    if schema.kind == "list":
-        assert schema.item is not None
-        item = schema.item
-        return b"".join(_write_value(number, item, each) for each in value)
-    if schema.kind == "map":
-        assert schema.item is not None
-        of_value = schema.item
-        entries = []
-        for key in sorted(value):
-            entry = _tagged(1, key.encode()) + _write_value(2, of_value, value[key])
-            entries.append(_tagged(number, entry))
-        return b"".join(entries)
-    return _write_value(number, schema, value)
-
-
-def _write_value(number: int, schema: TypeSchema, value: Any) -> bytes:
-    match schema.kind:
-        case "struct":
-            return _tagged(number, _write_struct(value))
-        case "list":
-            assert schema.item is not None
-            item = schema.item
-            return _tagged(number, b"".join(_write_value(1, item, each) for each in value))
-        case "integer":
-            return _numbered(number, value)
-        case "boolean":
-            return _numbered(number, int(value))
-        case "number":
-            return varint(number << 3 | _FIXED64) + struct.pack("<d", value)
-        case "bytes":
-            return _tagged(number, value)
-        case "any" if schema.form == "int-or-string":
-            is_text = isinstance(value, str)
-            number_part, text = (0, value.encode()) if is_text else (value, b"")
-            return _tagged(number, _numbered(1, int(is_text)) + _numbered(2, number_part) + _tagged(3, text))
-        case "any" if schema.item is not None:
-            return _tagged(number, _write_struct_or_other(schema, value))
-        case "any":
-            return _tagged(number, _tagged(1, msgspec.json.encode(value)))
-    match schema.form:
-        case "quantity":
-            return _tagged(number, _tagged(1, value.encode()))
-        case "date-time" | "micro-time":
-            return _tagged(number, _write_time(value))
-        case "duration":
-            return _tagged(number, _numbered(1, round(float(value.removesuffix("s")) * 10**9)))
-    return _tagged(number, value.encode())
-
-
-def _write_struct_or_other(schema: TypeSchema, value: Any) -> bytes:
-    is_boolean = schema.form == "schema-or-bool"
-    if isinstance(value, Struct):
-        return (_numbered(1, 1) if is_boolean else b"") + _tagged(2 if is_boolean else 1, _write_struct(value))
-    if is_boolean:
-        return _numbered(1, int(value))
-    return b"".join(_tagged(2, _write_struct(each) if isinstance(each, Struct) else each.encode()) for each in value)
-
-
-def _write_time(text: str) -> bytes:
-    micros = round(timestamps.parse(text) * 10**6)
-    return _numbered(1, micros // 10**6) + _numbered(2, micros % 10**6 * 1000)
-
-
-def _tagged(number: int, data: bytes) -> bytes:
-    return varint(number << 3 | _BYTES) + varint(len(data)) + data
-
-
-def _numbered(number: int, value: int) -> bytes:
-    return varint(number << 3 | _VARINT) + varint(value)
-
-
-def varint(value: int) -> bytes:
-    """Return a number as a varint: a negative one takes ten bytes, being written as what 64 bits hold of it."""
-    value &= 0xFFFF_FFFF_FFFF_FFFF
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

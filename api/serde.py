@@ -50,6 +50,8 @@ def decode(
     nothing.
     """
     if protobuf.is_protobuf(content_type):
+        if not body.startswith(protobuf.MAGIC):
+            raise type_meta.unreadable(resource, body, protobuf.NO_MAGIC)
         return _convert(protobuf.to_value(body, resource.type), [], resource, "Ignore", body)
     if not bodies.is_yaml(content_type):
         if not bodies.is_json(content_type):
@@ -61,7 +63,8 @@ def decode(
     try:
         value, duplicates = bodies.parse(body, content_type)
     except bodies.Malformed as error:
-        raise type_meta.unreadable(resource, body, str(error)) from None
+        before = "" if bodies.is_yaml(content_type) else type_meta.NO_KIND
+        raise type_meta.unreadable(resource, body, f"{before}{error.message}") from None
     return _convert(value, duplicates, resource, field_validation, body)
 
 
@@ -115,8 +118,12 @@ def _convert(
     validation: FieldValidation,
     body: bytes | None,
 ) -> Decoded[T]:
-    if not isinstance(value, dict):
-        raise BadRequest(f"couldn't get version/kind: the body must be an object, and is {json_type(value)}")
+    if value is None and not custom.is_custom(resource.type):
+        value = {}  # A null changes nothing of what it is read into.
+    if body is not None:
+        type_meta.check_readable(value, resource, body)
+    elif not isinstance(value, dict):
+        raise BadRequest(f"the body must be an object, and is {json_type(value)}")
     type_meta.check(value, resource, is_strict=validation != "Ignore", body=body)
     unknown: list[str] = []
     try:

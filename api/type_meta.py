@@ -13,7 +13,7 @@ import msgspec
 
 from api import custom
 from api.errors import BadRequest, Invalid
-from api.reader import WrongType
+from api.reader import WrongType, json_type
 from api.resource import Resource
 from api.validation import invalid, refuse_named
 
@@ -21,6 +21,14 @@ _SCHEME: Final = "pkg/api/legacyscheme/scheme.go:30"
 FIELDS: Final = ("apiVersion", "kind")
 _SUMMARY_LENGTH: Final = 30
 _BODY_SHOWN: Final = 4096
+
+
+NO_KIND: Final = "couldn't get version/kind; json parse error: "
+"""What is said before anything about the JSON of a body: its kind is what is looked for first."""
+_META: Final = (
+    'Go value of type struct { APIVersion string "json:\\"apiVersion,omitempty\\""; '
+    'Kind string "json:\\"kind,omitempty\\"" }'
+)
 
 
 class Unreadable(BadRequest):
@@ -39,6 +47,26 @@ def cannot_handle(
     """Return the error for what says that it is one thing, and cannot be read as an object of `resource`."""
     message = f'{kind} in version "{version}" cannot be handled as a {resource.kind}: {why}'
     return Unreadable(message, why, mismatch)
+
+
+def check_readable(value: Any, resource: Resource[Any], body: bytes) -> None:
+    """Refuse a body that does not get as far as saying what it is: no object, or words where there are none.
+
+    Raises:
+        BadRequest: it does not.
+    """
+    if value is None:
+        raise _without_kind(resource, body.decode("utf-8", "replace"), is_strict=False)
+    if not isinstance(value, dict):
+        raise unreadable(resource, body, f"{NO_KIND}json: cannot unmarshal {json_type(value)} into {_META}")
+    for field in FIELDS:
+        said = value.get(field)
+        if said is not None and not isinstance(said, str):
+            what = f"json: cannot unmarshal {json_type(said)} into Go struct field .{field} of type string"
+            raise unreadable(resource, body, NO_KIND + what)
+    version = value.get("apiVersion") or ""
+    if version.count("/") > 1:
+        raise unreadable(resource, body, f"unexpected GroupVersion string: {version}")
 
 
 def check(value: dict[str, Any], resource: Resource[Any], *, is_strict: bool, body: bytes | None) -> None:

@@ -22,7 +22,7 @@ from api.core import persistentvolume, pod, resourcequota, service
 from api.custom import is_custom
 from api.discover import RESOURCES
 from api.discovery import endpointslice
-from api.errors import ServiceUnavailable
+from api.errors import ApiError, ServiceUnavailable, Unauthorized
 from api.rbac import clusterrole, clusterrolebinding, role, rolebinding
 from api.resource import Resource
 from api.storage import volumeattachment
@@ -65,7 +65,7 @@ from apiserver.webhooks.services import ServiceLocator
 from component.clock import Clock
 from component.metrics import render
 from component.supervise import keep_going
-from store.client import Store
+from store.client import Refused, Store, Unavailable
 
 SEATS: Final = 600
 """Upstream's 400 requests that read, and 200 that write."""
@@ -107,7 +107,9 @@ class Api:
         metrics: ApiMetrics,
         store_health: StoreHealth,
         auditor: Auditor | None = None,
+        authenticator: Authenticator | None = None,
     ) -> None:
+        self._authenticator = authenticator
         self.auditor = auditor
         self.metrics = metrics
         self.context = context
@@ -136,6 +138,20 @@ class Api:
             if deprecation:
                 call.warnings.append(deprecation)
         return await self._handler(call)
+
+    async def refuse_wrong_token(self, credentials: Credentials) -> None:
+        """Refuse who shows a token that is known to be none, where it does not matter who asks.
+
+        Raises:
+            Unauthorized: it is; whoever shows nothing is let in, and so is whom nothing can be found out about now.
+        """
+        if credentials.token and self._authenticator is not None:
+            try:
+                await self._authenticator.authenticate(credentials)
+            except Unauthorized:
+                raise
+            except (ApiError, Unavailable, Refused, OSError):
+                return
 
     def scrape(self) -> bytes:
         """Return the metrics as they are now."""
@@ -268,4 +284,16 @@ def build(
 
     type_checks = TypeChecks(registries, clock)
     loops = (compact, expire, definitions.run, type_checks.run, upkeep.keep, upkeep.adjust, store_health.run)
-    return Api(context, authorizer, handler, loops, definitions, webhooks, control, metrics, store_health, auditor)
+    return Api(
+        context,
+        authorizer,
+        handler,
+        loops,
+        definitions,
+        webhooks,
+        control,
+        metrics,
+        store_health,
+        auditor,
+        authenticator,
+    )

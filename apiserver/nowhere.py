@@ -7,10 +7,11 @@ is served read no more than the code.
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from api.custom import is_custom
-from api.errors import ApiError, NotFound
+from api.errors import ApiError, InternalError, NotFound
 from apiserver.registry.failures import no_such_resource, no_such_verb, not_found, not_supported
 from apiserver.registry.kinds import Kinds
 from apiserver.request import Call
@@ -32,6 +33,18 @@ class NoSuchPage(InPlainText, NotFound):
     """The path is nobody's. What Go says of it means to its clients what they say themselves: the message."""
 
     text = "404 page not found"
+
+
+class NothingAsked(InPlainText, InternalError):
+    """A path says how to ask, and not what for."""
+
+
+def nothing_asked(target: str) -> NothingAsked:
+    """Return the error for a request whose target, as it was sent, names no resource where one must be."""
+    return NothingAsked(
+        f"Internal Server Error: {json.dumps(target)}: failed to create RequestInfo: "
+        f"unable to determine kind and namespace from url, {target}"
+    )
 
 
 def no_such_path(kinds: Kinds, path: str) -> NotFound:

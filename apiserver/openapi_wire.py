@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from api.protobuf import varint
+from api.protobuf_writer import varint
 
 
 def message(number: int, payload: bytes) -> bytes:

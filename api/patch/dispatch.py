@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import NoneType
+from typing import Any, Final
 
 from api import bodies
 from api.custom import is_custom
 from api.errors import ApiError, BadRequest, Invalid, RequestEntityTooLarge
 from api.patch import json_patch, merge_patch, strategic
 from api.patch.failure import PatchFailure
+from api.reader import json_type
 from api.schema import Struct
 
 JSON_PATCH = "application/json-patch+json"
@@ -16,6 +18,8 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 CONTENT_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH)
+_DECODING: Final = dict.fromkeys((JSON_PATCH, MERGE_PATCH), "error decoding patch: ")
+"""What is said before the reason why a patch cannot be read."""
 
 
 def is_strategic(content_type: str) -> bool:
@@ -39,19 +43,22 @@ def parse_patch(body: bytes, content_type: str) -> Any:
     media = bodies.media(content_type)
     if media not in CONTENT_TYPES:
         raise bodies.unsupported((*CONTENT_TYPES, APPLY_PATCH))
-    patch, _ = bodies.parse(body)
+    try:
+        patch, _ = bodies.parse(body)
+    except bodies.Malformed as error:
+        raise BadRequest(f"{_DECODING.get(media, '')}{error.message}") from None
     if patch is None and media != MERGE_PATCH:  # What a null says to a decoder of lists or maps: nothing.
         patch = [] if media == JSON_PATCH else {}
     if media == JSON_PATCH:
         if not isinstance(patch, list):
-            raise BadRequest(
-                "a JSON patch is a list of operations (RFC 6902), for example"
-                ' [{"op": "replace", "path": "/spec/replicas", "value": 2}]'
-            )
+            raise _cannot_unmarshal(media, patch, "value of type []handlers.jsonPatchOp")
+        other = next((each for each in patch if not isinstance(each, (dict, NoneType))), None)
+        if other is not None:
+            raise _cannot_unmarshal(media, other, "value of type handlers.jsonPatchOp")
         if len(patch) > json_patch.OPERATIONS_MAX:
             raise _too_many(len(patch))
     elif not isinstance(patch, dict):
-        raise BadRequest(f"a patch of type {media} is an object that holds the fields to change")
+        raise _cannot_unmarshal(media, patch, "value of type map[string]interface {}")
     return patch
 
 
@@ -86,6 +93,10 @@ def faults_of(body: bytes, content_type: str) -> list[str]:
         mine = (duplicate.path for duplicate in duplicates if duplicate.path.startswith(f"[{i}]."))
         found += [f'duplicate field "{path}"' for path in mine]
     return [f"json patch {fault}" for fault in found]
+
+
+def _cannot_unmarshal(media: str, value: Any, into: str) -> BadRequest:
+    return BadRequest(f"{_DECODING.get(media, '')}json: cannot unmarshal {json_type(value)} into Go {into}")
 
 
 def _refusal(failure: PatchFailure) -> ApiError:

@@ -29,7 +29,7 @@ def request_info(method: str, path: str, query: Mapping[str, str]) -> RequestInf
             pass
         case _:
             return RequestInfo(verb=method.lower(), path=path)
-    is_watch = method == "GET" and is_old_watch(path)
+    is_watch = is_old_watch(path)
     if is_watch:
         rest = rest[1:]
     namespace = ""
@@ -44,13 +44,13 @@ def request_info(method: str, path: str, query: Mapping[str, str]) -> RequestInf
     subresource = "proxy" if rest[2:3] == ["proxy"] else "/".join(rest[2:])
     verb = "watch" if is_watch else _VERBS.get(method, "")
     field_selector = ""
-    if not name:
+    if not name and not is_watch:
         if verb == "get":
             verb = "watch" if flag(query, "watch") else "list"
         elif verb == "delete":
             verb = "deletecollection"
-        if verb in ("list", "watch", "deletecollection"):
-            field_selector = query.get("fieldSelector", "")
+    if not name and verb in ("list", "watch", "deletecollection"):
+        field_selector = query.get("fieldSelector", "")
     return of_resource(
         verb,
         path=path,
@@ -88,6 +88,14 @@ def is_old_watch(path: str) -> bool:
     """
     match [part for part in path.split("/") if part]:
         case ["api", _, "watch", _, *_] | ["apis", _, _, "watch", _, *_]:
+            return True
+    return False
+
+
+def is_nothing_watched(path: str) -> bool:
+    """Whether a path begins as one of `is_old_watch` does, or of the proxies of old, and ends there."""
+    match [part for part in path.split("/") if part]:
+        case ["api", _, "watch" | "proxy"] | ["apis", _, _, "watch" | "proxy"]:
             return True
     return False
 

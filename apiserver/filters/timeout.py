@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from typing import Any, Final
 
@@ -10,8 +11,12 @@ from api.errors import BadRequest, Timeout
 from apiserver.request import Call, Handler
 
 TIMEOUT_S: Final = 60.0
-_PART: Final = re.compile(r"(\d+(?:\.\d*)?)(ms|us|ns|h|m|s)")
-_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|us|µs|μs|ns|h|m|s)", re.ASCII)
+_NUMBER: Final = re.compile(r"\d*(?:\.\d*)?", re.ASCII)
+_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
+_WRITES: Final = ("create", "update", "patch", "delete", "deletecollection")
+_TOO_LONG: Final = "Timeout: request did not complete within the allotted timeout"
+_TOO_LATE: Final = "Timeout: request did not complete within requested timeout - context deadline exceeded"
 _STREAMS: Final = ("log", "exec", "attach", "portforward", "proxy")
 
 
@@ -32,7 +37,7 @@ def with_timeout(then: Handler) -> Handler:
                 return await then(call)
         except TimeoutError:
             # No Retry-After: clients would send it again by themselves, and it may have been done.
-            raise Timeout("Timeout: request did not complete within the allotted timeout") from None
+            raise Timeout(_TOO_LATE if call.info.verb in _WRITES else _TOO_LONG) from None
 
     return handle
 
@@ -41,8 +46,40 @@ def _timeout_s(call: Call) -> float:
     text = call.options.get("timeout", "")
     if not text or call.info.verb == "watch":
         return TIMEOUT_S
-    parts = _PART.findall(text)
-    if "".join(number + unit for number, unit in parts) != text:
-        fault = "missing unit in" if text.replace(".", "", 1).isdigit() else "invalid"
-        raise BadRequest(f'invalid timeout specified in the request URL - time: {fault} duration "{text}"')
-    return min(sum(float(number) * _UNITS[unit] for number, unit in parts) or TIMEOUT_S, TIMEOUT_S)
+    try:
+        asked = duration_s(text)
+    except ValueError as error:
+        raise BadRequest(f"invalid timeout specified in the request URL - {error}") from None
+    return min(asked, TIMEOUT_S) if asked > 0 else TIMEOUT_S
+
+
+def duration_s(text: str) -> float:
+    """Return a duration such as `1h30m`, `-1.5s` or `0`, in seconds.
+
+    Raises:
+        ValueError: it is none; why, in the words of Go's time package.
+    """
+    quoted = json.dumps(text, ensure_ascii=False)
+    unsigned = text[1:] if text[:1] in ("+", "-") else text
+    if unsigned == "0":
+        return 0.0
+    total, at = 0.0, 0
+    if not unsigned:
+        raise ValueError(f"time: invalid duration {quoted}")
+    while at < len(unsigned):
+        part = _PART.match(unsigned, at)
+        if part is None:
+            raise ValueError(_fault(unsigned, at, quoted))
+        total, at = total + float(part[1]) * _UNITS[part[2]], part.end()
+    return -total if text[0] == "-" else total
+
+
+def _fault(text: str, at: int, quoted: str) -> str:
+    number = _NUMBER.match(text, at)
+    assert number is not None
+    if not number[0].strip("."):
+        return f"time: invalid duration {quoted}"
+    unit = re.split(r"[\d.]", text[number.end() :], maxsplit=1, flags=re.ASCII)[0]
+    if not unit:
+        return f"time: missing unit in duration {quoted}"
+    return f"time: unknown unit {json.dumps(unit, ensure_ascii=False)} in duration {quoted}"

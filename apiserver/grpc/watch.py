@@ -14,7 +14,7 @@ from typing import Any, Final
 import grpc.aio
 
 from api.errors import ApiError
-from api.protobuf import varint
+from api.protobuf_writer import varint
 from apiserver.grpc import status
 from apiserver.grpc.calls import call_of, credentials_of, remote_of
 from apiserver.grpc.relayed_watch import RelayedWatch

@@ -13,11 +13,12 @@ from typing import Any, Final
 import msgspec
 
 from api.discover import RESOURCES
-from api.errors import MethodNotAllowed, NotAcceptable
+from api.errors import NotAcceptable
 from apiserver import discovery, openapi, openapi_protobuf, openapi_v3_protobuf
 from apiserver.aggregation import documents as aggregated_documents
 from apiserver.aggregation.availability import Gathered
 from apiserver.nowhere import no_such_path
+from apiserver.registry.failures import no_such_verb
 from apiserver.registry.kinds import Kinds
 from apiserver.version import version_info
 from component import slis
@@ -41,7 +42,7 @@ class Document:
 
 
 class Documents:
-    """Answers GETs of paths outside the API groups' resources.
+    """Answers requests for paths outside the API groups' resources.
 
     Args:
         server_address: where clients find this server, `HOST:PORT`.
@@ -72,14 +73,24 @@ class Documents:
         """Return the document at `path`.
 
         Raises:
-            NotFound: there is none. MethodNotAllowed: it can only be read.
+            NotFound: there is none. MethodNotAllowed: it can only be had by GET, not even by HEAD.
         """
         document = self._find(path.rstrip("/") or "/", query, accept)
         if document is None:
             raise no_such_path(self._kinds, path)
-        if method not in ("GET", "HEAD"):
-            raise MethodNotAllowed("the server does not allow this method on the requested resource")
+        is_reset = method == "DELETE" and path == "/metrics"  # Upstream forgets them then. Ours are kept.
+        if is_reset or (method != "GET" and self._is_routed(path)):
+            raise no_such_verb()
         return document
+
+    def _is_routed(self, path: str) -> bool:
+        """Whether upstream routes a document by its method; the others are answered whatever the method is."""
+        match [part for part in path.split("/") if part]:
+            case ["api", *_] | ["version"]:
+                return True
+            case ["apis", group, _]:
+                return any(kind.group == group for kind in self._kinds.built_in)
+        return path in self._extra
 
     def _find(self, path: str, query: Mapping[str, str], accept: str) -> Document | None:
         match path.split("/")[1:]:

@@ -19,9 +19,9 @@ from api.autoscaling import scale
 from api.discover import by_gvr
 from api.errors import ApiError, Expired, Forbidden, InternalError, NotAcceptable
 from api.resource import Resource
-from apiserver import table
+from apiserver import nowhere, table
 from apiserver.app import Api
-from apiserver.filters.request_info import is_old_watch, old_watch_options, request_info
+from apiserver.filters.request_info import is_nothing_watched, is_old_watch, old_watch_options, request_info
 from apiserver.nowhere import InPlainText
 from apiserver.onward import Onward
 from apiserver.parameters import flag, integer
@@ -123,6 +123,8 @@ class Door:
         if "dryRun" in query:
             call.options["dryRun"] = next((each for each in query.getall("dryRun") if each != "All"), "All")
         call.info = info = request_info(request.method, request.path, call.options)
+        if is_nothing_watched(request.path):
+            raise nowhere.nothing_asked(request.raw_path)
         if info.verb == "watch" and is_old_watch(request.path):
             call.options = old_watch_options(info, call.options)
         if info.plural:
@@ -135,8 +137,9 @@ class Door:
         call.audit_id = _audit_id(request.headers.get(AUDIT_ID, ""))
         if self._proxies is not None:
             call.handler = self._proxies.finder(info, request.method, request.raw_path)
-        if call.handler is None and call.resource is not None and request.method == hdrs.METH_HEAD:
-            call.handler = _refuse_head
+        is_head = call.resource is not None and request.method == hdrs.METH_HEAD
+        if call.handler is None and (is_head or (is_old_watch(request.path) and request.method != hdrs.METH_GET)):
+            call.handler = _refuse
         if call.handler is None and request.body_exists:
 
             async def read_body() -> bytes:
@@ -215,7 +218,8 @@ class Door:
         return float(max(asked, 0)) if asked else WATCH_TIMEOUT_S * (1 + self._api.context.random.random())
 
     async def _report(self, request: web.BaseRequest) -> web.Response:
-        """Answer /healthz, /livez or /readyz: whoever asks, and whatever else does not work."""
+        """Answer /healthz, /livez or /readyz: whatever else does not work, and to all but who shows a wrong token."""
+        await self._api.refuse_wrong_token(credentials_of(request))
         excluded, is_verbose = request.query.getall("exclude", ()), "verbose" in request.query
         name, tells_why = request.path[1:], bool(credentials_of(request).certificate)
         report = await self._health.report(name, excluded=excluded, is_verbose=is_verbose, tells_why=tells_why)
@@ -263,8 +267,8 @@ def _headers(request: web.BaseRequest, prefix: str) -> dict[str, tuple[str, ...]
     return {name: tuple(request.headers.getall(name)) for name in names if name.startswith(prefix)}
 
 
-async def _refuse_head(call: Call) -> Any:
-    """Refuse to tell of a built-in kind's objects without showing them: upstream routes GET alone to them."""
+async def _refuse(call: Call) -> Any:
+    """Refuse another method than GET for what upstream routes GET alone to, such as a built-in kind's objects."""
     raise no_such_verb()
 
 

@@ -13,6 +13,7 @@ import msgspec
 from api import bodies, serde, timestamps
 from api.errors import AlreadyExists, BadRequest, NotFound
 from api.patch.dispatch import APPLY_PATCH
+from api.reader import json_type
 from api.resource import Resource
 from api.type_meta import FIELDS
 from apiserver.parameters import flag
@@ -66,9 +67,16 @@ def parse(call: Call, resource: Resource[Any]) -> dict[str, Any]:
         raise invalid_options(
             "PatchOptions", "fieldManager", "FieldValueRequired", "Required value: is required for apply patch"
         )
-    value, duplicates = bodies.parse(call.body, APPLY_PATCH)
+    try:
+        value, duplicates = bodies.parse(call.body, APPLY_PATCH)
+    except bodies.Malformed as error:
+        raise BadRequest(f"error decoding YAML: error converting YAML to JSON: {error.message}") from None
+    value = {} if value is None else value
     if not isinstance(value, dict):
-        raise BadRequest("error decoding YAML: the body must be an object")
+        raise BadRequest(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal "
+            f"{json_type(value)} into Go value of type map[string]interface {{}}"
+        )
     if duplicates:
         validation = writing.validation_of(call)
         told = "\n  ".join(["error converting YAML to JSON: yaml: unmarshal errors:", *map(str, duplicates)])

@@ -76,7 +76,8 @@ async def create_object(context: Context, call: Call, obj: Any, *, is_apply: boo
     metadata.uid = registry.generate_uid()
     resource.prepare_for_create(obj)
     obj.metadata.managed_fields = owners
-    metadata.generation = 1 if resource.generation else 0
+    if resource.generation:
+        metadata.generation = 1  # Of a kind that does not count them, it is what the client says.
     settle = await writing.reserve(context, request)
     try:
         await context.evaluating.run(partial(validation.check, resource, obj, None))

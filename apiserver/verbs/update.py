@@ -83,7 +83,7 @@ def _empties_managed_fields(call: Call) -> bool:
     if protobuf.is_protobuf(call.content_type):
         return False  # It has no empty lists.
     value, _ = bodies.parse(call.body, call.content_type)
-    return (value.get("metadata") or {}).get("managedFields") == []
+    return ((value or {}).get("metadata") or {}).get("managedFields") == []
 
 
 async def replace(

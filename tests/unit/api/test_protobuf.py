@@ -225,8 +225,8 @@ def test_delete_options_and_token_requests_are_read() -> None:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (b"", "must begin with the four bytes"),
-        (b'{"kind":"Pod"}', "must begin with the four bytes"),
+        (b"", "expected prefix"),
+        (b'{"kind":"Pod"}', "expected prefix"),
         (b"k8s\0\x0a", "ends in the middle of a number"),
         (b"k8s\0\x12\x05ab", "says it has 5 bytes, and 2 are left"),
         (enveloped(b"\x0a\x03\x0a\x04a"), "and 1 are left"),

@@ -57,3 +57,30 @@ def test_what_is_no_text_of_its_media_type_is_said_to_be_unrecognized() -> None:
     said = str(refused.value)
     assert said.startswith("the object provided is unrecognized (must be of type Namespace): "), said
     assert said.endswith(" (61706956657273696f6e3a2076310a6b696e643a20506f640a737065633a ...)")
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (
+            b"[]",
+            "couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct {",
+        ),
+        (
+            b'{"kind": ["x"]}',
+            "couldn't get version/kind; json parse error: json: cannot unmarshal array into Go struct field .kind of "
+            "type string (",
+        ),
+        (b'{"apiVersion": "a/b/c"}', "unexpected GroupVersion string: a/b/c ("),
+        (b'{"a": ', "couldn't get version/kind; json parse error: unexpected end of JSON input ("),
+    ],
+)
+def test_a_body_that_does_not_get_as_far_as_its_kind_is_said_to_be_unrecognized(body: bytes, why: str) -> None:
+    with pytest.raises(Unreadable) as refused:
+        serde.decode(body, configmap.RESOURCE)
+    begins = "the object provided is unrecognized (must be of type ConfigMap): " + why
+    assert str(refused.value).startswith(begins), str(refused.value)
+
+
+def test_a_null_is_an_object_of_which_nothing_is_said() -> None:
+    assert serde.decode(b"null", configmap.RESOURCE).object == configmap.ConfigMap()

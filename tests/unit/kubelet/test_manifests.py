@@ -68,7 +68,7 @@ def test_a_file_cannot_pass_for_a_mirror_or_choose_its_uid():
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (b"kind: [", "line 2, column 1"),
+        (b"kind: [", "yaml: line 1: did not find expected node content"),
         (b"", "it must hold one Pod"),
         (b'{"kind": "Pod"}', "it must hold one Pod"),
         (b"apiVersion: apps/v1\nkind: Deployment\n", "it must hold one Pod"),

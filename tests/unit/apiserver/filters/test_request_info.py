@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from apiserver.filters.request_info import old_watch_options, request_info
+from apiserver.filters.request_info import is_nothing_watched, old_watch_options, request_info
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from apiserver.filters.request_info import old_watch_options, request_info
          ("watch", "apps", "v1", "deployments", "", "d", "")),
         ("GET", "/api/v1/watch/namespaces/d", {}, ("watch", "", "v1", "namespaces", "", "d", "d")),
         ("GET", "/api/v1/watch", {}, ("list", "", "v1", "watch", "", "", "")),
-        ("DELETE", "/api/v1/watch/pods", {}, ("delete", "", "v1", "watch", "", "", "pods")),
+        ("DELETE", "/api/v1/watch/pods", {}, ("watch", "", "v1", "pods", "", "", "")),
     ],
 )  # fmt: skip
 def test_a_path_says_what_is_asked(method, path, query, expected):
@@ -51,3 +51,8 @@ def test_the_old_way_to_watch_one_object_is_a_watch_with_a_selector():
     assert asked == {"watch": "true", "fieldSelector": "spec.nodeName=n,metadata.name=p", "limit": "1"}
     everything = request_info("GET", "/api/v1/watch/pods", {})
     assert old_watch_options(everything, {}) == {"watch": "true"}
+
+
+def test_a_path_that_says_how_to_ask_and_not_what_for_is_known() -> None:
+    assert is_nothing_watched("/api/v1/watch") and is_nothing_watched("/apis/apps/v1/proxy/")
+    assert not is_nothing_watched("/api/v1/watch/pods") and not is_nothing_watched("/api/v1/pods")

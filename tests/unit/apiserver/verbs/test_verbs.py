@@ -59,6 +59,13 @@ def call(resource, verb, *, name="", namespace="default", body=b"", content_type
 # --- create
 
 
+async def test_a_kind_whose_generation_nobody_counts_keeps_what_the_client_says(api: Api) -> None:
+    made = await api.handle(call(configmaps.RESOURCE, "create", body=b'{"metadata":{"name":"a","generation":5}}'))
+    assert json.loads(made.json)["metadata"]["generation"] == 5
+    with pytest.raises(Invalid, match="must be greater than or equal to 0"):
+        await api.handle(call(configmaps.RESOURCE, "create", body=b'{"metadata":{"name":"b","generation":-1}}'))
+
+
 async def test_a_created_object_has_what_the_server_gives(client: Client):
     made = await client.create(deployments.RESOURCE, builders.deployment("web"))
     assert made.metadata.uid and made.metadata.creation_timestamp and made.metadata.resource_version
