@@ -5,6 +5,7 @@ machine of few cores is most of what a put costs (decision 22). It serves what g
 nothing else: no server push, no priorities, no plaintext.
 
 Read first: `call.py`, one call from headers to trailers. `connection.py` says what a request of a connection is, whose
-frames, flow control and compressed headers are in `component.http2`; `server.py` is the listener. What is not gRPC comes in by `page.py`, or by HTTP/1.1 in `http1.py`, and is answered by a `web.Web`.
-What is served is decided elsewhere (`store.serve`).
+frames, flow control and compressed headers are in `component.http2`; `server.py` is the listener. What is not gRPC
+comes in by `page.py`, or by HTTP/1.1 in `http1.py`, and is answered by a `web.Web`. What is served is decided
+elsewhere (`store.serve`).
 """
