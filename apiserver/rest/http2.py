@@ -59,7 +59,9 @@ _PSEUDO: Final = (b":method", b":path", b":scheme", b":authority")
 
 Fields = dict[tuple[bytes, Headers], CIMultiDictProxy[str]]
 """The fields of requests by `:authority` and what was sent: a client sends much the same with all of its requests."""
-FIELDS_MAX: Final = 32
+FIELDS_MAX: Final = 16
+KNOWN_BYTES_MAX: Final = 4096
+"""Of one request's fields; others are not kept."""
 
 
 class Malformed(Exception):
@@ -504,9 +506,11 @@ def request_head(headers: Headers, known: Fields) -> RawRequestMessage:
     key = (authority, headers[count:])
     fields = known.get(key)
     if fields is None:
-        if len(known) >= FIELDS_MAX:
-            known.clear()
-        fields = known[key] = _fields(*key)
+        fields = _fields(*key)
+        if sum(len(name) + len(value) for name, value in key[1]) <= KNOWN_BYTES_MAX:
+            if len(known) >= FIELDS_MAX:
+                known.clear()
+            known[key] = fields
     before, _, fragment = path.partition("#")
     target, _, query = before.partition("?")
     return RawRequestMessage(

@@ -336,7 +336,8 @@ class Connection(asyncio.Protocol, Generic[C]):
         call = self.calls.get(stream)
         if call is not None:
             if flags & frames.PADDED:
-                payload = frames.unpadded(flags, payload)
+                sent_bytes, payload = len(payload), frames.unpadded(flags, payload)
+                self.send(frames.window_update(stream, sent_bytes - len(payload)))  # The call never hears of it.
             call.on_data(payload, bool(flags & frames.END_STREAM))
         elif not 0 < stream <= self._last_stream:
             raise Fault(frames.PROTOCOL_ERROR, "DATA of a stream that was never begun")

@@ -19,6 +19,8 @@ section 6.5.2)."""
 _ENTRY_BYTES = 32
 _BLOCKS_MAX = 256
 """Blocks remembered with what they mean."""
+_KNOWN_BYTES_MAX = 1024
+"""Of one of them; longer ones are rarely sent twice."""
 _INTEGER_MAX = 1 << 24
 
 
@@ -74,7 +76,7 @@ class Decoder:
             raise BadHeaders("a header block ends in the middle") from None
         if has_changed:
             self._known.clear()
-        elif len(self._known) < _BLOCKS_MAX:
+        elif len(self._known) < _BLOCKS_MAX and len(block) <= _KNOWN_BYTES_MAX:
             self._known[block] = headers
         return headers
 
