@@ -65,7 +65,9 @@ class ApiError(Exception):
             details["retryAfterSeconds"] = self.retry_after_s
         metadata = {"continue": self.continue_token} if self.continue_token else {}
         status: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure"}
-        status |= {"message": self.message, "reason": self.reason}
+        status["message"] = self.message
+        if self.reason:
+            status["reason"] = self.reason
         if details or self.has_details:
             status["details"] = details
         status["code"] = self.code
@@ -163,6 +165,12 @@ class InternalError(ApiError):
     """The server failed; what it says of why is for operators."""
 
     reason, code = "InternalError", 500
+
+
+class UnclassedError(ApiError):
+    """What upstream answers with a plain error, of no class of its API: 500, and no reason."""
+
+    reason, code = "", 500
 
 
 class NotImplementedHere(ApiError):

@@ -8,9 +8,10 @@
 Beside them lies the key that the API server encrypts Secrets with in the store. A backup of the store is of no use
 without it.
 
-Keys are EC P-256, written with mode 0600 in directories of mode 0700, each once: calling again makes only
-what is missing, about to expire, or has other names than it should. User and group names are upstream's
-("PKI certificates and requirements").
+Keys are EC P-256, but for the one that signs tokens: that is RSA, since OpenID Connect obliges nobody to read any other
+signature than RS256 (OpenID Connect Discovery 1.0, section 3), and many read no other. They are written with mode 0600
+in directories of mode 0700, each once: calling again makes only what is missing, about to expire, or has other names
+than it should. User and group names are upstream's ("PKI certificates and requirements").
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from client.certificates import NODE_PREFIX, NODES_GROUP, alternative_names, key_pem
 from component.files import write_private
 
+TOKEN_KEY_BITS = 2048
 CA_VALIDITY = timedelta(days=3650)
 LEAF_VALIDITY = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=30)
@@ -173,7 +175,7 @@ class Pki:
         self.service_account_key = directory / "service-account" / "sa.key"
         if not self.service_account_key.exists():
             self.service_account_key.parent.mkdir(exist_ok=True, mode=0o700)
-            write_private(self.service_account_key, key_pem(ec.generate_private_key(ec.SECP256R1())))
+            write_private(self.service_account_key, key_pem(rsa.generate_private_key(65537, TOKEN_KEY_BITS)))
         self.encryption = directory / "encryption" / "configuration.yaml"
         if not self.encryption.exists():
             self.encryption.parent.mkdir(exist_ok=True, mode=0o700)

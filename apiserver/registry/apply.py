@@ -19,7 +19,7 @@ import msgspec
 
 from api import timestamps
 from api.custom import is_custom
-from api.errors import BadRequest, Cause, Conflict
+from api.errors import Cause, Conflict, UnclassedError
 from api.meta import ManagedFieldsEntry
 from api.patch import apply as arithmetic
 from api.patch.apply import Comparison
@@ -370,7 +370,7 @@ def apply(
 
     Raises:
         Conflict: it would change what others own.
-        BadRequest: the configuration contradicts itself.
+        UnclassedError: the configuration does not fit the type, or contradicts itself.
     """
     shape = shape_of(struct)
     field, is_only = ignored_by(writer.subresource, has_status)
@@ -427,18 +427,20 @@ def apply(
 _HEAD: Final = ("apiVersion", "kind", "metadata")
 
 
-def untyped(metadata: Any, api_version: str, kind: str, why: str) -> BadRequest:
+def untyped(metadata: Any, api_version: str, kind: str, why: str) -> UnclassedError:
     """Return the error for a configuration that does not fit the schema of its kind."""
     named = metadata if isinstance(metadata, dict) else {}
     where = f"{named.get('namespace') or ''}/{named.get('name') or ''}"
     group, _, version = api_version.rpartition("/")
-    return BadRequest(f"failed to create typed patch object ({where}; {group}/{version}, Kind={kind}): {why}")
+    return UnclassedError(f"failed to create typed patch object ({where}; {group}/{version}, Kind={kind}): {why}")
 
 
-def unreadable_live(live: Mapping[str, Any], why: str) -> BadRequest:
+def unreadable_live(live: Mapping[str, Any], why: str) -> UnclassedError:
     """Return the error for an object in which items of a list can't be told apart, so that nothing can be applied."""
     named = live.get("metadata") or {}
-    return BadRequest(f"failed to create typed live object ({named.get('namespace') or ''}/{named.get('name')}): {why}")
+    return UnclassedError(
+        f"failed to create typed live object ({named.get('namespace') or ''}/{named.get('name')}): {why}"
+    )
 
 
 def _without_dropped(merged: Any, former: FieldSet, said: FieldSet, others: Sequence[_Owner], shape: Shape) -> Any:

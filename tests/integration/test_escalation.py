@@ -23,7 +23,7 @@ import pytest
 import pytest_asyncio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from apiserver.server import Settings, serve
@@ -365,8 +365,8 @@ async def use_a_token_after_its_time(world: World) -> None:
     claims = jwt.decode(token, options={"verify_signature": False})
     claims |= {"iat": 1_600_000_000, "nbf": 1_600_000_000, "exp": 1_600_003_600}
     kid = {"kid": jwt.get_unverified_header(token)["kid"]}
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    assert await world.with_token(jwt.encode(claims, key, algorithm="ES256", headers=kid)) == 401
+    assert isinstance(key, rsa.RSAPrivateKey)
+    assert await world.with_token(jwt.encode(claims, key, algorithm="RS256", headers=kid)) == 401
 
 
 @way

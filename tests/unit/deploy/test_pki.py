@@ -6,6 +6,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from component.signing_keys import algorithm_of, load_private_key
 from deploy.pki import Authority, Leaf, Pki
 
 
@@ -48,6 +49,11 @@ def test_a_certificate_that_does_not_fit_its_key_is_replaced(tmp_path: Path) -> 
     (tmp_path / "a.key").write_bytes((tmp_path / "b.key").read_bytes())  # as when killed between key and certificate
     assert authority.ensure(Leaf("a", "a"))
     assert not authority.ensure(Leaf("a", "a"))
+
+
+def test_tokens_are_signed_in_the_one_way_that_everybody_reads(tmp_path: Path) -> None:
+    key = load_private_key(Pki(tmp_path).service_account_key.read_bytes())
+    assert algorithm_of(key.public_key()) == "RS256"
 
 
 def test_a_damaged_certificate_is_replaced(tmp_path: Path) -> None:

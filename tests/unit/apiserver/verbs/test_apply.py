@@ -11,7 +11,7 @@ from api.core import configmap as configmaps
 from api.core import pod as pods
 from api.core import service as services
 from api.core import serviceaccount as serviceaccounts
-from api.errors import BadRequest, Conflict, Forbidden, Invalid, NotFound
+from api.errors import BadRequest, Conflict, Forbidden, Invalid, NotFound, UnclassedError
 from api.meta import ObjectMeta
 from api.rbac import role, rolebinding
 from api.rbac.rules import PolicyRule, RoleRef, Subject
@@ -293,8 +293,17 @@ async def test_a_write_of_an_item_without_a_key_leaves_nobody_an_owner(applier: 
     """Nobody could be said to own it: upstream gives up on all, too."""
     account = applier.of(serviceaccounts.RESOURCE)
     assert "managedFields" not in (await account.create({"secrets": [{"namespace": "x"}]}))["metadata"]
-    with pytest.raises(BadRequest, match="failed to create typed live object"):
+    with pytest.raises(UnclassedError, match="failed to create typed live object"):
         await account.apply({"metadata": {"labels": {"a": "b"}}})
+
+
+async def test_a_configuration_that_does_not_fit_its_kind_is_answered_with_500_and_no_reason(applier: Applier):
+    """Upstream gives this error no class."""
+    with pytest.raises(UnclassedError) as refused:
+        await applier.of(pods.RESOURCE).apply({"spec": {"unheardOf": 1}})
+    status = refused.value.status()
+    assert (status["code"], "reason" in status) == (500, False)
+    assert status["message"].endswith("Kind=Pod): .spec.unheardOf: field not declared in schema")
 
 
 async def test_defaults_are_not_owned_and_come_back(applier: Applier):
@@ -419,14 +428,14 @@ async def test_force_is_for_apply_alone(applier: Applier):
 
 
 async def test_an_applied_field_that_does_not_exist_is_refused(applier: Applier):
-    with pytest.raises(BadRequest, match=r".dat: field not declared in schema"):
+    with pytest.raises(UnclassedError, match=r".dat: field not declared in schema"):
         await applier.apply({"dat": {"k": "1"}})
 
 
 async def test_an_item_given_twice_is_refused(applier: Applier):
     config = deployment()
     config["spec"]["template"]["spec"]["containers"] *= 2
-    with pytest.raises(BadRequest, match=r'containers: duplicate entries for key \[name="web"\]'):
+    with pytest.raises(UnclassedError, match=r'containers: duplicate entries for key \[name="web"\]'):
         await applier.of(deployments.RESOURCE).apply(config)
 
 
