@@ -504,13 +504,18 @@ async def _rest_listener(settings: Settings, server: Server) -> AsyncIterator[No
         await server.health.stopping.wait()
         listeners.pop().close()
 
+    async def leave() -> None:
+        # Clients that keep one connection for everything begin to look for another server while this one still answers.
+        await server.health.stopping.wait()
+        over_http2.leave()
+
     listeners = [await listen(settings.secure_port)]
-    sharing = asyncio.create_task(share()) if settings.shared_port else None
+    duties = [asyncio.create_task(duty()) for duty in (leave, *((share,) if settings.shared_port else ()))]
     try:
         yield
     finally:
-        if sharing is not None:
-            sharing.cancel()
+        for duty in duties:
+            duty.cancel()
         for listener in listeners:
             listener.close()
         await switchboard.close()

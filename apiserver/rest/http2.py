@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
@@ -26,7 +27,7 @@ from yarl import URL
 
 from component.http2 import connection as http2
 from component.http2 import frames
-from component.http2.frames import FRAME_BYTES_MAX, HEAD
+from component.http2.frames import FRAME_BYTES_MAX
 from component.http2.hpack import Headers, literal
 from component.relay import HEAD_BYTES_MAX
 
@@ -54,6 +55,13 @@ _CONNECTION_ONLY: Final = frozenset(
 )
 """Fields that HTTP/2 does not have (RFC 9113, section 8.2.2)."""
 _PSEUDO: Final = (b":method", b":path", b":scheme", b":authority")
+
+
+Fields = dict[tuple[bytes, Headers], CIMultiDictProxy[str]]
+"""The fields of requests by `:authority` and what was sent: a client sends much the same with all of its requests."""
+FIELDS_MAX: Final = 16
+KNOWN_BYTES_MAX: Final = 4096
+"""Of one request's fields; others are not kept."""
 
 
 class Malformed(Exception):
@@ -113,6 +121,7 @@ class Connection(http2.Connection["Stream"]):
         self.server = server
         self.running = 0
         """Requests whose work has not ended, those among them that the client has given up."""
+        self.known: Fields = {}
         self.peername: Any = None
         self.sockname: Any = None
         self.ssl_context: Any = None
@@ -157,7 +166,7 @@ class Stream:
         Raises:
             Malformed: the headers are not those of a request.
         """
-        self.request_head = message = request_head(headers)
+        self.request_head = message = request_head(headers, connection.known)
         announced = message.headers.get(hdrs.CONTENT_LENGTH, "0" if has_ended else "")
         if announced and not (announced.isascii() and announced.isdigit()):
             raise Malformed(f"a content-length of {announced[:20]!r}")
@@ -306,18 +315,12 @@ class Stream:
 
     def write(self, content: bytes | bytearray | memoryview) -> None:
         """Send a piece of the answer's body, as soon as there is room for it."""
-        length = len(content)
-        connection = self._connection
-        if length <= FRAME_BYTES_MAX and not self.queue and connection.takes(length) and self.window >= length:
-            if length:
-                self.window -= length
-                connection.window -= length
-                connection.send(HEAD.pack(length >> 8, length & 0xFF, frames.DATA, 0, self.stream))
-                connection.send(bytes(content) if isinstance(content, bytearray) else content)
-            return
-        self.queue.append(memoryview(content))
-        self.queued += length
-        connection.pump(self)
+        if isinstance(content, bytearray):
+            content = bytes(content)  # It may change before it leaves.
+        if content and not self._connection.send_data(self, content):
+            self.queue.append(memoryview(content))
+            self.queued += len(content)
+            self._connection.pump(self)
 
     async def sent(self) -> None:
         """Wait until the queue is empty, and the connection takes more."""
@@ -393,6 +396,18 @@ class Pipe(asyncio.Transport):
         if not self._stream.is_done:
             self._stream.write(data)
 
+    def accept(self, content: bytes) -> bool:
+        """Send a piece of the body if nothing written before still waits; return False, and leave it, where it does."""
+        stream = self._stream
+        if stream.is_done:
+            return False
+        if self._connection.send_data(stream, content):
+            return True
+        if stream.queue or not self._connection.is_writable:
+            return False
+        stream.write(content)
+        return True
+
     def close(self) -> None:
         """End the stream, whose answer is not whole."""
         self._stream.reset()
@@ -463,40 +478,60 @@ class Writer(AbstractStreamWriter):
             raise ClientConnectionResetError("the client has given the request up")
 
 
-def request_head(headers: Headers) -> RawRequestMessage:
+def request_head(headers: Headers, known: Fields) -> RawRequestMessage:
     """Return a request's head as HTTP/1.1's parser would.
+
+    Args:
+        headers: as sent.
+        known: the fields of earlier requests; those of this one are added.
 
     Raises:
         Malformed: it is not what HTTP/2 has a request be (RFC 9113, sections 8.2 and 8.3).
     """
     pseudo: dict[bytes, bytes] = {}
-    fields: CIMultiDict[str] = CIMultiDict()
+    count = 0
     for name, value in headers:
-        if name[:1] == b":":
-            if fields or name not in _PSEUDO or name in pseudo:
-                raise Malformed(f"{name!r} is not expected")
-            pseudo[name] = value
-            continue
-        if not name or name in _CONNECTION_ONLY or name != name.lower() or (name == b"te" and value != b"trailers"):
-            raise Malformed(f"{name!r} is not allowed")
-        if b"\r" in value or b"\n" in value or b"\0" in value or not _is_token(name):
-            raise Malformed(f"{name!r} or its value has a character in it that may not be")
-        fields.add(_name(name), value.decode("utf-8", "surrogateescape"))
+        if name[:1] != b":":
+            break
+        if name not in _PSEUDO or name in pseudo:
+            raise Malformed(f"{name!r} is not expected")
+        pseudo[name] = value
+        count += 1
     method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"").decode("utf-8", "surrogateescape")
     if not _is_token(method) or b":scheme" not in pseudo or not (path[:1] == "/" or path == "*"):
         raise Malformed("it has no method, scheme or path")
-    if any(each <= " " or each == "\x7f" for each in path):
+    if _SPACES.search(path):
         raise Malformed("a path with spaces in it")
-    if b":authority" in pseudo:
-        fields[hdrs.HOST] = pseudo[b":authority"].decode("utf-8", "surrogateescape")
-    if hdrs.COOKIE in fields:
-        fields[hdrs.COOKIE] = "; ".join(fields.getall(hdrs.COOKIE))
+    authority = pseudo.get(b":authority", b"")
+    key = (authority, headers[count:])
+    fields = known.get(key)
+    if fields is None:
+        fields = _fields(*key)
+        if sum(len(name) + len(value) for name, value in key[1]) <= KNOWN_BYTES_MAX:
+            if len(known) >= FIELDS_MAX:
+                known.clear()
+            known[key] = fields
     before, _, fragment = path.partition("#")
     target, _, query = before.partition("?")
     return RawRequestMessage(
-        method.decode(), path, VERSION, CIMultiDictProxy(fields), headers, False, None, False, False,
+        method.decode(), path, VERSION, fields, headers, False, None, False, False,
         URL.build(path=target, query_string=query, fragment=fragment, encoded=True),
     )  # fmt: skip
+
+
+def _fields(authority: bytes, headers: Headers) -> CIMultiDictProxy[str]:
+    fields: CIMultiDict[str] = CIMultiDict()
+    for name, value in headers:
+        if name in _CONNECTION_ONLY or name != name.lower() or (name == b"te" and value != b"trailers"):
+            raise Malformed(f"{name!r} is not allowed")
+        if b"\r" in value or b"\n" in value or b"\0" in value or not _is_token(name):
+            raise Malformed(f"{name!r} or its value has a character in it that may not be")
+        fields.add(name.decode("ascii"), value.decode("utf-8", "surrogateescape"))
+    if authority:
+        fields[hdrs.HOST] = authority.decode("utf-8", "surrogateescape")
+    if hdrs.COOKIE in fields:
+        fields[hdrs.COOKIE] = "; ".join(fields.getall(hdrs.COOKIE))
+    return CIMultiDictProxy(fields)
 
 
 def response_head(stream: int, status: int, headers: CIMultiDict[str]) -> bytes:
@@ -517,11 +552,7 @@ def response_head(stream: int, status: int, headers: CIMultiDict[str]) -> bytes:
     )
 
 
-@functools.lru_cache(maxsize=1024)
-def _name(name: bytes) -> str:
-    return name.decode("ascii")
-
-
+_SPACES: Final = re.compile(r"[\x00-\x20\x7f]")
 _TOKEN: Final = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 

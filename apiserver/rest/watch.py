@@ -14,9 +14,11 @@ import struct
 from typing import Final, cast
 
 from aiohttp import HttpVersion11, web
+from aiohttp.abc import AbstractStreamWriter
 
 from apiserver.registry.failures import Redefined
 from apiserver.registry.fanout import BOOKMARK, Delivery, Encoding, Join, Watcher
+from apiserver.rest import http2
 from apiserver.rest.frames import error_frame, in_a_chunk, in_a_row
 
 SEND_BUFFER_BYTES: Final = 256 * 1024
@@ -64,14 +66,14 @@ class HttpWatch:
         self._transport = transport
         self._watcher.on_ready = self._send
         if self._has_begun:
-            self._watcher.hand_to(self._accept, self._encoding, self._join)
+            self._hand_over()
         timer = loop.call_later(timeout_s, self._time_is_up)
         try:
             self._send()
             while not self._is_over:
                 self._wake.clear()
                 if self._is_blocked:
-                    await writer.drain()
+                    await self._drained_or_woken(writer)
                     if transport.get_write_buffer_size() > TRANSPORT_BYTES_MAX:
                         # TLS may hold bytes that the connection's own flow control does not count.
                         await asyncio.sleep(_POLL_S)
@@ -86,6 +88,17 @@ class HttpWatch:
         if not transport.is_closing():
             await response.write_eof()
         return response
+
+    async def _drained_or_woken(self, writer: AbstractStreamWriter) -> None:
+        """Wait for the client to take what was written, or for the watch to end because it does not."""
+        waits = [asyncio.ensure_future(each) for each in (writer.drain(), self._wake.wait())]
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                each.result()
+        finally:
+            for each in waits:
+                each.cancel()
 
     def _send(self) -> None:
         """Write what is pending, if the client has taken most of what came before."""
@@ -121,7 +134,12 @@ class HttpWatch:
             for delivery in self._watcher.take(1):
                 transport.write(self._join([delivery.frame(self._first)]))
                 self._has_begun = True
-                self._watcher.hand_to(self._accept, self._encoding, self._join)
+                self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Have what is new written without a look at anything else, as long as nothing else is pending."""
+        accept = self._transport.accept if isinstance(self._transport, http2.Pipe) else self._accept
+        self._watcher.hand_to(accept, self._encoding, self._join)
 
     def _accept(self, joined: bytes) -> bool:
         """Write what is new, which is all that is pending; return False, and leave it, where `_send` has to look."""

@@ -336,7 +336,8 @@ class Connection(asyncio.Protocol, Generic[C]):
         call = self.calls.get(stream)
         if call is not None:
             if flags & frames.PADDED:
-                payload = frames.unpadded(flags, payload)
+                sent_bytes, payload = len(payload), frames.unpadded(flags, payload)
+                self.send(frames.window_update(stream, sent_bytes - len(payload)))  # The call never hears of it.
             call.on_data(payload, bool(flags & frames.END_STREAM))
         elif not 0 < stream <= self._last_stream:
             raise Fault(frames.PROTOCOL_ERROR, "DATA of a stream that was never begun")
@@ -465,9 +466,27 @@ class Connection(asyncio.Protocol, Generic[C]):
             self._held_back.pop(call.stream, None)
             call.on_sent()
 
-    def takes(self, length: int) -> bool:
-        """Whether so many bytes of an answer can be sent now, as far as the connection is concerned."""
-        return self.is_writable and length <= self.window and self._out_bytes <= OUT_BYTES_MAX
+    def send_data(self, call: C, content: bytes | memoryview) -> bool:
+        """Send a piece of an answer in one frame of its own, or return False if there is no room for that now."""
+        length = len(content)
+        if (
+            length > call.window
+            or length > self.window
+            or length > FRAME_BYTES_MAX
+            or call.queue
+            or not self.is_writable
+            or self._out_bytes > OUT_BYTES_MAX
+        ):
+            return False
+        out = self._out
+        if not out:
+            self.loop.call_soon(self._flush)
+        out.append(HEAD.pack(length >> 8, length & 0xFF, frames.DATA, 0, call.stream))
+        out.append(content)
+        self._out_bytes += length
+        call.window -= length
+        self.window -= length
+        return True
 
     def hold_back(self, call: C) -> None:
         """Have the call go on as soon as there is room."""

@@ -19,6 +19,8 @@ section 6.5.2)."""
 _ENTRY_BYTES = 32
 _BLOCKS_MAX = 256
 """Blocks remembered with what they mean."""
+_KNOWN_BYTES_MAX = 1024
+"""Of one of them; longer ones are rarely sent twice."""
 _INTEGER_MAX = 1 << 24
 
 
@@ -74,7 +76,7 @@ class Decoder:
             raise BadHeaders("a header block ends in the middle") from None
         if has_changed:
             self._known.clear()
-        elif len(self._known) < _BLOCKS_MAX:
+        elif len(self._known) < _BLOCKS_MAX and len(block) <= _KNOWN_BYTES_MAX:
             self._known[block] = headers
         return headers
 
@@ -219,25 +221,57 @@ def _codes() -> dict[tuple[int, int], int]:
     return codes
 
 
-_CODES = _codes()
 _PADDING_MAX = 7
 _CODE_BITS_MAX = 30
+_Step = tuple[int, bytes]
+"""Which place in the tree of codes half a byte leads to, and what was decoded on the way; -1 where it leads nowhere."""
+
+
+def _steps() -> tuple[list[list[_Step]], list[bool]]:
+    """Return what each half byte does at each place in the tree of codes, and where a string may end.
+
+    A place is the bits read since the last symbol; 0 is none. A string ends at padding: at most seven ones.
+    """
+    codes = _codes()
+    prefixes = {(length, code >> (total - length)) for total, code in codes for length in range(total)}
+    places = {prefix: number for number, prefix in enumerate(sorted(prefixes))}
+    steps: list[list[_Step]] = []
+    for length, bits in sorted(prefixes):
+        row: list[_Step] = []
+        for half in range(16):
+            at: tuple[int, int] | None = (length, bits)
+            symbols = bytearray()
+            for shift in (3, 2, 1, 0):
+                if at is None:
+                    break
+                at = (at[0] + 1, at[1] << 1 | half >> shift & 1)
+                if at in codes:
+                    symbols.append(codes[at])
+                    at = (0, 0)
+                elif at not in places:
+                    at = None
+            row.append((-1 if at is None else places[at], bytes(symbols)))
+        steps.append(row)
+    may_end = [length <= _PADDING_MAX and bits == (1 << length) - 1 for length, bits in sorted(prefixes)]
+    return steps, may_end
+
+
+_STEPS, _MAY_END = _steps()
 
 
 def _unhuffman(raw: bytes) -> bytes:
-    decoded = bytearray()
-    code = length = 0
-    find = _CODES.get
+    decoded: list[bytes] = []
+    place, steps = 0, _STEPS
     for byte in raw:
-        for shift in (7, 6, 5, 4, 3, 2, 1, 0):
-            code = code << 1 | byte >> shift & 1
-            length += 1
-            symbol = find((length, code))
-            if symbol is not None:
-                decoded.append(symbol)
-                code = length = 0
-            elif length >= _CODE_BITS_MAX:
-                raise BadHeaders("a string with its end in the middle")
-    if length > _PADDING_MAX or code != (1 << length) - 1:
+        place, symbols = steps[place][byte >> 4]
+        if symbols:
+            decoded.append(symbols)
+        if place >= 0:
+            place, symbols = steps[place][byte & 0xF]
+            if symbols:
+                decoded.append(symbols)
+        if place < 0:
+            raise BadHeaders("a string with its end in the middle")
+    if not _MAY_END[place]:
         raise BadHeaders("a string that is not padded with ones")
-    return bytes(decoded)
+    return b"".join(decoded)

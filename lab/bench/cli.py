@@ -106,7 +106,10 @@ def watch(
     size: Annotated[int, typer.Option(min=800, help="Bytes of an event.")] = 2048,
     seconds: Annotated[float, typer.Option(min=1)] = 10,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
-    transport: Annotated[Literal["rest", "grpc"], typer.Option()] = "rest",
+    transport: Annotated[
+        Literal["rest", "http2", "grpc"],
+        typer.Option(help="rest: a connection each (HTTP/1.1); http2: a hundred on each; grpc: our own processes' way"),
+    ] = "rest",
     stalled: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the watchers that read nothing.")] = 0.0,
     kubeconfig: Annotated[Path | None, typer.Option(help="Of any API server, instead of a cluster's here.")] = None,
     against: Annotated[Path | None, typer.Option(help="Another API server's kubeconfig, run in turn.")] = None,

@@ -261,7 +261,7 @@ def _report(load: Load, rounds: int, series: dict[str, Series]) -> Report:
 
 def _goals(load: Load) -> Sequence[Goal]:
     """Return the absolute goals, which are of one load on a quiet machine of two cores."""
-    if load.watchers != 1000 or load.transport != "rest" or load.stalled:
+    if load.watchers != 1000 or load.transport not in ("rest", "http2") or load.stalled:
         return ()
     if load.rate == 10:
         return (Goal("server: CPU an event", 12.0, 5.0),)
@@ -278,7 +278,7 @@ def _notes(load: Load, series: dict[str, Series]) -> Iterator[str]:
             yield f"{name}: {max(one.lost):.0f} watches that read were ended by the server"
         if load.stalled and name != "limit":
             yield f"{name}: {statistics.median(one.evicted):.0f} of {load.stalled} stalled watches were ended"
-    if load.watchers == 1000 and not load.rate and load.transport == "rest":
+    if load.watchers == 1000 and not load.rate and load.transport in ("rest", "http2"):
         median = statistics.median(series["server"].delivered)
         reached = "aim" if median >= 200_000 else "floor" if median >= 60_000 else "missed"
         yield f"{reached}: {median:,.0f} events/s back to back (floor 60,000, aim 200,000)"

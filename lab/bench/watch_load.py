@@ -24,19 +24,26 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from component.http2 import frames
+from component.http2.hpack import Decoder, literal
 from lab.bench.kubeconfig import ClientTls
 
 MARK: Final = b'"sent":"'
 _SENT = re.compile(rb'"sent":"(\d+)"')
 READ_BYTES: Final = 256 * 1024
 LATENCIES_MAX: Final = 200_000
+STREAMS_MAX: Final = 100
+"""Watches that share a connection over HTTP/2: what kube-apiserver allows."""
+STREAM_WINDOW_BYTES: Final = 4 << 20
+CONNECTION_WINDOW_BYTES: Final = 1 << 30
+"""Both as Go's HTTP client has them."""
 
 
 class Order(msgspec.Struct, frozen=True):
     """What to do."""
 
     transport: str
-    """rest, grpc, or raw: a server that just sends (`lab.bench.fanout_limit`)."""
+    """rest, http2, grpc, or raw: a server that just sends (`lab.bench.fanout_limit`)."""
     address: tuple[str, int]
     server_name: str
     path: str
@@ -128,11 +135,130 @@ class Reader:
             self._rest = data[max(cut, 0) :]
 
 
+class Http2Reader:
+    """As many watches as share a connection, over HTTP/2, as Go's clients have them.
+
+    Those that stall are streams whose window is not opened again, so that the others of the connection go on.
+    """
+
+    def __init__(self, order: Order, tls: ssl.SSLContext, watches: int, stalled: int) -> None:
+        plain = socket.create_connection(order.address, timeout=30)
+        self.socket = tls.wrap_socket(plain, server_hostname=order.server_name)
+        if self.socket.selected_alpn_protocol() != "h2":
+            raise ConnectionError("the server does not speak HTTP/2")
+        fields = {":method": "GET", ":scheme": "https", ":authority": order.server_name, ":path": order.path}
+        fields |= {"accept": "application/json"} | ({"authorization": f"Bearer {order.token}"} if order.token else {})
+        block = b"".join(literal(name.encode(), value.encode()) for name, value in fields.items())
+        self._streams = {2 * number + 1: STREAM_WINDOW_BYTES for number in range(watches)}
+        """How much each may still be sent."""
+        self._stalled = set(list(self._streams)[:stalled])
+        self._rests = dict.fromkeys(self._streams, b"")
+        self._unopened = len(self._streams)
+        self._decoder = Decoder()
+        self._uncredited = 0
+        self._rest, self._out = b"", b""
+        asked = (
+            frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream, block)
+            for stream in self._streams
+        )
+        settings = frames.settings({frames.ENABLE_PUSH: 0, frames.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES})
+        window = frames.window_update(0, CONNECTION_WINDOW_BYTES - frames.WINDOW_BYTES)
+        self.socket.sendall(frames.PREFACE + settings + window + b"".join(asked))
+        unheard = Tally()
+        while self._unopened:
+            data = self.socket.recv(READ_BYTES)
+            if not data:
+                raise ConnectionError("the server closed the connection at once")
+            self._take(data, unheard)
+            self.socket.sendall(self._out)
+            self._out = b""
+        self.socket.setblocking(False)
+
+    def read(self, buffer: bytearray, tally: Tally) -> bool:
+        """Read all that is there; returns False when the server has closed the connection, or ended every watch."""
+        while True:
+            try:
+                size = self.socket.recv_into(buffer)
+                if size:
+                    self._take(bytes(memoryview(buffer)[:size]), tally)
+                if self._out:
+                    self._out = self._out[self.socket.send(self._out) :]
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
+                return True
+            except OSError:
+                size = 0
+            if not size or not self._streams:
+                tally.ended += len(self._streams.keys() - self._stalled)
+                tally.evicted += len(self._streams.keys() & self._stalled)
+                return False
+
+    def _take(self, data: bytes, tally: Tally) -> None:
+        data = self._rest + data
+        position, end = 0, len(data)
+        while end - position >= frames.HEAD_BYTES:
+            high, low, kind, flags, stream = frames.HEAD.unpack_from(data, position)
+            begin = position + frames.HEAD_BYTES
+            if begin + (high << 8 | low) > end:
+                break
+            position = begin + (high << 8 | low)
+            if kind == frames.DATA and stream in self._streams:
+                self._on_data(stream, data[begin:position], tally)
+            elif kind == frames.HEADERS:
+                headers = self._decoder.decode(data[begin:position])
+                if headers[0] != (b":status", b"200"):
+                    raise ConnectionError(f"the server answers {headers[0][1].decode()}")
+                self._unopened -= 1
+            elif kind == frames.PING and not flags & frames.ACK:
+                self._out += frames.frame(frames.PING, frames.ACK, 0, data[begin:position])
+            elif kind == frames.SETTINGS and not flags & frames.ACK:
+                self._out += frames.frame(frames.SETTINGS, frames.ACK, 0)
+            if kind == frames.RST_STREAM or (kind in (frames.DATA, frames.HEADERS) and flags & frames.END_STREAM):
+                self._end(stream, tally)
+        self._rest = data[position:]
+
+    def _on_data(self, stream: int, payload: bytes, tally: Tally) -> None:
+        piece = self._rests[stream] + payload
+        tally.piece(piece)
+        self._rests[stream] = piece[max(len(piece) - len(MARK) + 1, 0) :]
+        self._uncredited += len(payload)
+        if self._uncredited >= CONNECTION_WINDOW_BYTES // 2:
+            self._out += frames.window_update(0, self._uncredited)
+            self._uncredited = 0
+        if stream not in self._stalled:
+            left = self._streams[stream] - len(payload)
+            if left < STREAM_WINDOW_BYTES // 2:
+                self._out += frames.window_update(stream, STREAM_WINDOW_BYTES - left)
+                left = STREAM_WINDOW_BYTES
+            self._streams[stream] = left
+
+    def _end(self, stream: int, tally: Tally) -> None:
+        if self._streams.pop(stream, None) is not None:
+            if stream in self._stalled:
+                tally.evicted += 1
+            else:
+                tally.ended += 1
+
+
 def watch_rest(order: Order, tally: Tally) -> None:
     """Open the watches, then read until told to stop."""
     tls = order.tls.context()
-    readers = [Reader(order, tls) for _ in range(order.watchers)]
-    stalled, reading = readers[: order.stalled], readers[order.stalled :]
+    stalled: list[Reader] = []
+    reading: list[Reader | Http2Reader]
+    if order.transport == "http2":
+        tls.set_alpn_protocols(["h2"])
+        connections = -(-order.watchers // STREAMS_MAX)
+        reading = [
+            Http2Reader(
+                order,
+                tls,
+                len(range(number, order.watchers, connections)),
+                len(range(number, order.stalled, connections)),
+            )
+            for number in range(connections)
+        ]
+    else:
+        readers = [Reader(order, tls) for _ in range(order.watchers)]
+        stalled, reading = readers[: order.stalled], [*readers[order.stalled :]]
     print("ready", flush=True)
     poll = select.epoll()
     by_descriptor = {reader.socket.fileno(): reader for reader in reading}
@@ -155,7 +281,8 @@ def watch_rest(order: Order, tally: Tally) -> None:
                 tally.evicted += 1
                 poll.unregister(descriptor)
             elif not known.read(buffer, tally):
-                tally.ended += 1
+                if isinstance(known, Reader):
+                    tally.ended += 1
                 poll.unregister(descriptor)
 
 

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from hpack.exceptions import HPACKDecodingError
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
+from hpack.huffman_table import decode_huffman
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,3 +101,27 @@ def test_rubbish_gives_headers_or_an_error_of_ours(block: bytes):
         except (BadHeaders, TooManyHeaders):
             return
         assert isinstance(headers, tuple)
+
+
+@given(st.binary(max_size=60))
+def test_strings_are_decoded_as_another_implementation_encodes_them(text: bytes):
+    encoder = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
+    encoded = encoder.encode(text)
+    block = b"\x00\x01x" + bytes((0x80 | 0x7F, len(encoded) - 0x7F)) if len(encoded) >= 0x7F else b"\x00\x01x"
+    if len(encoded) < 0x7F:
+        block += bytes((0x80 | len(encoded),))
+    assert Decoder().decode(block + encoded) == ((b"x", text),)
+
+
+@given(st.binary(max_size=20))
+def test_bytes_that_are_no_string_are_refused_as_another_implementation_refuses_them(raw: bytes):
+    try:
+        expected: bytes | None = decode_huffman(raw)
+    except HPACKDecodingError:
+        expected = None
+    block = b"\x00\x01x" + bytes((0x80 | len(raw),)) + raw
+    if expected is None:
+        with pytest.raises(BadHeaders):
+            Decoder().decode(block)
+    else:
+        assert Decoder().decode(block) == ((b"x", expected),)
