@@ -22,10 +22,11 @@ def test_a_browser_does_not_guess_what_a_refusal_is() -> None:
 
 
 def test_a_refusal_is_yaml_for_who_likes_that_best() -> None:
-    refused = failure(NotFound("no"), Call(RequestInfo("get", "/")), is_yaml=True)
+    form = answers.form_of_refusal("application/yaml")
+    refused = failure(NotFound("no"), Call(RequestInfo("get", "/")), form)
     assert refused.headers["Content-Type"] == "application/yaml"
     assert isinstance(refused.body, bytes) and b"reason: NotFound\n" in refused.body
-    assert answers.likes_yaml("application/yaml") and not answers.likes_yaml("text/html")
+    assert answers.form_of_refusal("text/html") == answers.PLAIN
 
 
 def test_a_scheme_that_nobody_reads_shows_no_credentials() -> None:
