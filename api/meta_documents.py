@@ -17,7 +17,7 @@ class ServerAddressByClientCIDR(Struct):
     """Where clients of a network find this server.
 
     Attributes:
-        client_cidr: The network.
+        client_cidr: The network that such clients are in.
         server_address: The address, HOST:PORT.
     """
 
@@ -44,7 +44,7 @@ class GroupVersionForDiscovery(Struct):
 
     Attributes:
         group_version: Both, such as apps/v1.
-        version: The version alone.
+        version: The latter part of it, such as v1.
     """
 
     group_version: Annotated[str, wire(1)] = ""
@@ -52,10 +52,10 @@ class GroupVersionForDiscovery(Struct):
 
 
 class APIGroup(Struct):
-    """A group.
+    """A group, and the versions in which its kinds are served.
 
     Attributes:
-        name: Its name.
+        name: What the group is called, such as apps.
         versions: What it is served in.
         preferred_version: What to use of those.
         server_addresses: Where clients find its server.
@@ -73,7 +73,7 @@ class APIGroupList(Struct):
     """All groups but the core one.
 
     Attributes:
-        groups: The groups.
+        groups: What is told of each, sorted as clients should prefer them.
     """
 
     groups: Annotated[list[APIGroup], wire(1)] = []
@@ -83,7 +83,7 @@ class Verbs(Struct):
     """What can be done with a kind: a list in JSON, a message that holds it on the wire.
 
     Attributes:
-        items: The verbs.
+        items: What requests may be, such as get and watch.
     """
 
     items: Annotated[list[str], wire(1)] = []
@@ -94,9 +94,9 @@ class APIResource(Struct):
 
     Attributes:
         name: Its plural, or the plural and the subresource.
-        singular_name: Its singular.
+        singular_name: What one object is called, such as pod.
         namespaced: Whether its objects are in namespaces.
-        kind: The kind.
+        kind: What objects of it say they are, such as Pod.
         verbs: What can be done with it.
         short_names: What else it is called.
         categories: Which names of several kinds it goes under.
@@ -133,7 +133,7 @@ class PartialObjectMetadata(Struct):
     """An object of any kind, of which only this is told.
 
     Attributes:
-        metadata: Its metadata.
+        metadata: What every object has, whole.
     """
 
     metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
@@ -144,7 +144,7 @@ class PartialObjectMetadataList(Struct):
 
     Attributes:
         metadata: The list's own.
-        items: The objects.
+        items: What is told of each object.
     """
 
     metadata: Annotated[ListMeta, wire(1)] = field(default_factory=ListMeta)
