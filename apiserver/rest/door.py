@@ -133,7 +133,7 @@ class Door:
         call.credentials = credentials_of(request)
         call.content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
         call.remote = request.remote or ""
-        call.user_agent = request.headers.get(hdrs.USER_AGENT, "")
+        call.user_agent = _readable(request.headers.get(hdrs.USER_AGENT, ""))
         call.traceparent = request.headers.get(tracing.HEADER, "")
         call.audit_id = _audit_id(request.headers.get(AUDIT_ID, ""))
         if self._proxies is not None:
@@ -269,7 +269,12 @@ def credentials_of(request: web.BaseRequest) -> Credentials:
 
 def _headers(request: web.BaseRequest, prefix: str) -> dict[str, tuple[str, ...]]:
     names = {name.lower() for name in request.headers}
-    return {name: tuple(request.headers.getall(name)) for name in names if name.startswith(prefix)}
+    return {name: tuple(map(_readable, request.headers.getall(name))) for name in names if name.startswith(prefix)}
+
+
+def _readable(value: str) -> str:
+    """Return a header's value as it is shown: bytes in it that are no UTF-8 as U+FFFD."""
+    return value if value.isascii() else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 async def _refuse(call: Call) -> Any:

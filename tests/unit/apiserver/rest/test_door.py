@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from aiohttp.test_utils import make_mocked_request
 
 from api.errors import BadRequest, Forbidden, NotFound
 from apiserver.request import Call, Credentials, RequestInfo
-from apiserver.rest import answers
+from apiserver.rest import answers, http2
 from apiserver.rest.door import credentials_of, failure
 
 
@@ -30,3 +32,9 @@ def test_a_refusal_is_yaml_for_who_likes_that_best() -> None:
 def test_a_scheme_that_nobody_reads_shows_no_credentials() -> None:
     asked = make_mocked_request("GET", "/", headers={"Authorization": "Basic YTpi"})
     assert credentials_of(asked) == Credentials()
+
+
+def test_names_to_act_under_that_are_no_utf_8_can_be_told_of_all_the_same() -> None:
+    fields = ((b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/"), (b"impersonate-user", b"a\xff\xc3\xa9"))
+    asked = SimpleNamespace(headers=http2.request_head(fields, {}).headers, transport=None)
+    assert credentials_of(asked).impersonate == {"impersonate-user": ("a\ufffdé",)}  # type: ignore[arg-type]
