@@ -38,7 +38,11 @@ RENEW_S: Final = 5.0
 LEASE_S: Final = 15.0
 LEAVE_S: Final = 2.0
 """How long an orderly stop waits for the store; the others find out by the Lease anyway."""
-_LABELS: Final = {"apiserver.kubernetes.io/identity": "steer-apiserver"}
+IDENTITY: Final = "apiserver.kubernetes.io/identity"
+_COMPONENT: Final = "kube-apiserver"
+"""What upstream's Leases say, and what whoever looks for API servers selects by."""
+_OLDER_COMPONENT: Final = "steer-apiserver"
+"""What API servers of before said; known while a cluster is updated."""
 _ADDRESS: Final = "apiserver.kubernetes.io/address"
 
 
@@ -51,14 +55,18 @@ class KubernetesService:
         address: where this apiserver is reached from pods.
         port: likewise.
         cluster_ip: the Service's: the first of the network of Services.
+        hostname: of the machine, as the Lease tells it.
     """
 
-    def __init__(self, registries: Registries, clock: Clock, *, address: str, port: int, cluster_ip: str) -> None:
+    def __init__(
+        self, registries: Registries, clock: Clock, *, address: str, port: int, cluster_ip: str, hostname: str
+    ) -> None:
         self._registries = registries
         self._clock = clock
         self._address = address
         self._port = port
         self._cluster_ip = cluster_ip
+        self._labels = {IDENTITY: _COMPONENT, "kubernetes.io/hostname": hostname}
         self._lease = ObjectKey(LEASE_NAMESPACE, f"apiserver-{address.replace('.', '-').replace(':', '-')}-{port}")
         self._seen: dict[str, tuple[str, float]] = {}
         """Of each Lease, its renewTime and when we first saw that."""
@@ -87,7 +95,7 @@ class KubernetesService:
         metadata = ObjectMeta(
             name=self._lease.name,
             namespace=LEASE_NAMESPACE,
-            labels=dict(_LABELS),
+            labels=dict(self._labels),
             annotations={_ADDRESS: f"{self._address} {self._port}"},
         )
         spec = LeaseSpec(holder_identity=self._lease.name, lease_duration_seconds=int(LEASE_S), renew_time=now)
@@ -251,4 +259,4 @@ def _endpoints(by_port: dict[int, list[str]]) -> Endpoints:
 
 
 def _is_apiserver(found: Lease) -> bool:
-    return all(found.metadata.labels.get(key) == value for key, value in _LABELS.items())
+    return found.metadata.labels.get(IDENTITY) in (_COMPONENT, _OLDER_COMPONENT)

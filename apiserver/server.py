@@ -12,6 +12,7 @@ import contextlib
 import gc
 import ipaddress
 import logging
+import socket
 import ssl
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -74,16 +75,35 @@ log = logging.getLogger(__name__)
 
 BOOTSTRAP_RETRY_S: Final = 0.5
 _POST_START: Final = (
+    "poststarthook/start-apiserver-admission-initializer",
+    "poststarthook/generic-apiserver-start-informers",
+    "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/priority-and-fairness-filter",
+    "poststarthook/storage-object-count-tracker-hook",
+    "poststarthook/start-apiextensions-informers",
+    "poststarthook/start-apiextensions-controllers",
+    "poststarthook/crd-informer-synced",
     "poststarthook/start-system-namespaces-controller",
+    "poststarthook/start-cluster-authentication-info-controller",
+    "poststarthook/start-kube-apiserver-identity-lease-controller",
+    "poststarthook/start-kube-apiserver-identity-lease-garbage-collector",
+    "poststarthook/start-legacy-token-tracking-controller",
+    "poststarthook/start-service-ip-repair-controllers",
     "poststarthook/rbac/bootstrap-roles",
     "poststarthook/scheduling/bootstrap-system-priority-classes",
     "poststarthook/priority-and-fairness-config-producer",
-    "poststarthook/priority-and-fairness-config-consumer",
-    "poststarthook/crd-informer-synced",
-    "poststarthook/start-apiextensions-controllers",
     "poststarthook/bootstrap-controller",
+    "poststarthook/start-kube-aggregator-informers",
+    "poststarthook/apiservice-status-local-available-controller",
+    "poststarthook/apiservice-status-remote-available-controller",
+    "poststarthook/apiservice-registration-controller",
+    "poststarthook/apiservice-discovery-controller",
+    "poststarthook/kube-apiserver-autoregistration",
+    "autoregister-completion",
+    "poststarthook/apiservice-openapi-controller",
+    "poststarthook/apiservice-openapiv3-controller",
 )
-"""What upstream calls the steps of its start; here they are one."""
+"""What upstream calls the steps of its start, in its order; here they are one."""
 SHARE_RETRY_S: Final = 0.5
 HEADERS_MAX: Final = 256
 """How many header fields a request may have, each of them and its first line at most as long as a whole head."""
@@ -294,6 +314,7 @@ class Server:
             address=settings.advertise_address,
             port=settings.secure_port,
             cluster_ip=str(ipaddress.ip_network(settings.service_cidr)[1]),
+            hostname=socket.gethostname()[:63].rstrip("-."),
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(notify.run(self._checks), name="notify")

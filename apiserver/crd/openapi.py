@@ -50,7 +50,7 @@ def published(source: Plain, *, v2: bool, metadata: Plain, selectable: Sequence[
 
 
 def _with_head(schema: Plain, metadata: Plain) -> Plain:
-    properties = {**_TYPE_META, "metadata": {"description": _METADATA, **metadata}}
+    properties = {**_TYPE_META, "metadata": {**metadata, "description": _METADATA}}
     return {**schema, "properties": {**schema.get("properties", {}), **properties}}
 
 

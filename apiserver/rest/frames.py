@@ -1,4 +1,4 @@
-"""Watch events as lines of JSON: the objects themselves, Tables of one row, or bare metadata.
+"""Watch events as lines of JSON or in protobuf: the objects themselves, Tables of one row, or bare metadata.
 
 Each encoding is one object for all watchers that ask alike, so that its frames are shared (see `registry.fanout`).
 """
@@ -7,20 +7,40 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final, Protocol
 
 import msgspec
 
+from api import protobuf
 from api.errors import ApiError
+from api.meta import ObjectMeta
+from api.meta_documents import PartialObjectMetadata
+from api.protobuf_writer import message
 from api.resource import Resource
 from apiserver import table
 from apiserver.registry.fanout import BOOKMARK, Delivery, Encoding
+from apiserver.rest import in_protobuf
 from apiserver.rest.answers import Form
 
 Now = Callable[[], float]
+SIZE_BYTES: Final = 4
+"""What a frame of protobuf begins with: the size of the rest."""
 
 
-def encodings_of(resource: Resource[Any], form: Form, now: Now) -> tuple[Encoding, Encoding]:
+class WatchEncoding(Encoding, Protocol):
+    """A way to write events that clients of REST ask for."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether a frame is a line of text; one that is not begins with its size in four bytes."""
+        ...
+
+    def error(self, error: ApiError) -> bytes:
+        """Return the last event of a watch that failed."""
+        ...
+
+
+def encodings_of(resource: Resource[Any], form: Form, now: Now) -> tuple[WatchEncoding, WatchEncoding]:
     """Return what a watch with this form writes its first event in, and all that follow: Tables tell columns once."""
     rendering = form.rendering
     if rendering.form == "Table":
@@ -28,8 +48,78 @@ def encodings_of(resource: Resource[Any], form: Form, now: Now) -> tuple[Encodin
             _tables(resource, form.include, rendering.version, now, with_columns) for with_columns in (True, False)
         )
         return first, later
-    encoding = _partials(resource, rendering.version) if rendering.form else _objects(resource)
+    encoding: WatchEncoding
+    if form.is_protobuf:
+        encoding = _partial_messages(rendering.version) if rendering.form else _messages(resource)
+    else:
+        encoding = _partials(resource, rendering.version) if rendering.form else _objects(resource)
     return encoding, encoding
+
+
+def refusal_frame(error: ApiError, form: Form) -> bytes:
+    """Return the one event of a watch that failed before it began."""
+    return _Messages.error(error) if form.is_protobuf else error_frame(error)
+
+
+class _Lines:
+    """What all that is written as lines of JSON has in common."""
+
+    is_text = True
+
+    @staticmethod
+    def error(error: ApiError) -> bytes:
+        """Return the last event of a watch that failed."""
+        return error_frame(error)
+
+
+class _Messages:
+    """What all that is written as protobuf has in common."""
+
+    is_text = False
+
+    @staticmethod
+    def error(error: ApiError) -> bytes:
+        """Return the last event of a watch that failed."""
+        return in_protobuf.event("ERROR", in_protobuf.refusal_body(error))
+
+
+class Messages(_Messages):
+    """The objects, in protobuf."""
+
+    label = "protobuf"
+
+    def __init__(self, resource: Resource[Any]) -> None:
+        self._resource = resource
+
+    def frame(self, delivery: Delivery) -> bytes:
+        """Return the event."""
+        resource, stored = self._resource, delivery.stored
+        if stored is None:
+            raw, type = message(PartialObjectMetadata(metadata=_bookmarked(delivery))), BOOKMARK
+        else:
+            raw, type = stored.message, delivery.type
+        return in_protobuf.event(type, protobuf.envelope(raw, resource.api_version, resource.kind))
+
+
+class PartialMessages(_Messages):
+    """PartialObjectMetadata, in protobuf."""
+
+    label = "metadata in protobuf"
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+
+    def frame(self, delivery: Delivery) -> bytes:
+        """Return the event."""
+        stored = delivery.stored
+        if stored is None:
+            return in_protobuf.event(BOOKMARK, in_protobuf.partial_body(_bookmarked(delivery), self._version))
+        obj = stored.codec.decode(stored.json)
+        return in_protobuf.event(delivery.type, in_protobuf.partial_body(obj.metadata, self._version))
+
+
+def _bookmarked(delivery: Delivery) -> ObjectMeta:
+    return msgspec.convert(bookmark_metadata(delivery) | {"creationTimestamp": ""}, ObjectMeta)
 
 
 def error_frame(error: ApiError) -> bytes:
@@ -61,7 +151,7 @@ def in_a_row(lines: Sequence[bytes]) -> bytes:
     return b"".join(lines)
 
 
-class Objects:
+class Objects(_Lines):
     """The objects as they are stored."""
 
     label = "json"
@@ -78,7 +168,7 @@ class Objects:
         return line(delivery.type, delivery.stored.json)
 
 
-class Tables:
+class Tables(_Lines):
     """Tables of one row."""
 
     label = "table"
@@ -105,7 +195,7 @@ class Tables:
         return table.table(self._resource, rows, metadata, version=self._version, with_columns=self._with_columns)
 
 
-class Partials:
+class Partials(_Lines):
     """PartialObjectMetadata."""
 
     label = "metadata"
@@ -123,17 +213,27 @@ class Partials:
 
 
 @functools.cache
-def _objects(resource: Resource[Any]) -> Encoding:
+def _objects(resource: Resource[Any]) -> WatchEncoding:
     return Objects(resource)
 
 
 @functools.cache
 def _tables(
     resource: Resource[Any], include: table.IncludeObject, version: str, now: Now, with_columns: bool
-) -> Encoding:
+) -> WatchEncoding:
     return Tables(resource, include, version, now, with_columns)
 
 
 @functools.cache
-def _partials(resource: Resource[Any], version: str) -> Encoding:
+def _partials(resource: Resource[Any], version: str) -> WatchEncoding:
     return Partials(resource, version)
+
+
+@functools.cache
+def _messages(resource: Resource[Any]) -> WatchEncoding:
+    return Messages(resource)
+
+
+@functools.cache
+def _partial_messages(version: str) -> WatchEncoding:
+    return PartialMessages(version)

@@ -62,7 +62,7 @@ async def test_health_checks_are_worded_as_upstreams(server: Running):  # noqa: 
     async with server.http.get("/livez?verbose") as answer:
         lines = (await answer.text()).splitlines()
         assert lines[:3] == ["[+]ping ok", "[+]log ok", "[+]etcd ok"]
-        assert "[+]poststarthook/rbac/bootstrap-roles ok" in lines
+        assert "[+]poststarthook/rbac/bootstrap-roles ok" in lines and "[+]autoregister-completion ok" in lines
         assert lines[-1] == "livez check passed"
     async with server.http.get("/readyz?verbose&exclude=etcd&exclude=nonsense") as answer:
         text = await answer.text()

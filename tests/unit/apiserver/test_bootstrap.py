@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from api import timestamps
+from api.coordination import lease as leases
 from api.core import configmap, secret, service
 from api.core import endpoints as endpoints_kind
 from api.core.secret import Secret
@@ -17,7 +18,7 @@ from api.rbac import clusterrole, clusterrolebinding
 from api.resource import ObjectKey
 from apiserver.auth.legacy_tokens import LegacyTokens
 from apiserver.bootstrap import NAMESPACES, bootstrap
-from apiserver.kubernetes_service import LEASE_S, KubernetesService
+from apiserver.kubernetes_service import IDENTITY, LEASE_S, KubernetesService
 from apiserver.registry.codec import Stored
 from apiserver.registry.deletion import Put
 from apiserver.registry.registries import Registries
@@ -163,7 +164,10 @@ async def test_the_kubernetes_service_leads_to_the_apiservers_that_renew(clock: 
     async with registries() as made:
         await bootstrap(made)
         pair = [
-            KubernetesService(made, clock, address=f"10.0.0.{n}", port=6443, cluster_ip="10.96.0.1") for n in (1, 2)
+            KubernetesService(
+                made, clock, address=f"10.0.0.{n}", port=6443, cluster_ip="10.96.0.1", hostname=f"machine-{n}"
+            )
+            for n in (1, 2)
         ]
 
         async def endpoints() -> list[str]:
@@ -182,6 +186,11 @@ async def test_the_kubernetes_service_leads_to_the_apiservers_that_renew(clock: 
                 await one.reconcile()
                 await endpoints()
         assert await endpoints() == ["10.0.0.1", "10.0.0.2"]
+        held = made.lister(leases.RESOURCE).list("kube-system")
+        assert [(one.metadata.labels["kubernetes.io/hostname"], one.metadata.labels[IDENTITY]) for one in held] == [
+            ("machine-1", "kube-apiserver"),
+            ("machine-2", "kube-apiserver"),
+        ]
         found = await made.read(service.RESOURCE, ObjectKey("default", "kubernetes"))
         assert (found.spec.cluster_ip, found.spec.ports[0].port, found.spec.ports[0].target_port) == (
             "10.96.0.1",

@@ -28,6 +28,13 @@ def test_version_3_tells_that_unknown_fields_are_preserved_at_the_root() -> None
     assert set(whole["properties"]) == {"apiVersion", "kind", "metadata"}
 
 
+def test_metadata_is_told_of_as_the_objects_and_not_as_what_all_objects_have() -> None:
+    """Clients look for the words."""
+    whole = published({"type": "object"}, v2=False, metadata={"allOf": [_METADATA], "description": "What all have."})
+    said = whole["properties"]["metadata"]
+    assert (said["allOf"], said["description"].startswith("Standard object's metadata")) == ([_METADATA], True)
+
+
 @pytest.mark.parametrize(
     ("schema", "told"),
     [
