@@ -49,11 +49,12 @@ class Form:
 PLAIN: Final = Form(table.PLAIN)
 
 
-def form_of(request: web.BaseRequest, resource: Resource[Any] | None) -> Form:
+def form_of(request: web.BaseRequest, resource: Resource[Any] | None, *, may_be_tables: bool = True) -> Form:
     """Return what the Accept header and the query ask for; raises NotAcceptable, BadRequest."""
     accept = request.headers.get("Accept", "")
     query = request.query
-    rendering = table.negotiate(accept, has_tables=resource is None or resource.verbs != ("create",))
+    has_tables = may_be_tables and (resource is None or resource.verbs != ("create",))
+    rendering = table.negotiate(accept, has_tables=has_tables)
     pretty = query.get("pretty")
     if pretty is None:
         agent = request.headers.get("User-Agent", "")

@@ -5,6 +5,7 @@ Each encoding is one object for all watchers that ask alike, so that its frames 
 
 from __future__ import annotations
 
+import base64
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -42,11 +43,22 @@ def line(type: str, object: bytes) -> bytes:
     return b'{"type":"%b","object":%b}\n' % (type.encode(), object)
 
 
-def bookmark_metadata(delivery: Delivery) -> dict[str, Any]:
-    """Return the metadata of a bookmark's object."""
+def bookmark_metadata(delivery: Delivery, lists: tuple[str, str] | None = None) -> dict[str, Any]:
+    """Return the metadata of a bookmark's object.
+
+    Args:
+        delivery: the bookmark.
+        lists: apiVersion and kind of a list of such objects. The bookmark that ends the initial events bears such a
+            list, empty, as clients would have read it: from it client-go makes the answer of a list (KEP-3157).
+    """
     metadata: dict[str, Any] = {"resourceVersion": str(delivery.revision), "creationTimestamp": None}
     if delivery.ends_initial:
         metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+        if lists is not None:
+            api_version, kind = lists
+            empty: dict[str, Any] = {"kind": kind, "apiVersion": api_version, "metadata": {}, "items": None}
+            shown = base64.b64encode(msgspec.json.encode(empty) + b"\n").decode()
+            metadata["annotations"]["kubernetes.io/initial-events-list-blueprint"] = shown
     return metadata
 
 
@@ -74,7 +86,8 @@ class Objects:
         if delivery.stored is None:
             resource = self._resource
             head = {"kind": resource.kind, "apiVersion": resource.api_version}
-            return line(BOOKMARK, msgspec.json.encode(head | {"metadata": bookmark_metadata(delivery)}))
+            metadata = bookmark_metadata(delivery, (resource.api_version, resource.lists))
+            return line(BOOKMARK, msgspec.json.encode(head | {"metadata": metadata}))
         return line(delivery.type, delivery.stored.json)
 
 
@@ -117,8 +130,10 @@ class Partials:
         """Return the event's line."""
         stored = delivery.stored
         if stored is None:
-            head = {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{self._version}"}
-            return line(BOOKMARK, msgspec.json.encode(head | {"metadata": bookmark_metadata(delivery)}))
+            api_version = f"meta.k8s.io/{self._version}"
+            head = {"kind": "PartialObjectMetadata", "apiVersion": api_version}
+            metadata = bookmark_metadata(delivery, (api_version, "PartialObjectMetadataList"))
+            return line(BOOKMARK, msgspec.json.encode(head | {"metadata": metadata}))
         return line(delivery.type, table.partial_metadata(stored.codec.decode(stored.json), self._version))
 
 
