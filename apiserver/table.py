@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from api import protobuf
 from api.columns import AGE
 from api.errors import BadRequest, NotAcceptable
 from api.resource import Column, Resource
@@ -43,17 +44,20 @@ class Rendering:
     version: str = "v1"
     """Of the group meta.k8s.io."""
     is_yaml: bool = False
+    is_protobuf: bool = False
 
 
 PLAIN: Final = Rendering()
 _JSON: Final = ("application/json", "*/*", "application/*")
 _YAML: Final = "application/yaml"
+SERVED: Final = ("application/json", _YAML, protobuf.MEDIA)
 
 
-def negotiate(accept: str, *, has_tables: bool = True, has_forms: bool = True) -> Rendering:
+def negotiate(accept: str, *, has_tables: bool = True, has_forms: bool = True, has_messages: bool = True) -> Rendering:
     """Return the rendering in an Accept header that is liked best of those that are served.
 
-    Kinds that are only asked questions of have no tables, `has_forms` is false of what is no object.
+    Kinds that are only asked questions of have no tables, custom kinds no messages of protobuf; `has_forms` is false of
+    what is no object. Tables have no messages either.
 
     Raises:
         NotAcceptable: none is served.
@@ -62,17 +66,28 @@ def negotiate(accept: str, *, has_tables: bool = True, has_forms: bool = True) -
         return PLAIN
     forms = (_FORMS if has_tables else _FORMS[1:]) if has_forms else ()
     for media, given in _choices(accept):
-        is_yaml = media == _YAML
-        if not is_yaml and media not in _JSON:
+        is_yaml, is_protobuf = media == _YAML, media == protobuf.MEDIA
+        if not is_yaml and not is_protobuf and media not in _JSON:
+            continue
+        if given.get("stream", "") not in (("",) if is_yaml else ("", "watch")):
             continue
         if given.keys().isdisjoint(("as", "g", "v")):
-            return Rendering(is_yaml=is_yaml)
+            if is_protobuf and not has_messages:
+                continue
+            return Rendering(is_yaml=is_yaml, is_protobuf=is_protobuf)
         wanted = given.get("as", "")
         version = given.get("v", "v1")
         for form in forms:
+            if form == "Table" and is_protobuf:
+                continue
             if wanted == form and given.get("g") == "meta.k8s.io" and version in _META_VERSIONS:
-                return Rendering(form, version, is_yaml)
-    raise NotAcceptable("only the following media types are accepted: application/json, application/yaml")
+                return Rendering(form, version, is_yaml, is_protobuf)
+    raise NotAcceptable(f"only the following media types are accepted: {', '.join(SERVED)}")
+
+
+def takes_json(accept: str) -> bool:
+    """Whether an Accept header takes plain JSON, however little it is liked."""
+    return not accept.strip() or any(media in _JSON for media, _ in _choices(accept))
 
 
 @functools.lru_cache(maxsize=256)  # Every request has one of a few.

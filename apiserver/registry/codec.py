@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from api import custom
+from api import custom, protobuf_writer
 from api.errors import ApiError
 from api.resource import Resource
 from api.schema import Struct
@@ -122,7 +122,7 @@ class Codec:
 class Stored:
     """One object at one revision. Immutable; shared by the cache, events and lists."""
 
-    __slots__ = ("_fields", "_labels", "_object", "codec", "is_stale", "json", "key", "revision")
+    __slots__ = ("_fields", "_labels", "_message", "_object", "codec", "is_stale", "json", "key", "revision")
 
     def __init__(self, codec: Codec, key: str, json: bytes, revision: int, *, is_stale: bool = False) -> None:
         self.codec = codec
@@ -137,6 +137,7 @@ class Stored:
         self._labels: dict[str, str] | None = None
         self._fields: dict[str, str] | None = None
         self._object: Any = None
+        self._message: bytes | None = None
 
     @property
     def namespace(self) -> str:
@@ -166,6 +167,19 @@ class Stored:
         if self._object is None:
             self._object = self.codec.decode(self.json)
         return self._object
+
+    @property
+    def message(self) -> bytes:
+        """The object as a message of protobuf, without an envelope; made when first asked for, and kept."""
+        if self._message is None:
+            obj = self._object if self._object is not None else self.codec.decode(self.json)
+            self._message = protobuf_writer.message(obj)
+        return self._message
+
+    @property
+    def has_message(self) -> bool:
+        """Whether that has been asked for."""
+        return self._message is not None
 
     def field(self, path: str) -> str:
         """Return a selectable field's value; all of the kind's are read at once and kept, the object is not."""

@@ -1,4 +1,7 @@
-"""Objects and lists as bytes: JSON, YAML, Table or bare metadata, pretty or not, compressed when large."""
+"""Objects and lists as bytes: JSON, YAML or protobuf (`in_protobuf`), as they are, as Tables or as bare metadata.
+
+Pretty or not, and compressed when large.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,15 @@ import msgspec
 import yaml
 from aiohttp import web
 
-from api import serde
+from api import protobuf, serde
+from api.custom import is_custom
 from api.errors import NotAcceptable
 from api.resource import Resource
 from api.schema import Struct
 from apiserver import table
 from apiserver.registry.codec import Stored
 from apiserver.request import Answer
+from apiserver.rest import in_protobuf
 from apiserver.verbs.list import ListAnswer
 
 GZIP_BYTES_MIN: Final = 128 * 1024
@@ -41,20 +46,32 @@ class Form:
     include: table.IncludeObject = "Metadata"
 
     @property
+    def is_protobuf(self) -> bool:
+        """Whether the answer is in protobuf."""
+        return self.rendering.is_protobuf
+
+    @property
     def content_type(self) -> str:
         """The Content-Type of the answer; that it is a Table, it says itself."""
+        if self.is_protobuf:
+            return protobuf.MEDIA
         return _YAML if self.is_yaml else _JSON
 
 
 PLAIN: Final = Form(table.PLAIN)
 
 
-def form_of(request: web.BaseRequest, resource: Resource[Any] | None, *, may_be_tables: bool = True) -> Form:
+def form_of(
+    request: web.BaseRequest, resource: Resource[Any] | None, subresource: str = "", *, may_be_tables: bool = True
+) -> Form:
     """Return what the Accept header and the query ask for; raises NotAcceptable, BadRequest."""
     accept = request.headers.get("Accept", "")
     query = request.query
-    has_tables = may_be_tables and (resource is None or resource.verbs != ("create",))
-    rendering = table.negotiate(accept, has_tables=has_tables)
+    rendering = table.negotiate(
+        accept,
+        has_tables=may_be_tables and (resource is None or resource.verbs != ("create",)),
+        has_messages=resource is None or not is_custom(resource.type) or subresource == "scale",
+    )
     pretty = query.get("pretty")
     if pretty is None:
         agent = request.headers.get("User-Agent", "")
@@ -64,29 +81,38 @@ def form_of(request: web.BaseRequest, resource: Resource[Any] | None, *, may_be_
     return Form(rendering, rendering.is_yaml, is_pretty, table.include_object(query.get("includeObject", "")))
 
 
-def likes_yaml(accept: str) -> bool:
-    """Whether YAML is what an Accept header likes best; of one that likes nothing there is, it is not."""
+def form_of_refusal(accept: str) -> Form:
+    """Return what a refusal comes in: what an Accept header likes best; JSON, if that is nothing there is."""
     try:
-        return table.negotiate(accept).is_yaml
+        rendering = table.negotiate(accept, has_forms=False)
     except NotAcceptable:
-        return False
+        return PLAIN
+    return Form(rendering, rendering.is_yaml)
 
 
 def object_body(resource: Resource[Any] | None, answer: Answer, form: Form, now: float) -> tuple[bytes, str]:
     """Return one object's body, not `styled` yet, and Content-Type; raises NotAcceptable for an object as a list."""
     rendering = form.rendering
     if rendering.form == "" or resource is None or answer.json.startswith(_STATUS):
-        return answer.json, PLAIN.content_type if not form.is_yaml else _YAML
+        return in_protobuf.object_body(answer.json) if form.is_protobuf else answer.json, form.content_type
     if rendering.form == "PartialObjectMetadataList":
         why = f"you requested {rendering.form}, but the requested object is not a list (*{_shown(resource)})"
         raise NotAcceptable(why)
     type_: type[Struct] = resource.type
-    obj = serde.decoder_of(type_).decode(answer.json)
+    obj: Any = serde.decoder_of(type_).decode(answer.json)
+    if rendering.form == "PartialObjectMetadata" and form.is_protobuf:
+        return in_protobuf.partial_body(obj.metadata, rendering.version), form.content_type
     if rendering.form == "PartialObjectMetadata":
         return table.partial_metadata(obj, rendering.version), form.content_type
     row = table.row(resource, obj, answer.json, now, form.include, rendering.version)
     metadata = {"resourceVersion": answer.resource_version}
     return table.table(resource, [row], metadata, version=rendering.version), form.content_type
+
+
+async def prepare(answer: ListAnswer, form: Form) -> None:
+    """Do what would keep others waiting, were it done by `list_body`."""
+    if form.is_protobuf and not form.rendering.form:
+        await in_protobuf.prepare(answer.items)
 
 
 def list_body(answer: ListAnswer, form: Form, now: float) -> tuple[bytes, str]:
@@ -110,7 +136,10 @@ def list_body(answer: ListAnswer, form: Form, now: float) -> tuple[bytes, str]:
             raise NotAcceptable(why)
         case "PartialObjectMetadataList":
             objects = [stored.codec.decode(stored.json) for stored in answer.items]
-            body = table.partial_metadata_list(objects, metadata, rendering.version)
+            write_list = in_protobuf.partial_list_body if form.is_protobuf else table.partial_metadata_list
+            body = write_list(objects, metadata, rendering.version)
+        case _ if form.is_protobuf:
+            body = in_protobuf.list_body(resource, answer.items, metadata)
         case _:
             head = {"kind": resource.lists, "apiVersion": resource.api_version, "metadata": metadata}
             opening = msgspec.json.encode(head)[:-1] + b',"items":['
@@ -128,10 +157,12 @@ def _row(resource: Resource[Any], stored: Stored, form: Form, now: float) -> msg
 
 
 async def styled(body: bytes, form: Form) -> bytes:
-    """Return JSON as it is, indented, or as YAML; on lines that end, which some clients compare.
+    """Return JSON as it is, indented, or as YAML; on lines that end, which some clients compare. Protobuf stays.
 
     Much YAML is written in a thread, since it takes long.
     """
+    if form.is_protobuf:
+        return body
     if form.is_yaml:
         return as_yaml(body) if len(body) < _YAML_AT_ONCE_BYTES else await asyncio.to_thread(as_yaml, body)
     if form.is_pretty:

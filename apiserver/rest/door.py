@@ -10,11 +10,13 @@ import logging
 import ssl
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 from aiohttp import hdrs, web
 
+from api import protobuf
 from api.autoscaling import scale
 from api.discover import by_gvr
 from api.errors import ApiError, Expired, Forbidden, InternalError, NotAcceptable
@@ -29,10 +31,10 @@ from apiserver.proxies import Proxies
 from apiserver.registry.failures import TooLargeVersion, no_such_verb
 from apiserver.registry.fanout import Watcher
 from apiserver.request import Answer, Call, Credentials, RequestInfo
-from apiserver.rest import answers, request_body, reused, websocket
+from apiserver.rest import answers, in_protobuf, request_body, reused, websocket
 from apiserver.rest.documents import Document, Documents
 from apiserver.rest.forward import Forwarder
-from apiserver.rest.frames import encodings_of, error_frame
+from apiserver.rest.frames import encodings_of, refusal_frame
 from apiserver.rest.health import NAMES, Health, Report
 from apiserver.rest.watch import HttpWatch
 from apiserver.subresources.log import ByteStream
@@ -47,8 +49,6 @@ AUDIT_ID_MAX: Final = 64
 WATCH_TIMEOUT_S: Final = 1800.0
 """How long a watch lasts that does not say; up to twice as long, so that watches begun together end apart."""
 R = TypeVar("R", bound=web.StreamResponse)
-_OBJECTS: Final = ("/api", "/version")
-"""What documents that are objects' paths begin with: those come in every form that objects do."""
 _HEALTH: Final = ("/healthz", "/livez", "/readyz")
 
 
@@ -107,8 +107,9 @@ class Door:
             # A watch that was let in says so itself: clients look for an event, whenever it ends.
             if reused.is_asked_for(request):
                 return await websocket.send_error(request, error)
-            headers = {hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-cache, private"}
-            return _with_warnings(web.Response(body=error_frame(error), headers=headers), call)
+            form = answers.form_of_refusal(request.headers.get(hdrs.ACCEPT, ""))
+            headers = {hdrs.CONTENT_TYPE: _watch_type(form), hdrs.CACHE_CONTROL: "no-cache, private"}
+            return _with_warnings(web.Response(body=refusal_frame(error, form), headers=headers), call)
         except ApiError as error:
             return self._failure(request, error, call)
         except Exception:
@@ -132,7 +133,7 @@ class Door:
         call.credentials = credentials_of(request)
         call.content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
         call.remote = request.remote or ""
-        call.user_agent = request.headers.get(hdrs.USER_AGENT, "")
+        call.user_agent = _readable(request.headers.get(hdrs.USER_AGENT, ""))
         call.traceparent = request.headers.get(tracing.HEADER, "")
         call.audit_id = _audit_id(request.headers.get(AUDIT_ID, ""))
         if self._proxies is not None:
@@ -143,7 +144,9 @@ class Door:
         if call.handler is None and request.body_exists:
 
             async def read_body() -> bytes:
-                answers.form_of(request, call.resource)  # Who could not take the answer gets nothing done.
+                answers.form_of(
+                    request, call.resource, call.info.subresource
+                )  # Who could not take the answer gets nothing done.
                 return await request_body.read(request)
 
             call.read_body = read_body
@@ -177,10 +180,11 @@ class Door:
                 return await _document(request, call, answered)
             case ListAnswer():
                 form = answers.form_of(request, call.resource)
+                await answers.prepare(answered, form)
                 body, content_type = answers.list_body(answered, form, self._now())
                 code = 200
             case Answer():
-                form = answers.form_of(request, call.resource)
+                form = answers.form_of(request, call.resource, call.info.subresource)
                 body, content_type = answers.object_body(
                     kind_shown(call.info.subresource, call.resource), answered, form, self._now()
                 )
@@ -198,13 +202,14 @@ class Door:
             is_list = wants_bookmarks and flag(call.options, "sendInitialEvents")
             form = answers.form_of(request, call.resource, may_be_tables=not is_list)
             if form.is_yaml:  # A document says nowhere that it is over.
-                raise NotAcceptable("only the following media types are accepted: application/json;stream=watch")
+                served = (f"{each};stream=watch" for each in table.SERVED if each != form.content_type)
+                raise NotAcceptable(f"only the following media types are accepted: {', '.join(served)}")
             assert call.resource is not None
             encodings = encodings_of(call.resource, form, self._now)
             timeout_s = self._watch_timeout_s(call)
             if reused.is_asked_for(request):
                 return await websocket.WebSocketWatch(watcher, encodings, wants_bookmarks).run(request, timeout_s)
-            headers = {hdrs.CONTENT_TYPE: form.content_type, hdrs.CACHE_CONTROL: "no-cache, private"}
+            headers = {hdrs.CONTENT_TYPE: _watch_type(form), hdrs.CACHE_CONTROL: "no-cache, private"}
             response = _with_warnings(web.StreamResponse(headers=headers), call)
             carried = HttpWatch(response, watcher, encodings, wants_bookmarks)
             return await carried.run(request, timeout_s)
@@ -213,7 +218,7 @@ class Door:
 
     @staticmethod
     def _failure(request: web.BaseRequest, error: ApiError, call: Call) -> web.Response:
-        return failure(error, call, is_yaml=answers.likes_yaml(request.headers.get(hdrs.ACCEPT, "")))
+        return failure(error, call, answers.form_of_refusal(request.headers.get(hdrs.ACCEPT, "")))
 
     def _watch_timeout_s(self, call: Call) -> float:
         asked = integer(call.options, "timeoutSeconds")
@@ -266,7 +271,12 @@ def credentials_of(request: web.BaseRequest) -> Credentials:
 
 def _headers(request: web.BaseRequest, prefix: str) -> dict[str, tuple[str, ...]]:
     names = {name.lower() for name in request.headers}
-    return {name: tuple(request.headers.getall(name)) for name in names if name.startswith(prefix)}
+    return {name: tuple(map(_readable, request.headers.getall(name))) for name in names if name.startswith(prefix)}
+
+
+def _readable(value: str) -> str:
+    """Return a header's value as it is shown: bytes in it that are no UTF-8 as U+FFFD."""
+    return value if value.isascii() else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 async def _refuse(call: Call) -> Any:
@@ -274,15 +284,19 @@ async def _refuse(call: Call) -> Any:
     raise no_such_verb()
 
 
-def failure(error: ApiError, call: Call, *, is_yaml: bool = False) -> web.Response:
+def _watch_type(form: answers.Form) -> str:
+    return in_protobuf.STREAM if form.is_protobuf else "application/json"
+
+
+def failure(error: ApiError, call: Call, form: answers.Form = answers.PLAIN) -> web.Response:
     """Return the response that an error is."""
     if isinstance(error, InPlainText):
         plain = {hdrs.CACHE_CONTROL: "no-cache, private", hdrs.X_CONTENT_TYPE_OPTIONS: "nosniff"}
         return _with_warnings(web.Response(status=error.code, text=f"{error.text}\n", headers=plain), call)
-    body, content_type = msgspec.json.encode(error.status()) + b"\n", "application/json"
-    if is_yaml:
-        body, content_type = answers.as_yaml(body), "application/yaml"
-    headers = {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "no-cache, private"}
+    body = in_protobuf.refusal_body(error) if form.is_protobuf else msgspec.json.encode(error.status()) + b"\n"
+    if form.is_yaml:
+        body = answers.as_yaml(body)
+    headers = {hdrs.CONTENT_TYPE: form.content_type, hdrs.CACHE_CONTROL: "no-cache, private"}
     if isinstance(error, Forbidden):
         headers[hdrs.X_CONTENT_TYPE_OPTIONS] = "nosniff"
     if error.retry_after_s:
@@ -323,9 +337,15 @@ async def _stream(request: web.BaseRequest, call: Call, stream: ByteStream) -> w
 
 
 async def _document(request: web.BaseRequest, call: Call, document: Document) -> web.Response:
-    is_object = document.content_type == "application/json" and request.path.startswith(_OBJECTS)
+    is_object = document.content_type == "application/json" and request.path.startswith("/api")
     accept = request.headers.get(hdrs.ACCEPT, "")
-    is_yaml = is_object and table.negotiate(accept, has_forms=False).is_yaml
+    if request.path.startswith("/version") and not table.takes_json(accept):
+        raise NotAcceptable("406: Not Acceptable")
+    rendering = table.negotiate(accept, has_forms=False) if is_object else table.PLAIN
+    message = in_protobuf.document_body(document.body) if rendering.is_protobuf else None
+    if message is not None:
+        document = replace(document, body=message, content_type=protobuf.MEDIA)
+    is_yaml = rendering.is_yaml
     content_type = "application/yaml" if is_yaml else document.content_type
     headers = {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "no-cache, private", **document.headers}
     if document.etag:

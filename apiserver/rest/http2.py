@@ -497,7 +497,7 @@ def request_head(headers: Headers, known: Fields) -> RawRequestMessage:
             raise Malformed(f"{name!r} is not expected")
         pseudo[name] = value
         count += 1
-    method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"").decode("utf-8", "surrogateescape")
+    method, path = pseudo.get(b":method", b""), _in_ascii(pseudo.get(b":path", b""))
     if not _is_token(method) or b":scheme" not in pseudo or not (path[:1] == "/" or path == "*"):
         raise Malformed("it has no method, scheme or path")
     if _SPACES.search(path):
@@ -550,6 +550,11 @@ def response_head(stream: int, status: int, headers: CIMultiDict[str]) -> bytes:
     return b"".join(
         frames.frame(kind, flag, stream, piece) for kind, flag, piece in zip(kinds, flags, pieces, strict=True)
     )
+
+
+def _in_ascii(path: bytes) -> str:
+    """Return a path with bytes outside ASCII written as a URL writes them."""
+    return path.decode() if path.isascii() else "".join(chr(each) if each < 0x80 else f"%{each:02X}" for each in path)
 
 
 _SPACES: Final = re.compile(r"[\x00-\x20\x7f]")

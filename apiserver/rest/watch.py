@@ -17,9 +17,9 @@ from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 from apiserver.registry.failures import Redefined
-from apiserver.registry.fanout import BOOKMARK, Delivery, Encoding, Join, Watcher
+from apiserver.registry.fanout import BOOKMARK, Delivery, Join, Watcher
 from apiserver.rest import http2
-from apiserver.rest.frames import error_frame, in_a_chunk, in_a_row
+from apiserver.rest.frames import WatchEncoding, in_a_chunk, in_a_row
 
 SEND_BUFFER_BYTES: Final = 256 * 1024
 """Cap on what the kernel keeps for one watcher; left alone it grows to megabytes."""
@@ -37,7 +37,7 @@ class HttpWatch:
         self,
         response: web.StreamResponse,
         watcher: Watcher,
-        encodings: tuple[Encoding, Encoding],
+        encodings: tuple[WatchEncoding, WatchEncoding],
         wants_bookmarks: bool,
     ) -> None:
         self._response = response
@@ -176,7 +176,7 @@ class HttpWatch:
         if isinstance(watcher.error, Redefined):
             self._write_pending()
         else:
-            transport.write(self._join([error_frame(watcher.error)]))
+            transport.write(self._join([self._encoding.error(watcher.error)]))
 
 
 def _cap_send_buffer(transport: asyncio.Transport) -> None:

@@ -14,8 +14,8 @@ from aiohttp import hdrs, web
 
 from api.errors import ApiError, BadRequest
 from apiserver.registry.failures import Redefined
-from apiserver.registry.fanout import BOOKMARK, Delivery, Encoding, Watcher
-from apiserver.rest.frames import error_frame
+from apiserver.registry.fanout import BOOKMARK, Delivery, Watcher
+from apiserver.rest.frames import SIZE_BYTES, WatchEncoding, error_frame
 from apiserver.subresources.log import ByteStream
 from apiserver.subresources.streaming import BEARER_PROTOCOL
 
@@ -74,6 +74,13 @@ async def _open_for_events(request: web.BaseRequest) -> web.WebSocketResponse:
     return socket
 
 
+async def _send_frame(socket: web.WebSocketResponse, encoding: WatchEncoding, frame: bytes) -> None:
+    if encoding.is_text:
+        await socket.send_str(frame.decode())
+    else:
+        await socket.send_bytes(frame[SIZE_BYTES:])  # Messages of a WebSocket have a size of their own.
+
+
 async def send_error(request: web.BaseRequest, error: ApiError) -> web.WebSocketResponse:
     """Shake hands, then say in one event why the watch is over before it began."""
     socket = await _open_for_events(request)
@@ -86,7 +93,7 @@ async def send_error(request: web.BaseRequest, error: ApiError) -> web.WebSocket
 class WebSocketWatch:
     """Carries one watcher's events to one client until either ends, or the time is up."""
 
-    def __init__(self, watcher: Watcher, encodings: tuple[Encoding, Encoding], wants_bookmarks: bool) -> None:
+    def __init__(self, watcher: Watcher, encodings: tuple[WatchEncoding, WatchEncoding], wants_bookmarks: bool) -> None:
         self._watcher = watcher
         self._encoding, self._later = encodings
         self._wants_bookmarks = wants_bookmarks
@@ -115,7 +122,7 @@ class WebSocketWatch:
         while not socket.closed and self._watcher.error is None:
             self._wake.clear()
             for delivery in self._watcher.take(_TAKE_MAX):
-                await socket.send_str(delivery.frame(self._encoding).decode())
+                await _send_frame(socket, self._encoding, delivery.frame(self._encoding))
                 self._encoding = self._later
             if not self._watcher.has_pending:
                 await self._wake.wait()
@@ -125,9 +132,10 @@ class WebSocketWatch:
         if isinstance(watcher.error, Redefined):
             return
         if watcher.error is not None:
-            await socket.send_str(error_frame(watcher.error).decode())
+            await _send_frame(socket, self._encoding, self._encoding.error(watcher.error))
         elif self._wants_bookmarks and not watcher.is_ahead:
-            await socket.send_str(self._encoding.frame(Delivery(BOOKMARK, None, watcher.revision)).decode())
+            bookmark = self._encoding.frame(Delivery(BOOKMARK, None, watcher.revision))
+            await _send_frame(socket, self._encoding, bookmark)
 
     async def _listen(self, socket: web.WebSocketResponse) -> None:
         """Notice that the client goes away; what it says means nothing."""

@@ -57,6 +57,7 @@ async def measure(
     only: Sequence[str],
     kubeconfig: Path,
     against: Path | None,
+    transport: str,
     say: Callable[[str], None],
 ) -> Report:
     """Run every case on every server, `rounds` times; `against` is another API server's kubeconfig."""
@@ -80,10 +81,10 @@ async def measure(
                 said = []
                 for name, kube in kubes.items():
                     one = results.setdefault((name, label), Series())
-                    await _run(label, seconds, one, kube)
+                    await _run(label, seconds, one, kube, transport)
                     said.append(f"{name} {one.rates[-1]:,.0f}/s  p50 {one.p50_ms[-1]:.1f} ms")
                 say(f"round {number + 1}/{rounds}  {label:<12} {'   '.join(said)}")
-    facts = {"rounds": rounds, "seconds": seconds, "listed": LISTED}
+    facts = {"rounds": rounds, "seconds": seconds, "listed": LISTED, "transport": transport}
     return Report("requests", list(_figures(results)), goals=_goals(), notes=list(_notes(results)), facts=facts)
 
 
@@ -110,7 +111,7 @@ def _pod(number: int) -> Json:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
-async def _run(label: str, seconds: float, series: Series, kube: Kube) -> None:
+async def _run(label: str, seconds: float, series: Series, kube: Kube, transport: str) -> None:
     case, _, clients = label.partition(" x")
     url = urlsplit(kube.server)
     with tempfile.TemporaryDirectory() as directory:
@@ -123,6 +124,7 @@ async def _run(label: str, seconds: float, series: Series, kube: Kube) -> None:
             tls=kube.credentials.write(Path(directory)),
             server_name=kube.credentials.server_name,
             token=kube.credentials.token,
+            transport=transport,
             number=len(series.rates),
         )
         async with Child("lab.bench.api_load") as load:

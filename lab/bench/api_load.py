@@ -1,7 +1,8 @@
 """The clients of `steer bench api`: one process of them, told what to do by a line of JSON on stdin.
 
 It answers `ready` when every connection is up, begins at the next line on stdin, and prints what it measured as JSON.
-Each client has one kept-alive HTTP/1.1 connection and one request under way; answers are measured, not decoded.
+Each client has one request under way, on a kept-alive HTTP/1.1 connection of its own or, over HTTP/2, on one that a
+hundred share, as Go's do; answers are measured, not decoded.
 """
 
 from __future__ import annotations
@@ -12,14 +13,20 @@ import json
 import ssl
 import sys
 import time
-from typing import Any, cast
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol, cast
 
 import msgspec
 import uvloop
 
+from component.http2 import frames
+from component.http2.hpack import Decoder, literal
 from lab.bench.kubeconfig import ClientTls
 
 LATENCIES_MAX = 50_000
+STREAMS_MAX = 100
+"""Clients that share a connection over HTTP/2: what kube-apiserver allows."""
+CONNECTION_WINDOW_BYTES = 1 << 30
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -34,6 +41,8 @@ class Order(msgspec.Struct, frozen=True):
     tls: ClientTls
     server_name: str
     token: str = ""
+    transport: str = "rest"
+    """rest or http2."""
     number: int = 0
     """Of this process, so that no two write the same objects."""
 
@@ -52,10 +61,35 @@ class Outcome(msgspec.Struct, frozen=True):
     """The first of them."""
 
 
-class Connection(asyncio.Protocol):
-    """One connection: a request, its answer, the next."""
+class Request(NamedTuple):
+    """What is asked."""
 
-    def __init__(self) -> None:
+    method: str
+    path: str
+    body: bytes = b""
+    kind: str = ""
+    """Of the body."""
+
+
+class Client(Protocol):
+    """Asks one request after another."""
+
+    async def ask(self, request: Request) -> tuple[int, int]:
+        """Send a request; return its answer's status and size in bytes."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """One connection of HTTP/1.1: a request, its answer, the next."""
+
+    def __init__(self, host: str = "", token: str = "") -> None:
+        self._fields = f"Host: {host}\r\nAccept: application/json\r\n"
+        if token:
+            self._fields += f"Authorization: Bearer {token}\r\n"
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[tuple[int, int]] | None = None
         self._head = b""
@@ -73,12 +107,14 @@ class Connection(asyncio.Protocol):
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(exc or ConnectionResetError("the server closed the connection"))
 
-    async def ask(self, request: bytes) -> tuple[int, int]:
+    async def ask(self, request: Request) -> tuple[int, int]:
         """Send a request; return its answer's status and size in bytes."""
         assert self._transport is not None
         self._answer = asyncio.get_running_loop().create_future()
         self._head, self._status, self._size = b"", 0, 0
-        self._transport.write(request)
+        about = f"Content-Type: {request.kind}\r\nContent-Length: {len(request.body)}\r\n" if request.kind else ""
+        head = f"{request.method} {request.path} HTTP/1.1\r\n{self._fields}{about}\r\n"
+        self._transport.write(head.encode() + request.body)
         return await self._answer
 
     def data_received(self, data: bytes) -> None:
@@ -108,20 +144,90 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
 
-def requests_of(order: Order, client: int) -> Any:
+class Http2Connection(asyncio.Protocol):
+    """One connection of HTTP/2, for as many clients as it carries."""
+
+    def __init__(self, host: str, token: str) -> None:
+        fields = {":scheme": "https", ":authority": host, "accept": "application/json"}
+        fields |= {"authorization": f"Bearer {token}"} if token else {}
+        self._fields = b"".join(literal(name.encode(), value.encode()) for name, value in fields.items())
+        self._transport: asyncio.Transport | None = None
+        self._decoder = Decoder()
+        self._answers: dict[int, asyncio.Future[tuple[int, int]]] = {}
+        self._begun: dict[int, tuple[int, int]] = {}
+        """Status and size so far."""
+        self._next_stream = 1
+        self._uncredited = 0
+        self._rest = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        settings = frames.settings({frames.ENABLE_PUSH: 0, frames.INITIAL_WINDOW_SIZE: frames.WINDOW_BYTES_MAX})
+        window = frames.window_update(0, CONNECTION_WINDOW_BYTES - frames.WINDOW_BYTES)
+        self._transport.write(frames.PREFACE + settings + window)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(exc or ConnectionResetError("the server closed the connection"))
+
+    async def ask(self, request: Request) -> tuple[int, int]:
+        """Send a request; return its answer's status and size in bytes."""
+        assert self._transport is not None
+        stream, self._next_stream = self._next_stream, self._next_stream + 2
+        answer: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
+        self._answers[stream] = answer
+        block = literal(b":method", request.method.encode()) + literal(b":path", request.path.encode()) + self._fields
+        if not request.kind:
+            flags = frames.END_HEADERS | frames.END_STREAM
+            self._transport.write(frames.frame(frames.HEADERS, flags, stream, block))
+        else:
+            block += literal(b"content-type", request.kind.encode())
+            head = frames.frame(frames.HEADERS, frames.END_HEADERS, stream, block)
+            self._transport.write(head + frames.frame(frames.DATA, frames.END_STREAM, stream, request.body))
+        return await answer
+
+    def data_received(self, data: bytes) -> None:
+        assert self._transport is not None
+        data = self._rest + data
+        position, end = 0, len(data)
+        while end - position >= frames.HEAD_BYTES:
+            high, low, kind, flags, stream = frames.HEAD.unpack_from(data, position)
+            begin = position + frames.HEAD_BYTES
+            if begin + (high << 8 | low) > end:
+                break
+            position = begin + (high << 8 | low)
+            if kind == frames.HEADERS:
+                self._begun[stream] = int(self._decoder.decode(data[begin:position])[0][1]), 0
+            elif kind == frames.DATA:
+                status, size = self._begun[stream]
+                self._begun[stream] = status, size + position - begin
+                self._uncredited += position - begin
+            elif kind == frames.RST_STREAM:
+                self._answers.pop(stream).set_exception(ConnectionResetError("the server has reset a request"))
+            elif kind == frames.PING and not flags & frames.ACK:
+                self._transport.write(frames.frame(frames.PING, frames.ACK, 0, data[begin:position]))
+            elif kind == frames.SETTINGS and not flags & frames.ACK:
+                self._transport.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
+            if kind in (frames.HEADERS, frames.DATA) and flags & frames.END_STREAM and stream in self._answers:
+                self._answers.pop(stream).set_result(self._begun.pop(stream))
+        self._rest = data[position:]
+        if self._uncredited >= CONNECTION_WINDOW_BYTES // 2:
+            self._transport.write(frames.window_update(0, self._uncredited))
+            self._uncredited = 0
+
+    def close(self) -> None:
+        """Close it."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+def requests_of(order: Order, client: int) -> Iterator[Request]:
     """Yield a client's requests."""
-    head = "".join(
-        [
-            f"Host: {order.address[0]}\r\nAccept: application/json\r\n",
-            f"Authorization: Bearer {order.token}\r\n" if order.token else "",
-        ]
-    )
     own = f"{order.case}-{order.clients}-{order.number}-{client}"
 
-    def request(method: str, path: str, body: dict[str, Any] | None = None, kind: str = "application/json") -> bytes:
-        content = json.dumps(body).encode() if body is not None else b""
-        about = f"Content-Type: {kind}\r\nContent-Length: {len(content)}\r\n" if body is not None else ""
-        return f"{method} {path} HTTP/1.1\r\n{head}{about}\r\n".encode() + content
+    def request(method: str, path: str, body: dict[str, Any] | None = None, kind: str = "application/json") -> Request:
+        return Request(method, path) if body is None else Request(method, path, json.dumps(body).encode(), kind)
 
     def config_map(name: str, value: str) -> dict[str, Any]:
         data = {"value": value, "pad": "x" * 800}
@@ -149,10 +255,18 @@ async def run(order: Order, tls: ssl.SSLContext) -> None:
     """Connect, wait, load, tell."""
     loop = asyncio.get_running_loop()
     host, port = order.address
-    connections = [
-        (await loop.create_connection(Connection, host, port, ssl=tls, server_hostname=order.server_name))[1]
-        for _ in range(order.clients)
-    ]
+    is_http2 = order.transport == "http2"
+    if is_http2:
+        tls.set_alpn_protocols(["h2"])
+
+    async def connect() -> Client:
+        make = Http2Connection if is_http2 else Connection
+        _, made = await loop.create_connection(
+            lambda: make(host, order.token), host, port, ssl=tls, server_hostname=order.server_name
+        )
+        return made
+
+    connections = [await connect() for _ in range(-(-order.clients // STREAMS_MAX) if is_http2 else order.clients)]
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     latencies: list[float] = []
@@ -161,7 +275,7 @@ async def run(order: Order, tls: ssl.SSLContext) -> None:
     began, cpu = time.monotonic(), time.process_time()
     until = began + order.seconds
 
-    async def client(number: int, connection: Connection) -> None:
+    async def client(number: int, connection: Client) -> None:
         nonlocal count, errors, received, first
         try:
             for request in requests_of(order, number):
@@ -172,7 +286,7 @@ async def run(order: Order, tls: ssl.SSLContext) -> None:
                 received += size
                 if status >= 400:
                     errors += 1
-                    first = first or f"{request.split(b' HTTP', 1)[0].decode()}: {status}"
+                    first = first or f"{request.method} {request.path}: {status}"
                     continue
                 count += 1
                 if len(latencies) < LATENCIES_MAX:
@@ -181,7 +295,7 @@ async def run(order: Order, tls: ssl.SSLContext) -> None:
             errors += 1
             first = first or str(error)
 
-    await asyncio.gather(*(client(number, each) for number, each in enumerate(connections)))
+    await asyncio.gather(*(client(number, connections[number % len(connections)]) for number in range(order.clients)))
     seconds = time.monotonic() - began
     share = (time.process_time() - cpu) / seconds
     print(msgspec.json.encode(Outcome(count, errors, seconds, received, latencies, share, first)).decode(), flush=True)

@@ -139,6 +139,10 @@ def api(
     case: Annotated[list[str] | None, typer.Option(help="Only these, such as get or 'get x32' (repeat it).")] = None,
     kubeconfig: Annotated[Path | None, typer.Option(help="Of any API server, instead of a cluster's here.")] = None,
     against: Annotated[Path | None, typer.Option(help="Another API server's kubeconfig, run in turn.")] = None,
+    transport: Annotated[
+        Literal["rest", "http2"],
+        typer.Option(help="rest: a connection for each client (HTTP/1.1); http2: one for a hundred, as Go's have it"),
+    ] = "rest",
     data_dir: DataDir = None,
     output: Output = "text",
 ) -> None:
@@ -149,7 +153,13 @@ def api(
     _run(
         lambda: asyncio.run(
             measurement.measure(
-                rounds=rounds, seconds=seconds, only=case or (), kubeconfig=found, against=against, say=_progress
+                rounds=rounds,
+                seconds=seconds,
+                only=case or (),
+                kubeconfig=found,
+                against=against,
+                transport=transport,
+                say=_progress,
             )
         ),
         output,

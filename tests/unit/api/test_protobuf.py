@@ -289,3 +289,27 @@ def test_mutated_bytes_are_read_or_refused_and_nothing_else(data: st.DataObject)
                 body.insert(at, data.draw(st.integers(0, 255)))
     with contextlib.suppress(BadRequest):
         serde.decode(bytes(body), pod.RESOURCE, content_type=protobuf.MEDIA)
+
+
+def test_what_is_written_grows_with_what_is_said_and_no_faster() -> None:
+    def written(count: int) -> int:
+        containers = [Container(name=f"c{number:04}", image="i") for number in range(count)]
+        return len(protobuf.encode(Pod(spec=PodSpec(containers=containers)), "v1", "Pod"))
+
+    one, ten, hundred = written(1), written(10), written(100)
+    assert ten - one < 10 * 32 and hundred - ten < 90 * 32
+    assert written(0) < 40, "an object that says nothing is hardly more than its envelope"
+
+
+def test_a_schema_as_deep_as_any_that_is_read_can_be_written() -> None:
+    schema = JSONSchemaProps(type="string")
+    for _ in range(90):
+        schema = JSONSchemaProps(type="object", properties={"a": schema})
+    body = protobuf.encode(schema, "v1", "JSONSchemaProps")
+    assert len(body) < 90 * 40
+
+
+def test_equal_objects_are_equal_bytes() -> None:
+    one = ObjectMeta(labels={"a": "1", "b": "2"}, annotations={})
+    other = ObjectMeta(annotations={}, labels={"b": "2", "a": "1"})
+    assert protobuf.encode(one, "v1", "M") == protobuf.encode(other, "v1", "M")

@@ -176,7 +176,6 @@ def test_accept_headers_are_read_in_order() -> None:
     assert table.negotiate(kubectl) == table.Rendering("Table", "v1")
     assert table.negotiate("application/json;as=Table;v=v9;g=meta.k8s.io,application/json") == table.PLAIN
     assert table.negotiate("") == table.PLAIN
-    assert table.negotiate("application/vnd.kubernetes.protobuf,application/json") == table.PLAIN
     assert table.negotiate("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1").form == (
         "PartialObjectMetadataList"
     )
@@ -239,3 +238,23 @@ def test_a_claim_that_names_a_volume_shows_what_it_has_of_it() -> None:
     assert cells(persistentvolumeclaim.RESOURCE, made)["Capacity"] == ""
     made.spec.volume_name = "v"
     assert cells(persistentvolumeclaim.RESOURCE, made)["Capacity"] == "0"
+
+
+def test_protobuf_is_chosen_where_it_comes_first_and_there_is_a_message() -> None:
+    media = "application/vnd.kubernetes.protobuf"
+    assert table.negotiate(f"{media},application/json").is_protobuf
+    assert table.negotiate(f"{media}, */*").is_protobuf
+    assert not table.negotiate(f"application/json,{media}").is_protobuf
+    assert not table.negotiate(f"{media};q=0.5,application/json").is_protobuf
+    assert table.negotiate(f"{media},application/json", has_messages=False) == table.PLAIN
+    as_table = "as=Table;v=v1;g=meta.k8s.io"
+    assert table.negotiate(f"{media};{as_table},application/json;{as_table}") == table.Rendering("Table")
+    partial = table.negotiate(f"{media};as=PartialObjectMetadata;v=v1;g=meta.k8s.io", has_messages=False)
+    assert partial == table.Rendering("PartialObjectMetadata", is_protobuf=True)
+    for accept in (f"{media};{as_table}", f"{media};stream=other", "application/yaml;stream=watch"):
+        with pytest.raises(NotAcceptable, match=f"application/json, application/yaml, {media}"):
+            table.negotiate(accept)
+    with pytest.raises(NotAcceptable):
+        table.negotiate(media, has_messages=False)
+    assert table.negotiate(f"{media};stream=watch").is_protobuf
+    assert table.takes_json("text/html,*/*;q=0.1") and not table.takes_json(media)

@@ -458,3 +458,8 @@ def test_whatever_bytes_come_nothing_is_raised_and_nothing_is_left(pieces, kind,
                 await asyncio.sleep(0)
 
     asyncio.run(run())
+
+
+def test_a_path_is_as_a_url_writes_it_whatever_bytes_were_sent():
+    asked = http2.request_head(((b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/a\xff\xc3\xa9?b=\xff")), {})
+    assert (asked.path, asked.url.raw_path) == ("/a%FF%C3%A9?b=%FF", "/a%FF%C3%A9")
