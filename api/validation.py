@@ -7,13 +7,12 @@ raises one Invalid with a cause per broken rule, as the API words it:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from api import names
+from api import go_types, names
 from api.custom import is_custom
 from api.errors import Cause, Invalid, as_one
 from api.meta import LabelSelector, ObjectMeta
@@ -39,12 +38,18 @@ NameCheck = Callable[[str], list[str]]
 
 
 def show(value: Any) -> str:
-    """Return a value as messages show it: JSON, with empty fields left out, cut short when long; nothing as "null"."""
-    if value is None:
-        return '"null"'
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    text = msgspec.json.encode(value).decode()
+    """Return a value as messages show it, as Go does (`api.go_types`), cut short when long; nothing as "null"."""
+    match value:
+        case None:
+            return '"null"'
+        case go_types.Verbatim():
+            return value
+        case str():
+            return go_types.quoted(value)
+        case dict() | list() | Struct():
+            text = go_types.of_declared(value)
+        case _:
+            text = msgspec.json.encode(value).decode()
     return text if len(text) <= 10_000 else text[:10_000] + "..."
 
 
@@ -154,7 +159,7 @@ def check_share(path: str, value: int | str | None) -> Errors:
         if percent(value) < 0:
             yield invalid(
                 path,
-                value,
+                go_types.int_or_string(value),
                 "a valid percent string must be a numeric string followed by an ending '%'"
                 " (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')",
             )

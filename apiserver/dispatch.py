@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from api.custom import is_custom
+from api.errors import ServiceUnavailable
 from apiserver.admission import connections
 from apiserver.nowhere import no_such_kind, no_such_method, no_such_subresource
 from apiserver.registry.failures import Redefined
@@ -36,6 +37,8 @@ _VERBS: Final[Mapping[str, Verb]] = {
     "update": update,
     "watch": watch,
 }
+_DEFINITIONS_MAX: Final = 100
+"""By so many definitions of its kind, one after the other, a request is tried."""
 _EVERYWHERE: Final = ("list", "watch")
 """What can be asked of all namespaces at once."""
 _SUBRESOURCES: Final[Mapping[Address, Verb]] = {
@@ -115,11 +118,17 @@ class Dispatcher:
         return await verb(self._context, call)
 
     async def _redirected(self, call: Call) -> Any:
-        """Do it, and again by the present definition where a custom kind's was replaced, for as long as it may."""
-        while True:
+        """Do it, and again by the present definition where a custom kind's was replaced meanwhile, some times over.
+
+        Raises:
+            ServiceUnavailable: its definition changes faster than anything can be done by it.
+        """
+        info = call.info
+        for _ in range(_DEFINITIONS_MAX):
             try:
                 return await self._do(call)
             except Redefined:
-                info = call.info
                 call.resource = self._context.registries.kinds.by_gvr(info.group, info.version, info.plural)
             await asyncio.sleep(0)
+        why = f"the definition of {info.plural} changes too often for anything to be done by it"
+        raise ServiceUnavailable(why, retry_after_s=1)

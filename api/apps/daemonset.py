@@ -9,6 +9,7 @@ from api.apps.workloads import check_observed, check_selector_and_template
 from api.columns import AGE, labels_text, workload_columns
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
+from api.go_types import int_or_string
 from api.meta import KindCondition, LabelSelector, ObjectMeta
 from api.resource import Column, Resource, clear_status, keep_status, keep_wishes
 from api.schema import Int32, Int64, IntOrString, Struct, always, field, wire
@@ -175,7 +176,9 @@ def _check_strategy(path: str, strategy: DaemonSetUpdateStrategy) -> v.Errors:
     yield from v.check_share(f"{where}.maxSurge", rolling.max_surge)
     has_unavailable, has_surge = rolling.max_unavailable not in (0, "0%"), rolling.max_surge not in (0, "0%")
     if has_unavailable and has_surge:
-        yield v.invalid(f"{where}.maxSurge", rolling.max_surge, "may not be set when maxUnavailable is non-zero")
+        yield v.invalid(
+            f"{where}.maxSurge", int_or_string(rolling.max_surge or 0), "may not be set when maxUnavailable is non-zero"
+        )
     if not has_unavailable and not has_surge:
         yield v.required(f"{where}.maxUnavailable", "cannot be 0 when maxSurge is 0")
     for label, value in (("maxUnavailable", rolling.max_unavailable), ("maxSurge", rolling.max_surge)):

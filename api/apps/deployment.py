@@ -12,6 +12,7 @@ from api.apps.workloads import check_observed, check_replica_counts, check_selec
 from api.columns import AGE, workload_columns
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
+from api.go_types import int_or_string
 from api.meta import KindCondition, LabelSelector, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Int64, IntOrString, Struct, Time, always, field, wire
@@ -165,9 +166,13 @@ def _check_strategy(path: str, strategy: DeploymentStrategy) -> v.Errors:
     yield from v.check_share(f"{where}.maxUnavailable", rolling.max_unavailable)
     yield from v.check_share(f"{where}.maxSurge", rolling.max_surge)
     if rolling.max_unavailable in (0, "0%") and rolling.max_surge in (0, "0%"):
-        yield v.invalid(f"{where}.maxUnavailable", rolling.max_unavailable, "may not be 0 when `maxSurge` is 0")
+        yield v.invalid(
+            f"{where}.maxUnavailable", int_or_string(rolling.max_unavailable), "may not be 0 when `maxSurge` is 0"
+        )
     if isinstance(rolling.max_unavailable, str) and v.percent(rolling.max_unavailable) > 100:
-        yield v.invalid(f"{where}.maxUnavailable", rolling.max_unavailable, "must not be greater than 100%")
+        yield v.invalid(
+            f"{where}.maxUnavailable", int_or_string(rolling.max_unavailable), "must not be greater than 100%"
+        )
 
 
 def validate_status(new: Deployment, old: Deployment) -> v.Errors:

@@ -13,6 +13,7 @@ from api import names
 from api import validation as v
 from api.columns import AGE, NONE, joined, labels_text
 from api.core.ip_addresses import check_cidr, check_ip, check_usable_ip
+from api.go_types import texts
 from api.meta import Condition, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, IntOrString, Struct, always, field, wire
@@ -413,7 +414,7 @@ def _check_ports(spec: ServiceSpec) -> v.Errors:
             for message in names.check_qualified_name(port.app_protocol):
                 yield v.invalid(f"{where}.appProtocol", port.app_protocol, message)
         if (port.protocol, port.port) in seen_ports:
-            yield v.duplicate(where, {"protocol": port.protocol, "port": port.port})
+            yield v.duplicate(where, ServicePort(protocol=port.protocol, port=port.port))
         seen_ports.add((port.protocol, port.port))
         if not port.node_port:
             continue
@@ -513,17 +514,18 @@ def _check_update(new: Service, old: Service) -> v.Errors:
 def _check_kept(what: str, spec: ServiceSpec, new: Sequence[str], old: Sequence[str]) -> v.Errors:
     """Require that what was given stays: a second address may come, and go with the policy SingleStack."""
     path = "spec.clusterIPs" if what == "clusterIP" else "spec.ipFamilies"
+    shown = texts("string" if what == "clusterIP" else "core.IPFamily", list(new))
     if len(old) <= len(new):
         for i, value in enumerate(old):
             if new[i] != value:
                 where = 0 if what == "ipFamily" else i  # As upstream has it, however odd.
-                yield v.invalid(f"{path}[{where}]", new, "may not change once set")
+                yield v.invalid(f"{path}[{where}]", shown, "may not change once set")
         return
     if not new:
-        yield v.invalid(f"{path}[0]", new, f"primary {what} can not be unset")
+        yield v.invalid(f"{path}[0]", shown, f"primary {what} can not be unset")
         return
     if new[0] != old[0]:
-        yield v.invalid(f"{path}[0]", new, "may not change once set")
+        yield v.invalid(f"{path}[0]", shown, "may not change once set")
     if len(new) == 1 and spec.ip_family_policy != "SingleStack":
         why = f"must be set to 'SingleStack' when releasing the secondary {what}"
         yield v.invalid("spec.ipFamilyPolicy", spec.ip_family_policy, why)

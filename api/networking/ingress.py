@@ -11,6 +11,7 @@ from api.columns import AGE, NONE, joined
 from api.core.ip_addresses import check_ip
 from api.core.references import TypedLocalObjectReference
 from api.core.service import PortStatus
+from api.go_types import Verbatim
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Struct, always, field, wire
@@ -179,7 +180,9 @@ def validate(new: Ingress, old: Ingress | None) -> v.Errors:
         why = "must match `ingressClassName` when both are specified"
         yield v.invalid(f"annotations.{_OLD_CLASS}", told, why)
     if not spec.rules and spec.default_backend is None:
-        yield v.invalid("spec", spec.rules, "either `defaultBackend` or `rules` must be specified")
+        yield v.invalid(
+            "spec", Verbatim("[]networking.IngressRule(nil)"), "either `defaultBackend` or `rules` must be specified"
+        )
     if spec.default_backend is not None:
         yield from _check_backend("spec.defaultBackend", spec.default_backend)
     for i, rule in enumerate(spec.rules):

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from api import validation as v
 from api.columns import AGE, selector_text
 from api.core.ip_addresses import parse_cidr
+from api.go_types import texts
 from api.meta import LabelSelector, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, IntOrString, Struct, always, field, wire
@@ -127,7 +128,11 @@ def validate(new: NetworkPolicy, old: NetworkPolicy | None) -> v.Errors:
         yield from _check_ports(f"spec.egress[{i}].ports", egress.ports)
         yield from _check_peers(f"spec.egress[{i}].to", egress.to)
     if len(spec.policy_types) > 2:
-        yield v.invalid("spec.policyTypes", spec.policy_types, "may not specify more than two policyTypes")
+        yield v.invalid(
+            "spec.policyTypes",
+            texts("networking.PolicyType", spec.policy_types),
+            "may not specify more than two policyTypes",
+        )
         return
     for i, kind in enumerate(spec.policy_types):
         if kind not in ("Ingress", "Egress"):

@@ -180,7 +180,7 @@ class ServiceAllocator:
         if not why and not await self._take(self.addresses, number, allocation, dry_run):
             why = "provided IP is already allocated"
         if why:
-            shown = f'["{asked}"]'
+            shown = f'[]string{{"{asked}"}}'
             raise _invalid(service, "spec.clusterIPs", f"Invalid value: {shown}: failed to allocate IP {asked}: {why}")
         service.spec.cluster_ip = asked
 

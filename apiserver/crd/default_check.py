@@ -13,6 +13,7 @@ from typing import Any
 
 from api import validation as v
 from api.errors import as_one
+from api.go_types import Verbatim, literal
 from api.resource import FieldError
 from apiserver.crd import embedded, values
 from apiserver.crd.rules import Checker
@@ -61,12 +62,12 @@ def _check_in_metadata(node: Node, path: str, root: Node, wrap: Wrap) -> Errors:
     try:
         embedded.coerce(whole, root, [], is_root=True)
     except embedded.Misfit as misfit:
-        yield v.invalid(path, node.default, f"must result in valid metadata: {misfit}")
+        yield v.invalid(path, Verbatim(literal(node.default)), f"must result in valid metadata: {misfit}")
         return
     faults = [f"{error.path}: {error.message}" for error in embedded.check(whole, root, is_root=True)]
     if faults:
         told = as_one(faults)
-        yield v.invalid(path, node.default, f"must result in valid metadata: {told}")
+        yield v.invalid(path, Verbatim(literal(node.default)), f"must result in valid metadata: {told}")
         return
     yield from _check_value(node, path, node.default)
 
@@ -120,7 +121,7 @@ def _pruned(node: Node) -> Any:
 
 def _check(node: Node, path: str, *, requires_pruned: bool) -> Errors:
     if requires_pruned and _pruned(node) != node.default:
-        yield v.invalid(path, node.default, "must not have unknown fields")
+        yield v.invalid(path, Verbatim(literal(node.default)), "must not have unknown fields")
     value = copy.deepcopy(node.default)
     try:
         embedded.coerce(value, node, [], path)

@@ -12,6 +12,7 @@ import msgspec
 
 from api import names
 from api import validation as v
+from api.go_types import Verbatim, literal
 from api.meta import ObjectMeta
 from api.reader import WrongType, reader_of
 from api.resource import FieldError
@@ -72,7 +73,9 @@ def _coerce_object(value: dict[str, Any], unknown: list[str], path: str, *, drop
     for name in ("apiVersion", "kind"):
         if name in value and not isinstance(value[name], str):
             if not drops_misfits:
-                raise Misfit(v.invalid(f"{path}.{name}".removeprefix("."), value[name], "must be a string"))
+                raise Misfit(
+                    v.invalid(f"{path}.{name}".removeprefix("."), Verbatim(literal(value[name])), "must be a string")
+                )
             del value[name]
     if "metadata" not in value:
         return
@@ -81,7 +84,7 @@ def _coerce_object(value: dict[str, Any], unknown: list[str], path: str, *, drop
         value["metadata"] = _read(value["metadata"], where, unknown)
     except WrongType as error:
         if not drops_misfits:
-            raise Misfit(v.invalid(where, value["metadata"], str(error))) from None
+            raise Misfit(v.invalid(where, Verbatim(literal(value["metadata"])), str(error))) from None
         if isinstance(value["metadata"], dict):
             value["metadata"] = read_what_fits(value["metadata"], where, unknown)
 
@@ -125,7 +128,7 @@ def _check_object(value: dict[str, Any], path: str) -> Errors:
         if name not in value:
             yield v.required(where)
         elif not isinstance(text, str):
-            yield v.invalid(where, text, "must be a string")
+            yield v.invalid(where, Verbatim(literal(text)), "must be a string")
         elif not text:
             yield v.invalid(where, text, "must not be empty")
         elif name == "apiVersion" and text.count("/") > 1:
@@ -138,7 +141,7 @@ def _check_object(value: dict[str, Any], path: str) -> Errors:
     try:
         metadata = msgspec.convert(_read(value["metadata"], where, []), ObjectMeta)
     except WrongType as error:
-        yield v.invalid(where, value["metadata"], str(error))
+        yield v.invalid(where, Verbatim(literal(value["metadata"])), str(error))
         return
     metadata.name = metadata.name or "fakename"
     yield from v.check_object_meta(

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from api import validation as v
-from api.go_types import literal
+from api.go_types import Verbatim, literal
 from api.resource import FieldError
 from apiserver.crd.formats import is_of_format
 from apiserver.crd.patterns import matches
@@ -154,7 +154,7 @@ def _not_among(path: str, value: Any, words: list[Any]) -> FieldError:
 
 
 def _invalid(path: str, value: Any, why: str) -> FieldError:
-    return v.invalid(path or "<nil>", value, why)
+    return v.invalid(path or "<nil>", Verbatim(_literal(value)), why)
 
 
 def _literal(value: Any) -> str:

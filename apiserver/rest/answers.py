@@ -61,13 +61,15 @@ class Form:
 PLAIN: Final = Form(table.PLAIN)
 
 
-def form_of(request: web.BaseRequest, resource: Resource[Any] | None, subresource: str = "") -> Form:
+def form_of(
+    request: web.BaseRequest, resource: Resource[Any] | None, subresource: str = "", *, may_be_tables: bool = True
+) -> Form:
     """Return what the Accept header and the query ask for; raises NotAcceptable, BadRequest."""
     accept = request.headers.get("Accept", "")
     query = request.query
     rendering = table.negotiate(
         accept,
-        has_tables=resource is None or resource.verbs != ("create",),
+        has_tables=may_be_tables and (resource is None or resource.verbs != ("create",)),
         has_messages=resource is None or not is_custom(resource.type) or subresource == "scale",
     )
     pretty = query.get("pretty")

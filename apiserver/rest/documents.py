@@ -76,7 +76,7 @@ class Documents:
             NotFound: there is none. MethodNotAllowed: it can only be had by GET, not even by HEAD.
         """
         document = self._find(path.rstrip("/") or "/", query, accept)
-        if document is None:
+        if document is None or method == "CONNECT":  # What is asked for is a tunnel, and none is given.
             raise no_such_path(self._kinds, path)
         is_reset = method == "DELETE" and path == "/metrics"  # Upstream forgets them then. Ours are kept.
         if is_reset or (method != "GET" and self._is_routed(path)):

@@ -198,13 +198,15 @@ class Door:
 
     async def _watch(self, request: web.BaseRequest, call: Call, watcher: Watcher) -> web.StreamResponse:
         try:
-            form = answers.form_of(request, call.resource)
+            wants_bookmarks = flag(call.options, "allowWatchBookmarks")
+            is_list = wants_bookmarks and flag(call.options, "sendInitialEvents")
+            form = answers.form_of(request, call.resource, may_be_tables=not is_list)
             if form.is_yaml:  # A document says nowhere that it is over.
                 served = (f"{each};stream=watch" for each in table.SERVED if each != form.content_type)
                 raise NotAcceptable(f"only the following media types are accepted: {', '.join(served)}")
             assert call.resource is not None
             encodings = encodings_of(call.resource, form, self._now)
-            timeout_s, wants_bookmarks = self._watch_timeout_s(call), flag(call.options, "allowWatchBookmarks")
+            timeout_s = self._watch_timeout_s(call)
             if reused.is_asked_for(request):
                 return await websocket.WebSocketWatch(watcher, encodings, wants_bookmarks).run(request, timeout_s)
             headers = {hdrs.CONTENT_TYPE: _watch_type(form), hdrs.CACHE_CONTROL: "no-cache, private"}

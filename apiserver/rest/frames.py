@@ -5,6 +5,7 @@ Each encoding is one object for all watchers that ask alike, so that its frames 
 
 from __future__ import annotations
 
+import base64
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -95,7 +96,8 @@ class Messages(_Messages):
         """Return the event."""
         resource, stored = self._resource, delivery.stored
         if stored is None:
-            raw, type = message(PartialObjectMetadata(metadata=_bookmarked(delivery))), BOOKMARK
+            metadata = _bookmarked(delivery, in_protobuf.list_body(resource, [], {}))
+            raw, type = message(PartialObjectMetadata(metadata=metadata)), BOOKMARK
         else:
             raw, type = stored.message, delivery.type
         return in_protobuf.event(type, protobuf.envelope(raw, resource.api_version, resource.kind))
@@ -113,13 +115,14 @@ class PartialMessages(_Messages):
         """Return the event."""
         stored = delivery.stored
         if stored is None:
-            return in_protobuf.event(BOOKMARK, in_protobuf.partial_body(_bookmarked(delivery), self._version))
+            metadata = _bookmarked(delivery, in_protobuf.partial_list_body([], {}, self._version))
+            return in_protobuf.event(BOOKMARK, in_protobuf.partial_body(metadata, self._version))
         obj = stored.codec.decode(stored.json)
         return in_protobuf.event(delivery.type, in_protobuf.partial_body(obj.metadata, self._version))
 
 
-def _bookmarked(delivery: Delivery) -> ObjectMeta:
-    return msgspec.convert(bookmark_metadata(delivery) | {"creationTimestamp": ""}, ObjectMeta)
+def _bookmarked(delivery: Delivery, empty: bytes) -> ObjectMeta:
+    return msgspec.convert(bookmark_metadata(delivery, empty) | {"creationTimestamp": ""}, ObjectMeta)
 
 
 def error_frame(error: ApiError) -> bytes:
@@ -132,12 +135,24 @@ def line(type: str, object: bytes) -> bytes:
     return b'{"type":"%b","object":%b}\n' % (type.encode(), object)
 
 
-def bookmark_metadata(delivery: Delivery) -> dict[str, Any]:
-    """Return the metadata of a bookmark's object."""
+def bookmark_metadata(delivery: Delivery, empty: bytes = b"") -> dict[str, Any]:
+    """Return the metadata of a bookmark's object.
+
+    Args:
+        delivery: the bookmark.
+        empty: a list of such objects with none in it, as the client would read it. The bookmark that ends the initial
+            events bears it: client-go makes the answer of a list from it (KEP-3157).
+    """
     metadata: dict[str, Any] = {"resourceVersion": str(delivery.revision), "creationTimestamp": None}
     if delivery.ends_initial:
         metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+        if empty:
+            metadata["annotations"]["kubernetes.io/initial-events-list-blueprint"] = base64.b64encode(empty).decode()
     return metadata
+
+
+def _empty_list(api_version: str, kind: str) -> bytes:
+    return msgspec.json.encode({"kind": kind, "apiVersion": api_version, "metadata": {}, "items": None}) + b"\n"
 
 
 def in_a_chunk(lines: Sequence[bytes]) -> bytes:
@@ -164,7 +179,8 @@ class Objects(_Lines):
         if delivery.stored is None:
             resource = self._resource
             head = {"kind": resource.kind, "apiVersion": resource.api_version}
-            return line(BOOKMARK, msgspec.json.encode(head | {"metadata": bookmark_metadata(delivery)}))
+            metadata = bookmark_metadata(delivery, _empty_list(resource.api_version, resource.lists))
+            return line(BOOKMARK, msgspec.json.encode(head | {"metadata": metadata}))
         return line(delivery.type, delivery.stored.json)
 
 
@@ -207,8 +223,10 @@ class Partials(_Lines):
         """Return the event's line."""
         stored = delivery.stored
         if stored is None:
-            head = {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{self._version}"}
-            return line(BOOKMARK, msgspec.json.encode(head | {"metadata": bookmark_metadata(delivery)}))
+            api_version = f"meta.k8s.io/{self._version}"
+            head = {"kind": "PartialObjectMetadata", "apiVersion": api_version}
+            metadata = bookmark_metadata(delivery, _empty_list(api_version, "PartialObjectMetadataList"))
+            return line(BOOKMARK, msgspec.json.encode(head | {"metadata": metadata}))
         return line(delivery.type, table.partial_metadata(stored.codec.decode(stored.json), self._version))
 
 

@@ -15,6 +15,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 from aiohttp import ClientConnectionResetError, HttpVersion, StreamReader, hdrs, web
@@ -41,11 +42,16 @@ STREAMS_MAX: Final = 100
 STREAM_WINDOW_BYTES: Final = 256 * 1024
 """What a client may send of a body before somebody reads it."""
 IDLE_S: Final = 90.0
+TAKEN_WITHIN_S: Final = 60.0
+"""How long an answer that is whole waits for its client to take it: as long as upstream has a request last."""
+UNREAD_BYTES_MAX: Final = 8 << 20
+"""Of one connection: more than windows and buffers let bodies have, and room for many small answers beside."""
 LIMITS: Final = http2.Limits(
     stream_window_bytes=STREAM_WINDOW_BYTES,
     connection_window_bytes=STREAMS_MAX * STREAM_WINDOW_BYTES,
     calls_max=STREAMS_MAX,
     headers_bytes_max=HEAD_BYTES_MAX,
+    unread_bytes_max=UNREAD_BYTES_MAX,
     idle_s=IDLE_S,
 )
 _FULL: Final = 1 << 30
@@ -141,23 +147,31 @@ class Connection(http2.Connection["Stream"]):
         """Return what answers a request, or refuse it."""
         if self.running >= STREAMS_MAX:
             # The work of requests that were given up counts, or a client could have any amount of it done.
-            self.send(frames.reset(stream, frames.REFUSED_STREAM))
+            self.reset(stream, frames.REFUSED_STREAM)
             return None
         try:
             return Stream(self, stream, window, headers, has_ended=has_ended)
         except Malformed as error:
             log.debug("a malformed request", extra={"why": str(error)})
-            self.send(frames.reset(stream, frames.PROTOCOL_ERROR))
+            self.reset(stream, frames.PROTOCOL_ERROR)
             return None
+
+    def refuse_long(self, stream: int, *, has_ended: bool) -> None:
+        """Answer a request whose headers are more than is taken."""
+        answer = CIMultiDict({hdrs.CONTENT_LENGTH: "0"})
+        self.send(response_head(stream, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, answer))
+        self.send(frames.frame(frames.DATA, frames.END_STREAM, stream))
+        if not has_ended:
+            self.reset(stream, frames.NO_ERROR)
 
 
 class Stream:
     """One request, from its headers to the end of its answer; aiohttp's request takes it for its connection."""
 
     __slots__ = (
-        "_announced", "_body", "_connection", "_has_ended", "_is_paused", "_received", "_task", "_uncredited",
-        "_unread", "_writer", "closes", "connected", "deadline", "is_done", "max_field_size", "max_headers", "queue",
-        "queued", "request_head", "stream", "transport", "window",
+        "_announced", "_body", "_connection", "_has_ended", "_is_paused", "_received", "_task", "_timer",
+        "_uncredited", "_unread", "_writer", "closes", "connected", "deadline", "is_done", "max_field_size",
+        "max_headers", "queue", "queued", "request_head", "stream", "transport", "window",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, stream: int, window: int, headers: Headers, *, has_ended: bool) -> None:
@@ -168,7 +182,7 @@ class Stream:
         """
         self.request_head = message = request_head(headers, connection.known)
         announced = message.headers.get(hdrs.CONTENT_LENGTH, "0" if has_ended else "")
-        if announced and not (announced.isascii() and announced.isdigit()):
+        if announced and not _LENGTH.fullmatch(announced):
             raise Malformed(f"a content-length of {announced[:20]!r}")
         self.stream = stream
         self.window = window
@@ -192,6 +206,7 @@ class Stream:
         self._is_paused = False
         self._has_ended = has_ended
         self._writer: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._body = EMPTY_PAYLOAD if has_ended else StreamReader(cast(Any, self), 2**16, loop=connection.loop)
         connection.running += 1
         self._task: asyncio.Task[None] | None = connection.loop.create_task(self._run())
@@ -231,9 +246,7 @@ class Stream:
             return
         self._received += len(payload)
         self._unread -= len(payload)
-        if self._has_ended:
-            self._reset(frames.STREAM_CLOSED)
-        elif self._unread < 0:
+        if self._unread < 0:
             self._reset(frames.FLOW_CONTROL_ERROR)
         elif self._announced is not None and self._received > self._announced:
             self._reset(frames.PROTOCOL_ERROR)
@@ -337,6 +350,7 @@ class Stream:
         if not self.is_done:
             self.closes = True
             if self.queue:
+                self._timer = self._connection.loop.call_later(TAKEN_WITHIN_S, self._reset, frames.CANCEL)
                 self._connection.pump(self)
             else:
                 self.on_sent()
@@ -347,7 +361,7 @@ class Stream:
 
     def _reset(self, code: int) -> None:
         if not self.is_done:
-            self._connection.send(frames.reset(self.stream, code))
+            self._connection.reset(self.stream, code)
             self._end(has_ended=True)
 
     def _end(self, *, has_ended: bool) -> None:
@@ -357,6 +371,9 @@ class Stream:
         self.connected = False
         self.queue.clear()
         self.queued = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         connection, task, waiter = self._connection, self._task, self._writer
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -503,6 +520,8 @@ def request_head(headers: Headers, known: Fields) -> RawRequestMessage:
     if _SPACES.search(path):
         raise Malformed("a path with spaces in it")
     authority = pseudo.get(b":authority", b"")
+    if not _is_value(authority):
+        raise Malformed("an authority with a character in it that may not be")
     key = (authority, headers[count:])
     fields = known.get(key)
     if fields is None:
@@ -524,13 +543,15 @@ def _fields(authority: bytes, headers: Headers) -> CIMultiDictProxy[str]:
     for name, value in headers:
         if name in _CONNECTION_ONLY or name != name.lower() or (name == b"te" and value != b"trailers"):
             raise Malformed(f"{name!r} is not allowed")
-        if b"\r" in value or b"\n" in value or b"\0" in value or not _is_token(name):
+        if not _is_value(value) or not _is_token(name):
             raise Malformed(f"{name!r} or its value has a character in it that may not be")
         fields.add(name.decode("ascii"), value.decode("utf-8", "surrogateescape"))
     if authority:
         fields[hdrs.HOST] = authority.decode("utf-8", "surrogateescape")
     if hdrs.COOKIE in fields:
         fields[hdrs.COOKIE] = "; ".join(fields.getall(hdrs.COOKIE))
+    if len(lengths := set(fields.getall(hdrs.CONTENT_LENGTH, ()))) > 1:
+        raise Malformed(f"{len(lengths)} different lengths")
     return CIMultiDictProxy(fields)
 
 
@@ -557,8 +578,17 @@ def _in_ascii(path: bytes) -> str:
     return path.decode() if path.isascii() else "".join(chr(each) if each < 0x80 else f"%{each:02X}" for each in path)
 
 
+_BLANK: Final = (b" ", b"\t")
 _SPACES: Final = re.compile(r"[\x00-\x20\x7f]")
 _TOKEN: Final = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+_LENGTH: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+def _is_value(value: bytes) -> bool:
+    """Whether a field may have it (RFC 9113, section 8.2.1)."""
+    return not (b"\r" in value or b"\n" in value or b"\0" in value or value[:1] in _BLANK or value[-1:] in _BLANK)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -9,24 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, cast
 
 from component.http2 import frames, hpack
 from component.http2.frames import FRAME_BYTES_MAX, HEAD, HEAD_BYTES, Fault
-from component.http2.hpack import BadHeaders, Decoder, Headers, TooManyHeaders
+from component.http2.hpack import BadHeaders, Decoder, HeaderBomb, Headers, TooManyHeaders
 
 log = logging.getLogger(__name__)
 
 OUT_BYTES_MAX = 1 << 20
 """Messages wait while so much of this connection waits to leave."""
-UNREAD_BYTES_MAX = 64 << 20
-"""A client that goes on asking while this much waits for it to read is cut off."""
 PREFACE_WITHIN_S = 10.0
 KEEPALIVE_S = 60
 """After so long without a word the kernel asks whether the client is still there."""
 DEADLINES_CHECK_S = 0.05
+_LET_PASS_MAX = 1024
+"""Streams remembered for what their clients may send before they hear that we have ended them."""
+_PRIORITY_BYTES = 5
+_PING_BYTES = _GOAWAY_BYTES_MIN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Limits:
     """Calls of one connection at a time; more are refused, to be tried again."""
     headers_bytes_max: int = hpack.LIST_BYTES_MAX
     """Of one request's headers; of a header block, compressed, twice as much."""
+    unread_bytes_max: int = 64 << 20
+    """A client that goes on asking while this much waits for it to read is cut off."""
     idle_s: float = 0.0
     """How long a connection may do nothing; 0: for ever."""
 
@@ -104,8 +108,12 @@ class Connection(asyncio.Protocol, Generic[C]):
         self._transport: asyncio.Transport | None = None
         self._decoder = Decoder(limits.headers_bytes_max)
         self._block_bytes_max = 2 * limits.headers_bytes_max
-        self._held_back: dict[int, C] = {}
-        """Calls with something to send that there was no room for."""
+        self._held_back: OrderedDict[int, C] = OrderedDict()
+        """Calls with something to send that the connection had no room for; the first is the next to send."""
+        self._ended: set[int] = set()
+        """Those of the calls whose clients have said all that they will."""
+        self._let_pass: dict[int, None] = {}
+        """Streams that we ended before their clients did, in that order."""
         self._last_stream = self._last_taken = 0
         self._peer_stream_window = frames.WINDOW_BYTES
         self._uncredited = 0
@@ -132,6 +140,10 @@ class Connection(asyncio.Protocol, Generic[C]):
             has_ended: whether the client sends nothing but headers; the call is told of it by `on_end`.
         """
         raise NotImplementedError
+
+    def refuse_long(self, stream: int, *, has_ended: bool) -> None:
+        """Refuse a request whose headers are more than is taken."""
+        self.reset(stream, frames.ENHANCE_YOUR_CALM)
 
     def made(self, transport: asyncio.Transport) -> None:
         """Find out who it is."""
@@ -226,7 +238,7 @@ class Connection(asyncio.Protocol, Generic[C]):
             self._fail(fault)
         except BadHeaders as error:
             self._fail(Fault(frames.COMPRESSION_ERROR, str(error)))
-        except TooManyHeaders as error:
+        except HeaderBomb as error:
             self._fail(Fault(frames.ENHANCE_YOUR_CALM, str(error)))
 
     # -- leaving
@@ -302,6 +314,8 @@ class Connection(asyncio.Protocol, Generic[C]):
     def _on_frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if self._block is not None and kind != frames.CONTINUATION:
             raise Fault(frames.PROTOCOL_ERROR, "headers are not finished")
+        if not self._has_settings and (kind != frames.SETTINGS or flags & frames.ACK):
+            raise Fault(frames.PROTOCOL_ERROR, "the preface ends without SETTINGS")
         if kind == frames.DATA:
             self._on_data(flags, stream, payload)
         elif kind == frames.HEADERS:
@@ -309,46 +323,70 @@ class Connection(asyncio.Protocol, Generic[C]):
         elif kind == frames.WINDOW_UPDATE:
             self._on_window_update(stream, frames.number_from(payload, "WINDOW_UPDATE"))
         elif kind == frames.PING:
-            if len(payload) != 8 or stream:
+            if len(payload) != _PING_BYTES or stream:
                 raise Fault(frames.FRAME_SIZE_ERROR if not stream else frames.PROTOCOL_ERROR, "a bad PING")
             if not flags & frames.ACK:
                 self.send(frames.frame(frames.PING, frames.ACK, 0, payload))
         elif kind == frames.SETTINGS:
             self._on_settings(flags, stream, payload)
         elif kind == frames.RST_STREAM:
-            frames.number_from(payload, "RST_STREAM")
-            if not 0 < stream <= self._last_stream:
-                raise Fault(frames.PROTOCOL_ERROR, "RST_STREAM of a stream that was never begun")
-            call = self.calls.get(stream)
-            if call is not None:
-                call.on_reset()
+            self._on_reset(stream, payload)
         elif kind == frames.CONTINUATION:
             self._on_continuation(flags, stream, payload)
+        elif kind == frames.PRIORITY:
+            if not stream:
+                raise Fault(frames.PROTOCOL_ERROR, "PRIORITY of no stream")
+            _check_priority(stream, payload)
         elif kind == frames.PUSH_PROMISE:
             raise Fault(frames.PROTOCOL_ERROR, "a client does not push")
-        # GOAWAY: whoever says it closes when it is done. PRIORITY and unknown kinds mean nothing here.
+        elif kind == frames.GOAWAY and (stream or len(payload) < _GOAWAY_BYTES_MIN):
+            raise Fault(frames.FRAME_SIZE_ERROR if not stream else frames.PROTOCOL_ERROR, "a bad GOAWAY")
+        # GOAWAY that is good: whoever says it closes when it is done. Unknown kinds mean nothing here.
+
+    def _has_begun(self, stream: int) -> bool:
+        return bool(stream & 1) and stream <= self._last_stream
+
+    def _is_let_pass(self, stream: int) -> bool:
+        """Whether the client may not know yet that a stream of it is not taken, or not any more."""
+        return stream in self._let_pass or stream > self._last_taken
 
     def _on_data(self, flags: int, stream: int, payload: bytes) -> None:
         self._uncredited += len(payload)
         if self._uncredited >= self.limits.connection_window_bytes // 2:
             self.send(frames.window_update(0, self._uncredited))
             self._uncredited = 0
+        if not self._has_begun(stream):
+            raise Fault(frames.PROTOCOL_ERROR, "DATA of a stream that was never begun")
+        sent_bytes, payload = len(payload), frames.unpadded(flags, payload)
+        call = self.calls.get(stream)
+        if call is None:
+            if not self._is_let_pass(stream):
+                self.reset(stream, frames.STREAM_CLOSED)
+        elif stream in self._ended:
+            self._end(call, frames.STREAM_CLOSED)
+        else:
+            if sent_bytes > len(payload):
+                self.send(frames.window_update(stream, sent_bytes - len(payload)))  # The call never hears of it.
+            if flags & frames.END_STREAM:
+                self._ended.add(stream)
+            call.on_data(payload, bool(flags & frames.END_STREAM))
+
+    def _on_reset(self, stream: int, payload: bytes) -> None:
+        frames.number_from(payload, "RST_STREAM")
+        if not self._has_begun(stream):
+            raise Fault(frames.PROTOCOL_ERROR, "RST_STREAM of a stream that was never begun")
         call = self.calls.get(stream)
         if call is not None:
-            if flags & frames.PADDED:
-                sent_bytes, payload = len(payload), frames.unpadded(flags, payload)
-                self.send(frames.window_update(stream, sent_bytes - len(payload)))  # The call never hears of it.
-            call.on_data(payload, bool(flags & frames.END_STREAM))
-        elif not 0 < stream <= self._last_stream:
-            raise Fault(frames.PROTOCOL_ERROR, "DATA of a stream that was never begun")
+            call.on_reset()
+            self._let_pass.pop(stream, None)
 
     def _on_headers(self, flags: int, stream: int, payload: bytes) -> None:
-        if flags & frames.PADDED:
-            payload = frames.unpadded(flags, payload)
-        if flags & frames.HAS_PRIORITY:
-            payload = payload[5:]
+        payload = frames.unpadded(flags, payload)
         if not stream & 1:
             raise Fault(frames.PROTOCOL_ERROR, "HEADERS of a stream that is not a client's")
+        if flags & frames.HAS_PRIORITY:
+            _check_priority(stream, payload[:_PRIORITY_BYTES])
+            payload = payload[_PRIORITY_BYTES:]
         if flags & frames.END_HEADERS:
             self._on_block(stream, flags & frames.END_STREAM, payload)
         else:
@@ -367,20 +405,22 @@ class Connection(asyncio.Protocol, Generic[C]):
 
     def _on_block(self, stream: int, ends_stream: int, block: bytes) -> None:
         """Begin a call, or end one's requests."""
-        headers = self._decoder.decode(block)  # whatever becomes of the call: the table must stay in step
+        try:
+            headers = self._decoder.decode(block)  # whatever becomes of the call: the table must stay in step
+        except TooManyHeaders:
+            headers = None
         if stream <= self._last_stream:
-            call = self.calls.get(stream)
-            if call is not None:
-                if not ends_stream:
-                    raise Fault(frames.PROTOCOL_ERROR, "trailers that do not end their stream")
-                call.on_end()
+            self._on_trailers(stream, ends_stream, headers)
             return
         self._last_stream = stream
         if self._is_leaving:
             return  # after what we said was the last: the client knows that nothing was done
         self._last_taken = stream
+        if headers is None:
+            self.refuse_long(stream, has_ended=bool(ends_stream))
+            return
         if len(self.calls) >= self.limits.calls_max:
-            self.send(frames.reset(stream, frames.REFUSED_STREAM))
+            self.reset(stream, frames.REFUSED_STREAM)
             return
         call = self.begin(stream, headers, self._peer_stream_window, has_ended=bool(ends_stream))
         if call is None:
@@ -389,7 +429,28 @@ class Connection(asyncio.Protocol, Generic[C]):
         if call.deadline is not None and self._sweeper is None:
             self._sweeper = self.loop.call_later(DEADLINES_CHECK_S, self._sweep)
         if ends_stream:
+            self._ended.add(stream)
             call.on_end()
+
+    def _on_trailers(self, stream: int, ends_stream: int, headers: Headers | None) -> None:
+        call = self.calls.get(stream)
+        if call is None:
+            if not self._is_let_pass(stream):
+                raise Fault(frames.PROTOCOL_ERROR, "HEADERS of a stream that is closed")
+        elif stream in self._ended:
+            self._end(call, frames.STREAM_CLOSED)
+        elif headers is None:
+            self._end(call, frames.ENHANCE_YOUR_CALM)
+        elif not ends_stream or any(name[:1] == b":" for name, _ in headers):
+            self._end(call, frames.PROTOCOL_ERROR)
+        else:
+            self._ended.add(stream)
+            call.on_end()
+
+    def _end(self, call: C, code: int) -> None:
+        """End one call for what its client did, and no other."""
+        self.reset(call.stream, code)
+        call.on_reset()
 
     def _sweep(self) -> None:
         """Expire calls: one timer for all of a connection's, because there are so many and they so rarely matter."""
@@ -408,6 +469,8 @@ class Connection(asyncio.Protocol, Generic[C]):
         if stream:
             raise Fault(frames.PROTOCOL_ERROR, "SETTINGS of a stream")
         if flags & frames.ACK:
+            if payload:
+                raise Fault(frames.FRAME_SIZE_ERROR, "an acknowledgement with settings in it")
             return
         if not self._has_settings:
             self._has_settings = True
@@ -415,56 +478,87 @@ class Connection(asyncio.Protocol, Generic[C]):
                 self._preface_timer.cancel()
         for name, value in frames.settings_from(payload):
             if name == frames.INITIAL_WINDOW_SIZE:
-                if value > frames.WINDOW_BYTES_MAX:
-                    raise Fault(frames.FLOW_CONTROL_ERROR, f"a window of {value} bytes")
-                more, self._peer_stream_window = value - self._peer_stream_window, value
-                for call in self.calls.values():
-                    call.window += more
+                self._set_stream_windows(value)
         self.send(frames.frame(frames.SETTINGS, frames.ACK, 0))
         self._pump_all()
 
-    def _on_window_update(self, stream: int, more: int) -> None:
-        more &= 0x7FFFFFFF
+    def _set_stream_windows(self, value: int) -> None:
+        more, self._peer_stream_window = value - self._peer_stream_window, value
         if not more:
-            raise Fault(frames.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
-        if not stream:
-            self.window += more
-            if self.window > frames.WINDOW_BYTES_MAX:
-                raise Fault(frames.FLOW_CONTROL_ERROR, "a window that is too large")
-            self._pump_all()
             return
-        if stream > self._last_stream:
-            raise Fault(frames.PROTOCOL_ERROR, "WINDOW_UPDATE of a stream that was never begun")
-        call = self.calls.get(stream)
-        if call is not None:
+        for call in self.calls.values():
             call.window += more
             if call.window > frames.WINDOW_BYTES_MAX:
                 raise Fault(frames.FLOW_CONTROL_ERROR, "a window that is too large")
             if call.queue:
-                self.pump(call)
+                self._held_back[call.stream] = call
+
+    def _on_window_update(self, stream: int, more: int) -> None:
+        more &= 0x7FFFFFFF
+        if not stream:
+            self.window += more
+            if not more:
+                raise Fault(frames.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
+            if self.window > frames.WINDOW_BYTES_MAX:
+                raise Fault(frames.FLOW_CONTROL_ERROR, "a window that is too large")
+            self._pump_all()
+            return
+        if not self._has_begun(stream):
+            raise Fault(frames.PROTOCOL_ERROR, "WINDOW_UPDATE of a stream that was never begun")
+        call = self.calls.get(stream)
+        if call is None:
+            return
+        call.window += more
+        if not more:
+            self._end(call, frames.PROTOCOL_ERROR)
+        elif call.window > frames.WINDOW_BYTES_MAX:
+            self._end(call, frames.FLOW_CONTROL_ERROR)
+        elif call.queue:
+            self.pump(call)
 
     def pump(self, call: C) -> None:
         """Send what there is room for of what a call has to send."""
-        queue = call.queue
-        while queue:
-            room = min(call.window, self.window, FRAME_BYTES_MAX)
-            if room <= 0 or not self.is_writable or self._out_bytes > OUT_BYTES_MAX:
-                self._held_back[call.stream] = call
+        while call.queue:
+            if not self._send_piece(call):
                 return
-            chunk = queue[0]
-            piece = chunk[:room]
-            if len(piece) == len(chunk):
-                queue.popleft()
-            else:
-                queue[0] = chunk[room:]
-            call.window -= len(piece)
-            self.window -= len(piece)
-            length = len(piece)
-            self.send(HEAD.pack(length >> 8, length & 0xFF, frames.DATA, 0, call.stream))
-            self.send(piece)
         if self.is_writable:
             self._held_back.pop(call.stream, None)
             call.on_sent()
+
+    def _pump_all(self) -> None:
+        """Send what there is room for of what was held back, a frame of each call in turn."""
+        while self._held_back and self.window > 0 and self.is_writable and self._out_bytes <= OUT_BYTES_MAX:
+            _, call = self._held_back.popitem(last=False)
+            if call.queue and not self._send_piece(call):
+                continue
+            if call.queue:
+                self._held_back[call.stream] = call
+            else:
+                call.on_sent()
+
+    def _send_piece(self, call: C) -> bool:
+        """Send one frame of what a call has to send, or return False and hold it back.
+
+        What the client takes no more of on the call's own stream is not held back: it goes on by itself.
+        """
+        room = min(call.window, self.window, FRAME_BYTES_MAX)
+        if room <= 0 or not self.is_writable or self._out_bytes > OUT_BYTES_MAX:
+            if call.window > 0:
+                self._held_back[call.stream] = call
+            return False
+        queue = call.queue
+        chunk = queue[0]
+        piece = chunk[:room]
+        length = len(piece)
+        if length == len(chunk):
+            queue.popleft()
+        else:
+            queue[0] = chunk[room:]
+        call.window -= length
+        self.window -= length
+        self.send(HEAD.pack(length >> 8, length & 0xFF, frames.DATA, 0, call.stream))
+        self.send(piece)
+        return True
 
     def send_data(self, call: C, content: bytes | memoryview) -> bool:
         """Send a piece of an answer in one frame of its own, or return False if there is no room for that now."""
@@ -490,27 +584,35 @@ class Connection(asyncio.Protocol, Generic[C]):
 
     def hold_back(self, call: C) -> None:
         """Have the call go on as soon as there is room."""
-        self._held_back[call.stream] = call
-
-    def _pump_all(self) -> None:
-        for call in list(self._held_back.values()):
-            if not self.is_writable or (self.window <= 0 and call.queue):
-                return
-            self._held_back.pop(call.stream, None)
-            self.pump(call)
+        if call.window > 0 or not call.queue:
+            self._held_back[call.stream] = call
 
     def forget(self, call: C, *, has_ended: bool) -> None:
         """Let go of a call that is answered; `has_ended`: the client has said all it will."""
         if self.calls.pop(call.stream, None) is not None:
             self._held_back.pop(call.stream, None)
             if not has_ended:
-                self.send(frames.reset(call.stream, frames.NO_ERROR))
+                self.reset(call.stream, frames.NO_ERROR)
+            elif call.stream not in self._ended:
+                self.let_pass(call.stream)
+            self._ended.discard(call.stream)
             if self._is_leaving:
                 self._close_if_left()
             elif not self.calls:
                 self._busy_at = self.loop.time()
 
     # -- frames out
+
+    def reset(self, stream: int, code: int) -> None:
+        """End a stream."""
+        self.let_pass(stream)
+        self.send(frames.reset(stream, code))
+
+    def let_pass(self, stream: int) -> None:
+        """Do not mind what comes of a stream that is over: its client has yet to hear of it."""
+        if len(self._let_pass) >= _LET_PASS_MAX:
+            del self._let_pass[next(iter(self._let_pass))]
+        self._let_pass[stream] = None
 
     def send(self, content: bytes | memoryview) -> None:
         """Send at the end of this turn of the event loop."""
@@ -528,6 +630,14 @@ class Connection(asyncio.Protocol, Generic[C]):
             if self.is_writable:
                 if self._held_back:
                     self._pump_all()
-            elif self._transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
+            elif self._transport.get_write_buffer_size() > self.limits.unread_bytes_max:
                 log.warning("a client asks without reading what it is answered")
                 self._transport.abort()
+
+
+def _check_priority(stream: int, payload: bytes) -> None:
+    """Raise a Fault for a priority that is none; those that are mean nothing here."""
+    if len(payload) != _PRIORITY_BYTES:
+        raise Fault(frames.FRAME_SIZE_ERROR, f"a priority of {len(payload)} bytes")
+    if frames.number_from(payload[:4], "PRIORITY") & 0x7FFFFFFF == stream:
+        raise Fault(frames.PROTOCOL_ERROR, "a stream that depends on itself")

@@ -28,6 +28,8 @@ HEAD = struct.Struct(">HBBBI")
 HEAD_BYTES = HEAD.size
 _SETTING = struct.Struct(">HI")
 _NUMBER = struct.Struct(">I")
+_ALLOWED = {ENABLE_PUSH: range(2), INITIAL_WINDOW_SIZE: range(1 << 31), MAX_FRAME_SIZE: range(1 << 14, 1 << 24)}
+"""Values of settings that do not have just any (section 6.5.2)."""
 
 
 class Fault(Exception):
@@ -53,11 +55,16 @@ def settings_from(payload: bytes) -> list[tuple[int, int]]:
     """Return what a SETTINGS frame says, in order.
 
     Raises:
-        Fault: it is no list of settings.
+        Fault: it is no list of settings, or one of them has a value that it can't have.
     """
     if len(payload) % _SETTING.size:
         raise Fault(FRAME_SIZE_ERROR, "SETTINGS of an odd size")
-    return list(_SETTING.iter_unpack(payload))
+    found = list(_SETTING.iter_unpack(payload))
+    for name, value in found:
+        if name in _ALLOWED and value not in _ALLOWED[name]:
+            code = FLOW_CONTROL_ERROR if name == INITIAL_WINDOW_SIZE else PROTOCOL_ERROR
+            raise Fault(code, f"setting {name} of {value}")
+    return found
 
 
 def window_update(stream: int, bytes_more: int) -> bytes:

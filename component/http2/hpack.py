@@ -21,7 +21,11 @@ _BLOCKS_MAX = 256
 """Blocks remembered with what they mean."""
 _KNOWN_BYTES_MAX = 1024
 """Of one of them; longer ones are rarely sent twice."""
+_KNOWN_HEADERS_MAX = 32
+"""In one of them: a byte may stand for a header."""
 _INTEGER_MAX = 1 << 24
+_BOMB_TIMES = 4
+"""A block of so many times what is taken is not read to its end: a byte of it may stand for all of the table."""
 
 
 class BadHeaders(Exception):
@@ -30,6 +34,10 @@ class BadHeaders(Exception):
 
 class TooManyHeaders(Exception):
     """Headers of more than the decoder takes."""
+
+
+class HeaderBomb(Exception):
+    """Headers of so much more that it is not worth reading them to the end: the table is not in step any more."""
 
 
 _STATIC: Headers = (
@@ -65,7 +73,9 @@ class Decoder:
         """Return the headers of a block, names in order; equal blocks may give the very same tuple.
 
         Raises:
-            BadHeaders, TooManyHeaders.
+            BadHeaders: it is no such block.
+            TooManyHeaders: they are more than is taken; the table is in step all the same.
+            HeaderBomb: they are far more than is taken.
         """
         found = self._known.get(block)
         if found is not None:
@@ -76,13 +86,21 @@ class Decoder:
             raise BadHeaders("a header block ends in the middle") from None
         if has_changed:
             self._known.clear()
-        elif len(self._known) < _BLOCKS_MAX and len(block) <= _KNOWN_BYTES_MAX:
+        if headers is None:
+            raise TooManyHeaders(f"headers of more than {self._list_bytes_max} bytes")
+        if (
+            not has_changed
+            and len(self._known) < _BLOCKS_MAX
+            and len(block) <= _KNOWN_BYTES_MAX
+            and len(headers) <= _KNOWN_HEADERS_MAX
+        ):
             self._known[block] = headers
         return headers
 
-    def _decode(self, block: bytes) -> tuple[Headers, bool]:
+    def _decode(self, block: bytes) -> tuple[Headers | None, bool]:
+        """Return the headers, None where they are too many, and whether the table is another now."""
         headers: list[tuple[bytes, bytes]] = []
-        position, size_bytes, has_changed = 0, 0, False
+        position, size_bytes, has_changed, has_headers = 0, 0, False, False
         while position < len(block):
             first = block[position]
             if first & 0x80:  # indexed (section 6.1)
@@ -94,7 +112,7 @@ class Decoder:
                 has_changed = True
             elif first & 0x20:  # the table's size (6.3)
                 size, position = _integer(block, position, 0x1F)
-                if headers or size > TABLE_BYTES_MAX:
+                if has_headers or size > TABLE_BYTES_MAX:
                     raise BadHeaders("a size of the table that is not allowed here")
                 self._table_bytes_max = size
                 self._evict(size)
@@ -103,10 +121,12 @@ class Decoder:
             else:  # literal, not to be put there (6.2.2, 6.2.3)
                 header, position = self._literal(block, position, 0x0F)
             size_bytes += len(header[0]) + len(header[1]) + _ENTRY_BYTES
-            if size_bytes > self._list_bytes_max:
-                raise TooManyHeaders(f"headers of more than {self._list_bytes_max} bytes")
-            headers.append(header)
-        return tuple(headers), has_changed
+            has_headers = True
+            if size_bytes <= self._list_bytes_max:
+                headers.append(header)
+            elif size_bytes > _BOMB_TIMES * self._list_bytes_max:
+                raise HeaderBomb(f"headers of more than {size_bytes} bytes")
+        return (tuple(headers) if size_bytes <= self._list_bytes_max else None), has_changed
 
     def _literal(self, block: bytes, position: int, mask: int) -> tuple[tuple[bytes, bytes], int]:
         index, position = _integer(block, position, mask)

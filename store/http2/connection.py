@@ -153,7 +153,9 @@ class Connection(http2.Connection[Call | PageCall]):
         else:
             method.begun()
             return Call(self, stream, window, opening, method)
-        if not has_ended and not opening.http_status:  # curl takes that for a failure, if it is still sending
-            answer += frames.reset(stream, frames.NO_ERROR)
         self.send(answer)
+        if not has_ended and opening.http_status:
+            self.let_pass(stream)  # curl takes a reset for a failure, if it is still sending
+        elif not has_ended:
+            self.reset(stream, frames.NO_ERROR)
         return None

@@ -81,7 +81,7 @@ class PageCall:
         """Stop: the server does."""
         if not self._is_done:
             self._release()
-            self._connection.send(frames.reset(self.stream, frames.CANCEL))
+            self._connection.reset(self.stream, frames.CANCEL)
             self._connection.forget(self, has_ended=True)
 
     def on_sent(self) -> None:

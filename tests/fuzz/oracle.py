@@ -21,7 +21,7 @@ DOCUMENTED: Final = (501, 503, 504)
 def judge(request: Request, response: Response) -> str | None:
     """Return what is wrong with an answer, or None."""
     status = response.status
-    if status >= 500 and status not in DOCUMENTED:
+    if status >= 500 and status not in DOCUMENTED and not _is_of_no_type(request, response):
         return f"status-{status}: {response.body[:300]!r}"
     if status == 0:
         return None if request.raw else "closed: the connection was closed without an answer"
@@ -40,6 +40,13 @@ def judge(request: Request, response: Response) -> str | None:
         except (ValueError, RecursionError) as error:
             return f"bad-json: {error}"
     return None
+
+
+def _is_of_no_type(request: Request, response: Response) -> bool:
+    """Whether what was applied does not fit its kind: upstream answers that with code 500 and no reason."""
+    told = response.value if response.is_json and request.method == "PATCH" else None
+    is_bare = isinstance(told, dict) and "reason" not in told
+    return is_bare and str(told.get("message")).startswith("failed to create typed patch object")
 
 
 def _refuse(name: str) -> Any:

@@ -106,7 +106,7 @@ spec: {rules: [{host: a.com, http: {paths: [{path: x, pathType: Prefix, backend:
         "spec.rules[0].http.paths[0].backend: Required value: port name or number is required",
     ]
     assert wrong(made("{apiVersion: networking.k8s.io/v1, kind: Ingress, spec: {}}")) == [
-        "spec: Invalid value: []: either `defaultBackend` or `rules` must be specified"
+        "spec: Invalid value: []networking.IngressRule(nil): either `defaultBackend` or `rules` must be specified"
     ]
     assert cells(made(text))["Hosts"] == "a.com"
 

@@ -148,8 +148,8 @@ def test_taints_that_are_there_twice_and_pods_to_avoid() -> None:
         f"{where}[1].PodSignature.PodController.Controller: Invalid value: false: must point to a controller",
         'metadata.taints[1].effect: Unsupported value: "Odd": supported values: "NoSchedule", "PreferNoSchedule", '
         '"NoExecute"',
-        'metadata.taints[2]: Duplicate value: {"key":"a","effect":"NoSchedule"}: '
-        "taints must be unique by key and effect pair",
+        'metadata.taints[2]: Duplicate value: core.Taint{Key:"a", Value:"", Effect:"NoSchedule", '
+        "TimeAdded:(*v1.Time)(nil)}: taints must be unique by key and effect pair",
     ]
     node.metadata.annotations = {key: "no"}
     assert wrong(node)[0].startswith(f'metadata.annotations.AvoidPods: Invalid value: "{key}": ')
@@ -214,9 +214,9 @@ def test_a_count_of_names_taken_only_grows(kind: str) -> None:
 def test_a_strategy_that_is_unknown_is_told_as_a_whole() -> None:
     for kind, path in (("Deployment", "strategy"), ("DaemonSet", "updateStrategy")):
         text = f"spec: {{selector: {{matchLabels: {{a: b}}}}, {path}: {{type: Odd}}, {TEMPLATE}}}"
-        assert [line.partition(": {")[0] for line in wrong(made(f"{{apiVersion: apps/v1, kind: {kind}, {text}}}"))] == [
-            f"spec.{path}: Unsupported value"
-        ]
+        (line,) = wrong(made(f"{{apiVersion: apps/v1, kind: {kind}, {text}}}"))
+        told = "DeploymentStrategy" if kind == "Deployment" else "DaemonSetUpdateStrategy"
+        assert line.startswith(f'spec.{path}: Unsupported value: apps.{told}{{Type:"Odd", RollingUpdate:(*apps.Rolling')
 
 
 def test_one_source_of_a_metric_that_is_not_the_one_named_is_looked_at_all_the_same() -> None:
@@ -310,7 +310,8 @@ def test_a_host_with_a_star_is_a_wildcard() -> None:
 def test_a_network_policy_of_three_types_is_told_of_once() -> None:
     text = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, spec: {podSelector: {}, policyTypes: %s}}"
     assert wrong(made(text % "[a, b, c]")) == [
-        'spec.policyTypes: Invalid value: ["a","b","c"]: may not specify more than two policyTypes'
+        'spec.policyTypes: Invalid value: []networking.PolicyType{"a", "b", "c"}: '
+        "may not specify more than two policyTypes"
     ]
     assert wrong(made(text % "[a]")) == [
         'spec.policyTypes[0]: Unsupported value: "a": supported values: "Ingress", "Egress"'
@@ -391,7 +392,7 @@ def test_a_volume_moves_to_todays_labels_of_nodes_and_no_further() -> None:
     why = "field is immutable, except for updating from beta label to GA"
     for other in (wrong(made(text % old), made(text % new)), wrong(made(text % "a"), made(text % old))):
         (line,) = other
-        assert line.startswith("nodeAffinity: Invalid value: {") and line.endswith(why)
+        assert line.startswith("nodeAffinity: Invalid value: core.VolumeNodeAffinity{") and line.endswith(why)
 
 
 def test_config_keys_are_told_all_that_is_wrong_with_them() -> None:

@@ -73,7 +73,8 @@ async def test_an_address_that_is_taken_is_refused_in_upstreams_words() -> None:
     with pytest.raises(Invalid) as refused:
         await tested.begin_create(service("b", cluster_ip="10.96.0.10"))
     assert refused.value.message == (
-        'Service "b" is invalid: spec.clusterIPs: Invalid value: ["10.96.0.10"]: failed to allocate IP 10.96.0.10: '
+        'Service "b" is invalid: spec.clusterIPs: Invalid value: []string{"10.96.0.10"}: failed to '
+        "allocate IP 10.96.0.10: "
         "provided IP is already allocated"
     )
 

@@ -65,7 +65,7 @@ def told(new: crds.CustomResourceDefinition, old: crds.CustomResourceDefinition 
         (
             {"versions": [version(deprecated=True, deprecationWarning="a\u0007")]},
             [
-                'spec.versions[0].deprecationWarning: Invalid value: "a\\u0007": must only contain printable UTF-8 '
+                'spec.versions[0].deprecationWarning: Invalid value: "a\\a": must only contain printable UTF-8 '
                 "characters; non-printable character found at index 1"
             ],
         ),
@@ -92,7 +92,8 @@ def test_names_and_versions_are_told_in_these_words(spec: dict[str, Any], wanted
             [
                 'conversionReviewVersions[1]: Invalid value: "v2": duplicate version',
                 f'conversionReviewVersions[2]: Invalid value: "0": {LABEL}',
-                'conversionReviewVersions: Invalid value: ["v2","v2","0"]: must include at least one of v1, v1beta1',
+                'conversionReviewVersions: Invalid value: []string{"v2", "v2", "0"}: '
+                "must include at least one of v1, v1beta1",
             ],
         ),
         (
@@ -190,7 +191,7 @@ def test_a_version_in_which_objects_may_lie_stays() -> None:
         'status.storedVersions[0]: Invalid value: "v0": missing from spec.versions'
     ]
     assert told(crd(stored=("v0",)))[0] == (
-        'status.storedVersions: Invalid value: ["v0"]: must have the storage version v1'
+        'status.storedVersions: Invalid value: []string{"v0"}: must have the storage version v1'
     )
 
 

@@ -104,7 +104,7 @@ def test_with_a_status_of_its_own_the_root_is_an_object_and_says_little() -> Non
     ("place", "wanted"),
     [
         ({"type": "object", "properties": {"a": STRING}, "default": {"a": "x", "b": 1}}, [
-            'default: Invalid value: {"a":"x","b":1}: must not have unknown fields'
+            'default: Invalid value: map[string]interface {}{"a":"x", "b":1}: must not have unknown fields'
         ]),
         ({"type": "object", "required": ["a"], "properties": {"a": {**STRING, "default": "x"}}, "default": {}}, [
             "default.a: Required value"
@@ -126,13 +126,15 @@ def test_a_default_within_an_embedded_object_must_make_a_good_one() -> None:
     labels = {"type": "object", "additionalProperties": STRING, "default": {"a": "x y"}}
     (error,) = of(metadata={"type": "object", "properties": {"labels": labels}})
     assert error.startswith(
-        'properties[metadata].properties[labels].default: Invalid value: {"a":"x y"}: must result in valid metadata: '
+        'properties[metadata].properties[labels].default: Invalid value: map[string]interface {}{"a":"x y"}: '
+        "must result in valid metadata: "
         'metadata.labels: Invalid value: "x y": a valid label'
     )
     (error,) = of(metadata={"type": "object", "properties": {"name": {"type": "integer", "default": 1}}})
     assert error == (
         "properties[metadata].properties[name].default: Invalid value: 1: must result in valid metadata: metadata: "
-        'Invalid value: {"name":1}: json: cannot unmarshal number into Go struct field ObjectMeta.name of type string'
+        'Invalid value: map[string]interface {}{"name":1}: '
+        "json: cannot unmarshal number into Go struct field ObjectMeta.name of type string"
     )
     assert of(kind={**STRING, "default": "Pod"}, metadata={"type": "object", "default": {"name": "a"}}) == []
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.errors import MethodNotAllowed
+from api.errors import MethodNotAllowed, NotFound
 from apiserver.rest.documents import Documents
 
 DOCUMENTS = Documents("h:1", extra={"/openid/v1/jwks": dict})
@@ -25,3 +25,8 @@ def test_other_documents_are_had_by_any_method(path: str, method: str) -> None:
 def test_metrics_are_not_said_to_be_forgotten() -> None:
     with pytest.raises(MethodNotAllowed):
         DOCUMENTS.find("DELETE", "/metrics", {}, "")
+
+
+def test_nobody_is_told_that_there_is_a_tunnel() -> None:
+    with pytest.raises(NotFound):
+        DOCUMENTS.find("CONNECT", "/", {}, "")

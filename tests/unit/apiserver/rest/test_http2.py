@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import h2.connection
 import h2.events
 import h2.exceptions
+import h2.settings
 import pytest
 from aiohttp import hdrs, web
 from hypothesis import given
@@ -404,6 +405,11 @@ async def test_a_connection_that_nobody_uses_is_closed(monkeypatch: pytest.Monke
         [*HEAD, ("", "nameless")],
         [*HEAD, ("a b", "space")],
         [*HEAD, ("content-length", "-1")],
+        [*HEAD, ("content-length", "9" * 5000)],
+        [*HEAD, ("content-length", "0"), ("content-length", "1")],
+        [*HEAD, ("x", " blank")],
+        [*HEAD, ("x", "blank\t")],
+        [*HEAD[:2], (":authority", "a\r\nx: y"), HEAD[3]],
         [*HEAD[:3], (":path", "relative")],
         [*HEAD[:3], (":path", "/a b")],
         [(":method", "G T"), *HEAD[1:]],
@@ -430,6 +436,26 @@ async def test_a_malformed_request_ends_its_stream_and_no_other(head: list[tuple
         for _ in range(5):
             await asyncio.sleep(0)
         assert b"steersman:6443" in client.transport.written
+
+
+async def test_headers_of_more_than_is_taken_are_answered_so():
+    async with client_of(say_hello) as client:
+        long = client.ask([*HEAD, *((f"x-{number}", "y" * 8000) for number in range(9))])
+        other = client.ask(HEAD)
+        await client.exchange()
+        assert client.statuses == {long: 431, other: 200} and {long, other} <= client.ended and client.goaway is None
+
+
+async def test_an_answer_that_nobody_takes_is_let_go(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(http2, "TAKEN_WITHIN_S", 0.02)
+    async with client_of(say_hello) as client:
+        client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        stream = client.ask(HEAD)
+        await client.exchange()
+        assert client.statuses[stream] == 200 and client.connection.calls
+        await asyncio.sleep(0.05)
+        await client.exchange()
+        assert client.resets == {stream: frames.CANCEL} and not client.connection.calls
 
 
 async def test_headers_longer_than_a_frame_are_continued():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 from typing import Any
@@ -109,7 +110,10 @@ def test_an_event_is_framed_by_its_size_and_holds_an_object_with_its_envelope() 
     type_, body = told(encoding.frame(Delivery(BOOKMARK, None, 8, ends_initial=True)))
     value = protobuf.to_value(body, configmap.ConfigMap)
     assert (type_, value["kind"], value["metadata"]["resourceVersion"]) == ("BOOKMARK", "ConfigMap", "8")
-    assert value["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    annotations = value["metadata"]["annotations"]
+    assert annotations["k8s.io/initial-events-end"] == "true"
+    empty = base64.b64decode(annotations["kubernetes.io/initial-events-list-blueprint"])
+    assert empty == in_protobuf.list_body(configmap.RESOURCE, [], {}), "a list is said in the form that is read"
     type_, body = told(PartialMessages("v1").frame(Delivery(ADDED, stored("a"), 7)))
     assert protobuf.to_value(body, PartialObjectMetadata)["metadata"]["name"] == "a"
     type_, body = told(encoding.error(NotFound("gone")))

@@ -318,7 +318,7 @@ async def test_a_method_waits_while_the_transport_is_full_and_goes_on_after():
 async def test_a_client_that_asks_without_reading_is_cut_off():
     client = Client()
     client.connection.pause_writing()
-    client.transport.buffered = http2.UNREAD_BYTES_MAX + 1
+    client.transport.buffered = http2.Limits().unread_bytes_max + 1
     client.feed(frames.frame(frames.PING, 0, 0, bytes(8)))
     await client.frames()
     assert client.transport.is_aborted
