@@ -37,6 +37,7 @@ BOOKMARK_INTERVAL_S = 30.0
 """Watchers that want bookmarks hear of the revision this often (the API promises about once a minute)."""
 _HISTORY_TIMEOUT_S = 10.0
 _REST_MAX_S = 0.05
+_WORTH_RESTING_S = 0.001
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -373,6 +374,12 @@ class WatchCache:
         self._flush_timer = None
         began = self._clock.monotonic()
         self._fanout.flush()
+        self._rest_for_what_it_took(began)
+        if self._rest_until - began > _WORTH_RESTING_S:
+            # Connections of HTTP/2 encrypt and send what they were given when this turn of the loop ends.
+            asyncio.get_running_loop().call_soon(self._rest_for_what_it_took, began)
+
+    def _rest_for_what_it_took(self, began: float) -> None:
         ended = self._clock.monotonic()
         self._rest_until = ended + min(ended - began, _REST_MAX_S)
 
