@@ -143,16 +143,23 @@ def _sequence(name: str, value: list[Any], show: Callable[[Any], str]) -> str:
 
 
 def _type_name(schema: TypeSchema) -> str:
+    return type_name(schema, lambda struct: f"{_package(struct)}.{struct.__name__}", _text_name)
+
+
+def type_name(
+    schema: TypeSchema, of_struct: Callable[[type[Struct]], str], of_text: Callable[[TypeSchema], str]
+) -> str:
+    """Return what Go calls a type; the caller names its structs, and what is a text or may be anything."""
     match schema.kind:
         case "struct":
             assert schema.struct is not None
-            return f"{_package(schema.struct)}.{schema.struct.__name__}"
+            return of_struct(schema.struct)
         case "list":
             assert schema.item is not None
-            return f"[]{_type_name(schema.item)}"
+            return f"[]{type_name(schema.item, of_struct, of_text)}"
         case "map":
             assert schema.item is not None
-            return f"map[string]{_type_name(schema.item)}"
+            return f"map[string]{type_name(schema.item, of_struct, of_text)}"
         case "integer":
             return schema.form or "int64"
         case "boolean":
@@ -161,6 +168,10 @@ def _type_name(schema: TypeSchema) -> str:
             return "float64"
         case "bytes":
             return "[]uint8"
+    return of_text(schema)
+
+
+def _text_name(schema: TypeSchema) -> str:
     if schema.form == "int-or-string":
         return "intstr.IntOrString"
     return _TEXT_FORMS.get(schema.form, "string" if schema.kind == "string" else "interface {}")

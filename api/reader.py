@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from api import custom, quantity, timestamps
+from api import custom, go_types, quantity, timestamps
 from api.meta import ObjectMeta
 from api.schema import Struct, TypeSchema, fields_of
 
@@ -99,27 +99,11 @@ def _mismatch(value: Any, path: Path, type_name: str) -> WrongType:
 
 def _type_name(schema: TypeSchema) -> str:
     """Return what the API calls a type in messages; the words are Go's, which users of kubectl know."""
-    match schema.kind:
-        case "struct":
-            assert schema.struct is not None
-            return f"v1.{schema.struct.__name__}"
-        case "list":
-            assert schema.item is not None
-            return f"[]{_type_name(schema.item)}"
-        case "map":
-            assert schema.item is not None
-            return f"map[string]{_type_name(schema.item)}"
-        case "integer":
-            return schema.form or "int64"
-        case "number":
-            return "float64"
-        case "boolean":
-            return "bool"
-        case "bytes":
-            return "[]uint8"
-        case "string" if schema.form == "quantity":
-            return "resource.Quantity"
-    return "string"
+    return go_types.type_name(schema, lambda struct: f"v1.{struct.__name__}", _text_name)
+
+
+def _text_name(schema: TypeSchema) -> str:
+    return "resource.Quantity" if schema.kind == "string" and schema.form == "quantity" else "string"
 
 
 def reader_of(struct: type[Struct]) -> Reader:

@@ -265,9 +265,7 @@ class Connection(asyncio.Protocol, Generic[C]):
 
     def _leave_if_idle(self) -> None:
         idle_s = self.limits.idle_s
-        left_s = 0.0 if not self.calls else idle_s
-        if not self.calls:
-            left_s = self._busy_at + idle_s - self.loop.time()
+        left_s = idle_s if self.calls else self._busy_at + idle_s - self.loop.time()
         if left_s > 0:
             self._idle_timer = self.loop.call_later(left_s, self._leave_if_idle)
         else:
