@@ -40,7 +40,7 @@ from apiserver.crd.controller import Definitions
 from apiserver.dispatch import Address, Dispatcher
 from apiserver.evaluating import Evaluating
 from apiserver.filters.audit import Auditor, with_lines
-from apiserver.filters.authn import with_authentication, with_impersonation
+from apiserver.filters.authn import MayBeAnonymous, anybody, with_authentication, with_impersonation
 from apiserver.filters.authz import with_authorization
 from apiserver.filters.failure import with_failure
 from apiserver.filters.flow_control import wake, widths, with_flow_control
@@ -108,7 +108,9 @@ class Api:
         store_health: StoreHealth,
         auditor: Auditor | None = None,
         authenticator: Authenticator | None = None,
+        may_be_anonymous: MayBeAnonymous = anybody,
     ) -> None:
+        self._may_be_anonymous = may_be_anonymous
         self._authenticator = authenticator
         self.auditor = auditor
         self.metrics = metrics
@@ -139,12 +141,14 @@ class Api:
                 call.warnings.append(deprecation)
         return await self._handler(call)
 
-    async def refuse_wrong_token(self, credentials: Credentials) -> None:
+    async def refuse_wrong_token(self, credentials: Credentials, path: str) -> None:
         """Refuse who shows a token that is known to be none, where it does not matter who asks.
 
         Raises:
             Unauthorized: it is; whoever shows nothing is let in, and so is whom nothing can be found out about now.
         """
+        if not (credentials.token or credentials.certificate or self._may_be_anonymous(path)):
+            raise Unauthorized("Unauthorized")
         if credentials.token and self._authenticator is not None:
             try:
                 await self._authenticator.authenticate(credentials)
@@ -196,6 +200,7 @@ def build(
     streams_max: int = STREAMS_MAX,
     connector: Callable[..., aiohttp.TCPConnector] = aiohttp.TCPConnector,
     authenticators: Callable[[Registries], list[Authenticator]] | None = None,
+    may_be_anonymous: MayBeAnonymous = anybody,
 ) -> Api:
     """Assemble an API over `store`.
 
@@ -214,6 +219,7 @@ def build(
         streams_max: how many watches and other streams one user may hold open.
         connector: makes what opens connections to webhooks.
         authenticators: whom to believe, first to last; client certificates and `issuer`'s tokens without it.
+        may_be_anonymous: whether a request for a path need not say who sends it.
     """
     metrics = ApiMetrics()
     store = MeteredStore(store, metrics.store, metrics.store_requests, metrics.store_errors, clock.monotonic)
@@ -270,7 +276,11 @@ def build(
     if auditor is not None:
         handler = auditor.wrap(handler)
     handler = with_authentication(
-        handler, authenticator, metrics.authentication_durations, auditor.tell_unauthenticated if auditor else None
+        handler,
+        authenticator,
+        metrics.authentication_durations,
+        auditor.tell_unauthenticated if auditor else None,
+        may_be_anonymous,
     )
     if has_audit:
         handler = with_lines(handler, clock)
@@ -298,4 +308,5 @@ def build(
         store_health,
         auditor,
         authenticator,
+        may_be_anonymous,
     )

@@ -35,8 +35,9 @@ from apiserver.audit.log import AuditLog
 from apiserver.audit.policy import BadPolicy, compile_policy, parse
 from apiserver.auth import assembly, published
 from apiserver.auth.assembly import Trust
+from apiserver.auth.configured import Configured
 from apiserver.auth.legacy_tokens import LegacyTokens
-from apiserver.auth.oidc import OidcAuthenticator, OidcSettings
+from apiserver.auth.oidc import BadSettings, OidcAuthenticator, OidcSettings
 from apiserver.auth.published import Published
 from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
 from apiserver.bootstrap import bootstrap
@@ -142,6 +143,11 @@ class Settings:
     oidc_required_claim: tuple[str, ...] = setting("KEY=VALUE that tokens must claim, comma-separated or repeated", ())
     oidc_ca_file: Path | None = setting("CA of the provider's certificate (PEM); else those this machine trusts", None)
     oidc_signing_algs: tuple[str, ...] = setting("algorithms its tokens may be signed with", ("RS256",))
+    authentication_config: Path | None = setting(
+        "whose tokens are believed, and who may be anonymous: AuthenticationConfiguration; reloaded on change",
+        None,
+    )
+    anonymous_auth: bool = setting("take requests that do not say who sends them, as of system:anonymous", True)
     proxy_client_cert: Path | None = setting("certificate that aggregated API servers know this one by (PEM)", None)
     proxy_client_key: Path | None = setting("its key (PEM)", None)
     kubelet_tunnel_cidrs: tuple[str, ...] = setting(
@@ -190,6 +196,7 @@ class Server:
         self.issuer = TokenIssuer(
             load_private_key(settings.service_account_key.read_bytes()), settings.service_account_issuer
         )
+        self._configured = _configured(settings, clock)
         self.encryption = EncryptionKeys(settings.encryption_provider_config)
         if settings.encryption_provider_config is not None:
             store = EncryptedStore(store, self.encryption)
@@ -224,6 +231,7 @@ class Server:
             auditor=auditor_of(settings, clock),
             streams_max=settings.max_watches_per_user,
             authenticators=self._authenticators,
+            may_be_anonymous=self._may_be_anonymous,
             connector=lambda **options: self.outside.egress.connector(**options),
         )
         jwks_uri = f"https://{settings.advertise_address}:{settings.secure_port}/openid/v1/jwks"
@@ -271,6 +279,10 @@ class Server:
     def _lacks_own_objects(self) -> str | None:
         return None if self._is_bootstrapped else "the cluster's own roles and namespaces are not in place yet"
 
+    def _may_be_anonymous(self, path: str) -> bool:
+        said = self._configured.anonymous if self._configured is not None else None
+        return said.may(path) if said is not None else self._settings.anonymous_auth
+
     def _authenticators(self, registries: Registries) -> list[Authenticator]:
         settings = self._settings
         front_proxy_ca, names = settings.requestheader_client_ca, settings.requestheader_allowed_names
@@ -283,13 +295,15 @@ class Server:
             ),
         )
         self.legacy_tokens = LegacyTokens(registries, self._clock)
-        oidc = OidcAuthenticator(_oidc(settings), self._clock) if settings.oidc_issuer_url else None
+        providers: Authenticator | None = self._configured
+        if settings.oidc_issuer_url:
+            providers = OidcAuthenticator(_oidc(settings).issuer(), self._clock)
         self._believed = assembly.build(
             trust,
             registries.read,
             self._clock,
             self.issuer,
-            oidc,
+            providers,
             has_bootstrap_tokens=settings.enable_bootstrap_token_auth,
             note_use=self.legacy_tokens.note_use,
         )
@@ -321,6 +335,8 @@ class Server:
             tasks.create_task(self.api.run(), name="api")
             tasks.create_task(self.encryption.follow(self._clock), name="encryption keys")
             tasks.create_task(self._trust.follow(self._clock), name="trusted CAs")
+            if self._configured is not None:
+                tasks.create_task(self._configured.follow(), name="authentication configuration")
             await self.api.wait_ready()
             await self._bootstrap()
             duties = {
@@ -446,6 +462,16 @@ def auditor_of(settings: Settings, clock: Clock) -> Auditor | None:
         size_max_mb=settings.audit_log_maxsize,
     )
     return Auditor(decide, sink, clock, lambda: str(uuid.uuid4()))
+
+
+def _configured(settings: Settings, clock: Clock) -> Configured | None:
+    """Return whom the authentication configuration has us believe, where there is one; raises BadSettings, OSError."""
+    path = settings.authentication_config
+    if path is None:
+        return None
+    if settings.oidc_issuer_url:
+        raise BadSettings("--authentication-config and the --oidc-* flags exclude each other")
+    return Configured(path, clock, own_issuer=settings.service_account_issuer)
 
 
 def _oidc(settings: Settings) -> OidcSettings:

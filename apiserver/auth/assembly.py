@@ -10,7 +10,6 @@ from pathlib import Path
 
 from apiserver.auth.bootstrap_tokens import BootstrapTokenAuthenticator
 from apiserver.auth.certificates import CertificateAuthenticator
-from apiserver.auth.oidc import OidcAuthenticator
 from apiserver.auth.request_header import Issuers, RequestHeaderAuthenticator
 from apiserver.auth.tokens import NoteUse, Read, TokenAuthenticator, TokenIssuer
 from apiserver.request import Authenticator
@@ -51,7 +50,7 @@ def build(
     read: Read,
     clock: Clock,
     issuer: TokenIssuer,
-    oidc: OidcAuthenticator | None = None,
+    providers: Authenticator | None = None,
     *,
     has_bootstrap_tokens: bool = True,
     note_use: NoteUse | None = None,
@@ -65,6 +64,6 @@ def build(
     found.append(CertificateAuthenticator(trust.clients))
     if has_bootstrap_tokens:
         found.append(BootstrapTokenAuthenticator(read, clock))
-    if oidc is not None:
-        found.append(oidc)
+    if providers is not None:
+        found.append(providers)
     return [*found, TokenAuthenticator(issuer, read, clock, note_use)]

@@ -1,5 +1,7 @@
 """OpenID Connect: users whom an identity provider vouches for, with ID tokens that it signs.
 
+Whom to believe comes from the `--oidc-*` flags (`OidcSettings`), or from a file (`apiserver.auth.configuration`).
+
 The provider's keys come from its discovery document, over TLS, are kept, and are fetched anew when a token names one
 that is not known. Nothing about a token is asked of the provider. Claims to users: upstream's flags of the same names
 ("OpenID Connect Tokens"); the tokens: OpenID Connect Core 1.0, section 2 and 3.1.3.7.
@@ -10,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +40,29 @@ class BadSettings(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Issuer:
+    """A provider whose tokens are believed."""
+
+    url: str
+    """As its tokens name it, to the letter."""
+    audiences: Sequence[str]
+    """A token has to be for one of them."""
+    user_of: Callable[[Mapping[str, Any]], User]
+    """The user that verified claims name; raises jwt.InvalidTokenError where they name none that is welcome."""
+    discovery_url: str = ""
+    """Where its discovery document is, if that is not where its own URL says."""
+    ca_file: Path | None = None
+    ca_data: str = ""
+    """Who signed its certificate, in a file or as PEM; with neither, whom this machine trusts."""
+    signing_algs: Sequence[str] = ALGORITHMS
+
+    @property
+    def described_at(self) -> str:
+        """Where its discovery document is."""
+        return self.discovery_url or f"{self.url.rstrip('/')}/.well-known/openid-configuration"
+
+
+@dataclass(frozen=True, slots=True)
 class OidcSettings:
     """What to believe of whom, as upstream's `--oidc-*` flags say it."""
 
@@ -53,11 +78,11 @@ class OidcSettings:
     """Who signed the provider's certificate; None: whom this machine trusts."""
     signing_algs: Sequence[str] = ("RS256",)
 
-    def check(self) -> None:
-        """Refuse what cannot work.
+    def issuer(self) -> Issuer:
+        """Return whom to believe.
 
         Raises:
-            BadSettings: it cannot.
+            BadSettings: it cannot work.
         """
         if not self.issuer_url.startswith("https://"):
             raise BadSettings(f"--oidc-issuer-url {self.issuer_url}: must begin with https://")
@@ -66,6 +91,13 @@ class OidcSettings:
         unknown = [each for each in self.signing_algs if each not in ALGORITHMS]
         if unknown or not self.signing_algs:
             raise BadSettings(f"--oidc-signing-algs {','.join(unknown)}: expected some of {', '.join(ALGORITHMS)}")
+        return Issuer(
+            self.issuer_url,
+            (self.client_id,),
+            lambda claims: user_of(self, claims),
+            ca_file=self.ca_file,
+            signing_algs=self.signing_algs,
+        )
 
     @property
     def prefix(self) -> str:
@@ -80,17 +112,16 @@ class OidcSettings:
 class OidcAuthenticator:
     """Believes ID tokens of one provider."""
 
-    def __init__(self, settings: OidcSettings, clock: Clock) -> None:
-        """Take the settings; nothing is fetched before the first token.
+    def __init__(self, issuer: Issuer, clock: Clock) -> None:
+        """Take the issuer; nothing is fetched before the first token.
 
         Raises:
-            BadSettings: they cannot work. OSError: the CA file cannot be read.
+            OSError: its CA cannot be read.
         """
-        settings.check()
-        self._settings = settings
+        self._issuer = issuer
         self._clock = clock
-        cafile = str(settings.ca_file) if settings.ca_file is not None else None
-        self._tls = ssl.create_default_context(cafile=cafile)
+        cafile = str(issuer.ca_file) if issuer.ca_file is not None else None
+        self._tls = ssl.create_default_context(cafile=cafile, cadata=issuer.ca_data or None)
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fetched_at: float | None = None
         self._fetching = asyncio.Lock()
@@ -106,7 +137,7 @@ class OidcAuthenticator:
             return None
         try:
             claims = await self._verified(token)
-            return user_of(self._settings, claims)
+            return self._issuer.user_of(claims)
         except (jwt.PyJWTError, _Unknown) as error:
             log.info("OIDC token refused", extra={"why": str(error)})
             raise Unauthorized("Unauthorized") from None
@@ -116,16 +147,16 @@ class OidcAuthenticator:
             claims = jwt.decode(token, options={"verify_signature": False})
         except jwt.PyJWTError:
             return False
-        return bool(claims.get("iss") == self._settings.issuer_url)
+        return bool(claims.get("iss") == self._issuer.url)
 
     async def _verified(self, token: str) -> Mapping[str, Any]:
         key = await self._key(jwt.get_unverified_header(token))
         claims = jwt.decode(
             token,
             key,
-            algorithms=list(self._settings.signing_algs),
-            issuer=self._settings.issuer_url,
-            audience=self._settings.client_id,
+            algorithms=list(self._issuer.signing_algs),
+            issuer=self._issuer.url,
+            audience=list(self._issuer.audiences),
             options={"require": ["exp"], "verify_exp": False, "verify_nbf": False, "verify_iat": False},
         )
         now = self._clock.now()
@@ -156,12 +187,12 @@ class OidcAuthenticator:
         return self._keys.get(name)
 
     async def _fetch(self) -> None:
-        issuer = self._settings.issuer_url
+        issuer = self._issuer.url
         try:
             timeout = aiohttp.ClientTimeout(total=FETCH_TIMEOUT_S)
             connector = aiohttp.TCPConnector(ssl=self._tls)
             async with aiohttp.ClientSession(connector=connector, timeout=timeout) as http:
-                found = await _get(http, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+                found = await _get(http, self._issuer.described_at)
                 if found.get("issuer") != issuer:
                     raise _Unknown(f"the provider calls itself {found.get('issuer')!r}, and not {issuer!r}")
                 where = str(found.get("jwks_uri", ""))

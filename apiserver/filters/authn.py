@@ -11,12 +11,20 @@ from apiserver.auth.impersonation import impersonate
 from apiserver.request import ANONYMOUS, Authenticator, Authorizer, Call, Handler
 from component.metrics import Spread
 
+MayBeAnonymous = Callable[[str], bool]
+
+
+def anybody(path: str) -> bool:
+    """Let everybody be anonymous; what comes then is up to the authorizer."""
+    return True
+
 
 def with_authentication(
     then: Handler,
     authenticator: Authenticator,
     durations: Spread,
     on_failure: Callable[[Call, Unauthorized], None] | None = None,
+    may_be_anonymous: MayBeAnonymous = anybody,
 ) -> Handler:
     """Return `then`, with `call.user` set; credentials that are wrong raise Unauthorized, after `on_failure`.
 
@@ -25,13 +33,17 @@ def with_authentication(
         authenticator: knows them.
         durations: how long it took, by `result`.
         on_failure: told of who is refused.
+        may_be_anonymous: whether a request for a path may come without credentials.
     """
     succeeded = durations.of(("success",))
 
     async def handle(call: Call) -> Any:
         began = time.perf_counter()
         try:
-            call.user = await authenticator.authenticate(call.credentials) or ANONYMOUS
+            user = await authenticator.authenticate(call.credentials)
+            if user is None and not may_be_anonymous(call.info.path):
+                raise Unauthorized("Unauthorized")
+            call.user = user or ANONYMOUS
             succeeded.observe(time.perf_counter() - began)
         except Unauthorized as error:
             durations.of(("failure",)).observe(time.perf_counter() - began)

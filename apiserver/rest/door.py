@@ -227,7 +227,7 @@ class Door:
 
     async def _report(self, request: web.BaseRequest) -> web.Response:
         """Answer /healthz, /livez or /readyz: whatever else does not work, and to all but who shows a wrong token."""
-        await self._api.refuse_wrong_token(credentials_of(request))
+        await self._api.refuse_wrong_token(credentials_of(request), request.path)
         excluded, is_verbose = request.query.getall("exclude", ()), "verbose" in request.query
         name, tells_why = request.path[1:], bool(credentials_of(request).certificate)
         report = await self._health.report(name, excluded=excluded, is_verbose=is_verbose, tells_why=tells_why)

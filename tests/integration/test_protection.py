@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import random
+import ssl
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -295,3 +296,23 @@ async def test_several_servers_share_a_port_while_they_are_ready(server: Running
     assert [await ask() for _ in range(10)] == [200] * 10
     second.cancel()
     await asyncio.wait([second])
+
+
+async def test_who_may_be_anonymous_is_said_by_a_file_that_is_followed(server: Running, tmp_path: Path):  # noqa: F811
+    path = tmp_path / "authentication.yaml"
+    head = "apiVersion: apiserver.config.k8s.io/v1beta1\nkind: AuthenticationConfiguration\n"
+    path.write_text(head + "anonymous: {enabled: true, conditions: [{path: /livez}, {path: /version}]}\n")
+    await restart(server, authentication_config=path)
+    context = ssl.create_default_context(cafile=server.identity().ca)
+    async with aiohttp.ClientSession(server.url, connector=aiohttp.TCPConnector(ssl=context)) as nobody:
+
+        async def status(path: str) -> int:
+            async with nobody.get(path) as answer:
+                return answer.status
+
+        asked = ("/livez", "/readyz", "/version", "/api", CORE)
+        assert [await status(each) for each in asked] == [200, 401, 200, 401, 401]
+        path.write_text(head + "anonymous: {enabled: false}\n")
+        async with asyncio.timeout(10):
+            while await status("/livez") != 401:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)

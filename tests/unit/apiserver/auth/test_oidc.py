@@ -85,7 +85,7 @@ async def user(authenticator: OidcAuthenticator, token: str):
 
 @pytest.mark.parametrize("alg", ["RS256", "ES256"])
 async def test_a_token_that_the_provider_signed_is_believed(provider: Provider, alg: str) -> None:
-    authenticator = OidcAuthenticator(provider.settings, Time())
+    authenticator = OidcAuthenticator(provider.settings.issuer(), Time())
     for _ in range(3):
         found = await user(authenticator, provider.token(alg))
         assert found.name == f"{provider.url}#ann" and found.groups == ("oidc:builders", "system:authenticated")
@@ -93,14 +93,14 @@ async def test_a_token_that_the_provider_signed_is_believed(provider: Provider, 
 
 
 async def test_tokens_of_others_are_for_others_to_judge(provider: Provider) -> None:
-    authenticator = OidcAuthenticator(provider.settings, Time())
+    authenticator = OidcAuthenticator(provider.settings.issuer(), Time())
     for token in ("", "abc", "abcdef.0123456789abcdef", provider.token(iss="https://other")):
         assert await user(authenticator, token) is None
     assert provider.fetched == 0
 
 
 async def test_what_is_forged_expired_or_for_others_is_refused(provider: Provider) -> None:
-    authenticator = OidcAuthenticator(provider.settings, Time())
+    authenticator = OidcAuthenticator(provider.settings.issuer(), Time())
     unsigned = jwt.encode({"iss": provider.url, "aud": "me", "sub": "ann", "exp": NOW + 60}, None, algorithm="none")
     forged = jwt.encode({"iss": provider.url, "aud": "me", "sub": "ann", "exp": NOW + 60}, "x" * 32, algorithm="HS256")
     crossed = provider.token("ES256", kid="RS256")
@@ -114,7 +114,7 @@ async def test_what_is_forged_expired_or_for_others_is_refused(provider: Provide
 
 async def test_new_keys_are_fetched_when_they_are_used_but_not_at_every_odd_token(provider: Provider) -> None:
     clock = Time()
-    authenticator = OidcAuthenticator(provider.settings, clock)
+    authenticator = OidcAuthenticator(provider.settings.issuer(), clock)
     provider.published = ["RS256"]
     await user(authenticator, provider.token())
     provider.published = ["RS256", "ES256"]
@@ -129,7 +129,7 @@ async def test_new_keys_are_fetched_when_they_are_used_but_not_at_every_odd_toke
 
 async def test_a_provider_that_calls_itself_otherwise_is_not_believed(provider: Provider) -> None:
     real, provider.url = provider.url, "https://other.example"
-    authenticator = OidcAuthenticator(replace(provider.settings, issuer_url=real), Time())
+    authenticator = OidcAuthenticator(replace(provider.settings, issuer_url=real).issuer(), Time())
     with pytest.raises(Unauthorized):
         await user(authenticator, provider.token(iss=real))
 
@@ -160,4 +160,4 @@ def test_claims_become_users_as_the_settings_say() -> None:
 )
 def test_settings_that_cannot_work_are_refused(settings: OidcSettings, said: str) -> None:
     with pytest.raises(BadSettings, match=said):
-        OidcAuthenticator(settings, Time())
+        settings.issuer()
