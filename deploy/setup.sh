@@ -54,3 +54,6 @@ if [ "$(cat .venv/.installed 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python 
   }
   echo "$wanted" >.venv/.installed
 fi
+
+# Python compiles modules when it first needs them, and keeps that where it may; here it is done once for all processes.
+.venv/bin/python -m compileall -q -j 2 $(for package in */__init__.py; do echo "${package%/*}"; done)
