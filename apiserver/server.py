@@ -22,8 +22,6 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any, Final, Literal
 
-from aiohttp import web
-
 from api.core import service
 from api.errors import ApiError
 from api.resource import ObjectKey
@@ -51,7 +49,7 @@ from apiserver.outside import FrontProxy, Outside
 from apiserver.registry.registries import Registries
 from apiserver.registry.selection import select
 from apiserver.request import Authenticator, Authorizer, SubresourceHandler
-from apiserver.rest import http2, protocol_log
+from apiserver.rest import http1, http2, protocol_log
 from apiserver.rest.documents import Documents
 from apiserver.rest.door import Door
 from apiserver.rest.health import Health
@@ -476,7 +474,7 @@ async def _rest_listener(settings: Settings, server: Server) -> AsyncIterator[No
         _identity(settings), client_certificates=ssl.CERT_OPTIONAL, cas=cas, protocols=protocols
     ).serving()
     takeover = Takeover(server.door)
-    http = unnamed(web.Server(
+    http = unnamed(http1.Server(
         takeover, handler_cancellation=True, access_log=None, keepalive_timeout=90, logger=protocol_log.LOGGER,
         max_line_size=relay.HEAD_BYTES_MAX, max_field_size=relay.HEAD_BYTES_MAX, max_headers=HEADERS_MAX,
     ))  # fmt: skip
