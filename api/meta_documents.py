@@ -188,7 +188,7 @@ class APIVersionDiscovery(Struct):
 
     Attributes:
         version: Its name, such as v1.
-        resources: The kinds.
+        resources: The kinds in it, with their subresources.
         freshness: Current, or Stale where its server could not be asked lately.
     """
 
@@ -201,7 +201,7 @@ class APIGroupDiscovery(Struct):
     """One group with all that is in it.
 
     Attributes:
-        metadata: Its name.
+        metadata: Where its name is, which the core group has none of.
         versions: What it is served in, the preferred one first.
     """
 
@@ -214,7 +214,7 @@ class APIGroupDiscoveryList(Struct):
 
     Attributes:
         metadata: The list's own.
-        items: The groups.
+        items: The groups, sorted as clients should prefer them.
     """
 
     metadata: Annotated[ListMeta, wire(1)] = field(default_factory=ListMeta)

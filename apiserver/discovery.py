@@ -27,6 +27,7 @@ AggregatedVersion = Literal["v2", "v2beta1"]
 Kinds = tuple[Resource[Any], ...]
 """What is served; by default just what is built in."""
 
+
 def aggregated_media(version: AggregatedVersion, encoding: str = table.JSON) -> str:
     """Return the Content-Type of an aggregated document."""
     return f"{encoding};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
