@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 
+from api.core.ip_addresses import parse_ip
 from api.core.service import RESOURCE, Service, ServicePort, agree, check_addresses
 from api.errors import Cause, Invalid, ServiceUnavailable
 from api.lister import Lister
@@ -156,10 +157,8 @@ class ServiceAllocator:
         return held + [(self.ports, port) for port in sorted(ports_of(service))]
 
     def _address_claim(self, address: str) -> list[tuple[Claims, int]]:
-        try:
-            number = int(ipaddress.IPv4Address(address))
-        except ValueError:
-            return []
+        parsed = parse_ip(address)
+        number = int(parsed) if parsed is not None and parsed.version == 4 else -1
         return [(self.addresses, number)] if number in self.address_range else []
 
     async def _take_address(self, service: Service, allocation: Allocation, dry_run: bool) -> None:
@@ -173,9 +172,8 @@ class ServiceAllocator:
                 )
             service.spec.cluster_ip = str(ipaddress.IPv4Address(number))
             return
-        try:
-            address = ipaddress.ip_address(asked)
-        except ValueError:
+        address = parse_ip(asked)
+        if address is None:
             return  # Nothing to take: validation says what is wrong with it.
         why, number = "", int(address)
         if address.version != 4 or number not in self.address_range:

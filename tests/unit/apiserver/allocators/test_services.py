@@ -251,3 +251,12 @@ async def test_addresses_that_contradict_each_other_are_refused_and_none_is_take
     with pytest.raises(Invalid, match="first value must match `clusterIP`"):
         await tested.begin_update(new, old)
     await tested.begin_create(service("other", cluster_ip="10.96.0.51"))
+
+
+async def test_an_address_is_one_however_it_is_spelled() -> None:
+    tested = allocator()
+    made = service(cluster_ip="010.96.0.050")
+    await tested.begin_create(made)
+    assert made.spec.cluster_ip == "010.96.0.050"
+    with pytest.raises(Invalid, match="already allocated"):
+        await tested.begin_create(service("other", cluster_ip="10.96.0.50"))
