@@ -163,7 +163,7 @@ class APIResourceDiscovery(Struct):
     """A kind, as an aggregated document tells of it.
 
     Attributes:
-        resource: Its plural.
+        resource: What it is called in paths, the plural.
         response_kind: What answers are.
         scope: Namespaced or Cluster.
         singular_resource: What one object is called, such as pod.

@@ -26,6 +26,8 @@ from api.core import service
 from api.errors import ApiError
 from api.resource import ObjectKey
 from apiserver import app
+from apiserver.admission import configuration
+from apiserver.admission.configuration import AdmissionSettings
 from apiserver.allocators.repair import AllocationRepair
 from apiserver.allocators.reservation import ServiceReservation
 from apiserver.allocators.services import ServiceAllocator
@@ -160,6 +162,9 @@ class Settings:
     encryption_provider_config: Path | None = setting(
         "which kinds the store holds encrypted, with which keys: EncryptionConfiguration; reloaded on change", None
     )
+    admission_control_config_file: Path | None = setting(
+        "what single admission plugins are told: AdmissionConfiguration", None
+    )
     cluster_domain: str = setting("DNS domain of the cluster", "cluster.local")
     default_toleration_s: int = setting("how long pods stay on a lost node, when they don't say", 300)
     max_requests_inflight: int = setting("how many requests that read may run at once", 400)
@@ -222,6 +227,7 @@ class Server:
             auditor=auditor_of(settings, clock),
             streams_max=settings.max_watches_per_user,
             authenticators=self._authenticators,
+            admission_settings=_admission(settings),
             connector=lambda **options: self.outside.egress.connector(**options),
         )
         jwks_uri = f"https://{settings.advertise_address}:{settings.secure_port}/openid/v1/jwks"
@@ -444,6 +450,16 @@ def auditor_of(settings: Settings, clock: Clock) -> Auditor | None:
         size_max_mb=settings.audit_log_maxsize,
     )
     return Auditor(decide, sink, clock, lambda: str(uuid.uuid4()))
+
+
+def _admission(settings: Settings) -> AdmissionSettings | None:
+    path = settings.admission_control_config_file
+    if path is None:
+        return None
+    try:
+        return configuration.read(path)
+    except configuration.BadConfiguration as error:
+        raise configuration.BadConfiguration(f"--admission-control-config-file {path}: {error}") from None
 
 
 def _oidc(settings: Settings) -> OidcSettings:
