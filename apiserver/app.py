@@ -157,7 +157,7 @@ class Api:
 
     def scrape(self) -> bytes:
         """Return the metrics as they are now."""
-        families = [*self.metrics.families(self.registries, self.flow_control)]
+        families = [*self.metrics.families(self.registries, self.flow_control, self.store_health.size_bytes)]
         return render([*families, *(self.auditor.families() if self.auditor is not None else ())])
 
     def dump(self, name: str, query: Mapping[str, str]) -> str | None:
@@ -267,7 +267,7 @@ def build(
     handler: Any = Dispatcher(context, handlers(context, authorizer) if handlers else {})
     control = FlowControl(seats, clock.monotonic())
     upkeep = Upkeep(control, registries, clock, wake)
-    handler = with_authorization(with_watch_limit(handler, streams_max), authorizer)
+    handler = with_authorization(with_watch_limit(handler, streams_max), authorizer, metrics.authorization_durations)
     handler = with_flow_control(handler, control, clock, upkeep.refresh, widths(registries))
     handler = with_impersonation(handler, authorizer)
 
@@ -280,7 +280,9 @@ def build(
     handler = with_failure(with_timeout(handler), store_health.check)
     if auditor is not None:
         handler = auditor.wrap(handler)
-    handler = with_authentication(handler, authenticator, auditor.tell_unauthenticated if auditor else None)
+    handler = with_authentication(
+        handler, authenticator, metrics.authentication_durations, auditor.tell_unauthenticated if auditor else None
+    )
     if has_audit:
         handler = with_lines(handler, clock)
     handler = with_tracing(with_metrics(with_failure(handler, store_health.check), metrics, clock))

@@ -22,9 +22,9 @@ from apiserver.nowhere import no_such_path
 from apiserver.registry.failures import no_such_verb
 from apiserver.registry.kinds import Kinds
 from apiserver.rest import answers, in_protobuf
-from apiserver.version import version_info
 from component import slis
 from component.health import METRICS_TYPE, registered_metrics
+from component.version import version_info
 
 _JSON: Final = "application/json"
 _EXTRA_TYPES: Final = {"/openid/v1/jwks": "application/jwk-set+json"}
