@@ -28,6 +28,7 @@ from api.resource import Resource
 from api.storage import volumeattachment
 from apiserver.admission import chain as admission_chain
 from apiserver.admission import dynamic
+from apiserver.admission.configuration import AdmissionSettings
 from apiserver.admission.metered import MeteredAdmission
 from apiserver.admission.policies.type_check import TypeChecks
 from apiserver.auth.certificates import CertificateAuthenticator
@@ -60,7 +61,8 @@ from apiserver.registry.registries import Registries
 from apiserver.request import Authenticator, Authorizer, Call, Credentials, Reservation, SubresourceHandler, User
 from apiserver.store_health import StoreHealth
 from apiserver.verbs.context import Context
-from apiserver.webhooks.client import WebhookClient
+from apiserver.webhooks.client import WebhookClient, WebhookClients
+from apiserver.webhooks.identities import Identities
 from apiserver.webhooks.services import ServiceLocator
 from component.clock import Clock
 from component.metrics import render
@@ -102,7 +104,7 @@ class Api:
         handler: Any,
         loops: Sequence[Loop],
         definitions: Definitions,
-        webhooks: WebhookClient,
+        webhooks: WebhookClients,
         flow_control: FlowControl,
         metrics: ApiMetrics,
         store_health: StoreHealth,
@@ -201,6 +203,7 @@ def build(
     connector: Callable[..., aiohttp.TCPConnector] = aiohttp.TCPConnector,
     authenticators: Callable[[Registries], list[Authenticator]] | None = None,
     may_be_anonymous: MayBeAnonymous = anybody,
+    admission_settings: AdmissionSettings | None = None,
 ) -> Api:
     """Assemble an API over `store`.
 
@@ -220,6 +223,7 @@ def build(
         connector: makes what opens connections to webhooks.
         authenticators: whom to believe, first to last; client certificates and `issuer`'s tokens without it.
         may_be_anonymous: whether a request for a path need not say who sends it.
+        admission_settings: what single admission plugins are told.
     """
     metrics = ApiMetrics()
     store = MeteredStore(store, metrics.store, metrics.store_requests, metrics.store_errors, clock.monotonic)
@@ -238,7 +242,13 @@ def build(
     evaluating = Evaluating()
     quotas = registries.of(resourcequota.RESOURCE)
     services, slices = registries.lister(service.RESOURCE), registries.lister(endpointslice.RESOURCE)
-    webhooks = WebhookClient(ServiceLocator(services, slices, random), connector)
+    locator = ServiceLocator(services, slices, random)
+
+    def webhook_client(identities: Identities | None = None) -> WebhookClient:
+        return WebhookClient(locator, connector, identities)
+
+    told = admission_settings or AdmissionSettings()
+    webhooks = WebhookClients(webhook_client(told.mutating), webhook_client(told.validating), webhook_client())
     admission = admission_chain.build(
         lister=registries.lister,
         read=registries.read,
@@ -249,6 +259,7 @@ def build(
         toleration_s=toleration_s,
         dynamic=dynamic.build(registries, webhooks, authorizer, random, clock, metrics.admission, evaluating),
         durations=metrics.admission.plugins,
+        settings=told,
     )
     believed: list[Authenticator] = [CertificateAuthenticator()]
     if authenticators is not None:
@@ -289,7 +300,7 @@ def build(
     async def compact() -> None:
         await compaction.run(store, clock)
 
-    definitions = Definitions(context, webhooks)
+    definitions = Definitions(context, webhooks.converting)
 
     async def expire() -> None:
         await expire_events(registries, store, clock)

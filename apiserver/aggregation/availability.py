@@ -27,7 +27,7 @@ from api.errors import ApiError, NotFound
 from api.resource import ObjectKey
 from apiserver.aggregation import openapi_v3
 from apiserver.aggregation.servers import Servers, is_available
-from apiserver.discovery import AGGREGATED_MEDIA, RemoteVersion, entries_of_legacy
+from apiserver.discovery import RemoteVersion, aggregated_media, entries_of_legacy
 from apiserver.registry.codec import Stored
 from apiserver.registry.deletion import Keep, Put, Write
 from apiserver.registry.registries import Registries
@@ -49,7 +49,7 @@ OPENAPI_TIMEOUT_S: Final = 15.0
 _JSON: Final = "application/json"
 _MISSAID: Final = (KeyError, TypeError, AttributeError, ValueError, RecursionError, msgspec.MsgspecError)
 """What reading another server's document can end in, where it is not what it should be."""
-_ACCEPT: Final = ",".join([AGGREGATED_MEDIA["v2"], AGGREGATED_MEDIA["v2beta1"], _JSON])
+_ACCEPT: Final = ",".join([aggregated_media("v2"), aggregated_media("v2beta1"), _JSON])
 
 
 @dataclass(frozen=True, slots=True)
