@@ -40,10 +40,12 @@ from apiserver.auth.legacy_tokens import LegacyTokens
 from apiserver.auth.oidc import BadSettings, OidcAuthenticator, OidcSettings
 from apiserver.auth.published import Published
 from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
+from apiserver.auth.webhook_tokens import Place, WebhookTokenAuthenticator
 from apiserver.bootstrap import bootstrap
 from apiserver.dispatch import Address
 from apiserver.encryption.store import EncryptedStore, EncryptionKeys
 from apiserver.filters.audit import Auditor
+from apiserver.filters.timeout import duration_s
 from apiserver.filters.watch_limit import STREAMS_MAX
 from apiserver.grpc.listener import GrpcListener
 from apiserver.grpc.relayed import Relay
@@ -62,6 +64,9 @@ from apiserver.subresources import handlers
 from apiserver.subresources.node_proxy import Kubelets
 from apiserver.subresources.streaming import Streams
 from apiserver.verbs.context import Context
+from apiserver.webhooks.client import WebhookClient
+from apiserver.webhooks.identities import BadIdentities, parse_server
+from apiserver.webhooks.services import no_services
 from component import notify, relay, tracing
 from component.certificates import fresh_server
 from component.clock import Clock, RealClock
@@ -147,6 +152,11 @@ class Settings:
         "whose tokens are believed, and who may be anonymous: AuthenticationConfiguration; reloaded on change",
         None,
     )
+    authentication_token_webhook_config_file: Path | None = setting(
+        "kubeconfig of a webhook that is asked about tokens that nobody here knows", None
+    )
+    authentication_token_webhook_cache_ttl: str = setting("how long its answers are kept", "2m0s")
+    authentication_token_webhook_version: Literal["v1", "v1beta1"] = setting("of the TokenReview it is sent", "v1beta1")
     anonymous_auth: bool = setting("take requests that do not say who sends them, as of system:anonymous", True)
     proxy_client_cert: Path | None = setting("certificate that aggregated API servers know this one by (PEM)", None)
     proxy_client_key: Path | None = setting("its key (PEM)", None)
@@ -200,6 +210,7 @@ class Server:
             load_private_key(settings.service_account_key.read_bytes()), settings.service_account_issuer
         )
         self._configured = _configured(settings, clock)
+        self._token_webhook = _token_webhook(settings, clock)
         self.encryption = EncryptionKeys(settings.encryption_provider_config)
         if settings.encryption_provider_config is not None:
             store = EncryptedStore(store, self.encryption)
@@ -310,6 +321,7 @@ class Server:
             providers,
             has_bootstrap_tokens=settings.enable_bootstrap_token_auth,
             note_use=self.legacy_tokens.note_use,
+            webhook=self._token_webhook,
         )
         return self._believed
 
@@ -388,6 +400,8 @@ class Server:
     async def close(self) -> None:
         """Let go of connections to others."""
         await self.outside.close()
+        if self._token_webhook is not None:
+            await self._token_webhook.close()
         if self.kubelets is not None:
             await self.kubelets.close()
 
@@ -486,6 +500,29 @@ def _admission(settings: Settings) -> AdmissionSettings | None:
         return configuration.read(path)
     except configuration.BadConfiguration as error:
         raise configuration.BadConfiguration(f"--admission-control-config-file {path}: {error}") from None
+
+
+def _token_webhook(settings: Settings, clock: Clock) -> WebhookTokenAuthenticator | None:
+    """Return who asks the webhook about tokens, where there is one; raises BadSettings, OSError."""
+    path = settings.authentication_token_webhook_config_file
+    if path is None:
+        return None
+    try:
+        url, ca, identities = parse_server(path)
+    except BadIdentities as error:
+        raise BadSettings(f"--authentication-token-webhook-config-file {error}") from None
+    try:
+        ttl_s = duration_s(settings.authentication_token_webhook_cache_ttl)
+    except ValueError as error:
+        raise BadSettings(f"--authentication-token-webhook-cache-ttl: {error}") from None
+    return WebhookTokenAuthenticator(
+        WebhookClient(no_services, identities=identities),
+        Place(url, ca),
+        clock,
+        version=settings.authentication_token_webhook_version,
+        ttl_s=ttl_s,
+        audience=settings.service_account_issuer,
+    )
 
 
 def _oidc(settings: Settings) -> OidcSettings:

@@ -1,6 +1,6 @@
 """Which credentials this server believes, in the order they are looked at: from the settings to authenticators.
 
-front proxy · client certificate · bootstrap token · OpenID Connect token · service-account token
+front proxy · client certificate · bootstrap token · OpenID Connect token · service-account token · webhook
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def build(
     *,
     has_bootstrap_tokens: bool = True,
     note_use: NoteUse | None = None,
+    webhook: Authenticator | None = None,
 ) -> list[Authenticator]:
     """Return the authenticators, first to last."""
     # TLS admits certificates of both CAs; which of them signed one decides what it is worth. And it has looked once:
@@ -66,4 +67,5 @@ def build(
         found.append(BootstrapTokenAuthenticator(read, clock))
     if providers is not None:
         found.append(providers)
-    return [*found, TokenAuthenticator(issuer, read, clock, note_use)]
+    found.append(TokenAuthenticator(issuer, read, clock, note_use))
+    return found if webhook is None else [*found, webhook]

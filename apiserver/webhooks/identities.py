@@ -12,7 +12,7 @@ import binascii
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import yaml
@@ -65,8 +65,20 @@ class _NamedUser(msgspec.Struct):
     user: _User
 
 
+class _Cluster(msgspec.Struct, rename="kebab", forbid_unknown_fields=True):
+    server: str = ""
+    certificate_authority: str = ""
+    certificate_authority_data: str = ""
+
+
+class _NamedCluster(msgspec.Struct):
+    name: str
+    cluster: _Cluster
+
+
 class _Context(msgspec.Struct):
     user: str = ""
+    cluster: str = ""
 
 
 class _NamedContext(msgspec.Struct):
@@ -75,6 +87,8 @@ class _NamedContext(msgspec.Struct):
 
 
 class _File(msgspec.Struct, rename="kebab"):
+    clusters: list[dict[str, Any]] = []
+    """Read where they are needed: the kubeconfigs of admission have none, or ones that do not matter."""
     users: list[_NamedUser] = []
     contexts: list[_NamedContext] = []
     current_context: str = ""
@@ -112,10 +126,39 @@ def parse_identities(path: Path) -> Identities:
         BadIdentities: it cannot be used, or its users are known by what is not supported here (programs).
         OSError: it cannot be read.
     """
+    return _identities(_parse(path), path)
+
+
+def parse_server(path: Path) -> tuple[str, bytes, Identities]:
+    """Return a kubeconfig's server: its URL, the CA that it is trusted by (PEM), and who we are to it.
+
+    Raises:
+        BadIdentities: it cannot be used.
+        OSError: it cannot be read.
+    """
+    file = _parse(path)
+    context = next((each.context for each in file.contexts if each.name == file.current_context), None)
     try:
-        file = msgspec.convert(yaml.safe_load(path.read_bytes()) or {}, _File)
+        clusters = msgspec.convert(file.clusters, list[_NamedCluster])
+    except msgspec.ValidationError as error:
+        raise BadIdentities(f"{path}: clusters: {error}") from None
+    cluster = next((each.cluster for each in clusters if context is not None and each.name == context.cluster), None)
+    if cluster is None:
+        raise BadIdentities(f"{path}: the current context names no cluster of the file")
+    if not cluster.server.startswith("https://"):
+        raise BadIdentities(f"{path}: server {cluster.server!r}: must begin with https://")
+    ca = _material("of the cluster", cluster.certificate_authority_data, cluster.certificate_authority, path.parent)
+    return cluster.server, ca.read_bytes() if isinstance(ca, Path) else ca, _identities(file, path)
+
+
+def _parse(path: Path) -> _File:
+    try:
+        return msgspec.convert(yaml.safe_load(path.read_bytes()) or {}, _File)
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise BadIdentities(f"{path}: {' '.join(str(error).split())}") from None
+
+
+def _identities(file: _File, path: Path) -> Identities:
     users = {each.name: _identity(each, path.parent) for each in file.users}
     current = next((each.context.user for each in file.contexts if each.name == file.current_context), "")
     return Identities(users, current)

@@ -27,6 +27,11 @@ class Locate(Protocol):
     def __call__(self, namespace: str, name: str, port: int) -> tuple[str, int]: ...
 
 
+def no_services(namespace: str, name: str, port: int) -> tuple[str, int]:
+    """A `Locate` of whoever is asked by URL alone."""
+    raise Unreachable(f"Services are not asked here: {namespace}/{name}")
+
+
 class ServiceLocator:
     """Finds Services in the caches; a `Locate`."""
 
