@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, cast
 
 from component.http2 import frames, hpack
-from component.http2.frames import FRAME_BYTES_MAX, HEAD, HEAD_BYTES, Fault
+from component.http2.frames import FRAME_BYTES_MAX, HEAD, Fault, Splitter
 from component.http2.hpack import BadHeaders, Decoder, HeaderBomb, Headers, TooManyHeaders
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,9 @@ class Connection(asyncio.Protocol, Generic[C]):
         self._last_stream = self._last_taken = 0
         self._peer_stream_window = frames.WINDOW_BYTES
         self._uncredited = 0
-        self._rest = b""
+        self._preface = b""
+        """What came of the client's preface so far."""
+        self._frames = Splitter()
         self._has_preface = self._has_settings = self._is_leaving = False
         self._block: tuple[int, int, bytearray] | None = None
         """A header block that goes on: its stream, whether the stream ends with it, and what came of it."""
@@ -230,10 +232,11 @@ class Connection(asyncio.Protocol, Generic[C]):
         if self._transport is None or self._transport.is_closing():
             return
         self.count(received=len(data))
-        if self._rest:
-            data = self._rest + data
         try:
-            self._rest = data[self._read(data) :]
+            if not self._has_preface:
+                data = self._after_preface(data)
+            for kind, flags, stream, payload in self._frames.split(data):
+                self._on_frame(kind, flags, stream, payload)
         except Fault as fault:
             self._fail(fault)
         except BadHeaders as error:
@@ -285,29 +288,18 @@ class Connection(asyncio.Protocol, Generic[C]):
 
     # -- frames in
 
-    def _read(self, data: bytes) -> int:
-        """Act on the frames in `data`; return where the first unfinished one begins."""
-        position, end = 0, len(data)
-        if not self._has_preface:
-            if not data.startswith(frames.PREFACE[:end]):
-                self.hand_over(data)
-                return end
-            if end < len(frames.PREFACE):
-                return 0
-            self._has_preface, position = True, len(frames.PREFACE)
-            self._greet()
-        unpack = HEAD.unpack_from
-        while end - position >= HEAD_BYTES:
-            high, low, kind, flags, stream = unpack(data, position)
-            length = high << 8 | low
-            if length > FRAME_BYTES_MAX:
-                raise Fault(frames.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
-            begin = position + HEAD_BYTES
-            position = begin + length
-            if position > end:
-                return begin - HEAD_BYTES
-            self._on_frame(kind, flags, stream & 0x7FFFFFFF, data[begin:position])
-        return position
+    def _after_preface(self, data: bytes) -> bytes:
+        """Return what comes after the client's preface; nothing while that is not whole, or is another protocol's."""
+        data = self._preface + data
+        if not data.startswith(frames.PREFACE[: len(data)]):
+            self.hand_over(data)
+            return b""
+        if len(data) < len(frames.PREFACE):
+            self._preface = data
+            return b""
+        self._has_preface, self._preface = True, b""
+        self._greet()
+        return data[len(frames.PREFACE) :]
 
     def _on_frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if self._block is not None and kind != frames.CONTINUATION:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_BYTES_MAX = 16_384
@@ -26,6 +27,8 @@ FRAME_SIZE_ERROR, REFUSED_STREAM, CANCEL, COMPRESSION_ERROR, CONNECT_ERROR, ENHA
 HEAD = struct.Struct(">HBBBI")
 """Length of the payload (high 16 bits, low 8), kind, flags, stream."""
 HEAD_BYTES = HEAD.size
+_STREAM_MAX = (1 << 31) - 1
+"""Of a stream's number; the bit above it means nothing."""
 _SETTING = struct.Struct(">HI")
 _NUMBER = struct.Struct(">I")
 _ALLOWED = {ENABLE_PUSH: range(2), INITIAL_WINDOW_SIZE: range(1 << 31), MAX_FRAME_SIZE: range(1 << 14, 1 << 24)}
@@ -38,6 +41,34 @@ class Fault(Exception):
     def __init__(self, code: int, why: str) -> None:
         super().__init__(why)
         self.code = code
+
+
+class Splitter:
+    """Cuts what arrives on a connection into frames."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def split(self, data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+        """Yield kind, flags, stream and payload of each frame that is whole with `data`; what is begun is kept.
+
+        Raises:
+            Fault: a frame is longer than anybody may send here.
+        """
+        if self._rest:
+            data = self._rest + data
+        position, end, unpack = 0, len(data), HEAD.unpack_from
+        while end - position >= HEAD_BYTES:
+            high, low, kind, flags, stream = unpack(data, position)
+            length = high << 8 | low
+            if length > FRAME_BYTES_MAX:
+                raise Fault(FRAME_SIZE_ERROR, f"a frame of {length} bytes")
+            begin = position + HEAD_BYTES
+            if begin + length > end:
+                break
+            position = begin + length
+            yield kind, flags, stream & _STREAM_MAX, data[begin:position]
+        self._rest = data[position:]
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:

@@ -18,7 +18,7 @@ LIST_BYTES_MAX = 16 << 10
 section 6.5.2)."""
 _ENTRY_BYTES = 32
 _BLOCKS_MAX = 256
-"""Blocks remembered with what they mean."""
+"""Blocks remembered with what they mean; of more, the last."""
 _KNOWN_BYTES_MAX = 1024
 """Of one of them; longer ones are rarely sent twice."""
 _KNOWN_HEADERS_MAX = 32
@@ -88,12 +88,9 @@ class Decoder:
             self._known.clear()
         if headers is None:
             raise TooManyHeaders(f"headers of more than {self._list_bytes_max} bytes")
-        if (
-            not has_changed
-            and len(self._known) < _BLOCKS_MAX
-            and len(block) <= _KNOWN_BYTES_MAX
-            and len(headers) <= _KNOWN_HEADERS_MAX
-        ):
+        if not has_changed and len(block) <= _KNOWN_BYTES_MAX and len(headers) <= _KNOWN_HEADERS_MAX:
+            if len(self._known) == _BLOCKS_MAX:
+                del self._known[next(iter(self._known))]
             self._known[block] = headers
         return headers
 

@@ -20,13 +20,10 @@ import msgspec
 import uvloop
 
 from component.http2 import frames
-from component.http2.hpack import Decoder, literal
+from lab.bench import http2
 from lab.bench.kubeconfig import ClientTls
 
 LATENCIES_MAX = 50_000
-STREAMS_MAX = 100
-"""Clients that share a connection over HTTP/2: what kube-apiserver allows."""
-CONNECTION_WINDOW_BYTES = 1 << 30
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -149,22 +146,18 @@ class Http2Connection(asyncio.Protocol):
 
     def __init__(self, host: str, token: str) -> None:
         fields = {":scheme": "https", ":authority": host, "accept": "application/json"}
-        fields |= {"authorization": f"Bearer {token}"} if token else {}
-        self._fields = b"".join(literal(name.encode(), value.encode()) for name, value in fields.items())
+        self._fields = http2.block((fields | ({"authorization": f"Bearer {token}"} if token else {})).items())
         self._transport: asyncio.Transport | None = None
-        self._decoder = Decoder()
+        self._session = http2.Session(frames.WINDOW_BYTES_MAX)
         self._answers: dict[int, asyncio.Future[tuple[int, int]]] = {}
         self._begun: dict[int, tuple[int, int]] = {}
         """Status and size so far."""
         self._next_stream = 1
-        self._uncredited = 0
-        self._rest = b""
+        self._is_sending = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        settings = frames.settings({frames.ENABLE_PUSH: 0, frames.INITIAL_WINDOW_SIZE: frames.WINDOW_BYTES_MAX})
-        window = frames.window_update(0, CONNECTION_WINDOW_BYTES - frames.WINDOW_BYTES)
-        self._transport.write(frames.PREFACE + settings + window)
+        self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
         for answer in self._answers.values():
@@ -173,48 +166,42 @@ class Http2Connection(asyncio.Protocol):
 
     async def ask(self, request: Request) -> tuple[int, int]:
         """Send a request; return its answer's status and size in bytes."""
-        assert self._transport is not None
         stream, self._next_stream = self._next_stream, self._next_stream + 2
         answer: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
         self._answers[stream] = answer
-        block = literal(b":method", request.method.encode()) + literal(b":path", request.path.encode()) + self._fields
-        if not request.kind:
-            flags = frames.END_HEADERS | frames.END_STREAM
-            self._transport.write(frames.frame(frames.HEADERS, flags, stream, block))
-        else:
-            block += literal(b"content-type", request.kind.encode())
-            head = frames.frame(frames.HEADERS, frames.END_HEADERS, stream, block)
-            self._transport.write(head + frames.frame(frames.DATA, frames.END_STREAM, stream, request.body))
+        own = [(":method", request.method), (":path", request.path)]
+        own += [("content-type", request.kind)] if request.kind else []
+        # Pseudo-headers come first, as they must.
+        self._session.out += http2.request(
+            stream, http2.block(own[:2]) + self._fields + http2.block(own[2:]), request.body if request.kind else None
+        )
+        if not self._is_sending:
+            self._is_sending = True
+            asyncio.get_running_loop().call_soon(self._send)
         return await answer
 
     def data_received(self, data: bytes) -> None:
-        assert self._transport is not None
-        data = self._rest + data
-        position, end = 0, len(data)
-        while end - position >= frames.HEAD_BYTES:
-            high, low, kind, flags, stream = frames.HEAD.unpack_from(data, position)
-            begin = position + frames.HEAD_BYTES
-            if begin + (high << 8 | low) > end:
-                break
-            position = begin + (high << 8 | low)
-            if kind == frames.HEADERS:
-                self._begun[stream] = int(self._decoder.decode(data[begin:position])[0][1]), 0
-            elif kind == frames.DATA:
-                status, size = self._begun[stream]
-                self._begun[stream] = status, size + position - begin
-                self._uncredited += position - begin
-            elif kind == frames.RST_STREAM:
-                self._answers.pop(stream).set_exception(ConnectionResetError("the server has reset a request"))
-            elif kind == frames.PING and not flags & frames.ACK:
-                self._transport.write(frames.frame(frames.PING, frames.ACK, 0, data[begin:position]))
-            elif kind == frames.SETTINGS and not flags & frames.ACK:
-                self._transport.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
-            if kind in (frames.HEADERS, frames.DATA) and flags & frames.END_STREAM and stream in self._answers:
-                self._answers.pop(stream).set_result(self._begun.pop(stream))
-        self._rest = data[position:]
-        if self._uncredited >= CONNECTION_WINDOW_BYTES // 2:
-            self._transport.write(frames.window_update(0, self._uncredited))
-            self._uncredited = 0
+        for piece in self._session.pieces(data):
+            answer = self._answers.get(piece.stream)
+            if answer is None:
+                continue
+            status, size = self._begun.get(piece.stream, (0, 0))
+            self._begun[piece.stream] = piece.status or status, size + len(piece.data)
+            if piece.has_ended:
+                came = self._begun.pop(piece.stream)
+                del self._answers[piece.stream]
+                if piece.is_reset:
+                    answer.set_exception(ConnectionResetError("the server has reset a request"))
+                else:
+                    answer.set_result(came)
+        self._send()
+
+    def _send(self) -> None:
+        """Send what this turn of the event loop has asked for, in one piece."""
+        self._is_sending = False
+        if self._session.out and self._transport is not None:
+            self._transport.write(self._session.out)
+            self._session.out = b""
 
     def close(self) -> None:
         """Close it."""
@@ -266,7 +253,7 @@ async def run(order: Order, tls: ssl.SSLContext) -> None:
         )
         return made
 
-    connections = [await connect() for _ in range(-(-order.clients // STREAMS_MAX) if is_http2 else order.clients)]
+    connections = [await connect() for _ in range(http2.connections_for(order.clients) if is_http2 else order.clients)]
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     latencies: list[float] = []

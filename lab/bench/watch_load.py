@@ -19,24 +19,20 @@ import ssl
 import sys
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, cast
 
 import msgspec
 
 from component.http2 import frames
-from component.http2.hpack import Decoder, literal
+from lab.bench import http2
 from lab.bench.kubeconfig import ClientTls
 
 MARK: Final = b'"sent":"'
 _SENT = re.compile(rb'"sent":"(\d+)"')
 READ_BYTES: Final = 256 * 1024
 LATENCIES_MAX: Final = 200_000
-STREAMS_MAX: Final = 100
-"""Watches that share a connection over HTTP/2: what kube-apiserver allows."""
-STREAM_WINDOW_BYTES: Final = 4 << 20
-CONNECTION_WINDOW_BYTES: Final = 1 << 30
-"""Both as Go's HTTP client has them."""
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -148,30 +144,24 @@ class Http2Reader:
             raise ConnectionError("the server does not speak HTTP/2")
         fields = {":method": "GET", ":scheme": "https", ":authority": order.server_name, ":path": order.path}
         fields |= {"accept": "application/json"} | ({"authorization": f"Bearer {order.token}"} if order.token else {})
-        block = b"".join(literal(name.encode(), value.encode()) for name, value in fields.items())
-        self._streams = {2 * number + 1: STREAM_WINDOW_BYTES for number in range(watches)}
+        self._streams = {2 * number + 1: http2.STREAM_WINDOW_BYTES for number in range(watches)}
         """How much each may still be sent."""
         self._stalled = set(list(self._streams)[:stalled])
         self._rests = dict.fromkeys(self._streams, b"")
         self._unopened = len(self._streams)
-        self._decoder = Decoder()
-        self._uncredited = 0
-        self._rest, self._out = b"", b""
-        asked = (
-            frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream, block)
-            for stream in self._streams
-        )
-        settings = frames.settings({frames.ENABLE_PUSH: 0, frames.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES})
-        window = frames.window_update(0, CONNECTION_WINDOW_BYTES - frames.WINDOW_BYTES)
-        self.socket.sendall(frames.PREFACE + settings + window + b"".join(asked))
+        self._session = http2.Session()
+        block = http2.block(fields.items())
+        self._session.out += b"".join(http2.request(stream, block) for stream in self._streams)
         unheard = Tally()
-        while self._unopened:
+        while True:
+            self.socket.sendall(self._session.out)
+            self._session.out = b""
+            if not self._unopened:
+                break
             data = self.socket.recv(READ_BYTES)
             if not data:
                 raise ConnectionError("the server closed the connection at once")
             self._take(data, unheard)
-            self.socket.sendall(self._out)
-            self._out = b""
         self.socket.setblocking(False)
 
     def read(self, buffer: bytearray, tally: Tally) -> bool:
@@ -181,8 +171,8 @@ class Http2Reader:
                 size = self.socket.recv_into(buffer)
                 if size:
                     self._take(bytes(memoryview(buffer)[:size]), tally)
-                if self._out:
-                    self._out = self._out[self.socket.send(self._out) :]
+                if self._session.out:
+                    self._session.out = self._session.out[self.socket.send(self._session.out) :]
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
                 return True
             except OSError:
@@ -193,42 +183,25 @@ class Http2Reader:
                 return False
 
     def _take(self, data: bytes, tally: Tally) -> None:
-        data = self._rest + data
-        position, end = 0, len(data)
-        while end - position >= frames.HEAD_BYTES:
-            high, low, kind, flags, stream = frames.HEAD.unpack_from(data, position)
-            begin = position + frames.HEAD_BYTES
-            if begin + (high << 8 | low) > end:
-                break
-            position = begin + (high << 8 | low)
-            if kind == frames.DATA and stream in self._streams:
-                self._on_data(stream, data[begin:position], tally)
-            elif kind == frames.HEADERS:
-                headers = self._decoder.decode(data[begin:position])
-                if headers[0] != (b":status", b"200"):
-                    raise ConnectionError(f"the server answers {headers[0][1].decode()}")
+        for piece in self._session.pieces(data):
+            if piece.status:
+                if piece.status != HTTPStatus.OK:
+                    raise ConnectionError(f"the server answers {piece.status}")
                 self._unopened -= 1
-            elif kind == frames.PING and not flags & frames.ACK:
-                self._out += frames.frame(frames.PING, frames.ACK, 0, data[begin:position])
-            elif kind == frames.SETTINGS and not flags & frames.ACK:
-                self._out += frames.frame(frames.SETTINGS, frames.ACK, 0)
-            if kind == frames.RST_STREAM or (kind in (frames.DATA, frames.HEADERS) and flags & frames.END_STREAM):
-                self._end(stream, tally)
-        self._rest = data[position:]
+            elif piece.data and piece.stream in self._streams:
+                self._on_data(piece.stream, piece.data, tally)
+            if piece.has_ended:
+                self._end(piece.stream, tally)
 
     def _on_data(self, stream: int, payload: bytes, tally: Tally) -> None:
         piece = self._rests[stream] + payload
         tally.piece(piece)
         self._rests[stream] = piece[max(len(piece) - len(MARK) + 1, 0) :]
-        self._uncredited += len(payload)
-        if self._uncredited >= CONNECTION_WINDOW_BYTES // 2:
-            self._out += frames.window_update(0, self._uncredited)
-            self._uncredited = 0
         if stream not in self._stalled:
             left = self._streams[stream] - len(payload)
-            if left < STREAM_WINDOW_BYTES // 2:
-                self._out += frames.window_update(stream, STREAM_WINDOW_BYTES - left)
-                left = STREAM_WINDOW_BYTES
+            if left < http2.STREAM_WINDOW_BYTES // 2:
+                self._session.out += frames.window_update(stream, http2.STREAM_WINDOW_BYTES - left)
+                left = http2.STREAM_WINDOW_BYTES
             self._streams[stream] = left
 
     def _end(self, stream: int, tally: Tally) -> None:
@@ -246,7 +219,7 @@ def watch_rest(order: Order, tally: Tally) -> None:
     reading: list[Reader | Http2Reader]
     if order.transport == "http2":
         tls.set_alpn_protocols(["h2"])
-        connections = -(-order.watchers // STREAMS_MAX)
+        connections = http2.connections_for(order.watchers)
         reading = [
             Http2Reader(
                 order,

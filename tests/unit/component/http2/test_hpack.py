@@ -125,3 +125,20 @@ def test_bytes_that_are_no_string_are_refused_as_another_implementation_refuses_
             Decoder().decode(block)
     else:
         assert Decoder().decode(block) == ((b"x", expected),)
+
+
+def test_equal_blocks_are_read_once_while_few_enough_came_between_and_no_more_are_kept_than_a_bound():
+    def block(number: int) -> bytes:
+        return literal(b":path", str(number).encode())
+
+    decoder = Decoder()
+    first = decoder.decode(block(0))
+    assert decoder.decode(block(0)) is first
+    for number in range(1, 256):
+        decoder.decode(block(number))
+    assert decoder.decode(block(0)) is first
+    last = decoder.decode(block(256))
+    assert decoder.decode(block(256)) is last
+    assert decoder.decode(block(0)) == first and decoder.decode(block(0)) is not first
+    long = b"".join(literal(b"x", b"y" * 200) for _ in range(10))
+    assert decoder.decode(long) is not decoder.decode(long)
