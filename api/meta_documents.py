@@ -129,6 +129,98 @@ class APIResourceList(Struct):
     resources: Annotated[list[APIResource], wire(2)] = []
 
 
+class GroupVersionKind(Struct):
+    """A kind, by its full name.
+
+    Attributes:
+        group: Its group, empty for the core one.
+        version: One of the group's.
+        kind: What objects of it say they are, such as Pod.
+    """
+
+    group: Annotated[str, wire(1)] = ""
+    version: Annotated[str, wire(2)] = ""
+    kind: Annotated[str, wire(3)] = ""
+
+
+class APISubresourceDiscovery(Struct):
+    """A subresource, as an aggregated document tells of it.
+
+    Attributes:
+        subresource: Its name, such as scale.
+        response_kind: What answers are.
+        accepted_types: What requests may hold beside that.
+        verbs: What can be done with it.
+    """
+
+    subresource: Annotated[str, wire(1)] = ""
+    response_kind: Annotated[GroupVersionKind | None, wire(2)] = None
+    accepted_types: Annotated[list[GroupVersionKind], wire(3)] = []
+    verbs: Annotated[list[str], wire(4)] = []
+
+
+class APIResourceDiscovery(Struct):
+    """A kind, as an aggregated document tells of it.
+
+    Attributes:
+        resource: What it is called in paths, the plural.
+        response_kind: What answers are.
+        scope: Namespaced or Cluster.
+        singular_resource: What one object is called, such as pod.
+        verbs: What can be done with it.
+        short_names: What else it is called.
+        categories: Which names of several kinds it goes under.
+        subresources: What can be done with parts of an object.
+    """
+
+    resource: Annotated[str, wire(1)] = ""
+    response_kind: Annotated[GroupVersionKind | None, wire(2)] = None
+    scope: Annotated[str, wire(3)] = ""
+    singular_resource: Annotated[str, wire(4)] = ""
+    verbs: Annotated[list[str], wire(5)] = []
+    short_names: Annotated[list[str], wire(6)] = []
+    categories: Annotated[list[str], wire(7)] = []
+    subresources: Annotated[list[APISubresourceDiscovery], wire(8)] = []
+
+
+class APIVersionDiscovery(Struct):
+    """One version of a group with all that is in it.
+
+    Attributes:
+        version: Its name, such as v1.
+        resources: The kinds in it, with their subresources.
+        freshness: Current, or Stale where its server could not be asked lately.
+    """
+
+    version: Annotated[str, wire(1)] = ""
+    resources: Annotated[list[APIResourceDiscovery], wire(2)] = []
+    freshness: Annotated[str, wire(3)] = ""
+
+
+class APIGroupDiscovery(Struct):
+    """One group with all that is in it.
+
+    Attributes:
+        metadata: Where its name is, which the core group has none of.
+        versions: What it is served in, the preferred one first.
+    """
+
+    metadata: Annotated[ObjectMeta, wire(1)] = field(default_factory=ObjectMeta)
+    versions: Annotated[list[APIVersionDiscovery], wire(2)] = []
+
+
+class APIGroupDiscoveryList(Struct):
+    """All groups with all that is in them.
+
+    Attributes:
+        metadata: The list's own.
+        items: The groups, sorted as clients should prefer them.
+    """
+
+    metadata: Annotated[ListMeta, wire(1)] = field(default_factory=ListMeta)
+    items: Annotated[list[APIGroupDiscovery], wire(2)] = []
+
+
 class PartialObjectMetadata(Struct):
     """An object of any kind, of which only this is told.
 
@@ -152,7 +244,7 @@ class PartialObjectMetadataList(Struct):
 
 
 DOCUMENTS: dict[str, type[Struct]] = {
-    each.__name__: each for each in (APIVersions, APIGroup, APIGroupList, APIResourceList)
+    each.__name__: each for each in (APIVersions, APIGroup, APIGroupList, APIResourceList, APIGroupDiscoveryList)
 }
 """By kind."""
 

@@ -76,7 +76,7 @@ def decode_value(value: Any, resource: Resource[T], *, field_validation: FieldVa
 def normalise(value: dict[str, Any], resource: Resource[Any]) -> tuple[dict[str, Any], list[str]]:
     """Return what a client sent in its normal form, still as plain values, and the paths that are not declared.
 
-    Server-side apply looks at what was said, before defaults; `1000m` and `1` are the same thing said.
+    Server-side apply looks at what was said, before defaults.
 
     Raises:
         BadRequest: it is no such object, or a value has the wrong type.

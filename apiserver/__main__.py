@@ -7,6 +7,7 @@ import gc
 import sys
 from typing import Final
 
+from apiserver.admission.configuration import BadConfiguration as BadAdmission
 from apiserver.audit.policy import BadPolicy
 from apiserver.auth.oidc import BadSettings
 from apiserver.encryption.configuration import BadConfiguration
@@ -40,7 +41,7 @@ def main() -> int:
             else:
                 print(f"steer-apiserver: {problem}", file=sys.stderr)
             code = 1
-        except* (BadConfiguration, BadPolicy, BadSettings) as group:
+        except* (BadAdmission, BadConfiguration, BadPolicy, BadSettings) as group:
             print(f"steer-apiserver: {group.exceptions[0]}", file=sys.stderr)
             code = 2
         if code:

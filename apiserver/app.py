@@ -28,6 +28,7 @@ from api.resource import Resource
 from api.storage import volumeattachment
 from apiserver.admission import chain as admission_chain
 from apiserver.admission import dynamic
+from apiserver.admission.configuration import AdmissionSettings
 from apiserver.admission.metered import MeteredAdmission
 from apiserver.admission.policies.type_check import TypeChecks
 from apiserver.auth.certificates import CertificateAuthenticator
@@ -60,7 +61,8 @@ from apiserver.registry.registries import Registries
 from apiserver.request import Authenticator, Authorizer, Call, Credentials, Reservation, SubresourceHandler, User
 from apiserver.store_health import StoreHealth
 from apiserver.verbs.context import Context
-from apiserver.webhooks.client import WebhookClient
+from apiserver.webhooks.client import WebhookClient, WebhookClients
+from apiserver.webhooks.identities import Identities
 from apiserver.webhooks.services import ServiceLocator
 from component.clock import Clock
 from component.metrics import render
@@ -102,7 +104,7 @@ class Api:
         handler: Any,
         loops: Sequence[Loop],
         definitions: Definitions,
-        webhooks: WebhookClient,
+        webhooks: WebhookClients,
         flow_control: FlowControl,
         metrics: ApiMetrics,
         store_health: StoreHealth,
@@ -155,7 +157,7 @@ class Api:
 
     def scrape(self) -> bytes:
         """Return the metrics as they are now."""
-        families = [*self.metrics.families(self.registries, self.flow_control)]
+        families = [*self.metrics.families(self.registries, self.flow_control, self.store_health.size_bytes)]
         return render([*families, *(self.auditor.families() if self.auditor is not None else ())])
 
     def dump(self, name: str, query: Mapping[str, str]) -> str | None:
@@ -196,6 +198,7 @@ def build(
     streams_max: int = STREAMS_MAX,
     connector: Callable[..., aiohttp.TCPConnector] = aiohttp.TCPConnector,
     authenticators: Callable[[Registries], list[Authenticator]] | None = None,
+    admission_settings: AdmissionSettings | None = None,
 ) -> Api:
     """Assemble an API over `store`.
 
@@ -214,6 +217,7 @@ def build(
         streams_max: how many watches and other streams one user may hold open.
         connector: makes what opens connections to webhooks.
         authenticators: whom to believe, first to last; client certificates and `issuer`'s tokens without it.
+        admission_settings: what single admission plugins are told.
     """
     metrics = ApiMetrics()
     store = MeteredStore(store, metrics.store, metrics.store_requests, metrics.store_errors, clock.monotonic)
@@ -232,7 +236,13 @@ def build(
     evaluating = Evaluating()
     quotas = registries.of(resourcequota.RESOURCE)
     services, slices = registries.lister(service.RESOURCE), registries.lister(endpointslice.RESOURCE)
-    webhooks = WebhookClient(ServiceLocator(services, slices, random), connector)
+    locator = ServiceLocator(services, slices, random)
+
+    def webhook_client(identities: Identities | None = None) -> WebhookClient:
+        return WebhookClient(locator, connector, identities)
+
+    told = admission_settings or AdmissionSettings()
+    webhooks = WebhookClients(webhook_client(told.mutating), webhook_client(told.validating), webhook_client())
     admission = admission_chain.build(
         lister=registries.lister,
         read=registries.read,
@@ -243,6 +253,7 @@ def build(
         toleration_s=toleration_s,
         dynamic=dynamic.build(registries, webhooks, authorizer, random, clock, metrics.admission, evaluating),
         durations=metrics.admission.plugins,
+        settings=told,
     )
     believed: list[Authenticator] = [CertificateAuthenticator()]
     if authenticators is not None:
@@ -256,7 +267,7 @@ def build(
     handler: Any = Dispatcher(context, handlers(context, authorizer) if handlers else {})
     control = FlowControl(seats, clock.monotonic())
     upkeep = Upkeep(control, registries, clock, wake)
-    handler = with_authorization(with_watch_limit(handler, streams_max), authorizer)
+    handler = with_authorization(with_watch_limit(handler, streams_max), authorizer, metrics.authorization_durations)
     handler = with_flow_control(handler, control, clock, upkeep.refresh, widths(registries))
     handler = with_impersonation(handler, authorizer)
 
@@ -269,7 +280,9 @@ def build(
     handler = with_failure(with_timeout(handler), store_health.check)
     if auditor is not None:
         handler = auditor.wrap(handler)
-    handler = with_authentication(handler, authenticator, auditor.tell_unauthenticated if auditor else None)
+    handler = with_authentication(
+        handler, authenticator, metrics.authentication_durations, auditor.tell_unauthenticated if auditor else None
+    )
     if has_audit:
         handler = with_lines(handler, clock)
     handler = with_tracing(with_metrics(with_failure(handler, store_health.check), metrics, clock))
@@ -277,7 +290,7 @@ def build(
     async def compact() -> None:
         await compaction.run(store, clock)
 
-    definitions = Definitions(context, webhooks)
+    definitions = Definitions(context, webhooks.converting)
 
     async def expire() -> None:
         await expire_events(registries, store, clock)

@@ -20,17 +20,17 @@ import msgspec
 from api.custom import is_custom
 from api.discover import RESOURCES
 from api.resource import Resource
+from apiserver import table
 from apiserver.aggregation import priorities
 
 AggregatedVersion = Literal["v2", "v2beta1"]
 Kinds = tuple[Resource[Any], ...]
 """What is served; by default just what is built in."""
 
-AGGREGATED_MEDIA: Final[dict[AggregatedVersion, str]] = {
-    version: f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
-    for version in ("v2", "v2beta1")
-}
-"""The Content-Type of an aggregated document."""
+
+def aggregated_media(version: AggregatedVersion, encoding: str = table.JSON) -> str:
+    """Return the Content-Type of an aggregated document."""
+    return f"{encoding};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +92,19 @@ def subresource_of(resource: Resource[Any], name: str) -> Subresource:
     return shown
 
 
-def aggregated_version(accept: str) -> AggregatedVersion | None:
-    """Return which aggregated document an Accept header prefers, or None for the legacy lists."""
-    for choice in accept.split(","):
-        media, *parameters = (part.strip() for part in choice.split(";"))
-        given = dict(parameter.partition("=")[::2] for parameter in parameters)
-        if media != "application/json":
+def aggregated_version(accept: str) -> tuple[AggregatedVersion, str] | None:
+    """Return which aggregated document an Accept header prefers and in which encoding, or None for the legacy lists."""
+    for media, given in table.choices(accept):
+        encoding = table.JSON if media in table.ANY_JSON else media
+        if encoding not in table.SERVED:
             continue
+        if given.keys().isdisjoint(("as", "g", "v")):
+            return None
         if given.get("as") == "APIGroupDiscoveryList" and given.get("g") == "apidiscovery.k8s.io":
             if given.get("v") == "v2":
-                return "v2"
+                return "v2", encoding
             if given.get("v") == "v2beta1":
-                return "v2beta1"
-        elif "as" not in given:
-            return None
+                return "v2beta1", encoding
     return None
 
 

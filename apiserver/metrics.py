@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from apiserver.admission.metrics import AdmissionMetrics
 from apiserver.flowcontrol import metrics as flow_metrics
-from component.metrics import Family, Gauge, Labels, Spread, Tally
+from component.metrics import Family, Gauge, Labels, Level, Spread, Tally, exponential
 
 if TYPE_CHECKING:
     from apiserver.flowcontrol.levels import FlowControl
@@ -21,11 +21,10 @@ _DURATIONS: Final = (
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0,
     30.0, 45.0, 60.0,
 )  # fmt: skip
-_STORE_DURATIONS: Final = (
-    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 30.0, 60.0
-)  # fmt: skip
+_SLI_DURATIONS: Final = _DURATIONS[2:]
 _TARGET: Final = ("group", "version", "resource", "subresource", "scope", "component")
-_SIZES: Final = tuple(1000.0 * 4**power for power in range(7))
+_SIZES: Final = exponential(1000.0, 10.0, 7)
+_CHECK_DURATIONS: Final = exponential(0.001, 2.0, 15)
 
 
 class ApiMetrics:
@@ -37,20 +36,35 @@ class ApiMetrics:
             ("verb", "dry_run", *_TARGET, "code"),
         )  # fmt: skip
         self.durations = Spread(
-            "apiserver_request_duration_seconds", "How long requests took, watches left out.",
+            "apiserver_request_duration_seconds", "How long requests took, watches and other streams from end to end.",
             ("verb", "dry_run", *_TARGET), _DURATIONS,
+        )  # fmt: skip
+        self.sli_durations = Spread(
+            "apiserver_request_sli_duration_seconds", "The same without webhooks, waiting for a turn, and dry runs.",
+            ("verb", *_TARGET), _SLI_DURATIONS,
         )  # fmt: skip
         self.in_flight = {"readOnly": 0, "mutating": 0}
         self.long_running: dict[Labels, int] = {}
         """Streams that are open, watches included, by verb and target."""
         self.response_sizes = Spread(
-            "apiserver_response_sizes", "Bytes of answers, before compression.", ("verb", *_TARGET), _SIZES
+            "apiserver_response_sizes", "Bytes of what was read, as they were sent.", ("verb", *_TARGET), _SIZES
         )
         self.authentications = Tally("authentication_attempts", "Requests by whether we knew who asks.", ("result",))
         self.users = Tally("authenticated_user_requests", "Requests by who asked; names are not told.", ("username",))
-        self.authorizations = Tally(
-            "apiserver_authorization_decisions_total", "Decisions on requests.", ("type", "decision")
+        self.authentication_durations = Spread(
+            "authentication_duration_seconds", "How long it took to find out who asks.", ("result",), _CHECK_DURATIONS
         )
+        self.authorization_durations = Spread(
+            "authorization_duration_seconds", "How long it took to decide.", ("result",), _CHECK_DURATIONS
+        )
+        self.authorizations = Tally(
+            "apiserver_authorization_decisions_total", "Requests by who allowed or denied them.",
+            ("type", "name", "decision"),
+        )  # fmt: skip
+        self.deprecated = Level(
+            "apiserver_requested_deprecated_apis", "Deprecated APIs that have been asked for; always 1.",
+            ("group", "version", "resource", "subresource", "removed_release"),
+        )  # fmt: skip
         self.authorization_attempts = Tally(
             "authorization_attempts_total", "Requests by whether they were allowed.", ("result",)
         )
@@ -63,22 +77,28 @@ class ApiMetrics:
         )  # fmt: skip
         self.admission = AdmissionMetrics()
         self.store = Spread(
-            "etcd_request_duration_seconds", "How long the store took.", ("operation", "type"), _STORE_DURATIONS
+            "etcd_request_duration_seconds", "How long the store took.", ("operation", "type"), _DURATIONS
         )
         self.store_requests = Tally("etcd_requests_total", "Requests to the store.", ("operation", "type"))
         self.store_errors = Tally("etcd_request_errors_total", "Those that failed.", ("operation", "type"))
 
-    def families(self, registries: Registries, control: FlowControl) -> Iterable[Family]:
+    def families(
+        self, registries: Registries, control: FlowControl, store_bytes: int | None = None
+    ) -> Iterable[Family]:
         """Return all metrics, with what caches and queues hold now."""
-        yield from (self.requests, self.durations, self.response_sizes, self.rejected_in_flight)
+        yield from (self.requests, self.durations, self.sli_durations, self.response_sizes, self.rejected_in_flight)
+        yield self.deprecated
         yield Gauge("apiserver_current_inflight_requests", "Requests under way.",
                     lambda: {(kind,): count for kind, count in self.in_flight.items()}, ("request_kind",))  # fmt: skip
         yield Gauge("apiserver_longrunning_requests", "Watches and other streams that are open.",
                     lambda: self.long_running, ("verb", *_TARGET))  # fmt: skip
-        yield from (self.authentications, self.users, self.authorizations, self.authorization_attempts)
+        yield from (self.authentications, self.authentication_durations, self.users)
+        yield from (self.authorizations, self.authorization_attempts, self.authorization_durations)
         yield self.admission_steps
         yield from self.admission.families()
         yield from (self.store, self.store_requests, self.store_errors)
+        sizes: dict[Labels, float] = {} if store_bytes is None else {("etcd-0",): store_bytes}
+        yield Gauge("apiserver_storage_size_bytes", "Size of the store's file.", lambda: sizes, ("storage_cluster_id",))
         yield from _caches(registries)
         yield from flow_metrics.families(control)
 

@@ -105,6 +105,8 @@ class AdmissionRequest:
     """What a plugin remembers from one round to the next, by its own name."""
     deadline: float = math.inf
     """When the request has to be answered, in the event loop's time: nobody who is asked need take longer."""
+    excuse: Callable[[float], None] | None = None
+    """Told how many seconds each webhook took: the service is not held to them."""
 
     def warn(self, text: str) -> None:
         """Tell the client something, once: a write that meets a newer object is admitted again.
@@ -214,6 +216,10 @@ class Call:
     """What the audit log knows the request by; the client may choose it."""
     deadline: float = math.inf
     """When it has to be answered, in the event loop's time."""
+    excused_s: float = 0.0
+    """Of the time that it took, what somebody's webhooks took, or what it waited for its turn."""
+    answered_bytes: int = 0
+    """Of an object or a list, as it is sent; noted by the door."""
 
     on_finish: list[Callable[[], None]] = field(default_factory=list)
     """What is to be done when its answer, which may go on for hours, is over; the door calls `finish`."""
@@ -223,6 +229,10 @@ class Call:
         told, self.on_finish = self.on_finish, []
         for tell in told:
             tell()
+
+    def excuse(self, seconds: float) -> None:
+        """Take note of time that somebody else took."""
+        self.excused_s += seconds
 
     def annotate(self, key: str, value: str) -> None:
         """Note something for the audit log, such as who decided and why; what was noted first under a key stays."""

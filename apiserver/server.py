@@ -22,12 +22,12 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any, Final, Literal
 
-from aiohttp import web
-
 from api.core import service
 from api.errors import ApiError
 from api.resource import ObjectKey
 from apiserver import app
+from apiserver.admission import configuration
+from apiserver.admission.configuration import AdmissionSettings
 from apiserver.allocators.repair import AllocationRepair
 from apiserver.allocators.reservation import ServiceReservation
 from apiserver.allocators.services import ServiceAllocator
@@ -51,7 +51,7 @@ from apiserver.outside import FrontProxy, Outside
 from apiserver.registry.registries import Registries
 from apiserver.registry.selection import select
 from apiserver.request import Authenticator, Authorizer, SubresourceHandler
-from apiserver.rest import http2, protocol_log
+from apiserver.rest import http1, http2, protocol_log
 from apiserver.rest.documents import Documents
 from apiserver.rest.door import Door
 from apiserver.rest.health import Health
@@ -162,6 +162,9 @@ class Settings:
     encryption_provider_config: Path | None = setting(
         "which kinds the store holds encrypted, with which keys: EncryptionConfiguration; reloaded on change", None
     )
+    admission_control_config_file: Path | None = setting(
+        "what single admission plugins are told: AdmissionConfiguration", None
+    )
     cluster_domain: str = setting("DNS domain of the cluster", "cluster.local")
     default_toleration_s: int = setting("how long pods stay on a lost node, when they don't say", 300)
     max_requests_inflight: int = setting("how many requests that read may run at once", 400)
@@ -224,6 +227,7 @@ class Server:
             auditor=auditor_of(settings, clock),
             streams_max=settings.max_watches_per_user,
             authenticators=self._authenticators,
+            admission_settings=_admission(settings),
             connector=lambda **options: self.outside.egress.connector(**options),
         )
         jwks_uri = f"https://{settings.advertise_address}:{settings.secure_port}/openid/v1/jwks"
@@ -448,6 +452,16 @@ def auditor_of(settings: Settings, clock: Clock) -> Auditor | None:
     return Auditor(decide, sink, clock, lambda: str(uuid.uuid4()))
 
 
+def _admission(settings: Settings) -> AdmissionSettings | None:
+    path = settings.admission_control_config_file
+    if path is None:
+        return None
+    try:
+        return configuration.read(path)
+    except configuration.BadConfiguration as error:
+        raise configuration.BadConfiguration(f"--admission-control-config-file {path}: {error}") from None
+
+
 def _oidc(settings: Settings) -> OidcSettings:
     required = [each.partition("=") for each in settings.oidc_required_claim]
     return OidcSettings(
@@ -476,7 +490,7 @@ async def _rest_listener(settings: Settings, server: Server) -> AsyncIterator[No
         _identity(settings), client_certificates=ssl.CERT_OPTIONAL, cas=cas, protocols=protocols
     ).serving()
     takeover = Takeover(server.door)
-    http = unnamed(web.Server(
+    http = unnamed(http1.Server(
         takeover, handler_cancellation=True, access_log=None, keepalive_timeout=90, logger=protocol_log.LOGGER,
         max_line_size=relay.HEAD_BYTES_MAX, max_field_size=relay.HEAD_BYTES_MAX, max_headers=HEADERS_MAX,
     ))  # fmt: skip

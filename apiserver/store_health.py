@@ -12,6 +12,7 @@ members say meanwhile: one that has a leader may only be slow.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -28,6 +29,7 @@ ASK_AGAIN_S: Final = 0.25
 DOUBT_AFTER_S: Final = 1.0
 """A question unanswered for so long makes us ask what is wrong."""
 STATUS_WITHIN_S: Final = 1.0
+MEASURE_EVERY_S: Final = 15.0
 LOST_AFTER_S: Final = 3.0
 """How long a question may go unanswered while no member leads: elections take one second, or two."""
 SLOW_AFTER_S: Final = 6.0
@@ -46,6 +48,9 @@ class StoreHealth:
         self._clock = clock
         self._problem: str | None = None
         self._told: list[OnChange] = []
+        self._measure_at = 0.0
+        self.size_bytes: int | None = None
+        """Of the store's file, as a member said lately."""
         self.changed = asyncio.Event()
         """Set, and replaced by another, when the answer of `check` changes between None and not."""
 
@@ -64,6 +69,8 @@ class StoreHealth:
             was, self._problem = self._problem, problem
             if (was is None) != (problem is None):
                 self._tell()
+            if problem is None and self._clock.monotonic() >= self._measure_at:
+                await self._measure()
             await self._clock.sleep(ASK_AGAIN_S if problem else ASK_EVERY_S)
 
     def _tell(self) -> None:
@@ -92,6 +99,12 @@ class StoreHealth:
             return None
         finally:
             question.cancel()
+
+    async def _measure(self) -> None:
+        self._measure_at = self._clock.monotonic() + MEASURE_EVERY_S
+        with contextlib.suppress(Unavailable, Refused, TimeoutError):
+            async with asyncio.timeout(STATUS_WITHIN_S):
+                self.size_bytes = (await self._store.status()).db_size_bytes
 
     async def _read(self) -> None:
         """Return once the store has answered a linearizable read."""

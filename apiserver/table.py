@@ -48,9 +48,11 @@ class Rendering:
 
 
 PLAIN: Final = Rendering()
-_JSON: Final = ("application/json", "*/*", "application/*")
-_YAML: Final = "application/yaml"
-SERVED: Final = ("application/json", _YAML, protobuf.MEDIA)
+JSON: Final = "application/json"
+ANY_JSON: Final = (JSON, "*/*", "application/*")
+"""What is answered with JSON."""
+YAML: Final = "application/yaml"
+SERVED: Final = (JSON, YAML, protobuf.MEDIA)
 
 
 def negotiate(accept: str, *, has_tables: bool = True, has_forms: bool = True, has_messages: bool = True) -> Rendering:
@@ -65,9 +67,9 @@ def negotiate(accept: str, *, has_tables: bool = True, has_forms: bool = True, h
     if not accept.strip():
         return PLAIN
     forms = (_FORMS if has_tables else _FORMS[1:]) if has_forms else ()
-    for media, given in _choices(accept):
-        is_yaml, is_protobuf = media == _YAML, media == protobuf.MEDIA
-        if not is_yaml and not is_protobuf and media not in _JSON:
+    for media, given in choices(accept):
+        is_yaml, is_protobuf = media == YAML, media == protobuf.MEDIA
+        if not is_yaml and not is_protobuf and media not in ANY_JSON:
             continue
         if given.get("stream", "") not in (("",) if is_yaml else ("", "watch")):
             continue
@@ -87,11 +89,11 @@ def negotiate(accept: str, *, has_tables: bool = True, has_forms: bool = True, h
 
 def takes_json(accept: str) -> bool:
     """Whether an Accept header takes plain JSON, however little it is liked."""
-    return not accept.strip() or any(media in _JSON for media, _ in _choices(accept))
+    return not accept.strip() or any(media in ANY_JSON for media, _ in choices(accept))
 
 
 @functools.lru_cache(maxsize=256)  # Every request has one of a few.
-def _choices(accept: str) -> tuple[tuple[str, Mapping[str, str]], ...]:
+def choices(accept: str) -> tuple[tuple[str, Mapping[str, str]], ...]:
     """Return what an Accept header lists, with its parameters: by quality, then what names more (RFC 9110, 12.5.1)."""
     found = []
     for choice in accept.split(","):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from api.core import service as service_api
+from api.core.ip_addresses import plain
 from api.core.service import Service
 from api.discovery import endpointslice as slice_api
 from api.discovery.endpointslice import EndpointSlice
@@ -48,11 +49,11 @@ class InformerDirectory:
 
 def _service_addresses(service: Service) -> Sequence[str]:
     addresses = service.spec.cluster_ips or [service.spec.cluster_ip]
-    return [address for address in addresses if address not in ("", "None")]
+    return [plain(address) for address in addresses if address not in ("", "None")]
 
 
 def _slice_addresses(slice: EndpointSlice) -> Sequence[str]:
-    return [address for endpoint in slice.endpoints for address in endpoint.addresses]
+    return [plain(address) for endpoint in slice.endpoints for address in endpoint.addresses]
 
 
 def _service_of(slice: EndpointSlice) -> Sequence[str]:

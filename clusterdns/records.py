@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Protocol
 
+from api.core.ip_addresses import plain
 from api.core.service import Service
 from api.discovery.endpointslice import Endpoint, EndpointSlice
 
@@ -209,7 +210,7 @@ class Zone:
     def _service_addresses(self, service: Service) -> list[str]:
         if _is_headless(service):
             return [host.address for host in self._hosts(service)]
-        return [address for address in service.spec.cluster_ips or [service.spec.cluster_ip] if address]
+        return [plain(each) for each in service.spec.cluster_ips or [service.spec.cluster_ip] if each]
 
     def _srv(self, name: str, base: str, service: Service, port_name: str, protocol: str) -> Answer:
         records: dict[Record, None] = {}
@@ -324,7 +325,8 @@ def _is_ready(endpoint: Endpoint) -> bool:
 
 
 def _hosts_of(endpoint: Endpoint) -> Iterator[_Host]:
-    for address in endpoint.addresses:
+    for given in endpoint.addresses:
+        address = plain(given)
         dashed = address.replace(".", "-").replace(":", "-")
         yield _Host((endpoint.hostname or dashed).lower(), address)
 

@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 
 from component import metrics as metrics_module
 from component import notify, process_metrics, slis
+from component.version import build_info
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -41,7 +42,7 @@ def ok() -> str | None:
 
 def registered_metrics() -> bytes:
     """Return what the process uses, and what `component.metrics` shares."""
-    return metrics_module.render([*process_metrics.families(), *metrics_module.SHARED])
+    return metrics_module.render([*process_metrics.families(), build_info(), *metrics_module.SHARED])
 
 
 def answer(

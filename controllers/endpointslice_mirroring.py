@@ -6,7 +6,6 @@ those of Services with a selector, whose slices have a writer of their own (KEP-
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ import msgspec
 from api.core import endpoints as endpoints_kind
 from api.core import service as services
 from api.core.endpoints import EndpointAddress, Endpoints, EndpointSubset
+from api.core.ip_addresses import parse_ip
 from api.discovery import endpointslice as slices
 from api.discovery.endpointslice import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
 from api.meta import ObjectMeta
@@ -99,7 +99,10 @@ def _by_family(subset: EndpointSubset) -> dict[str, list[Endpoint]]:
     addresses = [(address, True) for address in subset.addresses]
     addresses += [(address, False) for address in subset.not_ready_addresses]
     for address, ready in addresses[:ADDRESSES_MAX]:
-        family = f"IPv{ipaddress.ip_address(address.ip).version}"
+        parsed = parse_ip(address.ip)
+        if parsed is None:
+            continue
+        family = f"IPv{parsed.version}"
         found.setdefault(family, []).append(_endpoint(address, ready=ready))
     return found
 

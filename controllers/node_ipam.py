@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from api.core import node as nodes
+from api.core.ip_addresses import parse_cidr
 from api.core.node import Node
 from api.resource import ObjectKey
 from client.events import NORMAL, WARNING
@@ -42,8 +43,8 @@ def reconcile(observed: Observed, now: float) -> Plan:
     taken: set[int] = set()
     for node in observed.nodes:
         for text in {node.spec.pod_cidr, *node.spec.pod_cidrs} - {""}:
-            network = ipaddress.ip_network(text, strict=False)
-            if network.version == 4 and network.overlaps(observed.cluster):
+            network = parse_cidr(text)
+            if network is not None and network.version == 4 and network.overlaps(observed.cluster):
                 first = (int(network.network_address) - base) // size
                 last = (int(network.broadcast_address) - base) // size
                 taken.update(range(max(0, first), min(count - 1, last) + 1))

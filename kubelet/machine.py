@@ -11,9 +11,8 @@ from pathlib import Path
 
 from api.core.node import NodeSystemInfo
 from api.quantity import from_bytes
+from component.version import GIT_VERSION
 
-VERSION = "v1.32.0+steersman"
-"""The Kubernetes version that this kubelet behaves like."""
 PODS_MAX = 110
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
@@ -64,8 +63,8 @@ def read(root: Path) -> Machine:
         boot_id=_first_line("/proc/sys/kernel/random/boot_id"),
         kernel_version=platform.release(),
         os_image=release.get("PRETTY_NAME", "Linux"),
-        kubelet_version=VERSION,
-        kube_proxy_version=VERSION,
+        kubelet_version=GIT_VERSION,
+        kube_proxy_version=GIT_VERSION,
         operating_system="linux",
         architecture=architecture(),
     )
@@ -82,8 +81,8 @@ def hollow(name: str) -> Machine:
         kernel_version=platform.release(),
         os_image="Hollow",
         container_runtime_version="hollow://1.0.0",
-        kubelet_version=VERSION,
-        kube_proxy_version=VERSION,
+        kubelet_version=GIT_VERSION,
+        kube_proxy_version=GIT_VERSION,
         operating_system="linux",
         architecture=architecture(),
     )

@@ -23,6 +23,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
+from api.core.ip_addresses import plain
 from api.core.node import Node
 from kubeproxy import commands
 
@@ -101,7 +102,7 @@ class PeerRoute:
 def pod_cidr_of(node: Node) -> str:
     """Return a node's IPv4 pod CIDR; empty while it has none."""
     candidates = [node.spec.pod_cidr, *node.spec.pod_cidrs]
-    return next((cidr for cidr in candidates if "." in cidr), "")
+    return next((plain(cidr) for cidr in candidates if "." in cidr), "")
 
 
 def address_of(node: Node) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
+from api.core.ip_addresses import parse_cidr, parse_ip, plain
 from api.core.service import Service, ServicePort, is_external
 from api.discovery.endpointslice import Endpoint, EndpointPort, EndpointSlice
 
@@ -132,7 +132,7 @@ def _served(service: Service, port: ServicePort, slices: Sequence[EndpointSlice]
     return ServedPort(
         name=f"{name}:{port.name}" if port.name else name,
         protocol=protocol.lower(),
-        cluster_ip=spec.cluster_ip,
+        cluster_ip=plain(spec.cluster_ip),
         port=port.port,
         node_port=port.node_port if spec.type in ("NodePort", "LoadBalancer") else 0,
         external_ips=_ipv4(spec.external_ips),
@@ -159,7 +159,7 @@ def _endpoints(slices: Sequence[EndpointSlice], port_name: str, protocol: str) -
                 continue
             for endpoint in slice.endpoints:
                 # Only the first address counts: the API allows no meaning for others.
-                identity = (endpoint.addresses[0], port.port or 0) if endpoint.addresses else None
+                identity = (plain(endpoint.addresses[0]), port.port or 0) if endpoint.addresses else None
                 if identity is not None and identity not in seen:
                     seen.add(identity)
                     yield endpoint, port.port or 0
@@ -184,7 +184,7 @@ def _is_serving(endpoint: Endpoint) -> bool:
 def _serving(endpoints: Iterable[tuple[Endpoint, int]]) -> frozenset[str]:
     # An endpoint that is published before it is ready does not serve yet, and is sent to all the same.
     return frozenset(
-        f"{endpoint.addresses[0]}:{number}"
+        f"{plain(endpoint.addresses[0])}:{number}"
         for endpoint, number in endpoints
         if endpoint.conditions.ready is not False or _is_serving(endpoint)
     )
@@ -204,21 +204,22 @@ def _by_zone(endpoints: Sequence[tuple[Endpoint, int]], zone: str) -> Sequence[t
 
 def _targets(endpoints: Iterable[tuple[Endpoint, int]], node: NodeView) -> tuple[Target, ...]:
     return tuple(
-        sorted(Target(endpoint.addresses[0], number, endpoint.node_name == node.name) for endpoint, number in endpoints)
+        sorted(
+            Target(plain(endpoint.addresses[0]), number, endpoint.node_name == node.name)
+            for endpoint, number in endpoints
+        )
     )
 
 
 def _ipv4(addresses: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({address for address in addresses if _is_ipv4(address)}))
+    return tuple(sorted({plain(address) for address in addresses if _is_ipv4(address)}))
 
 
 def _ipv4_ranges(ranges: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({str(IPv4Network(text.strip(), strict=False)) for text in ranges if ":" not in text}))
+    parsed = (parse_cidr(text.strip()) for text in ranges)
+    return tuple(sorted({str(each) for each in parsed if each is not None and each.version == 4}))
 
 
 def _is_ipv4(text: str) -> bool:
-    try:
-        IPv4Address(text)
-    except AddressValueError:
-        return False
-    return True
+    address = parse_ip(text)
+    return address is not None and address.version == 4

@@ -1,16 +1,29 @@
-"""What may stand where an IP address is asked for. Pure."""
+"""What may stand where an IP address is asked for. Pure.
+
+Numbers in it may begin with zeros, which say nothing: `010.0.0.1` is 10.0.0.1, as Kubernetes always had it. It is kept
+as it was given, so whoever uses an address that a user wrote has to put it into `plain` form first.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import re
+from typing import Final
 
 from api import validation as v
+
+_ZEROS: Final = re.compile(r"(?<![0-9A-Fa-f])0+(?=[0-9A-Fa-f])")
+
+
+def plain(text: str) -> str:
+    """Return an address or range without zeros that say nothing; anything else perhaps changed, but no better."""
+    return _ZEROS.sub("", text) if _ZEROS.search(text) else text
 
 
 def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Return an IP address; None for what is none, such as one that names an interface."""
     try:
-        return None if "%" in text else ipaddress.ip_address(text)
+        return None if "%" in text else ipaddress.ip_address(plain(text))
     except ValueError:
         return None
 
@@ -20,7 +33,7 @@ def parse_cidr(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | Non
     address, slash, length = text.partition("/")
     try:
         is_one = slash and "%" not in address and length.isascii() and length.isdecimal()
-        return ipaddress.ip_network(text, strict=False) if is_one else None
+        return ipaddress.ip_network(plain(text), strict=False) if is_one else None
     except ValueError:
         return None
 

@@ -239,7 +239,7 @@ def default(service: Service) -> None:
 def prepare_for_create(service: Service) -> None:
     """Begin without status; the two forms of the address agree."""
     service.status = ServiceStatus()
-    _agree(service)
+    agree(service)
 
 
 def prepare_for_update(new: Service, old: Service) -> None:
@@ -248,7 +248,7 @@ def prepare_for_update(new: Service, old: Service) -> None:
     spec, before = new.spec, old.spec
     if spec.cluster_ip != before.cluster_ip and spec.cluster_ips == before.cluster_ips:
         spec.cluster_ips = [spec.cluster_ip] if spec.cluster_ip else []
-    _agree(new)
+    agree(new)
     if not is_external(new) and spec.external_traffic_policy == before.external_traffic_policy:
         spec.external_traffic_policy = ""
     if spec.type == "ExternalName":
@@ -273,12 +273,11 @@ def _drop_addresses(spec: ServiceSpec, before: ServiceSpec) -> None:
         spec.ip_family_policy = None
 
 
-def _agree(service: Service) -> None:
+def agree(service: Service) -> None:
+    """Put the one address that an older client gives where all addresses are."""
     spec = service.spec
     if spec.cluster_ip and not spec.cluster_ips:
         spec.cluster_ips = [spec.cluster_ip]
-    elif spec.cluster_ips and not spec.cluster_ip:
-        spec.cluster_ip = spec.cluster_ips[0]
 
 
 # --- validation -----------------------------------------------------------------------------------------------------
@@ -307,7 +306,7 @@ def validate(new: Service, old: Service | None) -> v.Errors:
     yield from v.check_supported("spec.sessionAffinity", spec.session_affinity, ("ClientIP", "None"))
     yield from _check_affinity(spec)
     if spec.type != "ExternalName":
-        yield from _check_addresses(spec)
+        yield from check_addresses(spec)
     for i, address in enumerate(spec.external_ips):
         wrong = list(check_ip(f"spec.externalIPs[{i}]", address))
         yield from wrong or check_usable_ip(f"spec.externalIPs[{i}]", address)
@@ -425,7 +424,7 @@ def _check_ports(spec: ServiceSpec) -> v.Errors:
         seen_node_ports.add((port.protocol, port.node_port))
 
 
-def _check_addresses(spec: ServiceSpec) -> v.Errors:
+def check_addresses(spec: ServiceSpec) -> v.Errors:
     """Check addresses, of which there is at most one in each family, and what is said of families."""
     path, addresses = "spec.clusterIPs", spec.cluster_ips
     wrong = []

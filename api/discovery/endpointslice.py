@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated, Final
 
 from api import names
 from api import validation as v
 from api.columns import AGE, joined
-from api.core.ip_addresses import check_usable_ip
+from api.core.ip_addresses import check_usable_ip, parse_ip
 from api.core.references import ObjectReference
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
@@ -193,11 +192,8 @@ def _check_address(path: str, address: str, address_type: str) -> v.Errors:
         return
     if address_type not in ("IPv4", "IPv6"):
         return
-    try:
-        is_right = f"IPv{ipaddress.ip_address(address).version}" == address_type
-    except ValueError:
-        is_right = False
-    if not is_right:
+    parsed = parse_ip(address)
+    if parsed is None or f"IPv{parsed.version}" != address_type:
         yield v.invalid(path, address, f"must be a valid {address_type} address")
     yield from check_usable_ip(path, address)
 

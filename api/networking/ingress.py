@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated, Final
 
 from api import names
 from api import validation as v
 from api.columns import AGE, NONE, joined
-from api.core.ip_addresses import check_ip
+from api.core.ip_addresses import check_ip, parse_ip
 from api.core.references import TypedLocalObjectReference
 from api.core.service import PortStatus
 from api.go_types import Verbatim
@@ -204,7 +203,7 @@ def _check_host(path: str, host: str) -> v.Errors:
 
 def _check_rule(path: str, rule: IngressRule) -> v.Errors:
     if rule.host:
-        if _is_ip(rule.host):
+        if parse_ip(rule.host) is not None:
             yield v.invalid(f"{path}.host", rule.host, "must be a DNS name, not an IP address")
         else:
             yield from _check_host(f"{path}.host", rule.host)
@@ -225,14 +224,6 @@ def _check_rule(path: str, rule: IngressRule) -> v.Errors:
         else:
             yield from _check_path(f"{where}.path", one.path)
         yield from _check_backend(f"{where}.backend", one.backend)
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _check_path(path: str, value: str) -> v.Errors:
@@ -282,7 +273,7 @@ def validate_status(new: Ingress, old: Ingress) -> v.Errors:
         if point.hostname:
             for message in names.check_subdomain(point.hostname):
                 yield v.invalid(f"{where}.hostname", point.hostname, message)
-            if _is_ip(point.hostname):
+            if parse_ip(point.hostname) is not None:
                 yield v.invalid(f"{where}.hostname", point.hostname, "must be a DNS name, not an IP address")
 
 

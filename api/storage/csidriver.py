@@ -83,19 +83,16 @@ def default(driver: CSIDriver) -> None:
 def validate(new: CSIDriver, old: CSIDriver | None) -> v.Errors:
     """Check the policies; whether volumes are attached, and how they live, never changes."""
     spec = new.spec
-    if len(new.metadata.name) > 63:
-        yield v.too_long("metadata.name", 63)
     if spec.fs_group_policy is not None:
         yield from v.check_given(
             "spec.fsGroupPolicy", spec.fs_group_policy, ("File", "None", "ReadWriteOnceWithFSType")
         )
-    for mode in spec.volume_lifecycle_modes:
-        yield from v.check_given("spec.volumeLifecycleModes", mode, ("Persistent", "Ephemeral"), in_order=True)
     seen: set[str] = set()
     for i, request in enumerate(spec.token_requests):
         where = f"spec.tokenRequests[{i}]"
         if request.audience in seen:
             yield v.duplicate(f"{where}.audience", request.audience)
+            continue
         seen.add(request.audience)
         seconds = request.expiration_seconds
         if seconds is not None and not 600 <= seconds <= 2**32:
@@ -106,6 +103,8 @@ def validate(new: CSIDriver, old: CSIDriver | None) -> v.Errors:
                 if seconds < 600
                 else "may not specify a duration larger than 2^32 seconds",
             )
+    for mode in spec.volume_lifecycle_modes:
+        yield from v.check_given("spec.volumeLifecycleModes", mode, ("Persistent", "Ephemeral"), in_order=True)
     if old is not None:
         yield from v.check_immutable("spec.attachedRequired", spec.attach_required, old.spec.attach_required)
         yield from v.check_immutable(

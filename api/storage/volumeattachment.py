@@ -88,26 +88,27 @@ class VolumeAttachment(Struct):
 
 def validate(new: VolumeAttachment, old: VolumeAttachment | None) -> v.Errors:
     """Check what is to be attached where, which never changes."""
-    spec = new.spec
-    if old is None:
-        yield from check_driver("spec.attacher", spec.attacher)
-    elif not spec.attacher:
+    spec, source = new.spec, new.spec.source
+    if not spec.attacher:
         yield v.required("spec.attacher")
-    source = spec.source
     if source.persistent_volume_name is None and source.inline_volume_spec is None:
         yield v.required("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
-    if source.persistent_volume_name is not None and source.inline_volume_spec is not None:
+    elif source.persistent_volume_name is not None and source.inline_volume_spec is not None:
         yield v.forbidden("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
-    if source.persistent_volume_name == "":
+    elif source.persistent_volume_name == "":
         yield v.required("spec.source.persistentVolumeName", "must specify non empty persistentVolumeName")
-    elif source.persistent_volume_name is not None and old is None:
-        for message in names.check_subdomain(source.persistent_volume_name):
-            yield v.invalid("spec.source.persistentVolumeName", source.persistent_volume_name, message)
     elif source.inline_volume_spec is not None:
         yield from _check_inline("spec.source.inlineVolumeSpec", source.inline_volume_spec)
     for message in names.check_subdomain(spec.node_name):
         yield v.invalid("spec.nodeName", spec.node_name, message)
-    if old is not None and spec != old.spec:
+    yield from validate_status(new, new)
+    if old is None:
+        # Older objects may say what is not allowed any more.
+        yield from check_driver("spec.attacher", spec.attacher)
+        if source.persistent_volume_name is not None:
+            for message in names.check_subdomain(source.persistent_volume_name):
+                yield v.invalid("spec.source.persistentVolumeName", source.persistent_volume_name, message)
+    elif spec != old.spec:
         yield v.invalid("spec", spec, "field is immutable")
 
 

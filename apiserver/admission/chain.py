@@ -20,6 +20,7 @@ from api.resource import Resource
 from api.scheduling import priorityclass
 from api.storage import storageclass
 from apiserver.admission.certificates import Certificates
+from apiserver.admission.configuration import AdmissionSettings
 from apiserver.admission.default_ingress_class import DefaultIngressClass
 from apiserver.admission.default_storage_class import DefaultStorageClass
 from apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
@@ -137,6 +138,7 @@ def build(
     toleration_s: int = 300,
     dynamic: Dynamic | None = None,
     durations: Spread | None = None,
+    settings: AdmissionSettings | None = None,
 ) -> AdmissionChain:
     """Return the chain of a cluster: upstream's plugins that are on by default, in upstream's order.
 
@@ -150,7 +152,9 @@ def build(
         toleration_s: how long pods stay on a node that is gone, when they don't say.
         dynamic: the webhooks and policies of users, who see what all others have made of the object.
         durations: of single plugins.
+        settings: what some of them are told.
     """
+    settings = settings or AdmissionSettings()
     return AdmissionChain(
         [
             NamespaceLifecycle(lister(namespace.RESOURCE), read),
@@ -158,7 +162,9 @@ def build(
             ServiceAccountAdmission(lister(serviceaccount.RESOURCE), read, random),
             NodeRestriction(read),
             TaintNodesByCondition(),
-            PodSecurity(lister(namespace.RESOURCE), lister(pod.RESOURCE), read),
+            PodSecurity(
+                lister(namespace.RESOURCE), lister(pod.RESOURCE), read, settings.pod_security, settings.exemptions
+            ),
             Priority(lister(priorityclass.RESOURCE), read),
             DefaultTolerationSeconds(toleration_s),
             DefaultStorageClass(lister(storageclass.RESOURCE)),
@@ -171,7 +177,7 @@ def build(
             Certificates(authorizer, clock),
             DefaultIngressClass(lister(ingressclass.RESOURCE)),
             *(dynamic.plugins() if dynamic else ()),
-            ResourceQuotaAdmission(lister(resourcequota.RESOURCE), rewrite_quota, clock),
+            ResourceQuotaAdmission(lister(resourcequota.RESOURCE), rewrite_quota, clock, settings.limited),
         ],
         durations,
         clock.monotonic,

@@ -85,6 +85,7 @@ async def admit(admission: AdmissionPlugin, call: Call) -> Struct | None:
         warnings=call.warnings,
         annotations=call.annotations,
         verb=info.verb,
+        excuse=call.excuse,
     )
     await admission.admit(request)
     await admission.validate(request)

@@ -29,7 +29,7 @@ from apiserver.admission.webhooks.validating import ValidatingWebhooks
 from apiserver.evaluating import Evaluating
 from apiserver.registry.registries import Registries
 from apiserver.request import AdmissionPlugin, Authorizer
-from apiserver.webhooks.client import WebhookClient
+from apiserver.webhooks.client import WebhookClient, WebhookClients
 from component.clock import Clock
 
 
@@ -49,7 +49,7 @@ class Dynamic:
 
 def build(
     registries: Registries,
-    client: WebhookClient,
+    clients: WebhookClients,
     authorizer: Authorizer,
     random: Random,
     clock: Clock,
@@ -60,7 +60,7 @@ def build(
 
     Args:
         registries: where configurations, namespaces and parameters are.
-        client: asks webhooks.
+        clients: ask webhooks.
         authorizer: what expressions may ask.
         random: makes the ids of questions.
         clock: says how long webhooks take.
@@ -69,7 +69,9 @@ def build(
     """
     versions = Versions(registries)
     matcher = Matcher(versions, registries.lister(namespace.RESOURCE), registries.read)
-    caller = Caller(client, matcher, versions, authorizer, random, clock, metrics, evaluating)
+
+    def caller(client: WebhookClient) -> Caller:
+        return Caller(client, matcher, versions, authorizer, random, clock, metrics, evaluating)
 
     def webhooks(kind: Resource[Any]) -> webhooks_in_force.Registered:
         return webhooks_in_force.Registered(registries.lister(kind), lambda: registries.changed_at(kind))
@@ -80,7 +82,7 @@ def build(
     )
     return Dynamic(
         ParamRights(authorizer, registries.kinds, registries.read),
-        MutatingWebhooks(webhooks(mutatingwebhookconfiguration.RESOURCE), caller),
+        MutatingWebhooks(webhooks(mutatingwebhookconfiguration.RESOURCE), caller(clients.mutating)),
         ValidatingPolicies(policies, matcher, versions, Params(registries), authorizer, metrics, evaluating),
-        ValidatingWebhooks(webhooks(validatingwebhookconfiguration.RESOURCE), caller),
+        ValidatingWebhooks(webhooks(validatingwebhookconfiguration.RESOURCE), caller(clients.validating)),
     )

@@ -20,7 +20,11 @@ OUT_OF_BUDGET: Final = "validation failed due to running out of cost budget, no 
 
 
 class ExpressionFailed(Exception):
-    """An expression has no value, and why."""
+    """An expression has no value, and why; `kind` is what it is counted as."""
+
+    def __init__(self, why: str, kind: str = "invalid_error") -> None:
+        super().__init__(why)
+        self.kind = kind
 
 
 class Budget:
@@ -51,16 +55,16 @@ class Expression:
             ExpressionFailed: it has none, or the budget does not suffice.
         """
         if self._program is None:
-            raise ExpressionFailed(f"compilation error: {self._error}")
+            raise ExpressionFailed(f"compilation error: {self._error}", "compile_error")
         if budget.left <= 0:
-            raise ExpressionFailed(OUT_OF_BUDGET)
+            raise ExpressionFailed(OUT_OF_BUDGET, "out_of_budget")
         limit = min(budget.left, CALL_COST_MAX)
         try:
             value, cost = self._program.evaluate(variables.of(self._program.names, budget), limit)
         except CostExceeded:
             budget.left -= limit
             if limit < CALL_COST_MAX:
-                raise ExpressionFailed(OUT_OF_BUDGET) from None
+                raise ExpressionFailed(OUT_OF_BUDGET, "out_of_budget") from None
             raise ExpressionFailed(
                 f"expression '{self.text}' resulted in error: operation cancelled: actual cost limit exceeded"
             ) from None

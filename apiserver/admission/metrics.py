@@ -8,6 +8,7 @@ from typing import Final
 from component.metrics import Family, Spread, Tally
 
 _DURATIONS: Final = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 25.0)
+_CHECK: Final = ("policy", "policy_binding", "error_type", "enforcement_action")
 
 
 class AdmissionMetrics:
@@ -31,8 +32,11 @@ class AdmissionMetrics:
             "apiserver_admission_webhook_fail_open_count", "Requests let through as a webhook failed.", ("name", "type")
         )
         self.checks = Tally(
-            "apiserver_validating_admission_policy_check_total", "Rules that were broken, and what followed.",
-            ("policy", "policy_binding", "error_type", "enforcement_action"),
+            "apiserver_validating_admission_policy_check_total", "Rules that were broken, and what followed.", _CHECK
+        )
+        self.check_durations = Spread(
+            "apiserver_validating_admission_policy_check_duration_seconds", "How long those rules took.",
+            _CHECK, (0.0000005, 0.001, 0.01, 0.1, 1.0),
         )  # fmt: skip
 
     def asked(self, name: str, kind: str, operation: str, *, took_s: float, code: int, failed: bool = False) -> None:
@@ -54,9 +58,26 @@ class AdmissionMetrics:
         elif code >= 400:
             self.rejections.add((name, kind, operation, "no_error", str(code)))
 
+    def checked(self, policy: str, binding: str, error: str, action: str, took_s: float) -> None:
+        """Count a rule that did not hold, or could not be evaluated.
+
+        Args:
+            policy: the policy's name.
+            binding: the binding's.
+            error: `no_error`, `compile_error`, `out_of_budget` or `invalid_error`.
+            action: what followed: `deny`, `audit`, `warn`, or `allow` where what fails is let be.
+            took_s: how long evaluating it took.
+        """
+        labels = (policy, binding, error, action)
+        self.checks.add(labels)
+        self.check_durations.of(labels).observe(took_s)
+
     def families(self) -> Iterable[Family]:
         """Return all of them."""
-        return self.plugins, self.durations, self.requests, self.rejections, self.failed_open, self.checks
+        return (
+            self.plugins, self.durations, self.requests, self.rejections, self.failed_open, self.checks,
+            self.check_durations,
+        )  # fmt: skip
 
 
 def plugin_durations() -> Spread:

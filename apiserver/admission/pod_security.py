@@ -2,7 +2,8 @@
 
 `pod-security.kubernetes.io/enforce`, `warn` and `audit` name a level, and with `-version` the policy's version. Pods
 are refused; what makes pods is only warned about, since its pods will be looked at one by one. A namespace whose level
-is raised is told which of its pods would no longer get in. No user, namespace or runtime class is exempt (KEP-2579).
+is raised is told which of its pods would no longer get in. What holds where labels say nothing can be configured, and
+which users, namespaces and runtime classes are exempt (KEP-2579).
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from apiserver.auth.tokens import Read
 from apiserver.request import AdmissionRequest
 
 _PREFIX: Final = "pod-security.kubernetes.io/"
-_LEVELS: Final = ("privileged", "baseline", "restricted")
+LEVELS: Final = ("privileged", "baseline", "restricted")
+"""From the one that allows everything."""
 _VERSION: Final = re.compile(r"v1\.(0|[1-9][0-9]{0,5})")
 _PODS_MAX: Final = 3000
 """How many pods of a namespace are looked at when its level is raised."""
@@ -60,6 +62,10 @@ class Standard:
     def __str__(self) -> str:
         return f"{self.level}:" + ("latest" if self.version == LATEST else f"v1.{self.version}")
 
+    def is_stricter_than(self, other: Standard) -> bool:
+        """Whether its level is, whatever the versions."""
+        return LEVELS.index(self.level) > LEVELS.index(other.level)
+
     def violations(self, metadata: Any, spec: Any) -> list[Violation]:
         """Return what a pod violates of it."""
         return evaluate(self.level, self.version, metadata, spec)
@@ -76,7 +82,28 @@ class Policy:
     """What is wrong with the labels."""
 
 
-def policy_of(labels: Mapping[str, str]) -> Policy:
+DEFAULTS: Final = Policy(Standard(), Standard(), Standard())
+"""What holds where labels say nothing, unless it is configured otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exemptions:
+    """Whose pods are not judged."""
+
+    users: frozenset[str] = frozenset()
+    namespaces: frozenset[str] = frozenset()
+    runtime_classes: frozenset[str] = frozenset()
+
+
+def version_of(text: str) -> int | None:
+    """Return the version a text names; None where it names none."""
+    if text == "latest":
+        return LATEST
+    number = _VERSION.fullmatch(text)
+    return int(number[1]) if number is not None else None
+
+
+def policy_of(labels: Mapping[str, str], defaults: Policy = DEFAULTS) -> Policy:
     """Read a namespace's labels. What can't be read is enforced strictly, and neither warned about nor noted."""
     found: dict[str, Standard] = {}
     causes: list[Cause] = []
@@ -85,31 +112,42 @@ def policy_of(labels: Mapping[str, str]) -> Policy:
         message = f'Invalid value: "{value}": {why}'
         causes.append(Cause("FieldValueInvalid", message, f"metadata.labels[{label}]"))
 
-    for mode in ("enforce", "audit", "warn"):
-        level = labels.get(_PREFIX + mode, "privileged")
-        if level not in _LEVELS:
-            complain(_PREFIX + mode, level, f"must be one of {', '.join(_LEVELS)}")
+    for mode, default in (("enforce", defaults.enforce), ("audit", defaults.audit), ("warn", defaults.warn)):
+        level = labels.get(_PREFIX + mode, default.level)
+        if level not in LEVELS:
+            complain(_PREFIX + mode, level, f"must be one of {', '.join(LEVELS)}")
             level = "restricted" if mode == "enforce" else "privileged"
         label = f"{_PREFIX}{mode}-version"
-        text = labels.get(label, "latest")
-        number = _VERSION.fullmatch(text)
-        if number is None and text != "latest":
-            complain(label, text, 'must be "latest" or "v1.x"')
-        found[mode] = Standard(level, int(number[1]) if number else LATEST)
-    if labels.get(_PREFIX + "enforce") in _LEVELS and _PREFIX + "warn" not in labels:
+        version: int | None = default.version
+        if label in labels:
+            version = version_of(labels[label])
+            if version is None:
+                complain(label, labels[label], 'must be "latest" or "v1.x"')
+        found[mode] = Standard(level, LATEST if version is None else version)
+    said, enforce = labels.get(_PREFIX + "enforce"), found["enforce"]
+    if said in LEVELS and _PREFIX + "warn" not in labels and enforce.is_stricter_than(found["warn"]):
         # Whoever makes pods in a way that will be refused wants to hear of it at once.
-        version = found["warn" if f"{_PREFIX}warn-version" in labels else "enforce"].version
-        found["warn"] = Standard(found["enforce"].level, version)
-    return Policy(found["enforce"], found["audit"], found["warn"], tuple(causes))
+        version = found["warn"].version if f"{_PREFIX}warn-version" in labels else enforce.version
+        found["warn"] = Standard(enforce.level, version)
+    return Policy(enforce, found["audit"], found["warn"], tuple(causes))
 
 
 class PodSecurity:
     """Judges pods, what makes pods, and the labels themselves."""
 
-    def __init__(self, namespaces: Lister[namespace.Namespace], pods: Lister[pod.Pod], read: Read) -> None:
+    def __init__(
+        self,
+        namespaces: Lister[namespace.Namespace],
+        pods: Lister[pod.Pod],
+        read: Read,
+        defaults: Policy = DEFAULTS,
+        exemptions: Exemptions | None = None,
+    ) -> None:
         self._namespaces = namespaces
         self._pods = pods
         self._read = read
+        self._defaults = defaults
+        self._exemptions = exemptions or Exemptions()
 
     async def admit(self, request: AdmissionRequest) -> None:
         """Change nothing."""
@@ -136,11 +174,15 @@ class PodSecurity:
                 await self._judge(request, template.metadata, template.spec, is_pod=False)
 
     async def _judge(self, request: AdmissionRequest, metadata: Any, spec: Any, *, is_pod: bool) -> None:
+        exempt = self._exemption_of(request, spec)
+        if exempt:
+            request.annotations["pod-security.kubernetes.io/exempt"] = exempt
+            return
         key = ObjectKey("", request.namespace)
         found: Any = self._namespaces.get(key)
         if found is None:
             found = await self._read(namespace.RESOURCE, key)
-        policy = policy_of(found.metadata.labels)
+        policy = policy_of(found.metadata.labels, self._defaults)
         if policy.causes:
             request.annotations["pod-security.kubernetes.io/error"] = f"Failed to parse policy: {_told(policy.causes)}"
         bad = policy.enforce.violations(metadata, spec) if is_pod else []
@@ -158,25 +200,58 @@ class PodSecurity:
 
     def _judge_namespace(self, request: AdmissionRequest) -> None:
         new: Any = request.object
-        policy = policy_of(new.metadata.labels)
-        had = policy_of(request.old.metadata.labels) if request.old is not None else None  # type: ignore[attr-defined]
+        policy = policy_of(new.metadata.labels, self._defaults)
+        old: Any = request.old
+        had = policy_of(old.metadata.labels, self._defaults) if old is not None else None
         if policy.causes and (had is None or had.causes != policy.causes):
             name = new.metadata.name
             message = f'Namespace "{name}" is invalid: {_told(policy.causes)}'
             raise Invalid(message, kind="Namespace", name=name, causes=policy.causes)
         enforce = policy.enforce
-        if had is None or enforce == had.enforce or enforce.level == "privileged":
-            return
-        is_relaxed = _LEVELS.index(enforce.level) <= _LEVELS.index(had.enforce.level)
-        if enforce.version == had.enforce.version and is_relaxed:
-            return
-        request.warnings += self._existing(new.metadata.name, enforce)
+        is_exempt = new.metadata.name in self._exemptions.namespaces
+        if had is not None:
+            if enforce == had.enforce or enforce.level == "privileged":
+                return
+            if enforce.version == had.enforce.version and not enforce.is_stricter_than(had.enforce):
+                return
+            if not is_exempt:
+                request.warnings += self._existing(new.metadata.name, enforce)
+        if is_exempt and (said := self._said_in_vain(new.metadata.labels, policy)):
+            request.warnings.append(
+                f'namespace "{new.metadata.name}" is exempt from Pod Security, and the policy ({said}) will be ignored'
+            )
+
+    def _exemption_of(self, request: AdmissionRequest, spec: Any) -> str:
+        """Return why a pod is not judged, empty if it is."""
+        if request.namespace in self._exemptions.namespaces:
+            return "namespace"
+        if request.user.name in self._exemptions.users:
+            return "user"
+        return "runtimeClass" if spec.runtime_class_name in self._exemptions.runtime_classes else ""
+
+    def _said_in_vain(self, labels: Mapping[str, str], policy: Policy) -> str:
+        """Return what labels of a namespace that is exempt ask for, empty where that is nothing new."""
+        modes = {"enforce": policy.enforce, "audit": policy.audit, "warn": policy.warn}
+        if (policy.enforce, policy.audit, policy.warn) == (
+            self._defaults.enforce,
+            self._defaults.audit,
+            self._defaults.warn,
+        ):
+            return ""
+        return ", ".join(
+            f"{mode}={standard}"
+            for mode, standard in modes.items()
+            if standard.level != "privileged"
+            and not labels.keys().isdisjoint((_PREFIX + mode, f"{_PREFIX}{mode}-version"))
+        )
 
     def _existing(self, name: str, enforce: Standard) -> list[str]:
         """Say which pods that are there would no longer get in."""
         pods = self._pods.list(name)
         by_reasons: dict[str, list[str]] = {}
         for each in pods[:_PODS_MAX]:
+            if each.spec.runtime_class_name in self._exemptions.runtime_classes:
+                continue
             found = enforce.violations(each.metadata, each.spec)
             if found:
                 by_reasons.setdefault(reasons_of(found), []).append(each.metadata.name)

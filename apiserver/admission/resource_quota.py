@@ -8,15 +8,16 @@ low. Last of all plugins, since only what passes everything else should be charg
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from api.core import pod
-from api.core.quota_usage import Evaluator, evaluator_of, is_counted, masked, unsaid
-from api.core.resourcequota import ResourceQuota, ResourceQuotaStatus
-from api.errors import Forbidden, NotFound
+from api.core.quota_usage import Evaluator, evaluator_of, is_counted, masked, scopes_of, unsaid
+from api.core.resourcequota import ResourceQuota, ResourceQuotaStatus, ScopedResourceSelectorRequirement
+from api.errors import Forbidden, NotFound, UnclassedError
 from api.lister import Lister
 from api.quantity import Amount, parse
 from apiserver.admission.namespace_lifecycle import refusal
@@ -29,10 +30,25 @@ Rewrite = Callable[[str, str, Callable[[Stored], Awaitable[Write]]], Awaitable[A
 """Write a quota, by namespace and name, as often as it changes meanwhile; raises NotFound."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """What may be used only where a quota says how much."""
+
+    group: str
+    plural: str
+    contains: tuple[str, ...] = ()
+    """Parts of the names of resources, such as `.storageclass.storage.k8s.io/requests.storage`."""
+    scopes: tuple[ScopedResourceSelectorRequirement, ...] = ()
+    """Objects of these scopes need a quota of the same."""
+
+
 class ResourceQuotaAdmission:
     """Charges creates, and updates that grow, to the quotas of their namespace."""
 
-    def __init__(self, quotas: Lister[ResourceQuota], rewrite: Rewrite, clock: Clock) -> None:
+    def __init__(
+        self, quotas: Lister[ResourceQuota], rewrite: Rewrite, clock: Clock, limited: Sequence[Limited] = ()
+    ) -> None:
+        self._limited = limited
         self._quotas = quotas
         self._rewrite = rewrite
         self._clock = clock
@@ -49,12 +65,14 @@ class ResourceQuotaAdmission:
         if request.subresource or not request.namespace or request.operation not in ("CREATE", "UPDATE"):
             return
         quotas = self._quotas.list(request.namespace)
-        if not quotas or not request.resource.namespaced:
+        if not (quotas or self._limited) or not request.resource.namespaced:
             return
         evaluator = evaluator_of(request.resource)
         if request.operation == "UPDATE" and not evaluator.grows:
             return
         concerned = [quota for quota in quotas if _concerns(request, evaluator, quota)]
+        if self._limited:
+            self._require_quotas(request, evaluator, quotas, concerned)
         if not concerned:
             return
         usage = self._added(request, evaluator)
@@ -66,6 +84,33 @@ class ResourceQuotaAdmission:
             return
         for quota in concerned:
             await self._charge(request, evaluator, quota.metadata.name, usage)
+
+    def _require_quotas(
+        self,
+        request: AdmissionRequest,
+        evaluator: Evaluator,
+        quotas: Sequence[ResourceQuota],
+        concerned: Sequence[ResourceQuota],
+    ) -> None:
+        """Refuse what no quota covers of that which may only be used where one does.
+
+        Raises:
+            Forbidden: a resource is not covered.
+            UnclassedError: a scope is not, which upstream gives no reason for.
+        """
+        obj, resource = request.object, request.resource
+        mine = [each for each in self._limited if (each.group, each.plural) == (resource.group, resource.plural)]
+        used = evaluator.usage(obj, self._clock.now()) if mine else {}
+        limited = {name for name in used for each in mine if any(part in name for part in each.contains)}
+        uncovered = limited - {name for quota in concerned for name in quota.status.hard if evaluator.covers(name)}
+        if uncovered:
+            raise refusal(request, f"insufficient quota to consume: {','.join(sorted(uncovered))}")
+        covered = {one.scope_name for quota in quotas for one in scopes_of(quota) if evaluator.matches(one, obj)}
+        wanted = [one for each in self._limited for one in each.scopes if evaluator.matches(one, obj)]
+        missing = [one for one in wanted if one.scope_name not in covered]
+        if missing:
+            shown = " ".join(f"{{{one.scope_name} {one.operator} [{' '.join(one.values)}]}}" for one in missing)
+            raise UnclassedError(f"insufficient quota to match these scopes: [{shown}]")
 
     def _added(self, request: AdmissionRequest, evaluator: Evaluator) -> dict[str, Amount]:
         """Return what the write uses more than what is there now."""

@@ -27,12 +27,13 @@ from api.errors import ApiError, NotFound
 from api.resource import ObjectKey
 from apiserver.aggregation import openapi_v3
 from apiserver.aggregation.servers import Servers, is_available
-from apiserver.discovery import AGGREGATED_MEDIA, RemoteVersion, entries_of_legacy
+from apiserver.discovery import RemoteVersion, aggregated_media, entries_of_legacy
 from apiserver.registry.codec import Stored
 from apiserver.registry.deletion import Keep, Put, Write
 from apiserver.registry.registries import Registries
 from apiserver.webhooks.services import SERVICE_LABEL, endpoints_of
 from component.clock import Clock
+from component.metrics import Level, Tally, shared
 from store.client import Refused, Unavailable
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ OPENAPI_TIMEOUT_S: Final = 15.0
 _JSON: Final = "application/json"
 _MISSAID: Final = (KeyError, TypeError, AttributeError, ValueError, RecursionError, msgspec.MsgspecError)
 """What reading another server's document can end in, where it is not what it should be."""
-_ACCEPT: Final = ",".join([AGGREGATED_MEDIA["v2"], AGGREGATED_MEDIA["v2beta1"], _JSON])
+_ACCEPT: Final = ",".join([aggregated_media("v2"), aggregated_media("v2beta1"), _JSON])
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,14 @@ def checked(entries: Any) -> list[dict[str, Any]]:
     return list(entries)
 
 
+UNAVAILABLE: Final = shared(
+    Level("aggregator_unavailable_apiservice", "Whether each APIService cannot be reached: 1, or 0.", ("name",))
+)
+BECAME_UNAVAILABLE: Final = shared(
+    Tally("aggregator_unavailable_apiservice_total", "How often each became so, and why.", ("name", "reason"))
+)
+
+
 class Availability:
     """Follows the APIServices; `run` must be running."""
 
@@ -171,6 +180,9 @@ class Availability:
                 log.info("APIService not checked", extra={"object": each.metadata.name, "why": str(result)})
             is_well = not isinstance(result, BaseException) and result
             self._due[each.metadata.name] = self._clock.monotonic() + (CHECK_S if is_well else RETRY_S)
+        names = {each.metadata.name for each in present}
+        for labels in [labels for labels in UNAVAILABLE.values if labels[0] not in names]:
+            del UNAVAILABLE.values[labels]
         remote = {each.metadata.name for each in self._servers.remote()}
         if any(name not in remote for name in self.gathered):
             self.gathered = {name: kept for name, kept in self.gathered.items() if name in remote}
@@ -180,6 +192,7 @@ class Availability:
         condition = await self._condition(wanted)
         if condition is not LOCAL:
             await self._gather(wanted, is_well=condition.status == "True")
+        _count(wanted.metadata.name, condition, was_well=is_available(wanted))
         await self._write(wanted, condition)
         return condition.status == "True"
 
@@ -312,6 +325,13 @@ class Availability:
             return
         if is_available(wanted) != (condition.status == "True"):
             log.info("APIService", extra={"object": wanted.metadata.name, "available": condition.status})
+
+
+def _count(name: str, condition: Condition, *, was_well: bool) -> None:
+    is_well = condition.status == "True"
+    UNAVAILABLE.set(0 if is_well else 1, (name,))
+    if was_well and not is_well:
+        BECAME_UNAVAILABLE.add((name, condition.reason))
 
 
 def _said(obj: APIService) -> Condition | None:

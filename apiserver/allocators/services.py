@@ -14,10 +14,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 
-from api.core.service import RESOURCE, Service, ServicePort
+from api.core.ip_addresses import parse_ip
+from api.core.service import RESOURCE, Service, ServicePort, agree, check_addresses
 from api.errors import Cause, Invalid, ServiceUnavailable
 from api.lister import Lister
 from api.resource import ObjectKey
+from api.validation import refuse
 from apiserver.allocators.claims import Claims, Taken
 from apiserver.allocators.ranges import Range, address_range, port_range
 from store.client import Refused, Store, Unavailable
@@ -104,6 +106,7 @@ class ServiceAllocator:
             ServiceUnavailable: nothing is left, or the store does not answer.
         """
         allocation = Allocation(_key(service))
+        _require_agreement(service)
         try:
             if needs_cluster_ip(service):
                 await self._take_address(service, allocation, dry_run)
@@ -123,6 +126,7 @@ class ServiceAllocator:
         """
         allocation = Allocation(_key(old), is_update=True)
         keep_allocated(new, old)
+        _require_agreement(new)
         try:
             held = address_of(old)
             if needs_cluster_ip(new) and (not held or new.spec.cluster_ip != held):
@@ -153,10 +157,8 @@ class ServiceAllocator:
         return held + [(self.ports, port) for port in sorted(ports_of(service))]
 
     def _address_claim(self, address: str) -> list[tuple[Claims, int]]:
-        try:
-            number = int(ipaddress.IPv4Address(address))
-        except ValueError:
-            return []
+        parsed = parse_ip(address)
+        number = int(parsed) if parsed is not None and parsed.version == 4 else -1
         return [(self.addresses, number)] if number in self.address_range else []
 
     async def _take_address(self, service: Service, allocation: Allocation, dry_run: bool) -> None:
@@ -170,9 +172,8 @@ class ServiceAllocator:
                 )
             service.spec.cluster_ip = str(ipaddress.IPv4Address(number))
             return
-        try:
-            address = ipaddress.ip_address(asked)
-        except ValueError:
+        address = parse_ip(asked)
+        if address is None:
             return  # Nothing to take: validation says what is wrong with it.
         why, number = "", int(address)
         if address.version != 4 or number not in self.address_range:
@@ -277,10 +278,10 @@ def keep_allocated(new: Service, old: Service) -> None:
 
     Given (new, old) before validation and allocation; calling it twice changes nothing.
     """
-    if new.spec.type != "ExternalName" and old.spec.type != "ExternalName" and not new.spec.cluster_ip:
-        if not any(new.spec.cluster_ips):
+    if new.spec.type != "ExternalName" and old.spec.type != "ExternalName":
+        new.spec.cluster_ip = new.spec.cluster_ip or old.spec.cluster_ip
+        if not any(new.spec.cluster_ips) and new.spec.cluster_ip == old.spec.cluster_ip:
             new.spec.cluster_ips = list(old.spec.cluster_ips)
-        new.spec.cluster_ip = new.spec.cluster_ips[0] if new.spec.cluster_ips else old.spec.cluster_ip
     if needs_node_ports(new) and needs_node_ports(old):
         used = {port.node_port for port in new.spec.ports if port.node_port}
         by_place = {(port.protocol, port.port): port.node_port for port in old.spec.ports}
@@ -302,6 +303,13 @@ def keep_allocated(new: Service, old: Service) -> None:
     if new.spec.type == "ExternalName" and new.spec.cluster_ip == old.spec.cluster_ip:
         new.spec.cluster_ip, new.spec.cluster_ips = "", []
         new.spec.ip_families, new.spec.ip_family_policy = [], None
+
+
+def _require_agreement(service: Service) -> None:
+    """Refuse addresses and families that contradict each other, before any is given."""
+    agree(service)
+    if service.spec.type != "ExternalName" and (errors := list(check_addresses(service.spec))):
+        raise refuse(RESOURCE, service, errors)
 
 
 def _complete_addresses(service: Service) -> None:

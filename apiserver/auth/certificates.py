@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
@@ -18,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from api.errors import Unauthorized
 from apiserver.request import Credentials, User
+from component.metrics import Spread, shared
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +27,20 @@ AUTHENTICATED = "system:authenticated"
 """The group of everybody whose credentials were believed."""
 CREDENTIAL_ID_EXTRA: Final = "authentication.kubernetes.io/credential-id"
 """Says, for the audit log, which credential it was (KEP-4193)."""
+
+
+EXPIRY: Final = shared(
+    Spread(
+        "apiserver_client_certificate_expiration_seconds", "How long certificates that clients showed are valid yet.",
+        bounds=(0, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 345600, 604800, 2592000, 7776000, 15552000, 31104000),
+    )
+)  # fmt: skip
+
+
+@functools.lru_cache(maxsize=4096)
+def _expires_at(certificate: bytes) -> float:
+    """Return when a DER certificate ends, in seconds since the epoch."""
+    return x509.load_der_x509_certificate(certificate).not_valid_after_utc.timestamp()
 
 
 @functools.lru_cache(maxsize=4096)
@@ -91,4 +107,5 @@ class CertificateAuthenticator:
         if user is None:
             log.info("client certificate refused: it has no common name, or is not for client authentication")
             raise Unauthorized("Unauthorized")
+        EXPIRY.of().observe(_expires_at(credentials.certificate) - time.time())
         return user

@@ -31,6 +31,8 @@ SUPERUSERS = "system:masters"
 """The group that may do anything, whatever the roles say: what repairs a cluster whose roles are broken."""
 
 RBAC_GROUP = "rbac.authorization.k8s.io"
+RBAC_SAYS = "RBAC: "
+"""How its reasons begin."""
 _DECISIONS_MAX = 8192
 
 
@@ -132,11 +134,11 @@ def _index_grants(listers: RbacListers) -> Mapping[tuple[str, str], Sequence[_Gr
                 index.setdefault(key, []).append(grant)
 
     for binding in listers.cluster_role_bindings.list():
-        reason = f'RBAC: allowed by ClusterRoleBinding "{binding.metadata.name}" of {_named(binding.role_ref)}'
+        reason = f'{RBAC_SAYS}allowed by ClusterRoleBinding "{binding.metadata.name}" of {_named(binding.role_ref)}'
         add("", binding.role_ref, binding.subjects, reason)
     for in_namespace in listers.role_bindings.list():
         metadata, ref = in_namespace.metadata, in_namespace.role_ref
-        reason = f'RBAC: allowed by RoleBinding "{metadata.name}/{metadata.namespace}" of {_named(ref)}'
+        reason = f'{RBAC_SAYS}allowed by RoleBinding "{metadata.name}/{metadata.namespace}" of {_named(ref)}'
         add(metadata.namespace, ref, in_namespace.subjects, reason)
     return index
 

@@ -29,6 +29,9 @@ _EXPRESSION_CHARACTER: Final = 0.25
 _LIST, _MAP = 10, 30
 """What making one costs."""
 _AUTHORIZATION: Final = 350_000
+_FORMAT: Final = "kubernetes.NamedFormat"
+_FORMAT_CHARACTERS: Final = 64
+"""The longest name that a form of text can have."""
 
 Path = tuple[str, ...]
 """From a variable's name to a place below it; empty where a value comes from nowhere that was declared."""
@@ -250,6 +253,8 @@ class _Scales:
         types = {each.type.name for each in (first, *rest)}
         is_text = bool(types & {"string", "bytes", "dyn"})
         match function:
+            case "_==_" if types == {_FORMAT}:
+                return _times(_FORMAT_CHARACTERS, _CHARACTER), None
             case "_==_" | "_!=_":
                 if any("." in each.type.name and each.type.fields is None for each in (first, *rest)):
                     return 1, None  # Quantities and their like.

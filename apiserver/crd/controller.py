@@ -132,8 +132,12 @@ class Definitions:
 
     def _close(self, crd: CustomResourceDefinition) -> None:
         """Let nothing new be made of a kind that is going."""
-        for resource in self._served[crd.metadata.name].resources:
+        resources = self._served[crd.metadata.name].resources
+        if all(resource.type.shape.is_terminating for resource in resources):
+            return
+        for resource in resources:
             resource.type.shape.is_terminating = True
+        self._publish()
 
     def _forget(self, name: str) -> None:
         self._drop(name)

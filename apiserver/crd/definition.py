@@ -46,8 +46,7 @@ class DefinitionRules:
             return
         if request.resource.type.shape.is_terminating:
             raise MethodNotAllowed(
-                "create not allowed while custom resource definition is terminating is not supported on resources of "
-                f'kind "{request.resource}"',
+                "create not allowed while custom resource definition is terminating",
                 group=request.resource.group,
                 kind=request.resource.plural,
             )

@@ -7,11 +7,11 @@ that upstream uses: leading zeros in addresses, words for units of time, digits 
 from __future__ import annotations
 
 import datetime
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from api.core.ip_addresses import parse_cidr, parse_ip
 from apiserver.crd.patterns import matches
 from apiserver.uris import is_request_uri
 
@@ -68,26 +68,6 @@ def _is_duration(text: str) -> bool:
     return any(word in _UNITS or word.startswith(_UNIT_WORDS) for word in words)
 
 
-def _without_zeros(address: str) -> str:
-    """Return an IPv4 address without leading zeros, which say nothing."""
-    return re.sub(r"(^|\.)0+(?=\d)", r"\1", address) if ":" not in address else address
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(_without_zeros(text)) if "%" not in text else None
-    except ValueError:
-        return None
-
-
-def _is_cidr(text: str) -> bool:
-    try:
-        ipaddress.ip_network(_without_zeros(text), strict=False)
-    except ValueError:
-        return False
-    return "/" in text and "%" not in text
-
-
 def _is_isbn10(text: str) -> bool:
     digits = re.sub(r"[\s-]+", "", text)
     if not re.fullmatch(r"\d{9}[\dX]", digits, re.ASCII):
@@ -119,7 +99,7 @@ def _is_host(text: str) -> bool:
 _CHECKS: Final[Mapping[str, Callable[[str], bool]]] = {
     "bsonobjectid": _matches("[0-9a-f]{24}"),
     "byte": _matches("(?:[A-Z0-9+/]{4})*(?:[A-Z0-9+/]{2}==|[A-Z0-9+/]{3}=|[A-Z0-9+/]{4})"),
-    "cidr": _is_cidr,
+    "cidr": lambda text: parse_cidr(text) is not None,
     "creditcard": _is_card,
     "date": _is_date,
     "datetime": _is_date_time,
@@ -127,8 +107,8 @@ _CHECKS: Final[Mapping[str, Callable[[str], bool]]] = {
     "email": lambda text: _EMAIL(text) is not None,
     "hexcolor": _matches("#?([0-9a-f]{3}|[0-9a-f]{6})"),
     "hostname": _is_host,
-    "ipv4": lambda text: "." in text and _address(text) is not None,
-    "ipv6": lambda text: ":" in text and _address(text) is not None,
+    "ipv4": lambda text: "." in text and parse_ip(text) is not None,
+    "ipv6": lambda text: ":" in text and parse_ip(text) is not None,
     "isbn": lambda text: _is_isbn10(text) or _is_isbn13(text),
     "isbn10": _is_isbn10,
     "isbn13": _is_isbn13,

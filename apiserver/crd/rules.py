@@ -1,4 +1,4 @@
-"""Rules in CEL that a schema sets (`x-kubernetes-validations`, KEP-2876), evaluated on objects. Pure.
+"""Rules in CEL that a schema sets (`x-kubernetes-validations`, KEP-2876), evaluated on objects and timed.
 
 A rule stands at a place of the schema and sees the value there as `self`. One that also names `oldSelf` judges changes:
 it is evaluated only where the value can be found in the old object too, which elements of plain lists cannot. All
@@ -22,6 +22,7 @@ from apiserver.cel.values import Failure, Optional, Timestamp, Unordered
 from apiserver.crd import field_paths, rule_types
 from apiserver.crd.structural import Node, Plain
 from apiserver.crd.values import NOTHING, is_unchanged, item_before
+from component.metrics import Spread, shared
 
 _NO_MORE: Final = "no further validation rules will be run"
 _NO_BUDGET: Final = f"validation failed due to running out of cost budget, {_NO_MORE}"
@@ -30,6 +31,10 @@ _NO_OVERLOAD: Final = "call arguments did not match a supported operator, functi
 COST_MAX: Final = 10_000_000
 """What all rules of one object may cost."""
 VARIABLES: Final = frozenset({"self", "oldSelf"})
+COMPILED: Final = shared(Spread("apiserver_cel_compilation_duration_seconds", "How long compiling each rule took."))
+EVALUATED: Final = shared(
+    Spread("apiserver_cel_evaluation_duration_seconds", "How long evaluating all rules of an object took.")
+)
 _MESSAGE_BYTES_MAX: Final = 5 * 1024
 _REASONS: Final = {
     "FieldValueRequired": v.required,
@@ -114,7 +119,9 @@ class Checker:
     def _prepare(self, node: Node) -> None:
         for declared in node.rules:
             try:
-                self._rules.setdefault(id(node), []).append(_Rule(declared, node))
+                with COMPILED.of().timing():
+                    rule = _Rule(declared, node)
+                self._rules.setdefault(id(node), []).append(rule)
             except BadProgram:
                 continue
         below = [*node.properties.values(), *(one for one in (node.items, node.additional) if isinstance(one, Node))]
@@ -137,7 +144,7 @@ class Checker:
         if not self.has_rules:
             return
         budget = [COST_MAX]
-        with contextlib.suppress(CostExceeded):  # It has been told of.
+        with EVALUATED.of().timing(), contextlib.suppress(CostExceeded):  # It has been told of.
             before = NOTHING if old is None else old
             yield from self._walk(value, before, self._node, "", budget, is_known=False)
 

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 from api.errors import Unauthorized
 from apiserver.auth.impersonation import impersonate
 from apiserver.request import ANONYMOUS, Authenticator, Authorizer, Call, Handler
+from component.metrics import Spread
 
 
 def with_authentication(
-    then: Handler, authenticator: Authenticator, on_failure: Callable[[Call, Unauthorized], None] | None = None
+    then: Handler,
+    authenticator: Authenticator,
+    durations: Spread,
+    on_failure: Callable[[Call, Unauthorized], None] | None = None,
 ) -> Handler:
-    """Return `then`, with `call.user` set; credentials that are wrong raise Unauthorized, after `on_failure`."""
+    """Return `then`, with `call.user` set; credentials that are wrong raise Unauthorized, after `on_failure`.
+
+    Args:
+        then: the rest of the chain.
+        authenticator: knows them.
+        durations: how long it took, by `result`.
+        on_failure: told of who is refused.
+    """
+    succeeded = durations.of(("success",))
 
     async def handle(call: Call) -> Any:
+        began = time.perf_counter()
         try:
             call.user = await authenticator.authenticate(call.credentials) or ANONYMOUS
+            succeeded.observe(time.perf_counter() - began)
         except Unauthorized as error:
+            durations.of(("failure",)).observe(time.perf_counter() - began)
             if on_failure is not None:
                 on_failure(call, error)
             raise

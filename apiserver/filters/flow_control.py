@@ -64,8 +64,13 @@ def with_flow_control(
         arrived = now = clock.monotonic()
         wake(level.queues.begin(now, ticket))
         if ticket.state is not State.EXECUTING:
-            await _wait(ticket, flow, clock)
+            try:
+                await _wait(ticket, flow, clock)
+            except TooManyRequests:
+                metrics.waited_in_vain_s.observe(clock.monotonic() - arrived)
+                raise
             now = clock.monotonic()
+            call.excuse(now - arrived)
         metrics.dispatched += 1
         metrics.waited_s.observe(now - arrived)
         metrics.executing += 1
@@ -76,7 +81,7 @@ def with_flow_control(
             ended = clock.monotonic()
             metrics.executing -= 1
             metrics.seats -= ticket.seats
-            metrics.executed_s.observe(ended - now)
+            (metrics.begun_s if call.info.verb == "watch" else metrics.executed_s).observe(ended - now)
             if ticket.additional_s:
                 later = asyncio.get_running_loop().call_later
                 later(ticket.additional_s, lambda: wake(level.queues.end(clock.monotonic(), ticket, ended - now)))
@@ -93,6 +98,7 @@ async def _wait(ticket: Ticket, flow: Flow, clock: Clock) -> None:
         waker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         ticket.waker = waker
         metrics.waiting += 1
+        metrics.seats_wanted += ticket.initial_seats
         try:
             async with asyncio.timeout(WAIT_MAX_S):
                 await waker
@@ -109,6 +115,7 @@ async def _wait(ticket: Ticket, flow: Flow, clock: Clock) -> None:
             raise
         finally:
             metrics.waiting -= 1
+            metrics.seats_wanted -= ticket.initial_seats
     if ticket.refusal is not None:
         _count(flow, ticket.refusal)
         raise TurnedAway("Too many requests, please try again later.", retry_after_s=RETRY_AFTER_S)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from api.errors import ApiError, TooManyRequests, Unauthorized
-from apiserver.filters.authz import DECISION
+from apiserver.auth.rbac import RBAC_SAYS
+from apiserver.filters.authz import DECISION, REASON
 from apiserver.filters.timeout import is_stream
 from apiserver.metrics import ApiMetrics
 from apiserver.request import Call, Handler
@@ -17,6 +19,11 @@ _HTTP: Final = {
     "delete": "DELETE", "deletecollection": "DELETECOLLECTION",
 }  # fmt: skip
 _WRITES: Final = frozenset(("create", "update", "patch", "delete", "deletecollection"))
+_READS: Final = ("get", "list")
+_NODE: Final = "system:node:"
+_KNOWN_USERS: Final = frozenset(
+    ("admin", "client", "kube_proxy", "kubelet", "system:serviceaccount:kube-system:default")
+)
 _CONNECTS: Final = ("exec", "attach", "portforward", "proxy")
 _APPLY: Final = "application/apply-patch"
 COMPONENT: Final = "apiserver"
@@ -76,16 +83,30 @@ def with_metrics(then: Handler, metrics: ApiMetrics, clock: Clock) -> Handler:
             found = remembered[key] = (labels, metrics.durations.of(labels))
         return found
 
+    def record(call: Call, code: int, took_s: float) -> None:
+        labels, series = series_of(call)
+        requests.add((*labels, str(code)))
+        series.observe(took_s)
+        if not labels[1]:
+            metrics.sli_durations.of((labels[0], *labels[2:])).observe(max(took_s - call.excused_s, 0.0))
+        info = call.info
+        if call.resource is not None and call.resource.deprecation and info.plural:
+            metrics.deprecated.set(1, (info.group, info.version, info.plural, info.subresource, ""))
+
     async def handle(call: Call) -> Any:
         started = clock.monotonic()
-        kind = "mutating" if call.info.verb in _WRITES else "readOnly"
+        verb = call.info.verb
+        kind = "mutating" if verb in _WRITES else "readOnly"
         in_flight[kind] += 1
-        code = 200
+        code, goes_on = 200, False
         try:
             answer = await then(call)
             code = getattr(answer, "code", 200)
-            if call.info.verb == "watch" or is_stream(call):
-                _open(metrics, call)
+            if verb == "watch" or is_stream(call):
+                goes_on = True
+                _open(metrics, call, lambda: record(call, code, clock.monotonic() - started))
+            elif verb in _READS and call.resource is not None:
+                call.on_finish.append(lambda: _size(metrics, call, series_of(call)[0]))
             return answer
         except ApiError as error:
             code = error.code
@@ -97,26 +118,45 @@ def with_metrics(then: Handler, metrics: ApiMetrics, clock: Clock) -> Handler:
             raise
         finally:
             in_flight[kind] -= 1
-            labels, series = series_of(call)
-            requests.add((*labels, str(code)))
-            if labels[0] not in ("WATCH", "CONNECT"):
-                series.observe(clock.monotonic() - started)
+            if not goes_on:
+                record(call, code, clock.monotonic() - started)
             decision = call.annotations.get(DECISION)
             if decision is not None:
-                metrics.authentications.add(("success",))
-                metrics.users.add(("other",))
-                metrics.authorization_attempts.add(("allowed" if decision == "allow" else "denied",))
-                metrics.authorizations.add(("RBAC", "allowed" if decision == "allow" else "denied"))
+                _decided(metrics, call, is_allowed=decision == "allow")
 
     return handle
 
 
-def _open(metrics: ApiMetrics, call: Call) -> None:
+def _open(metrics: ApiMetrics, call: Call, record: Callable[[], None]) -> None:
     labels = (verb_of(call), *target_of(call))
     open_ = metrics.long_running
     open_[labels] = open_.get(labels, 0) + 1
 
     def close() -> None:
         open_[labels] -= 1
+        record()
 
     call.on_finish.append(close)
+
+
+def _size(metrics: ApiMetrics, call: Call, labels: Labels) -> None:
+    if call.answered_bytes:
+        metrics.response_sizes.of((labels[0], *labels[2:])).observe(call.answered_bytes)
+
+
+def _decided(metrics: ApiMetrics, call: Call, *, is_allowed: bool) -> None:
+    metrics.authentications.add(("success",))
+    metrics.users.add((_shown(call.user.name),))
+    metrics.authorization_attempts.add(("allowed" if is_allowed else "denied",))
+    # Who has no opinion has not denied anything, and members of system:masters are not asked about.
+    if is_allowed and call.annotations.get(REASON, "").startswith(RBAC_SAYS):
+        metrics.authorizations.add(("RBAC", "rbac", "allowed"))
+    elif is_allowed and call.user.name.startswith(_NODE):
+        metrics.authorizations.add(("Node", "node", "allowed"))
+
+
+def _shown(user: str) -> str:
+    """Return what a user is counted as: names are nobody's business, and there may be any number of them."""
+    if user in _KNOWN_USERS:
+        return user
+    return "email_id" if "@" in user else "other"

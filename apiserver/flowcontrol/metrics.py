@@ -18,7 +18,10 @@ _LEVEL: Final = ("priority_level",)
 class FlowMetrics:
     """Of one schema at one level."""
 
-    __slots__ = ("dispatched", "executed_s", "executing", "refused", "seats", "waited_s", "waiting")
+    __slots__ = (
+        "begun_s", "dispatched", "executed_s", "executing", "refused", "seats", "seats_wanted", "waited_in_vain_s",
+        "waited_s", "waiting",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.dispatched = 0
@@ -26,8 +29,13 @@ class FlowMetrics:
         self.seats = 0
         self.waiting = 0
         self.refused: dict[str, int] = {}
+        self.seats_wanted = 0
         self.waited_s = Series(_WAITS)
+        """Of those that ran."""
+        self.waited_in_vain_s = Series(_WAITS)
         self.executed_s = Series(_WAITS)
+        self.begun_s = Series(_WAITS)
+        """How long watches took to begin."""
 
 
 def families(control: FlowControl) -> Iterable[Family]:
@@ -58,16 +66,19 @@ def families(control: FlowControl) -> Iterable[Family]:
         ("current_executing_requests", "Requests that run.", lambda one: one.executing),
         ("current_executing_seats", "Seats taken by requests that run.", lambda one: one.seats),
         ("current_inqueue_requests", "Requests that wait.", lambda one: one.waiting),
+        ("current_inqueue_seats", "Seats that requests wait for.", lambda one: one.seats_wanted),
     ):
         yield Gauge(f"{prefix}_{name}", help, by_flow(of_flow), _FLOW)
     dispatched = Tally(f"{prefix}_dispatched_requests_total", "Requests that were let run.", _FLOW)
     refused = Tally(f"{prefix}_rejected_requests_total", "Requests refused, by reason.", (*_FLOW, "reason"))
-    waited = Spread(f"{prefix}_request_wait_duration_seconds", "How long requests waited.", _FLOW, _WAITS)
-    executed = Spread(f"{prefix}_request_execution_seconds", "How long requests ran.", _FLOW, _WAITS)
+    waited = Spread(f"{prefix}_request_wait_duration_seconds", "How long requests waited.", (*_FLOW, "execute"), _WAITS)
+    executed = Spread(f"{prefix}_request_execution_seconds", "How long requests ran.", (*_FLOW, "type"), _WAITS)
     for labels, one in control.metrics.items():
         dispatched.add(labels, one.dispatched)
         for reason, count in one.refused.items():
             refused.add((*labels, reason), count)
-        waited.put(labels, one.waited_s)
-        executed.put(labels, one.executed_s)
+        waited.put((*labels, "true"), one.waited_s)
+        waited.put((*labels, "false"), one.waited_in_vain_s)
+        executed.put((*labels, "regular"), one.executed_s)
+        executed.put((*labels, "watch"), one.begun_s)
     yield from (dispatched, refused, waited, executed)

@@ -358,7 +358,7 @@ def apply(
 
     Args:
         live: the object as it is, without managedFields; empty when there is none yet.
-        config: what the writer applies, in normal form.
+        config: what the writer applies, as it said it.
         entries: the object's managed fields.
         struct: its type.
         writer: who applies.

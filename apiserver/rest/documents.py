@@ -12,17 +12,19 @@ from typing import Any, Final
 
 import msgspec
 
+from api import protobuf
 from api.discover import RESOURCES
 from api.errors import NotAcceptable
-from apiserver import discovery, openapi, openapi_protobuf, openapi_v3_protobuf
+from apiserver import discovery, openapi, openapi_protobuf, openapi_v3_protobuf, table
 from apiserver.aggregation import documents as aggregated_documents
 from apiserver.aggregation.availability import Gathered
 from apiserver.nowhere import no_such_path
 from apiserver.registry.failures import no_such_verb
 from apiserver.registry.kinds import Kinds
-from apiserver.version import version_info
+from apiserver.rest import answers, in_protobuf
 from component import slis
 from component.health import METRICS_TYPE, registered_metrics
+from component.version import version_info
 
 _JSON: Final = "application/json"
 _EXTRA_TYPES: Final = {"/openid/v1/jwks": "application/jwk-set+json"}
@@ -103,16 +105,16 @@ class Documents:
             case ["metrics", "slis"]:
                 return Document(slis.shown(), METRICS_TYPE)
             case ["debug", "api_priority_and_fairness", name]:
-                table = self._dump(name, query)
-                return Document(table.encode(), "text/plain; charset=utf-8") if table is not None else None
+                dumped = self._dump(name, query)
+                return Document(dumped.encode(), "text/plain; charset=utf-8") if dumped is not None else None
             case ["api"] | ["apis"]:
                 return self._groups(path == "/api", accept)
             case ["api", version]:
-                return _json(discovery.resource_list("", version, self._kinds.all))
+                return _json(discovery.resource_list("", version, self._kinds.listed))
             case ["apis", group]:
-                return _json(discovery.group(group, self._kinds.all, self._remotes()))
+                return _json(discovery.group(group, self._kinds.listed, self._remotes()))
             case ["apis", group, version]:
-                return _json(discovery.resource_list(group, version, self._kinds.all))
+                return _json(discovery.resource_list(group, version, self._kinds.listed))
             case ["openapi", "v3"]:
                 index = openapi.index(self._kinds)
                 others = tuple(
@@ -142,11 +144,13 @@ class Documents:
         return None
 
     def _groups(self, is_core: bool, accept: str) -> Document:
-        version = discovery.aggregated_version(accept)
-        if version is not None:
-            body, etag = _aggregated(is_core, version, self._kinds.all, self._remotes())
-            return Document(body, discovery.AGGREGATED_MEDIA[version], etag, {"Vary": "Accept"})
-        groups = discovery.group_list(self._kinds.all, self._remotes())
+        asked = discovery.aggregated_version(accept)
+        if asked is not None:
+            version, encoding = asked
+            body, etag = _aggregated(is_core, version, self._kinds.listed, self._remotes())
+            headers = {"Vary": "Accept", "Cache-Control": "public"}
+            return Document(_encoded(body, encoding), discovery.aggregated_media(version, encoding), etag, headers)
+        groups = discovery.group_list(self._kinds.listed, self._remotes())
         legacy = discovery.core_versions(self._server_address) if is_core else groups
         return Document(msgspec.json.encode(legacy), headers={"Vary": "Accept"})
 
@@ -169,7 +173,7 @@ class Documents:
         return Document(document.json, etag=document.hash, headers={"Vary": "Accept"})
 
     def _paths(self) -> list[str]:
-        groups = [group["name"] for group in discovery.group_list(self._kinds.all, self._remotes())["groups"]]
+        groups = [group["name"] for group in discovery.group_list(self._kinds.listed, self._remotes())["groups"]]
         fixed = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/metrics/slis"]
         fixed += ["/openapi/v2", "/openapi/v3", "/readyz", "/version", *self._extra]
         return sorted([*fixed, *(f"/apis/{group}" for group in groups)])
@@ -235,6 +239,16 @@ def hash_of(document: bytes) -> str:
 
 def _far_future() -> str:
     return email.utils.formatdate(time.time() + _FAR_FUTURE_S, usegmt=True)
+
+
+@functools.lru_cache(maxsize=8)
+def _encoded(json: bytes, encoding: str) -> bytes:
+    match encoding:
+        case protobuf.MEDIA:
+            return in_protobuf.document_body(json) or b""
+        case table.YAML:
+            return answers.as_yaml(json)
+    return json
 
 
 @functools.lru_cache(maxsize=16)

@@ -206,6 +206,7 @@ class Door:
         body = await answers.styled(body, form)
         headers: dict[str, str] = {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "no-cache, private"}
         body = await answers.compressed(request, body, headers)
+        call.answered_bytes = len(body)
         return _with_warnings(web.Response(status=code, body=body, headers=headers), call)
 
     async def _watch(self, request: web.BaseRequest, call: Call, watcher: Watcher) -> web.StreamResponse:

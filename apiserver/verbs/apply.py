@@ -6,12 +6,14 @@ configuration, writing the result as an update is written, and creating the obje
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from api import bodies, serde, timestamps
 from api.errors import AlreadyExists, BadRequest, NotFound
+from api.meta import ManagedFieldsEntry
 from api.patch.dispatch import APPLY_PATCH
 from api.reader import json_type
 from api.resource import Resource
@@ -62,7 +64,7 @@ async def apply(
 
 
 def parse(call: Call, resource: Resource[Any]) -> dict[str, Any]:
-    """Return the configuration in the body in normal form; raises BadRequest, Invalid."""
+    """Return the configuration in the body, as it was said; raises BadRequest, Invalid."""
     if not call.options.get("fieldManager"):
         raise invalid_options(
             "PatchOptions", "fieldManager", "FieldValueRequired", "Required value: is required for apply patch"
@@ -101,21 +103,23 @@ def parse(call: Call, resource: Resource[Any]) -> dict[str, Any]:
         problems = [f".{path}: field not declared in schema" for path in unknown]
         shown = problems[0] if len(problems) == 1 else "\n  ".join(["errors:", *problems])
         raise ownership.untyped(metadata, api_version, kind, shown)
-    _keep_nulls(value, config)
-    return config
+    said: dict[str, Any] = _as_said(value, config)
+    return said
 
 
-def _keep_nulls(said: Any, config: Any) -> None:
-    """Put back the nulls that normal form leaves out: who says that a field be nothing, owns it."""
+def _as_said(said: Any, config: Any) -> Any:
+    """Return what was said, without what normal form leaves out.
+
+    Nulls that it leaves out too are put back: who says that a field be nothing, owns it. So are other spellings of a
+    quantity or time: `1000m` is in conflict with a `1` that another manager owns, as upstream has it.
+    """
     if isinstance(said, dict) and isinstance(config, dict):
-        for key, value in said.items():
-            if value is None:
-                config.setdefault(key, None)
-            elif key in config:
-                _keep_nulls(value, config[key])
-    elif isinstance(said, list) and isinstance(config, list) and len(said) == len(config):
-        for one, other in zip(said, config, strict=True):
-            _keep_nulls(one, other)
+        made = {key: _as_said(said.get(key), item) for key, item in config.items()}
+        return {**made, **{key: None for key, value in said.items() if value is None}}
+    if isinstance(said, list) and isinstance(config, list) and len(said) == len(config):
+        return [_as_said(one, other) for one, other in zip(said, config, strict=True)]
+    is_text = isinstance(config, str) and said is not None
+    return said if is_text and not isinstance(said, (dict, list)) else config
 
 
 def applied(
@@ -127,7 +131,8 @@ def applied(
     current: Stored | None,
 ) -> Any:
     """Return the object that `live` becomes, with its managed fields and defaults."""
-    entries = current.codec.decode(current.json).metadata.managed_fields if current is not None else []
+    before = current.codec.decode(current.json) if current is not None else None
+    entries = before.metadata.managed_fields if before is not None else []
     if live:
         live = {**live, "metadata": {key: item for key, item in live["metadata"].items() if key != "managedFields"}}
     annotations = live.get("metadata", {}).get("annotations", {})
@@ -154,14 +159,25 @@ def applied(
         said = ownership.rendered_last_applied(config)
         metadata.annotations = {**metadata.annotations, ownership.LAST_APPLIED: said}
     metadata.managed_fields = result.entries
+    if before is not None and current is not None and _untimed(result.entries) == _untimed(entries):
+        # What was said in other words than it is kept in has been written by nobody.
+        metadata.managed_fields = entries
+        if current.codec.encode(obj) != current.codec.encode(before):
+            metadata.managed_fields = result.entries
     return obj
+
+
+def _untimed(entries: Sequence[ManagedFieldsEntry]) -> list[ManagedFieldsEntry]:
+    return [msgspec.structs.replace(entry, time="") for entry in entries]
 
 
 def _last_applied(annotation: str | None, resource: Resource[Any]) -> dict[str, Any] | None:
     if not annotation:
         return None
     try:
-        config, _ = serde.normalise(bodies.parse(annotation.encode())[0], resource)
+        said = bodies.parse(annotation.encode())[0]
+        config, _ = serde.normalise(said, resource)
     except (BadRequest, AttributeError):
         return None  # Someone else's annotation: nothing can be told from it.
-    return config
+    applied: dict[str, Any] = _as_said(said, config)
+    return applied

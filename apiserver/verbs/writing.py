@@ -224,6 +224,7 @@ def admission_request(
         annotations=call.annotations,
         verb=call.info.verb,
         deadline=call.deadline,
+        excuse=call.excuse,
     )
 
 

@@ -11,14 +11,17 @@ import functools
 import json
 import socket
 import ssl
+import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import aiohttp
+import yarl
 from aiohttp.abc import AbstractResolver
 
+from apiserver.webhooks.identities import HTTPS_PORT, Identities
 from apiserver.webhooks.services import Locate, Unreachable
 
 TARGETS_MAX: Final = 256
@@ -59,6 +62,8 @@ class Target:
     ca_bundle: bytes = b""
     service: tuple[str, str, int] | None = None
     """Namespace, name and port of the Service that `url` names; None where the host is one that DNS knows."""
+    certificate: bytes = field(default=b"", repr=False)
+    """What is shown there, with its key (PEM)."""
 
 
 class WebhookClient:
@@ -67,9 +72,16 @@ class WebhookClient:
     Args:
         locate: where a Service is reached.
         connector: makes what opens connections; takes the options of aiohttp's TCPConnector.
+        identities: what webhooks are shown; nothing without them.
     """
 
-    def __init__(self, locate: Locate, connector: Callable[..., aiohttp.TCPConnector] = aiohttp.TCPConnector) -> None:
+    def __init__(
+        self,
+        locate: Locate,
+        connector: Callable[..., aiohttp.TCPConnector] = aiohttp.TCPConnector,
+        identities: Identities | None = None,
+    ) -> None:
+        self._identities = identities
         self._locate = locate
         self._connector = connector
         self._sessions: OrderedDict[Target, aiohttp.ClientSession] = OrderedDict()
@@ -88,18 +100,29 @@ class WebhookClient:
         Raises:
             CallFailed: nobody answers in time, or somebody else than the certificate has to name, or not with 200.
         """
-        target = target_of(config)
+        target, authorization = target_of(config), ""
+        if self._identities is not None:
+            target, authorization = self._shown(self._identities, target)
         url = f"{target.url}?timeout={max(1, -(-int(timeout_s * 1000) // 1000))}s"
         try:
             async with asyncio.timeout(timeout_s):
                 session = await self._session(target)
                 try:
-                    return await _post(session, url, body, answer_bytes_max)
+                    return await _post(session, url, body, answer_bytes_max, authorization)
                 except (aiohttp.ServerDisconnectedError, ConnectionResetError):
                     # A kept connection that the other side has closed meanwhile: once more, on a new one.
-                    return await _post(session, url, body, answer_bytes_max)
+                    return await _post(session, url, body, answer_bytes_max, authorization)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise CallFailed(f'Post "{url}": {_worded(error)}') from None
+
+    @staticmethod
+    def _shown(identities: Identities, target: Target) -> tuple[Target, str]:
+        host = yarl.URL(target.url)
+        identity = identities.of(host.host or "", host.port or HTTPS_PORT)
+        try:
+            return replace(target, certificate=identity.pair()), identity.authorization()
+        except OSError as error:
+            raise CallFailed(f"{error.filename}: {error.strerror}") from None
 
     async def close(self) -> None:
         """Close every connection."""
@@ -112,7 +135,11 @@ class WebhookClient:
         if session is None:
             resolver = _ServiceResolver(self._locate, target.service) if target.service is not None else None
             connector = self._connector(
-                ssl=_trust(target.ca_bundle), resolver=resolver, use_dns_cache=False, keepalive_timeout=IDLE_S, limit=0
+                ssl=_trust(target.ca_bundle, target.certificate),
+                resolver=resolver,
+                use_dns_cache=False,
+                keepalive_timeout=IDLE_S,
+                limit=0,
             )
             session = self._sessions[target] = aiohttp.ClientSession(
                 connector=connector,
@@ -127,6 +154,20 @@ class WebhookClient:
         return session
 
 
+@dataclass(frozen=True, slots=True)
+class WebhookClients:
+    """Who asks which webhooks: each may have something else to show."""
+
+    mutating: WebhookClient
+    validating: WebhookClient
+    converting: WebhookClient
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for client in {id(each): each for each in (self.mutating, self.validating, self.converting)}.values():
+            await client.close()
+
+
 def target_of(config: ClientConfig) -> Target:
     """Return where a configuration leads. Pure."""
     service: ServiceReference | None = config.service
@@ -138,13 +179,17 @@ def target_of(config: ClientConfig) -> Target:
     return Target(f"https://{host}:{port}/{path}", config.ca_bundle, (service.namespace, service.name, port))
 
 
-async def _post(session: aiohttp.ClientSession, url: str, body: bytes, answer_bytes_max: int) -> bytes:
+async def _post(
+    session: aiohttp.ClientSession, url: str, body: bytes, answer_bytes_max: int, authorization: str
+) -> bytes:
     headers = {
         "Content-Type": "application/json",
         "Accept": "application/json",
         "Accept-Encoding": "identity",  # A small answer must not become a large one here.
         "User-Agent": "kube-apiserver-admission",
     }
+    if authorization:
+        headers["Authorization"] = authorization
     async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
         answer = bytearray()
         async for part in response.content.iter_chunked(1 << 16):
@@ -227,16 +272,24 @@ def _certificate_fault(fault: Exception) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _trust(ca_bundle: bytes) -> ssl.SSLContext:
-    """Return what to trust: the bundle, or without one what this machine trusts.
+def _trust(ca_bundle: bytes, certificate: bytes = b"") -> ssl.SSLContext:
+    """Return what to trust: the bundle, or without one what this machine trusts; and with what to be trusted.
 
     Raises:
-        CallFailed: the bundle cannot be read.
+        CallFailed: the bundle or the certificate cannot be read.
     """
     try:
         context = ssl.create_default_context(cadata=ca_bundle.decode() if ca_bundle else None)
     except (ssl.SSLError, ValueError):
         raise CallFailed("unable to load root certificates: unable to parse bytes as PEM block") from None
+    if certificate:
+        with tempfile.NamedTemporaryFile() as file:  # That is how the library wants it.
+            file.write(certificate)
+            file.flush()
+            try:
+                context.load_cert_chain(file.name)
+            except (ssl.SSLError, OSError):
+                raise CallFailed("tls: failed to find any PEM data in certificate input") from None
     # Upstream trusts any certificate of the bundle, whoever issued it, and does not mind missing key identifiers.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT

@@ -132,8 +132,10 @@ class ValidatingPolicies:
 
     def _act(self, bound: Bound, binding: Binding, decision: Decision, request: AdmissionRequest) -> list[_Denial]:
         name = bound.policy.name
-        for action in binding.actions:
-            self._metrics.checks.add((name, binding.name, "no_error", action.lower()))
+        for action in ("allow",) if decision.lets_be else binding.actions:
+            self._metrics.checked(name, binding.name, decision.error, action.lower(), decision.took_s)
+        if decision.lets_be:
+            return []
         if "Warn" in binding.actions:
             request.warn(
                 f"Validation failed for ValidatingAdmissionPolicy '{name}' with binding '{binding.name}': "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -47,6 +48,11 @@ class Decision:
     """Which of the validations."""
     message: str
     reason: str = _REASON
+    error: str = "no_error"
+    """What kept it from being evaluated, as metrics name it."""
+    took_s: float = 0.0
+    lets_be: bool = False
+    """Whether it refuses nothing, as what cannot be evaluated does under `failurePolicy: Ignore`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +133,14 @@ class Policy:
         return verdict
 
     def _judge(self, index: int, rule: _Rule, variables: Variables, budget: Budget) -> Decision | None:
+        began = time.perf_counter()
         try:
             result = rule.expression.evaluate(variables, budget)
         except ExpressionFailed as failed:
-            return Decision(index, str(failed), rule.reason) if self.fails_closed else None
-        if result is True:
-            return None
-        return Decision(index, rule.message(variables, budget), rule.reason)
+            took_s = time.perf_counter() - began
+            return Decision(index, str(failed), rule.reason, failed.kind, took_s, lets_be=not self.fails_closed)
+        took_s = time.perf_counter() - began
+        return None if result is True else Decision(index, rule.message(variables, budget), rule.reason, took_s=took_s)
 
     def _variable(self, name: str, variables: Variables, budget: Budget) -> Any:
         expression = self._variables.get(name)

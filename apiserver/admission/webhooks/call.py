@@ -159,6 +159,8 @@ class Caller:
         finally:
             took_s, kind = self._clock.monotonic() - began, ADMIT if is_mutating else VALIDATE
             self.metrics.asked(webhook.name, kind, request.operation, took_s=took_s, code=code, failed=not has_answered)
+            if request.excuse is not None:
+                request.excuse(took_s)
         for key, value in answer.annotations.items():
             request.annotations[f"{webhook.name}/{key}"] = value
         for warning in answer.warnings:

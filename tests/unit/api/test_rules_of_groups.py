@@ -62,6 +62,29 @@ def test_a_volume_that_is_attached_and_has_no_object_is_a_drivers() -> None:
     assert attachment("{inlineVolumeSpec: {hostPath: {path: /a}}}") == [f"{where}.accessModes", f"{where}.csi"]
 
 
+def test_an_attachment_is_told_what_it_lacks_before_what_only_new_ones_may_not_say() -> None:
+    text = "{apiVersion: storage.k8s.io/v1, kind: VolumeAttachment, spec: {source: {persistentVolumeName: ''}}}"
+    assert list(dict.fromkeys(wrong(made(text)))) == [
+        "spec.attacher: Required value",
+        "spec.source.persistentVolumeName: Required value: must specify non empty persistentVolumeName",
+        *(found for found in wrong(made(text)) if found.startswith("spec.nodeName: Invalid")),
+        *(found for found in wrong(made(text)) if found.startswith("spec.attacher: Invalid")),
+        *(found for found in wrong(made(text)) if found.startswith("spec.source.persistentVolumeName: Invalid")),
+    ]
+    assert wrong(made(text), made(text))[-1].startswith("spec.nodeName: ")
+
+
+def test_a_driver_may_have_any_name_and_asks_once_for_each_audience() -> None:
+    head = "{apiVersion: storage.k8s.io/v1, kind: CSIDriver"
+    assert paths(f"{head}, metadata: {{name: {'a' * 64}}}, spec: {{}}}}") == []
+    assert spec_paths(
+        "storage.k8s.io/v1",
+        "CSIDriver",
+        "{tokenRequests: [{audience: a}, {audience: a, expirationSeconds: 1}, {audience: b, expirationSeconds: 1}],"
+        " volumeLifecycleModes: [A]}",
+    ) == ["spec.tokenRequests[1].audience", "spec.tokenRequests[2].expirationSeconds", "spec.volumeLifecycleModes"]
+
+
 def test_what_storage_says_of_itself_may_be_more_than_it_has() -> None:
     head = "{apiVersion: storage.k8s.io/v1, kind: CSIStorageCapacity, storageClassName: c"
     assert paths(f"{head}, maximumVolumeSize: '-1'}}") == []

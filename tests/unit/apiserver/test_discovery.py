@@ -27,12 +27,17 @@ def test_the_kinds_served_are_the_golden_list() -> None:
 
 
 def test_each_version_is_named_as_asked() -> None:
-    ask = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
-    assert discovery.aggregated_version(ask.format("v2beta1") + ",application/json") == "v2beta1"
-    assert discovery.aggregated_version(f"{ask.format('v2')},{ask.format('v2beta1')},application/json") == "v2"
+    ask = "application/{};g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
+    old, new = ask.format("json", "v2beta1"), ask.format("json", "v2")
+    assert discovery.aggregated_version(f"{old},application/json") == ("v2beta1", "application/json")
+    assert discovery.aggregated_version(f"{new},{old},application/json") == ("v2", "application/json")
     assert discovery.aggregated_version("application/json") is None
-    assert discovery.aggregated_version("application/json," + ask.format("v2")) is None
+    assert discovery.aggregated_version(f"application/json,{new}") is None
     assert discovery.aggregated_version("*/*") is None
+    message = "application/vnd.kubernetes.protobuf"
+    assert discovery.aggregated_version(f"{ask.format('vnd.kubernetes.protobuf', 'v2')},{new}") == ("v2", message)
+    assert discovery.aggregated_version(f"application/cbor,{ask.format('yaml', 'v2')}") == ("v2", "application/yaml")
+    assert discovery.aggregated_version(f"{message},{new}") is None
     assert discovery.aggregated(core=True, version="v2beta1")["apiVersion"] == "apidiscovery.k8s.io/v2beta1"
 
 

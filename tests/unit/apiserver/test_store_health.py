@@ -160,3 +160,10 @@ async def test_a_client_that_waits_less_long_hears_of_its_own_timeout():
         with pytest.raises(Timeout):
             await api.handle(Call(info, who, resource=configmap.RESOURCE, options={"timeout": "500ms"}))
         assert asyncio.get_running_loop().time() - began < 1
+
+
+async def test_the_size_of_the_store_is_among_the_metrics_once_it_was_asked_for():
+    async with served() as (store, api, client):
+        assert api.store_health.size_bytes is not None
+        shown = f'apiserver_storage_size_bytes{{storage_cluster_id="etcd-0"}} {api.store_health.size_bytes}'
+        assert shown in api.scrape().decode()

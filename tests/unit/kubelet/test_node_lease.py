@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from api.coordination import lease as leases
 from api.resource import ObjectKey
 from kubelet.node_lease import NAMESPACE
 from tests.unit.kubelet.test_kubelet import is_running, world
 
+pytestmark = pytest.mark.looptime
 KEY = ObjectKey(NAMESPACE, "n1")
 
 

@@ -66,3 +66,10 @@ def test_a_service_of_another_proxy_or_of_none_is_left_alone():
         svc = service()
         svc.metadata.labels[label] = "other"
         assert served_ports(svc, [], NODE) == ()
+
+
+def test_addresses_are_taken_however_they_are_spelled():
+    assert addresses(endpoint("010.244.1.01"), endpoint("10.244.1.1")) == ["10.244.1.1"]
+    ranges = {"type": "LoadBalancer", "load_balancer_source_ranges": ["010.0.0.1/8", "nonsense"]}
+    (port,) = served_ports(service(ip="010.96.0.09", external_ips=["192.0.2.01"], **ranges), [], NODE)
+    assert (port.cluster_ip, port.external_ips, port.source_ranges) == ("10.96.0.9", ("192.0.2.1",), ("10.0.0.0/8",))

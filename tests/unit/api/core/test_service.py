@@ -144,9 +144,10 @@ def test_an_address_of_a_load_balancer_is_a_virtual_one_unless_said_otherwise() 
     [
         ({"ipFamilies": ["IPv4", "IPv4"]}, ["spec.ipFamilies[1]"]),
         ({"ipFamilies": ["Odd"]}, ["spec.ipFamilies[0]"]),
-        ({"clusterIPs": ["None", "10.96.3.3"]}, ["spec.clusterIPs"]),
-        ({"clusterIPs": ["10.96.3.3", "10.96.3.4"]}, ["spec.clusterIPs"]),
-        ({"clusterIPs": ["10.96.3.3", "x"]}, ["spec.clusterIPs[1]"]),
+        ({"clusterIP": "None", "clusterIPs": ["None", "10.96.3.3"]}, ["spec.clusterIPs"]),
+        ({"clusterIP": "10.96.3.3", "clusterIPs": ["10.96.3.3", "10.96.3.4"]}, ["spec.clusterIPs"]),
+        ({"clusterIP": "10.96.3.3", "clusterIPs": ["10.96.3.3", "x"]}, ["spec.clusterIPs[1]"]),
+        ({"clusterIPs": ["10.96.3.3"]}, ["spec.clusterIPs"]),
         ({"clusterIP": "10.96.3.3", "ipFamilies": ["IPv6"]}, ["spec.clusterIPs[0]"]),
         ({"clusterIP": "10.96.3.3", "clusterIPs": ["10.96.3.4"]}, ["spec.clusterIPs"]),
         ({"type": "ExternalName", "externalName": "a.b", "clusterIP": "None"}, ["spec.clusterIPs"]),
@@ -165,7 +166,12 @@ def test_addresses_and_their_families_agree(spec: dict[str, Any], found: list[st
 def test_a_second_address_comes_and_goes_and_the_first_stays() -> None:
     def of(*addresses: str, policy: str = "SingleStack") -> service.Service:
         families = ["IPv6" if ":" in address else "IPv4" for address in addresses]
-        return a_service(clusterIPs=list(addresses), ipFamilies=families, ipFamilyPolicy=policy)
+        return a_service(
+            clusterIP=addresses[0] if addresses else "",
+            clusterIPs=list(addresses),
+            ipFamilies=families,
+            ipFamilyPolicy=policy,
+        )
 
     one, two = of("10.96.0.2"), of("10.96.0.2", "fd00::2", policy="PreferDualStack")
     assert wrong(two, one) == wrong(one, two) == []

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from api.apps import deployment
 from api.core import namespace, pod
 from api.errors import Invalid
-from apiserver.admission.pod_security import PodSecurity, policy_of
+from apiserver.admission.pod_security import Exemptions, PodSecurity, Policy, Standard, policy_of
 from apiserver.admission.pod_security_checks import LATEST, detail_of, evaluate
+from apiserver.request import User
 from tests.unit.apiserver.admission.plugins import Cache, made, pass_through, pod_body, refused, request_for
 
 HARDENED: dict[str, Any] = {
@@ -211,3 +212,51 @@ def test_what_baseline_refuses_restricted_refuses_too(one: Any, other: Any, vers
     containers = {"securityContext": one}, {"securityContext": other}
     if violations("baseline", *containers, version=version):
         assert violations("restricted", *containers, version=version)
+
+
+async def test_what_is_configured_holds_where_labels_say_nothing() -> None:
+    defaults = Policy(Standard("restricted"), Standard(), Standard("baseline", 30))
+
+    def configured(**labels: str) -> PodSecurity:
+        there = Cache(a_namespace(**labels))
+        return PodSecurity(there, Cache(), there.read, defaults)
+
+    assert 'violates PodSecurity "restricted:latest"' in await refused(configured(), request_for(pod.RESOURCE, a_pod()))
+    request = request_for(pod.RESOURCE, a_pod({"securityContext": {"privileged": True}}))
+    await pass_through(configured(enforce="privileged"), request)
+    assert request.warnings[0].startswith('would violate PodSecurity "baseline:v1.30"')
+    assert policy_of({}, defaults) == defaults
+    label = {"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/enforce-version": "v1.1"}
+    assert policy_of(label, defaults).warn == Standard("baseline", 30), "it is no stricter"
+
+
+@pytest.mark.parametrize(
+    ("exemptions", "why"),
+    [
+        (Exemptions(namespaces=frozenset({"a"})), "namespace"),
+        (Exemptions(users=frozenset({"u"})), "user"),
+        (Exemptions(runtime_classes=frozenset({"r"})), "runtimeClass"),
+    ],
+)
+async def test_who_is_exempt_is_not_judged(exemptions: Exemptions, why: str) -> None:
+    there = Cache(a_namespace(enforce="restricted"))
+    exempting = PodSecurity(there, Cache(), there.read, exemptions=exemptions)
+    request = request_for(pod.RESOURCE, a_pod(runtimeClassName="r"), user=User("u"))
+    await pass_through(exempting, request)
+    assert request.annotations == {"pod-security.kubernetes.io/exempt": why}
+    others = Exemptions(*(frozenset({"x"}),) * 3)
+    judging = PodSecurity(there, Cache(), there.read, exemptions=others)
+    await refused(judging, request_for(pod.RESOURCE, a_pod(runtimeClassName="r"), user=User("u")))
+
+
+async def test_labels_of_a_namespace_that_is_exempt_are_said_to_be_in_vain() -> None:
+    there = Cache()
+    exempting = PodSecurity(there, Cache(), there.read, exemptions=Exemptions(namespaces=frozenset({"a"})))
+    request = request_for(namespace.RESOURCE, a_namespace(enforce="baseline", audit_version="v1.2"))
+    await pass_through(exempting, request)
+    assert request.warnings == [
+        'namespace "a" is exempt from Pod Security, and the policy (enforce=baseline:latest) will be ignored'
+    ]
+    request = request_for(namespace.RESOURCE, a_namespace())
+    await pass_through(exempting, request)
+    assert request.warnings == []

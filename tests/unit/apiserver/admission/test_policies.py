@@ -122,9 +122,12 @@ async def test_a_rule_that_has_no_value_refuses_or_not_as_the_policy_says(
     await client.policy(failurePolicy=failure_policy, validations=rule("object.spec.replicas == 1"))
     if not is_refused:
         await client.configmap()
-        return
-    with pytest.raises(ApiError, match="expression 'object.spec.replicas == 1' resulted in error: no such key: spec"):
-        await client.configmap()
+    else:
+        message = "expression 'object.spec.replicas == 1' resulted in error: no such key: spec"
+        with pytest.raises(ApiError, match=message):
+            await client.configmap()
+    counted = {("p", "b", "invalid_error", "deny" if is_refused else "allow"): 1}
+    assert client.api.metrics.admission.checks.values == counted
 
 
 async def test_parameters_are_found_by_name_or_by_labels(client: Client) -> None:

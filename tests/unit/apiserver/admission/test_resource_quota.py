@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
 from api.core import configmap, persistentvolumeclaim, pod, resourcequota, service
-from api.errors import ApiError, Forbidden
+from api.errors import ApiError, Forbidden, UnclassedError
 from api.resource import ObjectKey
+from apiserver.admission.resource_quota import Limited, ResourceQuotaAdmission
 from apiserver.app import Api
 from apiserver.registry.deletion import Put
 from client.verbs import Client
-from tests.unit.apiserver.admission.plugins import made, pod_body, request_for
+from component.clock import RealClock
+from tests.unit.apiserver.admission.plugins import Cache, made, pod_body, request_for
 
 QUOTA = ObjectKey("default", "q")
 
@@ -147,3 +150,41 @@ async def test_the_decision_is_made_on_the_quota_as_it_is_not_as_a_cache_shows_i
 
     await registry.write("default", "q", spend)
     assert "used: pods=3, limited: pods=3" in await quotas.refused(a_pod())
+
+
+def limited_to(*limited: Limited, quotas: Sequence[resourcequota.ResourceQuota] = ()) -> ResourceQuotaAdmission:
+    async def rewrite(namespace: str, name: str, decide: Any) -> None:
+        pass
+
+    return ResourceQuotaAdmission(Cache(*quotas), rewrite, RealClock(), limited)
+
+
+def a_quota(hard: dict[str, str], **spec: Any) -> Any:
+    body = {"metadata": {"name": "q"}, "spec": {"hard": hard, **spec}}
+    quota = made(resourcequota.RESOURCE, body, "default")
+    quota.status = resourcequota.ResourceQuotaStatus(hard=hard, used=dict.fromkeys(hard, "0"))
+    return quota
+
+
+async def test_what_is_limited_is_used_only_where_a_quota_covers_it() -> None:
+    cpu = Limited("", "pods", contains=("requests.cpu",))
+    request = request_for(pod.RESOURCE, a_pod(requests={"cpu": "1"}))
+    with pytest.raises(Forbidden, match="insufficient quota to consume: requests.cpu"):
+        await limited_to(cpu).validate(request)
+    await limited_to(cpu, quotas=[a_quota({"requests.cpu": "2"})]).validate(request)
+    await limited_to(cpu).validate(request_for(pod.RESOURCE, a_pod()))
+    await limited_to(cpu).validate(
+        request_for(configmap.RESOURCE, made(configmap.RESOURCE, {"metadata": {}}, "default"))
+    )
+
+
+async def test_pods_of_a_limited_scope_need_a_quota_of_that_scope() -> None:
+    vip = resourcequota.ScopedResourceSelectorRequirement(scope_name="PriorityClass", operator="In", values=["a", "b"])
+    limited = Limited("", "pods", scopes=(vip,))
+    request = request_for(pod.RESOURCE, a_pod(priorityClassName="a"))
+    with pytest.raises(UnclassedError) as refused:
+        await limited_to(limited, quotas=[a_quota({"pods": "9"})]).validate(request)
+    assert refused.value.message == "insufficient quota to match these scopes: [{PriorityClass In [a b]}]"
+    terms = {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["a"]}]}
+    await limited_to(limited, quotas=[a_quota({"pods": "9"}, scopeSelector=terms)]).validate(request)
+    await limited_to(limited).validate(request_for(pod.RESOURCE, a_pod(priorityClassName="c")))

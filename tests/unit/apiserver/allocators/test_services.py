@@ -236,3 +236,27 @@ def test_bands_have_upstreams_sizes() -> None:
     for bad in ("30000", "a-b", "5-3", "0-10", "1-70000"):
         with pytest.raises(ValueError, match="range of ports"):
             port_range(bad)
+
+
+async def test_addresses_that_contradict_each_other_are_refused_and_none_is_taken() -> None:
+    tested = allocator()
+    with pytest.raises(Invalid, match="spec.clusterIPs: .* first value must match `clusterIP`"):
+        await tested.begin_create(service(cluster_ip="10.96.0.50", cluster_ips=["10.96.0.51"]))
+    with pytest.raises(Invalid, match="must be empty when `clusterIP` is not specified"):
+        await tested.begin_create(service(cluster_ips=["10.96.0.50"]))
+    old = service(cluster_ip="10.96.0.50")
+    await tested.begin_create(old)
+    new = copy.deepcopy(old)
+    new.spec.cluster_ips = ["10.96.0.51"]
+    with pytest.raises(Invalid, match="first value must match `clusterIP`"):
+        await tested.begin_update(new, old)
+    await tested.begin_create(service("other", cluster_ip="10.96.0.51"))
+
+
+async def test_an_address_is_one_however_it_is_spelled() -> None:
+    tested = allocator()
+    made = service(cluster_ip="010.96.0.050")
+    await tested.begin_create(made)
+    assert made.spec.cluster_ip == "010.96.0.050"
+    with pytest.raises(Invalid, match="already allocated"):
+        await tested.begin_create(service("other", cluster_ip="10.96.0.50"))

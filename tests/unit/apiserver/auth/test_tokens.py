@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import time
 from random import Random
 
 import jwt
@@ -19,7 +20,7 @@ from api.errors import BadRequest, Conflict, Invalid, NotFound, Unauthorized
 from api.meta import ObjectMeta
 from api.resource import ObjectKey
 from apiserver.admission.chain import AdmissionChain
-from apiserver.auth.certificates import CertificateAuthenticator, der_of_grpc_peer, user_of
+from apiserver.auth.certificates import EXPIRY, CertificateAuthenticator, der_of_grpc_peer, user_of
 from apiserver.auth.chain import AuthenticationChain
 from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
 from apiserver.request import Call, Credentials, RequestInfo
@@ -233,7 +234,10 @@ async def test_certificates_name_users_and_groups_over_tls_and_grpc(tmp_path) ->
     pem = Authority(tmp_path).issue("jane", "dev", "ops").cert.read_bytes()
     der = der_of_grpc_peer({"x509_pem_cert": [pem]})
     assert der == x509.load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER)
+    before = EXPIRY.of().total
     user = await CertificateAuthenticator().authenticate(Credentials(certificate=der))
+    left_s = x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp() - time.time()
+    assert EXPIRY.of().total - before == pytest.approx(left_s, abs=10)
     assert (user.name, user.groups) == ("jane", ("dev", "ops", "system:authenticated"))
     assert user_of(b"garbage") is None
     assert der_of_grpc_peer({}) == b""

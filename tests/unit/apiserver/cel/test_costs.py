@@ -76,6 +76,7 @@ def cost_of(text: str) -> int:
         ("self.text.split(',').size() > 1", 24),
         ("self.text.split(',', 2) == ['', '']", 33),
         ("quantity(self.text).isGreaterThan(quantity('1'))", 14),
+        ("format.named('uuid').value() == format.named('uuid').value()", 11),
         ("sets.contains(self.words, ['a', 'b'])", 53),
         ("self.any == 5", 3),
         ("dyn(self.text) == 'ab'", 4),

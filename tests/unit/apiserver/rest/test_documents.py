@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
+import yaml
 
+from api import protobuf
 from api.errors import MethodNotAllowed, NotFound
+from api.meta_documents import APIGroupDiscoveryList
 from apiserver.rest.documents import Documents
 
 DOCUMENTS = Documents("h:1", extra={"/openid/v1/jwks": dict})
@@ -14,6 +18,25 @@ def test_what_upstream_routes_by_method_is_had_by_get_alone(path: str, method: s
     assert DOCUMENTS.find("GET", path, {}, "").body
     with pytest.raises(MethodNotAllowed):
         DOCUMENTS.find(method, path, {}, "")
+
+
+@pytest.mark.parametrize("version", ["v2", "v2beta1"])
+def test_the_aggregated_document_is_had_in_every_encoding(version: str) -> None:
+    asked = f"g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+    found = {
+        encoding: DOCUMENTS.find("GET", "/apis", {}, f"{encoding};{asked}")
+        for encoding in ("application/json", "application/yaml", protobuf.MEDIA)
+    }
+    for encoding, document in found.items():
+        assert document.content_type == f"{encoding};{asked}"
+        assert document.headers["Cache-Control"] == "public"
+    assert len({document.etag for document in found.values()}) == 1
+    json = msgspec.json.decode(found["application/json"].body)
+    assert yaml.safe_load(found["application/yaml"].body) == json
+    message = protobuf.to_value(found[protobuf.MEDIA].body, APIGroupDiscoveryList)
+    assert message["apiVersion"] == json["apiVersion"]
+    apps, told = (next(each for each in one["items"] if each["metadata"]["name"] == "apps") for one in (json, message))
+    assert told["versions"] == apps["versions"]
 
 
 @pytest.mark.parametrize("path", ["/", "/apis", "/apis/apps", "/metrics", "/openapi/v2", "/openapi/v3"])

@@ -227,14 +227,28 @@ async def test_equal_values_are_shared_and_forced_ones_taken(applier: Applier):
     }
 
 
-async def test_the_same_quantity_written_otherwise_is_no_conflict(applier: Applier):
-    def pod(cpu: Any) -> dict[str, Any]:
-        container = {"name": "c", "image": "c:1", "resources": {"requests": {"cpu": cpu}}}
-        return {"spec": {"containers": [container]}}
+def pod_with(cpu: Any) -> dict[str, Any]:
+    return {"spec": {"containers": [{"name": "c", "image": "c:1", "resources": {"requests": {"cpu": cpu}}}]}}
 
+
+@pytest.mark.parametrize("spelling", ["1000m", "1.0", 1])
+async def test_a_quantity_that_is_not_said_as_it_is_kept_is_in_conflict(applier: Applier, spelling: Any) -> None:
     made = applier.of(pods.RESOURCE)
-    await made.apply(pod("500m"))
-    await made.apply(pod(0.5), "bob")
+    await made.apply(pod_with("1000m"))
+    with pytest.raises(Conflict, match='conflict with "alice": .spec.containers.*requests.cpu'):
+        await made.apply(pod_with(spelling), "bob")
+    shared = await made.apply(pod_with("1"), "bob")
+    assert {manager for manager, _ in owners(shared)} == {"alice", "bob"}
+
+
+async def test_who_applies_the_same_again_changes_nothing_however_it_is_said(applier: Applier) -> None:
+    made = applier.of(pods.RESOURCE)
+    first = await made.apply(pod_with("1000m"))
+    again = await made.apply(pod_with("1000m"))
+    assert again["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+    other = await made.apply({**pod_with("1000m"), "metadata": {"labels": {"a": "b"}}})
+    assert other["metadata"]["resourceVersion"] != first["metadata"]["resourceVersion"]
+    assert other["spec"]["containers"][0]["resources"] == {"requests": {"cpu": "1"}}
 
 
 # --- fields no longer applied

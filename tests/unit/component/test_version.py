@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 from pathlib import Path
 
-from apiserver.version import identity, version_info
+from component.version import build_info, identity, version_info
 
 
 def test_the_commit_is_in_base_16_and_the_date_is_a_time_of_rfc_3339() -> None:
@@ -22,3 +22,10 @@ def test_other_sources_are_another_commit_wherever_they_lie(tmp_path: Path) -> N
     here, there, changed = (identity((tmp_path / name).iterdir())[0] for name in ("here", "there", "changed"))
     assert here == there
     assert here != changed
+
+
+def test_the_metric_says_what_the_document_does():
+    (_, _, shown) = build_info().render()
+    told = version_info()
+    assert shown.startswith("kubernetes_build_info{") and shown.endswith("} 1")
+    assert f'git_version="{told["gitVersion"]}"' in shown and f'git_commit="{told["gitCommit"]}"' in shown

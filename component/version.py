@@ -15,10 +15,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from component.metrics import Gauge
+
 GIT_VERSION: Final = "v1.32.0+steersman"
 """The API that clients may expect here: they choose their own behaviour by it."""
 _ROOT: Final = Path(__file__).parents[1]
 _PROGRAM: Final = ("api", "apiserver", "component", "store")
+_LABELS: Final = {
+    "gitVersion": "git_version", "gitCommit": "git_commit", "gitTreeState": "git_tree_state",
+    "buildDate": "build_date", "goVersion": "go_version",
+}  # fmt: skip
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -37,6 +43,12 @@ def version_info() -> dict[str, str]:
         "compiler": platform.python_implementation().lower(),
         "platform": f"{platform.system().lower()}/{_ARCHITECTURES.get(platform.machine(), platform.machine())}",
     }
+
+
+def build_info() -> Gauge:
+    """Return the metric that says the same."""
+    told = {_LABELS.get(name, name): value for name, value in version_info().items()}
+    return Gauge("kubernetes_build_info", "What runs; always 1.", lambda: {tuple(told.values()): 1}, tuple(told))
 
 
 def identity(sources: Iterable[Path]) -> tuple[str, datetime]:
