@@ -3,6 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 import yaml
+from aiohttp.test_utils import make_mocked_request
 
 from api.apps import deployment
 from api.core import configmap
@@ -54,3 +55,21 @@ def test_one_object_is_not_shown_as_a_list_nor_a_list_as_one_object() -> None:
         answers.object_body(configmap.RESOURCE, Answer(JSON, "1"), Form(Rendering("PartialObjectMetadataList")), 0.0)
     with pytest.raises(NotAcceptable, match=r"the requested object is a list \(\*apps.DeploymentList\)"):
         answers.list_body(ListAnswer(deployment.RESOURCE, [], 1), Form(Rendering("PartialObjectMetadata")), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_compressed"),
+    [("gzip", True), ("deflate, gzip , br", True), ("", False), ("gzip;q=0", False), ("identity, x-gzip", False)],
+)
+async def test_large_answers_are_compressed_for_those_who_name_gzip(asked: str, is_compressed: bool) -> None:
+    request = make_mocked_request("GET", "/", headers={"Accept-Encoding": asked})
+    headers: dict[str, str] = {}
+    body = await answers.compressed(request, bytes(answers.GZIP_BYTES_MIN), headers)
+    assert (len(body) < answers.GZIP_BYTES_MIN, "Content-Encoding" in headers) == (is_compressed, is_compressed)
+
+
+async def test_what_depends_on_more_than_the_compression_says_so() -> None:
+    headers = {"Vary": "Accept"}
+    request = make_mocked_request("GET", "/", headers={"Accept-Encoding": "gzip"})
+    await answers.compressed(request, bytes(answers.GZIP_BYTES_MIN), headers)
+    assert headers["Vary"] == "Accept, Accept-Encoding"
