@@ -200,3 +200,13 @@ async def test_who_says_no_name_gets_where_anonymous_requests_may_go() -> None:
     assert await handle(Call(RequestInfo("get", "/livez"))) is ANONYMOUS
     with pytest.raises(Unauthorized):
         await handle(Call(RequestInfo("list", "/api/v1/pods", "", "v1", "pods")))
+
+
+def test_the_configuration_in_the_documentation_can_be_used() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "operating-the-api-server.md").read_text()
+    wanted = "kind: AuthenticationConfiguration\n"
+    (text,) = (block.partition("```")[0] for block in page.split("```yaml\n")[1:] if wanted in block)
+    found = parse(text.encode())
+    claims = {"sub": "ann", "teams": ["a"], "iat": 0, "exp": 3600}
+    assert found.issuers[0].user_of(claims).groups == ("id:a", "system:authenticated")
+    assert found.anonymous is not None and found.anonymous.may("/livez") and not found.anonymous.may("/version")
