@@ -547,6 +547,7 @@ async def _rest_listener(settings: Settings, server: Server) -> AsyncIterator[No
         for listener in listeners:
             listener.close()
         await switchboard.close()
+        server.door.end_watches()
         http.pre_shutdown()
         over_http2.leave()
         await asyncio.gather(http.shutdown(timeout=STOP_GRACE_S), over_http2.shutdown(STOP_GRACE_S))

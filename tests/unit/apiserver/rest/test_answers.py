@@ -3,6 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 import yaml
+from aiohttp.test_utils import make_mocked_request
 
 from api.apps import deployment
 from api.core import configmap
@@ -69,3 +70,21 @@ def test_items_of_a_list_do_not_say_again_what_they_are() -> None:
     }
     empty, _ = answers.list_body(ListAnswer(configmap.RESOURCE, [], 7), Form(PLAIN), 0.0)
     assert msgspec.json.decode(empty)["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_compressed"),
+    [("gzip", True), ("deflate, gzip , br", True), ("", False), ("gzip;q=0", False), ("identity, x-gzip", False)],
+)
+async def test_large_answers_are_compressed_for_those_who_name_gzip(asked: str, is_compressed: bool) -> None:
+    request = make_mocked_request("GET", "/", headers={"Accept-Encoding": asked})
+    headers: dict[str, str] = {}
+    body = await answers.compressed(request, bytes(answers.GZIP_BYTES_MIN), headers)
+    assert (len(body) < answers.GZIP_BYTES_MIN, "Content-Encoding" in headers) == (is_compressed, is_compressed)
+
+
+async def test_what_depends_on_more_than_the_compression_says_so() -> None:
+    headers = {"Vary": "Accept"}
+    request = make_mocked_request("GET", "/", headers={"Accept-Encoding": "gzip"})
+    await answers.compressed(request, bytes(answers.GZIP_BYTES_MIN), headers)
+    assert headers["Vary"] == "Accept, Accept-Encoding"
