@@ -41,7 +41,6 @@ from apiserver.auth.oidc import BadSettings, OidcAuthenticator, OidcSettings
 from apiserver.auth.published import Published
 from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
 from apiserver.auth.webhook_tokens import Place, WebhookTokenAuthenticator
-from apiserver.bootstrap import bootstrap
 from apiserver.dispatch import Address
 from apiserver.encryption.store import EncryptedStore, EncryptionKeys
 from apiserver.filters.audit import Auditor
