@@ -8,6 +8,7 @@ from aiohttp.test_utils import make_mocked_request
 from api.apps import deployment
 from api.core import configmap
 from api.errors import NotAcceptable, NotFound
+from apiserver.registry.codec import Codec, Stored
 from apiserver.request import Answer, Call, RequestInfo
 from apiserver.rest import answers, door
 from apiserver.rest.answers import Form
@@ -55,6 +56,20 @@ def test_one_object_is_not_shown_as_a_list_nor_a_list_as_one_object() -> None:
         answers.object_body(configmap.RESOURCE, Answer(JSON, "1"), Form(Rendering("PartialObjectMetadataList")), 0.0)
     with pytest.raises(NotAcceptable, match=r"the requested object is a list \(\*apps.DeploymentList\)"):
         answers.list_body(ListAnswer(deployment.RESOURCE, [], 1), Form(Rendering("PartialObjectMetadata")), 0.0)
+
+
+def test_items_of_a_list_do_not_say_again_what_they_are() -> None:
+    codec = Codec(configmap.RESOURCE)
+    items = [Stored(codec, f"d/{name}", JSON, 1) for name in ("a", "b")]
+    body, _ = answers.list_body(ListAnswer(configmap.RESOURCE, items, 7), Form(PLAIN), 0.0)
+    assert msgspec.json.decode(body) == {
+        "kind": "ConfigMapList",
+        "apiVersion": "v1",
+        "metadata": {"resourceVersion": "7"},
+        "items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "a"}}],
+    }
+    empty, _ = answers.list_body(ListAnswer(configmap.RESOURCE, [], 7), Form(PLAIN), 0.0)
+    assert msgspec.json.decode(empty)["items"] == []
 
 
 @pytest.mark.parametrize(
