@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 from api.core import namespace
@@ -32,16 +33,23 @@ log = logging.getLogger(__name__)
 NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
 
 
-async def bootstrap(registries: Registries) -> None:
-    """Make what is missing; safe to run any number of times.
+NAMESPACES_STEP: Final = "namespaces"
+PRIORITY_CLASSES: Final = "priority classes"
+ROLES: Final = "roles"
+
+
+async def bootstrap(registries: Registries, note: Callable[[str], None] = lambda step: None) -> None:
+    """Make what is missing, and `note` each step that is done; safe to run any number of times.
 
     Raises:
         ServiceUnavailable: the store does not answer; run it again.
     """
     for name in NAMESPACES:
         await create_if_missing(registries, namespace.RESOURCE, Namespace(metadata=ObjectMeta(name=name)))
+    note(NAMESPACES_STEP)
     for made in priority_classes():
         await create_if_missing(registries, priorityclass.RESOURCE, made)
+    note(PRIORITY_CLASSES)
     cluster_roles = policy.cluster_roles()
     for cluster_role in cluster_roles:
         if cluster_role.aggregation_rule is not None:
@@ -54,6 +62,7 @@ async def bootstrap(registries: Registries) -> None:
         *((rolebinding.RESOURCE, one) for one in policy.role_bindings()),
     ]
     await asyncio.gather(*(_reconcile(registries, resource, one) for resource, one in wanted))
+    note(ROLES)
 
 
 def priority_classes() -> list[PriorityClass]:

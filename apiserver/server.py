@@ -25,7 +25,7 @@ from typing import Any, Final, Literal
 from api.core import service
 from api.errors import ApiError
 from api.resource import ObjectKey
-from apiserver import app
+from apiserver import app, bootstrap
 from apiserver.admission import configuration
 from apiserver.admission.configuration import AdmissionSettings
 from apiserver.allocators.repair import AllocationRepair
@@ -39,7 +39,6 @@ from apiserver.auth.legacy_tokens import LegacyTokens
 from apiserver.auth.oidc import OidcAuthenticator, OidcSettings
 from apiserver.auth.published import Published
 from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
-from apiserver.bootstrap import bootstrap
 from apiserver.dispatch import Address
 from apiserver.encryption.store import EncryptedStore, EncryptionKeys
 from apiserver.filters.audit import Auditor
@@ -54,7 +53,7 @@ from apiserver.request import Authenticator, Authorizer, SubresourceHandler
 from apiserver.rest import http1, http2, protocol_log
 from apiserver.rest.documents import Documents
 from apiserver.rest.door import Door
-from apiserver.rest.health import Health
+from apiserver.rest.health import Check, Health
 from apiserver.rest.takeover import Takeover
 from apiserver.rest.upgrade import UpgradeDoor, takes_upgrade
 from apiserver.subresources import handlers
@@ -74,36 +73,46 @@ from store.client import Store, StoreClient
 log = logging.getLogger(__name__)
 
 BOOTSTRAP_RETRY_S: Final = 0.5
-_POST_START: Final = (
-    "poststarthook/start-apiserver-admission-initializer",
-    "poststarthook/generic-apiserver-start-informers",
-    "poststarthook/priority-and-fairness-config-consumer",
-    "poststarthook/priority-and-fairness-filter",
-    "poststarthook/storage-object-count-tracker-hook",
-    "poststarthook/start-apiextensions-informers",
-    "poststarthook/start-apiextensions-controllers",
-    "poststarthook/crd-informer-synced",
-    "poststarthook/start-system-namespaces-controller",
-    "poststarthook/start-cluster-authentication-info-controller",
-    "poststarthook/start-kube-apiserver-identity-lease-controller",
-    "poststarthook/start-kube-apiserver-identity-lease-garbage-collector",
-    "poststarthook/start-legacy-token-tracking-controller",
-    "poststarthook/start-service-ip-repair-controllers",
-    "poststarthook/rbac/bootstrap-roles",
-    "poststarthook/scheduling/bootstrap-system-priority-classes",
-    "poststarthook/priority-and-fairness-config-producer",
-    "poststarthook/bootstrap-controller",
-    "poststarthook/start-kube-aggregator-informers",
-    "poststarthook/apiservice-status-local-available-controller",
-    "poststarthook/apiservice-status-remote-available-controller",
-    "poststarthook/apiservice-registration-controller",
-    "poststarthook/apiservice-discovery-controller",
-    "poststarthook/kube-apiserver-autoregistration",
-    "autoregister-completion",
-    "poststarthook/apiservice-openapi-controller",
-    "poststarthook/apiservice-openapiv3-controller",
-)
-"""What upstream calls the steps of its start, in its order; here they are one."""
+CACHES: Final = "caches"
+ALL: Final = "all"
+"""Steps of the start, beside those of `bootstrap`: the first, and the last."""
+_LACKING: Final = {
+    CACHES: "what there is has not been read yet",
+    bootstrap.NAMESPACES_STEP: "the cluster's own namespaces are not in place yet",
+    bootstrap.PRIORITY_CLASSES: "the cluster's own priority classes are not in place yet",
+    bootstrap.ROLES: "the cluster's own roles and bindings are not in place yet",
+    ALL: "the cluster's own roles and namespaces are not in place yet",
+}
+POST_START: Final = {
+    "poststarthook/start-apiserver-admission-initializer": CACHES,
+    "poststarthook/generic-apiserver-start-informers": CACHES,
+    "poststarthook/priority-and-fairness-config-consumer": CACHES,
+    "poststarthook/priority-and-fairness-filter": ALL,
+    "poststarthook/storage-object-count-tracker-hook": ALL,
+    "poststarthook/start-apiextensions-informers": CACHES,
+    "poststarthook/start-apiextensions-controllers": ALL,
+    "poststarthook/crd-informer-synced": CACHES,
+    "poststarthook/start-system-namespaces-controller": bootstrap.NAMESPACES_STEP,
+    "poststarthook/start-cluster-authentication-info-controller": ALL,
+    "poststarthook/start-kube-apiserver-identity-lease-controller": ALL,
+    "poststarthook/start-kube-apiserver-identity-lease-garbage-collector": ALL,
+    "poststarthook/start-legacy-token-tracking-controller": ALL,
+    "poststarthook/start-service-ip-repair-controllers": ALL,
+    "poststarthook/rbac/bootstrap-roles": bootstrap.ROLES,
+    "poststarthook/scheduling/bootstrap-system-priority-classes": bootstrap.PRIORITY_CLASSES,
+    "poststarthook/priority-and-fairness-config-producer": ALL,
+    "poststarthook/bootstrap-controller": ALL,
+    "poststarthook/start-kube-aggregator-informers": CACHES,
+    "poststarthook/apiservice-status-local-available-controller": ALL,
+    "poststarthook/apiservice-status-remote-available-controller": ALL,
+    "poststarthook/apiservice-registration-controller": ALL,
+    "poststarthook/apiservice-discovery-controller": ALL,
+    "poststarthook/kube-apiserver-autoregistration": ALL,
+    "autoregister-completion": ALL,
+    "poststarthook/apiservice-openapi-controller": ALL,
+    "poststarthook/apiservice-openapiv3-controller": ALL,
+}
+"""What upstream calls the steps of its start, in its order, and which of ours each is."""
 SHARE_RETRY_S: Final = 0.5
 HEADERS_MAX: Final = 256
 """How many header fields a request may have, each of them and its first line at most as long as a whole head."""
@@ -197,7 +206,8 @@ class Server:
         if settings.encryption_provider_config is not None:
             store = EncryptedStore(store, self.encryption)
         self.kubelets: Kubelets | None = None
-        self._is_bootstrapped = False
+        self.done: set[str] = set()
+        """Steps of the start, which are done once and for all."""
         self.became_ready = asyncio.Event()
         self._allocator: ServiceAllocator | None = None
 
@@ -249,7 +259,7 @@ class Server:
             self.api.dump,
             self.outside.gathered,
         )
-        live = {"etcd": self._store_answers, **dict.fromkeys(_POST_START, self._bootstrapped)}
+        live = {"etcd": self._store_answers, **{name: self._check_of(step) for name, step in POST_START.items()}}
         self.health = Health(live, {"etcd-readiness": self._store_answers, "informer-sync": self._caches_ready})
         self.door = Door(self.api, documents, self.health, self.outside.proxies, self.outside.forwarder)
         self.door.upgrades = self
@@ -265,15 +275,18 @@ class Server:
     async def _caches_ready(self) -> str | None:
         return self._unfilled_caches()
 
-    async def _bootstrapped(self) -> str | None:
-        return self._lacks_own_objects()
+    def _check_of(self, step: str) -> Check:
+        async def check() -> str | None:
+            return None if step in self.done else _LACKING[step]
+
+        return check
 
     def _unfilled_caches(self) -> str | None:
         unready = self.api.registries.unready()
         return f"not filled yet: {', '.join(unready)}" if unready else None
 
     def _lacks_own_objects(self) -> str | None:
-        return None if self._is_bootstrapped else "the cluster's own roles and namespaces are not in place yet"
+        return None if ALL in self.done else _LACKING[ALL]
 
     def _authenticators(self, registries: Registries) -> list[Authenticator]:
         settings = self._settings
@@ -326,6 +339,7 @@ class Server:
             tasks.create_task(self.encryption.follow(self._clock), name="encryption keys")
             tasks.create_task(self._trust.follow(self._clock), name="trusted CAs")
             await self.api.wait_ready()
+            self.done.add(CACHES)
             await self._bootstrap()
             duties = {
                 "kubernetes service": kubernetes.run,
@@ -338,14 +352,14 @@ class Server:
                 tasks.create_task(keep_going(name, duty, self._clock), name=name)
 
     async def _bootstrap(self) -> None:
-        while not self._is_bootstrapped:
+        while ALL not in self.done:
             try:
-                await bootstrap(self.api.registries)
+                await bootstrap.bootstrap(self.api.registries, self.done.add)
             except ApiError as error:
                 log.warning("the cluster's own objects are not in place", extra={"error": error})
                 await self._clock.sleep(BOOTSTRAP_RETRY_S)
             else:
-                self._is_bootstrapped = True
+                self.done.add(ALL)
                 # What there is by now stays: no more looking through it for garbage, for a tenth of a second each time.
                 gc.freeze()
                 self.became_ready.set()
@@ -533,6 +547,7 @@ async def _rest_listener(settings: Settings, server: Server) -> AsyncIterator[No
         for listener in listeners:
             listener.close()
         await switchboard.close()
+        server.door.end_watches()
         http.pre_shutdown()
         over_http2.leave()
         await asyncio.gather(http.shutdown(timeout=STOP_GRACE_S), over_http2.shutdown(STOP_GRACE_S))

@@ -59,6 +59,8 @@ _CACHED: Final[Mapping[tuple[str, str], Resource[Any]]] = {
 }
 
 
+_SOURCE: Final = "controllermanager"
+"""Who budgets' events come from: this controller has no name of its own there (as upstream)."""
 _UNMANAGED: Final = (
     "Pods selected by this PodDisruptionBudget (selector: {selector}) were found to be unmanaged. As a result, the "
     "status of the PDB cannot be calculated correctly, which may result in undefined behavior. To account for these "
@@ -143,11 +145,11 @@ async def reconcile(key: ObjectKey, context: Context) -> float | None:
     now = context.clock.now()
     found = pods_of(budget, context.listers)
     if not found:
-        context.emit(Emit(budget, NORMAL, "NoPods", "No matching pods found"))
+        context.emit(Emit(budget, NORMAL, "NoPods", "No matching pods found", _SOURCE))
     requeue_s: float | None = None
     if _needs_scale(budget) and any(controller_of(pod) is None for pod in found):
         context.emit(
-            Emit(budget, WARNING, "UnmanagedPods", _UNMANAGED.format(selector=_in_words(budget.spec.selector)))
+            Emit(budget, WARNING, "UnmanagedPods", _UNMANAGED.format(selector=_in_words(budget.spec.selector)), _SOURCE)
         )
     try:
         scale = await _scale_of(budget, found, context) if _needs_scale(budget) else 0
@@ -157,10 +159,10 @@ async def reconcile(key: ObjectKey, context: Context) -> float | None:
             if any(pod.metadata.name == name and not pod.metadata.deletion_timestamp for pod in found):
                 why = f"Pod was expected by PDB {key} to be deleted but it wasn't"
                 about = next(pod for pod in found if pod.metadata.name == name)
-                context.emit(Emit(about, WARNING, "NotDeleted", why))
+                context.emit(Emit(about, WARNING, "NotDeleted", why, _SOURCE))
     except NoScale as error:
         why = f"Failed to calculate the number of expected pods: {error}"
-        context.emit(Emit(budget, WARNING, "CalculateExpectedPodCountFailed", why))
+        context.emit(Emit(budget, WARNING, "CalculateExpectedPodCountFailed", why, _SOURCE))
         status, requeue_s = refused_status(budget, str(error), now), LOOK_AGAIN_S
     # Evictions write the status as well: what we saw must still be what is there.
     patch = update_status(budgets.RESOURCE, budget, status, checked=True)

@@ -328,6 +328,7 @@ class Heartbeats:
     lull_s: float = math.inf
     """Silence of everybody for longer than this says nothing about anyone; inf where nothing speaks that often."""
     _pulses: dict[str, _Pulse] = field(default_factory=dict)
+    _met: set[str] = field(default_factory=set)
     _heard_at: float = field(init=False)
     _listening_since: float = field(init=False)
 
@@ -363,13 +364,16 @@ class Heartbeats:
         habit_s = min(HABIT_S_MAX, max(pulse.gaps_s, default=0.0)) if pulse else 0.0
         return max(wanted_s, HABIT_FACTOR * habit_s)
 
-    def knows(self, name: str) -> bool:
-        """Return whether the node was asked about before, and not forgotten since."""
-        return name in self._pulses
+    def meet(self, name: str) -> bool:
+        """Return whether the node is met for the first time, or was forgotten since; being heard is not being met."""
+        is_new = name not in self._met
+        self._met.add(name)
+        return is_new
 
     def forget(self, name: str) -> None:
         """Forget a node that is gone."""
         self._pulses.pop(name, None)
+        self._met.discard(name)
 
 
 def enough_are_well(everything: Sequence[Node]) -> bool:
@@ -415,7 +419,7 @@ def controller(heartbeats: Heartbeats, grace_s: float, eviction_after_s: float) 
         if node is None:
             heartbeats.forget(key.name)
             return None
-        is_new = not heartbeats.knows(key.name)
+        is_new = heartbeats.meet(key.name)
         lease = listers[leases.RESOURCE].get(ObjectKey(LEASE_NAMESPACE, key.name))
         ready = next((each for each in node.status.conditions if each.type == "Ready"), None)
         wanted = ready is None or ready.status != "True" or any(t.effect == "NoExecute" for t in node.spec.taints)

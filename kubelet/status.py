@@ -26,6 +26,7 @@ from api.core.pod_status import (
     PodStatus,
     VolumeMountStatus,
 )
+from api.core.static_pods import is_static
 from api.timestamps import render
 from kubelet import qos
 from kubelet.lifecycle import AnyContainer, Finish, Verdict, attempts_of, is_initialized, is_sidecar
@@ -75,6 +76,8 @@ def compute_status(pod: Pod, runtime: RuntimePod, around: Circumstances, now: fl
     ephemeral = _Describer(pod, runtime, around, "ContainerCreating", old.ephemeral_container_statuses, initialized)
     ephemeral_statuses = [ephemeral.describe(container) for container in pod.spec.ephemeral_containers]
     is_over = around.is_stopping and not runtime.running
+    if is_over:
+        _presume_failed(init_statuses, statuses)
     if runtime.running:
         # What ends a pod is told when nothing of it runs any more: others take a finished pod's room at once.
         finish = None
@@ -83,6 +86,9 @@ def compute_status(pod: Pod, runtime: RuntimePod, around: Circumstances, now: fl
         phase = old.phase
     elif finish is not None:
         phase = finish.phase
+    elif is_over and phase != "Succeeded" and not is_static(pod):
+        # Nothing of it will ever run, so whoever waits for its end (a Job, by its finalizer) must be told one.
+        phase = "Failed"
     sandbox = runtime.ready_sandbox
     ips = (around.host_ips if pod.spec.host_network else sandbox.ips) if sandbox is not None else ()
     if not ips and old.pod_ip and (around.is_stopping or phase in ("Succeeded", "Failed")):
@@ -117,6 +123,31 @@ def compute_status(pod: Pod, runtime: RuntimePod, around: Circumstances, now: fl
         if all(known.type != disrupted.type for known in status.conditions):
             status.conditions.append(disrupted)
     return status
+
+
+def _presume_failed(init_statuses: Sequence[ContainerStatus], statuses: Sequence[ContainerStatus]) -> None:
+    """Say of containers that were still to start when their pod was stopped for good that they failed.
+
+    Of init containers that is said up to the last one that was ever tried, at least of the first; of the others only
+    once the pod is initialized.
+    """
+    tried = [i for i, status in enumerate(init_statuses) if not status.state.waiting or status.last_state.terminated]
+    main_tried = any(not status.state.waiting or status.last_state.terminated for status in statuses)
+    last = init_statuses[-1].state.terminated if init_statuses else None
+    is_initialized = not init_statuses or main_tried or (last is not None and last.exit_code == 0)
+    for status in [*init_statuses[: max(tried, default=0) + 1], *(statuses if is_initialized else ())]:
+        if status.state.terminated is None:
+            status.state = ContainerState(terminated=_never_seen())
+
+
+def _never_seen(container_id: str = "") -> ContainerStateTerminated:
+    """Return how a container ended of whose end nothing is known."""
+    return ContainerStateTerminated(
+        exit_code=137,
+        reason="ContainerStatusUnknown",
+        message="The container could not be located when the pod was terminated",
+        container_id=container_id,
+    )
 
 
 def compute_phase(
@@ -239,12 +270,7 @@ class _Describer:
         if old is not None and old.state.running is not None:
             # It ran, and the runtime has lost every trace: nobody will ever know how it ended.
             status.image_id = old.image_id
-            gone = ContainerStateTerminated(
-                exit_code=137,
-                reason="ContainerStatusUnknown",
-                message="The container could not be located when the pod was terminated",
-                container_id=old.container_id,
-            )
+            gone = _never_seen(old.container_id)
             if self._around.is_stopping or self._around.finish is not None:
                 status.restart_count = old.restart_count
                 status.state = ContainerState(terminated=gone)

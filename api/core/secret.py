@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Final
 
-import msgspec
-
-from api import names
+from api import go_syntax, names
 from api import validation as v
 from api.columns import AGE
 from api.meta import ObjectMeta
@@ -100,16 +99,19 @@ def _check_type(secret: Secret) -> v.Errors:
 
 
 def _wrong_object(content: bytes) -> str:
-    """Return why something is no JSON object, in the words of Go's encoding/json as far as they go; empty if it is."""
-    text = content.strip()
-    if not text:
-        return "unexpected end of JSON input"
+    """Return why something is no JSON object, in the words of Go's encoding/json; empty if it is."""
+
+    def refuse_constant(text: str) -> None:
+        raise ValueError(go_syntax.bad_constant(text))
+
     try:
-        value = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        if text[:1] not in b'{["-0123456789tfn':
-            return f"invalid character '{text[:1].decode(errors='replace')}' looking for beginning of value"
-        return "unexpected end of JSON input" if "truncated" in str(error) else str(error)
+        value = json.loads(content.decode(errors="replace"), parse_constant=refuse_constant)
+    except json.JSONDecodeError as error:
+        return go_syntax.of_json(error)
+    except ValueError as error:
+        return str(error)
+    except RecursionError:
+        return "exceeded max depth"
     kinds = {list: "array", str: "string", bool: "bool", int: "number", float: "number"}
     if value is None or isinstance(value, dict):
         return ""

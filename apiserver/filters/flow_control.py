@@ -16,6 +16,7 @@ from apiserver.flowcontrol import width
 from apiserver.flowcontrol.fair_queue import Refusal, State, Ticket
 from apiserver.flowcontrol.levels import Flow, FlowControl
 from apiserver.flowcontrol.width import ONE, Width
+from apiserver.nowhere import InPlainText
 from apiserver.registry.registries import Registries
 from apiserver.request import Call, Handler
 from component.clock import Clock
@@ -24,6 +25,11 @@ WAIT_MAX_S: Final = 15.0
 """How long a request waits for its seats: a quarter of what it may take in all."""
 RETRY_AFTER_S: Final = 1
 _WRITES: Final = ("create", "update", "patch", "delete", "deletecollection")
+
+
+class TurnedAway(InPlainText, TooManyRequests):
+    """It is not the request's turn. Upstream says so before it looks at what form of answer is asked for."""
+
 
 WidthOf = Callable[[Call, int], Width]
 """From a call, and the most seats that it may take, to what it takes."""
@@ -112,7 +118,7 @@ async def _wait(ticket: Ticket, flow: Flow, clock: Clock) -> None:
             metrics.seats_wanted -= ticket.initial_seats
     if ticket.refusal is not None:
         _count(flow, ticket.refusal)
-        raise TooManyRequests("Too many requests, please try again later.", retry_after_s=RETRY_AFTER_S)
+        raise TurnedAway("Too many requests, please try again later.", retry_after_s=RETRY_AFTER_S)
 
 
 def _count(flow: Flow, why: Refusal) -> None:

@@ -143,7 +143,14 @@ def list_body(answer: ListAnswer, form: Form, now: float) -> tuple[bytes, str]:
         case _:
             head = {"kind": resource.lists, "apiVersion": resource.api_version, "metadata": metadata}
             opening = msgspec.json.encode(head)[:-1] + b',"items":['
-            body = b"".join([opening, b",".join([stored.json for stored in answer.items]), b"]}\n"])
+            items: list[Any] = [stored.json for stored in answer.items]
+            separator = b","
+            if items and not is_custom(resource.type):
+                # Items are what the list is of, and don't say so again; upstream's custom objects do.
+                told = len(f'{{"apiVersion":"{resource.api_version}","kind":"{resource.kind}",')
+                opening, separator = opening + b"{", b",{"
+                items = [memoryview(item)[told:] for item in items]
+            body = b"".join([opening, separator.join(items), b"]}\n"])
     return body, form.content_type
 
 
@@ -177,11 +184,16 @@ def as_yaml(body: bytes) -> bytes:
 
 
 async def compressed(request: web.BaseRequest, body: bytes, headers: dict[str, str]) -> bytes:
-    """Return the body, compressed if it is large and the client takes that; says so in `headers`."""
-    if len(body) < GZIP_BYTES_MIN or "gzip" not in request.headers.get("Accept-Encoding", ""):
+    """Return the body, compressed if it is large and the client takes that; says so in `headers`.
+
+    As upstream's answers, by who names gzip and says nothing of how much it is liked: `gzip;q=0` would refuse it.
+    """
+    asked = request.headers.get("Accept-Encoding", "")
+    if len(body) < GZIP_BYTES_MIN or "gzip" not in [coding.strip() for coding in asked.split(",")]:
         return body
     headers["Content-Encoding"] = "gzip"
-    headers["Vary"] = "Accept-Encoding"
+    # What depends on `Accept` as well still does: a cache that forgot it would give one form for another.
+    headers["Vary"] = ", ".join(filter(None, [headers.get("Vary"), "Accept-Encoding"]))
     # In a thread, because zlib takes 10 ms a megabyte, without the interpreter's lock.
     return await asyncio.to_thread(_gzip, body)
 

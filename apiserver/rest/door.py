@@ -86,6 +86,18 @@ class Door:
         self._documents = documents
         self._health = health
         self._now = api.context.clock.now
+        self._watches: set[HttpWatch] = set()
+        self._is_leaving = False
+
+    def end_watches(self) -> None:
+        """End all watches, and those that begin from now on, since the server stops.
+
+        Their clients go on elsewhere from where they were. One that is cut off instead, over HTTP/2, is an error to
+        client-go, after which it lists everything anew.
+        """
+        self._is_leaving = True
+        for carried in list(self._watches):
+            carried.stop()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -213,7 +225,11 @@ class Door:
             headers = {hdrs.CONTENT_TYPE: _watch_type(form), hdrs.CACHE_CONTROL: "no-cache, private"}
             response = _with_warnings(web.StreamResponse(headers=headers), call)
             carried = HttpWatch(response, watcher, encodings, wants_bookmarks)
-            return await carried.run(request, timeout_s)
+            self._watches.add(carried)
+            try:
+                return await carried.run(request, 0 if self._is_leaving else timeout_s)
+            finally:
+                self._watches.discard(carried)
         finally:
             watcher.close()
 
@@ -293,6 +309,8 @@ def failure(error: ApiError, call: Call, form: answers.Form = answers.PLAIN) -> 
     """Return the response that an error is."""
     if isinstance(error, InPlainText):
         plain = {hdrs.CACHE_CONTROL: "no-cache, private", hdrs.X_CONTENT_TYPE_OPTIONS: "nosniff"}
+        if error.retry_after_s:
+            plain[hdrs.RETRY_AFTER] = str(error.retry_after_s)
         return _with_warnings(web.Response(status=error.code, text=f"{error.text}\n", headers=plain), call)
     body = in_protobuf.refusal_body(error) if form.is_protobuf else msgspec.json.encode(error.status()) + b"\n"
     if form.is_yaml:

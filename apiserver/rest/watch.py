@@ -67,7 +67,7 @@ class HttpWatch:
         self._watcher.on_ready = self._send
         if self._has_begun:
             self._hand_over()
-        timer = loop.call_later(timeout_s, self._time_is_up)
+        timer = loop.call_later(timeout_s, self.stop)
         try:
             self._send()
             while not self._is_over:
@@ -150,7 +150,8 @@ class HttpWatch:
         transport.write(joined)
         return True
 
-    def _time_is_up(self) -> None:
+    def stop(self) -> None:
+        """End it with all that was promised, as when its time is up."""
         self._is_over = True
         self._wake.set()
 

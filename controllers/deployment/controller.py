@@ -163,6 +163,9 @@ def _create(turn: _Turn) -> Plan:
     size = replicas_of(made)
     name = made.metadata.name
 
+    def scaled(_: object) -> Emit:
+        return Emit(deployment, NORMAL, "ScalingReplicaSet", f"Scaled up replica set {name} from 0 to {size}")
+
     def failed(step: Create | Patch | Delete, error: ApiError) -> Patch | None:
         message = f'Failed to create new replica set "{name}": {error.message}'
         return _plan(turn, (), Progress("False", status.CREATE_FAILED, message)).status
@@ -170,7 +173,7 @@ def _create(turn: _Turn) -> Plan:
     create = Create(
         replicasets.RESOURCE,
         made,
-        done=lambda _: Emit(deployment, NORMAL, "ScalingReplicaSet", f"Scaled up replica set {name} from 0 to {size}"),
+        done=scaled if size else None,
         failed=lambda error: Emit(
             deployment, WARNING, "ReplicaSetCreateError", f'Failed to create new replica set "{name}": {error.message}'
         ),

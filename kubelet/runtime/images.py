@@ -59,9 +59,23 @@ class _Failure:
     message: str
 
 
-def is_reference(image: str) -> bool:
-    """Whether `image` can name an image at all."""
-    return _REFERENCE.fullmatch(image) is not None
+def reference_flaw(image: str) -> str:
+    """Return why `image` cannot name an image, in the words of the registries' reference library; empty if it can."""
+    if re.fullmatch("[0-9a-f]{64}", image):
+        return f"invalid repository name ({image}), cannot specify 64-byte hexadecimal strings"
+    repository = _split_registry(image)[1].partition(":")[0]
+    if repository != repository.lower():
+        return f"invalid reference format: repository name ({repository}) must be lowercase"
+    return "" if _REFERENCE.fullmatch(image) else "invalid reference format"
+
+
+def _split_registry(image: str) -> tuple[str, str]:
+    """Return the registry and what it is asked for; what is before a slash is a registry only if it looks like one."""
+    first, slash, rest = image.partition("/")
+    looks_like_one = "." in first or ":" in first or first == "localhost" or first != first.lower()
+    if slash and looks_like_one:
+        return first, rest
+    return "docker.io", image if slash else f"library/{image}"
 
 
 def normalize(image: str) -> str:
@@ -96,8 +110,9 @@ class Images:
             ImageError: it is not to be had; ask again no sooner than it says.
             CriError: the runtime does not answer.
         """
-        if not is_reference(image):
-            message = f'Failed to apply default image tag "{image}": couldn\'t parse image name'
+        flaw = reference_flaw(image)
+        if flaw:
+            message = f'Failed to apply default image tag "{image}": couldn\'t parse image name "{image}": {flaw}'
             raise ImageError("InvalidImageName", message, retry_at=self._clock.monotonic() + BACKOFF_FIRST_S)
         name = normalize(image)
         present = await self._cri.image_status(name)

@@ -7,7 +7,7 @@ them tokens that identify the pod (`tokens.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from api.core.configmap import ConfigMap
 from api.core.pod import Pod
@@ -84,13 +84,17 @@ async def _project(
     raise PayloadError("a projected source of a kind that this kubelet does not serve (clusterTrustBundle)")
 
 
+_NO_CONFIG_KEY: Final = "configmap references non-existent config key"
+_NO_SECRET_KEY: Final = "references non-existent secret key"
+
+
 async def _from_config_map(
     pod: Pod, name: str, items: Sequence[KeyToPath], mode: int, optional: bool, sources: Sources
 ) -> Payload:
     config_map = await sources.config_map(ObjectKey(pod.metadata.namespace, name))
     if config_map is None and not optional:
         raise PayloadError(f'configmap "{name}" not found')
-    return from_keys(f'configmap "{name}"', config_map_content(config_map), items, mode, optional=optional)
+    return from_keys(_NO_CONFIG_KEY, config_map_content(config_map), items, mode, optional=optional)
 
 
 async def _from_secret(
@@ -99,7 +103,7 @@ async def _from_secret(
     secret = await sources.secret(ObjectKey(pod.metadata.namespace, name))
     if secret is None and not optional:
         raise PayloadError(f'secret "{name}" not found')
-    return from_keys(f'secret "{name}"', secret_content(secret), items, mode, optional=optional)
+    return from_keys(_NO_SECRET_KEY, secret_content(secret), items, mode, optional=optional)
 
 
 def _token_file(pod: Pod, token: str, mode: int) -> File:

@@ -38,7 +38,7 @@ def from_keys(
     """Return all keys as files, or, with `items`, just those under the paths they give.
 
     Args:
-        what: names the source in errors, such as `configmap "settings"`.
+        what: begins what is said of a missing key: `references non-existent secret key`.
         content: values by key.
         items: which keys go where; empty for all under their own names.
         mode: of files whose item has none.
@@ -54,7 +54,7 @@ def from_keys(
         if item.key not in content:
             if optional:
                 continue
-            raise PayloadError(f"references non-existent {what} key: {item.key}")
+            raise PayloadError(f"{what}: {item.key}")
         payload[check_path(item.path)] = File(content[item.key], mode if item.mode is None else item.mode)
     return payload
 

@@ -165,8 +165,8 @@ class PodVolumes:
         directory = self._paths.volume(uid, kind, volume.name)
         payload = await compute_payload(pod, volume, self._references, self._tokens, facts)
         directory.mkdir(parents=True, exist_ok=True)
-        if kind in ("secret", "projected") and not mounts.is_mount(directory):
-            # Secrets stay off the disk, where we may mount.
+        if kind != "configmap" and not mounts.is_mount(directory):
+            # Secrets stay off the disk, where we may mount; what a pod is told of itself is in memory as well.
             with contextlib.suppress(PermissionError):
                 mounts.mount_tmpfs(directory, None, empty_dir.OPEN_IN_MEMORY)
         if group is None or not directory.stat().st_mode & stat.S_ISGID:

@@ -32,7 +32,6 @@ class Client:
         """How each stream ended."""
         self.stalled: set[int] = set()
         """Streams on which the client takes no more than it did."""
-        self.was_told_to_leave = False
         self._changed = asyncio.Condition()
 
     async def __aenter__(self) -> Client:
@@ -56,7 +55,7 @@ class Client:
         self._writer.write(self._h2.data_to_send())
 
     async def _read(self) -> None:
-        while not self.was_told_to_leave and (data := await self._reader.read(65536)):
+        while data := await self._reader.read(65536):
             for event in self._h2.receive_data(data):
                 match event:
                     case h2.events.ResponseReceived():
@@ -70,13 +69,11 @@ class Client:
                         self.ended[event.stream_id] = "whole"
                     case h2.events.StreamReset():
                         self.ended[event.stream_id] = "reset"
-                    case h2.events.ConnectionTerminated():
-                        self.was_told_to_leave = True
             self._flush()
             async with self._changed:
                 self._changed.notify_all()
 
-    async def ask(self, method: str, path: str, body: Any = None) -> int:
+    async def ask(self, method: str, path: str, body: Any = None, *, is_whole: bool = True) -> int:
         stream = self._h2.get_next_available_stream_id()
         head = [(":method", method), (":scheme", "https"), (":authority", "localhost"), (":path", path)]
         self._h2.send_headers(stream, head, end_stream=body is None)
@@ -84,7 +81,7 @@ class Client:
         while content:
             room = min(self._h2.local_flow_control_window(stream), 16384)
             if room:
-                self._h2.send_data(stream, content[:room], end_stream=len(content) <= room)
+                self._h2.send_data(stream, content[:room], end_stream=is_whole and len(content) <= room)
                 content = content[room:]
             else:
                 self._flush()
@@ -92,8 +89,12 @@ class Client:
         self._flush()
         return stream
 
+    def stop_listening(self) -> None:
+        """Leave all that comes from now on to `rest`."""
+        self._reading.cancel()
+
     async def rest(self) -> bytes:
-        """Return what came after the server had said that it leaves, to the end of the connection."""
+        """Return what came since, to the end of the connection, as it came."""
         async with asyncio.timeout(20):
             return await self._reader.read()
 
@@ -165,13 +166,23 @@ async def test_a_watch_that_takes_nothing_is_ended_and_its_neighbours_on_the_con
         await client.until(lambda: client.bodies[watching].endswith(b"\n") and client.events(watching)[-1] == "last")
 
 
-async def test_a_server_that_stops_tells_its_clients_and_cuts_off_what_does_not_end(server: Running):
+async def test_a_server_that_stops_tells_its_clients_ends_watches_and_cuts_off_what_does_not_end(server: Running):
     async with Client(server) as client:
-        stream = await client.ask("GET", f"{CORE}/configmaps?watch=1")
-        await client.until(lambda: stream in client.statuses)
+        watch = await client.ask("GET", f"{CORE}/configmaps?watch=1")
+        await client.until(lambda: watch in client.statuses)
+        unfinished = await client.ask("POST", f"{CORE}/configmaps", {"kind": "ConfigMap"}, is_whole=False)
+        assert (await client.answer("GET", "/version"))[0] == 200
+        client.stop_listening()
         await server.stop()
-        await client.until(lambda: client.was_told_to_leave)
-        assert frames.reset(stream, frames.CANCEL) in await client.rest()
+        came = await client.rest()
+        assert frames.frame(frames.DATA, frames.END_STREAM, watch) in came
+        assert frames.reset(unfinished, frames.CANCEL) in came and came.startswith(bytes([0, 0, 8, frames.GOAWAY]))
+
+
+async def test_a_watch_by_http_1_that_the_server_ends_as_it_stops_is_whole(server: Running):
+    async with server.http.get(f"{CORE}/configmaps?watch=1&allowWatchBookmarks=1") as watch:
+        await server.stop()
+        assert json.loads(await watch.content.read())["type"] == "BOOKMARK"
 
 
 @pytest.mark.parametrize("offered", [["http/1.1"], []])

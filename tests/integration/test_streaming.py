@@ -188,7 +188,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 async def fill(server: Server, port: int) -> None:
     async with asyncio.timeout(10):
-        while await server._bootstrapped() is not None:  # noqa: ASYNC110
+        while server._lacks_own_objects() is not None:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     registries = server.api.registries
     for name in ("n1", "n2"):

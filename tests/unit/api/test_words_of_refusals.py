@@ -161,6 +161,10 @@ def test_taints_that_are_there_twice_and_pods_to_avoid() -> None:
         ("", "unexpected end of JSON input"),
         ('{"a": ', "unexpected end of JSON input"),
         ("bad", "invalid character 'b' looking for beginning of value"),
+        ("not json", "invalid character 'o' in literal null (expecting 'u')"),
+        ('{"a" 1}', "invalid character '1' after object key"),
+        ("NaN", "invalid character 'N' looking for beginning of value"),
+        ("[" * 100_000, "exceeded max depth"),
         ("[]", "json: cannot unmarshal array into Go value of type map[string]interface {}"),
     ],
 )

@@ -17,11 +17,12 @@ from api.meta import ObjectMeta
 from api.rbac import clusterrole, clusterrolebinding
 from api.resource import ObjectKey
 from apiserver.auth.legacy_tokens import LegacyTokens
-from apiserver.bootstrap import NAMESPACES, bootstrap
+from apiserver.bootstrap import NAMESPACES, NAMESPACES_STEP, PRIORITY_CLASSES, ROLES, bootstrap
 from apiserver.kubernetes_service import IDENTITY, LEASE_S, KubernetesService
 from apiserver.registry.codec import Stored
 from apiserver.registry.deletion import Put
 from apiserver.registry.registries import Registries
+from apiserver.server import ALL, CACHES, POST_START
 from component.clock import RealClock
 from store.local import LocalStore
 
@@ -202,3 +203,14 @@ async def test_the_kubernetes_service_leads_to_the_apiservers_that_renew(clock: 
             await pair[0].reconcile()
             await endpoints()
         assert await endpoints() == ["10.0.0.1"]
+
+
+async def test_each_step_is_noted_when_it_is_done_and_known_by_upstreams_name() -> None:
+    noted: list[str] = []
+    async with registries() as made:
+        await bootstrap(made, noted.append)
+    assert noted == [NAMESPACES_STEP, PRIORITY_CLASSES, ROLES]
+    assert POST_START["poststarthook/rbac/bootstrap-roles"] == ROLES
+    assert POST_START["poststarthook/start-system-namespaces-controller"] == NAMESPACES_STEP
+    assert POST_START["poststarthook/crd-informer-synced"] == CACHES
+    assert {*noted, CACHES, ALL} == set(POST_START.values())

@@ -126,7 +126,8 @@ async def test_a_share_of_pods_that_nobody_keeps_is_told_of():
 
         async def is_told() -> bool:
             found = await at.client.list(events.RESOURCE, "default")
-            return any(each.reason == "UnmanagedPods" and "MatchLabels:map" in each.message for each in found.items)
+            told = [each for each in found.items if each.reason == "UnmanagedPods"]
+            return any("MatchLabels:map" in e.message and e.source.component == "controllermanager" for e in told)
 
         await at.until(is_told)
 

@@ -187,9 +187,11 @@ def test_a_node_is_registered_when_it_is_first_met():
         ("RegisteredNode", "Node n1 event: Registered Node n1 in Controller")
     ]
     heartbeats = Heartbeats(Hand())
-    assert not heartbeats.knows("n1")
     heartbeats.silent_s("n1", "a sign", 0.0)
-    assert heartbeats.knows("n1")
+    assert heartbeats.meet("n1"), "what was only heard has not been met"
+    assert not heartbeats.meet("n1")
+    heartbeats.forget("n1")
+    assert heartbeats.meet("n1")
 
 
 def told(of: Node, *pods: Pod, leaving: Leaving, at: float = NOW) -> list[str]:

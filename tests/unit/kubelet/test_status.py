@@ -211,3 +211,22 @@ def test_how_a_container_ended_is_told_though_the_runtime_has_lost_it():
         p.status = status_of(p, NOTHING)
         (container,) = p.status.container_statuses
         assert container.last_state.terminated is not None and container.last_state.terminated.exit_code == 3
+
+
+def test_a_pod_that_is_stopped_before_it_ever_ran_has_failed():
+    status = status_of(pod(), runtime(), is_stopping=True)
+    ended = status.container_statuses[0].state.terminated
+    assert status.phase == "Failed"
+    assert ended is not None and (ended.reason, ended.exit_code) == ("ContainerStatusUnknown", 137)
+    ready = next(c for c in status.conditions if c.type == "Ready")
+    assert (ready.status, ready.reason) == ("False", "PodFailed")
+
+
+def test_of_a_pod_that_is_stopped_while_it_initializes_only_what_was_tried_has_failed():
+    p = pod(initContainers=[{"name": n, "image": "i:1"} for n in ("a", "b", "c")])
+    status = status_of(p, runtime(exited("a", code=0), exited("b", code=1)), is_stopping=True)
+    assert status.phase == "Failed"
+    assert [s.state.terminated is not None for s in status.init_container_statuses] == [True, True, False]
+    assert status.container_statuses[0].state.waiting is not None
+    status = status_of(p, NOTHING, is_stopping=True)
+    assert [s.state.terminated is not None for s in status.init_container_statuses] == [True, False, False]

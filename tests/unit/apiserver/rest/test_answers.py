@@ -3,10 +3,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 import yaml
+from aiohttp.test_utils import make_mocked_request
 
 from api.apps import deployment
 from api.core import configmap
 from api.errors import NotAcceptable, NotFound
+from apiserver.registry.codec import Codec, Stored
 from apiserver.request import Answer, Call, RequestInfo
 from apiserver.rest import answers, door
 from apiserver.rest.answers import Form
@@ -54,3 +56,35 @@ def test_one_object_is_not_shown_as_a_list_nor_a_list_as_one_object() -> None:
         answers.object_body(configmap.RESOURCE, Answer(JSON, "1"), Form(Rendering("PartialObjectMetadataList")), 0.0)
     with pytest.raises(NotAcceptable, match=r"the requested object is a list \(\*apps.DeploymentList\)"):
         answers.list_body(ListAnswer(deployment.RESOURCE, [], 1), Form(Rendering("PartialObjectMetadata")), 0.0)
+
+
+def test_items_of_a_list_do_not_say_again_what_they_are() -> None:
+    codec = Codec(configmap.RESOURCE)
+    items = [Stored(codec, f"d/{name}", JSON, 1) for name in ("a", "b")]
+    body, _ = answers.list_body(ListAnswer(configmap.RESOURCE, items, 7), Form(PLAIN), 0.0)
+    assert msgspec.json.decode(body) == {
+        "kind": "ConfigMapList",
+        "apiVersion": "v1",
+        "metadata": {"resourceVersion": "7"},
+        "items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "a"}}],
+    }
+    empty, _ = answers.list_body(ListAnswer(configmap.RESOURCE, [], 7), Form(PLAIN), 0.0)
+    assert msgspec.json.decode(empty)["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_compressed"),
+    [("gzip", True), ("deflate, gzip , br", True), ("", False), ("gzip;q=0", False), ("identity, x-gzip", False)],
+)
+async def test_large_answers_are_compressed_for_those_who_name_gzip(asked: str, is_compressed: bool) -> None:
+    request = make_mocked_request("GET", "/", headers={"Accept-Encoding": asked})
+    headers: dict[str, str] = {}
+    body = await answers.compressed(request, bytes(answers.GZIP_BYTES_MIN), headers)
+    assert (len(body) < answers.GZIP_BYTES_MIN, "Content-Encoding" in headers) == (is_compressed, is_compressed)
+
+
+async def test_what_depends_on_more_than_the_compression_says_so() -> None:
+    headers = {"Vary": "Accept"}
+    request = make_mocked_request("GET", "/", headers={"Accept-Encoding": "gzip"})
+    await answers.compressed(request, bytes(answers.GZIP_BYTES_MIN), headers)
+    assert headers["Vary"] == "Accept, Accept-Encoding"

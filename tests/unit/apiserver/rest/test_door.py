@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from aiohttp.test_utils import make_mocked_request
 
 from api.errors import BadRequest, Forbidden, NotFound
+from apiserver.filters.flow_control import TurnedAway
 from apiserver.request import Call, Credentials, RequestInfo
 from apiserver.rest import answers, http2
 from apiserver.rest.door import credentials_of, failure
@@ -19,6 +20,12 @@ def test_a_browser_does_not_guess_what_a_refusal_is() -> None:
     call = Call(RequestInfo("create", "/"))
     assert failure(Forbidden("no"), call).headers["X-Content-Type-Options"] == "nosniff"
     assert "X-Content-Type-Options" not in failure(BadRequest("no"), call).headers
+
+
+def test_a_request_that_has_to_come_again_is_told_when_in_plain_text_as_upstream_does() -> None:
+    refused = failure(TurnedAway("Too many requests.", retry_after_s=1), Call(RequestInfo("get", "/")))
+    assert (refused.status, refused.text, refused.headers["Retry-After"]) == (429, "Too many requests.\n", "1")
+    assert refused.headers["Content-Type"].startswith("text/plain")
 
 
 def test_a_refusal_is_yaml_for_who_likes_that_best() -> None:

@@ -122,6 +122,19 @@ def test_the_first_replica_set_is_made_under_the_name_of_its_template():
     assert at.reason("Progressing") == "NewReplicaSetCreated"
 
 
+def test_a_replica_set_that_is_made_without_room_for_a_pod_is_not_said_to_have_been_scaled():
+    at = Rollout(deployment())
+    at.turn()
+    (first,) = at.sets
+    at.set_image("web:2")
+    at.turn()
+    at.turn()
+    at.set_image("web:3")
+    (made,) = (step for step in steps_of(at.turn()) if isinstance(step, Create))
+    assert (replicas_of(made.object), made.done) == (0, None)
+    assert replicas_of(first) == 3
+
+
 def test_a_rollout_settles_and_says_so():
     at = Rollout(deployment())
     at.settle()

@@ -20,8 +20,8 @@ def test_items_choose_paths_and_modes():
 
 def test_a_missing_key_is_an_error_unless_optional():
     items = [KeyToPath(key="a", path="b")]
-    with pytest.raises(PayloadError, match='references non-existent configmap "c" key: a'):
-        from_keys('configmap "c"', {}, items, 0o600, optional=False)
+    with pytest.raises(PayloadError, match="references non-existent secret key: a"):
+        from_keys("references non-existent secret key", {}, items, 0o600, optional=False)
     assert from_keys("x", {}, items, 0o600, optional=True) == {}
 
 

@@ -8,13 +8,16 @@ import msgspec
 import pytest
 
 from api.core.containers import Container
+from api.core.pod import Pod
 from api.core.volumes import EmptyDirVolumeSource, HostPathVolumeSource
+from kubelet.downward import PodFacts
 from kubelet.environment import ConfigError
+from kubelet.paths import Paths
 from kubelet.volumes import empty_dir, host_path
 from kubelet.volumes.atomic_writer import write
 from kubelet.volumes.ownership import give_to_group, show_to_group
 from kubelet.volumes.payload import File
-from kubelet.volumes.pod_volumes import Mounted, container_mounts
+from kubelet.volumes.pod_volumes import Mounted, PodVolumes, container_mounts
 
 
 def mounting(**mount: object) -> Container:
@@ -134,6 +137,19 @@ def test_memory_for_files_is_bounded_by_the_volume_and_by_the_pod(
     monkeypatch.setattr(empty_dir.mounts, "mount_tmpfs", lambda path, limit, mode, group: mounted.append(limit))
     empty_dir.set_up(tmp_path / "v", EmptyDirVolumeSource(medium="Memory", size_limit=limit), None, of_pod)
     assert mounted == [size]
+
+
+async def test_what_a_pod_is_told_of_itself_is_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    mounted: list[Path] = []
+    monkeypatch.setattr(empty_dir.mounts, "mount_tmpfs", lambda path, limit, mode: mounted.append(path))
+    items = [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]
+    volume = {"name": "v", "downwardAPI": {"items": items}}
+    pod = msgspec.convert({"metadata": {"name": "p", "uid": "u"}, "spec": {"volumes": [volume]}}, Pod)
+    nobody: Any = None
+    volumes = PodVolumes(Paths(tmp_path), nobody, nobody, lambda: None)
+    found = await volumes.set_up(pod, PodFacts())
+    assert mounted == [found["v"].path]
+    assert (found["v"].path / "name").read_text() == "p"
 
 
 def test_files_from_the_api_are_shown_to_the_group_whole(tmp_path: Path):
