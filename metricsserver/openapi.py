@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Final
+
+import msgspec
 
 _GROUP, _VERSION = "metrics.k8s.io", "v1beta1"
 _ROOT = f"apis/{_GROUP}/{_VERSION}"
@@ -116,8 +119,10 @@ _DOCUMENT: Final = {
     },
     "components": {"schemas": _SCHEMAS},
 }
+_HASH: Final = hashlib.sha512(msgspec.json.encode(_DOCUMENT)).hexdigest().upper()
+"""Tells one version's types from another's: clients keep what they read under the whole URL."""
 DOCUMENTS: Final[dict[str, Document]] = {
-    "/openapi/v3": {"paths": {_ROOT: {"serverRelativeURL": f"/openapi/v3/{_ROOT}"}}},
+    "/openapi/v3": {"paths": {_ROOT: {"serverRelativeURL": f"/openapi/v3/{_ROOT}?hash={_HASH}"}}},
     f"/openapi/v3/{_ROOT}": _DOCUMENT,
 }
 """By path."""
