@@ -150,9 +150,13 @@ class UnsupportedMediaType(ApiError):
 
 
 class Invalid(ApiError):
-    """The object breaks a rule of its kind; the causes say where."""
+    """The object breaks a rule of its kind, and the causes say where; or a patch does not fit it.
+
+    Without `details` kubectl would not show the message either.
+    """
 
     reason, code = "Invalid", 422
+    has_details = True
 
 
 class TooManyRequests(ApiError):

@@ -14,6 +14,7 @@ from api.core.secret import Secret
 from api.errors import ApiError
 from api.resource import ObjectKey
 from client.verbs import key_of
+from kubelet.durations import as_go
 from kubelet.environment import ConfigError, compute_environment, names_of_objects
 from kubelet.hooks import HookFailed, run_hook
 from kubelet.lifecycle import STOP_GRACE_MIN_S, AnyContainer, Start
@@ -199,7 +200,7 @@ class _PullEvents(PullReporter):
         self._event("Pulling", f'Pulling image "{image}"')
 
     def pulled(self, image: str, took_s: float, size_bytes: int) -> None:
-        took = f"{took_s:.3f}s"
+        took = as_go(took_s)
         size = f"Image size: {size_bytes} bytes."
         self._event("Pulled", f'Successfully pulled image "{image}" in {took} ({took} including waiting). {size}')
 

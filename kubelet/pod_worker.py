@@ -25,6 +25,7 @@ from component import tracing
 from component.clock import sleep_unless
 from kubelet import admission
 from kubelet.container_starter import ContainerStarter
+from kubelet.durations import as_go
 from kubelet.eviction import is_critical
 from kubelet.hooks import HookFailed
 from kubelet.lifecycle import (
@@ -324,7 +325,7 @@ class PodWorker:
     def _report(self, pod: Pod, runtime: RuntimePod, actions: PodActions) -> None:
         waiting = dict(self._starter.waiting)
         for backoff in actions.backoffs:
-            delay = _go_duration(backoff.delay_s)
+            delay = as_go(round(backoff.delay_s))
             who = f"{pod.metadata.name}_{pod.metadata.namespace}({self.uid})"
             message = f"back-off {delay} restarting failed container={backoff.name} pod={who}"
             waiting[backoff.name] = Waiting("CrashLoopBackOff", message)
@@ -509,8 +510,3 @@ def orphan(runtime: RuntimePod) -> Pod:
 def _backoff_s(failures: int) -> float:
     """Return how long to wait after so many failures in a row."""
     return min(RETRY_FIRST_S * 2.0 ** min(failures - 1, 10), RETRY_MAX_S)
-
-
-def _go_duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
