@@ -12,7 +12,16 @@ from apiserver.admission import connections
 from apiserver.nowhere import no_such_kind, no_such_method, no_such_subresource
 from apiserver.registry.failures import Redefined
 from apiserver.request import Call, SubresourceHandler
-from apiserver.subresources import approval, binding, ephemeral_containers, eviction, finalize, scale, status
+from apiserver.subresources import (
+    approval,
+    binding,
+    component_status,
+    ephemeral_containers,
+    eviction,
+    finalize,
+    scale,
+    status,
+)
 from apiserver.verbs.context import Context
 from apiserver.verbs.create import create
 from apiserver.verbs.delete import delete
@@ -48,6 +57,8 @@ _SUBRESOURCES: Final[Mapping[Address, Verb]] = {
     ("*", "*", "scale", "get"): scale.get_scale,
     ("*", "*", "scale", "update"): scale.update_scale,
     ("*", "*", "scale", "patch"): scale.patch_scale,
+    ("", "componentstatuses", "", "get"): component_status.get_status,
+    ("", "componentstatuses", "", "list"): component_status.list_statuses,
     ("", "namespaces", "finalize", "update"): finalize.update_finalize,
     ("", "pods", "binding", "create"): binding.create_binding,
     ("", "pods", "ephemeralcontainers", "get"): ephemeral_containers.get_ephemeral_containers,

@@ -1,4 +1,4 @@
-"""ComponentStatus: how a part of the control plane is; long deprecated, and read only. Nobody writes any here."""
+"""ComponentStatus: how a part of the control plane is; long deprecated, and read only: made when it is asked for."""
 
 from __future__ import annotations
 
