@@ -27,8 +27,8 @@ from typing import Any, Final, Literal
 
 import jwt
 import msgspec
-import yaml
 
+from apiserver import configuration_file
 from apiserver.auth.certificates import AUTHENTICATED
 from apiserver.auth.oidc import BadSettings, Issuer
 from apiserver.cel.program import BadProgram, CostExceeded, Program, compile_
@@ -149,14 +149,9 @@ def parse(text: bytes) -> Configuration:
         BadConfiguration: it cannot be used.
     """
     try:
-        found = msgspec.convert(yaml.safe_load(text), _File)
-    except yaml.YAMLError as error:
-        raise BadConfiguration(f"it is not YAML: {error}") from None
-    except msgspec.ValidationError as error:
+        found = configuration_file.read(text, _File, _API_VERSIONS, _KIND)
+    except configuration_file.BadFile as error:
         raise BadConfiguration(str(error)) from None
-    if found.api_version not in _API_VERSIONS or found.kind != _KIND:
-        wanted = f"apiVersion {_API_VERSIONS[0]}, kind {_KIND}"
-        raise BadConfiguration(f"it should be {wanted}, and is {found.api_version or '-'}, {found.kind or '-'}")
     if len(found.jwt) > _ISSUERS_MAX:
         raise BadConfiguration(f"jwt: must have at most {_ISSUERS_MAX} items")
     issuers = tuple(_issuer(each, f"jwt[{place}]") for place, each in enumerate(found.jwt))

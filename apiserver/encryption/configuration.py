@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-import yaml
 
+from apiserver import configuration_file
 from apiserver.encryption.providers import ALGORITHMS, Identity, Key, Keyed, Provider, Providers
 
 _API_VERSION: Final = "apiserver.config.k8s.io/v1"
@@ -101,18 +101,9 @@ def parse(text: bytes) -> Configuration:
         BadConfiguration: it cannot be used.
     """
     try:
-        found = msgspec.convert(yaml.safe_load(text), _File)
-    except yaml.YAMLError as error:
-        # The parser's own words could quote a key.
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark is not None else ""
-        raise BadConfiguration(f"it is not YAML{where}") from None
-    except msgspec.ValidationError as error:
+        found = configuration_file.read(text, _File, (_API_VERSION,), _KIND)
+    except configuration_file.BadFile as error:
         raise BadConfiguration(str(error)) from None
-    if (found.api_version, found.kind) != (_API_VERSION, _KIND):
-        raise BadConfiguration(
-            f"it should be apiVersion {_API_VERSION}, kind {_KIND}, and is {found.api_version}, {found.kind}"
-        )
     if not found.resources:
         raise BadConfiguration("resources: at least one entry is needed")
     return Configuration([_rule(entry, f"resources[{index}]") for index, entry in enumerate(found.resources)])
