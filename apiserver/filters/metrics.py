@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from api.errors import ApiError, TooManyRequests, Unauthorized
 from apiserver.auth.rbac import RBAC_SAYS
@@ -64,34 +64,48 @@ def verb_of(call: Call) -> str:
 _METHODS: Final = ("head", "post", "put", "options")
 
 
+class _Known(NamedTuple):
+    """Where requests that are alike are counted."""
+
+    labels: Labels
+    target: Labels
+    """The labels without that of dry runs."""
+    durations: Series
+    sli_durations: Series | None
+    """None for dry runs."""
+
+
 def with_metrics(then: Handler, metrics: ApiMetrics, clock: Clock) -> Handler:
     """Return `then`, counted."""
-    remembered: dict[tuple[Any, ...], tuple[Labels, Series]] = {}
+    remembered: dict[tuple[Any, ...], _Known] = {}
     in_flight, requests = metrics.in_flight, metrics.requests
 
-    def series_of(call: Call) -> tuple[Labels, Series]:
+    def known_of(call: Call) -> _Known:
         info = call.info
         has_name, has_namespace = bool(info.name), bool(info.namespace)
-        target = info.plural or info.path
-        key = (info.verb, info.group, info.version, target, info.subresource, has_name, has_namespace,
+        asked = info.plural or info.path
+        key = (info.verb, info.group, info.version, asked, info.subresource, has_name, has_namespace,
                call.options.get("dryRun"), call.content_type)  # fmt: skip
         found = remembered.get(key)
         if found is None:
             if len(remembered) >= _REMEMBERED_MAX:
                 remembered.clear()
             labels = (verb_of(call), "All" if call.dry_run else "", *target_of(call))
-            found = remembered[key] = (labels, metrics.durations.of(labels))
+            target = (labels[0], *labels[2:])
+            sli = None if labels[1] else metrics.sli_durations.of(target)
+            found = remembered[key] = _Known(labels, target, metrics.durations.of(labels), sli)
         return found
 
-    def record(call: Call, code: int, took_s: float) -> None:
-        labels, series = series_of(call)
-        requests.add((*labels, str(code)))
-        series.observe(took_s)
-        if not labels[1]:
-            metrics.sli_durations.of((labels[0], *labels[2:])).observe(max(took_s - call.excused_s, 0.0))
+    def record(call: Call, code: int, took_s: float) -> _Known:
+        known = known_of(call)
+        requests.add((*known.labels, str(code)))
+        known.durations.observe(took_s)
+        if known.sli_durations is not None:
+            known.sli_durations.observe(max(took_s - call.excused_s, 0.0))
         info = call.info
         if call.resource is not None and call.resource.deprecation and info.plural:
             metrics.deprecated.set(1, (info.group, info.version, info.plural, info.subresource, ""))
+        return known
 
     async def handle(call: Call) -> Any:
         started = clock.monotonic()
@@ -106,20 +120,20 @@ def with_metrics(then: Handler, metrics: ApiMetrics, clock: Clock) -> Handler:
                 goes_on = True
                 _open(metrics, call, lambda: record(call, code, clock.monotonic() - started))
             elif verb in _READS and call.resource is not None:
-                call.on_finish.append(lambda: _size(metrics, call, series_of(call)[0]))
+                # Called when all this is over: what is known of the request is, too.
+                call.on_finish.append(lambda: _size(metrics, call, known.target))
             return answer
         except ApiError as error:
             code = error.code
             if isinstance(error, TooManyRequests):
-                labels, _ = series_of(call)
-                metrics.rejected_in_flight.add((labels[0], *labels[2:], "429"))
+                metrics.rejected_in_flight.add((*known_of(call).target, "429"))
             if isinstance(error, Unauthorized):
                 metrics.authentications.add(("failure",))
             raise
         finally:
             in_flight[kind] -= 1
             if not goes_on:
-                record(call, code, clock.monotonic() - started)
+                known = record(call, code, clock.monotonic() - started)
             decision = call.annotations.get(DECISION)
             if decision is not None:
                 _decided(metrics, call, is_allowed=decision == "allow")
@@ -127,7 +141,7 @@ def with_metrics(then: Handler, metrics: ApiMetrics, clock: Clock) -> Handler:
     return handle
 
 
-def _open(metrics: ApiMetrics, call: Call, record: Callable[[], None]) -> None:
+def _open(metrics: ApiMetrics, call: Call, record: Callable[[], Any]) -> None:
     labels = (verb_of(call), *target_of(call))
     open_ = metrics.long_running
     open_[labels] = open_.get(labels, 0) + 1
@@ -139,9 +153,9 @@ def _open(metrics: ApiMetrics, call: Call, record: Callable[[], None]) -> None:
     call.on_finish.append(close)
 
 
-def _size(metrics: ApiMetrics, call: Call, labels: Labels) -> None:
+def _size(metrics: ApiMetrics, call: Call, target: Labels) -> None:
     if call.answered_bytes:
-        metrics.response_sizes.of((labels[0], *labels[2:])).observe(call.answered_bytes)
+        metrics.response_sizes.of(target).observe(call.answered_bytes)
 
 
 def _decided(metrics: ApiMetrics, call: Call, *, is_allowed: bool) -> None:
