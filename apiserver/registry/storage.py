@@ -2,7 +2,8 @@
 
 A write begins from the cached object, which may be behind. If the store says that the object has moved on, it also
 says to what, and the decision is made again on that; a refusal that was made on a cached object is made again on a
-fresh one, so nobody hears of a conflict or a rule broken that is not so. What a write should be, the caller decides
+fresh one, so nobody hears of a conflict or a rule broken that is not so. Writers of one object let each other finish
+(`registry.turns`). What a write should be, the caller decides
 (`Decide`): update and patch compute a new object, delete asks `deletion.decide_delete`.
 """
 
@@ -25,6 +26,7 @@ from apiserver.registry.failures import already_exists, not_found, too_large
 from apiserver.registry.prompt import NotAsked
 from apiserver.registry.revision_reader import RevisionReader
 from apiserver.registry.selection import Selection
+from apiserver.registry.turns import Turns
 from apiserver.registry.watch_cache import WatchCache
 from component.clock import Clock
 from store.client import Conflict, FutureRevision, Refused, Store, Unavailable, prefix_end
@@ -68,6 +70,7 @@ class Registry:
         self._clock = clock
         self._random = random
         self._prefix = storage_prefix(resource).encode()
+        self._turns = Turns()
 
     async def get(self, namespace: str, name: str, *, oldest: int | None = None) -> Stored:
         """Return the object: the present one, or with `oldest` any that is not older than that revision.
@@ -139,8 +142,25 @@ class Registry:
             NotFound: there is none.
         """
         key = relative_key(namespace, name)
+        if dry_run:
+            return await self._write(key, name, self.cache.get(key), decide, dry_run=True)
+        turn = await self._turns.take(key)
+        written: Stored | None = None
+        try:
+            current = self.cache.get(key)
+            if turn.latest is not None and (current is None or current.revision < turn.latest.revision):
+                current = turn.latest
+            stored, is_gone = await self._write(key, name, current, decide, dry_run=False)
+            written = None if is_gone else stored
+        finally:
+            turn.end(written)
+        return stored, is_gone
+
+    async def _write(
+        self, key: str, name: str, current: Stored | None, decide: Decide, *, dry_run: bool
+    ) -> tuple[Stored, bool]:
+        """Write, beginning from what the object may be; `current` None: look."""
         store_key = self._prefix + key.encode()
-        current = self.cache.get(key)
         is_fresh = current is None
         if current is None:
             current = await self._read(key)

@@ -36,7 +36,8 @@ CATCH_UP_TIMEOUT_S = 3.0
 BOOKMARK_INTERVAL_S = 30.0
 """Watchers that want bookmarks hear of the revision this often (the API promises about once a minute)."""
 _HISTORY_TIMEOUT_S = 10.0
-_REST_MAX_S = 0.05
+_REST_SHARE = 2
+_REST_MAX_S = 0.1
 _WORTH_RESTING_S = 0.001
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -359,8 +360,8 @@ class WatchCache:
         """Tell the watchers, unless they were told just now: then soon.
 
         Telling a thousand takes a while, most of it in the kernel and the same for one event as for ten. So between
-        two rounds there is as much rest as the last one took: events that come faster coalesce, and whatever else the
-        server has to do gets its turn.
+        two rounds there is twice as much rest as the last one took: events that come faster coalesce, and whatever else
+        the server has to do gets its turn.
         """
         if self._flush_timer is not None:
             return
@@ -374,14 +375,14 @@ class WatchCache:
         self._flush_timer = None
         began = self._clock.monotonic()
         self._fanout.flush()
-        self._rest_for_what_it_took(began)
+        self._rest_after(began)
         if self._rest_until - began > _WORTH_RESTING_S:
             # Connections of HTTP/2 encrypt and send what they were given when this turn of the loop ends.
-            asyncio.get_running_loop().call_soon(self._rest_for_what_it_took, began)
+            asyncio.get_running_loop().call_soon(self._rest_after, began)
 
-    def _rest_for_what_it_took(self, began: float) -> None:
+    def _rest_after(self, began: float) -> None:
         ended = self._clock.monotonic()
-        self._rest_until = ended + min(ended - began, _REST_MAX_S)
+        self._rest_until = ended + min((ended - began) * _REST_SHARE, _REST_MAX_S)
 
     async def _list(self) -> None:
         result = await self._store.range(self._prefix, prefix_end(self._prefix))

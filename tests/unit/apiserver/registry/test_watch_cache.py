@@ -22,7 +22,7 @@ class HandClock:
         return self.at
 
 
-async def test_as_much_rest_follows_as_telling_took_with_what_connections_send_at_the_end_of_the_turn():
+async def test_twice_as_much_rest_follows_as_telling_took_with_what_connections_send_at_the_end_of_the_turn():
     clock: Any = HandClock()
     nothing: Any = None
     cache = WatchCache(Codec(configmap.RESOURCE), nothing, clock, nothing)
@@ -40,10 +40,10 @@ async def test_as_much_rest_follows_as_telling_took_with_what_connections_send_a
     cache._flush()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert told == [100.0] and cache._rest_until == pytest.approx(clock.at + 0.03)
+    assert told == [100.0] and cache._rest_until == pytest.approx(clock.at + 0.06)
     cache._flush()
     assert len(told) == 1
-    clock.at += 0.031
+    clock.at += 0.061
     assert cache._flush_timer is not None
     cache._flush_timer.cancel()
     cache._flush_now()
