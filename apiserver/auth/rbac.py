@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from api.errors import Forbidden
+from api.errors import Forbidden, InternalError
 from api.lister import Lister
 from api.rbac.clusterrole import AggregationRule, ClusterRole
 from api.rbac.clusterrolebinding import ClusterRoleBinding
@@ -275,6 +275,11 @@ def forbidden(user: User, request: RequestInfo, why: str = "") -> Forbidden:
         f'in API group "{request.group}" {scope}{tail}'
     )
     return Forbidden(message, group=request.group, kind=request.plural, name=request.name)
+
+
+def undecided(request: RequestInfo, decision: Decision) -> InternalError:
+    """Return the error for a request about which somebody who would have had to be asked gave no answer."""
+    return InternalError(f'Internal Server Error: "{request.path}": {decision.error}')
 
 
 def describe(rules: Iterable[PolicyRule]) -> str:
