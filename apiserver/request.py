@@ -56,6 +56,7 @@ class Decision:
     """What went wrong while it was decided."""
 
 
+NO_OPINION: Final = Decision(False)
 Deciding = Decision | Awaitable[Decision]
 """A decision, or what gives it once somebody elsewhere has answered."""
 

@@ -7,17 +7,19 @@ may do anything, whoever else there is: upstream's privileged group, always the 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from api.errors import as_one
 from api.rbac.rules import PolicyRule
 from apiserver.auth.rbac import SUPERUSERS
-from apiserver.request import Authorizer, Deciding, Decision, RequestInfo, RuleSource, User
-from component.metrics import Tally
+from apiserver.request import NO_OPINION, Authorizer, Deciding, Decision, RequestInfo, RuleSource, User
+from component.metrics import Labels, Tally
 
 _MASTER: Final = Decision(True)
+_Asked = tuple[tuple[Callable[[User, RequestInfo], Deciding], Labels], ...]
+"""How each is asked, and how it is counted that it allows."""
 _ANYTHING: Final = (
     PolicyRule(verbs=["*"], api_groups=["*"], resources=["*"]),
     PolicyRule(verbs=["*"], non_resource_urls=["*"]),
@@ -41,6 +43,18 @@ class _Said:
     reasons: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
+    def take(self, decision: Decision) -> None:
+        """Note what one of them says."""
+        if decision.reason:
+            self.reasons.append(decision.reason)
+        if decision.error:
+            self.errors.append(decision.error)
+
+    def as_decision(self) -> Decision:
+        """Return the refusal that comes of it."""
+        errors = list(dict.fromkeys(self.errors))
+        return Decision(False, "\n".join(self.reasons), error=as_one(errors) if errors else "")
+
 
 class Authorizers:
     """Several as one. `use` may change who they are; what is being decided then is decided by those before.
@@ -51,56 +65,60 @@ class Authorizers:
     """
 
     def __init__(self, steps: Sequence[Step] = (), decisions: Tally | None = None) -> None:
-        self._decisions = decisions
+        self._counts: dict[Labels, float] = decisions.values if decisions is not None else {}
         self.use(steps)
 
     def use(self, steps: Sequence[Step]) -> None:
         """Ask these from now on."""
         self._steps = tuple(steps)
+        self._asked: _Asked = tuple((each.authorizer.authorize, (each.type, each.name, "allowed")) for each in steps)
 
     def authorize(self, user: User, request: RequestInfo) -> Deciding:
         """Say whether a user may do what is asked."""
         if SUPERUSERS in user.groups:
             return _MASTER
-        return self._ask(iter(self._steps), user, request, _Said())
-
-    def _ask(self, steps: Iterator[Step], user: User, request: RequestInfo, said: _Said) -> Deciding:
-        for step in steps:
-            decision = step.authorizer.authorize(user, request)
-            if not isinstance(decision, Decision):
-                return self._go_on(step, decision, steps, user, request, said)
-            if self._is_final(step, decision, said):
+        # Every request passes here: what is seldom needed is left to `_settle`.
+        place = 0
+        for authorize, labels in self._asked:
+            decision = authorize(user, request)
+            place += 1
+            if decision is NO_OPINION:
+                continue
+            if isinstance(decision, Decision) and decision.allowed:
+                counts = self._counts
+                counts[labels] = counts.get(labels, 0) + 1
                 return decision
-        if not said.reasons and not said.errors:
-            return _NO_OPINION
-        errors = list(dict.fromkeys(said.errors))
-        return Decision(False, "\n".join(said.reasons), error=as_one(errors) if errors else "")
+            return self._settle(decision, labels, self._asked[place:], user, request, _Said())
+        return NO_OPINION
 
-    async def _go_on(
+    def _settle(
+        self, deciding: Deciding, labels: Labels, others: _Asked, user: User, request: RequestInfo, said: _Said
+    ) -> Deciding:
+        """Return what comes of a decision, and of those of `others` where it has no opinion."""
+        while True:
+            if not isinstance(deciding, Decision):
+                return self._wait(deciding, labels, others, user, request, said)
+            if deciding.allowed or deciding.denied:
+                labels = labels if deciding.allowed else (*labels[:2], "denied")
+                self._counts[labels] = self._counts.get(labels, 0) + 1
+                return deciding
+            said.take(deciding)
+            if not others:
+                return said.as_decision()
+            (authorize, labels), others = others[0], others[1:]
+            deciding = authorize(user, request)
+
+    async def _wait(
         self,
-        step: Step,
         deciding: Awaitable[Decision],
-        steps: Iterator[Step],
+        labels: Labels,
+        others: _Asked,
         user: User,
         request: RequestInfo,
         said: _Said,
     ) -> Decision:
-        decision = await deciding
-        if self._is_final(step, decision, said):
-            return decision
-        following = self._ask(steps, user, request, said)
-        return following if isinstance(following, Decision) else await following
-
-    def _is_final(self, step: Step, decision: Decision, said: _Said) -> bool:
-        if decision.allowed or decision.denied:
-            if self._decisions is not None:
-                self._decisions.add((step.type, step.name, "allowed" if decision.allowed else "denied"))
-            return True
-        if decision.reason:
-            said.reasons.append(decision.reason)
-        if decision.error:
-            said.errors.append(decision.error)
-        return False
+        settled = self._settle(await deciding, labels, others, user, request, said)
+        return settled if isinstance(settled, Decision) else await settled
 
     def rules_of(self, user: User, namespace: str = "") -> list[PolicyRule]:
         """Return every rule that any of them knows of."""
@@ -113,9 +131,6 @@ class Authorizers:
         why = [each.why_incomplete(user) for each in sources if isinstance(each, RuleSource)]
         said = list(dict.fromkeys(filter(None, why)))
         return as_one(said) if said else ""
-
-
-_NO_OPINION: Final = Decision(False)
 
 
 class AlwaysAllow:

@@ -24,7 +24,7 @@ from api.selectors import parse_fields
 from api.storage.volumeattachment import VolumeAttachment
 from apiserver.auth import policy
 from apiserver.auth.rbac import covers
-from apiserver.request import Decision, RequestInfo, User
+from apiserver.request import NO_OPINION, Decision, RequestInfo, User
 
 NODES_GROUP = "system:nodes"
 USER_PREFIX = "system:node:"
@@ -32,7 +32,6 @@ LEASES = "kube-node-lease"
 _READS = ("get", "list", "watch")
 _KEEPS = ("get", "create", "update", "patch", "delete")
 _ALLOWED = Decision(True)
-_NO_OPINION = Decision(False)
 
 
 def node_of(user: User) -> str:
@@ -77,11 +76,11 @@ class NodeAuthorizer:
         """Say whether `user` may do it. A list or watch counts as by name if it selects one by metadata.name."""
         name = node_of(user)
         if not name:
-            return _NO_OPINION
+            return NO_OPINION
         of_kind = self._by_kind.get((request.group, request.plural))
         if of_kind is not None:
             return of_kind(name, request)
-        return _ALLOWED if any(covers(rule, request) for rule in policy.NODE) else _NO_OPINION
+        return _ALLOWED if any(covers(rule, request) for rule in policy.NODE) else NO_OPINION
 
     # -- what is the node itself
 

@@ -25,7 +25,7 @@ from api.rbac.rules import PolicyRule, RoleRef, Subject
 from api.resource import ObjectKey
 from api.selectors import BadSelector, of_label_selector
 from apiserver.auth.tokens import USERNAME_PREFIX
-from apiserver.request import Decision, RequestInfo, User
+from apiserver.request import NO_OPINION, Decision, RequestInfo, User
 
 SUPERUSERS = "system:masters"
 """The group that may do anything, whatever the roles say: what repairs a cluster whose roles are broken."""
@@ -80,7 +80,7 @@ class RbacAuthorizer:
         key = (user.name, user.groups, request)
         decision = self._decisions.get(key)
         if decision is None:
-            decision = Decision(False)
+            decision = NO_OPINION
             for grant in _grants_of(grants, user, request.namespace):
                 if any(covers(rule, request) for rule in grant.rules):
                     decision = Decision(True, grant.reason)

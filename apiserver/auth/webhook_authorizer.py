@@ -22,7 +22,7 @@ from apiserver.auth.authorization import WEBHOOK, Webhook, compiled, spec_of
 from apiserver.auth.authorization_metrics import AuthorizationMetrics
 from apiserver.cel.program import CostExceeded
 from apiserver.cel.values import Failure
-from apiserver.request import Deciding, Decision, RequestInfo, User
+from apiserver.request import NO_OPINION, Deciding, Decision, RequestInfo, User
 from apiserver.webhooks.client import CallFailed, WebhookClient
 from component.clock import Clock
 
@@ -37,7 +37,6 @@ KEPT_LENGTH_MAX: Final = 10_000
 ANSWER_BYTES_MAX: Final = 1 << 20
 _OPERATORS: Final = {"=": "In", "==": "In", "in": "In", "!=": "NotIn", "notin": "NotIn", "exists": "Exists",
                      "!": "DoesNotExist"}  # fmt: skip
-_NO_OPINION: Final = Decision(False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ class WebhookAuthorizer:
                 try:
                     if not program.evaluate(seen)[0]:
                         self._metrics.condition_exclusions.add(labels)
-                        return _NO_OPINION
+                        return NO_OPINION
                 except (Failure, CostExceeded) as failure:
                     why = str(failure) or "operation cancelled: actual cost limit exceeded"
                     errors.append(f"cel evaluation error: expression '{program.text}' resulted in error: {why}")
