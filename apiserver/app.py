@@ -30,6 +30,7 @@ from api.storage import volumeattachment
 from apiserver.admission import chain as admission_chain
 from apiserver.admission import dynamic
 from apiserver.admission.configuration import AdmissionSettings
+from apiserver.admission.image_policy_webhook import ImagePolicyWebhook
 from apiserver.admission.metered import MeteredAdmission
 from apiserver.admission.policies.type_check import TypeChecks
 from apiserver.auth.authorization import Flags
@@ -259,7 +260,13 @@ def build(
         return WebhookClient(locator, connector, identities)
 
     told = admission_settings or AdmissionSettings()
-    webhooks = WebhookClients(webhook_client(told.mutating), webhook_client(told.validating), webhook_client())
+    images = ImagePolicyWebhook(told.image_policy, clock) if told.image_policy is not None else None
+    webhooks = WebhookClients(
+        webhook_client(told.mutating),
+        webhook_client(told.validating),
+        webhook_client(),
+        (images.client,) if images is not None else (),
+    )
     admission = admission_chain.build(
         lister=registries.lister,
         read=registries.read,
@@ -274,6 +281,7 @@ def build(
         settings=told,
         ensure=partial(create_if_missing, registries),
         kinds=registries.kinds,
+        images=images,
     )
     believed: list[Authenticator] = [CertificateAuthenticator()]
     if authenticators is not None:

@@ -35,7 +35,7 @@ from apiserver.admission.dynamic import Dynamic
 from apiserver.admission.event_rate_limit import EventRateLimit
 from apiserver.admission.expression_rules import ExpressionRules
 from apiserver.admission.extended_resource_toleration import ExtendedResourceToleration
-from apiserver.admission.image_policy_webhook import ImagePolicyWebhook, Place
+from apiserver.admission.image_policy_webhook import ImagePolicyWebhook
 from apiserver.admission.limit_pod_hard_anti_affinity_topology import LimitPodHardAntiAffinityTopology
 from apiserver.admission.limit_ranger import LimitRanger
 from apiserver.admission.metrics import plugin_durations
@@ -61,9 +61,6 @@ from apiserver.auth.tokens import Read
 from apiserver.crd.definition import DefinitionRules
 from apiserver.registry.kinds import Kinds
 from apiserver.request import AdmissionPlugin, AdmissionRequest, Authorizer
-from apiserver.webhooks.client import WebhookClient
-from apiserver.webhooks.identities import parse_server
-from apiserver.webhooks.services import no_services
 from component.clock import Clock
 from component.metrics import Series, Spread
 
@@ -164,6 +161,7 @@ def build(
     settings: AdmissionSettings | None = None,
     ensure: Ensure | None = None,
     kinds: Kinds | None = None,
+    images: ImagePolicyWebhook | None = None,
 ) -> AdmissionChain:
     """Return the chain of a cluster: upstream's plugins that are on, in upstream's order.
 
@@ -181,9 +179,7 @@ def build(
         settings: which are on, and what some of them are told.
         ensure: makes an object, for NamespaceAutoProvision.
         kinds: what resource a kind is, for OwnerReferencesPermissionEnforcement.
-
-    Raises:
-        BadIdentities, OSError: the kubeconfig of ImagePolicyWebhook cannot be used.
+        images: the plugin that asks about them, if it is on.
     """
     settings = settings or AdmissionSettings()
     judge = authorizer or rbac
@@ -199,7 +195,7 @@ def build(
         "NodeRestriction": lambda: NodeRestriction(read),
         "TaintNodesByCondition": TaintNodesByCondition,
         "AlwaysPullImages": AlwaysPullImages,
-        "ImagePolicyWebhook": lambda: _image_policy_webhook(settings, clock),
+        "ImagePolicyWebhook": lambda: _needed(images),
         "PodSecurity": lambda: PodSecurity(
             namespaces, lister(pod.RESOURCE), read, settings.pod_security, settings.exemptions
         ),
@@ -239,9 +235,3 @@ def build(
 def _needed(given: T | None) -> T:
     assert given is not None, "whoever builds a server gives it"
     return given
-
-
-def _image_policy_webhook(settings: AdmissionSettings, clock: Clock) -> ImagePolicyWebhook:
-    told = _needed(settings.image_policy)
-    url, ca, identities = parse_server(told.kubeconfig)
-    return ImagePolicyWebhook(told, WebhookClient(no_services, identities=identities), Place(url, ca), clock)

@@ -18,6 +18,8 @@ from api.core import pod
 from apiserver.admission.namespace_lifecycle import refusal
 from apiserver.request import AdmissionRequest
 from apiserver.webhooks.client import CallFailed, WebhookClient
+from apiserver.webhooks.identities import parse_server
+from apiserver.webhooks.services import no_services
 from component.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -66,10 +68,17 @@ class _Review(msgspec.Struct, rename="camel"):
 class ImagePolicyWebhook:
     """The plugin."""
 
-    def __init__(self, told: ImagePolicy, client: WebhookClient, place: Place, clock: Clock) -> None:
+    def __init__(self, told: ImagePolicy, clock: Clock) -> None:
+        """Read the kubeconfig.
+
+        Raises:
+            BadIdentities, OSError: it cannot be used.
+        """
+        url, ca, identities = parse_server(told.kubeconfig)
         self._told = told
-        self._client = client
-        self._place = place
+        self.client = WebhookClient(no_services, identities=identities)
+        """To be closed in the end."""
+        self._place = Place(url, ca)
         self._clock = clock
         self._kept: OrderedDict[bytes, tuple[float, _Status]] = OrderedDict()
 
@@ -120,7 +129,7 @@ class ImagePolicyWebhook:
         body = msgspec.json.encode({**question, "spec": spec, "status": {"allowed": False}})
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                answer = await self._client.ask(self._place, body, timeout_s=TIMEOUT_S)
+                answer = await self.client.ask(self._place, body, timeout_s=TIMEOUT_S)
                 review = msgspec.json.decode(answer, type=_Review)
                 if (review.api_version, review.kind) != (_API_VERSION, _KIND):
                     raise CallFailed(f"it answers with {review.api_version or '-'}, {review.kind or '-'}")

@@ -178,10 +178,13 @@ class WebhookClients:
     mutating: WebhookClient
     validating: WebhookClient
     converting: WebhookClient
+    others: tuple[WebhookClient, ...] = ()
 
     async def close(self) -> None:
         """Close every connection."""
-        for client in {id(each): each for each in (self.mutating, self.validating, self.converting)}.values():
+        for client in {
+            id(each): each for each in (self.mutating, self.validating, self.converting, *self.others)
+        }.values():
             await client.close()
 
 

@@ -23,7 +23,7 @@ from apiserver.admission.configuration import AdmissionSettings
 from apiserver.admission.deny_service_external_ips import DenyServiceExternalIPs
 from apiserver.admission.event_rate_limit import EventRateLimit, Limit
 from apiserver.admission.extended_resource_toleration import ExtendedResourceToleration
-from apiserver.admission.image_policy_webhook import ImagePolicy
+from apiserver.admission.image_policy_webhook import ImagePolicy, ImagePolicyWebhook
 from apiserver.admission.limit_pod_hard_anti_affinity_topology import LimitPodHardAntiAffinityTopology
 from apiserver.admission.namespace_auto_provision import NamespaceAutoProvision
 from apiserver.admission.namespace_exists import NamespaceExists
@@ -334,19 +334,11 @@ async def test_a_webhook_says_which_images_may_be_run(tmp_path: Path) -> None:
         )
     )
 
-    def plugin(*, default_allow: bool = False) -> Any:
-        return build(
-            lister=lambda kind: Cache(),
-            read=Cache().read,
-            rewrite_quota=None,  # type: ignore[arg-type]
-            rbac=authorizer(),
-            clock=RealClock(),
-            random=None,  # type: ignore[arg-type]
-            settings=AdmissionSettings(
-                on=frozenset({"ImagePolicyWebhook"}),
-                image_policy=ImagePolicy(kubeconfig, default_allow=default_allow),
-            ),
-        )
+    plugins: list[ImagePolicyWebhook] = []
+
+    def plugin(*, default_allow: bool = False) -> ImagePolicyWebhook:
+        plugins.append(ImagePolicyWebhook(ImagePolicy(kubeconfig, default_allow=default_allow), RealClock()))
+        return plugins[-1]
 
     tested = plugin()
     new = a_pod(initContainers=[{"name": "i", "image": "j"}])
@@ -374,4 +366,6 @@ async def test_a_webhook_says_which_images_may_be_run(tmp_path: Path) -> None:
     await pass_through(plugin(default_allow=True), request)
     assert request.annotations == {"imagepolicywebhook.image-policy.k8s.io/failed-open": "true"}
     assert failed_open.metadata.annotations == {"alpha.image-policy.k8s.io/failed-open": "true"}
+    for each in plugins:
+        await each.client.close()
     await runner.cleanup()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 import yaml
 
 from apiserver.auth.authorization import BadConfiguration, Flags, Mode, of_flags, parse
+from apiserver.server import Settings, authorizing_of
+from component.clock import RealClock
 
 HEAD = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthorizationConfiguration"}
 
@@ -202,3 +205,20 @@ def test_flags_name_modes_in_order_and_one_webhook_that_lets_pass_when_it_fails(
 def test_flags_that_make_no_sense_are_refused(flags: Flags, why: str) -> None:
     with pytest.raises(BadConfiguration, match=why):
         of_flags(flags)
+
+
+def settings(**changes: Any) -> Settings:
+    needed = {each.name: Path("/x") for each in dataclasses.fields(Settings) if each.default is dataclasses.MISSING}
+    return Settings(**{**needed, **changes})
+
+
+def test_a_file_and_flags_exclude_each_other(kubeconfig: Path, tmp_path: Path) -> None:
+    path = tmp_path / "authorization.yaml"
+    path.write_bytes(text(webhook(kubeconfig)))
+    assert authorizing_of(settings(authorization_config=path), RealClock())
+    assert authorizing_of(settings(authorization_mode=("AlwaysAllow",)), RealClock())
+    with pytest.raises(BadConfiguration, match="--authorization-config can not be specified when --authorization-mode"):
+        authorizing_of(settings(authorization_config=path, authorization_mode=("RBAC",)), RealClock())
+    path.write_text("{}")
+    with pytest.raises(BadConfiguration, match="--authorization-config .*: it should be apiVersion apiserver.config"):
+        authorizing_of(settings(authorization_config=path), RealClock())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -40,6 +41,7 @@ class Webhook:
     def __init__(self, directory: Path) -> None:
         self.asked: list[dict[str, Any]] = []
         self.failing: list[int] = []
+        self.believes = ""
         self.status: dict[str, Any] = {"allowed": True, "reason": "it says so"}
         self.kubeconfig = directory / "webhook.yaml"
         self.config = directory / "authorization.yaml"
@@ -50,6 +52,8 @@ class Webhook:
     async def answer(self, request: web.Request) -> web.Response:
         question = await request.json()
         self.asked.append(question)
+        if self.believes and request.headers.get("Authorization") != self.believes:
+            return web.Response(status=401)
         if self.failing:
             return web.Response(status=self.failing.pop(), text="no")
         head = {key: question[key] for key in ("apiVersion", "kind")}
@@ -259,3 +263,21 @@ async def test_a_kubeconfig_that_cannot_be_used_stops_the_start(webhook: Webhook
     webhook.kubeconfig.write_text("{}")
     with pytest.raises(BadConfiguration, match="webhook w: .*the current context names no cluster"):
         webhook.built()
+
+
+async def test_a_program_is_asked_for_other_credentials_when_its_own_were_refused(webhook: Webhook) -> None:
+    directory = webhook.kubeconfig.parent
+    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "tN"}}
+    counts = "echo run >> runs; sed s/tN/t$(wc -l < runs)/ answer"
+    (directory / "answer").write_text(json.dumps(answer))
+    (directory / "program").write_text(f"#!/bin/sh\ncd {directory}; {counts}\n")
+    (directory / "program").chmod(0o755)
+    config = yaml.safe_load(webhook.kubeconfig.read_text())
+    config["users"][0]["user"] = {
+        "exec": {"apiVersion": answer["apiVersion"], "command": "./program", "interactiveMode": "Never"}
+    }
+    webhook.kubeconfig.write_text(yaml.safe_dump(config))
+    both, webhook.believes = webhook.built(), "Bearer t2"
+    refused = await decided(both.authorize(JANE, PODS))
+    assert refused.error == "the server has asked for the client to provide credentials"
+    assert (await decided(both.authorize(JANE, PODS))).allowed

@@ -13,7 +13,7 @@ from apiserver.auth.authorizers import Authorizers, Step
 from apiserver.auth.node import NodeAuthorizer
 from apiserver.auth.policy import rule
 from apiserver.auth.tokens import Bound, Claims, TokenAuthenticator, TokenIssuer
-from apiserver.request import Call, RequestInfo, RuleSource, User
+from apiserver.request import Call, Decision, RequestInfo, RuleSource, User
 from apiserver.subresources.reviews import (
     AccessReviewHandler,
     RulesReviewHandler,
@@ -170,3 +170,29 @@ async def test_a_review_may_be_about_a_selection(selector: dict[str, Any] | None
     spec = {"user": "system:node:n1", "groups": ["system:nodes"], "resourceAttributes": attributes}
     handler = SubjectAccessReviewHandler(nodes_and_rbac(), is_local=False)
     assert (await ask(handler, "SubjectAccessReview", spec))["allowed"] is allowed
+
+
+async def test_a_review_carries_both_selectors_to_the_authorizer_and_its_whole_answer_back() -> None:
+    asked: list[RequestInfo] = []
+
+    class Denies:
+        def authorize(self, user: User, request: RequestInfo) -> Decision:
+            asked.append(request)
+            return Decision(False, "never", denied=True, error="half of it")
+
+    requirements = [
+        {"key": "app", "operator": "In", "values": ["x", "a"]},
+        {"key": "b", "operator": "Exists"},
+        {"key": "c", "operator": "DoesNotExist"},
+        {"key": "d", "operator": "Near", "values": ["e"]},
+    ]
+    attributes = {
+        "verb": "list",
+        "resource": "pods",
+        "labelSelector": {"requirements": requirements},
+        "fieldSelector": {"rawSelector": "metadata.name=n"},
+    }
+    handler = SubjectAccessReviewHandler(Denies(), is_local=False)
+    status = await ask(handler, "SubjectAccessReview", {"user": "jane", "resourceAttributes": attributes})
+    assert status == {"allowed": False, "denied": True, "reason": "never", "evaluationError": "half of it"}
+    assert (asked[0].label_selector, asked[0].field_selector) == ("app in (a,x),b,!c", "metadata.name=n")
