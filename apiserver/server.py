@@ -329,6 +329,8 @@ class Server:
         return None if ALL in self.done else _LACKING[ALL]
 
     def _may_be_anonymous(self, path: str) -> bool:
+        if self._authorizing.allows_everything:
+            return False  # Else anybody who reaches the port could do anything; upstream resets the flag as well.
         said = self._configured.anonymous if self._configured is not None else None
         return said.may(path) if said is not None else self._settings.anonymous_auth
 

@@ -235,9 +235,9 @@ def _webhook_errors(given: _Webhook, name: str, path: str, modes: list[Mode]) ->
         if not found:
             yield v.required(f"{path}.{field}")
         elif field == "timeout" and not 0 < found <= _TIMEOUT_MAX_S:
-            yield v.invalid(f"{path}.{field}", text, "must be > 0s and <= 30s")
+            yield v.invalid(f"{path}.{field}", _shown(found), "must be > 0s and <= 30s")
         elif found < 0:
-            yield v.invalid(f"{path}.{field}", text, "must be > 0s")
+            yield v.invalid(f"{path}.{field}", _shown(found), "must be > 0s")
     version, of_conditions = given.subject_access_review_version, given.match_condition_subject_access_review_version
     yield from _one_of(f"{path}.subjectAccessReviewVersion", version, ("v1", "v1beta1"))
     at = f"{path}.matchConditionSubjectAccessReviewVersion"
@@ -264,6 +264,14 @@ def _webhook_errors(given: _Webhook, name: str, path: str, modes: list[Mode]) ->
             ),
         )
     )
+
+
+def _shown(seconds: float) -> str:
+    """Return a duration as Go prints it, to the second: `1m0s`."""
+    minutes, rest = divmod(abs(seconds), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    parts = [f"{hours}h"] * bool(hours) + [f"{minutes}m"] * bool(hours or minutes)
+    return "-" * (seconds < 0) + "".join(parts) + f"{rest:g}s"
 
 
 def _one_of(path: str, value: str, supported: Sequence[str]) -> Iterator[FieldError]:

@@ -45,6 +45,11 @@ class Authorizing:
         self._metrics = AuthorizationMetrics()
         self._authorizers = Authorizers()
 
+    @property
+    def allows_everything(self) -> bool:
+        """Whether all who are believed may do anything."""
+        return "AlwaysAllow" in self._required
+
     @classmethod
     def by_flags(cls, flags: Flags, clock: Clock) -> Authorizing:
         """Take what flags say; raises BadConfiguration."""

@@ -13,7 +13,7 @@ authorization.k8s.io/v1, authentication.k8s.io/v1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -43,10 +43,10 @@ from api.authorization.selfsubjectrulesreview import (
     SubjectRulesReviewStatus,
 )
 from api.authorization.subjectaccessreview import SubjectAccessReview, SubjectAccessReviewSpec
-from api.errors import Unauthorized
+from api.errors import ApiError, Unauthorized
 from api.rbac.rules import PolicyRule
 from api.resource import Resource
-from api.selectors import FieldSelector, FieldTerm
+from api.selectors import FieldSelector, FieldTerm, parse_fields, parse_labels
 from apiserver.auth.tokens import TokenAuthenticator
 from apiserver.request import (
     AdmissionPlugin,
@@ -211,9 +211,47 @@ def _answer(review: Any) -> Answer:
 
 async def _decide(authorizer: Authorizer, user: User, question: Question) -> SubjectAccessReviewStatus:
     decision = await decided(authorizer.authorize(user, _asked(question)))
+    errors = [decision.error] if decision.error else []
     return SubjectAccessReviewStatus(
-        allowed=decision.allowed, denied=decision.denied, reason=decision.reason, evaluation_error=decision.error
+        allowed=decision.allowed,
+        denied=decision.denied,
+        reason=decision.reason,
+        evaluation_error="; ".join([*errors, *_ignored(question)]),
     )
+
+
+def _ignored(question: Question) -> Iterator[str]:
+    """Yield what of a question's selectors is not understood: without it the question is about more (KEP-4601)."""
+    attributes = question.resource_attributes
+    if attributes is None:
+        return
+    fields, labels = attributes.field_selector, attributes.label_selector
+    for name, given, read, fits in (
+        ("fieldSelector", fields, parse_fields, _is_a_field_term),
+        ("labelSelector", labels, parse_labels, _is_a_label_term),
+    ):
+        if given is None:
+            continue
+        understood = sum(map(fits, given.requirements))
+        is_wrong = understood < len(given.requirements)
+        if given.raw_selector:
+            try:
+                read(given.raw_selector)
+            except ApiError:
+                is_wrong = True
+        if is_wrong:
+            much = "partially ignored" if understood else "ignored"
+            yield f"spec.resourceAttributes.{name} {much} due to parse error"
+
+
+def _is_a_field_term(each: Any) -> bool:
+    return each.operator in ("In", "NotIn") and len(each.values) == 1
+
+
+def _is_a_label_term(each: Any) -> bool:
+    if each.operator in ("In", "NotIn"):
+        return bool(each.values)
+    return each.operator in ("Exists", "DoesNotExist") and not each.values
 
 
 def _asked(question: Question) -> RequestInfo:
@@ -241,7 +279,7 @@ def _selector_text(selector: FieldSelectorAttributes | None) -> str:
     terms = (
         FieldTerm(each.key, each.values[0], each.operator == "In")
         for each in selector.requirements
-        if each.operator in ("In", "NotIn") and len(each.values) == 1
+        if _is_a_field_term(each)
     )
     return str(FieldSelector(tuple(terms)))
 
@@ -250,10 +288,10 @@ def _labels_text(selector: LabelSelectorAttributes | None) -> str:
     if selector is None or selector.raw_selector:
         return selector.raw_selector if selector is not None else ""
     terms = []
-    for each in selector.requirements:
+    for each in filter(_is_a_label_term, selector.requirements):
         values = ",".join(sorted(each.values))
         match each.operator:
-            case "In" | "NotIn" if each.values:
+            case "In" | "NotIn":
                 terms.append(f"{each.key} {each.operator.lower()} ({values})")
             case "Exists":
                 terms.append(each.key)

@@ -316,3 +316,12 @@ async def test_who_may_be_anonymous_is_said_by_a_file_that_is_followed(server: R
         async with asyncio.timeout(10):
             while await status("/livez") != 401:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
+
+
+async def test_where_everything_is_allowed_nobody_is_anonymous(server: Running):  # noqa: F811
+    await restart(server, authorization_mode=("AlwaysAllow",))
+    context = ssl.create_default_context(cafile=server.identity().ca)
+    async with aiohttp.ClientSession(server.url, connector=aiohttp.TCPConnector(ssl=context)) as nobody:
+        for path in ("/livez", "/api", CORE):
+            async with nobody.get(path) as answer:
+                assert answer.status == 401

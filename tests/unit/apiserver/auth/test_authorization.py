@@ -91,9 +91,10 @@ def test_what_is_wrong_with_authorizers_is_said_with_its_place(authorizers: list
     [
         ({"timeout": None}, "authorizers[0].timeout: Required value"),
         ({"timeout": "31s"}, 'authorizers[0].timeout: Invalid value: "31s": must be > 0s and <= 30s'),
+        ({"timeout": "60s"}, 'authorizers[0].timeout: Invalid value: "1m0s": must be > 0s and <= 30s'),
         ({"timeout": "soon"}, 'authorizers[0].timeout: Invalid value: "soon": time: invalid duration "soon"'),
         ({"authorizedTTL": "-1s"}, 'authorizers[0].authorizedTTL: Invalid value: "-1s": must be > 0s'),
-        ({"unauthorizedTTL": "-1s"}, 'authorizers[0].unauthorizedTTL: Invalid value: "-1s": must be > 0s'),
+        ({"unauthorizedTTL": "-1h"}, 'authorizers[0].unauthorizedTTL: Invalid value: "-1h0m0s": must be > 0s'),
         ({"subjectAccessReviewVersion": None}, "authorizers[0].subjectAccessReviewVersion: Required value"),
         (
             {"subjectAccessReviewVersion": "v2"},

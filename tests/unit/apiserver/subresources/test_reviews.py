@@ -194,5 +194,24 @@ async def test_a_review_carries_both_selectors_to_the_authorizer_and_its_whole_a
     }
     handler = SubjectAccessReviewHandler(Denies(), is_local=False)
     status = await ask(handler, "SubjectAccessReview", {"user": "jane", "resourceAttributes": attributes})
-    assert status == {"allowed": False, "denied": True, "reason": "never", "evaluationError": "half of it"}
+    why = "half of it; spec.resourceAttributes.labelSelector partially ignored due to parse error"
+    assert status == {"allowed": False, "denied": True, "reason": "never", "evaluationError": why}
     assert (asked[0].label_selector, asked[0].field_selector) == ("app in (a,x),b,!c", "metadata.name=n")
+
+
+@pytest.mark.parametrize(
+    ("selector", "how"),
+    [
+        ({"rawSelector": "a in"}, "ignored"),
+        ({"requirements": [{"key": "a", "operator": "In", "values": []}]}, "ignored"),
+        ({"requirements": [{"key": "a", "operator": "In", "values": ["b"]}]}, ""),
+        ({"rawSelector": "a=b"}, ""),
+    ],
+)
+async def test_a_selection_that_is_not_understood_is_said_to_be_ignored(selector: dict[str, Any], how: str) -> None:
+    handler = SubjectAccessReviewHandler(nodes_and_rbac(), is_local=False)
+    for name in ("labelSelector", "fieldSelector"):
+        attributes = {"verb": "list", "resource": "pods", name: selector}
+        status = await ask(handler, "SubjectAccessReview", {"user": "jane", "resourceAttributes": attributes})
+        wanted = f"spec.resourceAttributes.{name} {how} due to parse error" if how else ""
+        assert status.get("evaluationError", "") == wanted
