@@ -121,7 +121,7 @@ class Door:
             # A watch that was let in says so itself: clients look for an event, whenever it ends.
             if reused.is_asked_for(request):
                 return await websocket.send_error(request, error)
-            form = answers.form_of_refusal(request.headers.get(hdrs.ACCEPT, ""), answers.wants_pretty(request))
+            form = answers.form_of_refusal(request.headers.get(hdrs.ACCEPT, ""))
             headers = {hdrs.CONTENT_TYPE: _watch_type(form), hdrs.CACHE_CONTROL: "no-cache, private"}
             return _with_warnings(web.Response(body=refusal_frame(error, form), headers=headers), call)
         except ApiError as error:
@@ -237,7 +237,8 @@ class Door:
 
     @staticmethod
     def _failure(request: web.BaseRequest, error: ApiError, call: Call) -> web.Response:
-        return failure(error, call, answers.form_of_refusal(request.headers.get(hdrs.ACCEPT, "")))
+        accept = request.headers.get(hdrs.ACCEPT, "")
+        return failure(error, call, answers.form_of_refusal(accept, answers.wants_pretty(request)))
 
     def _watch_timeout_s(self, call: Call) -> float:
         asked = integer(call.options, "timeoutSeconds")
