@@ -107,7 +107,7 @@ _OF_THE_KEY: Final = {
 
 
 def _key_usage(usages: Sequence[str]) -> x509.KeyUsage | None:
-    """Return what the key is for; None where nothing is said of it, which allows all where an empty list would nothing."""
+    """Return what the key is for; None where nothing is said of it, which allows all; an empty list allows nothing."""
     if _OF_THE_KEY.isdisjoint(usages):
         return None
     return x509.KeyUsage(
