@@ -50,7 +50,7 @@ Write = Remove | Put | Keep
 
 
 _MARKED_ALONE: Final = {("", "Namespace"), ("apiextensions.k8s.io", "CustomResourceDefinition")}
-"""Upstream deletes these in a way of its own: it says when, and neither of a grace period nor that they have changed."""
+"""Upstream deletes these in a way of its own: it says when, and nothing of a grace period or of a change."""
 
 
 def decide_delete(resource: Resource[Any], obj: Any, options: DeleteOptions, now: float) -> Write:
