@@ -182,8 +182,8 @@ async def styled(body: bytes, form: Form) -> bytes:
 
 
 def as_yaml(body: bytes) -> bytes:
-    """Return JSON as YAML."""
-    text: str = yaml.dump(json.loads(body), Dumper=_Dumper, default_flow_style=False, sort_keys=False)
+    """Return JSON as YAML, fields by their names as upstream's."""
+    text: str = yaml.dump(json.loads(body), Dumper=_Dumper, default_flow_style=False, sort_keys=True)
     return text.encode()
 
 

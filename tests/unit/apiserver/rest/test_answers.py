@@ -88,3 +88,9 @@ async def test_what_depends_on_more_than_the_compression_says_so() -> None:
     request = make_mocked_request("GET", "/", headers={"Accept-Encoding": "gzip"})
     await answers.compressed(request, bytes(answers.GZIP_BYTES_MIN), headers)
     assert headers["Vary"] == "Accept, Accept-Encoding"
+
+
+def test_fields_in_yaml_are_in_the_order_of_their_names() -> None:
+    assert answers.as_yaml(b'{"kind":"A","apiVersion":"v1","b":{"d":1,"c":[2]}}') == (
+        b"apiVersion: v1\nb:\n  c:\n  - 2\n  d: 1\nkind: A\n"
+    )
