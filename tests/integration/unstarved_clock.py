@@ -1,4 +1,4 @@
-"""A clock for promises about how soon something is done, which a machine too busy to run those who do it cannot break."""
+"""A clock for promises about how soon something is done, which a machine too busy to run it cannot break."""
 
 from __future__ import annotations
 

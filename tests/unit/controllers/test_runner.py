@@ -137,7 +137,7 @@ async def test_a_refused_creation_is_told_and_tried_again_more_and_more_slowly()
 
 async def test_queues_are_told_of_while_somebody_works_on_them():
     def told() -> bool:
-        return b'workqueue_unfinished_work_seconds{name="replicaset"}' in metrics.render(metrics.SHARED)
+        return b'workqueue_unfinished_work_seconds{name="replicaset-controller"}' in metrics.render(metrics.SHARED)
 
     async with running(MemoryApi()):
         await asyncio.sleep(1)
