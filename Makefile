@@ -1,5 +1,5 @@
 # Thin names for real commands. `make up` and `make test` install what is missing first.
-.PHONY: up down test computed lived check form types arrows stubs unit integration e2e chaos fuzz bench proto setup
+.PHONY: up down test check form types arrows stubs unit integration e2e chaos fuzz bench proto setup
 
 BIN := .venv/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
@@ -10,16 +10,7 @@ up: setup  ## A cluster on this machine, with the example answering through its 
 down: setup  ## Stop it; the data stays (steer down --purge deletes it).
 	@$(SUDO) $(BIN)/steer down
 
-# Processes that wait for one another leave the CPUs idle half the time; what only computes takes what they leave.
-test: setup form  ## Everything.
-	@$(MAKE) --no-print-directory -j 2 -O computed lived
-
-computed:
-	@nice -n 10 $(MAKE) --no-print-directory unit types arrows stubs
-
-lived:
-	@$(MAKE) --no-print-directory integration
-	@$(MAKE) --no-print-directory e2e
+test: setup check integration e2e  ## Everything.
 
 check: setup form  ## Format, lint, types, import arrows, unit tests and simulations: under two minutes.
 	@$(MAKE) --no-print-directory -j 4 types arrows stubs unit
