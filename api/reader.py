@@ -7,6 +7,7 @@ undeclared fields found so far; it returns the value in normal form, or raises `
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -173,11 +174,43 @@ def _bytes_reader(schema: TypeSchema) -> Reader:
 
     def read(value: Any, path: Path, unknown: list[str]) -> Any:
         text = read_text(value, path, unknown)
-        if text and ("\n" in text or "\r" in text):
+        if not text:
+            return text
+        at = misplaced_base64(text)
+        if at is not None:
+            raise ValueError(f"illegal base64 data at input byte {at}")
+        if "\n" in text or "\r" in text:
             return text.replace("\n", "").replace("\r", "")
         return text
 
     return read
+
+
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_DIGITS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
+
+
+def misplaced_base64(text: str) -> int | None:
+    """Return which byte upstream calls the first that does not belong into base64, or None if all do."""
+    if _BASE64.fullmatch(text):
+        return None
+    # Where each byte that is no line's end stands.
+    found = [(at, byte) for at, byte in enumerate(text.encode()) if byte not in b"\r\n"]
+    digits = next((number for number, (_, byte) in enumerate(found) if byte not in _DIGITS), len(found))
+    length, rest, inside = len(text.encode()), found[digits:], digits % 4
+    if not rest:
+        # What is too short to make a byte of is told of from its beginning, lines' ends not counted.
+        return length - inside if inside else None
+    at, byte = rest[0]
+    if byte != ord("=") or inside < 2:
+        return at
+    if inside == 2:
+        if len(rest) == 1:
+            return length
+        if rest[1][1] != ord("="):
+            return rest[1][0] - 1
+    after = rest[4 - inside :]
+    return after[0][0] if after else None
 
 
 def _value_reader(schema: TypeSchema) -> Reader:

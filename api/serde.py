@@ -87,6 +87,8 @@ def normalise(value: dict[str, Any], resource: Resource[Any]) -> tuple[dict[str,
         normal: dict[str, Any] = reader_of(resource.type)(value, None, unknown)
     except WrongType as error:
         raise _cannot_handle(resource, str(error), error) from None
+    except ValueError as error:
+        raise _cannot_handle(resource, str(error)) from None
     except RecursionError:
         raise bodies.too_deep() from None
     return normal, unknown

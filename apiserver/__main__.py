@@ -8,7 +8,9 @@ import sys
 from typing import Final
 
 from apiserver.admission.configuration import BadConfiguration as BadAdmission
+from apiserver.admission.plugin_names import BadNames
 from apiserver.audit.policy import BadPolicy
+from apiserver.auth.authorization import BadConfiguration as BadAuthorization
 from apiserver.auth.oidc import BadSettings
 from apiserver.encryption.configuration import BadConfiguration
 from apiserver.server import Settings, run
@@ -41,7 +43,7 @@ def main() -> int:
             else:
                 print(f"steer-apiserver: {problem}", file=sys.stderr)
             code = 1
-        except* (BadAdmission, BadConfiguration, BadPolicy, BadSettings) as group:
+        except* (BadAdmission, BadAuthorization, BadConfiguration, BadNames, BadPolicy, BadSettings) as group:
             print(f"steer-apiserver: {group.exceptions[0]}", file=sys.stderr)
             code = 2
         if code:

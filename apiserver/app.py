@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -29,13 +30,17 @@ from api.storage import volumeattachment
 from apiserver.admission import chain as admission_chain
 from apiserver.admission import dynamic
 from apiserver.admission.configuration import AdmissionSettings
+from apiserver.admission.image_policy_webhook import ImagePolicyWebhook
 from apiserver.admission.metered import MeteredAdmission
 from apiserver.admission.policies.type_check import TypeChecks
+from apiserver.auth.authorization import Flags
+from apiserver.auth.authorizing import DEFAULT_MODES, Authorizing
 from apiserver.auth.certificates import CertificateAuthenticator
 from apiserver.auth.chain import AuthenticationChain
 from apiserver.auth.node import NodeAuthorizer
 from apiserver.auth.rbac import RbacAuthorizer, RbacListers
 from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
+from apiserver.bootstrap import create_if_missing
 from apiserver.crd.caretaker import CaretakerAuthorizer
 from apiserver.crd.controller import Definitions
 from apiserver.dispatch import Address, Dispatcher
@@ -204,6 +209,7 @@ def build(
     authenticators: Callable[[Registries], list[Authenticator]] | None = None,
     may_be_anonymous: MayBeAnonymous = anybody,
     admission_settings: AdmissionSettings | None = None,
+    authorizing: Authorizing | None = None,
 ) -> Api:
     """Assemble an API over `store`.
 
@@ -224,6 +230,7 @@ def build(
         authenticators: whom to believe, first to last; client certificates and `issuer`'s tokens without it.
         may_be_anonymous: whether a request for a path need not say who sends it.
         admission_settings: what single admission plugins are told.
+        authorizing: who is asked what users may do; the nodes' rules and RBAC without it.
     """
     metrics = ApiMetrics()
     store = MeteredStore(store, metrics.store, metrics.store_requests, metrics.store_errors, clock.monotonic)
@@ -238,7 +245,12 @@ def build(
     )
     pods, volumes = registries.lister(pod.RESOURCE), registries.lister(persistentvolume.RESOURCE)
     attachments = registries.lister(volumeattachment.RESOURCE)
-    authorizer = NodeAuthorizer(pods, volumes, attachments, CaretakerAuthorizer(registries.kinds, rbac))
+    own: Mapping[str, Authorizer] = {
+        "Node": NodeAuthorizer(pods, volumes, attachments),
+        "RBAC": CaretakerAuthorizer(registries.kinds, rbac),
+    }
+    authorizing = authorizing or Authorizing.by_flags(Flags(DEFAULT_MODES), clock)
+    authorizer = authorizing.build(own, metrics.authorization)
     evaluating = Evaluating()
     quotas = registries.of(resourcequota.RESOURCE)
     services, slices = registries.lister(service.RESOURCE), registries.lister(endpointslice.RESOURCE)
@@ -248,18 +260,28 @@ def build(
         return WebhookClient(locator, connector, identities)
 
     told = admission_settings or AdmissionSettings()
-    webhooks = WebhookClients(webhook_client(told.mutating), webhook_client(told.validating), webhook_client())
+    images = ImagePolicyWebhook(told.image_policy, clock) if told.image_policy is not None else None
+    webhooks = WebhookClients(
+        webhook_client(told.mutating),
+        webhook_client(told.validating),
+        webhook_client(),
+        (images.client,) if images is not None else (),
+    )
     admission = admission_chain.build(
         lister=registries.lister,
         read=registries.read,
         rewrite_quota=quotas.write,
-        authorizer=rbac,
+        rbac=rbac,
+        authorizer=authorizer,
         clock=clock,
         random=random,
         toleration_s=toleration_s,
         dynamic=dynamic.build(registries, webhooks, authorizer, random, clock, metrics.admission, evaluating),
         durations=metrics.admission.plugins,
         settings=told,
+        ensure=partial(create_if_missing, registries),
+        kinds=registries.kinds,
+        images=images,
     )
     believed: list[Authenticator] = [CertificateAuthenticator()]
     if authenticators is not None:

@@ -4,6 +4,8 @@ Rules and conditions may cost what upstream lets them, which is a second and mor
 the spot, as if it were cheap; nearly all is. What has then cost more than a moment's worth is begun anew (it is pure)
 on a thread that runs in turns with the event loop: a slice, then a round of the loop, then the next slice. The two
 never run at the same time, so whatever expressions look at (caches, who may do what) needs no locks.
+
+An expression that asks what only somebody elsewhere knows ends there; when the answer has come, all begins anew.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
-from apiserver.cel.evaluation import TURN, Turn
+from apiserver.cel.evaluation import ANSWERS, TURN, Turn, Unanswered
 
 T = TypeVar("T")
 
@@ -108,6 +110,17 @@ class Evaluating:
         Args:
             work: pure, so that it may be begun twice; nothing it reads may be changed by anything this call awaits.
         """
+        remembering = ANSWERS.set({})
+        try:
+            while True:
+                try:
+                    return await self._run(work)
+                except Unanswered as unanswered:
+                    ANSWERS.get({})[unanswered.question] = await unanswered.answer
+        finally:
+            ANSWERS.reset(remembering)
+
+    async def _run(self, work: Callable[[], T]) -> T:
         token = TURN.set(_OnTheSpot(AT_ONCE_COST))
         try:
             return work()

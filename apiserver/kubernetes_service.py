@@ -46,6 +46,11 @@ _OLDER_COMPONENT: Final = "steer-apiserver"
 _ADDRESS: Final = "apiserver.kubernetes.io/address"
 
 
+def name_of_server(address: str, port: int) -> str:
+    """Return what one API server of several is called."""
+    return f"apiserver-{address.replace('.', '-').replace(':', '-')}-{port}"
+
+
 class KubernetesService:
     """Keeps the Service, its endpoints and this apiserver's Lease.
 
@@ -67,7 +72,7 @@ class KubernetesService:
         self._port = port
         self._cluster_ip = cluster_ip
         self._labels = {IDENTITY: _COMPONENT, "kubernetes.io/hostname": hostname}
-        self._lease = ObjectKey(LEASE_NAMESPACE, f"apiserver-{address.replace('.', '-').replace(':', '-')}-{port}")
+        self._lease = ObjectKey(LEASE_NAMESPACE, name_of_server(address, port))
         self._seen: dict[str, tuple[str, float]] = {}
         """Of each Lease, its renewTime and when we first saw that."""
 

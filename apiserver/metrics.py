@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from apiserver.admission.metrics import AdmissionMetrics
+from apiserver.auth.authorization_metrics import AuthorizationMetrics
 from apiserver.flowcontrol import metrics as flow_metrics
 from component.metrics import Family, Gauge, Labels, Level, Spread, Tally, exponential
 
@@ -57,10 +58,7 @@ class ApiMetrics:
         self.authorization_durations = Spread(
             "authorization_duration_seconds", "How long it took to decide.", ("result",), _CHECK_DURATIONS
         )
-        self.authorizations = Tally(
-            "apiserver_authorization_decisions_total", "Requests by who allowed or denied them.",
-            ("type", "name", "decision"),
-        )  # fmt: skip
+        self.authorization = AuthorizationMetrics()
         self.deprecated = Level(
             "apiserver_requested_deprecated_apis", "Deprecated APIs that have been asked for; always 1.",
             ("group", "version", "resource", "subresource", "removed_release"),
@@ -93,7 +91,8 @@ class ApiMetrics:
         yield Gauge("apiserver_longrunning_requests", "Watches and other streams that are open.",
                     lambda: self.long_running, ("verb", *_TARGET))  # fmt: skip
         yield from (self.authentications, self.authentication_durations, self.users)
-        yield from (self.authorizations, self.authorization_attempts, self.authorization_durations)
+        yield from (self.authorization_attempts, self.authorization_durations)
+        yield from self.authorization.families()
         yield self.admission_steps
         yield from self.admission.families()
         yield from (self.store, self.store_requests, self.store_errors)

@@ -40,6 +40,8 @@ class RequestInfo:
     name: str = ""
     field_selector: str = ""
     """What a list, watch or deletecollection is restricted to, as it was sent."""
+    label_selector: str = ""
+    """The same by labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,26 @@ class Decision:
 
     allowed: bool
     reason: str = ""
+    denied: bool = False
+    """Whether nobody else need be asked: else who does not allow has no opinion."""
+    error: str = ""
+    """What went wrong while it was decided."""
+
+
+NO_OPINION: Final = Decision(False)
+Deciding = Decision | Awaitable[Decision]
+"""A decision, or what gives it once somebody elsewhere has answered."""
 
 
 class Authorizer(Protocol):
-    """Says whether a user may do what is asked. Pure but for the caches it reads."""
+    """Says whether a user may do what is asked: at once where caches know, which is nearly always."""
 
-    def authorize(self, user: User, request: RequestInfo) -> Decision: ...
+    def authorize(self, user: User, request: RequestInfo) -> Deciding: ...
+
+
+async def decided(deciding: Deciding) -> Decision:
+    """Return the decision, when it has been made."""
+    return deciding if isinstance(deciding, Decision) else await deciding
 
 
 @runtime_checkable

@@ -28,13 +28,16 @@ from api.resource import ObjectKey
 from apiserver import app, bootstrap
 from apiserver.admission import configuration
 from apiserver.admission.configuration import AdmissionSettings
+from apiserver.admission.plugin_names import choose
 from apiserver.allocators.repair import AllocationRepair
 from apiserver.allocators.reservation import ServiceReservation
 from apiserver.allocators.services import ServiceAllocator
 from apiserver.audit.log import AuditLog
 from apiserver.audit.policy import BadPolicy, compile_policy, parse
-from apiserver.auth import assembly, published
+from apiserver.auth import assembly, authorization, published
 from apiserver.auth.assembly import Trust
+from apiserver.auth.authorization import Flags
+from apiserver.auth.authorizing import DEFAULT_MODES, Authorizing
 from apiserver.auth.configured import Configured
 from apiserver.auth.legacy_tokens import LegacyTokens
 from apiserver.auth.oidc import BadSettings, OidcAuthenticator, OidcSettings
@@ -48,7 +51,7 @@ from apiserver.filters.timeout import duration_s
 from apiserver.filters.watch_limit import STREAMS_MAX
 from apiserver.grpc.listener import GrpcListener
 from apiserver.grpc.relayed import Relay
-from apiserver.kubernetes_service import KubernetesService
+from apiserver.kubernetes_service import KubernetesService, name_of_server
 from apiserver.outside import FrontProxy, Outside
 from apiserver.registry.registries import Registries
 from apiserver.registry.selection import select
@@ -166,6 +169,18 @@ class Settings:
     )
     authentication_token_webhook_cache_ttl: str = setting("how long its answers are kept", "2m0s")
     authentication_token_webhook_version: Literal["v1", "v1beta1"] = setting("of the TokenReview it is sent", "v1beta1")
+    authorization_mode: tuple[str, ...] = setting(
+        "who is asked what users may do, in order: Node, RBAC, Webhook, AlwaysAllow, AlwaysDeny", DEFAULT_MODES
+    )
+    authorization_webhook_config_file: Path | None = setting("kubeconfig of the webhook of mode Webhook", None)
+    authorization_webhook_version: Literal["v1", "v1beta1"] = setting(
+        "of the SubjectAccessReview it is sent", "v1beta1"
+    )
+    authorization_webhook_cache_authorized_ttl: str = setting("how long it is remembered for a yes", "5m0s")
+    authorization_webhook_cache_unauthorized_ttl: str = setting("and for a no", "30s")
+    authorization_config: Path | None = setting(
+        "the same in a file, with any number of webhooks: AuthorizationConfiguration; reloaded on change", None
+    )
     anonymous_auth: bool = setting("take requests that do not say who sends them, as of system:anonymous", True)
     proxy_client_cert: Path | None = setting("certificate that aggregated API servers know this one by (PEM)", None)
     proxy_client_key: Path | None = setting("its key (PEM)", None)
@@ -187,6 +202,10 @@ class Settings:
     encryption_provider_config: Path | None = setting(
         "which kinds the store holds encrypted, with which keys: EncryptionConfiguration; reloaded on change", None
     )
+    enable_admission_plugins: tuple[str, ...] = setting(
+        "admission plugins that are on beside those that are anyway, comma-separated", ()
+    )
+    disable_admission_plugins: tuple[str, ...] = setting("and those that are off, though they usually are on", ())
     admission_control_config_file: Path | None = setting(
         "what single admission plugins are told: AdmissionConfiguration", None
     )
@@ -220,6 +239,7 @@ class Server:
         )
         self._configured = _configured(settings, clock)
         self._token_webhook = _token_webhook(settings, clock)
+        self._authorizing = authorizing_of(settings, clock)
         self.encryption = EncryptionKeys(settings.encryption_provider_config)
         if settings.encryption_provider_config is not None:
             store = EncryptedStore(store, self.encryption)
@@ -257,6 +277,7 @@ class Server:
             authenticators=self._authenticators,
             may_be_anonymous=self._may_be_anonymous,
             admission_settings=_admission(settings),
+            authorizing=self._authorizing,
             connector=lambda **options: self.outside.egress.connector(**options),
         )
         jwks_uri = f"https://{settings.advertise_address}:{settings.secure_port}/openid/v1/jwks"
@@ -366,6 +387,7 @@ class Server:
             tasks.create_task(self._trust.follow(self._clock), name="trusted CAs")
             if self._configured is not None:
                 tasks.create_task(self._configured.follow(), name="authentication configuration")
+            tasks.create_task(self._authorizing.follow(), name="authorization configuration")
             await self.api.wait_ready()
             self.done.add(CACHES)
             await self._bootstrap()
@@ -416,6 +438,7 @@ class Server:
         await self.outside.close()
         if self._token_webhook is not None:
             await self._token_webhook.close()
+        await self._authorizing.close()
         if self.kubelets is not None:
             await self.kubelets.close()
 
@@ -506,13 +529,35 @@ def _configured(settings: Settings, clock: Clock) -> Configured | None:
     return Configured(path, clock, own_issuer=settings.service_account_issuer)
 
 
-def _admission(settings: Settings) -> AdmissionSettings | None:
-    path = settings.admission_control_config_file
+def authorizing_of(settings: Settings, clock: Clock) -> Authorizing:
+    """Return who is asked what users may do; raises authorization.BadConfiguration, OSError."""
+    flags = Flags(
+        settings.authorization_mode,
+        settings.authorization_webhook_config_file,
+        settings.authorization_webhook_version,
+        settings.authorization_webhook_cache_authorized_ttl,
+        settings.authorization_webhook_cache_unauthorized_ttl,
+    )
+    path = settings.authorization_config
     if path is None:
-        return None
+        return Authorizing.by_flags(flags, clock)
+    if flags != Flags(DEFAULT_MODES):
+        raise authorization.BadConfiguration(
+            "--authorization-config can not be specified when --authorization-mode or --authorization-webhook-* flags "
+            "are defined"
+        )
+    return Authorizing.by_file(path, clock, name_of_server(settings.advertise_address, settings.secure_port))
+
+
+def _admission(settings: Settings) -> AdmissionSettings:
+    """Return which admission plugins are on, and what they are told; raises BadNames, BadConfiguration."""
+    on = choose(settings.enable_admission_plugins, settings.disable_admission_plugins)
+    path = settings.admission_control_config_file
     try:
-        return configuration.read(path)
+        return configuration.read(path, on)
     except configuration.BadConfiguration as error:
+        if path is None:
+            raise
         raise configuration.BadConfiguration(f"--admission-control-config-file {path}: {error}") from None
 
 

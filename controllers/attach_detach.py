@@ -27,7 +27,7 @@ from api.storage import csidriver
 from api.storage import volumeattachment as attachments
 from api.storage.csidriver import CSIDriver
 from api.storage.volumeattachment import VolumeAttachment, VolumeAttachmentSource, VolumeAttachmentSpec
-from client.events import WARNING
+from client.events import NORMAL, WARNING
 from client.verbs import key_of
 from controllers.actions import Action, Create, Delete, Emit, Plan
 from controllers.runner import Controller, Listers, Watch
@@ -80,13 +80,34 @@ def observe(key: ObjectKey, listers: Listers) -> Observed | None:
     )
 
 
-def reconcile(observed: Observed, now: float) -> Plan:
+class Coming:
+    """Attachments that were seen before they were carried out: remembered only to tell when they are."""
+
+    def __init__(self) -> None:
+        self._uids: set[str] = set()
+
+    def has_come(self, attachment: VolumeAttachment) -> bool:
+        """Note an attachment as it is; return whether it has been carried out since it was last seen."""
+        uid = attachment.metadata.uid
+        if attachment.status.attached or attachment.metadata.deletion_timestamp:
+            has_come = uid in self._uids and attachment.status.attached
+            self._uids.discard(uid)
+            return has_come
+        self._uids.add(uid)
+        return False
+
+
+def reconcile(observed: Observed, now: float, coming: Coming) -> Plan:
     """Attach where the volume is used, take it off elsewhere; say so where both cannot be."""
     volume = observed.volume
     using = users_by_node(observed.users, now) if observed.is_attachable and volume is not None else {}
     actions: list[Action] = []
     must_wait = any(pod.status.phase in ("Succeeded", "Failed") for pods in using.values() for pod in pods)
     for each in observed.attachments:
+        if coming.has_come(each) and volume is not None:
+            message = f'AttachVolume.Attach succeeded for volume "{volume.metadata.name}" '
+            told = using.get(each.spec.node_name, ())
+            actions += [Emit(pod, NORMAL, "SuccessfulAttachVolume", message) for pod in told]
         if each.spec.node_name in using or each.metadata.deletion_timestamp:
             continue
         if each.spec.node_name in observed.mounted_on:
@@ -186,25 +207,28 @@ def _unmounted(old: Node, new: Node) -> bool:
     return old.status.volumes_in_use != new.status.volumes_in_use
 
 
-CONTROLLER: Controller[PersistentVolume, Observed] = Controller(
-    name="attachdetach-controller",
-    resource=volumes.RESOURCE,
-    observe=observe,
-    reconcile=reconcile,
-    watches=(
-        Watch(
-            resource=attachments.RESOURCE,
-            keys=volume_of_attachment,
-            indexes={BY_VOLUME: index_by_volume, BY_NODE: index_by_node},
+def build() -> Controller[PersistentVolume, Observed]:
+    """Declare the controller."""
+    coming = Coming()
+    return Controller(
+        name="attachdetach-controller",
+        resource=volumes.RESOURCE,
+        observe=observe,
+        reconcile=lambda observed, now: reconcile(observed, now, coming),
+        watches=(
+            Watch(
+                resource=attachments.RESOURCE,
+                keys=volume_of_attachment,
+                indexes={BY_VOLUME: index_by_volume, BY_NODE: index_by_node},
+            ),
+            Watch(resource=csidriver.RESOURCE, keys=volumes_of_driver),
+            Watch(resource=claims.RESOURCE, keys=volume_of_claim),
+            Watch(
+                resource=pods.RESOURCE,
+                keys=volumes_of_pod,
+                indexes={BY_CLAIM: index_pods_by_claim},
+                is_news=_is_moved_or_ended,
+            ),
+            Watch(resource=nodes.RESOURCE, keys=volumes_of_node, is_news=_unmounted),
         ),
-        Watch(resource=csidriver.RESOURCE, keys=volumes_of_driver),
-        Watch(resource=claims.RESOURCE, keys=volume_of_claim),
-        Watch(
-            resource=pods.RESOURCE,
-            keys=volumes_of_pod,
-            indexes={BY_CLAIM: index_pods_by_claim},
-            is_news=_is_moved_or_ended,
-        ),
-        Watch(resource=nodes.RESOURCE, keys=volumes_of_node, is_news=_unmounted),
-    ),
-)
+    )

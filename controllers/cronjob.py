@@ -71,9 +71,12 @@ def reconcile(observed: Observed, now: float) -> Plan:
         return _plan(cron, actions, status)
     try:
         schedule = parse_schedule(cron.spec.schedule, zone_of(cron))
-    except (ValueError, zoneinfo.ZoneInfoNotFoundError) as error:
-        actions.append(Emit(cron, WARNING, "UnParseableCronJobSchedule", f"{cron.spec.schedule}: {error}"))
-        return _plan(cron, actions, status)
+    except zoneinfo.ZoneInfoNotFoundError as error:
+        why = f'invalid timeZone: "{cron.spec.time_zone}": {error}'
+        return _plan(cron, [*actions, Emit(cron, WARNING, "UnknownTimeZone", why)], status)
+    except ValueError as error:
+        why = f'unparseable schedule: "{cron.spec.schedule}" : {error}'
+        return _plan(cron, [*actions, Emit(cron, WARNING, "UnparseableSchedule", why)], status)
     due = find_due(cron, schedule, now)
     if due is not None:
         actions += _start(observed, due, status, now)

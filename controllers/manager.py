@@ -108,7 +108,7 @@ def declared(
         volume_binder.CLAIMS,
         volume_reclaim.CONTROLLER,
         volume_expansion.CONTROLLER,
-        attach_detach.CONTROLLER,
+        attach_detach.build(),
         local_provisioner.PROVISION,
         local_provisioner.RELEASE,
         ephemeral_volumes.CONTROLLER,
@@ -160,7 +160,7 @@ class Manager:
             Runner(controller, informers, client, self._recorder, clock=clock, rng=rng)
             for controller in declared(settings, clock, heartbeats)
         ]
-        self._loops.append(GarbageCollector(client, informers, clock=clock, rng=rng))
+        self._loops.append(GarbageCollector(client, informers, self._recorder, clock=clock, rng=rng))
 
     @property
     def unsynced(self) -> list[str]:

@@ -14,7 +14,7 @@ from api.core import node as nodes
 from api.core.ip_addresses import parse_cidr
 from api.core.node import Node
 from api.resource import ObjectKey
-from client.events import NORMAL, WARNING
+from client.events import NORMAL
 from client.verbs import key_of
 from controllers.actions import Action, Emit, Patch, Plan
 from controllers.runner import Controller, Listers
@@ -55,8 +55,8 @@ def reconcile(observed: Observed, now: float) -> Plan:
         number = next(free, None)
         if number is None:
             full = True
-            message = f"Node {node.metadata.name} status is now: CIDRNotAvailable: {observed.cluster} is used up"
-            actions.append(Emit(node, WARNING, "CIDRNotAvailable", message))
+            message = f"Node {node.metadata.name} status is now: CIDRNotAvailable"
+            actions.append(Emit(node, NORMAL, "CIDRNotAvailable", message))
             continue
         subnet = f"{ipaddress.IPv4Address(base + number * size)}/{observed.prefix_length}"
         # Checked against the uid: a node made again under the same name may have had time to get another.

@@ -13,6 +13,7 @@ a node lost together with the leader is noticed no later. Upstream: nodelifecycl
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -30,7 +31,7 @@ from api.core.node_matching import matches_taint
 from api.core.pod import Pod
 from api.core.pod_status import PodCondition
 from api.resource import ObjectKey
-from client.events import NORMAL
+from client.events import NORMAL, WARNING
 from client.informer import Change, Informers
 from client.verbs import key_of
 from component.clock import Clock
@@ -114,7 +115,9 @@ def reconcile(observed: Observed, now: float, leaving: Leaving) -> Plan:
                     "status": {"conditions": msgspec.to_builtins(conditions)},
                 },
                 "status",
-                done=Emit(node, NORMAL, "NodeNotReady", f"Node {name} status is now: NodeNotReady"),
+                done=Emit(node, NORMAL, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
+                if is_ready(node)
+                else None,
             )
         )
         # The next turn sees what was written.
@@ -295,7 +298,8 @@ def _mark_not_ready(pod: Pod, now: float) -> Patch | None:
     if ready is None or ready.status == "False":
         return None
     changed = msgspec.structs.replace(ready, status="False", last_transition_time=timestamps.render(now))
-    return _set_condition(pod, changed)
+    told = Emit(pod, WARNING, "NodeNotReady", "Node is not ready")
+    return dataclasses.replace(_set_condition(pod, changed), done=told)
 
 
 def _set_condition(pod: Pod, condition: PodCondition) -> Patch:

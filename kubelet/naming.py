@@ -9,6 +9,9 @@ from api.core.pod import Pod
 
 NAMESERVERS_MAX = 3
 SEARCHES_MAX = 32
+SEARCH_LINE_LENGTH_MAX = 2048
+SEARCH_LENGTH_MAX = 253
+"""glibc gives up on longer ones."""
 HOSTNAME_LENGTH_MAX = 64
 """The kernel's."""
 _NDOTS = "ndots:5"
@@ -25,6 +28,8 @@ class Resolver:
     servers: tuple[str, ...] = ()
     searches: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What had to be left out of it, in upstream's words."""
 
 
 def parse_resolv_conf(text: str) -> Resolver:
@@ -58,15 +63,33 @@ def resolver(pod: Pod, cluster_dns: Sequence[str], cluster_domain: str, host: Re
         base = Resolver(tuple(cluster_dns), (*domains, *host.searches), (_NDOTS,))
     extra = pod.spec.dns_config
     if extra is None:
-        return Resolver(base.servers[:NAMESERVERS_MAX], _unique(base.searches)[:SEARCHES_MAX], base.options)
+        return _within_limits(base.servers, _unique(base.searches), base.options)
     options = {option.partition(":")[0]: option for option in base.options}
     for item in extra.options:
         options[item.name] = f"{item.name}:{item.value}" if item.value else item.name
-    return Resolver(
-        _unique((*base.servers, *extra.nameservers))[:NAMESERVERS_MAX],
-        _unique((*base.searches, *extra.searches))[:SEARCHES_MAX],
+    return _within_limits(
+        _unique((*base.servers, *extra.nameservers)),
+        _unique((*base.searches, *extra.searches)),
         tuple(options.values()),
     )
+
+
+def _within_limits(servers: tuple[str, ...], searches: tuple[str, ...], options: tuple[str, ...]) -> Resolver:
+    """Return what resolvers take: the first few servers and domains, in a line of limited length."""
+    kept = [each for each in searches[:SEARCHES_MAX] if len(each) <= SEARCH_LENGTH_MAX]
+    while len(" ".join(kept)) > SEARCH_LINE_LENGTH_MAX:
+        kept.pop()
+    warnings = []
+    if len(kept) < len(searches):
+        omitted = "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: "
+        warnings.append(omitted + " ".join(kept))
+    if len(servers) > NAMESERVERS_MAX:
+        servers = servers[:NAMESERVERS_MAX]
+        omitted = (
+            "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: "
+        )
+        warnings.append(omitted + " ".join(servers))
+    return Resolver(servers, tuple(kept), options, tuple(warnings))
 
 
 def _unique(items: Sequence[str]) -> tuple[str, ...]:

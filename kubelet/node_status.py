@@ -144,6 +144,7 @@ class NodeReporter:
         self._key = ObjectKey("", name)
         self._last: dict[str, Any] = {}
         self._last_at = float("-inf")
+        self._is_cordoned = False
         self._wanted = asyncio.Event()
         self._runtime_version = machine.info.container_runtime_version
         self.runtime_problem = "container runtime has not been asked yet"
@@ -210,7 +211,9 @@ class NodeReporter:
         if missing:
             await self._client.patch(nodes.RESOURCE, self._key, {"metadata": missing})
         old = {condition.type: condition for condition in node.status.conditions}
+        self._tell_of_cordon(node)
         status = await self.compute(node.status)
+        self._tell_of_reboot(node.status.node_info.boot_id, status.node_info.boot_id)
         patch = self._patch(node.status, status)
         is_due = self._clock.monotonic() - self._last_at >= REPORT_S
         if not patch and not is_due:
@@ -301,6 +304,18 @@ class NodeReporter:
         if was is None and reason == "NodeNotReady":
             return  # It has not been ready yet: that is no news.
         self._event(reason, f"Node {self._name} status is now: {reason}")
+
+    def _tell_of_cordon(self, node: Node) -> None:
+        if node.spec.unschedulable == self._is_cordoned:
+            return
+        self._is_cordoned = node.spec.unschedulable
+        reason = "NodeNotSchedulable" if self._is_cordoned else "NodeSchedulable"
+        self._event(reason, f"Node {self._name} status is now: {reason}")
+
+    def _tell_of_reboot(self, before: str, now: str) -> None:
+        if before and before != now:
+            message = f"Node {self._name} has been rebooted, boot id: {now}"
+            self._recorder.event(self.reference, "Warning", "Rebooted", message)
 
     def _event(self, reason: str, message: str) -> None:
         self._recorder.event(self.reference, "Normal", reason, message)

@@ -84,11 +84,14 @@ class PodSetup:
     def sandbox_config(self, pod: Pod, attempt: int) -> pb.PodSandboxConfig:
         """Return what the runtime is told of the pod's sandbox."""
         node = self._node
+        resolver = naming.resolver(pod, node.cluster_dns, node.cluster_domain, node.host_resolver())
+        for warning in resolver.warnings:
+            node.recorder.event(pod, "Warning", "DNSConfigForming", warning)
         return sandbox_config(
             pod,
             attempt,
             hostname=naming.hostname(pod, node.cluster_domain),
-            resolver=naming.resolver(pod, node.cluster_dns, node.cluster_domain, node.host_resolver()),
+            resolver=resolver,
             cgroup_parent=node.cgroups.parent(pod),
             log_directory=node.files.make_log_directory(pod),
             seccomp_root=node.seccomp_root,

@@ -74,7 +74,11 @@ def compute_status(pod: Pod, runtime: RuntimePod, around: Circumstances, now: fl
     init_statuses = [started_init.describe(container) for container in pod.spec.init_containers]
     statuses = [describer.describe(container) for container in pod.spec.containers]
     ephemeral = _Describer(pod, runtime, around, "ContainerCreating", old.ephemeral_container_statuses, initialized)
-    ephemeral_statuses = [ephemeral.describe(container) for container in pod.spec.ephemeral_containers]
+    # No probe judges these: they count neither as started nor as ready.
+    ephemeral_statuses = [
+        msgspec.structs.replace(ephemeral.describe(container), ready=False, started=None)
+        for container in pod.spec.ephemeral_containers
+    ]
     is_over = around.is_stopping and not runtime.running
     if is_over:
         _presume_failed(init_statuses, statuses)

@@ -38,6 +38,11 @@ def may_overcommit(name: str) -> bool:
     return is_native(name) and not name.startswith(HUGE_PAGES)
 
 
+def is_extended(name: str) -> bool:
+    """Whether a resource is none of Kubernetes' own, such as a device: of a domain, and fit for a quota."""
+    return not is_native(name) and _is_extended(name)
+
+
 def check_resource_name(path: str, name: str) -> v.Errors:
     """Require a standard resource, or one with a domain."""
     wrong = names.check_qualified_name(name)

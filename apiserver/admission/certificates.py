@@ -1,32 +1,23 @@
-"""Certificates on request: who asks, who may decide, who may sign.
+"""Certificates on request: the server writes into one who asks, and into a decision when it was made.
 
-The server writes into a CertificateSigningRequest who asks. To approve or deny takes the right to `approve` for its
-signer, to issue the right to `sign`; and nobody gets a client certificate of the group that may do anything.
-After upstream's plugins CertificateApproval, CertificateSigning and CertificateSubjectRestriction.
+Who may decide and who may sign: `certificate_approval.py`, `certificate_signing.py`; what may be asked for:
+`certificate_subject_restriction.py`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
-
 from api import timestamps
 from api.certificates import certificatesigningrequest
-from apiserver.admission.namespace_lifecycle import refusal
-from apiserver.auth.rbac import SUPERUSERS
-from apiserver.request import AdmissionRequest, Authorizer, RequestInfo
+from apiserver.request import AdmissionRequest
 from component.clock import Clock
-
-_CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
 
 
 class Certificates:
-    """Guards the three steps of a certificate on request."""
+    """Fills in what only the server knows."""
 
-    def __init__(self, authorizer: Authorizer, clock: Clock) -> None:
-        self._authorizer = authorizer
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
     async def admit(self, request: AdmissionRequest) -> None:
@@ -43,33 +34,7 @@ class Certificates:
         spec.extra = {key: list(values) for key, values in user.extra.items()}
 
     async def validate(self, request: AdmissionRequest) -> None:
-        """Judge who does what.
-
-        Raises:
-            Forbidden: the user may not decide or sign for this signer, or asks for too much.
-        """
-        if request.resource is not certificatesigningrequest.RESOURCE:
-            return
-        new: Any = request.object
-        old: Any = request.old
-        match request.operation, request.subresource:
-            case "CREATE", _:
-                if new.spec.signer_name == _CLIENT_SIGNER and SUPERUSERS in _organizations(new.spec.request):
-                    why = f'use of {_CLIENT_SIGNER} signer with organization "{SUPERUSERS}" is not allowed'
-                    raise refusal(request, why)
-            case "UPDATE", "approval":
-                self._require(request, "approve", old.spec.signer_name)
-            case "UPDATE", "status":
-                if new.status.certificate != old.status.certificate or _has_failed(new) != _has_failed(old):
-                    self._require(request, "sign", old.spec.signer_name)
-
-    def _require(self, request: AdmissionRequest, verb: str, signer: str) -> None:
-        """Require a right to a signer, by its name or by its whole domain."""
-        for name in (signer, f"{signer.partition('/')[0]}/*"):
-            asked = RequestInfo(verb, "", "certificates.k8s.io", "*", "signers", "", "", name)
-            if self._authorizer.authorize(request.user, asked).allowed:
-                return
-        raise refusal(request, f'user not permitted to {verb} requests with signerName "{signer}"')
+        """Judge nothing."""
 
 
 def _date(new: Any, old: Any, now: str) -> None:
@@ -79,12 +44,3 @@ def _date(new: Any, old: Any, now: str) -> None:
         condition.last_update_time = condition.last_update_time or now
         before = since.get((condition.type, condition.status))
         condition.last_transition_time = condition.last_transition_time or before or now
-
-
-def _has_failed(request: Any) -> bool:
-    return any(condition.type == "Failed" for condition in request.status.conditions)
-
-
-def _organizations(pem: bytes) -> list[str]:
-    subject = x509.load_pem_x509_csr(pem).subject
-    return [str(name.value) for name in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]

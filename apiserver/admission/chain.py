@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from api.core import (
     limitrange,
@@ -19,19 +19,36 @@ from api.networking import ingressclass
 from api.resource import Resource
 from api.scheduling import priorityclass
 from api.storage import storageclass
+from apiserver.admission.always_admit import AlwaysAdmit
+from apiserver.admission.always_deny import AlwaysDeny
+from apiserver.admission.always_pull_images import AlwaysPullImages
+from apiserver.admission.certificate_approval import CertificateApproval
+from apiserver.admission.certificate_signing import CertificateSigning
+from apiserver.admission.certificate_subject_restriction import CertificateSubjectRestriction
 from apiserver.admission.certificates import Certificates
 from apiserver.admission.configuration import AdmissionSettings
 from apiserver.admission.default_ingress_class import DefaultIngressClass
 from apiserver.admission.default_storage_class import DefaultStorageClass
 from apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
+from apiserver.admission.deny_service_external_ips import DenyServiceExternalIPs
 from apiserver.admission.dynamic import Dynamic
+from apiserver.admission.event_rate_limit import EventRateLimit
 from apiserver.admission.expression_rules import ExpressionRules
+from apiserver.admission.extended_resource_toleration import ExtendedResourceToleration
+from apiserver.admission.image_policy_webhook import ImagePolicyWebhook
+from apiserver.admission.limit_pod_hard_anti_affinity_topology import LimitPodHardAntiAffinityTopology
 from apiserver.admission.limit_ranger import LimitRanger
 from apiserver.admission.metrics import plugin_durations
+from apiserver.admission.namespace_auto_provision import Ensure, NamespaceAutoProvision
+from apiserver.admission.namespace_exists import NamespaceExists
 from apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from apiserver.admission.node_restriction import NodeRestriction
+from apiserver.admission.owner_references_permission_enforcement import OwnerReferencesPermissionEnforcement
 from apiserver.admission.persistent_volume_claim_resize import PersistentVolumeClaimResize
+from apiserver.admission.plugin_names import ORDER
+from apiserver.admission.pod_node_selector import PodNodeSelector
 from apiserver.admission.pod_security import PodSecurity
+from apiserver.admission.pod_toleration_restriction import PodTolerationRestriction
 from apiserver.admission.priority import Priority
 from apiserver.admission.rbac_escalation import RbacEscalation
 from apiserver.admission.resource_quota import ResourceQuotaAdmission, Rewrite
@@ -42,12 +59,12 @@ from apiserver.admission.taint_nodes_by_condition import TaintNodesByCondition
 from apiserver.auth.rbac import RbacAuthorizer
 from apiserver.auth.tokens import Read
 from apiserver.crd.definition import DefinitionRules
-from apiserver.request import AdmissionPlugin, AdmissionRequest
+from apiserver.registry.kinds import Kinds
+from apiserver.request import AdmissionPlugin, AdmissionRequest, Authorizer
 from component.clock import Clock
 from component.metrics import Series, Spread
 
 _NAMES: Final = {
-    "Certificates": "CertificateApproval",
     "MutatingWebhooks": "MutatingAdmissionWebhook",
     "ResourceQuotaAdmission": "ResourceQuota",
     "RuntimeClassAdmission": "RuntimeClass",
@@ -56,6 +73,8 @@ _NAMES: Final = {
     "ValidatingWebhooks": "ValidatingAdmissionWebhook",
 }
 """What upstream calls plugins that have another name here."""
+_BEFORE_OWN: Final = "RuntimeClass"
+T = TypeVar("T")
 
 
 class AdmissionChain:
@@ -132,53 +151,87 @@ def build(
     lister: Callable[[Resource[Any]], Lister[Any]],
     read: Read,
     rewrite_quota: Rewrite,
-    authorizer: RbacAuthorizer,
+    rbac: RbacAuthorizer,
+    authorizer: Authorizer | None = None,
     clock: Clock,
     random: Random,
     toleration_s: int = 300,
     dynamic: Dynamic | None = None,
     durations: Spread | None = None,
     settings: AdmissionSettings | None = None,
+    ensure: Ensure | None = None,
+    kinds: Kinds | None = None,
+    images: ImagePolicyWebhook | None = None,
 ) -> AdmissionChain:
-    """Return the chain of a cluster: upstream's plugins that are on by default, in upstream's order.
+    """Return the chain of a cluster: upstream's plugins that are on, in upstream's order.
 
     Args:
         lister: the cache of a kind. What must not be missed is looked up with `read` if it is not there.
         read: any object as stored; raises NotFound.
         rewrite_quota: writes a ResourceQuota, as often as it changes meanwhile.
-        authorizer: says what somebody who writes roles and bindings holds.
+        rbac: says what somebody who writes roles and bindings holds.
+        authorizer: says who may do more than write; `rbac` without it.
         clock: says which pods should be gone by now.
         random: makes volume names unique within a pod.
         toleration_s: how long pods stay on a node that is gone, when they don't say.
         dynamic: the webhooks and policies of users, who see what all others have made of the object.
         durations: of single plugins.
-        settings: what some of them are told.
+        settings: which are on, and what some of them are told.
+        ensure: makes an object, for NamespaceAutoProvision.
+        kinds: what resource a kind is, for OwnerReferencesPermissionEnforcement.
+        images: the plugin that asks about them, if it is on.
     """
     settings = settings or AdmissionSettings()
-    return AdmissionChain(
-        [
-            NamespaceLifecycle(lister(namespace.RESOURCE), read),
-            LimitRanger(lister(limitrange.RESOURCE)),
-            ServiceAccountAdmission(lister(serviceaccount.RESOURCE), read, random),
-            NodeRestriction(read),
-            TaintNodesByCondition(),
-            PodSecurity(
-                lister(namespace.RESOURCE), lister(pod.RESOURCE), read, settings.pod_security, settings.exemptions
-            ),
-            Priority(lister(priorityclass.RESOURCE), read),
-            DefaultTolerationSeconds(toleration_s),
-            DefaultStorageClass(lister(storageclass.RESOURCE)),
-            StorageObjectInUseProtection(),
-            PersistentVolumeClaimResize(lister(storageclass.RESOURCE)),
-            RuntimeClassAdmission(read),
-            RbacEscalation(authorizer),
-            DefinitionRules(),
-            ExpressionRules(),
-            Certificates(authorizer, clock),
-            DefaultIngressClass(lister(ingressclass.RESOURCE)),
-            *(dynamic.plugins() if dynamic else ()),
-            ResourceQuotaAdmission(lister(resourcequota.RESOURCE), rewrite_quota, clock, settings.limited),
-        ],
-        durations,
-        clock.monotonic,
-    )
+    judge = authorizer or rbac
+    namespaces = lister(namespace.RESOURCE)
+    makers: dict[str, Callable[[], AdmissionPlugin]] = {
+        "AlwaysAdmit": AlwaysAdmit,
+        "NamespaceAutoProvision": lambda: NamespaceAutoProvision(namespaces, _needed(ensure)),
+        "NamespaceLifecycle": lambda: NamespaceLifecycle(namespaces, read),
+        "NamespaceExists": lambda: NamespaceExists(namespaces, read),
+        "LimitPodHardAntiAffinityTopology": LimitPodHardAntiAffinityTopology,
+        "LimitRanger": lambda: LimitRanger(lister(limitrange.RESOURCE)),
+        "ServiceAccount": lambda: ServiceAccountAdmission(lister(serviceaccount.RESOURCE), read, random),
+        "NodeRestriction": lambda: NodeRestriction(read),
+        "TaintNodesByCondition": TaintNodesByCondition,
+        "AlwaysPullImages": AlwaysPullImages,
+        "ImagePolicyWebhook": lambda: _needed(images),
+        "PodSecurity": lambda: PodSecurity(
+            namespaces, lister(pod.RESOURCE), read, settings.pod_security, settings.exemptions
+        ),
+        "PodNodeSelector": lambda: PodNodeSelector(namespaces, read, settings.node_selectors),
+        "Priority": lambda: Priority(lister(priorityclass.RESOURCE), read),
+        "DefaultTolerationSeconds": lambda: DefaultTolerationSeconds(toleration_s),
+        "PodTolerationRestriction": lambda: PodTolerationRestriction(namespaces, read, settings.tolerations),
+        "EventRateLimit": lambda: EventRateLimit(settings.event_limits, clock),
+        "ExtendedResourceToleration": ExtendedResourceToleration,
+        "DefaultStorageClass": lambda: DefaultStorageClass(lister(storageclass.RESOURCE)),
+        "StorageObjectInUseProtection": StorageObjectInUseProtection,
+        "OwnerReferencesPermissionEnforcement": lambda: OwnerReferencesPermissionEnforcement(judge, _needed(kinds)),
+        "PersistentVolumeClaimResize": lambda: PersistentVolumeClaimResize(lister(storageclass.RESOURCE)),
+        "RuntimeClass": lambda: RuntimeClassAdmission(read),
+        "CertificateApproval": lambda: CertificateApproval(judge),
+        "CertificateSigning": lambda: CertificateSigning(judge),
+        "CertificateSubjectRestriction": CertificateSubjectRestriction,
+        "DefaultIngressClass": lambda: DefaultIngressClass(lister(ingressclass.RESOURCE)),
+        "DenyServiceExternalIPs": DenyServiceExternalIPs,
+        "ResourceQuota": lambda: ResourceQuotaAdmission(
+            lister(resourcequota.RESOURCE), rewrite_quota, clock, settings.limited
+        ),
+        "AlwaysDeny": AlwaysDeny,
+    }
+    if dynamic is not None:
+        makers["MutatingAdmissionWebhook"] = lambda: dynamic.mutating_webhooks
+        makers["ValidatingAdmissionPolicy"] = lambda: dynamic.policies
+        makers["ValidatingAdmissionWebhook"] = lambda: dynamic.validating_webhooks
+    # What is no plugin of upstream's is on always: rules that stand elsewhere there.
+    own: list[AdmissionPlugin] = [RbacEscalation(rbac, authorizer), DefinitionRules(), ExpressionRules()]
+    own += [Certificates(clock), *((dynamic.param_rights,) if dynamic is not None else ())]
+    chosen = [makers[name]() for name in ORDER if name in settings.on and name in makers]
+    first = sum(name in settings.on for name in ORDER[: ORDER.index(_BEFORE_OWN) + 1])
+    return AdmissionChain([*chosen[:first], *own, *chosen[first:]], durations, clock.monotonic)
+
+
+def _needed(given: T | None) -> T:
+    assert given is not None, "whoever builds a server gives it"
+    return given

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -28,7 +27,7 @@ from apiserver.admission.webhooks.mutating import MutatingWebhooks
 from apiserver.admission.webhooks.validating import ValidatingWebhooks
 from apiserver.evaluating import Evaluating
 from apiserver.registry.registries import Registries
-from apiserver.request import AdmissionPlugin, Authorizer
+from apiserver.request import Authorizer
 from apiserver.webhooks.client import WebhookClient, WebhookClients
 from component.clock import Clock
 
@@ -41,10 +40,6 @@ class Dynamic:
     mutating_webhooks: MutatingWebhooks
     policies: ValidatingPolicies
     validating_webhooks: ValidatingWebhooks
-
-    def plugins(self) -> Sequence[AdmissionPlugin]:
-        """Return all of them, in order."""
-        return self.param_rights, self.mutating_webhooks, self.policies, self.validating_webhooks
 
 
 def build(

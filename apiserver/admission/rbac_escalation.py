@@ -15,7 +15,7 @@ from api.rbac import clusterrole, clusterrolebinding, role, rolebinding
 from api.rbac.rules import PolicyRule
 from apiserver.admission.namespace_lifecycle import refusal
 from apiserver.auth.rbac import RBAC_GROUP, SUPERUSERS, RbacAuthorizer, describe, uncovered
-from apiserver.request import AdmissionRequest, RequestInfo, User
+from apiserver.request import AdmissionRequest, Authorizer, RequestInfo, User, decided
 
 _ROLES = (role.RESOURCE, clusterrole.RESOURCE)
 _BINDINGS = (rolebinding.RESOURCE, clusterrolebinding.RESOURCE)
@@ -24,8 +24,10 @@ _BINDINGS = (rolebinding.RESOURCE, clusterrolebinding.RESOURCE)
 class RbacEscalation:
     """Compares what a role or binding would give with what its writer has."""
 
-    def __init__(self, authorizer: RbacAuthorizer) -> None:
-        self._authorizer = authorizer
+    def __init__(self, rbac: RbacAuthorizer, authorizer: Authorizer | None = None) -> None:
+        """Compare by the roles that `rbac` knows; `authorizer` says who may go beyond them, `rbac` without it."""
+        self._rbac = rbac
+        self._authorizer: Authorizer = authorizer or rbac
 
     async def admit(self, request: AdmissionRequest) -> None:
         """Change nothing."""
@@ -45,7 +47,9 @@ class RbacEscalation:
             gains_selection = getattr(new, "aggregation_rule", None) is not None and (
                 old is None or new.aggregation_rule != old.aggregation_rule
             )
-            if (old is not None and new.rules == old.rules and not gains_selection) or self._may(request, "escalate"):
+            if (old is not None and new.rules == old.rules and not gains_selection) or await self._may(
+                request, "escalate"
+            ):
                 return
             wanted = list(new.rules)
             if gains_selection:
@@ -58,9 +62,9 @@ class RbacEscalation:
             ref = new.role_ref
             plural = "clusterroles" if ref.kind == "ClusterRole" else "roles"
             bind = RequestInfo("bind", "", RBAC_GROUP, "v1", plural, "", request.namespace, ref.name)
-            if self._authorizer.authorize(request.user, bind).allowed:
+            if (await decided(self._authorizer.authorize(request.user, bind))).allowed:
                 return
-            rules = self._authorizer.rules_of_role(ref, request.namespace)
+            rules = self._rbac.rules_of_role(ref, request.namespace)
             if rules is None:
                 raise NotFound(
                     f'{plural}.{RBAC_GROUP} "{ref.name}" not found', group=RBAC_GROUP, kind=plural, name=ref.name
@@ -68,7 +72,7 @@ class RbacEscalation:
             wanted = rules
         else:
             return
-        missing = uncovered(self._authorizer.rules_of(request.user, request.namespace), wanted)
+        missing = uncovered(self._rbac.rules_of(request.user, request.namespace), wanted)
         if missing:
             raise refusal(
                 request,
@@ -76,10 +80,10 @@ class RbacEscalation:
                 f"{describe(missing)}",
             )
 
-    def _may(self, request: AdmissionRequest, verb: str) -> bool:
+    async def _may(self, request: AdmissionRequest, verb: str) -> bool:
         name = request.name or str(request.object.metadata.name)  # type: ignore[union-attr]
         asked = RequestInfo(verb, "", RBAC_GROUP, "v1", request.resource.plural, "", request.namespace, name)
-        return self._authorizer.authorize(request.user, asked).allowed
+        return (await decided(self._authorizer.authorize(request.user, asked))).allowed
 
 
 def _named(user: User) -> str:

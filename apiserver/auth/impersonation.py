@@ -13,13 +13,13 @@ from api.errors import BadRequest, Forbidden
 from apiserver.auth.certificates import AUTHENTICATED
 from apiserver.auth.rbac import forbidden
 from apiserver.auth.tokens import USERNAME_PREFIX, groups_of
-from apiserver.request import ANONYMOUS, Authorizer, RequestInfo, User
+from apiserver.request import ANONYMOUS, Authorizer, RequestInfo, User, decided
 
 UNAUTHENTICATED = "system:unauthenticated"
 _EXTRA = "impersonate-extra-"
 
 
-def impersonate(user: User, headers: Mapping[str, tuple[str, ...]], authorizer: Authorizer) -> User:
+async def impersonate(user: User, headers: Mapping[str, tuple[str, ...]], authorizer: Authorizer) -> User:
     """Return who `user` acts as: itself when no Impersonate header came.
 
     Raises:
@@ -35,8 +35,9 @@ def impersonate(user: User, headers: Mapping[str, tuple[str, ...]], authorizer: 
     uids = headers.get("impersonate-uid", ())
     extra = {unquote(key[len(_EXTRA) :]): values for key, values in headers.items() if key.startswith(_EXTRA)}
     for asked in _permissions(name, groups, uids, extra):
-        if not authorizer.authorize(user, asked).allowed:
-            error: Forbidden = forbidden(user, asked)
+        decision = await decided(authorizer.authorize(user, asked))
+        if not decision.allowed:
+            error: Forbidden = forbidden(user, asked, decision.reason)
             raise error
     if not groups and (account := _account(name)):
         groups = groups_of(account[0])

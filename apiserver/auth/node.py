@@ -3,8 +3,8 @@
 Rules of RBAC name kinds and cannot say "yours". So Secrets, ConfigMaps, accounts' tokens, claims, volumes and their
 attachments are decided here by whether a pod bound to the node names them, or names the claim that a volume is bound
 to; Nodes, Pods, Leases and CSINodes by whose they are (KEP-4601: lists and watches of pods select by `spec.nodeName`);
-all else that kubelets do by one list of rules (`policy.NODE`). What is not allowed here may still be by `then`, which
-is RBAC: an administrator can give nodes more. What nodes write into their objects is
+all else that kubelets do by one list of rules (`policy.NODE`). What is not allowed here may still be by others, such
+as RBAC: an administrator can give nodes more. What nodes write into their objects is
 `apiserver.admission.node_restriction`'s. After upstream's node authorizer ("Using Node Authorization").
 """
 
@@ -24,7 +24,7 @@ from api.selectors import parse_fields
 from api.storage.volumeattachment import VolumeAttachment
 from apiserver.auth import policy
 from apiserver.auth.rbac import covers
-from apiserver.request import Authorizer, Decision, RequestInfo, RuleSource, User
+from apiserver.request import NO_OPINION, Decision, RequestInfo, User
 
 NODES_GROUP = "system:nodes"
 USER_PREFIX = "system:node:"
@@ -42,13 +42,12 @@ def node_of(user: User) -> str:
 
 
 class NodeAuthorizer:
-    """Decides about nodes; asks `then` about everybody else, and about what nodes are not allowed by themselves.
+    """Decides about nodes, and has no opinion on anybody else.
 
     Args:
         pods: of all namespaces.
         volumes: the PersistentVolumes.
         attachments: the VolumeAttachments.
-        then: RBAC.
     """
 
     def __init__(
@@ -56,12 +55,10 @@ class NodeAuthorizer:
         pods: Lister[Pod],
         volumes: Lister[PersistentVolume],
         attachments: Lister[VolumeAttachment],
-        then: Authorizer,
     ) -> None:
         self._pods = pods
         self._volumes = volumes
         self._attachments = attachments
-        self._then = then
         self._by_kind: dict[tuple[str, str], Callable[[str, RequestInfo], Decision]] = {
             ("", "nodes"): self._node,
             ("", "pods"): self._pod,
@@ -79,18 +76,11 @@ class NodeAuthorizer:
         """Say whether `user` may do it. A list or watch counts as by name if it selects one by metadata.name."""
         name = node_of(user)
         if not name:
-            return self._then.authorize(user, request)
+            return NO_OPINION
         of_kind = self._by_kind.get((request.group, request.plural))
         if of_kind is not None:
-            own = of_kind(name, request)
-        else:
-            own = _ALLOWED if any(covers(rule, request) for rule in policy.NODE) else Decision(False)
-        if own.allowed:
-            return own
-        given = self._then.authorize(user, request)
-        if given.allowed:
-            return given
-        return Decision(False, "\n".join(reason for reason in (own.reason, given.reason) if reason))
+            return of_kind(name, request)
+        return _ALLOWED if any(covers(rule, request) for rule in policy.NODE) else NO_OPINION
 
     # -- what is the node itself
 
@@ -223,14 +213,12 @@ class NodeAuthorizer:
         return False
 
     def rules_of(self, user: User, namespace: str = "") -> list[PolicyRule]:
-        """Return the rules that `then` knows of; what a node may do beside them depends on its pods."""
-        return self._then.rules_of(user, namespace) if isinstance(self._then, RuleSource) else []
+        """Return nothing: what a node may do depends on its pods."""
+        return []
 
     def why_incomplete(self, user: User) -> str:
-        """Return that for a node rules are not all; for others what `then` says."""
-        if node_of(user):
-            return "node authorizer does not support user rule resolution"
-        return self._then.why_incomplete(user) if isinstance(self._then, RuleSource) else ""
+        """Return that for a node rules are not all."""
+        return "node authorizer does not support user rule resolution" if node_of(user) else ""
 
 
 def _not_one(request: RequestInfo) -> Decision | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from api.errors import Forbidden
+from api.errors import Forbidden, InternalError
 from api.lister import Lister
 from api.rbac.clusterrole import AggregationRule, ClusterRole
 from api.rbac.clusterrolebinding import ClusterRoleBinding
@@ -25,7 +25,7 @@ from api.rbac.rules import PolicyRule, RoleRef, Subject
 from api.resource import ObjectKey
 from api.selectors import BadSelector, of_label_selector
 from apiserver.auth.tokens import USERNAME_PREFIX
-from apiserver.request import Decision, RequestInfo, User
+from apiserver.request import NO_OPINION, Decision, RequestInfo, User
 
 SUPERUSERS = "system:masters"
 """The group that may do anything, whatever the roles say: what repairs a cluster whose roles are broken."""
@@ -80,7 +80,7 @@ class RbacAuthorizer:
         key = (user.name, user.groups, request)
         decision = self._decisions.get(key)
         if decision is None:
-            decision = Decision(False)
+            decision = NO_OPINION
             for grant in _grants_of(grants, user, request.namespace):
                 if any(covers(rule, request) for rule in grant.rules):
                     decision = Decision(True, grant.reason)
@@ -275,6 +275,11 @@ def forbidden(user: User, request: RequestInfo, why: str = "") -> Forbidden:
         f'in API group "{request.group}" {scope}{tail}'
     )
     return Forbidden(message, group=request.group, kind=request.plural, name=request.name)
+
+
+def undecided(request: RequestInfo, decision: Decision) -> InternalError:
+    """Return the error for a request about which somebody who would have had to be asked gave no answer."""
+    return InternalError(f'Internal Server Error: "{request.path}": {decision.error}')
 
 
 def describe(rules: Iterable[PolicyRule]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from apiserver.cel.evaluation import ANSWERS, Unanswered
 from apiserver.cel.functions import STANDARD
 from apiserver.cel.library import Function, require_texts
 from apiserver.cel.values import Failure, no_overload
@@ -115,14 +116,6 @@ def _part(name: str, field: str = "") -> Function:
     return narrow
 
 
-def _label_selector(value: Any, text: Any) -> ResourceCheck:
-    """No authorizer here looks at labels: who may list some of the objects may list all."""
-    require_texts("labelSelector", text)
-    if not isinstance(value, ResourceCheck):
-        raise no_overload("labelSelector", value, text)
-    return value
-
-
 def _check(value: Any, verb: Any) -> DecisionValue:
     require_texts("check", verb)
     if isinstance(value, PathCheck):
@@ -131,7 +124,20 @@ def _check(value: Any, verb: Any) -> DecisionValue:
         asked = replace(value.info, verb=verb)
     else:
         raise no_overload("check", value, verb)
-    return DecisionValue(value.authorizer.authorize(value.user, asked))
+    return DecisionValue(_decide(value.authorizer, value.user, asked))
+
+
+def _decide(authorizer: Authorizer, user: User, asked: RequestInfo) -> Decision:
+    """Return the decision; raises Unanswered where somebody elsewhere makes it and has not been asked yet."""
+    question = (user.name, user.uid, user.groups, tuple(sorted(user.extra.items())), asked)
+    answers = ANSWERS.get(None)
+    found = answers.get(question) if answers else None
+    if found is None:
+        found = authorizer.authorize(user, asked)
+        if not isinstance(found, Decision):
+            raise Unanswered(question, found)
+    decision: Decision = found
+    return decision
 
 
 _check.cel_cost = CHECK_COST  # type: ignore[attr-defined]
@@ -155,12 +161,12 @@ METHODS: Final[dict[str, Function]] = {
     "namespace": _part("namespace"),
     "name": _part("name"),
     "fieldSelector": _part("fieldSelector", "field_selector"),
-    "labelSelector": _label_selector,
+    "labelSelector": _part("labelSelector", "label_selector"),
     "check": _check,
     "allowed": _answer("allowed", lambda decision: decision.allowed),
     "reason": _answer("reason", lambda decision: decision.reason),
-    "errored": _answer("errored", lambda decision: False),
-    "error": _answer("error", lambda decision: ""),
+    "errored": _answer("errored", lambda decision: bool(decision.error)),
+    "error": _answer("error", lambda decision: decision.error),
 }
 LIBRARY: Final = STANDARD.extended({}, METHODS)
 """What expressions of admission can call."""

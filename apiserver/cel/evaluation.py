@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Hashable
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -28,6 +28,17 @@ class Turn(ABC):
         """Return once there is more `left`, or raise what ends the work."""
 
 
+class Unanswered(Exception):
+    """An evaluation that has to wait: `answer` gives what `question` asks for, and is to be put into `ANSWERS`."""
+
+    def __init__(self, question: Hashable, answer: Awaitable[Any]) -> None:
+        super().__init__(question)
+        self.question = question
+        self.answer = answer
+
+
+ANSWERS: Final[ContextVar[dict[Hashable, Any]]] = ContextVar("answers")
+"""What was found out for what is evaluated now."""
 TURN: Final[ContextVar[Turn | None]] = ContextVar("turn", default=None)
 """The turn of what is evaluated now; None: there is no hurry."""
 

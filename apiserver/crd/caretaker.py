@@ -10,7 +10,7 @@ from typing import Final
 
 from api.rbac.rules import PolicyRule
 from apiserver.registry.kinds import Kinds
-from apiserver.request import Authorizer, Decision, RequestInfo, RuleSource, User
+from apiserver.request import Authorizer, Deciding, Decision, RequestInfo, RuleSource, User
 
 CARETAKER: Final = "system:kube-controller-manager"
 _VERBS: Final = frozenset({"get", "list", "watch", "delete", "deletecollection", "patch", "update"})
@@ -23,7 +23,7 @@ class CaretakerAuthorizer:
         self._kinds = kinds
         self._then = then
 
-    def authorize(self, user: User, request: RequestInfo) -> Decision:
+    def authorize(self, user: User, request: RequestInfo) -> Deciding:
         """Say whether a user may do what is asked."""
         if user.name == CARETAKER and request.verb in _VERBS and not request.subresource:
             kind = self._kinds.by_gvr(request.group, request.version, request.plural)

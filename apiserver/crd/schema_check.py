@@ -302,23 +302,27 @@ def _junctors(schema: Plain, path: str) -> Iterator[tuple[str, Plain]]:
         yield f"{path}.not", schema["not"]
 
 
-def _check_logic_part(part: Plain, path: str, structure: Plain, structure_path: str) -> Errors:
-    """Check a part that judges the values at a place, whose structure stands at `structure_path`."""
+def _check_logic_part(part: Plain, path: str, structure: Plain | None, structure_path: str) -> Errors:
+    """Check a part that judges the values at a place, whose structure stands at `structure_path`.
+
+    None for a structure of which was said already that it is missing.
+    """
     yield from _check_pattern(part, path)
     for key, wanted in _NOT_IN_LOGIC.items():
         if part.get(key) not in (None, False, "", []):
             yield v.forbidden(f"{path}.{key}", f"must be {wanted} to be structural")
-    known = structure.get("properties") or {}
+    structure_below = structure or {}
+    known = structure_below.get("properties") or {}
     below = [(f"properties[{name}]", child, known.get(name)) for name, child in (part.get("properties") or {}).items()]
     if isinstance(part.get("items"), dict):
-        below.append(("items", part["items"], structure.get("items")))
+        below.append(("items", part["items"], structure_below.get("items")))
     for step, child, there in below:
         if step == "properties[metadata]":
             yield v.forbidden(f"{path}.{step}", "must not be specified in a nested context")
-        if isinstance(there, dict):
-            yield from _check_logic_part(child, f"{path}.{step}", there, f"{structure_path}.{step}")
-        else:
+        is_there = isinstance(there, dict)
+        if not is_there and structure is not None:
             yield v.required(f"{structure_path}.{step}", f"because it is defined in {path}.{step}")
+        yield from _check_logic_part(child, f"{path}.{step}", there if is_there else None, f"{structure_path}.{step}")
     for where, each in _junctors(part, path):
         yield from _check_logic_part(each, where, structure, structure_path)
 

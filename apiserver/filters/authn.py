@@ -65,7 +65,7 @@ def with_impersonation(then: Handler, authorizer: Authorizer) -> Handler:
 
     async def handle(call: Call) -> Any:
         if call.credentials.impersonate:
-            call.user = impersonate(call.user, call.credentials.impersonate, authorizer)
+            call.user = await impersonate(call.user, call.credentials.impersonate, authorizer)
         return await then(call)
 
     return handle

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from api.errors import ApiError, TooManyRequests, Unauthorized
-from apiserver.auth.rbac import RBAC_SAYS
-from apiserver.filters.authz import DECISION, REASON
+from apiserver.filters.authz import DECISION, FAILED, REASON
 from apiserver.filters.timeout import is_stream
 from apiserver.metrics import ApiMetrics
 from apiserver.request import Call, Handler
@@ -20,7 +19,6 @@ _HTTP: Final = {
 }  # fmt: skip
 _WRITES: Final = frozenset(("create", "update", "patch", "delete", "deletecollection"))
 _READS: Final = ("get", "list")
-_NODE: Final = "system:node:"
 _KNOWN_USERS: Final = frozenset(
     ("admin", "client", "kube_proxy", "kubelet", "system:serviceaccount:kube-system:default")
 )
@@ -136,7 +134,9 @@ def with_metrics(then: Handler, metrics: ApiMetrics, clock: Clock) -> Handler:
                 known = record(call, code, clock.monotonic() - started)
             decision = call.annotations.get(DECISION)
             if decision is not None:
-                _decided(metrics, call, is_allowed=decision == "allow")
+                _decided(metrics, call, "allowed" if decision == "allow" else "denied")
+            elif call.annotations.get(REASON) == FAILED:
+                _decided(metrics, call, "error")
 
     return handle
 
@@ -158,15 +158,10 @@ def _size(metrics: ApiMetrics, call: Call, target: Labels) -> None:
         metrics.response_sizes.of(target).observe(call.answered_bytes)
 
 
-def _decided(metrics: ApiMetrics, call: Call, *, is_allowed: bool) -> None:
+def _decided(metrics: ApiMetrics, call: Call, result: str) -> None:
     metrics.authentications.add(("success",))
     metrics.users.add((_shown(call.user.name),))
-    metrics.authorization_attempts.add(("allowed" if is_allowed else "denied",))
-    # Who has no opinion has not denied anything, and members of system:masters are not asked about.
-    if is_allowed and call.annotations.get(REASON, "").startswith(RBAC_SAYS):
-        metrics.authorizations.add(("RBAC", "rbac", "allowed"))
-    elif is_allowed and call.user.name.startswith(_NODE):
-        metrics.authorizations.add(("Node", "node", "allowed"))
+    metrics.authorization_attempts.add((result,))
 
 
 def _shown(user: str) -> str:

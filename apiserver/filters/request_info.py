@@ -43,14 +43,14 @@ def request_info(method: str, path: str, query: Mapping[str, str]) -> RequestInf
     # Behind /proxy, the path is somebody else's.
     subresource = "proxy" if rest[2:3] == ["proxy"] else "/".join(rest[2:])
     verb = "watch" if is_watch else _VERBS.get(method, "")
-    field_selector = ""
+    field_selector = label_selector = ""
     if not name and not is_watch:
         if verb == "get":
             verb = "watch" if flag(query, "watch") else "list"
         elif verb == "delete":
             verb = "deletecollection"
     if not name and verb in ("list", "watch", "deletecollection"):
-        field_selector = query.get("fieldSelector", "")
+        field_selector, label_selector = query.get("fieldSelector", ""), query.get("labelSelector", "")
     return of_resource(
         verb,
         path=path,
@@ -61,6 +61,7 @@ def request_info(method: str, path: str, query: Mapping[str, str]) -> RequestInf
         namespace=namespace,
         name=name,
         field_selector=field_selector,
+        label_selector=label_selector,
     )
 
 
@@ -74,11 +75,12 @@ def of_resource(
     name: str = "",
     subresource: str = "",
     field_selector: str = "",
+    label_selector: str = "",
     path: str = "",
 ) -> RequestInfo:
     """Return what is asked of a resource by any door: to select one by its name is to ask for that one."""
     name = name or _selected_name(field_selector)
-    return RequestInfo(verb, path, group, version, plural, subresource, namespace, name, field_selector)
+    return RequestInfo(verb, path, group, version, plural, subresource, namespace, name, field_selector, label_selector)
 
 
 def is_old_watch(path: str) -> bool:

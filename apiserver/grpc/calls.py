@@ -64,6 +64,7 @@ def call_of(
         name=getattr(request, "name", ""),
         subresource=getattr(request, "subresource", ""),
         field_selector=options.get("fieldSelector", ""),
+        label_selector=options.get("labelSelector", ""),
     )
     given = {name: value for name, value in options.items() if value}
     # Our own processes may be newer than this server: what it doesn't know of, it drops, as protobuf would.

@@ -49,6 +49,10 @@ class Keep:
 Write = Remove | Put | Keep
 
 
+_MARKED_ALONE: Final = {("", "Namespace"), ("apiextensions.k8s.io", "CustomResourceDefinition")}
+"""Upstream deletes these in a way of its own: it says when, and nothing of a grace period or of a change."""
+
+
 def decide_delete(resource: Resource[Any], obj: Any, options: DeleteOptions, now: float) -> Write:
     """Say what deleting `obj` (a private copy, changed here) writes.
 
@@ -67,6 +71,8 @@ def decide_delete(resource: Resource[Any], obj: Any, options: DeleteOptions, now
             asked_at = timestamps.parse(metadata.deletion_timestamp) - previous_s
             metadata.deletion_timestamp = timestamps.render(asked_at + grace_s)
             metadata.deletion_grace_period_seconds = grace_s
+    elif (resource.group, resource.kind) in _MARKED_ALONE:
+        metadata.deletion_timestamp = timestamps.render(now)
     else:
         metadata.deletion_timestamp = timestamps.render(now + grace_s)
         metadata.deletion_grace_period_seconds = grace_s

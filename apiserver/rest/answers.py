@@ -72,22 +72,26 @@ def form_of(
         has_tables=may_be_tables and (resource is None or resource.verbs != ("create",)),
         has_messages=resource is None or not is_custom(resource.type) or subresource == "scale",
     )
-    pretty = query.get("pretty")
+    return Form(
+        rendering, rendering.is_yaml, wants_pretty(request), table.include_object(query.get("includeObject", ""))
+    )
+
+
+def wants_pretty(request: web.BaseRequest) -> bool:
+    """Return whether JSON is to be indented: by the query, or since a person looks at it."""
+    pretty = request.query.get("pretty")
     if pretty is None:
-        agent = request.headers.get("User-Agent", "")
-        is_pretty = agent.startswith(("curl", "Wget", "Mozilla/5.0"))
-    else:
-        is_pretty = pretty.lower() not in ("false", "0")
-    return Form(rendering, rendering.is_yaml, is_pretty, table.include_object(query.get("includeObject", "")))
+        return request.headers.get("User-Agent", "").startswith(("curl", "Wget", "Mozilla/5.0"))
+    return pretty.lower() not in ("false", "0")
 
 
-def form_of_refusal(accept: str) -> Form:
+def form_of_refusal(accept: str, is_pretty: bool = False) -> Form:
     """Return what a refusal comes in: what an Accept header likes best; JSON, if that is nothing there is."""
     try:
         rendering = table.negotiate(accept, has_forms=False)
     except NotAcceptable:
         return PLAIN
-    return Form(rendering, rendering.is_yaml)
+    return Form(rendering, rendering.is_yaml, is_pretty)
 
 
 def object_body(resource: Resource[Any] | None, answer: Answer, form: Form, now: float) -> tuple[bytes, str]:

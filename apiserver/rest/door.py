@@ -50,6 +50,8 @@ WATCH_TIMEOUT_S: Final = 1800.0
 """How long a watch lasts that does not say; up to twice as long, so that watches begun together end apart."""
 R = TypeVar("R", bound=web.StreamResponse)
 _HEALTH: Final = ("/healthz", "/livez", "/readyz")
+_ALWAYS_PRETTY: Final = ("/", "/version", "/version/")
+"""What upstream indents whoever asks."""
 
 
 class Upgrades(Protocol):
@@ -235,7 +237,8 @@ class Door:
 
     @staticmethod
     def _failure(request: web.BaseRequest, error: ApiError, call: Call) -> web.Response:
-        return failure(error, call, answers.form_of_refusal(request.headers.get(hdrs.ACCEPT, "")))
+        accept = request.headers.get(hdrs.ACCEPT, "")
+        return failure(error, call, answers.form_of_refusal(accept, answers.wants_pretty(request)))
 
     def _watch_timeout_s(self, call: Call) -> float:
         asked = integer(call.options, "timeoutSeconds")
@@ -315,6 +318,8 @@ def failure(error: ApiError, call: Call, form: answers.Form = answers.PLAIN) -> 
     body = in_protobuf.refusal_body(error) if form.is_protobuf else msgspec.json.encode(error.status()) + b"\n"
     if form.is_yaml:
         body = answers.as_yaml(body)
+    elif form.is_pretty and not form.is_protobuf:
+        body = msgspec.json.format(body, indent=2)
     headers = {hdrs.CONTENT_TYPE: form.content_type, hdrs.CACHE_CONTROL: "no-cache, private"}
     if isinstance(error, Forbidden):
         headers[hdrs.X_CONTENT_TYPE_OPTIONS] = "nosniff"
@@ -377,7 +382,7 @@ async def _document(request: web.BaseRequest, call: Call, document: Document) ->
             return _with_warnings(web.Response(status=304, headers=headers), call)
     body = document.body
     if document.content_type.startswith("application/json"):
-        is_pretty = request.query.get("pretty", "").lower() in ("1", "true")
+        is_pretty = answers.wants_pretty(request) if is_object else request.path in _ALWAYS_PRETTY
         body = await answers.styled(body, answers.Form(table.PLAIN, is_yaml, is_pretty))
     body = await answers.compressed(request, body, headers)
     return _with_warnings(web.Response(body=body, headers=headers), call)

@@ -31,6 +31,7 @@ from api.authorization import (
 from api.authorization.localsubjectaccessreview import LocalSubjectAccessReview
 from api.authorization.selfsubjectaccessreview import (
     FieldSelectorAttributes,
+    LabelSelectorAttributes,
     Question,
     SelfSubjectAccessReview,
     SubjectAccessReviewStatus,
@@ -57,6 +58,7 @@ from apiserver.request import (
     RequestInfo,
     RuleSource,
     User,
+    decided,
 )
 from apiserver.verbs import writing
 from component.clock import Clock
@@ -101,7 +103,7 @@ class AccessReviewHandler(_Reviews):
             Invalid: it asks about neither a resource nor a path, or about both.
         """
         review: SelfSubjectAccessReview = await self._decode(call, selfsubjectaccessreview.RESOURCE)
-        review.status = _decide(self._authorizer, call.user, review.spec)
+        review.status = await _decide(self._authorizer, call.user, review.spec)
         return _answer(review)
 
 
@@ -120,7 +122,7 @@ class SubjectAccessReviewHandler(_Reviews):
             Invalid: it is about nobody, about nothing, or about another namespace.
         """
         review: SubjectAccessReview | LocalSubjectAccessReview = await self._decode(call, self._resource)
-        review.status = _decide(self._authorizer, _subject(review.spec), review.spec)
+        review.status = await _decide(self._authorizer, _subject(review.spec), review.spec)
         return _answer(review)
 
 
@@ -207,9 +209,11 @@ def _answer(review: Any) -> Answer:
     return Answer(msgspec.json.encode(review), code=201)
 
 
-def _decide(authorizer: Authorizer, user: User, question: Question) -> SubjectAccessReviewStatus:
-    decision = authorizer.authorize(user, _asked(question))
-    return SubjectAccessReviewStatus(allowed=decision.allowed, reason=decision.reason)
+async def _decide(authorizer: Authorizer, user: User, question: Question) -> SubjectAccessReviewStatus:
+    decision = await decided(authorizer.authorize(user, _asked(question)))
+    return SubjectAccessReviewStatus(
+        allowed=decision.allowed, denied=decision.denied, reason=decision.reason, evaluation_error=decision.error
+    )
 
 
 def _asked(question: Question) -> RequestInfo:
@@ -224,6 +228,7 @@ def _asked(question: Question) -> RequestInfo:
             namespace=of_resource.namespace,
             name=of_resource.name,
             field_selector=_selector_text(of_resource.field_selector),
+            label_selector=_labels_text(of_resource.label_selector),
         )
     assert of_path is not None, "validated"
     return RequestInfo(verb=of_path.verb, path=of_path.path)
@@ -239,6 +244,22 @@ def _selector_text(selector: FieldSelectorAttributes | None) -> str:
         if each.operator in ("In", "NotIn") and len(each.values) == 1
     )
     return str(FieldSelector(tuple(terms)))
+
+
+def _labels_text(selector: LabelSelectorAttributes | None) -> str:
+    if selector is None or selector.raw_selector:
+        return selector.raw_selector if selector is not None else ""
+    terms = []
+    for each in selector.requirements:
+        values = ",".join(sorted(each.values))
+        match each.operator:
+            case "In" | "NotIn" if each.values:
+                terms.append(f"{each.key} {each.operator.lower()} ({values})")
+            case "Exists":
+                terms.append(each.key)
+            case "DoesNotExist":
+                terms.append(f"!{each.key}")
+    return ",".join(terms)
 
 
 def _subject(spec: SubjectAccessReviewSpec) -> User:

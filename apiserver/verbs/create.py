@@ -10,9 +10,9 @@ from typing import Any
 
 from api import validation
 from api.errors import ApiError, BadRequest, RequestEntityTooLarge
-from apiserver.auth.rbac import forbidden
+from apiserver.auth.rbac import forbidden, undecided
 from apiserver.registry import failures
-from apiserver.request import Answer, Call, RequestInfo
+from apiserver.request import Answer, Call, RequestInfo, decided
 from apiserver.verbs import writing
 from apiserver.verbs.context import Context, registry_of, resource_of
 
@@ -46,7 +46,9 @@ async def create_instead(context: Context, call: Call, obj: Any, *, is_apply: bo
     if context.authorizer is not None:
         # A name is never known when something is created, so rights for one name do not count.
         asked = RequestInfo("create", info.path, info.group, info.version, info.plural, "", info.namespace, "")
-        decision = context.authorizer.authorize(call.user, asked)
+        decision = await decided(context.authorizer.authorize(call.user, asked))
+        if not decision.allowed and decision.error:
+            raise undecided(asked, decision)
         if not decision.allowed:
             raise forbidden(call.user, asked, decision.reason)
     metadata.resource_version = ""

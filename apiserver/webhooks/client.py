@@ -15,13 +15,15 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import aiohttp
 import yarl
 from aiohttp.abc import AbstractResolver
 
-from apiserver.webhooks.identities import HTTPS_PORT, Identities
+from apiserver.webhooks.credential_programs import ProgramFailed
+from apiserver.webhooks.identities import HTTPS_PORT, NOBODY, Identities, Identity
 from apiserver.webhooks.services import Locate, Unreachable
 
 TARGETS_MAX: Final = 256
@@ -52,6 +54,23 @@ class ClientConfig(Protocol):
 
 class CallFailed(Exception):
     """A webhook gave no answer that could be used, and why."""
+
+    def __init__(
+        self,
+        why: str,
+        code: int = 0,
+        *,
+        is_late: bool = False,
+        is_cut_off: bool = False,
+        asks_for_patience: bool = False,
+    ) -> None:
+        super().__init__(why)
+        self.code = code
+        """The answer's, where there was one."""
+        self.is_late = is_late
+        is_passing = code == HTTPStatus.TOO_MANY_REQUESTS or (code >= 500 and code != HTTPStatus.SERVICE_UNAVAILABLE)
+        self.may_pass = is_cut_off or asks_for_patience or is_passing
+        """Whether to ask again soon may help, as apimachinery judges it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,29 +119,27 @@ class WebhookClient:
         Raises:
             CallFailed: nobody answers in time, or somebody else than the certificate has to name, or not with 200.
         """
-        target, authorization = target_of(config), ""
-        if self._identities is not None:
-            target, authorization = self._shown(self._identities, target)
+        target, authorization, identity = target_of(config), "", NOBODY
         url = f"{target.url}?timeout={max(1, -(-int(timeout_s * 1000) // 1000))}s"
         try:
             async with asyncio.timeout(timeout_s):
+                if self._identities is not None:
+                    identity = _who(self._identities, target)
+                    shown, authorization = await _shown(identity, url)
+                    target = replace(target, certificate=shown)
                 session = await self._session(target)
                 try:
                     return await _post(session, url, body, answer_bytes_max, authorization)
                 except (aiohttp.ServerDisconnectedError, ConnectionResetError):
                     # A kept connection that the other side has closed meanwhile: once more, on a new one.
                     return await _post(session, url, body, answer_bytes_max, authorization)
+        except CallFailed as failed:
+            if failed.code == HTTPStatus.UNAUTHORIZED and identity.program is not None:
+                identity.program.forget()
+            raise
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise CallFailed(f'Post "{url}": {_worded(error)}') from None
-
-    @staticmethod
-    def _shown(identities: Identities, target: Target) -> tuple[Target, str]:
-        host = yarl.URL(target.url)
-        identity = identities.of(host.host or "", host.port or HTTPS_PORT)
-        try:
-            return replace(target, certificate=identity.pair()), identity.authorization()
-        except OSError as error:
-            raise CallFailed(f"{error.filename}: {error.strerror}") from None
+            late, cut_off = isinstance(error, TimeoutError), isinstance(error, ConnectionResetError)
+            raise CallFailed(f'Post "{url}": {_worded(error)}', is_late=late, is_cut_off=cut_off) from None
 
     async def close(self) -> None:
         """Close every connection."""
@@ -161,10 +178,13 @@ class WebhookClients:
     mutating: WebhookClient
     validating: WebhookClient
     converting: WebhookClient
+    others: tuple[WebhookClient, ...] = ()
 
     async def close(self) -> None:
         """Close every connection."""
-        for client in {id(each): each for each in (self.mutating, self.validating, self.converting)}.values():
+        for client in {
+            id(each): each for each in (self.mutating, self.validating, self.converting, *self.others)
+        }.values():
             await client.close()
 
 
@@ -177,6 +197,24 @@ def target_of(config: ClientConfig) -> Target:
     host = f"{service.name}.{service.namespace}.svc"
     path = (service.path or "").lstrip("/")
     return Target(f"https://{host}:{port}/{path}", config.ca_bundle, (service.namespace, service.name, port))
+
+
+def _who(identities: Identities, target: Target) -> Identity:
+    host = yarl.URL(target.url)
+    return identities.of(host.host or "", host.port or HTTPS_PORT)
+
+
+async def _shown(identity: Identity, url: str) -> tuple[bytes, str]:
+    """Return certificate and Authorization header; raises CallFailed."""
+    try:
+        if identity.program is not None:
+            found = await identity.program.credentials()
+            return found.pair, f"Bearer {found.token}" if found.token else ""
+        return identity.pair(), identity.authorization()
+    except ProgramFailed as failed:
+        raise CallFailed(f'Post "{url}": getting credentials: {failed}') from None
+    except OSError as error:
+        raise CallFailed(f"{error.filename}: {error.strerror}") from None
 
 
 async def _post(
@@ -198,7 +236,8 @@ async def _post(
                 response.close()
                 raise CallFailed(f'Post "{url}": the answer has more than {answer_bytes_max} bytes')
         if not 200 <= response.status <= 206:
-            raise CallFailed(_refused(response.status, bytes(answer)))
+            waits = "Retry-After" in response.headers
+            raise CallFailed(_refused(response.status, bytes(answer)), response.status, asks_for_patience=waits)
         return bytes(answer)
 
 

@@ -17,6 +17,8 @@ from typing import Any, Final
 import msgspec
 import yaml
 
+from apiserver.webhooks.credential_programs import BadProgram, CredentialProgram
+
 HTTPS_PORT: Final = 443
 
 
@@ -34,6 +36,8 @@ class Identity:
     basic: str = ""
     certificate: bytes | Path = b""
     key: bytes | Path = b""
+    program: CredentialProgram | None = None
+    """Asked for all of them instead."""
 
     def authorization(self) -> str:
         """Return the header's value, empty for none; raises OSError."""
@@ -58,6 +62,7 @@ class _User(msgspec.Struct, rename="kebab", forbid_unknown_fields=True):
     client_certificate_data: str = ""
     client_key: str = ""
     client_key_data: str = ""
+    exec: dict[str, Any] | None = None
 
 
 class _NamedUser(msgspec.Struct):
@@ -123,7 +128,7 @@ def parse_identities(path: Path) -> Identities:
     """Read a kubeconfig.
 
     Raises:
-        BadIdentities: it cannot be used, or its users are known by what is not supported here (programs).
+        BadIdentities: it cannot be used, or its users are known by what is not supported here.
         OSError: it cannot be read.
     """
     return _identities(_parse(path), path)
@@ -159,13 +164,26 @@ def _parse(path: Path) -> _File:
 
 
 def _identities(file: _File, path: Path) -> Identities:
-    users = {each.name: _identity(each, path.parent) for each in file.users}
+    users = {each.name: _identity(each, path.parent, _cluster_of(file, each.name)) for each in file.users}
     current = next((each.context.user for each in file.contexts if each.name == file.current_context), "")
     return Identities(users, current)
 
 
-def _identity(named: _NamedUser, directory: Path) -> Identity:
+def _cluster_of(file: _File, user: str) -> dict[str, Any] | None:
+    """Return the cluster of the first context of a user's, the current one before all others."""
+    contexts = sorted(file.contexts, key=lambda each: each.name != file.current_context)
+    name = next((each.context.cluster for each in contexts if each.context.user == user), None)
+    found = next((each.get("cluster") for each in file.clusters if name and each.get("name") == name), None)
+    return found if isinstance(found, dict) else None
+
+
+def _identity(named: _NamedUser, directory: Path, cluster: dict[str, Any] | None = None) -> Identity:
     user = named.user
+    if user.exec is not None:
+        try:
+            return Identity(program=CredentialProgram.of(user.exec, named.name, directory, cluster))
+        except BadProgram as error:
+            raise BadIdentities(str(error)) from None
     basic = ""
     if user.username:
         basic = "Basic " + base64.b64encode(f"{user.username}:{user.password}".encode()).decode()

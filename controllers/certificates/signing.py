@@ -68,12 +68,14 @@ class Authority:
             .not_valid_before(begin)
             .not_valid_after(min(end, self.certificate.not_valid_after_utc))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(request.spec.usages), critical=True)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self.certificate.public_key()),  # type: ignore[arg-type]
                 critical=False,
             )
         )
+        usage = _key_usage(request.spec.usages)
+        if usage is not None:
+            builder = builder.add_extension(usage, critical=True)
         purposes = [_PURPOSES[usage] for usage in request.spec.usages if usage in _PURPOSES]
         if purposes:
             builder = builder.add_extension(x509.ExtendedKeyUsage(list(dict.fromkeys(purposes))), critical=False)
@@ -94,7 +96,20 @@ def load(certificate: Path, key: Path, lifetime_s: float = LIFETIME_S) -> Author
     return Authority(x509.load_pem_x509_certificate(certificate.read_bytes()), found, lifetime_s)
 
 
-def _key_usage(usages: Sequence[str]) -> x509.KeyUsage:
+_OF_THE_KEY: Final = {
+    "digital signature",
+    "signing",
+    "content commitment",
+    "key encipherment",
+    "data encipherment",
+    "key agreement",
+}
+
+
+def _key_usage(usages: Sequence[str]) -> x509.KeyUsage | None:
+    """Return what the key is for; None where nothing is said of it, which allows all; an empty list allows nothing."""
+    if _OF_THE_KEY.isdisjoint(usages):
+        return None
     return x509.KeyUsage(
         digital_signature="digital signature" in usages or "signing" in usages,
         content_commitment="content commitment" in usages,

@@ -22,10 +22,12 @@ import msgspec
 from api.apiextensions import customresourcedefinition as crds
 from api.apiextensions.customresourcedefinition import CustomResourceDefinition
 from api.apiregistration import apiservice as apiservices
+from api.core.references import ObjectReference
 from api.discover import STORED
 from api.errors import ApiError, Conflict, Forbidden, MethodNotAllowed, NotFound
 from api.meta import ObjectMeta, OwnerReference
-from api.resource import Resource
+from api.resource import ObjectKey, Resource
+from client.events import EventRecorder
 from client.informer import Change, Informer, Informers
 from client.verbs import Client
 from client.workqueue import WorkQueue
@@ -33,7 +35,7 @@ from component.clock import Clock
 from component.supervise import keep_going
 from controllers import aggregated_kinds
 from controllers.custom_kinds import FoundKinds, handles_of
-from controllers.garbage_collector.graph import BY_OWNER, Graph, Item, index_by_owner, item_of, owner_item
+from controllers.garbage_collector.graph import BY_OWNER, Graph, Item, Place, index_by_owner, item_of, owner_item
 from controllers.garbage_collector.verdict import FOREGROUND, ORPHAN, OwnerState, blocks, judge, phase
 from controllers.metadata import metadata_only
 from controllers.ownership import metadata_of
@@ -67,11 +69,14 @@ class GarbageCollector:
 
     name = "garbage-collector"
 
-    def __init__(self, client: Client, informers: Informers, *, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self, client: Client, informers: Informers, recorder: EventRecorder, *, clock: Clock, rng: random.Random
+    ) -> None:
         self._client = client
+        self._recorder = recorder
         self._queue: WorkQueue[Item] = WorkQueue(clock, rng=rng)
-        self._absent: OrderedDict[str, None] = OrderedDict()
-        """Uids known to be gone: a uid never comes back."""
+        self._absent: OrderedDict[Place, bool] = OrderedDict()
+        """Where no object of a uid is, and will be: a uid never comes back. Whether one is in another namespace."""
         self._started = False
         informers.of(crds.RESOURCE)  # Whole, not by metadata alone: definitions say which kinds there are.
         self._informers = {}
@@ -126,7 +131,7 @@ class GarbageCollector:
             metadata = metadata_of(change.object)
             item = item_of(resource, metadata)
             if change.new is None:
-                self._remember_absent(item.uid)
+                self._remember_absent(item)
                 for dependent, _ in self._graph.dependents(item.uid):
                     self._queue.add(dependent)
                 self._queue_waiting(metadata, metadata.owner_references)
@@ -198,7 +203,10 @@ class GarbageCollector:
     async def _collect(self, item: Item, metadata: ObjectMeta) -> None:
         states = {}
         for owner in metadata.owner_references:
-            states[owner.uid] = await self._state_of(self._owner_item(owner, metadata))
+            above = self._owner_item(owner, metadata)
+            states[owner.uid] = await self._state_of(above)
+            if self._is_elsewhere(owner, above, metadata):
+                self._tell_of_elsewhere(item, owner)
         verdict = judge(metadata, states, [dependent for _, dependent in self._graph.dependents(item.uid)])
         if verdict.owners_removed:
             await self._strike_owners(item, metadata, verdict.owners_removed)
@@ -220,7 +228,7 @@ class GarbageCollector:
     async def _state_of(self, owner: Item | None) -> OwnerState:
         if owner is None:
             return OwnerState.SOLID
-        if owner.uid in self._absent:
+        if owner.place in self._absent:
             return OwnerState.ABSENT
         metadata = self._graph.find(owner)
         if metadata is None:
@@ -229,9 +237,29 @@ class GarbageCollector:
             except (Forbidden, MethodNotAllowed):
                 return OwnerState.SOLID
         if metadata is None:
-            self._remember_absent(owner.uid)
+            self._remember_absent(owner, self._graph.is_elsewhere(owner))
             return OwnerState.ABSENT
         return OwnerState.WAITING if phase(metadata) == FOREGROUND else OwnerState.SOLID
+
+    def _is_elsewhere(self, owner: OwnerReference, above: Item | None, dependent: ObjectMeta) -> bool:
+        """Return whether the owner that an object names is in a namespace where the object cannot name it."""
+        if above is not None:
+            return self._absent.get(above.place, False)
+        kind = self._kinds.by_kind(owner.api_version, owner.kind)
+        if kind is None or not kind.namespaced or dependent.namespace:
+            return False
+        return self._graph.is_elsewhere(
+            Item(kind.group, kind.version, kind.plural, ObjectKey("", owner.name), owner.uid)
+        )
+
+    def _tell_of_elsewhere(self, item: Item, owner: OwnerReference) -> None:
+        kind, namespace, name = self._resource(item), item.key.namespace, item.key.name
+        about = ObjectReference(
+            api_version=kind.api_version, kind=kind.kind, namespace=namespace, name=name, uid=item.uid
+        )
+        named = f"[{owner.api_version}/{owner.kind}, namespace: {namespace}, name: {owner.name}, uid: {owner.uid}]"
+        message = f'ownerRef {named} does not exist in namespace "{namespace}"'
+        self._recorder.event_from("garbage-collector-controller", about, "Warning", "OwnerRefInvalidNamespace", message)
 
     async def _wait_for_dependents(self, item: Item, metadata: ObjectMeta) -> None:
         """Let the object go once nothing that blocks it is left; until then see that those go."""
@@ -280,8 +308,8 @@ class GarbageCollector:
             return None
         return obj.metadata if obj.metadata.uid == item.uid else None
 
-    def _remember_absent(self, uid: str) -> None:
-        self._absent[uid] = None
+    def _remember_absent(self, item: Item, is_elsewhere: bool = False) -> None:
+        self._absent[item.place] = is_elsewhere
         if len(self._absent) > ABSENT_REMEMBERED_MAX:
             self._absent.popitem(last=False)
 

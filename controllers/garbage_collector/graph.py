@@ -19,6 +19,9 @@ from controllers.ownership import metadata_of
 
 BY_OWNER = "owner"
 
+Place = tuple[str, str, ObjectKey, str]
+"""Group, plural, key and uid: which object, and where, in whatever version."""
+
 
 def index_by_owner(obj: Struct) -> Iterable[str]:
     """Index objects by the uid of each of their owners."""
@@ -34,6 +37,11 @@ class Item:
     plural: str
     key: ObjectKey
     uid: str
+
+    @property
+    def place(self) -> Place:
+        """Where the object is. Who names an owner from another namespace means none: a uid alone is no owner."""
+        return self.group, self.plural, self.key, self.uid
 
     def __str__(self) -> str:
         return f"{self.plural} {self.key}"
@@ -86,6 +94,12 @@ class Graph:
         if obj is None or metadata_of(obj).uid != item.uid:
             return None
         return metadata_of(obj)
+
+    def is_elsewhere(self, item: Item) -> bool:
+        """Return whether a cache shows the item's uid in another namespace. Goes through all of the kind."""
+        store = self._by_name.get((item.group, item.plural))
+        found = (metadata_of(obj) for obj in store or ())
+        return any(each.uid == item.uid and each.namespace not in ("", item.key.namespace) for each in found)
 
     def dependents(self, uid: str) -> Iterator[tuple[Item, ObjectMeta]]:
         """Yield every object that names the one with this uid as an owner."""

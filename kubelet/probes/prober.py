@@ -20,7 +20,7 @@ from kubelet.probes import grpc as grpc_probe
 from kubelet.probes import http as http_probe
 from kubelet.probes import tcp as tcp_probe
 from kubelet.probes.streak import Result, Streak
-from kubelet.runtime.cri import Cri
+from kubelet.runtime.cri import Cri, CriError
 from kubelet.runtime.records import ContainerRecord, RuntimePod
 
 log = logging.getLogger(__name__)
@@ -193,7 +193,8 @@ class Prober:
         try:
             return await self._ask(spec, container_id, probe)
         except Exception as error:
-            log.exception("probe broke", extra={"container": spec.name, "probe": kind})
+            if not isinstance(error, CriError):
+                log.exception("probe broke", extra={"container": spec.name, "probe": kind})
             if self._pod is not None:
                 message = f"{kind} probe errored and resulted in unknown state: {error}"
                 self._unhealthy(self._pod, spec.name, "Unhealthy", message)

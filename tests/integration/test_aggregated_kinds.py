@@ -20,6 +20,7 @@ from api.core import configmap, namespace
 from api.errors import NotFound
 from api.meta import OwnerReference
 from api.resource import ObjectKey
+from client.events import EventRecorder
 from client.informer import Informers
 from client.verbs import Client
 from component.clock import RealClock
@@ -183,7 +184,9 @@ async def test_objects_of_another_server_go_with_their_owners_and_take_their_own
     await client.create(configmap.RESOURCE, below)
     clock, rng = RealClock(), random.Random(1)
     informers = Informers(client, clock=clock, rng=rng)
-    collector = GarbageCollector(client, informers, clock=clock, rng=rng)
+    collector = GarbageCollector(
+        client, informers, EventRecorder(client, "test", clock=clock, rng=rng), clock=clock, rng=rng
+    )
     running = [asyncio.create_task(informers.run()), asyncio.create_task(collector.run())]
     try:
         await client.delete(configmap.RESOURCE, ObjectKey("default", "owner"))

@@ -223,6 +223,12 @@ async def test_a_yaml_body_is_taken_and_yaml_and_pretty_json_are_given(server: R
         assert yaml.safe_load(await answer.text())["data"] == {"k": "v"}
     async with server.http.get(f"{CORE}/configmaps/a?pretty=true") as answer:
         assert "\n  " in await answer.text()
+    # People who look with curl are shown everything so, refusals too; the version is shown so to all.
+    for path in ("/version", "/apis", f"{CORE}/configmaps/none"):
+        async with server.http.get(path, headers={"User-Agent": "curl/8.0"}) as answer:
+            assert (await answer.text()).startswith('{\n  "')
+        async with server.http.get(path) as answer:
+            assert (await answer.text()).startswith('{\n  "') == (path == "/version")
 
 
 async def test_lists_come_as_kinds_of_their_own_as_tables_and_as_metadata(server: Running):

@@ -14,7 +14,7 @@ from api.resource import FieldError, ObjectKey, Resource
 from apiserver.auth.rbac import SUPERUSERS
 from apiserver.auth.tokens import Read
 from apiserver.registry.kinds import Kinds
-from apiserver.request import AdmissionRequest, Authorizer, RequestInfo
+from apiserver.request import AdmissionRequest, Authorizer, RequestInfo, decided
 
 
 class ParamRights:
@@ -44,13 +44,13 @@ class ParamRights:
         if request.resource is validatingadmissionpolicy.RESOURCE:
             kind = new.spec.param_kind
             if kind is not None and (old is None or old.spec.param_kind != kind):
-                errors = self._check_kind(request, kind)
+                errors = await self._check_kind(request, kind)
         elif request.resource is validatingadmissionpolicybinding.RESOURCE:
             spec = new.spec
             if spec.param_ref is not None and (
                 old is None or (old.spec.param_ref, old.spec.policy_name) != (spec.param_ref, spec.policy_name)
             ):
-                errors = self._check_ref(request, await self._kind_of(spec.policy_name), spec.param_ref)
+                errors = await self._check_ref(request, await self._kind_of(spec.policy_name), spec.param_ref)
         if errors:
             raise v.refuse(request.resource, new, list(errors))
 
@@ -62,8 +62,8 @@ class ParamRights:
         found: ParamKind | None = policy.spec.param_kind
         return found
 
-    def _check_kind(self, request: AdmissionRequest, kind: ParamKind) -> Sequence[FieldError]:
-        if self._may(request, "get", kind, "", "*"):
+    async def _check_kind(self, request: AdmissionRequest, kind: ParamKind) -> Sequence[FieldError]:
+        if await self._may(request, "get", kind, "", "*"):
             return ()
         why = (
             f'user {request.user.name} must have "get" permission on all objects of the referenced paramKind '
@@ -71,14 +71,18 @@ class ParamRights:
         )
         return [v.forbidden("spec.paramKind", why)]
 
-    def _check_ref(self, request: AdmissionRequest, kind: ParamKind | None, ref: ParamRef) -> Sequence[FieldError]:
+    async def _check_ref(
+        self, request: AdmissionRequest, kind: ParamKind | None, ref: ParamRef
+    ) -> Sequence[FieldError]:
         verb = "get" if ref.name else "list"
-        if self._may(request, verb, kind, ref.namespace, ref.name):
+        if await self._may(request, verb, kind, ref.namespace, ref.name):
             return ()
         why = f'user {request.user.name} does not have "{verb}" permission on the object referenced by paramRef'
         return [v.forbidden("spec.paramRef", why)]
 
-    def _may(self, request: AdmissionRequest, verb: str, kind: ParamKind | None, namespace: str, name: str) -> bool:
+    async def _may(
+        self, request: AdmissionRequest, verb: str, kind: ParamKind | None, namespace: str, name: str
+    ) -> bool:
         """Ask about a kind; about everything of its group, or of all groups, where it is not known what it is."""
         group, version, plural = "*", "*", "*"
         if kind is not None:
@@ -86,7 +90,7 @@ class ParamRights:
             resource = self._resource(kind)
             plural = resource.plural if resource is not None else "*"
         asked = RequestInfo(verb, "", group, version, plural, "", namespace, name)
-        return self._authorizer.authorize(request.user, asked).allowed
+        return (await decided(self._authorizer.authorize(request.user, asked))).allowed
 
     def _resource(self, kind: ParamKind) -> Resource[Any] | None:
         wanted = (kind.api_version, kind.kind)

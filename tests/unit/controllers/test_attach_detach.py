@@ -21,7 +21,7 @@ from api.resource import ObjectKey
 from api.storage import volumeattachment as attachments
 from api.storage.volumeattachment import VolumeAttachment
 from controllers.actions import Create, Delete, Emit
-from controllers.attach_detach import RETRY_S, Observed, attachment_of, observe, reconcile
+from controllers.attach_detach import RETRY_S, Coming, Observed, attachment_of, observe, reconcile
 from tests.unit.controllers.world import world
 
 NOW = 1_700_000_000.0
@@ -56,7 +56,7 @@ def attached(node: str, **metadata: str) -> VolumeAttachment:
 def decided(*users: Pod, there: tuple[VolumeAttachment, ...] = (), mounted: str = "", **more: Any) -> list[str]:
     found = more.pop("volume", volume())
     observed = Observed(found, more.pop("is_attachable", True), users, there, frozenset([mounted] if mounted else []))
-    plan = reconcile(observed, NOW)
+    plan = reconcile(observed, NOW, Coming())
     names = []
     for action in plan.actions:
         match action:
@@ -130,3 +130,13 @@ def test_an_attachment_that_somebody_else_made_is_left_alone() -> None:
     nothing: Any = SimpleNamespace(get=lambda _: None)
     found = observe(ObjectKey("", "gone"), {attachments.RESOURCE: lister, volumes.RESOURCE: nothing})  # type: ignore[arg-type]
     assert found is not None and [each.spec.node_name for each in found.attachments] == ["n2"]
+
+
+def test_pods_are_told_once_when_their_volume_has_been_attached() -> None:
+    coming, made, told = Coming(), attached("n1"), []
+    for is_there in (False, True, True):
+        made.status.attached = is_there
+        plan = reconcile(Observed(volume(), True, [pod("a", "n1")], [made], frozenset()), NOW, coming)
+        told.append([(one.type, one.reason, one.message) for one in plan.actions if isinstance(one, Emit)])
+    message = 'AttachVolume.Attach succeeded for volume "pv" '
+    assert told == [[], [("Normal", "SuccessfulAttachVolume", message)], []]

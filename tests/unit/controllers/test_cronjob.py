@@ -135,6 +135,14 @@ def test_what_is_too_late_or_suspended_is_not_made() -> None:
     assert (created, events) == ([NAME], ["TooManyMissedTimes"])
 
 
+def test_a_schedule_or_a_time_zone_that_nobody_can_read_is_told_of() -> None:
+    wrong = ({"schedule": "x"}, {"timeZone": "Mars/Olympus"})
+    told = [made_by(cron(**spec))[3].actions[-1] for spec in wrong]
+    assert [one.reason for one in told] == ["UnparseableSchedule", "UnknownTimeZone"]
+    assert told[0].message.startswith('unparseable schedule: "x" : ')
+    assert told[1].message.startswith('invalid timeZone: "Mars/Olympus": ')
+
+
 def test_ended_jobs_are_told_of_and_swept() -> None:
     children = [job(f"s{n}", "Complete", f"2024-03-01T0{n}:00:00Z") for n in range(5)]
     children += [job("f0", "Failed", "2024-03-01T01:00:00Z"), job("f1", "Failed", "2024-03-01T02:00:00Z")]

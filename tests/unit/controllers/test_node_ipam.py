@@ -33,7 +33,9 @@ def test_a_range_of_another_size_is_not_given_out_again():
 
 def test_a_full_cluster_is_told_and_tried_again():
     plan = reconcile(Observed([node("a"), node("b"), node("c")], ipaddress.IPv4Network("10.0.0.0/23"), 24), 0.0)
-    assert [action.reason for action in plan.actions if isinstance(action, Emit)] == ["CIDRNotAvailable"]
+    (told,) = [action for action in plan.actions if isinstance(action, Emit)]
+    assert (told.type, told.reason) == ("Normal", "CIDRNotAvailable")
+    assert told.message == "Node c status is now: CIDRNotAvailable"
     assert plan.requeue_after_s == 30
 
 

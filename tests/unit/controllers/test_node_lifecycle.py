@@ -122,6 +122,22 @@ def test_pods_are_evicted_when_their_time_is_up_and_not_before():
     assert plan.requeue_after_s == pytest.approx(241.1)
 
 
+def test_only_a_node_that_was_ready_is_told_to_be_so_no_more():
+    told = {}
+    for before in ("True", "False"):
+        (patch,) = steps_of(reconcile(observed(node(before), silent_s=51), NOW, Leaving()))
+        assert isinstance(patch, Patch)
+        told[before] = patch.done.reason if patch.done is not None else ""
+    assert told == {"True": "NodeNotReady", "False": ""}
+
+
+def test_a_pod_that_is_marked_not_ready_is_told_of():
+    steps = list(steps_of(reconcile(observed(node("Unknown"), pod("up"), silent_s=60), NOW, Leaving())))
+    (mark,) = [step for step in steps if isinstance(step, Patch) and step.key.name == "up"]
+    assert mark.done is not None
+    assert (mark.done.type, mark.done.reason, mark.done.message) == ("Warning", "NodeNotReady", "Node is not ready")
+
+
 def test_pods_of_a_silent_node_are_marked_not_ready_once():
     lost = node("Unknown", taints=[taint(UNREACHABLE, "NoSchedule"), taint(UNREACHABLE)])
     (mark,) = steps_of(reconcile(observed(lost, pod("a"), pod("b", ready="False"), silent_s=120), NOW, Leaving()))

@@ -171,6 +171,23 @@ async def test_a_node_that_comes_under_pressure_says_so_at_once():
         running.cancel()
 
 
+async def test_a_node_tells_when_it_is_cordoned_and_freed_and_when_its_machine_was_started_anew():
+    async with world() as w:
+        key = ObjectKey("", "n1")
+        for value in (True, None):
+            await w.admin.patch(nodes.RESOURCE, key, {"spec": {"unschedulable": value}})
+            await asyncio.sleep(15)
+        await w.admin.patch(nodes.RESOURCE, key, {"status": {"nodeInfo": {"bootID": "older"}}}, subresource="status")
+        await asyncio.sleep(15)
+        told = (await w.admin.list(events.RESOURCE, "default")).items
+        found = [(one.type, one.reason, one.message) for one in told if one.involved_object.kind == "Node"]
+        boot = (await w.admin.get(nodes.RESOURCE, key)).status.node_info.boot_id
+        expected = [
+            ("Normal", what, f"Node n1 status is now: {what}") for what in ("NodeNotSchedulable", "NodeSchedulable")
+        ]
+        assert found[-3:] == [*expected, ("Warning", "Rebooted", f"Node n1 has been rebooted, boot id: {boot}")]
+
+
 async def test_a_pod_runs_and_is_deleted():
     async with world() as w:
         await w.create()

@@ -36,6 +36,22 @@ def test_no_more_than_three_servers_are_named():
     assert of(dnsPolicy="None", dnsConfig=config).servers == ("192.0.2.0", "192.0.2.1", "192.0.2.2")
 
 
+def test_what_resolvers_would_not_take_is_left_out_and_told():
+    config = {
+        "nameservers": [f"192.0.2.{n}" for n in range(4)],
+        "searches": ["x" * 254, *("y" * 200 + str(n) for n in range(12))],
+    }
+    found = of(dnsPolicy="None", dnsConfig=config)
+    assert len(found.searches) == 10 and found.searches[0] == "y" * 200 + "0"
+    assert found.warnings == (
+        "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: "
+        + " ".join(found.searches),
+        "Nameserver limits were exceeded, some nameservers have been omitted, "
+        "the applied nameserver line is: 192.0.2.0 192.0.2.1 192.0.2.2",
+    )
+    assert of(dnsConfig={"searches": ["more"]}).warnings == ()
+
+
 def test_resolv_conf_is_read_with_its_comments_and_its_last_search_line():
     text = "# a\nsearch one\nnameserver 192.0.2.1 # b\nsearch two .\noptions ndots:1 edns0\n"
     assert parse_resolv_conf(text) == Resolver(("192.0.2.1",), ("two",), ("ndots:1", "edns0"))

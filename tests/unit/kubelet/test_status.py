@@ -50,6 +50,13 @@ def test_a_running_pod_shows_its_address_and_is_ready():
     assert set(conditions(status).values()) == {"True"}
 
 
+def test_an_ephemeral_container_runs_and_counts_neither_as_started_nor_as_ready():
+    p = pod(ephemeralContainers=[{"name": "debug", "image": "i"}])
+    (status,) = status_of(p, runtime(record(), record("debug"))).ephemeral_container_statuses
+    assert status.state.running is not None
+    assert (status.ready, status.started) == (False, None)
+
+
 def test_a_container_that_its_probe_does_not_call_ready_keeps_the_pod_from_being_ready():
     status = status_of(pod(), runtime(record()), verdicts={"main-0": Verdict(is_ready=False)})
     ready = next(c for c in status.conditions if c.type == "Ready")

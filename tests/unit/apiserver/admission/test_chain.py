@@ -55,7 +55,7 @@ async def test_a_decision_about_a_certificate_is_dated_as_it_was_made_and_as_it_
         said = csr.CertificateSigningRequestCondition(type="Approved", status="True", **condition)
         return csr.CertificateSigningRequest(status=csr.CertificateSigningRequestStatus(conditions=[said]))
 
-    plugin, now = Certificates(SimpleNamespace(), SimpleNamespace(now=lambda: 60.0)), "1970-01-01T00:01:00Z"
+    plugin, now = Certificates(SimpleNamespace(now=lambda: 60.0)), "1970-01-01T00:01:00Z"
     for new, old, wanted in (
         (made(), csr.CertificateSigningRequest(), (now, now)),
         (made(), made(last_transition_time="a", last_update_time="b"), (now, "a")),

@@ -101,7 +101,7 @@ async def run(
         read=stored.read,
         rewrite_quota=stored.rewrite,
         clock=RealClock(),
-        authorizer=rbac or authorizer(),
+        rbac=rbac or authorizer(),
         random=Random(1),
     )
     metadata = (obj or old).metadata

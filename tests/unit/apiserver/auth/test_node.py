@@ -31,11 +31,12 @@ from api.rbac.clusterrolebinding import ClusterRoleBinding
 from api.rbac.rules import PolicyRule, RoleRef, Subject
 from api.storage.volumeattachment import VolumeAttachment, VolumeAttachmentSpec
 from apiserver.admission.service_account import token_volume
+from apiserver.auth.authorizers import Authorizers, Step
 from apiserver.auth.node import NodeAuthorizer
 from apiserver.auth.rbac import RbacAuthorizer, RbacListers
-from apiserver.request import RequestInfo, User
+from apiserver.request import Decision, RequestInfo, User
 from tests.builders import store
-from tests.unit.apiserver.auth.test_rbac import Cache, authorizer
+from tests.unit.apiserver.auth.test_rbac import Cache
 
 NODE = User("system:node:n1", groups=("system:nodes", "system:authenticated"))
 
@@ -111,7 +112,7 @@ def test_everything_a_pod_refers_to_is_found() -> None:
     ],
 )
 def test_a_node_reads_what_its_pods_refer_to_by_name(verb, plural, namespace, name, allowed) -> None:
-    tested = NodeAuthorizer(Cache(POD), store(VOLUME, OTHER_VOLUME), store(), authorizer())
+    tested = NodeAuthorizer(Cache(POD), store(VOLUME, OTHER_VOLUME), store())
     asked = RequestInfo(verb, "", "", "v1", plural, "", namespace, name)
     assert tested.authorize(NODE, asked).allowed is allowed
     assert not tested.authorize(User("system:node:n2", groups=NODE.groups), asked).allowed
@@ -119,14 +120,14 @@ def test_a_node_reads_what_its_pods_refer_to_by_name(verb, plural, namespace, na
 
 def test_a_refusal_says_that_no_pod_needs_it() -> None:
     asked = RequestInfo("get", "", "", "v1", "secrets", "", "a", "other")
-    decision = NodeAuthorizer(Cache(POD), store(VOLUME, OTHER_VOLUME), store(), authorizer()).authorize(NODE, asked)
+    decision = NodeAuthorizer(Cache(POD), store(VOLUME, OTHER_VOLUME), store()).authorize(NODE, asked)
     assert decision.reason == "no relationship found between node 'n1' and this object"
 
 
-def test_everybody_else_is_rbacs_to_judge() -> None:
+def test_everybody_else_is_others_to_judge() -> None:
     root = User("root", groups=("system:masters",))
     asked = RequestInfo("list", "", "", "v1", "secrets", "", "a", "")
-    assert NodeAuthorizer(Cache(), store(), store(), authorizer()).authorize(root, asked).allowed
+    assert NodeAuthorizer(Cache(), store(), store()).authorize(root, asked) == Decision(False)
 
 
 @pytest.mark.parametrize(
@@ -147,14 +148,14 @@ def test_everybody_else_is_rbacs_to_judge() -> None:
 )
 def test_a_node_reads_its_own_pods(verb: str, namespace: str, name: str, selector: str, is_allowed: bool) -> None:
     other = Pod(metadata=ObjectMeta(name="other", namespace="a"), spec=PodSpec(node_name="n2"))
-    node = NodeAuthorizer(Cache(POD, other), store(), store(), authorizer())
+    node = NodeAuthorizer(Cache(POD, other), store(), store())
     asked = RequestInfo(verb, "", "", "v1", "pods", "", namespace, name, selector)
     assert node.authorize(NODE, asked).allowed is is_allowed
 
 
 @pytest.mark.parametrize("verb", ["get", "list", "watch"])
 def test_a_node_reads_only_its_own_node(verb: str) -> None:
-    node = NodeAuthorizer(Cache(), store(), store(), authorizer())
+    node = NodeAuthorizer(Cache(), store(), store())
     assert node.authorize(NODE, RequestInfo(verb, "", "", "v1", "nodes", "", "", "n1")).allowed
     refused = node.authorize(NODE, RequestInfo(verb, "", "", "v1", "nodes", "", "", "n2"))
     assert refused.reason == "node 'n1' cannot read 'n2', only its own Node object"
@@ -205,7 +206,7 @@ ATTACHMENT = VolumeAttachment(metadata=ObjectMeta(name="att"), spec=VolumeAttach
 def test_a_node_does_what_is_its_own(verb, group, plural, subresource, namespace, name, is_allowed) -> None:
     pod = Pod(metadata=POD.metadata, spec=copy.copy(POD.spec))
     pod.spec.service_account_name = "web"
-    node = NodeAuthorizer(Cache(pod), store(VOLUME), store(ATTACHMENT), authorizer())
+    node = NodeAuthorizer(Cache(pod), store(VOLUME), store(ATTACHMENT))
     asked = RequestInfo(verb, "", group, "v1", plural, subresource, namespace, name)
     assert node.authorize(NODE, asked).allowed is is_allowed
 
@@ -220,7 +221,9 @@ def test_roles_give_a_node_more_and_their_absence_leaves_the_reason() -> None:
         subjects=[Subject(kind="Group", name="system:nodes")],
     )
     rbac = RbacAuthorizer(RbacListers(Cache(), Cache(), store(role), store(binding)))
-    node = NodeAuthorizer(Cache(), store(), store(), rbac)
-    assert node.authorize(NODE, RequestInfo("get", "", "", "v1", "nodes", "", "", "n2")).allowed
-    refused = node.authorize(NODE, RequestInfo("list", "", "", "v1", "secrets", "", "a"))
-    assert refused.reason == "No Object name found"
+    own = NodeAuthorizer(Cache(), store(), store())
+    both = Authorizers([Step("Node", "node", own), Step("RBAC", "rbac", rbac)])
+    given = both.authorize(NODE, RequestInfo("get", "", "", "v1", "nodes", "", "", "n2"))
+    assert isinstance(given, Decision) and given.allowed
+    refused = both.authorize(NODE, RequestInfo("list", "", "", "v1", "secrets", "", "a"))
+    assert isinstance(refused, Decision) and refused.reason == "No Object name found"

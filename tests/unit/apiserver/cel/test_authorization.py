@@ -23,4 +23,4 @@ def test_a_check_is_about_what_it_was_narrowed_to() -> None:
         METHODS["fieldSelector"](METHODS["namespace"](pods, "a"), "spec.nodeName=n1"), "x=y"
     )
     METHODS["check"](narrowed, "list")
-    assert recorder.asked == [RequestInfo("list", "", "", "*", "pods", "", "a", "", "spec.nodeName=n1")]
+    assert recorder.asked == [RequestInfo("list", "", "", "*", "pods", "", "a", "", "spec.nodeName=n1", "x=y")]

@@ -75,6 +75,16 @@ def test_below_logic_nothing_is_said_of_structure_and_patterns_are_read() -> Non
     ]
 
 
+def test_what_only_logic_knows_of_is_missed_once_and_itself_judged() -> None:
+    bar = {"type": "object", "description": "x", "properties": {"deep": {"type": "string"}}}
+    assert sorted(told_of({"type": "object", "anyOf": [{"properties": {"bar": bar}}]})) == [
+        "anyOf[0].properties[bar].description: Forbidden: must be empty to be structural",
+        "anyOf[0].properties[bar].properties[deep].type: Forbidden: must be empty to be structural",
+        "anyOf[0].properties[bar].type: Forbidden: must be empty to be structural",
+        "properties[bar]: Required value: because it is defined in s.properties[p].anyOf[0].properties[bar]",
+    ]
+
+
 def test_no_object_is_embedded_in_metadata_and_no_default_stands_in_it_at_the_root() -> None:
     inner = {"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}
     metadata = {"type": "object", "properties": {"a": inner}}

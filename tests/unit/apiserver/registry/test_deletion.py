@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from api.batch import job
-from api.core import configmap, pod, replicationcontroller
-from api.meta import DeleteOptions
+from api.core import configmap, namespace, pod, replicationcontroller
+from api.core.namespace import Namespace
+from api.meta import DeleteOptions, ObjectMeta
 from apiserver.registry.deletion import Keep, Put, Remove, decide_delete
 from tests import builders
 
@@ -71,3 +72,13 @@ def test_a_grace_period_only_shrinks_and_its_deadline_with_it():
     assert isinstance(shorter, Put)
     assert shorter.object.metadata.deletion_timestamp == "2023-11-14T22:13:25Z"
     assert isinstance(decide_delete(pod.RESOURCE, marked, DeleteOptions(grace_period_seconds=0), NOW + 1), Remove)
+
+
+def test_of_a_namespace_that_goes_it_is_said_when_and_nothing_of_a_grace_period():
+    found = Namespace(metadata=ObjectMeta(name="n", generation=3))
+    namespace.RESOURCE.default(found)
+    found.spec.finalizers = ["kubernetes"]
+    assert isinstance(decide_delete(namespace.RESOURCE, found, DeleteOptions(), NOW), Put)
+    assert found.metadata.deletion_timestamp and found.status.phase == "Terminating"
+    assert (found.metadata.deletion_grace_period_seconds, found.metadata.generation) == (None, 3)
+    assert isinstance(decide_delete(namespace.RESOURCE, found, DeleteOptions(), NOW), Keep)

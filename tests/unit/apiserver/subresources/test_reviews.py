@@ -9,10 +9,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from api.errors import BadRequest, Invalid, NotFound
 from api.resource import ObjectKey
+from apiserver.auth.authorizers import Authorizers, Step
 from apiserver.auth.node import NodeAuthorizer
 from apiserver.auth.policy import rule
 from apiserver.auth.tokens import Bound, Claims, TokenAuthenticator, TokenIssuer
-from apiserver.request import Call, RequestInfo, RuleSource, User
+from apiserver.request import Call, Decision, RequestInfo, RuleSource, User
 from apiserver.subresources.reviews import (
     AccessReviewHandler,
     RulesReviewHandler,
@@ -81,8 +82,12 @@ async def test_a_local_review_is_about_its_own_namespace() -> None:
         await ask(handler, "LocalSubjectAccessReview", spec, namespace="b")
 
 
+def nodes_and_rbac() -> Authorizers:
+    return Authorizers([Step("Node", "node", NodeAuthorizer(store(), store(), store())), Step("RBAC", "rbac", judge())])
+
+
 async def test_rules_are_listed_as_they_are_held() -> None:
-    asked = NodeAuthorizer(None, None, None, judge())  # type: ignore[arg-type]
+    asked = nodes_and_rbac()
     assert isinstance(asked, RuleSource)
     status = await ask(RulesReviewHandler(asked), "SelfSubjectRulesReview", {"namespace": "a"})
     assert status["resourceRules"] == [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]
@@ -92,7 +97,7 @@ async def test_rules_are_listed_as_they_are_held() -> None:
 
 
 async def test_a_node_is_told_that_rules_are_not_all_that_it_may_do() -> None:
-    handler = RulesReviewHandler(NodeAuthorizer(store(), store(), store(), judge()))
+    handler = RulesReviewHandler(nodes_and_rbac())
     node = User("system:node:n1", groups=("system:nodes",))
     status = await ask(handler, "SelfSubjectRulesReview", {"namespace": "a"}, user=node)
     assert status["incomplete"] is True
@@ -163,5 +168,31 @@ async def test_a_review_may_be_about_a_selection(selector: dict[str, Any] | None
         **({"fieldSelector": selector} if selector else {}),
     }
     spec = {"user": "system:node:n1", "groups": ["system:nodes"], "resourceAttributes": attributes}
-    handler = SubjectAccessReviewHandler(NodeAuthorizer(store(), store(), store(), judge()), is_local=False)
+    handler = SubjectAccessReviewHandler(nodes_and_rbac(), is_local=False)
     assert (await ask(handler, "SubjectAccessReview", spec))["allowed"] is allowed
+
+
+async def test_a_review_carries_both_selectors_to_the_authorizer_and_its_whole_answer_back() -> None:
+    asked: list[RequestInfo] = []
+
+    class Denies:
+        def authorize(self, user: User, request: RequestInfo) -> Decision:
+            asked.append(request)
+            return Decision(False, "never", denied=True, error="half of it")
+
+    requirements = [
+        {"key": "app", "operator": "In", "values": ["x", "a"]},
+        {"key": "b", "operator": "Exists"},
+        {"key": "c", "operator": "DoesNotExist"},
+        {"key": "d", "operator": "Near", "values": ["e"]},
+    ]
+    attributes = {
+        "verb": "list",
+        "resource": "pods",
+        "labelSelector": {"requirements": requirements},
+        "fieldSelector": {"rawSelector": "metadata.name=n"},
+    }
+    handler = SubjectAccessReviewHandler(Denies(), is_local=False)
+    status = await ask(handler, "SubjectAccessReview", {"user": "jane", "resourceAttributes": attributes})
+    assert status == {"allowed": False, "denied": True, "reason": "never", "evaluationError": "half of it"}
+    assert (asked[0].label_selector, asked[0].field_selector) == ("app in (a,x),b,!c", "metadata.name=n")

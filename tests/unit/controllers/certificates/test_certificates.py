@@ -96,6 +96,14 @@ def test_what_is_approved_is_signed_as_asked_and_no_longer(authority: signing.Au
     assert hourly.not_valid_after_utc == datetime.fromtimestamp(NOW + 3600, UTC)
 
 
+def test_a_certificate_for_a_client_says_of_its_key_only_what_was_asked(authority: signing.Authority) -> None:
+    """An empty list of what the key is for would let nobody use it: not even as the client it is made for."""
+    found = certificate(authority, request(CLIENT, "jane", usages=["client auth"])).extensions
+    assert [each.value for each in found if isinstance(each.value, x509.KeyUsage)] == []
+    some = certificate(authority, request(CLIENT, "jane", usages=["client auth", "digital signature"])).extensions
+    assert some.get_extension_for_class(x509.KeyUsage).value.digital_signature
+
+
 def test_a_serving_certificate_has_the_names_asked_for(authority: signing.Authority) -> None:
     usages = ["digital signature", "key encipherment", "server auth"]
     made = certificate(authority, request(KUBELET_SERVING, usages=usages, dns="n1"))
