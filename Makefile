@@ -1,5 +1,5 @@
 # Thin names for real commands. `make up` and `make test` install what is missing first.
-.PHONY: up down test check integration e2e chaos fuzz bench proto setup
+.PHONY: up down test check form types arrows stubs unit integration e2e chaos fuzz bench proto setup
 
 BIN := .venv/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
@@ -12,13 +12,24 @@ down: setup  ## Stop it; the data stays (steer down --purge deletes it).
 
 test: setup check integration e2e  ## Everything.
 
-check: setup  ## Format, lint, types, import arrows, unit tests and simulations: under two minutes.
+check: setup form  ## Format, lint, types, import arrows, unit tests and simulations: under two minutes.
+	@$(MAKE) --no-print-directory -j 4 types arrows stubs unit
+
+form:
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
+
+types:
 	@$(BIN)/mypy --no-error-summary .
+
+arrows:
 	@$(BIN)/lint-imports --no-cache >/tmp/lint-imports.$$$$ || { cat /tmp/lint-imports.$$$$; rm -f /tmp/lint-imports.$$$$; exit 1; }; rm -f /tmp/lint-imports.$$$$
+
+stubs:
 	@$(BIN)/python -m deploy.stubs --check
-	@$(BIN)/pytest -n auto tests/unit tests/simulation
+
+unit:  # simulations first: they are the longest, and no worker should be left with one at the end
+	@$(BIN)/pytest -n auto --dist worksteal tests/simulation tests/unit
 
 # Files are given out in the order of their names: left to itself xdist keeps those of one long test for the end.
 BY_FILE = --dist loadfile --no-loadscope-reorder

@@ -269,6 +269,8 @@ class Runner:
                     group.create_task(self._work(), name=f"{self.name} worker {number}")
         finally:
             self.queue.close()
+            if _queues.get(self.name) is self.queue:
+                del _queues[self.name]  # nobody works on it any more, nor is there a loop to tell the time for it
 
     async def _work(self) -> None:
         waited, worked = _wait.of((self.name,)), _work.of((self.name,))

@@ -25,7 +25,7 @@ from typing import Any
 import msgspec
 
 from component.serve import Identity
-from deploy import finish, kubeconfig, preflight, supervision
+from deploy import kubeconfig, preflight, supervision
 from deploy.health import problem_of, resident_bytes
 from deploy.pki import Pki, expiry
 from deploy.plan import (
@@ -128,7 +128,9 @@ def up(wanted: Cluster, report: Report) -> Cluster:
     if cluster.external_store is None and len(cluster.member_names) != cluster.store_replicas:
         asyncio.run(_change_members(cluster, paths, addresses, report))
         wanted_plan = plan(cluster, addresses)
-    finishing = finish.finish(
+    from deploy.finish import finish  # it brings every kind of object along; `steer status` needs none
+
+    finishing = finish(
         cluster,
         addresses,
         admin_identity(cluster),

@@ -1,7 +1,8 @@
 """exec, attach, cp, port-forward, drain and typed commands, with every kubectl that is at hand.
 
 1.27 to 1.29 stream over SPDY, 1.30 over WebSocket v5, 1.31 on forward ports through SPDY in a WebSocket; from 1.32 on
-typed commands send protobuf.
+typed commands send protobuf. One version of each way goes through the whole file in `make test`, the others through
+typed commands (and `test_walk`'s core); `-m soak` sends those through the rest too.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ PINNED = '{"apiVersion": "v1", "spec": {"nodeName": "node-1"}}'
 DRAINED = "node-2"
 ONE_OF_EACH_KIND = ("1.27", "1.30", "1.33")
 """The versions of which one streams in each way."""
+WHOLE = [version for version in BINARIES if version in ONE_OF_EACH_KIND] or list(BINARIES)
+VERSIONS = [pytest.param(each, marks=[] if each in WHOLE else [pytest.mark.soak]) for each in BINARIES]
 
 
-@pytest.fixture(scope="module", params=list(BINARIES))
+@pytest.fixture(scope="module", params=VERSIONS)
 def binary(request: pytest.FixtureRequest) -> str:
     """Each version in turn goes through the whole file."""
     return BINARIES[request.param]
@@ -171,6 +174,7 @@ TYPED: tuple[tuple[str, ...], ...] = (
 )
 
 
+@pytest.mark.parametrize("binary", list(BINARIES), indirect=True)
 def test_typed_commands_of_every_version_are_understood(k: Kubectl) -> None:
     for command in TYPED:
         assert "created" in k("create", *command)

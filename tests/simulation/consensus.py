@@ -373,10 +373,10 @@ class World:
     def check_leaders(self) -> None:
         """No two members ever lead in one term."""
         for id, member in self.members.items():
-            status = member.status()
-            if status.role == "leader" and not member._is_stopped:
-                first = self.leaders.setdefault(status.term, id)
-                assert first == id, f"members {first} and {id} both lead in term {status.term}"
+            if member._is_leader and not member._is_stopped:
+                term = member.status().term
+                first = self.leaders.setdefault(term, id)
+                assert first == id, f"members {first} and {id} both lead in term {term}"
 
     def check_applied(self, index: int, term: int, commands: tuple[bytes, ...]) -> None:
         """All members apply the same at each index."""

@@ -12,6 +12,7 @@ from api.resource import ObjectKey
 from client.events import EventRecorder
 from client.informer import Informers
 from client.verbs import Address, Client, RawObject
+from component import metrics
 from component.clock import LoopClock
 from controllers import replicaset
 from controllers.runner import TURN_S_MAX, Runner
@@ -132,3 +133,13 @@ async def test_a_refused_creation_is_told_and_tried_again_more_and_more_slowly()
         await asyncio.sleep(100)
         assert len(api.of("pods")) == 100
         assert "conditions" not in api.of("replicasets")[0]["status"]
+
+
+async def test_queues_are_told_of_while_somebody_works_on_them():
+    def told() -> bool:
+        return b'workqueue_unfinished_work_seconds{name="replicaset-controller"}' in metrics.render(metrics.SHARED)
+
+    async with running(MemoryApi()):
+        await asyncio.sleep(1)
+        assert told()
+    assert not told()

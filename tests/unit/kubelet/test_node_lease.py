@@ -17,7 +17,6 @@ KEY = ObjectKey(NAMESPACE, "n1")
 
 async def test_a_lease_made_before_the_node_was_known_belongs_to_it_afterwards() -> None:
     async with world() as w:
-        w.start_kubelet()
         await w.create()
         await w.until(is_running)
         lease = await w.admin.get(leases.RESOURCE, KEY)
@@ -31,7 +30,6 @@ async def test_a_lease_made_before_the_node_was_known_belongs_to_it_afterwards()
 
 async def test_a_lease_of_somebody_elses_keeps_its_owner() -> None:
     async with world() as w:
-        w.start_kubelet()
         await w.create()
         await w.until(is_running)
         lease = await w.admin.get(leases.RESOURCE, KEY)

@@ -7,11 +7,22 @@ not silently walked past.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from ipaddress import ip_address, ip_network
 
 from kubeproxy.rules import JUMPS, Ruleset
+
+
+@cache
+def words_of(text: str) -> tuple[str, ...]:
+    return tuple(shlex.split(text))
+
+
+@cache
+def is_within(address: str, network: str) -> bool:
+    return ip_address(address) in ip_network(network)
 
 
 @dataclass
@@ -56,7 +67,7 @@ class Tracer:
     def walk(self, table: str, hook: str, packet: Packet) -> str | None:
         put_first = [jump for jump in reversed(JUMPS) if not jump.is_last]
         for jump in [*put_first, *(jump for jump in JUMPS if jump.is_last)]:
-            if (jump.table, jump.source) == (table, hook) and self.matches(shlex.split(jump.match), packet):
+            if (jump.table, jump.source) == (table, hook) and self.matches(words_of(jump.match), packet):
                 verdict = self.chain(table, jump.target, packet)
                 if verdict:
                     return verdict
@@ -65,7 +76,7 @@ class Tracer:
     def chain(self, table: str, name: str, packet: Packet) -> str | None:
         self.seen.append(name)
         for rule in self.rules.table(table)[name]:
-            words = shlex.split(rule)
+            words = words_of(rule)
             at = words.index("-j")
             if not self.matches(words[:at], packet):
                 continue
@@ -88,7 +99,7 @@ class Tracer:
                     return verdict
         return None
 
-    def matches(self, words: list[str], packet: Packet) -> bool:
+    def matches(self, words: Sequence[str], packet: Packet) -> bool:
         position, negated, verdict, recent = 0, False, True, ""
 
         def value() -> str:
@@ -108,9 +119,9 @@ class Tracer:
             elif word == "-p":
                 result = packet.protocol == value()
             elif word == "-s":
-                result = ip_address(packet.source) in ip_network(value())
+                result = is_within(packet.source, value())
             elif word == "-d":
-                result = ip_address(self.address) in ip_network(value())
+                result = is_within(self.address, value())
             elif word == "--dport":
                 result = self.port == int(value())
             elif word == "--dst-type":
