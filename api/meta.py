@@ -419,3 +419,11 @@ class TypeMeta(Struct):
 
     kind: str = ""
     api_version: str = ""
+
+
+_GENERATION_MAX: Final = 2**63 - 1
+
+
+def generation_after(generation: int) -> int:
+    """Return the next generation; the largest number of 64 bits, which whoever made the object gave it, has none."""
+    return min(generation + 1, _GENERATION_MAX)

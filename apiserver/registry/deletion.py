@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from api import timestamps
-from api.meta import DeleteOptions
+from api.meta import DeleteOptions, generation_after
 from api.resource import Resource
 from apiserver.registry.failures import invalid_options
 
@@ -77,7 +77,7 @@ def decide_delete(resource: Resource[Any], obj: Any, options: DeleteOptions, now
         metadata.deletion_timestamp = timestamps.render(now + grace_s)
         metadata.deletion_grace_period_seconds = grace_s
         if metadata.generation > 0:
-            metadata.generation += 1
+            metadata.generation = generation_after(metadata.generation)
     if is_releasable(obj):
         return Remove(obj)
     if before == (metadata.finalizers, metadata.deletion_timestamp, metadata.deletion_grace_period_seconds):

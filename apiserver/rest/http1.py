@@ -1,9 +1,9 @@
-"""HTTP/1.1 as aiohttp has it, but for two things that upstream's server does otherwise.
+"""HTTP/1.1 as aiohttp has it, but for three things that upstream's server does otherwise.
 
 A method may be any token (RFC 9110, section 9.1). The parser that is fast knows a list, and knows nothing of what was
 sent where it finds another: from there on the connection is read by the one in Python, and the door says what it
 thinks of the method. And a head that cannot be read is answered in upstream's words, which repeat nothing of what was
-sent; one that is too long with 431 (RFC 6585, section 5).
+sent; one that is too long with 431 (RFC 6585, section 5). And a body that turns out to be none is not waited for.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, Final, cast
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import EMPTY_PAYLOAD, HttpVersion11, StreamReader, hdrs, web
 from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, HttpProcessingError, LineTooLong
 from aiohttp.http_parser import HttpRequestParserPy, RawRequestMessage
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler
@@ -77,22 +77,36 @@ class _Parser(HttpRequestParserPy):
 
 
 class _AnyMethod:
-    """A parser that becomes another at the first method it does not know."""
+    """A parser that becomes another at the first method it does not know.
 
-    __slots__ = ("_parser", "_protocol")
+    Who waits for the rest of a body is told when that cannot be read (a chunk without a size, say). aiohttp's parser
+    tells only of a request after it, which nobody would come to.
+    """
+
+    __slots__ = ("_body", "_parser", "_protocol")
 
     def __init__(self, protocol: Protocol, parser: Any) -> None:
         self._protocol = protocol
         self._parser = parser
+        self._body: StreamReader = EMPTY_PAYLOAD
+        """Of the latest request."""
 
     def feed_data(self, data: bytes) -> Any:
         try:
-            return self._parser.feed_data(data)
+            found = self._parser.feed_data(data)
         except BadHttpMethod:
             if isinstance(self._parser, _Parser):
                 raise
             self._parser = self._protocol.python_parser()
-            return self._parser.feed_data(data)
+            found = self._parser.feed_data(data)
+        except HttpProcessingError as error:
+            if self._body.is_eof() or self._body.exception() is not None:
+                raise
+            self._body.set_exception(web.RequestPayloadError(error.message))
+            return (), False, b""
+        if found[0]:
+            self._body = found[0][-1][1]
+        return found
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._parser, name)

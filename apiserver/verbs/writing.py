@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, cast
 from api import bodies, protobuf, serde, timestamps, validation
 from api.custom import is_custom
 from api.errors import ApiError, BadRequest, ServiceUnavailable, Timeout
+from api.meta import generation_after
 from api.resource import Resource
 from apiserver.registry import apply, failures
 from apiserver.registry.codec import Stored
@@ -277,7 +278,7 @@ async def decide_update(
     new.metadata.managed_fields = owners
     new.metadata.generation = _next_generation(resource, new, old)
     if resource.counts_annotations and not is_status and new.metadata.annotations != old.metadata.annotations:
-        new.metadata.generation = old.metadata.generation + 1
+        new.metadata.generation = generation_after(old.metadata.generation)
     settle = await reserve(context, request)
     try:
         check = partial(validation.check, resource, new, old, status=is_status, subresource=call.info.subresource)
@@ -341,8 +342,8 @@ def _next_generation(resource: Resource[Any], new: Any, old: Any) -> int:
     if not resource.generation:
         return generation
     if is_custom(resource.type):
-        return generation + 1 if resource.type.shape.is_changed(new, old) else generation
+        return generation_after(generation) if resource.type.shape.is_changed(new, old) else generation
     for name in resource.type.__struct_fields__:
         if name not in ("metadata", "status") and getattr(new, name) != getattr(old, name):
-            return generation + 1
+            return generation_after(generation)
     return generation

@@ -82,3 +82,12 @@ def test_of_a_namespace_that_goes_it_is_said_when_and_nothing_of_a_grace_period(
     assert found.metadata.deletion_timestamp and found.status.phase == "Terminating"
     assert (found.metadata.deletion_grace_period_seconds, found.metadata.generation) == (None, 3)
     assert isinstance(decide_delete(namespace.RESOURCE, found, DeleteOptions(), NOW), Keep)
+
+
+def test_a_generation_that_has_no_next_stays():
+    for given, kept in ((4, 5), (2**63 - 1, 2**63 - 1)):
+        obj = builders.pod("a", node="n")
+        obj.metadata.finalizers = ["example.org/hold"]
+        obj.metadata.generation = given
+        write = decide_delete(pod.RESOURCE, obj, DeleteOptions(grace_period_seconds=30), NOW)
+        assert isinstance(write, Put) and write.object.metadata.generation == kept

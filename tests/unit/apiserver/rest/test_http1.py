@@ -5,7 +5,9 @@ import asyncio
 import pytest
 from aiohttp import web
 
+from api.errors import BadRequest
 from apiserver.rest import http1
+from apiserver.rest.request_body import read
 
 HEAD_BYTES_MAX = 4096
 
@@ -62,3 +64,27 @@ async def test_a_head_that_is_too_long_is_said_to_be(method: str) -> None:
     assert await answers(head(f"{method} /a HTTP/1.1", f"X: {'x' * 2 * HEAD_BYTES_MAX}")) == too_large
     assert await answers(head(f"{method} /{'x' * 2 * HEAD_BYTES_MAX} HTTP/1.1")) == too_large
     assert await answers(head(f"{method} /a HTTP/1.1", *(f"X{each}: x" for each in range(20)))) == too_large
+
+
+@pytest.mark.parametrize("size", ["zz", "f" * 18])
+async def test_a_body_that_cannot_be_read_further_is_not_waited_for(size: str) -> None:
+    async def take(request: web.BaseRequest) -> web.Response:
+        try:
+            await read(request)
+        except BadRequest as error:
+            return web.Response(status=400, text=str(error))
+        raise AssertionError("it was read")
+
+    server = http1.Server(take, access_log=None)  # type: ignore[arg-type]
+    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
+    writer.write(head("POST /a HTTP/1.1", "Transfer-Encoding: chunked") + b"2\r\nxy\r\n")
+    await asyncio.sleep(0.05)
+    writer.write(f"{size}\r\n".encode())
+    async with asyncio.timeout(2):
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1") == 1
+    assert b"the body cannot be read" in answer
+    writer.close()
+    listener.close()
+    await server.shutdown(0.1)
