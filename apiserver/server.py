@@ -43,7 +43,7 @@ from apiserver.auth.legacy_tokens import LegacyTokens
 from apiserver.auth.oidc import BadSettings, OidcAuthenticator, OidcSettings
 from apiserver.auth.published import Published
 from apiserver.auth.tokens import TokenAuthenticator, TokenIssuer
-from apiserver.auth.webhook_tokens import Place, WebhookTokenAuthenticator
+from apiserver.auth.webhook_tokens import WebhookTokenAuthenticator
 from apiserver.dispatch import Address
 from apiserver.encryption.store import EncryptedStore, EncryptionKeys
 from apiserver.filters.audit import Auditor
@@ -66,7 +66,7 @@ from apiserver.subresources import handlers
 from apiserver.subresources.node_proxy import Kubelets
 from apiserver.subresources.streaming import Streams
 from apiserver.verbs.context import Context
-from apiserver.webhooks.client import WebhookClient
+from apiserver.webhooks.client import Place, WebhookClient
 from apiserver.webhooks.identities import BadIdentities, parse_server
 from apiserver.webhooks.services import no_services
 from component import notify, relay, tracing

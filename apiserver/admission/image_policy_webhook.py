@@ -17,7 +17,7 @@ import msgspec
 from api.core import pod
 from apiserver.admission.namespace_lifecycle import refusal
 from apiserver.request import AdmissionRequest
-from apiserver.webhooks.client import CallFailed, WebhookClient
+from apiserver.webhooks.client import CallFailed, Place, WebhookClient
 from apiserver.webhooks.identities import parse_server
 from apiserver.webhooks.services import no_services
 from component.clock import Clock
@@ -42,15 +42,6 @@ class ImagePolicy:
     deny_ttl_s: float = 30.0
     retry_backoff_s: float = 0.5
     default_allow: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the webhook is."""
-
-    url: str
-    ca_bundle: bytes = b""
-    service: None = None
 
 
 class _Status(msgspec.Struct, rename="camel"):

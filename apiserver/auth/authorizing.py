@@ -14,9 +14,9 @@ from pathlib import Path
 from apiserver.auth.authorization import WEBHOOK, BadConfiguration, Flags, Mode, Webhook, of_flags, parse
 from apiserver.auth.authorization_metrics import AuthorizationMetrics
 from apiserver.auth.authorizers import AlwaysAllow, AlwaysDeny, Authorizers, Step
-from apiserver.auth.webhook_authorizer import Place, WebhookAuthorizer
+from apiserver.auth.webhook_authorizer import WebhookAuthorizer
 from apiserver.request import Authorizer
-from apiserver.webhooks.client import WebhookClient
+from apiserver.webhooks.client import Place, WebhookClient
 from apiserver.webhooks.identities import BadIdentities, parse_server
 from apiserver.webhooks.services import no_services
 from component.certificates import LOOK_EVERY_S

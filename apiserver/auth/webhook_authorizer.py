@@ -11,7 +11,6 @@ import json
 import logging
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -23,7 +22,7 @@ from apiserver.auth.authorization_metrics import AuthorizationMetrics
 from apiserver.cel.program import CostExceeded
 from apiserver.cel.values import Failure
 from apiserver.request import NO_OPINION, Deciding, Decision, RequestInfo, User
-from apiserver.webhooks.client import CallFailed, WebhookClient
+from apiserver.webhooks.client import CallFailed, Place, WebhookClient
 from component.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -37,15 +36,6 @@ KEPT_LENGTH_MAX: Final = 10_000
 ANSWER_BYTES_MAX: Final = 1 << 20
 _OPERATORS: Final = {"=": "In", "==": "In", "in": "In", "!=": "NotIn", "notin": "NotIn", "exists": "Exists",
                      "!": "DoesNotExist"}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the webhook is."""
-
-    url: str
-    ca_bundle: bytes = b""
-    service: None = None
 
 
 class _Status(msgspec.Struct, rename="camel"):

@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +18,7 @@ import msgspec
 from api.errors import Unauthorized
 from apiserver.auth.certificates import AUTHENTICATED
 from apiserver.request import Credentials, User
-from apiserver.webhooks.client import CallFailed, WebhookClient
+from apiserver.webhooks.client import CallFailed, Place, WebhookClient
 from component.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -31,15 +30,6 @@ PAUSE_S: Final = 0.5
 """Before the second attempt; each other is half as long again."""
 KEPT_MAX: Final = 4096
 ANSWER_BYTES_MAX: Final = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the webhook is."""
-
-    url: str
-    ca_bundle: bytes = b""
-    service: None = None
 
 
 class _User(msgspec.Struct):

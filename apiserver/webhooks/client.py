@@ -74,6 +74,15 @@ class CallFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A `ClientConfig` that a kubeconfig gives: a URL, and who is believed to be there."""
+
+    url: str
+    ca_bundle: bytes = b""
+    service: None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A place to ask: what connections are kept by."""
 

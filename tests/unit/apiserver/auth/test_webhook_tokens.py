@@ -13,9 +13,9 @@ from aiohttp import web
 
 from api.errors import Unauthorized
 from apiserver.auth import webhook_tokens
-from apiserver.auth.webhook_tokens import Place, WebhookTokenAuthenticator
+from apiserver.auth.webhook_tokens import WebhookTokenAuthenticator
 from apiserver.request import Credentials, User
-from apiserver.webhooks.client import WebhookClient
+from apiserver.webhooks.client import Place, WebhookClient
 from apiserver.webhooks.identities import BadIdentities, parse_server
 from apiserver.webhooks.services import no_services
 from component.clock import RealClock
