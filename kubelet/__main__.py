@@ -148,7 +148,10 @@ async def run(settings: Settings) -> None:
                     group.create_task(shared_services.run(), name="services informer")
                 kubelet = build(settings, name, index, client, clock, rng, shared_services)
                 told = configuration_of(settings, settings.port + index)
-                server = Server(dataclasses.replace(kubelet.served(), configuration=told))
+                shown = dataclasses.replace(
+                    kubelet.served(), configuration=told, runtime_endpoint=settings.runtime_endpoint
+                )
+                server = Server(shown)
                 serving = Identity(
                     Path(_of(settings.serving_cert, name)), Path(_of(settings.serving_key, name)), settings.client_ca
                 )

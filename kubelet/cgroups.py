@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 MOUNT = Path("/sys/fs/cgroup")
 _LIMITED = ("cpu", "memory", "pids")
+_NO_LIMIT_V1 = 1 << 62
+"""Whatever is above stands for no limit; the kernel shows the largest number of whole pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,13 @@ class GroupUsage(NamedTuple):
     throttled_periods: int = 0
     throttled_ns: int = 0
     """For how long it had to stand still."""
+    limit_bytes: int = 0
+    """Of memory; 0 for none."""
+
+    @property
+    def available_bytes(self) -> int | None:
+        """What it may have beyond its working set; None without a limit."""
+        return max(0, self.limit_bytes - self.working_set_bytes) if self.limit_bytes else None
 
     @property
     def working_set_bytes(self) -> int:
@@ -115,8 +124,20 @@ class Cgroups:
         Raises:
             OSError: the kernel refuses.
         """
-        group = self.parent(pod).strip("/")
-        limits = pod_limits(pod)
+        self._make(self.parent(pod).strip("/"), pod_limits(pod))
+
+    def make_root(self, cpus: int, memory_bytes: int) -> None:
+        """Make the groups of all pods, who together may have what the node has (upstream's `enforceNodeAllocatable`).
+
+        Raises:
+            OSError: the kernel refuses.
+        """
+        root = self.root.strip("/")
+        self._make(root, PodLimits(cpus * 1000, None, memory_bytes))
+        for middle in ("burstable", "besteffort"):
+            self._make(f"{root}/{middle}", PodLimits(0, None, None))
+
+    def _make(self, group: str, limits: PodLimits) -> None:
         if self.is_v2:
             self._make_v2(group, limits)
             return
@@ -194,6 +215,7 @@ class Cgroups:
                 cpu.get("nr_periods", 0),
                 cpu.get("nr_throttled", 0),
                 cpu.get("throttled_usec", 0) * 1000,
+                _number(directory / "memory.max"),
             )
         memory = self._mount / "memory" / below
         told = _table(memory / "memory.stat")
@@ -210,7 +232,17 @@ class Cgroups:
             cpu.get("nr_periods", 0),
             cpu.get("nr_throttled", 0),
             cpu.get("throttled_time", 0),
+            limit if (limit := _number(memory / "memory.limit_in_bytes")) < _NO_LIMIT_V1 else 0,
         )
+
+    def process_count(self, pod: Pod) -> int:
+        """Return how many processes a pod's containers have, its sandbox's included."""
+        hierarchy = self._mount if self.is_v2 else self._mount / "memory"
+        count = 0
+        for directory, _, _ in os.walk(hierarchy / self.parent(pod).strip("/")):
+            with contextlib.suppress(OSError):
+                count += len(Path(directory, "cgroup.procs").read_text().split())
+        return count
 
     def process(self, group: str) -> int:
         """Return a process of a group, by its id; 0 where there is none."""

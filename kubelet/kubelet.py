@@ -128,6 +128,7 @@ class Kubelet:
         self._client = client
         self._clock = clock
         self._root = root
+        self._machine = machine
         self._http: aiohttp.ClientSession | None = None
         self._own_services = service_informer is None
         self._services = service_informer or Informer(client, services.RESOURCE, clock=clock, rng=rng)
@@ -238,6 +239,7 @@ class Kubelet:
 
     async def run(self) -> None:
         """Be the node until cancelled. Containers are left running."""
+        self._limit_pods_together()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.recorder.run(), name="events")
@@ -277,6 +279,14 @@ class Kubelet:
             await self._clock.sleep(FILE_CHECK_S)
             self._workers.wish_static(manifests.look())
 
+    def _limit_pods_together(self) -> None:
+        if self._cgroups is None:
+            return
+        try:
+            self._cgroups.make_root(self._machine.cpus, self._machine.memory_bytes)
+        except OSError as error:
+            log.warning("pods are not limited together", extra={"error": error})
+
     def served(self) -> Served:
         """Return what the node's HTTPS server shows."""
         return Served(
@@ -289,7 +299,7 @@ class Kubelet:
             access=Access(self.identity.name, self._client, self._clock),
             ready=self.checks(),
             is_hollow=self._is_hollow,
-            root=self._root,
+            paths=None if self._root is None else Paths(self._root),
             claimed=self.node.volumes.claimed,
         )
 

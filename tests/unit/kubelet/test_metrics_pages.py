@@ -5,10 +5,11 @@ from pathlib import Path
 from api.core.pod import Pod
 from api.meta import ObjectMeta
 from component.metrics import render
-from kubelet import metrics, metrics_pages, stats
+from kubelet import metrics, metrics_pages
 from kubelet.cgroups import GroupUsage
 from kubelet.metrics_pages import Machine
 from kubelet.runtime.records import ContainerRecord, RuntimePod, State
+from kubelet.stats import summary
 
 
 def usage(cpu_s: float, memory: int) -> dict[str, dict[str, object]]:
@@ -80,7 +81,7 @@ def test_interfaces_are_read_but_loopback() -> None:
     lo:     100       1    0    0    0     0          0         0      100       1    0    0    0     0       0          0
   eth0:    2000      20    1    2    0     0          0         0     3000      30    3    4    0     0       0          0
 """  # noqa: E501
-    (found,) = stats.interfaces(text)
+    (found,) = summary.interfaces(text)
     assert found == {
         "name": "eth0", "rxBytes": 2000, "rxPackets": 20, "rxErrors": 1, "rxDropped": 2,
         "txBytes": 3000, "txPackets": 30, "txErrors": 3, "txDropped": 4,
@@ -103,7 +104,7 @@ def test_a_node_without_pods_has_its_pages_too() -> None:
 def test_volumes_are_told_without_reading_anything_else(tmp_path: Path) -> None:
     other = (Pod(metadata=ObjectMeta(name="q", namespace="shop", uid="v")), RuntimePod("v", "shop", "q"))
     claims = {"u": {"data": ("c", tmp_path), "gone": ("d", tmp_path / "gone")}, "v": {}}
-    (found,) = stats.volumes([(POD, RUNTIME), other], lambda uid: claims[uid], 0.0)
+    (found,) = summary.volumes([(POD, RUNTIME), other], lambda uid: claims[uid], 0.0)
     assert (found["name"], found["pvcRef"]) == ("data", {"name": "c", "namespace": "shop"})
     assert found["capacityBytes"] > 0
 
