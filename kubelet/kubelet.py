@@ -96,6 +96,7 @@ class Kubelet:
         rng: random.Random,
         machine: Machine,
         root: Path | None = None,
+        pod_logs_dir: Path | None = None,
         manifests: Path | None = None,
         volume_dir: Path | None = None,
         unsafe_sysctls: tuple[str, ...] = (),
@@ -115,6 +116,7 @@ class Kubelet:
             rng: where jitter comes from.
             machine: what the node reports of itself.
             root: where pods' files go; None for a hollow node, which has none.
+            pod_logs_dir: where their logs go, if not below that.
             manifests: directory of static pods' files, or one such file; None for no static pods.
             volume_dir: where volumes of the cluster's own provisioner are made; None for nowhere.
             unsafe_sysctls: what pods may set beside the safe ones.
@@ -127,8 +129,8 @@ class Kubelet:
         self.identity = identity
         self._client = client
         self._clock = clock
-        self._root = root
         self._machine = machine
+        self._paths: Paths | None = None
         self._http: aiohttp.ClientSession | None = None
         self._own_services = service_informer is None
         self._services = service_informer or Informer(client, services.RESOURCE, clock=clock, rng=rng)
@@ -161,7 +163,7 @@ class Kubelet:
             files, volumes, cgroups = hollow.HollowFiles(), hollow.HollowVolumes(), hollow.HollowCgroups()
             self.pleg = Pleg(cri, clock, lambda status: "", relist_s=HOLLOW_RELIST_S)
         else:
-            paths = Paths(root)
+            paths = self._paths = Paths(root, pod_logs_dir)
             real_files = PodFiles(paths, identity.cluster_domain)
             tokens = TokenSource(client, clock)
             registry = self._storage_drivers = Registry(client, clock, paths.plugin_sockets, lambda: self.node.own)
@@ -299,7 +301,7 @@ class Kubelet:
             access=Access(self.identity.name, self._client, self._clock),
             ready=self.checks(),
             is_hollow=self._is_hollow,
-            paths=None if self._root is None else Paths(self._root),
+            paths=self._paths,
             claimed=self.node.volumes.claimed,
         )
 
