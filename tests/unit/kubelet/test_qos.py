@@ -102,3 +102,21 @@ def test_version_two_has_one_hierarchy_and_weights(tmp_path):
     assert (group / "cpu.max").read_text() == "50000 100000"
     assert (group / "memory.max").read_text() == str(64 << 20)
     assert (tmp_path / "cgroup.subtree_control").read_text() == "+cpu +memory +pids +io"
+
+
+def test_all_pods_together_may_have_what_the_node_has(tmp_path):
+    for is_v2 in (False, True):
+        mount = tmp_path / str(is_v2)
+        mount.mkdir()
+        if is_v2:
+            (mount / "cgroup.controllers").write_text("cpu memory pids")
+        else:
+            for name in ("cpu", "memory", "pids"):
+                (mount / name).mkdir()
+        Cgroups("kubepods", mount).make_root(4, 8 << 30)
+        memory = mount / ("kubepods/memory.max" if is_v2 else "memory/kubepods/memory.limit_in_bytes")
+        assert memory.read_text() == str(8 << 30)
+        cpu = mount / ("kubepods/cpu.weight" if is_v2 else "cpu/kubepods/cpu.shares")
+        assert cpu.read_text() == ("157" if is_v2 else "4096")
+        groups = mount / ("kubepods" if is_v2 else "pids/kubepods")
+        assert {each.name for each in groups.iterdir() if each.is_dir()} == {"burstable", "besteffort"}
