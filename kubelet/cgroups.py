@@ -93,6 +93,15 @@ class GroupUsage(NamedTuple):
         return max(0, self.used_bytes - self.droppable_bytes)
 
 
+class DeviceUsage(NamedTuple):
+    """What a control group has read from a disk and written to it."""
+
+    read_bytes: int = 0
+    written_bytes: int = 0
+    reads: int = 0
+    writes: int = 0
+
+
 class Cgroups:
     """Control groups of one node's pods, below `root` ("/kubepods", "/node-1/kubepods")."""
 
@@ -235,6 +244,21 @@ class Cgroups:
             limit if (limit := _number(memory / "memory.limit_in_bytes")) < _NO_LIMIT_V1 else 0,
         )
 
+    def disks(self, group: str) -> dict[str, DeviceUsage]:
+        """Return what a group and those below it did with each disk, by its path; none that it never used."""
+        below = group.strip("/")
+        found: dict[str, dict[str, int]] = {}
+        if self.is_v2:
+            for number, *pairs in _lines(self._mount / below / "io.stat"):
+                told = dict(pair.split("=", 1) for pair in pairs)
+                found[number] = {ours: int(told.get(theirs, 0)) for ours, theirs in _IO_V2.items()}
+        else:
+            for name, ours in _IO_V1.items():
+                for number, what, *value in _lines(self._mount / "blkio" / below / f"blkio.throttle.{name}_recursive"):
+                    if what in ours and value:
+                        found.setdefault(number, {})[ours[what]] = int(value[0])
+        return {_disk(number): DeviceUsage(**told) for number, told in found.items() if any(told.values())}
+
     def process_count(self, pod: Pod) -> int:
         """Return how many processes a pod's containers have, its sandbox's included."""
         hierarchy = self._mount if self.is_v2 else self._mount / "memory"
@@ -269,6 +293,27 @@ class Cgroups:
                     names = os.listdir(hierarchy / self.root.strip("/") / middle)
                     found |= {name.removeprefix("pod") for name in names if name.startswith("pod")}
         return found
+
+
+_IO_V1 = {
+    "io_service_bytes": {"Read": "read_bytes", "Write": "written_bytes"},
+    "io_serviced": {"Read": "reads", "Write": "writes"},
+}
+_IO_V2 = {"read_bytes": "rbytes", "written_bytes": "wbytes", "reads": "rios", "writes": "wios"}
+
+
+def _lines(path: Path) -> list[list[str]]:
+    """Return a file's lines of two words or more, as words."""
+    with contextlib.suppress(OSError):
+        return [words for line in path.read_text().splitlines() if len(words := line.split()) > 1]
+    return []
+
+
+def _disk(number: str) -> str:
+    """Return the path of a disk by its numbers (`8:0`), or those if it has none here."""
+    with contextlib.suppress(OSError):
+        return f"/dev/{os.path.basename(os.readlink(f'/sys/dev/block/{number}'))}"
+    return number
 
 
 def _number(path: Path) -> int:

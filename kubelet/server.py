@@ -215,12 +215,17 @@ class Server:
         return _metrics_response(metrics_pages.resource(self._used(self._served_pods(), now), now))
 
     async def _container_metrics(self, _: web.Request) -> web.Response:
-        cgroups, pods = self._served.cgroups, self._served_pods()
+        cgroups, pods, now = self._served.cgroups, self._served_pods(), self._served.now()
         here = metrics_pages.Machine(os.cpu_count() or 1, machine.memory_bytes())
         if cgroups is None:
-            return _metrics_response(metrics_pages.cadvisor({}, here, pods, lambda pod: "", lambda group: _NO_USE))
+            nothing = metrics_pages.cadvisor(
+                {}, here, pods, lambda pod: "", lambda group: _NO_USE, lambda group: {}, now
+            )
+            return _metrics_response(nothing)
         networks = {pod.metadata.uid: summary.carried(pod, runtime, cgroups) or () for pod, runtime in pods}
-        return _metrics_response(metrics_pages.cadvisor(networks, here, pods, cgroups.parent, cgroups.usage))
+        return _metrics_response(
+            metrics_pages.cadvisor(networks, here, pods, cgroups.parent, cgroups.usage, cgroups.disks, now)
+        )
 
     async def _probe_metrics(self, _: web.Request) -> web.Response:
         return _metrics_response(render([metrics_pages.PROBES]))
