@@ -44,7 +44,12 @@ _PROPAGATIONS = {
 
 
 class VolumeError(Exception):
-    """A volume cannot be set up now; the message is the FailedMount event's."""
+    """Volumes cannot be set up now."""
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__("; ".join(messages))
+        self.messages = messages
+        """Why, each in words for an event of its own (FailedMount); never empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +98,10 @@ class PodVolumes:
         have changed is brought up to date, and files of the pod's own are left as they are.
 
         Raises:
-            VolumeError: one cannot be set up; of a pod that runs, all others are by then.
+            VolumeError: some cannot be set up; all others are by then.
         """
         mounted: dict[str, Mounted] = {}
-        failed: VolumeError | None = None
+        flaws: list[str] = []
         for volume in pod.spec.volumes:
             known = (running or {}).get(volume.name)
             if known is not None and not _may_change(volume):
@@ -105,14 +110,12 @@ class PodVolumes:
             try:
                 mounted[volume.name] = await self._set_up(pod, volume, facts, is_running=running is not None)
             except VolumeError as error:
-                if running is None:
-                    raise
-                failed = failed or error
+                flaws += error.messages
         claimed = {name: (claim, mounted[name].path) for name, claim in claims_of(pod).items() if name in mounted}
         if claimed:
             self._claimed[pod.metadata.uid] = claimed
-        if failed is not None:
-            raise failed
+        if flaws:
+            raise VolumeError(*flaws)
         return mounted
 
     async def _set_up(self, pod: Pod, volume: Volume, facts: PodFacts, *, is_running: bool) -> Mounted:

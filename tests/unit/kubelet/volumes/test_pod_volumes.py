@@ -17,7 +17,7 @@ from kubelet.volumes import empty_dir, host_path
 from kubelet.volumes.atomic_writer import write
 from kubelet.volumes.ownership import give_to_group, show_to_group
 from kubelet.volumes.payload import File
-from kubelet.volumes.pod_volumes import Mounted, PodVolumes, container_mounts
+from kubelet.volumes.pod_volumes import Mounted, PodVolumes, VolumeError, container_mounts
 
 
 def mounting(**mount: object) -> Container:
@@ -78,6 +78,23 @@ def test_a_link_in_a_volume_does_not_lead_out_of_it(tmp_path: Path):
 def test_a_volume_that_is_not_there_is_named():
     with pytest.raises(ConfigError, match='cannot find volume "v"'):
         container_mounts(mounting(), {}, {})
+
+
+async def test_each_volume_that_cannot_be_set_up_is_told_of(tmp_path: Path):
+    def missing(name: str) -> dict[str, object]:
+        return {"name": name, "hostPath": {"path": f"{tmp_path}/{name}", "type": "Directory"}}
+
+    volumes = [missing("a"), {"name": "b", "emptyDir": {}}, missing("c")]
+    spec = {"containers": [{"name": "c", "image": "i"}], "volumes": volumes}
+    pod = msgspec.convert({"metadata": {"name": "p", "uid": "u"}, "spec": spec}, Pod)
+    nobody: Any = None
+    made = PodVolumes(Paths(tmp_path), nobody, nobody, lambda: None)
+    with pytest.raises(VolumeError) as caught:
+        await made.set_up(pod, PodFacts())
+    assert [message.split(" : ")[0] for message in caught.value.messages] == [
+        'MountVolume.SetUp failed for volume "a"',
+        'MountVolume.SetUp failed for volume "c"',
+    ]
 
 
 def test_an_empty_dir_keeps_its_content(tmp_path: Path):
