@@ -111,7 +111,8 @@ class PodSetup:
         try:
             self.volumes = await self._stop.unless_set(node.volumes.set_up(pod, self.facts(pod, runtime), running))
         except VolumeError as error:
-            node.recorder.event(pod, "Warning", "FailedMount", str(error))
+            for message in error.messages:
+                node.recorder.event(pod, "Warning", "FailedMount", message)
             raise Failure(str(error)) from None
 
     def facts(self, pod: Pod, runtime: RuntimePod) -> PodFacts:
