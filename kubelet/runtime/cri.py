@@ -33,12 +33,24 @@ SOCKET_PATH_BYTES_MAX = 107
 class CriError(Exception):
     """The runtime refused or failed; `message` is what it said."""
 
-    def __init__(self, message: str, *, is_absent: bool = False, timed_out: bool = False) -> None:
+    def __init__(
+        self, message: str, *, is_absent: bool = False, timed_out: bool = False, code: grpc.StatusCode | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
+        self.code = code
+        """What gRPC calls it; None for what is no answer of the runtime."""
         self.is_absent = is_absent
         """What was asked about does not exist."""
         self.timed_out = timed_out
+
+    @property
+    def with_code(self) -> str:
+        """The message as Go's gRPC words an error."""
+        if self.code is None:
+            return self.message
+        name = "".join(word.capitalize() for word in self.code.name.split("_"))
+        return f"rpc error: code = {name} desc = {self.message}"
 
 
 class RuntimeUnavailable(CriError):
@@ -138,11 +150,11 @@ class GrpcCri:
             case grpc.StatusCode.UNAVAILABLE:
                 return RuntimeUnavailable(f"no container runtime answers at {self.endpoint}: {message}")
             case grpc.StatusCode.NOT_FOUND:
-                return CriError(message, is_absent=True)
+                return CriError(message, is_absent=True, code=error.code())
             case grpc.StatusCode.DEADLINE_EXCEEDED:
-                return CriError(message, timed_out=True)
+                return CriError(message, timed_out=True, code=error.code())
             case _:
-                return CriError(message)
+                return CriError(message, code=error.code())
 
     async def version(self) -> pb.VersionResponse:
         answer: pb.VersionResponse = await self._call(self._runtime.Version, pb.VersionRequest(), 5.0)

@@ -45,11 +45,12 @@ _PROPAGATIONS = {
 
 
 class VolumeError(Exception):
-    """Volumes cannot be set up now; each of `messages` is that of a FailedMount event."""
+    """Volumes cannot be set up now."""
 
     def __init__(self, *messages: str) -> None:
         super().__init__("; ".join(messages))
         self.messages = messages
+        """Why, each in words for an event of its own (FailedMount); never empty."""
 
 
 @dataclass(frozen=True, slots=True)
