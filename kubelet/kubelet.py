@@ -288,6 +288,10 @@ class Kubelet:
             self._cgroups.make_root(self._machine.cpus, self._machine.memory_bytes)
         except OSError as error:
             log.warning("pods are not limited together", extra={"error": error})
+            self._warn("FailedNodeAllocatableEnforcement", f"Failed to update Node Allocatable Limits: {error}")
+            return
+        message = "Updated Node Allocatable limit across pods"
+        self.recorder.event(self._reporter.reference, "Normal", "NodeAllocatableEnforced", message)
 
     def served(self) -> Served:
         """Return what the node's HTTPS server shows."""

@@ -107,7 +107,7 @@ def hostname(pod: Pod, cluster_domain: str) -> str:
         full = f"{name}.{_domain(pod, cluster_domain)}"
         if len(full) > HOSTNAME_LENGTH_MAX:
             raise HostnameTooLong(
-                f"Failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long "
+                f"failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long "
                 f"({HOSTNAME_LENGTH_MAX} characters is the max, {len(full)} characters requested)"
             )
         return full
