@@ -290,8 +290,8 @@ def _sub_path(volume: Path, below: str, name: str) -> Path:
         raise ConfigError(f'subPath "{below}" leads out of volume "{name}"')
     if not wanted.exists():
         try:
-            # As open as the volume, and its group's where it has one: each directory, whatever our umask.
-            mode = root.stat().st_mode & (0o777 | stat.S_ISGID)
+            # As open as the volume, its group's and sticky where that is: each directory, whatever our umask.
+            mode = stat.S_IMODE(root.stat().st_mode)
             missing = [each for each in (*reversed(wanted.parents), wanted) if not each.exists()]
             for each in missing:
                 each.mkdir()

@@ -35,17 +35,18 @@ def test_a_sub_path_is_made_and_may_use_variables(tmp_path: Path):
     assert (tmp_path / "d" / "me").is_dir()
 
 
-def test_what_is_made_for_a_sub_path_is_as_open_as_its_volume_and_of_its_group(tmp_path: Path):
+@pytest.mark.parametrize("mode", [0o2777, 0o3777, 0o755])
+def test_what_is_made_for_a_sub_path_is_as_open_as_its_volume_and_of_its_group(tmp_path: Path, mode: int):
     volume = tmp_path / "v"
     volume.mkdir()
-    volume.chmod(0o2777)
+    volume.chmod(mode)
     before = os.umask(0o077)
     try:
         container_mounts(mounting(subPath="a/b/c"), {"v": Mounted(volume)}, {})
     finally:
         os.umask(before)
     for below in ("a", "a/b", "a/b/c"):
-        assert (volume / below).stat().st_mode & 0o7777 == 0o2777
+        assert (volume / below).stat().st_mode & 0o7777 == mode
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc", "a/../../x"])
