@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from api.core.containers import Container, EphemeralContainer
     from api.core.persistentvolume import PersistentVolumeSpec
-    from api.core.persistentvolumeclaim import PersistentVolumeClaimSpec
     from api.core.pod import PodSpec, PodTemplateSpec
+    from api.core.volumes import PersistentVolumeClaimSpec
 
 
 class _HasTemplate(Protocol):
