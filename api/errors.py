@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,3 +248,11 @@ def _number(said: dict[str, Any], key: str) -> int:
 def as_one(messages: Sequence[str]) -> str:
     """Return several messages as one: alone as it is, more in brackets (apimachinery's `errors.Aggregate`)."""
     return messages[0] if len(messages) == 1 else f"[{', '.join(messages)}]"
+
+
+_MARKUP: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
+
+def harmless(text: str) -> str:
+    """Return a text that may repeat what a stranger sent as one that no browser takes for HTML."""
+    return text.translate(_MARKUP)

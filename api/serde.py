@@ -10,9 +10,10 @@ stored objects were checked once and are read with a plain msgspec decoder: `dec
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -202,7 +203,7 @@ def _decode_fast(body: bytes, resource: Resource[T]) -> T | None:
     return obj if given.api_version == resource.api_version and given.kind == resource.kind else None
 
 
-# The fast way leaves quantities and times as they were written. A fixer visits just the fields that hold one.
+# The fast way leaves quantities, times and sets of fields as they were written. A fixer visits just what holds one.
 
 _Fixer = Callable[[Any], None]
 
@@ -249,7 +250,19 @@ def _fixer_of(struct: type[Struct]) -> _Fixer | None:
     return fix
 
 
+def _fields_in_normal_form(text: msgspec.Raw) -> msgspec.Raw:
+    """Return a set of fields as it is kept: without the spaces, and the spellings, that only its sender needed."""
+    if not _OTHERWISE_WRITTEN(bytes(text)):
+        return text
+    return msgspec.Raw(msgspec.json.encode(msgspec.json.decode(text)))
+
+
+_OTHERWISE_WRITTEN: Final = re.compile(rb"[ \t\r\n]|\\[^\"\\]").search
+
+
 def _fix_step(schema: TypeSchema) -> Callable[[Any], Any] | None:
+    if schema.kind == "any" and schema.form == "fields":
+        return _fields_in_normal_form
     if schema.kind == "string" and schema.form in NORMAL_FORMS:
         return NORMAL_FORMS[schema.form]
     if schema.kind == "struct":

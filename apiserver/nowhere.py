@@ -7,11 +7,11 @@ is served read no more than the code.
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
 from api.custom import is_custom
-from api.errors import ApiError, InternalError, NotFound
+from api.errors import ApiError, InternalError, NotFound, harmless
+from api.go_types import quoted
 from apiserver.registry.failures import no_such_resource, no_such_verb, not_found, not_supported
 from apiserver.registry.kinds import Kinds
 from apiserver.request import Call
@@ -35,16 +35,23 @@ class NoSuchPage(InPlainText, NotFound):
     text = "404 page not found"
 
 
-class NothingAsked(InPlainText, InternalError):
-    """A path says how to ask, and not what for."""
+class PlainFailure(InPlainText, InternalError):
+    """A request is not understood, or nobody can tell whether it may be answered."""
 
 
-def nothing_asked(target: str) -> NothingAsked:
+def nothing_asked(target: str) -> PlainFailure:
     """Return the error for a request whose target, as it was sent, names no resource where one must be."""
-    return NothingAsked(
-        f"Internal Server Error: {json.dumps(target)}: failed to create RequestInfo: "
-        f"unable to determine kind and namespace from url, {target}"
-    )
+    why = f"failed to create RequestInfo: unable to determine kind and namespace from url, {target}"
+    return _failure(target, why)
+
+
+def undecided(target: str, why: str) -> PlainFailure:
+    """Return the error for a request about which somebody who would have had to be asked gave no answer."""
+    return _failure(target, why)
+
+
+def _failure(target: str, why: str) -> PlainFailure:
+    return PlainFailure(harmless(f"Internal Server Error: {quoted(target)}: {why}"))
 
 
 def no_such_path(kinds: Kinds, path: str) -> NotFound:

@@ -219,7 +219,7 @@ class Call:
     """The peer's address, for the audit log."""
     user_agent: str = ""
     target: str = ""
-    """Path and query as they were sent, where a connection is asked for: one parameter may stand there many times."""
+    """Path and query as they were sent: one parameter may stand there many times. Empty where that is not HTTP."""
     connection: Struct | None = None
     """What a connection is asked for, as admission left it; None for what is no connection."""
     annotations: dict[str, str] = field(default_factory=dict)

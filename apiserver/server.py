@@ -66,7 +66,7 @@ from apiserver.subresources import handlers
 from apiserver.subresources.node_proxy import Kubelets
 from apiserver.subresources.streaming import Streams
 from apiserver.verbs.context import Context
-from apiserver.webhooks.client import Place, WebhookClient
+from apiserver.webhooks.client import WebhookClient
 from apiserver.webhooks.identities import BadIdentities, parse_server
 from apiserver.webhooks.services import no_services
 from component import notify, relay, tracing
@@ -569,7 +569,7 @@ def _token_webhook(settings: Settings, clock: Clock) -> WebhookTokenAuthenticato
     if path is None:
         return None
     try:
-        url, ca, identities = parse_server(path)
+        place, identities = parse_server(path)
     except BadIdentities as error:
         raise BadSettings(f"--authentication-token-webhook-config-file {error}") from None
     try:
@@ -578,7 +578,7 @@ def _token_webhook(settings: Settings, clock: Clock) -> WebhookTokenAuthenticato
         raise BadSettings(f"--authentication-token-webhook-cache-ttl: {error}") from None
     return WebhookTokenAuthenticator(
         WebhookClient(no_services, identities=identities),
-        Place(url, ca),
+        place,
         clock,
         version=settings.authentication_token_webhook_version,
         ttl_s=ttl_s,

@@ -33,6 +33,7 @@ QUEUE_LENGTH_MAX = 1000
 REMEMBERED_MAX = 4096
 """How many events, groups and sources are remembered; the least recently used is forgotten."""
 SIMILAR_MAX = 10
+"""The so-many-th event alike but for its message is the first of those that are combined."""
 SIMILAR_WINDOW_S = 600.0
 BURST = 25
 REFILL_S = 300.0
@@ -132,10 +133,14 @@ class Correlator:
         self._sources: _Remembered[_Source] = _Remembered()
         self._groups: _Remembered[_Group] = _Remembered()
 
-    def correlate(self, note: Note) -> Note | None:
-        """Return the note to write, maybe with a combined message, or None to drop it."""
+    def correlate(self, note: Note, component: str = "") -> Note | None:
+        """Return the note to write, maybe with a combined message, or None to drop it.
+
+        Each component has its own right to events about an object. Notes are similar whatever part of
+        the object they are about (upstream's record.EventAggregatorByReasonFunc).
+        """
         about = note.about
-        identity = (about.kind, about.namespace, about.name, about.uid, about.api_version)
+        identity = (component, about.kind, about.namespace, about.name, about.uid, about.api_version)
         source = self._sources.get(identity)
         if source is None:
             source = _Source(BURST, note.at)
@@ -145,13 +150,13 @@ class Correlator:
         if source.tokens < 1:
             return None
         source.tokens -= 1
-        similar = (*identity, about.field_path, note.type, note.reason)
+        similar = (*identity, note.type, note.reason)
         group = self._groups.get(similar)
         if group is None or note.at - group.last > SIMILAR_WINDOW_S:
             group = _Group(note.at)
             self._groups.put(similar, group)
         group.last = note.at
-        if len(group.messages) < SIMILAR_MAX:
+        if len(group.messages) < SIMILAR_MAX - 1:
             group.messages.add(note.message)
         if note.message in group.messages:
             return note
@@ -200,7 +205,7 @@ class EventRecorder:
         """Write events until cancelled. What cannot be written after a few tries is dropped."""
         while True:
             note, component = await self._queue.get()
-            chosen = self._correlator.correlate(note)
+            chosen = self._correlator.correlate(note, component)
             if chosen is None:
                 continue
             for attempt in range(1, TRIES_MAX + 1):
@@ -220,8 +225,9 @@ class EventRecorder:
 
     async def _write(self, note: Note, component: str) -> None:
         about = note.about
-        identity = (about.kind, about.namespace, about.name, about.uid, about.api_version, about.field_path)
-        same = (component, *identity, note.type, note.reason, None if note.is_combined else note.message)
+        identity = (component, about.kind, about.namespace, about.name, about.uid, about.api_version)
+        particular = (True,) if note.is_combined else (False, about.field_path, note.message)
+        same = (*identity, note.type, note.reason, *particular)
         stamp = timestamps.render(note.at)
         written = self._written.get(same)
         if written is not None:

@@ -61,8 +61,7 @@ def reconcile(observed: Observed, now: float) -> Plan:
         subnet = f"{ipaddress.IPv4Address(base + number * size)}/{observed.prefix_length}"
         # Checked against the uid: a node made again under the same name may have had time to get another.
         patch = {"metadata": {"uid": node.metadata.uid}, "spec": {"podCIDR": subnet, "podCIDRs": [subnet]}}
-        told = Emit(node, NORMAL, "CIDRAssigned", f"Node {node.metadata.name} has pod addresses {subnet}")
-        actions.append(Patch(nodes.RESOURCE, key_of(node), patch, done=told))
+        actions.append(Patch(nodes.RESOURCE, key_of(node), patch))
     return Plan(tuple(actions), requeue_after_s=RETRY_FULL_S if full else None)
 
 

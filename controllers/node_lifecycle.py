@@ -30,6 +30,7 @@ from api.core.node import Node, NodeCondition, Taint
 from api.core.node_matching import matches_taint
 from api.core.pod import Pod
 from api.core.pod_status import PodCondition
+from api.core.references import ObjectReference
 from api.resource import ObjectKey
 from client.events import NORMAL, WARNING
 from client.informer import Change, Informers
@@ -77,6 +78,14 @@ class Observed:
     """Whether enough of the other nodes are well."""
     is_new: bool = False
     """Whether this controller meets the node for the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A node that was met and is there no more."""
+
+    name: str
+    uid: str
 
 
 class Leaving:
@@ -143,6 +152,13 @@ def reconcile(observed: Observed, now: float, leaving: Leaving) -> Plan:
     actions += evictions
     waits = [wait for wait in (next_s, _grace_left_s(observed)) if wait is not None]
     return Plan(tuple(actions), requeue_after_s=min(waits) + 0.1 if waits else None)
+
+
+def tell_removal(removed: Removed) -> Plan:
+    """Tell of a node that is gone."""
+    node = ObjectReference(kind="Node", api_version="v1", name=removed.name, uid=removed.uid)
+    text = f"Node {removed.name} event: Removing Node {removed.name} from Controller"
+    return Plan((Emit(node, NORMAL, "RemovingNode", text),))
 
 
 def is_ready(node: Node) -> bool:
@@ -332,7 +348,8 @@ class Heartbeats:
     lull_s: float = math.inf
     """Silence of everybody for longer than this says nothing about anyone; inf where nothing speaks that often."""
     _pulses: dict[str, _Pulse] = field(default_factory=dict)
-    _met: set[str] = field(default_factory=set)
+    _met: dict[str, str] = field(default_factory=dict)
+    """Their uids, by name."""
     _heard_at: float = field(init=False)
     _listening_since: float = field(init=False)
 
@@ -368,16 +385,21 @@ class Heartbeats:
         habit_s = min(HABIT_S_MAX, max(pulse.gaps_s, default=0.0)) if pulse else 0.0
         return max(wanted_s, HABIT_FACTOR * habit_s)
 
-    def meet(self, name: str) -> bool:
-        """Return whether the node is met for the first time, or was forgotten since; being heard is not being met."""
+    def meet(self, name: str, uid: str) -> bool:
+        """Return whether the node is met for the first time, or was removed since; being heard is not being met."""
         is_new = name not in self._met
-        self._met.add(name)
+        self._met[name] = uid
         return is_new
 
     def forget(self, name: str) -> None:
-        """Forget a node that is gone."""
+        """Forget when a node that is gone was heard."""
         self._pulses.pop(name, None)
-        self._met.discard(name)
+
+    def remove(self, name: str) -> Removed | None:
+        """Forget all of a node that is gone; return it if it was ever met."""
+        self.forget(name)
+        uid = self._met.pop(name, None)
+        return Removed(name, uid) if uid is not None else None
 
 
 def enough_are_well(everything: Sequence[Node]) -> bool:
@@ -415,15 +437,14 @@ def _sign_of(node: Node, lease: Lease | None) -> str:
     return f"{lease.spec.renew_time if lease else ''} {ready.last_heartbeat_time if ready else ''}"
 
 
-def controller(heartbeats: Heartbeats, grace_s: float, eviction_after_s: float) -> Controller[Node, Observed]:
+def controller(heartbeats: Heartbeats, grace_s: float, eviction_after_s: float) -> Controller[Node, Observed | Removed]:
     """Return the controller that allows each node `grace_s` of silence, and its pods `eviction_after_s` more."""
 
-    def observe(key: ObjectKey, listers: Listers) -> Observed | None:
+    def observe(key: ObjectKey, listers: Listers) -> Observed | Removed | None:
         node = listers[nodes.RESOURCE].get(key)
         if node is None:
-            heartbeats.forget(key.name)
-            return None
-        is_new = heartbeats.meet(key.name)
+            return heartbeats.remove(key.name)
+        is_new = heartbeats.meet(key.name, node.metadata.uid)
         lease = listers[leases.RESOURCE].get(ObjectKey(LEASE_NAMESPACE, key.name))
         ready = next((each for each in node.status.conditions if each.type == "Ready"), None)
         wanted = ready is None or ready.status != "True" or any(t.effect == "NoExecute" for t in node.spec.taints)
@@ -441,11 +462,15 @@ def controller(heartbeats: Heartbeats, grace_s: float, eviction_after_s: float) 
         )
 
     leaving = Leaving()
+
+    def decide(observed: Observed | Removed, now: float) -> Plan:
+        return tell_removal(observed) if isinstance(observed, Removed) else reconcile(observed, now, leaving)
+
     return Controller(
         name="node-controller",
         resource=nodes.RESOURCE,
         observe=observe,
-        reconcile=lambda observed, now: reconcile(observed, now, leaving),
+        reconcile=decide,
         watches=(
             Watch(resource=leases.RESOURCE, keys=keys_of_lease),
             Watch(resource=pods.RESOURCE, keys=keys_of_pod, indexes={BY_NODE: index_by_node}),

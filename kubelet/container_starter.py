@@ -16,7 +16,7 @@ from api.resource import ObjectKey
 from client.verbs import key_of
 from kubelet.durations import as_go
 from kubelet.environment import ConfigError, compute_environment, names_of_objects
-from kubelet.hooks import HookFailed, run_hook
+from kubelet.hooks import HookFailed, describe_failure, run_hook
 from kubelet.lifecycle import STOP_GRACE_MIN_S, AnyContainer, Start
 from kubelet.node import Node
 from kubelet.pod_parts import all_containers, field_path
@@ -122,9 +122,15 @@ class ContainerStarter:
             return None
         self.waiting.pop(start.name, None)
         recorder.event(pod, "Normal", "Started", f"Started container {start.name}", field_path=path)
+        self._link_log(pod, start, container_id)
         log.info("container started", extra={"pod": key_of(pod), "container": start.name, "attempt": start.attempt})
-        await self._post_start(pod, container, container_id, runtime, path)
-        return None
+        return await self._post_start(pod, container, container_id, runtime, path)
+
+    def _link_log(self, pod: Pod, start: Start, container_id: str) -> None:
+        try:
+            self._node.files.link_log(pod, start.name, start.attempt, container_id)
+        except OSError as error:
+            log.warning("no link to a log", extra={"pod": key_of(pod), "container": start.name, "error": error})
 
     def _target(self, request: pb.ContainerConfig, runtime: RuntimePod, container: AnyContainer) -> None:
         """Let an ephemeral container see the processes of the one it is aimed at."""
@@ -151,24 +157,34 @@ class ContainerStarter:
 
     async def _post_start(
         self, pod: Pod, container: AnyContainer, container_id: str, runtime: RuntimePod, path: str
-    ) -> None:
+    ) -> float | None:
+        """Run the hook, if there is one; return when to look again if it failed: until then that is shown."""
         hook = container.lifecycle.post_start if container.lifecycle is not None else None
         if hook is None:
-            return
+            return None
         try:
             await self._stop.unless_set(self.hook(pod, container, container_id, runtime, "post_start"))
         except (HookFailed, RuntimeUnavailable) as error:
-            self._node.recorder.event(pod, "Warning", "FailedPostStartHook", str(error), field_path=path)
-            killing = f"FailedPostStartHook: container {container.name} will be killed"
-            self._node.recorder.event(pod, "Normal", "Killing", killing, field_path=path)
+            # What a hook printed stays out of events, which more people read than the pod's status.
+            self._node.recorder.event(pod, "Warning", "FailedPostStartHook", "PostStartHook failed", field_path=path)
+            self._node.recorder.event(pod, "Normal", "Killing", "FailedPostStartHook", field_path=path)
+            if isinstance(error, HookFailed) and pod.spec.restart_policy != "Never":
+                who = f"{pod.metadata.name}_{pod.metadata.namespace}({pod.metadata.uid})"
+                why = describe_failure(hook, container.name, who, error)
+                self.waiting[container.name] = Waiting("PostStartHookError", why)
             await self._node.cri.stop_container(container_id, STOP_GRACE_MIN_S)
+            return self._node.clock.now() + 1.0
+        return None
 
     async def hook(self, pod: Pod, container: AnyContainer, container_id: str, runtime: RuntimePod, which: str) -> None:
         """Run a hook, `post_start` or `pre_stop`, to its end; raises HookFailed, RuntimeUnavailable."""
         handler = getattr(container.lifecycle, which)
         facts = self._setup.facts(pod, runtime)
         host = facts.pod_ips[0] if facts.pod_ips else ""
-        await run_hook(handler, container, container_id, host, self._node.cri, self._node.http, self._node.clock)
+        node = self._node
+        warning = await run_hook(handler, container, container_id, host, node.cri, node.http, node.clock)
+        if warning:
+            node.recorder.event(pod, "Warning", "LifecycleHTTPFallback", warning)
 
 
 @dataclass(slots=True)

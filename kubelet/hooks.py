@@ -7,6 +7,7 @@ from collections.abc import Callable
 import aiohttp
 
 from api.core.containers import HTTPGetAction, LifecycleHandler
+from api.go_types import quoted
 from component.clock import Clock
 from kubelet.lifecycle import AnyContainer
 from kubelet.probes.prober import UnknownPort, port_number
@@ -16,7 +17,7 @@ _HTTP_TIMEOUT_S = 30.0
 
 
 class HookFailed(Exception):
-    """A hook did not end well; the message is the event's."""
+    """A hook did not end well; the message says why. Events do not repeat it: it may hold what is secret."""
 
 
 async def run_hook(
@@ -27,30 +28,57 @@ async def run_hook(
     cri: Cri,
     http: Callable[[], aiohttp.ClientSession],
     clock: Clock,
-) -> None:
-    """Run a hook once; cancelling it is safe. Raises HookFailed; RuntimeUnavailable if nobody knows how it went."""
+) -> str:
+    """Run a hook once; cancelling it is safe.
+
+    Returns:
+        What its pod is to be warned of, empty if nothing.
+
+    Raises:
+        HookFailed: it did not end well.
+        RuntimeUnavailable: nobody knows how it went.
+    """
     try:
         if handler.exec is not None:
             answer = await cri.exec_sync(container_id, handler.exec.command, 0)
             if answer.exit_code != 0:
                 output = (answer.stdout + answer.stderr).decode(errors="replace")[:1024]
                 command = " ".join(handler.exec.command)
-                raise HookFailed(f"command '{command}' exited with {answer.exit_code}: {output}")
+                ended = f"command '{command}' exited with {answer.exit_code}: {answer.stderr.decode(errors='replace')}"
+                raise HookFailed(f"{ended}, message: {quoted(output)}")
         elif handler.http_get is not None:
             port = port_number(container, handler.http_get.port)
-            await _get(http(), handler.http_get, handler.http_get.host or host, port)
+            return await _get(http(), handler.http_get, handler.http_get.host or host, port)
         elif handler.sleep is not None:
             await clock.sleep(handler.sleep.seconds)
         else:
             # tcpSocket is taken by the API for old manifests' sake, and never worked.
             raise HookFailed("invalid handler: a lifecycle hook must be exec, httpGet or sleep")
+        return ""
     except RuntimeUnavailable:
         raise
     except (CriError, aiohttp.ClientError, OSError, TimeoutError, UnknownPort) as error:
         raise HookFailed(str(error) or type(error).__name__) from None
 
 
-async def _get(session: aiohttp.ClientSession, action: HTTPGetAction, host: str, port: int) -> None:
+def describe_failure(handler: LifecycleHandler, container: str, pod: str, error: HookFailed) -> str:
+    """Return what the state of a container says whose hook failed; `pod` is as `pod_name` gives it."""
+    match handler:
+        case LifecycleHandler(exec=None, http_get=None, sleep=None):
+            return f"Cannot run handler: {error}"
+        case LifecycleHandler(exec=None, http_get=None):
+            assert handler.sleep is not None
+            kind, what = "Sleep", str(handler.sleep.seconds)
+        case LifecycleHandler(exec=None):
+            assert handler.http_get is not None
+            kind, what = "HTTP", handler.http_get.path
+        case _:
+            assert handler.exec is not None
+            kind, what = "Exec", f"[{' '.join(handler.exec.command)}]"
+    return f'{kind} lifecycle hook ({what}) for Container "{container}" in Pod "{pod}" failed - error: {error}'
+
+
+async def _get(session: aiohttp.ClientSession, action: HTTPGetAction, host: str, port: int) -> str:
     """Ask once; whatever is answered will do (as upstream), even without TLS where TLS was asked for."""
     path = action.path if action.path.startswith("/") else f"/{action.path}"
     address = f"[{host}]" if ":" in host else host
@@ -60,9 +88,9 @@ async def _get(session: aiohttp.ClientSession, action: HTTPGetAction, host: str,
     scheme = (action.scheme or "HTTP").lower()
     try:
         async with session.get(f"{scheme}://{address}:{port}{path}", headers=headers, timeout=timeout, ssl=False):
-            return
+            return ""
     except aiohttp.ClientConnectorSSLError:
         # Something without TLS listens there.
         headers.pop("Authorization", None)
     async with session.get(f"http://{address}:{port}{path}", headers=headers, timeout=timeout):
-        return
+        return f"request to HTTPS lifecycle hook {address}:{port} got HTTP response, retry with HTTP succeeded"

@@ -57,7 +57,8 @@ class PodSetup:
             except RuntimeUnavailable:
                 raise
             except (CriError, OSError, naming.HostnameTooLong) as error:
-                message = f"Failed to create pod sandbox: {error}"
+                said = error.with_code if isinstance(error, CriError) else str(error)
+                message = f"Failed to create pod sandbox: {said}"
                 node.recorder.event(pod, "Warning", "FailedCreatePodSandBox", message)
                 log.warning("sandbox not made", extra={"pod": key_of(pod), "error": error})
                 raise Failure(message) from None
@@ -70,7 +71,7 @@ class PodSetup:
         try:
             return (await self._node.client.get(runtimeclass.RESOURCE, ObjectKey("", name))).handler
         except NotFound:
-            raise CriError(f'failed to get sandbox runtime: runtimeclass.node.k8s.io "{name}" not found') from None
+            raise CriError(f'runtimeclass.node.k8s.io "{name}" not found') from None
 
     @contextlib.asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -111,7 +112,8 @@ class PodSetup:
         try:
             self.volumes = await self._stop.unless_set(node.volumes.set_up(pod, self.facts(pod, runtime), running))
         except VolumeError as error:
-            node.recorder.event(pod, "Warning", "FailedMount", str(error))
+            for message in error.messages:
+                node.recorder.event(pod, "Warning", "FailedMount", message)
             raise Failure(str(error)) from None
 
     def facts(self, pod: Pod, runtime: RuntimePod) -> PodFacts:

@@ -424,9 +424,11 @@ class PodWorker:
                 try:
                     async with asyncio.timeout(left_s()):
                         await self._starter.hook(pod, container, record.id, runtime, "pre_stop")
-                except (HookFailed, TimeoutError) as error:
-                    message = str(error) or "PreStopHook did not end in the grace period"
-                    node.recorder.event(pod, "Warning", "FailedPreStopHook", message, field_path=path)
+                except HookFailed:
+                    # What a hook printed stays out of events, which more people read than the pod's status.
+                    node.recorder.event(pod, "Warning", "FailedPreStopHook", "PreStopHook failed", field_path=path)
+                except TimeoutError:
+                    log.info("the preStop hook took all of the grace period", extra={"pod": self.key})
             self._hooked.add(record.id)
         try:
             await node.cri.stop_container(record.id, max(STOP_GRACE_MIN_S, round(left_s())))

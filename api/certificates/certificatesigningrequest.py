@@ -14,6 +14,7 @@ import msgspec
 
 from api import names, timestamps
 from api import validation as v
+from api.certificates.reading import read_certificates, read_request
 from api.columns import AGE, NONE
 from api.meta import KindCondition, ObjectMeta
 from api.resource import Column, Resource
@@ -176,34 +177,38 @@ def _of_type(request: CertificateSigningRequest, type_: str) -> list[Certificate
 
 
 def is_signed(request: x509.CertificateSigningRequest) -> bool:
-    """Whether a request is signed by the key that it is for, with SHA-1 too: upstream takes it here."""
-    from cryptography.exceptions import InvalidSignature
+    """Whether a request is signed by the key that it is for, with SHA-1 too: upstream takes it here.
+
+    What is signed in a way, or by a kind of key, that is not known here is signed by nobody.
+    """
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-    if request.is_signature_valid:
-        return True
-    key, digest, padding = (
-        request.public_key(),
-        request.signature_hash_algorithm,
-        request.signature_algorithm_parameters,
-    )
+    try:
+        if request.is_signature_valid:
+            return True
+        key, digest, padding = (
+            request.public_key(),
+            request.signature_hash_algorithm,
+            request.signature_algorithm_parameters,
+        )
+    except UnsupportedAlgorithm:
+        return False
     if not isinstance(key, RSAPublicKey) or digest is None or not isinstance(padding, PKCS1v15):
         return False
     try:
         key.verify(request.signature, request.tbs_certrequest_bytes, padding, digest)
-    except InvalidSignature:
+    except (InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
 
 
 def _check_request(new: CertificateSigningRequest, old: CertificateSigningRequest | None = None) -> v.Errors:
     """Check what is asked for."""
-    from cryptography import x509  # Here, because every process imports this file and only the API server checks.
-
     spec, before = new.spec, old.spec if old is not None else CertificateSigningRequestSpec()
     try:
-        if not is_signed(x509.load_pem_x509_csr(spec.request)):
+        if not is_signed(read_request(spec.request)):
             yield v.invalid("spec.request", base64.b64encode(spec.request).decode(), "verification error")
     except ValueError:
         why = "PEM block type must be CERTIFICATE REQUEST"
@@ -234,13 +239,11 @@ def _check_request(new: CertificateSigningRequest, old: CertificateSigningReques
 
 def _what_is_wrong(pem: bytes) -> str:
     """Return what is wrong with an issued certificate; empty if nothing is."""
-    from cryptography import x509  # as in validate
-
     for kind in re.findall(rb"-----BEGIN ([^-]*)-----", pem):
         if kind != b"CERTIFICATE":
             return f'only CERTIFICATE PEM blocks are allowed, found "{kind.decode(errors="replace")}"'
     try:
-        x509.load_pem_x509_certificates(pem)
+        read_certificates(pem)
     except ValueError as error:
         return str(error) if b"-----BEGIN" in pem else "must contain at least one CERTIFICATE PEM block"
     return ""

@@ -62,7 +62,8 @@ def default(namespace: Namespace) -> None:
 
 
 def prepare_for_create(namespace: Namespace) -> None:
-    """Open the namespace, and hold its deletion back until it is empty."""
+    """Open the namespace, and hold its deletion back until it is empty; a name that was made up is its label by now."""
+    default(namespace)
     namespace.status = NamespaceStatus(phase="Active")
     if "kubernetes" not in namespace.spec.finalizers:
         namespace.spec.finalizers.append("kubernetes")

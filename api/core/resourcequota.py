@@ -90,24 +90,29 @@ def validate(new: ResourceQuota, old: ResourceQuota | None) -> v.Errors:
     for scope in new.spec.scopes:
         if scope not in _SCOPES:
             yield v.invalid("spec.scopes", new.spec.scopes, "unsupported scope")
-        elif (out := _out_of_scope(scope, new.spec.hard)) and scope in _SCOPES:
-            yield v.invalid("spec.scopes", new.spec.scopes, f"unsupported scope applied to resource {out}")
-    given = set(new.spec.scopes)
-    if {"BestEffort", "NotBestEffort"} <= given or {"Terminating", "NotTerminating"} <= given:
-        yield v.invalid("spec.scopes", new.spec.scopes, "conflicting scopes")
-    if new.spec.scope_selector is not None:
-        for requirement in new.spec.scope_selector.match_expressions:
-            where = "spec.scopeSelector.matchExpressions"
+        for _ in _out_of_scope(scope, new.spec.hard):
+            yield v.invalid("spec.scopes", new.spec.scopes, _NOT_FOR_RESOURCE)
+    for pair in _OPPOSITES:
+        if pair <= set(new.spec.scopes):
+            yield v.invalid("spec.scopes", new.spec.scopes, "conflicting scopes")
+    selector = new.spec.scope_selector
+    if selector is not None:
+        where = "spec.scopeSelector.matchExpressions"
+        for requirement in selector.match_expressions:
+            if requirement.scope_name not in _SCOPES:
+                yield v.invalid(f"{where}.scopeName", requirement.scope_name, "unsupported scope")
+            for _ in _out_of_scope(requirement.scope_name, new.spec.hard):
+                yield v.invalid(where, selector, _NOT_FOR_RESOURCE)
             yield from _check_requirement(where, requirement)
-            out = _out_of_scope(requirement.scope_name, new.spec.hard)
-            if out:
-                yield v.invalid(
-                    f"{where}.scopeName", requirement.scope_name, f"unsupported scope applied to resource {out}"
-                )
+        for pair in _OPPOSITES:
+            if pair <= {requirement.scope_name for requirement in selector.match_expressions}:
+                yield v.invalid(where, new.spec.scopes, "conflicting scopes")
     if old is not None and set(new.spec.scopes) != set(old.spec.scopes):
         yield v.invalid("spec.scopes", new.spec.scopes, "field is immutable")
 
 
+_NOT_FOR_RESOURCE: Final = "unsupported scope applied to resource"
+_OPPOSITES: Final = (frozenset({"BestEffort", "NotBestEffort"}), frozenset({"Terminating", "NotTerminating"}))
 _COMPUTE: Final = frozenset({"pods", "cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"})
 _STORAGE: Final = frozenset({"ephemeral-storage", "requests.ephemeral-storage", "limits.ephemeral-storage"})
 _OTHERS: Final = frozenset(
@@ -118,10 +123,12 @@ _OTHERS: Final = frozenset(
 )  # fmt: skip
 
 
-def _out_of_scope(scope: str, hard: Mapping[str, str]) -> str:
-    """Return an amount that no pod of a scope uses any of, or nothing; names that are not Kubernetes' own may be."""
+def _out_of_scope(scope: str, hard: Mapping[str, str]) -> list[str]:
+    """Return the amounts that no pod of a scope uses any of; names that are not Kubernetes' own may be."""
+    if scope not in _SCOPES:
+        return []
     within = frozenset({"pods"}) if scope == "BestEffort" else _COMPUTE
-    return next((name for name in sorted(hard) if name in (_COMPUTE | _STORAGE | _OTHERS) - within), "")
+    return [name for name in sorted(hard) if name in (_COMPUTE | _STORAGE | _OTHERS) - within]
 
 
 def _check_amounts(path: str, amounts: Mapping[str, str]) -> v.Errors:
@@ -131,8 +138,6 @@ def _check_amounts(path: str, amounts: Mapping[str, str]) -> v.Errors:
 
 
 def _check_requirement(path: str, requirement: ScopedResourceSelectorRequirement) -> v.Errors:
-    if requirement.scope_name not in _SCOPES:
-        yield v.invalid(f"{path}.scopeName", requirement.scope_name, "unsupported scope")
     is_plain = requirement.scope_name in _SCOPES and requirement.scope_name != "PriorityClass"
     if is_plain and requirement.operator != "Exists":
         yield v.invalid(

@@ -1,7 +1,9 @@
 """JSON patch, RFC 6902: a list of operations at JSON pointers (RFC 6901), all of which must succeed.
 
-Like the library that upstream uses it is laxer than the RFC: a field that is not there can be replaced and is null to
-a test, places in lists may be counted from behind, and a value that is left out is null.
+Like the library that upstream uses it is laxer than the RFC: a field that is not there can be replaced, is null to a
+test and a copy, places in lists may be counted from behind, a value that is left out is null, and what stands before a
+pointer's first slash counts for nothing. And it is stricter: the whole document can be tested, or replaced by another
+object or list, and nothing else be done with it.
 
 Two limits keep a small patch from becoming a large document: how many operations there are, and how much `copy`
 may copy.
@@ -12,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from api.patch.failure import PatchFailure
 
@@ -33,7 +35,7 @@ def apply(document: Any, operations: Sequence[Any]) -> Any:
             raise PatchFailure(f"operation {number} is not an object", is_malformed=True)
         try:
             if operation.get("op") == "copy":
-                copied_bytes += len(json.dumps(_get(document, _pointer(operation, "from"))))
+                copied_bytes += len(json.dumps(_find(document, _source(operation))))
                 if copied_bytes > COPIED_BYTES_MAX:
                     raise PatchFailure(f"its copies add up to more than {COPIED_BYTES_MAX} bytes")
             document = _apply_one(document, operation)
@@ -57,15 +59,17 @@ def _apply_one(document: Any, operation: dict[str, Any]) -> Any:
             return _remove(document, path)
         case "replace":
             value = _value(operation)
-            return _change(document, path, lambda parent, key: _put(parent, key, value)) if path else value
+            if not path:
+                return value if isinstance(value, (dict, list)) else document
+            return _change(document, path, lambda parent, key: _put(parent, key, value))
         case "move":
-            source = _pointer(operation, "from")
+            source = _source(operation)
             if path[: len(source)] == source and path != source:
                 raise PatchFailure("a value cannot move into itself")
             value = _get(document, source)
             return _add(_remove(document, source), path, value) if path != source else document
         case "copy":
-            return _add(document, path, _get(document, _pointer(operation, "from")))
+            return _add(document, path, _find(document, _source(operation)))
         case "test":
             if not _equal(_find(document, path), _value(operation)):
                 raise PatchFailure("the test failed: the value there is another")
@@ -79,9 +83,14 @@ def _pointer(operation: dict[str, Any], member: str) -> tuple[str, ...]:
         raise PatchFailure(f'"{member}" is missing', is_malformed=text is not None)
     if not text:
         return ()
-    if not text.startswith("/"):
+    if "/" not in text:
         raise PatchFailure(f'"{member}" must start with a slash (RFC 6901)')
-    return tuple(part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/"))
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:])
+
+
+def _source(operation: dict[str, Any]) -> tuple[str, ...]:
+    """Return whence a value is moved or copied."""
+    return _pointer(operation, "from") or _no_document("taken from")
 
 
 def _value(operation: dict[str, Any]) -> Any:
@@ -147,7 +156,7 @@ def _add(document: Any, path: Sequence[str], value: Any) -> Any:
             return {**parent, key: value}
         raise PatchFailure(f'"{key}" cannot be added to a value that is neither an object nor a list')
 
-    return _change(document, path, add) if path else value
+    return _change(document, path or _no_document("added"), add)
 
 
 def _remove(document: Any, path: Sequence[str]) -> Any:
@@ -158,9 +167,11 @@ def _remove(document: Any, path: Sequence[str]) -> Any:
             return [*parent[:index], *parent[index + 1 :]]
         return {name: value for name, value in parent.items() if name != key}
 
-    if not path:
-        raise PatchFailure("the whole document cannot be removed")
-    return _change(document, path, remove)
+    return _change(document, path or _no_document("removed"), remove)
+
+
+def _no_document(verb: str) -> NoReturn:
+    raise PatchFailure(f"the whole document cannot be {verb}")
 
 
 def _equal(left: Any, right: Any) -> bool:

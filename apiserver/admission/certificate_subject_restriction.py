@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from api.certificates import certificatesigningrequest
+from api.certificates.reading import read_request
 from apiserver.admission.namespace_lifecycle import refusal
 from apiserver.auth.rbac import SUPERUSERS
 from apiserver.request import AdmissionRequest
@@ -31,5 +31,5 @@ class CertificateSubjectRestriction:
 
 
 def _organizations(pem: bytes) -> list[str]:
-    subject = x509.load_pem_x509_csr(pem).subject
+    subject = read_request(pem).subject
     return [str(name.value) for name in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]

@@ -17,7 +17,7 @@ import msgspec
 from api.core import pod
 from apiserver.admission.namespace_lifecycle import refusal
 from apiserver.request import AdmissionRequest
-from apiserver.webhooks.client import CallFailed, Place, WebhookClient
+from apiserver.webhooks.client import CallFailed, WebhookClient
 from apiserver.webhooks.identities import parse_server
 from apiserver.webhooks.services import no_services
 from component.clock import Clock
@@ -65,11 +65,11 @@ class ImagePolicyWebhook:
         Raises:
             BadIdentities, OSError: it cannot be used.
         """
-        url, ca, identities = parse_server(told.kubeconfig)
+        place, identities = parse_server(told.kubeconfig)
         self._told = told
         self.client = WebhookClient(no_services, identities=identities)
         """To be closed in the end."""
-        self._place = Place(url, ca)
+        self._place = place
         self._clock = clock
         self._kept: OrderedDict[bytes, tuple[float, _Status]] = OrderedDict()
 

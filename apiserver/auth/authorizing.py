@@ -16,7 +16,7 @@ from apiserver.auth.authorization_metrics import AuthorizationMetrics
 from apiserver.auth.authorizers import AlwaysAllow, AlwaysDeny, Authorizers, Step
 from apiserver.auth.webhook_authorizer import WebhookAuthorizer
 from apiserver.request import Authorizer
-from apiserver.webhooks.client import Place, WebhookClient
+from apiserver.webhooks.client import WebhookClient
 from apiserver.webhooks.identities import BadIdentities, parse_server
 from apiserver.webhooks.services import no_services
 from component.certificates import LOOK_EVERY_S
@@ -99,11 +99,11 @@ class Authorizing:
 
     def _connect(self, name: str, told: Webhook) -> WebhookAuthorizer:
         try:
-            url, ca, identities = parse_server(told.kubeconfig)
+            place, identities = parse_server(told.kubeconfig)
         except (BadIdentities, OSError) as error:
             raise BadConfiguration(f"webhook {name}: {error}") from None
         client = WebhookClient(no_services, identities=identities)
-        return WebhookAuthorizer(name, told, client, Place(url, ca), self._clock, self._metrics)
+        return WebhookAuthorizer(name, told, client, place, self._clock, self._metrics)
 
     async def look(self) -> None:
         """Read the file again, if it has changed."""

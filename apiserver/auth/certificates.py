@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from api.certificates.reading import read_der
 from api.errors import Unauthorized
 from apiserver.request import Credentials, User
 from component.metrics import Spread, shared
@@ -50,7 +51,7 @@ def user_of(certificate: bytes) -> User | None:
     Kept, because reading a certificate costs more than all the rest of authentication, and few are in use.
     """
     try:
-        parsed = x509.load_der_x509_certificate(certificate)
+        parsed = read_der(certificate)
         usage = parsed.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
         pass

@@ -16,6 +16,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from api.certificates.reading import read_certificates
 from api.core import configmap
 from api.core.configmap import ConfigMap
 from api.errors import ApiError, NotFound
@@ -69,7 +70,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _certificates(pem: str) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates(pem.encode())
+        return read_certificates(pem.encode())
     except ValueError:
         return []
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from api.errors import Forbidden, InternalError
+from api.errors import Forbidden, harmless
+from api.go_types import quoted
 from api.lister import Lister
 from api.rbac.clusterrole import AggregationRule, ClusterRole
 from api.rbac.clusterrolebinding import ClusterRoleBinding
@@ -261,25 +262,21 @@ def _covers_part(own: PolicyRule, part: PolicyRule) -> bool:
 
 
 def forbidden(user: User, request: RequestInfo, why: str = "") -> Forbidden:
-    """Return the error for a request that is not allowed, worded as clients know it."""
+    """Return the error for a request that is not allowed, worded as clients know it; it does not look like HTML."""
     tail = f": {why}" if why else ""
     if not request.plural:
-        message = f'forbidden: User "{user.name}" cannot {request.verb} path "{request.path}"{tail}'
-        return Forbidden(message)
+        refused = f"User {quoted(user.name)} cannot {request.verb} path {quoted(request.path)}"
+        return Forbidden(f"forbidden: {harmless(refused)}{tail}")
     resource = f"{request.plural}/{request.subresource}" if request.subresource else request.plural
     qualified = f"{request.plural}.{request.group}" if request.group else request.plural
-    named = f' "{request.name}"' if request.name else ""
-    scope = f'in the namespace "{request.namespace}"' if request.namespace else "at the cluster scope"
-    message = (
-        f'{qualified}{named} is forbidden: User "{user.name}" cannot {request.verb} resource "{resource}" '
-        f'in API group "{request.group}" {scope}{tail}'
+    named = f" {quoted(request.name)}" if request.name else ""
+    scope = f"in the namespace {quoted(request.namespace)}" if request.namespace else "at the cluster scope"
+    refused = (
+        f"User {quoted(user.name)} cannot {request.verb} resource {quoted(resource)} "
+        f"in API group {quoted(request.group)} {scope}"
     )
+    message = f"{qualified}{named} is forbidden: {harmless(refused)}{tail}"
     return Forbidden(message, group=request.group, kind=request.plural, name=request.name)
-
-
-def undecided(request: RequestInfo, decision: Decision) -> InternalError:
-    """Return the error for a request about which somebody who would have had to be asked gave no answer."""
-    return InternalError(f'Internal Server Error: "{request.path}": {decision.error}')
 
 
 def describe(rules: Iterable[PolicyRule]) -> str:

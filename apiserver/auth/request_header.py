@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import NameOID
 
+from api.certificates.reading import read_der
 from api.errors import Unauthorized
 from apiserver.auth.certificates import AUTHENTICATED
 from apiserver.request import ANONYMOUS, Credentials, User
@@ -66,7 +67,7 @@ class Issuers:
 
     def _issued(self, der: bytes) -> bool:
         try:
-            certificate = x509.load_der_x509_certificate(der)
+            certificate = read_der(der)
         except ValueError:
             return False
         return any(_signed(certificate, by) for by in self._certificates)

@@ -22,7 +22,8 @@ from apiserver.auth.authorization_metrics import AuthorizationMetrics
 from apiserver.cel.program import CostExceeded
 from apiserver.cel.values import Failure
 from apiserver.request import NO_OPINION, Deciding, Decision, RequestInfo, User
-from apiserver.webhooks.client import CallFailed, Place, WebhookClient
+from apiserver.webhooks.client import CallFailed, WebhookClient
+from apiserver.webhooks.identities import Place
 from component.clock import Clock
 
 log = logging.getLogger(__name__)

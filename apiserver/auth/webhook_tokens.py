@@ -18,7 +18,8 @@ import msgspec
 from api.errors import Unauthorized
 from apiserver.auth.certificates import AUTHENTICATED
 from apiserver.request import Credentials, User
-from apiserver.webhooks.client import CallFailed, Place, WebhookClient
+from apiserver.webhooks.client import CallFailed, WebhookClient
+from apiserver.webhooks.identities import Place
 from component.clock import Clock
 
 log = logging.getLogger(__name__)

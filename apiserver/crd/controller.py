@@ -194,8 +194,10 @@ class Definitions:
                 return False
 
         def finish(obj: CustomResourceDefinition) -> None:
-            text = "removed all instances"
-            obj.status = naming.with_terminating(obj, False, "InstanceDeletionCompleted", text, now)
+            reason, text = "InstanceDeletionCompleted", "removed all instances"
+            if not is_condition(obj, "Established"):
+                reason, text = "NeverEstablished", "resource was never established"
+            obj.status = naming.with_terminating(obj, False, reason, text, now)
             obj.metadata.finalizers = [name for name in obj.metadata.finalizers if name != CLEANUP_FINALIZER]
 
         await self._write(crd, finish)

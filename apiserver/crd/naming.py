@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from typing import Final
 
 import msgspec
-from cryptography import x509
 
 from api import timestamps
 from api.apiextensions.customresourcedefinition import (
@@ -22,6 +21,7 @@ from api.apiextensions.customresourcedefinition import (
     CustomResourceDefinitionStatus,
     is_condition,
 )
+from api.certificates.reading import read_certificates
 
 APPROVED: Final = "api-approved.kubernetes.io"
 
@@ -63,7 +63,7 @@ def trust_fault(conversion: CustomResourceConversion | None) -> str:
     if not bundle:
         return ""
     try:
-        x509.load_pem_x509_certificates(bundle)
+        read_certificates(bundle)
     except ValueError:
         return "unable to load root certificates: unable to parse bytes as PEM block"
     return ""

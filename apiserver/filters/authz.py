@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from apiserver.auth.rbac import forbidden, undecided
+from apiserver.auth.rbac import forbidden
+from apiserver.nowhere import undecided
 from apiserver.request import Authorizer, Call, Decision, Handler
 from component.metrics import Spread
 
@@ -28,7 +29,7 @@ def with_authorization(then: Handler, authorizer: Authorizer, durations: Spread)
         took.observe(time.perf_counter() - began)
         if decision.error and not decision.allowed:
             call.annotate(REASON, FAILED)
-            raise undecided(call.info, decision)
+            raise undecided(call.target or call.info.path, decision.error)
         call.annotate(DECISION, "allow" if decision.allowed else "forbid")
         call.annotate(REASON, decision.reason)
         if not decision.allowed:

@@ -119,6 +119,7 @@ class Registry:
                 if not attempts:
                     raise already_exists(self.resource, metadata.name) from None
                 metadata.name = names.generate(metadata.generate_name, self._random)
+                self.resource.default(obj)  # What is made of the name (a namespace's label) is made of the new one.
                 continue
             except (Unavailable, Refused) as error:
                 raise _store_failed(error) from error

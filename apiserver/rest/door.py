@@ -140,6 +140,7 @@ class Door:
         call.info = info = request_info(request.method, request.path, call.options)
         if is_nothing_watched(request.path):
             raise nowhere.nothing_asked(request.raw_path)
+        call.target = request.raw_path
         if info.verb == "watch" and is_old_watch(request.path):
             call.options = old_watch_options(info, call.options)
         if info.plural:

@@ -12,12 +12,19 @@ from http import HTTPStatus
 from typing import Any, Final, cast
 
 from aiohttp import EMPTY_PAYLOAD, HttpVersion11, StreamReader, hdrs, web
-from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import (
+    BadHttpMessage,
+    BadHttpMethod,
+    HttpProcessingError,
+    LineTooLong,
+    TransferEncodingError,
+)
 from aiohttp.http_parser import HttpRequestParserPy, RawRequestMessage
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler
 
 _TOO_MANY: Final = "Too many headers received"
 _NO_HOST: Final = "Missing 'Host' header in request."
+_CHUNK_BYTES_MAX: Final = 1 << 63
 
 
 class Server(web.Server):
@@ -71,6 +78,15 @@ class Protocol(RequestHandler):
 
 class _Parser(HttpRequestParserPy):
     """Reads requests by any method, and keeps its case: `get` is none that is known."""
+
+    def feed_data(self, data: bytes, *args: Any, **options: Any) -> Any:
+        found = super().feed_data(data, *args, **options)
+        body = self._payload_parser
+        if body is not None and body._chunk_size >= _CHUNK_BYTES_MAX:
+            # Python's numbers have no end, and nobody would ever send so much: as good as a chunk without a size.
+            body.payload.set_exception(TransferEncodingError("chunk length too large"))
+            body._chunk_size = 0
+        return found
 
     def parse_message(self, lines: list[bytes]) -> RawRequestMessage:
         return super().parse_message(lines)._replace(method=lines[0].partition(b" ")[0].decode())

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from api import validation
-from api.errors import ApiError, BadRequest, RequestEntityTooLarge
-from apiserver.auth.rbac import forbidden, undecided
+from api.errors import ApiError, BadRequest, InternalError, RequestEntityTooLarge
+from apiserver.auth.rbac import forbidden
 from apiserver.registry import failures
 from apiserver.request import Answer, Call, RequestInfo, decided
 from apiserver.verbs import writing
@@ -48,7 +48,7 @@ async def create_instead(context: Context, call: Call, obj: Any, *, is_apply: bo
         asked = RequestInfo("create", info.path, info.group, info.version, info.plural, "", info.namespace, "")
         decision = await decided(context.authorizer.authorize(call.user, asked))
         if not decision.allowed and decision.error:
-            raise undecided(asked, decision)
+            raise InternalError(f"Internal error occurred: {decision.error}")
         if not decision.allowed:
             raise forbidden(call.user, asked, decision.reason)
     metadata.resource_version = ""

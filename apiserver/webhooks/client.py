@@ -23,7 +23,7 @@ import yarl
 from aiohttp.abc import AbstractResolver
 
 from apiserver.webhooks.credential_programs import ProgramFailed
-from apiserver.webhooks.identities import HTTPS_PORT, NOBODY, Identities, Identity
+from apiserver.webhooks.identities import HTTPS_PORT, NOBODY, Identities, Identity, Place
 from apiserver.webhooks.services import Locate, Unreachable
 
 TARGETS_MAX: Final = 256
@@ -74,15 +74,6 @@ class CallFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A `ClientConfig` that a kubeconfig gives: a URL, and who is believed to be there."""
-
-    url: str
-    ca_bundle: bytes = b""
-    service: None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Target:
     """A place to ask: what connections are kept by."""
 
@@ -92,6 +83,10 @@ class Target:
     """Namespace, name and port of the Service that `url` names; None where the host is one that DNS knows."""
     certificate: bytes = field(default=b"", repr=False)
     """What is shown there, with its key (PEM)."""
+    server_name: str = ""
+    is_anybody: bool = False
+    proxy: str = ""
+    """The last three as in `Place`."""
 
 
 class WebhookClient:
@@ -138,10 +133,10 @@ class WebhookClient:
                     target = replace(target, certificate=shown)
                 session = await self._session(target)
                 try:
-                    return await _post(session, url, body, answer_bytes_max, authorization)
+                    return await _post(session, target, url, body, answer_bytes_max, authorization)
                 except (aiohttp.ServerDisconnectedError, ConnectionResetError):
                     # A kept connection that the other side has closed meanwhile: once more, on a new one.
-                    return await _post(session, url, body, answer_bytes_max, authorization)
+                    return await _post(session, target, url, body, answer_bytes_max, authorization)
         except CallFailed as failed:
             if failed.code == HTTPStatus.UNAUTHORIZED and identity.program is not None:
                 identity.program.forget()
@@ -161,7 +156,7 @@ class WebhookClient:
         if session is None:
             resolver = _ServiceResolver(self._locate, target.service) if target.service is not None else None
             connector = self._connector(
-                ssl=_trust(target.ca_bundle, target.certificate),
+                ssl=_trust(target.ca_bundle, target.certificate, is_anybody=target.is_anybody),
                 resolver=resolver,
                 use_dns_cache=False,
                 keepalive_timeout=IDLE_S,
@@ -199,6 +194,11 @@ class WebhookClients:
 
 def target_of(config: ClientConfig) -> Target:
     """Return where a configuration leads. Pure."""
+    if isinstance(config, Place):
+        place = config
+        return Target(
+            place.url, place.ca_bundle, server_name=place.server_name, is_anybody=place.is_anybody, proxy=place.proxy
+        )
     service: ServiceReference | None = config.service
     if service is None:
         return Target(config.url or "", config.ca_bundle)
@@ -227,7 +227,7 @@ async def _shown(identity: Identity, url: str) -> tuple[bytes, str]:
 
 
 async def _post(
-    session: aiohttp.ClientSession, url: str, body: bytes, answer_bytes_max: int, authorization: str
+    session: aiohttp.ClientSession, target: Target, url: str, body: bytes, answer_bytes_max: int, authorization: str
 ) -> bytes:
     headers = {
         "Content-Type": "application/json",
@@ -237,7 +237,14 @@ async def _post(
     }
     if authorization:
         headers["Authorization"] = authorization
-    async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+    async with session.post(
+        url,
+        data=body,
+        headers=headers,
+        allow_redirects=False,
+        proxy=target.proxy or None,
+        server_hostname=target.server_name or None,
+    ) as response:
         answer = bytearray()
         async for part in response.content.iter_chunked(1 << 16):
             answer += part
@@ -326,8 +333,10 @@ def _certificate_fault(fault: Exception) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _trust(ca_bundle: bytes, certificate: bytes = b"") -> ssl.SSLContext:
+def _trust(ca_bundle: bytes, certificate: bytes = b"", *, is_anybody: bool = False) -> ssl.SSLContext:
     """Return what to trust: the bundle, or without one what this machine trusts; and with what to be trusted.
+
+    Whoever answers is trusted with `is_anybody`.
 
     Raises:
         CallFailed: the bundle or the certificate cannot be read.
@@ -344,6 +353,9 @@ def _trust(ca_bundle: bytes, certificate: bytes = b"") -> ssl.SSLContext:
                 context.load_cert_chain(file.name)
             except (ssl.SSLError, OSError):
                 raise CallFailed("tls: failed to find any PEM data in certificate input") from None
+    if is_anybody:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     # Upstream trusts any certificate of the bundle, whoever issued it, and does not mind missing key identifiers.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT

@@ -1,4 +1,4 @@
-"""What webhooks are shown of this server: users of a kubeconfig, by where the webhook is.
+"""What webhooks are shown of this server: users of a kubeconfig, by where the webhook is; and where that says it is.
 
 A user is named after the webhook's host, `SERVICE.NAMESPACE.svc` or that of its URL: with its port, without it where
 that is 443, or with the first labels as `*`. `*` stands for all others, and after it the current context's. The words
@@ -24,6 +24,22 @@ HTTPS_PORT: Final = 443
 
 class BadIdentities(ValueError):
     """A kubeconfig that cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a webhook is that a kubeconfig names, and who is believed to be there: as good as a `ClientConfig`."""
+
+    url: str
+    ca_bundle: bytes = b""
+    """Empty: whom this machine trusts."""
+    service: None = None
+    server_name: str = ""
+    """What the certificate there must name, where that is not the URL's host."""
+    is_anybody: bool = False
+    """Whoever answers is believed."""
+    proxy: str = ""
+    """The URL of who carries the connection there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +90,12 @@ class _Cluster(msgspec.Struct, rename="kebab", forbid_unknown_fields=True):
     server: str = ""
     certificate_authority: str = ""
     certificate_authority_data: str = ""
+    tls_server_name: str = ""
+    insecure_skip_tls_verify: bool = False
+    proxy_url: str = ""
+    disable_compression: bool = False
+    """Nothing is compressed here in any case."""
+    extensions: Any = None
 
 
 class _NamedCluster(msgspec.Struct):
@@ -134,8 +156,8 @@ def parse_identities(path: Path) -> Identities:
     return _identities(_parse(path), path)
 
 
-def parse_server(path: Path) -> tuple[str, bytes, Identities]:
-    """Return a kubeconfig's server: its URL, the CA that it is trusted by (PEM), and who we are to it.
+def parse_server(path: Path) -> tuple[Place, Identities]:
+    """Return where a kubeconfig's server is, and who we are to it.
 
     Raises:
         BadIdentities: it cannot be used.
@@ -153,7 +175,29 @@ def parse_server(path: Path) -> tuple[str, bytes, Identities]:
     if not cluster.server.startswith("https://"):
         raise BadIdentities(f"{path}: server {cluster.server!r}: must begin with https://")
     ca = _material("of the cluster", cluster.certificate_authority_data, cluster.certificate_authority, path.parent)
-    return cluster.server, ca.read_bytes() if isinstance(ca, Path) else ca, _identities(file, path)
+    if ca and cluster.insecure_skip_tls_verify:
+        why = "specifying a root certificates file with the insecure flag is not allowed"
+        raise BadIdentities(f"{path}: {why}")
+    place = Place(
+        cluster.server,
+        ca.read_bytes() if isinstance(ca, Path) else ca,
+        server_name=cluster.tls_server_name,
+        is_anybody=cluster.insecure_skip_tls_verify,
+        proxy=_proxy(cluster.proxy_url, path),
+    )
+    return place, _identities(file, path)
+
+
+def _proxy(text: str, path: Path) -> str:
+    if not text:
+        return ""
+    scheme, mark, rest = text.partition("://")
+    if not mark or not rest or scheme not in ("http", "https", "socks5"):
+        why = f'unsupported scheme "{scheme if mark else ""}", must be http, https, or socks5'
+        raise BadIdentities(f"{path}: invalid proxy-url {text!r}: {why}")
+    if scheme != "http":
+        raise BadIdentities(f"{path}: proxy-url {text!r}: only proxies that are spoken to by http are supported")
+    return text
 
 
 def _parse(path: Path) -> _File:

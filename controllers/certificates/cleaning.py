@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from cryptography import x509
-
 from api import timestamps
 from api.certificates import certificatesigningrequest as requests_kind
 from api.certificates.certificatesigningrequest import CertificateSigningRequest
+from api.certificates.reading import read_certificates
 from api.resource import ObjectKey
 from client.verbs import key_of
 from controllers.actions import Delete, Plan
@@ -37,7 +36,7 @@ def useless_at(request: CertificateSigningRequest) -> float:
         moments.append(created + UNDECIDED_S)
     if request.status.certificate:
         try:
-            moments.append(x509.load_pem_x509_certificate(request.status.certificate).not_valid_after_utc.timestamp())
+            moments.append(read_certificates(request.status.certificate)[0].not_valid_after_utc.timestamp())
         except ValueError:
             moments.append(created + DECIDED_S)
     return min(moments, default=math.inf)

@@ -12,6 +12,7 @@ from cryptography.x509.oid import NameOID
 
 from api import timestamps
 from api.certificates.certificatesigningrequest import CertificateSigningRequest
+from api.certificates.reading import read_request
 
 CLIENT: Final = "kubernetes.io/kube-apiserver-client"
 KUBELET_CLIENT: Final = "kubernetes.io/kube-apiserver-client-kubelet"
@@ -37,7 +38,7 @@ class Asked:
 
 def asked_in(request: CertificateSigningRequest) -> Asked:
     """Read a request; raises ValueError when it is none."""
-    parsed = x509.load_pem_x509_csr(request.spec.request)
+    parsed = read_request(request.spec.request)
 
     def named(oid: x509.ObjectIdentifier) -> list[str]:
         return [str(attribute.value) for attribute in parsed.subject.get_attributes_for_oid(oid)]

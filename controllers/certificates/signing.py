@@ -22,6 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from api import timestamps
 from api.certificates import certificatesigningrequest as requests_kind
 from api.certificates.certificatesigningrequest import CertificateSigningRequest, is_signed
+from api.certificates.reading import read_request
 from api.resource import ObjectKey
 from client.verbs import key_of
 from controllers.actions import NOTHING, Patch, Plan
@@ -52,7 +53,7 @@ class Authority:
 
     def sign(self, request: CertificateSigningRequest, now: float) -> bytes:
         """Return the certificate, in PEM, for a request that was found good."""
-        parsed = x509.load_pem_x509_csr(request.spec.request)
+        parsed = read_request(request.spec.request)
         if not is_signed(parsed):
             raise ValueError("the request is not signed with its own key")
         wanted_s = min(request.spec.expiration_seconds or self.lifetime_s, self.lifetime_s)

@@ -7,7 +7,7 @@ memory. Messages are those of `proto/cri/api.proto`. Serves containerd 1.6, 1.7 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -33,12 +33,24 @@ SOCKET_PATH_BYTES_MAX = 107
 class CriError(Exception):
     """The runtime refused or failed; `message` is what it said."""
 
-    def __init__(self, message: str, *, is_absent: bool = False, timed_out: bool = False) -> None:
+    def __init__(
+        self, message: str, *, is_absent: bool = False, timed_out: bool = False, code: grpc.StatusCode | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
+        self.code = code
+        """What gRPC calls it; None for what is no answer of the runtime."""
         self.is_absent = is_absent
         """What was asked about does not exist."""
         self.timed_out = timed_out
+
+    @property
+    def with_code(self) -> str:
+        """The message as Go's gRPC words an error."""
+        if self.code is None:
+            return self.message
+        name = "".join(word.capitalize() for word in self.code.name.split("_"))
+        return f"rpc error: code = {name} desc = {self.message}"
 
 
 class RuntimeUnavailable(CriError):
@@ -74,6 +86,10 @@ class Cri(Protocol):
     async def remove_image(self, image_id: str) -> None: ...
     async def image_filesystems(self) -> Sequence[pb.FilesystemUsage]: ...
     async def writable_bytes(self, container_id: str) -> int: ...
+    async def writable_layers(self) -> Mapping[str, tuple[int, int]]:
+        """Return what every container has written to its own file system, by id: bytes, and files."""
+        ...
+
     def exits(self) -> AsyncIterator[str]:
         """Yield the id of each container whose main process ends, as it ends.
 
@@ -138,11 +154,11 @@ class GrpcCri:
             case grpc.StatusCode.UNAVAILABLE:
                 return RuntimeUnavailable(f"no container runtime answers at {self.endpoint}: {message}")
             case grpc.StatusCode.NOT_FOUND:
-                return CriError(message, is_absent=True)
+                return CriError(message, is_absent=True, code=error.code())
             case grpc.StatusCode.DEADLINE_EXCEEDED:
-                return CriError(message, timed_out=True)
+                return CriError(message, timed_out=True, code=error.code())
             case _:
-                return CriError(message)
+                return CriError(message, code=error.code())
 
     async def version(self) -> pb.VersionResponse:
         answer: pb.VersionResponse = await self._call(self._runtime.Version, pb.VersionRequest(), 5.0)
@@ -259,6 +275,13 @@ class GrpcCri:
         request = pb.ListContainerStatsRequest(filter=pb.ContainerStatsFilter(id=container_id))
         answer = await self._call(self._runtime.ListContainerStats, request)
         return sum(int(stats.writable_layer.used_bytes.value) for stats in answer.stats)
+
+    async def writable_layers(self) -> Mapping[str, tuple[int, int]]:
+        answer = await self._call(self._runtime.ListContainerStats, pb.ListContainerStatsRequest())
+        return {
+            each.attributes.id: (int(each.writable_layer.used_bytes.value), int(each.writable_layer.inodes_used.value))
+            for each in answer.stats
+        }
 
     async def exits(self) -> AsyncIterator[str]:
         """Yield ids from containerd's own event stream; CRI's is not served by 1.6."""

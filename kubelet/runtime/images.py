@@ -7,6 +7,8 @@ import logging
 import re
 from dataclasses import dataclass
 
+import grpc
+
 from component.clock import Clock
 from kubelet.runtime.cri import Cri, CriError, RuntimeUnavailable
 from proto.cri import api_pb2 as pb
@@ -78,6 +80,11 @@ def _split_registry(image: str) -> tuple[str, str]:
     return "docker.io", image if slash else f"library/{image}"
 
 
+def _told(error: CriError) -> str:
+    """Return why a pull failed; "Unknown" would add nothing to it (upstream's cri-client)."""
+    return error.message if error.code is grpc.StatusCode.UNKNOWN else error.with_code
+
+
 def normalize(image: str) -> str:
     """Return the full name of an image: `web` is `docker.io/library/web:latest`."""
     name, at, digest = image.partition("@")
@@ -141,7 +148,7 @@ class Images:
                     error = failed
         pulled = await self._cri.image_status(name)
         if error is not None or pulled is None:
-            said = error.message if error is not None else "the runtime does not show it"
+            said = _told(error) if error is not None else "the runtime does not show it"
             delay = min(failure.delay_s * 2, BACKOFF_MAX_S) if failure is not None else BACKOFF_FIRST_S
             until = self._clock.monotonic() + delay
             self._failures[name] = _Failure(delay, until, said)

@@ -25,6 +25,7 @@ from kubelet.downward import PodFacts
 from kubelet.environment import ConfigError, expand_strictly
 from kubelet.lifecycle import AnyContainer
 from kubelet.paths import Paths
+from kubelet.pod_parts import all_containers
 from kubelet.references import References
 from kubelet.volumes import atomic_writer, claims, empty_dir, host_path, mounts
 from kubelet.volumes.files import compute_payload
@@ -44,7 +45,12 @@ _PROPAGATIONS = {
 
 
 class VolumeError(Exception):
-    """A volume cannot be set up now; the message is the FailedMount event's."""
+    """Volumes cannot be set up now."""
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__("; ".join(messages))
+        self.messages = messages
+        """Why, each in words for an event of its own (FailedMount); never empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,42 +93,45 @@ class PodVolumes:
     async def set_up(
         self, pod: Pod, facts: PodFacts, running: Mapping[str, Mounted] | None = None
     ) -> dict[str, Mounted]:
-        """Set up every volume and return where each is.
+        """Set up every volume that a container mounts and return where each is; others are not looked at.
 
         `running` is what is known to be mounted of a pod that runs, none if an earlier kubelet did it: then what may
         have changed is brought up to date, and files of the pod's own are left as they are.
 
         Raises:
-            VolumeError: one cannot be set up; of a pod that runs, all others are by then.
+            VolumeError: some cannot be set up; all others are by then.
         """
         mounted: dict[str, Mounted] = {}
-        failed: VolumeError | None = None
-        for volume in pod.spec.volumes:
+        failed: list[str] = []
+        unprocessed: dict[str, str] = {}
+        wanted = [volume for volume in pod.spec.volumes if volume.name in _used(pod)]
+        for volume in wanted:
             known = (running or {}).get(volume.name)
             if known is not None and not _may_change(volume):
                 mounted[volume.name] = known
                 continue
             try:
                 mounted[volume.name] = await self._set_up(pod, volume, facts, is_running=running is not None)
+            except claims.NotProcessed as error:
+                unprocessed[volume.name] = str(error)
             except VolumeError as error:
-                if running is None:
-                    raise
-                failed = failed or error
+                failed += error.messages
         claimed = {name: (claim, mounted[name].path) for name, claim in claims_of(pod).items() if name in mounted}
         if claimed:
             self._claimed[pod.metadata.uid] = claimed
-        if failed is not None:
-            raise failed
+        if unprocessed:
+            left = " ".join(sorted(volume.name for volume in wanted if volume.name not in mounted))
+            unknown, why = " ".join(sorted(unprocessed)), "; ".join(unprocessed.values())
+            told = f"unmounted volumes=[{left}], unattached volumes=[], failed to process volumes=[{unknown}]: {why}"
+            failed.append(f"Unable to attach or mount volumes: {told}")
+        if failed:
+            raise VolumeError(*failed)
         return mounted
 
     async def _set_up(self, pod: Pod, volume: Volume, facts: PodFacts, *, is_running: bool) -> Mounted:
         failed = f'failed for volume "{volume.name}" : '
         try:
             return await self._set_up_one(pod, volume, facts, is_running=is_running)
-        except claims.NotProcessed as error:
-            unmounted = f"unmounted volumes=[{volume.name}], unattached volumes=[]"
-            why = f"{unmounted}, failed to process volumes=[{volume.name}]: {error}"
-            raise VolumeError(f"Unable to attach or mount volumes: {why}") from None
         except claims.NotMounted as error:
             raise VolumeError(f"MountVolume.{error.step} {failed}{error}") from None
         except ApiError as error:
@@ -215,6 +224,13 @@ def _memory_of(pod: Pod, facts: PodFacts) -> int | None:
     limit = pod_limits(pod).memory_limit_bytes
     allocatable = units((facts.allocatable or {}).get("memory", "0")) or None
     return min((each for each in (limit, allocatable) if each), default=None)
+
+
+def _used(pod: Pod) -> set[str]:
+    """Return the names of the volumes that a container mounts, or has as a device."""
+    containers = all_containers(pod)
+    mounted = {mount.name for container in containers for mount in container.volume_mounts}
+    return mounted | {device.name for container in containers for device in container.volume_devices}
 
 
 def _may_change(volume: Volume) -> bool:

@@ -188,6 +188,14 @@ def test_lines_of_base64_may_be_broken(asked: Any) -> None:
     assert serde.normalise({"data": {"a": "aG\nk="}}, secret.RESOURCE) == ({"data": {"a": "aGk="}}, [])
 
 
+@pytest.mark.parametrize("asked", ["Ignore", "Warn"])
+def test_what_a_manager_owns_is_kept_the_same_however_it_is_written(asked: Any) -> None:
+    entry = rb'{"manager": "m", "fieldsV1": {"f:a" : {"k:{\"x\":\"\u0041\"}":  {}}}}'
+    body = b'{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","managedFields":[' + entry + b"]}}"
+    (found,) = serde.decode(body, secret.RESOURCE, field_validation=asked).object.metadata.managed_fields
+    assert bytes(found.fields_v1) == rb'{"f:a":{"k:{\"x\":\"A\"}":{}}}'
+
+
 def test_numbers_and_names_that_clients_read_are_told_when_they_are_empty_too() -> None:
     assert serde.to_value(statefulset.StatefulSet())["status"]["availableReplicas"] == 0
     told = serde.to_value(event.Event())

@@ -66,8 +66,25 @@ async def test_many_similar_events_become_one(world):
     await asyncio.sleep(1)
     combined = [event for event in api.of("events") if event["message"].startswith("(combined")]
     assert [event["message"] for event in combined] == ["(combined from similar events): failed with 14"]
-    assert combined[0]["count"] == 5
-    assert len(api.of("events")) == 11
+    assert combined[0]["count"] == 6
+    assert len(api.of("events")) == 10
+
+
+async def test_events_about_parts_of_one_object_are_similar(world):
+    api, recorder = world
+    for number in range(12):
+        recorder.event(pod(), WARNING, "Failed", f"{number}", field_path=f"spec.containers{{c{number % 2}}}")
+    await asyncio.sleep(1)
+    combined = [event for event in api.of("events") if event["message"].startswith("(combined")]
+    assert [(event["message"], event["count"]) for event in combined] == [("(combined from similar events): 11", 3)]
+
+
+async def test_each_component_has_its_own_right_to_events(world):
+    api, recorder = world
+    for number in range(50):
+        recorder.event_from(f"component-{number % 2}", pod(), WARNING, f"Reason{number}", "x")
+    await asyncio.sleep(1)
+    assert len(api.of("events")) == 50
 
 
 async def test_one_object_cannot_flood_the_server(world):

@@ -8,6 +8,7 @@ import pytest
 from api import timestamps
 from api.core.node import Node
 from api.core.pod import Pod
+from api.core.references import ObjectReference
 from controllers.actions import Delete, Emit, Patch
 from controllers.node_lifecycle import (
     NOT_READY,
@@ -18,6 +19,7 @@ from controllers.node_lifecycle import (
     compute_taints,
     enough_are_well,
     reconcile,
+    tell_removal,
     tolerated_until,
 )
 from tests.unit.controllers.carry_out import steps_of
@@ -204,10 +206,23 @@ def test_a_node_is_registered_when_it_is_first_met():
     ]
     heartbeats = Heartbeats(Hand())
     heartbeats.silent_s("n1", "a sign", 0.0)
-    assert heartbeats.meet("n1"), "what was only heard has not been met"
-    assert not heartbeats.meet("n1")
-    heartbeats.forget("n1")
-    assert heartbeats.meet("n1")
+    assert heartbeats.remove("n1") is None
+    assert heartbeats.meet("n1", "u"), "what was only heard has not been met"
+    assert not heartbeats.meet("n1", "u")
+    assert heartbeats.remove("n1")
+    assert heartbeats.meet("n1", "u")
+
+
+def test_a_node_that_was_met_is_told_of_when_it_is_gone():
+    heartbeats = Heartbeats(Hand())
+    heartbeats.meet("n1", "u")
+    heartbeats.forget("n1")  # whoever listens may have seen it first
+    removed = heartbeats.remove("n1")
+    assert removed is not None and heartbeats.remove("n1") is None
+    (event,) = tell_removal(removed).actions
+    assert isinstance(event, Emit) and isinstance(event.about, ObjectReference)
+    assert (event.about.kind, event.about.name, event.about.uid) == ("Node", "n1", "u")
+    assert (event.reason, event.message) == ("RemovingNode", "Node n1 event: Removing Node n1 from Controller")
 
 
 def told(of: Node, *pods: Pod, leaving: Leaving, at: float = NOW) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import msgspec
 import pytest
 
@@ -16,7 +17,7 @@ from api.core import event as events
 from api.core import node as nodes
 from api.core import pod as pods
 from api.core import serviceaccount
-from api.core.pod import Pod
+from api.core.pod import Pod, PodStatus
 from api.core.serviceaccount import ServiceAccount
 from api.errors import NotFound
 from api.meta import ObjectMeta
@@ -27,12 +28,16 @@ from apiserver.request import User
 from client.events import EventRecorder
 from client.verbs import Client
 from component.clock import LoopClock
-from kubelet import machine
+from kubelet import machine, pod_worker
 from kubelet.kubelet import Kubelet, NodeIdentity
 from kubelet.node_status import NodeReporter
 from kubelet.probes.prober import HollowProber
 from kubelet.probes.streak import Result
+from kubelet.runtime.cri import CriError
 from kubelet.runtime.hollow import HollowCri
+from kubelet.runtime.records import RuntimePod
+from kubelet.status import Circumstances, compute_status
+from proto.cri import api_pb2 as pb
 from store.local import LocalStore
 from tests.local_transport import LocalTransport
 
@@ -329,6 +334,67 @@ async def test_an_image_that_may_not_be_pulled_is_told_in_an_event_of_its_own():
         told = {e.reason: e.message for e in (await w.admin.list(events.RESOURCE, namespace="default")).items}
         assert told["ErrImageNeverPull"] == 'Container image "absent:1" is not present with pull policy of Never'
         assert told["Failed"] == "Error: ErrImageNeverPull"
+
+
+async def test_what_a_failed_hook_printed_is_in_the_status_and_not_in_events(monkeypatch: pytest.MonkeyPatch):
+    async def failing(container_id: str, command: object, timeout_s: int) -> pb.ExecSyncResponse:
+        return pb.ExecSyncResponse(stderr=b"secret", exit_code=3)
+
+    def computing(pod: Pod, runtime: RuntimePod, around: Circumstances, now: float) -> PodStatus:
+        shown.extend((waiting.reason, waiting.message) for waiting in around.waiting.values())
+        return compute_status(pod, runtime, around, now)
+
+    shown: list[tuple[str, str]] = []
+    monkeypatch.setattr(pod_worker, "compute_status", computing)
+    async with world() as w:
+        monkeypatch.setattr(w.cri, "exec_sync", failing)
+        hook = {"exec": {"command": ["sh", "-c", "x"]}}
+        lifecycle = {"postStart": hook, "preStop": hook}
+        await w.create(containers=[{"name": "main", "image": "i:1", "lifecycle": lifecycle}])
+        pod = await w.until(lambda p: waits_for(p) == "CrashLoopBackOff")
+        who = f"web_default({pod.metadata.uid})"
+        assert shown[0] == (
+            "PostStartHookError",
+            f'Exec lifecycle hook ([sh -c x]) for Container "main" in Pod "{who}" failed - error: '
+            "command 'sh -c x' exited with 3: secret, message: \"secret\"",
+        )
+        await asyncio.sleep(5)
+        told = {e.reason: e.message for e in (await w.admin.list(events.RESOURCE, namespace="default")).items}
+        assert told["FailedPostStartHook"] == "PostStartHook failed"
+        assert told["Killing"] == "FailedPostStartHook"
+
+
+async def test_a_sandbox_that_cannot_be_made_is_told_with_the_runtime_s_code():
+    async def failing(config: object, handler: str = "") -> str:
+        raise CriError("no network", code=grpc.StatusCode.FAILED_PRECONDITION)
+
+    async with world() as w:
+        w.cri.run_sandbox = failing  # type: ignore[method-assign]
+        await w.create()
+        await asyncio.sleep(2)
+        told = {e.reason: e.message for e in (await w.admin.list(events.RESOURCE, namespace="default")).items}
+        said = "rpc error: code = FailedPrecondition desc = no network"
+        assert told["FailedCreatePodSandBox"] == f"Failed to create pod sandbox: {said}"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(grpc.StatusCode.NOT_FOUND, "rpc error: code = NotFound desc = gone"), (grpc.StatusCode.UNKNOWN, "gone")],
+)
+async def test_a_failed_pull_is_told_with_the_runtime_s_code_unless_that_says_nothing(code: grpc.StatusCode, said: str):
+    async def absent(image: str) -> None:
+        return None
+
+    async def failing(image: str, auth: object, sandbox: object) -> str:
+        raise CriError("gone", code=code)
+
+    async with world() as w:
+        w.cri.image_status = absent  # type: ignore[method-assign]
+        w.cri.pull_image = failing  # type: ignore[method-assign]
+        await w.create()
+        await asyncio.sleep(3)
+        told = [e.message for e in (await w.admin.list(events.RESOURCE, namespace="default")).items]
+        assert f'Failed to pull image "i:1": {said}' in told
 
 
 async def test_a_pod_over_its_deadline_says_so_in_an_event():

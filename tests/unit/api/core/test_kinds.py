@@ -63,6 +63,15 @@ def test_a_namespace_is_active_and_held_by_its_finalizer() -> None:
     assert emptied == made
 
 
+def test_a_namespace_whose_name_is_made_up_is_labelled_with_it_too() -> None:
+    made = namespace.Namespace(metadata=ObjectMeta(generate_name="a-"))
+    namespace.RESOURCE.default(made)
+    assert made.metadata.labels == {}
+    made.metadata.name = "a-x"
+    namespace.RESOURCE.prepare_for_create(made)
+    assert made.metadata.labels == {"kubernetes.io/metadata.name": "a-x"}
+
+
 def test_taints_are_unique_by_key_and_effect() -> None:
     made = node.Node(metadata=ObjectMeta(name="n"))
     made.spec.taints = [Taint(key="a", effect="NoSchedule"), Taint(key="a", effect="NoExecute")]

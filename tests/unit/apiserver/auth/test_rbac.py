@@ -155,6 +155,9 @@ def test_refusals_are_worded_as_clients_know_them() -> None:
     assert forbidden(JANE, asks("list", "nodes")).message == (
         'nodes is forbidden: User "jane" cannot list resource "nodes" in API group "" at the cluster scope'
     )
+    assert forbidden(User('<b>"x'), RequestInfo("get", "/a&b")).message == (
+        'forbidden: User "&lt;b&gt;\\"x" cannot get path "/a&amp;b"'
+    )
     assert forbidden(ANONYMOUS, RequestInfo("get", "/metrics")).message == (
         'forbidden: User "system:anonymous" cannot get path "/metrics"'
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,7 +17,7 @@ from api.errors import Unauthorized
 from apiserver.auth import webhook_tokens
 from apiserver.auth.webhook_tokens import WebhookTokenAuthenticator
 from apiserver.request import Credentials, User
-from apiserver.webhooks.client import Place, WebhookClient
+from apiserver.webhooks.client import WebhookClient
 from apiserver.webhooks.identities import BadIdentities, parse_server
 from apiserver.webhooks.services import no_services
 from component.clock import RealClock
@@ -55,10 +57,10 @@ class Webhook:
         return web.json_response(body)
 
     def authenticator(self, ttl_s: float = 120.0) -> WebhookTokenAuthenticator:
-        url, ca, identities = parse_server(self.kubeconfig)
+        place, identities = parse_server(self.kubeconfig)
         client = WebhookClient(no_services, identities=identities)
         return WebhookTokenAuthenticator(
-            client, Place(url, ca), self.clock, version="v1", ttl_s=ttl_s, audience="https://cluster"
+            client, place, self.clock, version="v1", ttl_s=ttl_s, audience="https://cluster"
         )
 
 
@@ -163,6 +165,21 @@ async def test_an_answer_that_names_nobody_for_us_is_no_user(
             " clusters: [{name: w, cluster: {server: 'http://a'}}]}",
             "must begin with https://",
         ),
+        (
+            "{current-context: c, contexts: [{name: c, context: {cluster: w}}], clusters: [{name: w, cluster:"
+            " {server: 'https://a', insecure-skip-tls-verify: true, certificate-authority-data: YQ==}}]}",
+            "specifying a root certificates file with the insecure flag is not allowed",
+        ),
+        (
+            "{current-context: c, contexts: [{name: c, context: {cluster: w}}],"
+            " clusters: [{name: w, cluster: {server: 'https://a', proxy-url: 'socks5://b:1'}}]}",
+            "only proxies that are spoken to by http",
+        ),
+        (
+            "{current-context: c, contexts: [{name: c, context: {cluster: w}}],"
+            " clusters: [{name: w, cluster: {server: 'https://a', proxy-url: 'ftp://b'}}]}",
+            'unsupported scheme "ftp", must be http, https, or socks5',
+        ),
     ],
 )
 def test_a_kubeconfig_that_leads_nowhere_is_refused(tmp_path: Path, config: str, said: str) -> None:
@@ -170,3 +187,61 @@ def test_a_kubeconfig_that_leads_nowhere_is_refused(tmp_path: Path, config: str,
     path.write_text(config)
     with pytest.raises(BadIdentities, match=said):
         parse_server(path)
+
+
+def changed(webhook: Webhook, **cluster: Any) -> None:
+    """Change the kubeconfig's cluster; what becomes None is taken out."""
+    config = yaml.safe_load(webhook.kubeconfig.read_text())
+    made = config["clusters"][0]["cluster"] | {key.replace("_", "-"): value for key, value in cluster.items()}
+    config["clusters"][0]["cluster"] = {key: value for key, value in made.items() if value is not None}
+    webhook.kubeconfig.write_text(yaml.safe_dump(config))
+
+
+async def is_believed(webhook: Webhook) -> bool:
+    authenticator = webhook.authenticator()
+    try:
+        return await user(authenticator, "good") is not None
+    except Unauthorized:
+        return False
+    finally:
+        await authenticator.close()
+
+
+async def test_a_webhook_may_be_known_by_another_name_than_its_hosts(webhook: Webhook) -> None:
+    changed(webhook, tls_server_name="somebody.else")
+    assert not await is_believed(webhook)
+    here = yaml.safe_load(webhook.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+    changed(webhook, tls_server_name=None, server=here.replace("localhost", "127.0.0.2"))
+    assert not await is_believed(webhook), "the certificate names another address"
+    changed(webhook, tls_server_name="localhost", server=here.replace("localhost", "127.0.0.1"))
+    assert await is_believed(webhook)
+
+
+async def test_whoever_answers_is_believed_where_that_is_wanted(webhook: Webhook) -> None:
+    changed(webhook, certificate_authority=None)
+    assert not await is_believed(webhook)
+    changed(webhook, insecure_skip_tls_verify=True)
+    assert await is_believed(webhook)
+
+
+async def test_a_webhook_is_reached_through_a_proxy(webhook: Webhook) -> None:
+    asked: list[bytes] = []
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while some := await reader.read(1 << 16):
+                writer.write(some)
+        writer.close()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")[0])
+        host, _, port = asked[-1].split()[1].decode().rpartition(":")
+        there = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await asyncio.gather(copy(reader, there[1]), copy(there[0], writer))
+
+    proxy = await asyncio.start_server(carry, "127.0.0.1", 0)
+    changed(webhook, proxy_url=f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+    assert await is_believed(webhook)
+    assert len(asked) == 1 and asked[0].startswith(b"CONNECT localhost:")
+    proxy.close()

@@ -8,6 +8,7 @@ import pytest
 
 from api.errors import Forbidden, InternalError
 from apiserver.filters.authz import with_authorization
+from apiserver.nowhere import InPlainText
 from apiserver.request import Call, Deciding, Decision, RequestInfo, User
 from component.metrics import Spread
 
@@ -55,7 +56,7 @@ async def test_who_is_not_is_told_why(is_slow: bool) -> None:
 
 async def test_what_could_not_be_decided_fails_and_is_no_refusal() -> None:
     said, call, durations = await outcome(Decision(False, error="nobody answers"), is_slow=True)
-    assert isinstance(said, InternalError)
-    assert said.message == 'Internal Server Error: "/api/v1/pods/x": nobody answers'
+    assert isinstance(said, InternalError) and isinstance(said, InPlainText)
+    assert said.text == 'Internal Server Error: "/api/v1/pods/x": nobody answers'
     assert call.annotations == {"authorization.k8s.io/reason": "internal error"}
     assert sum(durations.of(("error",)).counts) == 1

@@ -66,8 +66,9 @@ async def test_a_head_that_is_too_long_is_said_to_be(method: str) -> None:
     assert await answers(head(f"{method} /a HTTP/1.1", *(f"X{each}: x" for each in range(20)))) == too_large
 
 
+@pytest.mark.parametrize("method", ["POST", "FOO"])
 @pytest.mark.parametrize("size", ["zz", "f" * 18])
-async def test_a_body_that_cannot_be_read_further_is_not_waited_for(size: str) -> None:
+async def test_a_body_that_cannot_be_read_further_is_not_waited_for(method: str, size: str) -> None:
     async def take(request: web.BaseRequest) -> web.Response:
         try:
             await read(request)
@@ -78,7 +79,7 @@ async def test_a_body_that_cannot_be_read_further_is_not_waited_for(size: str) -
     server = http1.Server(take, access_log=None)  # type: ignore[arg-type]
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
-    writer.write(head("POST /a HTTP/1.1", "Transfer-Encoding: chunked") + b"2\r\nxy\r\n")
+    writer.write(head(f"{method} /a HTTP/1.1", "Transfer-Encoding: chunked") + b"2\r\nxy\r\n")
     await asyncio.sleep(0.05)
     writer.write(f"{size}\r\n".encode())
     async with asyncio.timeout(2):

@@ -88,6 +88,17 @@ async def test_a_generated_name_begins_as_asked(client: Client):
     assert all(name.startswith("prefix-") and len(name) == 12 for name in names)
 
 
+async def test_what_is_made_of_a_generated_name_is_made_of_the_one_that_was_free(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    drawn = iter(["n-1", "n-1", "n-2"])
+    monkeypatch.setattr("apiserver.registry.storage.names.generate", lambda base, random: next(drawn))
+    asked = namespaces.Namespace(metadata=ObjectMeta(generate_name="n-"))
+    for name in ("n-1", "n-2"):
+        made = await client.create(namespaces.RESOURCE, asked)
+        assert (made.metadata.name, made.metadata.labels) == (name, {"kubernetes.io/metadata.name": name})
+
+
 async def test_an_invalid_object_is_refused_with_every_cause(client: Client):
     bad = builders.pod("BAD")
     bad.spec.containers[0].image = ""

@@ -101,7 +101,7 @@ async def test_a_kubeconfig_may_name_a_program(tmp_path: Path) -> None:
     }
     path = tmp_path / "kubeconfig"
     path.write_text(yaml.safe_dump(config))
-    _, _, identities = parse_server(path)
+    _, identities = parse_server(path)
     identity = identities.of("w.example.org", 443)
     assert identity.program is not None and (await identity.program.credentials()).token == "t"
     config["users"][0]["user"]["exec"]["command"] = ""  # type: ignore[index]

@@ -17,7 +17,7 @@ from kubelet.volumes import empty_dir, host_path
 from kubelet.volumes.atomic_writer import write
 from kubelet.volumes.ownership import give_to_group, show_to_group
 from kubelet.volumes.payload import File
-from kubelet.volumes.pod_volumes import Mounted, PodVolumes, container_mounts
+from kubelet.volumes.pod_volumes import Mounted, PodVolumes, VolumeError, container_mounts
 
 
 def mounting(**mount: object) -> Container:
@@ -139,12 +139,55 @@ def test_memory_for_files_is_bounded_by_the_volume_and_by_the_pod(
     assert mounted == [size]
 
 
+def with_volumes(*volumes: dict[str, Any], unused: str = "") -> Pod:
+    """Return a pod that mounts all of its volumes but one."""
+    used = [{"name": volume["name"], "mountPath": f"/{volume['name']}"} for volume in volumes]
+    container = {"name": "c", "volumeMounts": [mount for mount in used if mount["name"] != unused]}
+    spec = {"volumes": list(volumes), "containers": [container]}
+    return msgspec.convert({"metadata": {"name": "p", "namespace": "default", "uid": "u"}, "spec": spec}, Pod)
+
+
+class NoClaims:
+    async def claim(self, key: object) -> None:
+        return None
+
+
+async def test_of_several_volumes_that_cannot_be_set_up_each_is_told_and_the_others_are_there(tmp_path: Path):
+    nobody: Any = None
+    nowhere: Any = NoClaims()
+    volumes = PodVolumes(Paths(tmp_path), nowhere, nobody, lambda: None)
+    missing = {"path": str(tmp_path / "missing"), "type": "Directory"}
+    pod = with_volumes(
+        {"name": "z", "persistentVolumeClaim": {"claimName": "one"}},
+        {"name": "a", "hostPath": missing},
+        {"name": "good", "emptyDir": {}},
+        {"name": "b", "hostPath": missing},
+        {"name": "y", "persistentVolumeClaim": {"claimName": "two"}},
+    )
+    with pytest.raises(VolumeError) as caught:
+        await volumes.set_up(pod, PodFacts())
+    first, second, claims = caught.value.messages
+    assert first.startswith('MountVolume.SetUp failed for volume "a" : ')
+    assert second.startswith('MountVolume.SetUp failed for volume "b" : ')
+    unmounted = "unmounted volumes=[a b y z], unattached volumes=[], failed to process volumes=[y z]: "
+    assert claims.startswith(f"Unable to attach or mount volumes: {unmounted}")
+    assert claims.count("; ") == 1 and '"one"' in claims and '"two"' in claims
+    assert list(tmp_path.rglob("good"))  # noqa: ASYNC240 (a test may wait for its own disk)
+
+
+async def test_a_volume_that_no_container_mounts_is_not_looked_at(tmp_path: Path):
+    nobody: Any = None
+    volumes = PodVolumes(Paths(tmp_path), nobody, nobody, lambda: None)
+    pod = with_volumes({"name": "a", "emptyDir": {}}, {"name": "b", "configMap": {"name": "missing"}}, unused="b")
+    assert list(await volumes.set_up(pod, PodFacts())) == ["a"]
+
+
 async def test_what_a_pod_is_told_of_itself_is_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     mounted: list[Path] = []
     monkeypatch.setattr(empty_dir.mounts, "mount_tmpfs", lambda path, limit, mode: mounted.append(path))
     items = [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]
     volume = {"name": "v", "downwardAPI": {"items": items}}
-    pod = msgspec.convert({"metadata": {"name": "p", "uid": "u"}, "spec": {"volumes": [volume]}}, Pod)
+    pod = with_volumes(volume)
     nobody: Any = None
     volumes = PodVolumes(Paths(tmp_path), nobody, nobody, lambda: None)
     found = await volumes.set_up(pod, PodFacts())
