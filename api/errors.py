@@ -58,7 +58,9 @@ class ApiError(Exception):
                 details[key] = value
         if self.causes:
             details["causes"] = [
-                {"reason": cause.reason, "message": cause.message} | ({"field": cause.field} if cause.field else {})
+                ({"reason": cause.reason} if cause.reason else {})
+                | {"message": cause.message}
+                | ({"field": cause.field} if cause.field else {})
                 for cause in self.causes
             ]
         if self.retry_after_s:

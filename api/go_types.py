@@ -46,6 +46,20 @@ def type_of(value: Any) -> str:
     return "<nil>"
 
 
+def printed(value: Any) -> str:
+    """Return what `%v` makes of a decoded document: no quotes, no commas, keys in order."""
+    match value:
+        case None:
+            return "<nil>"
+        case bool():
+            return "true" if value else "false"
+        case list():
+            return f"[{' '.join(map(printed, value))}]"
+        case dict():
+            return f"map[{' '.join(f'{key}:{printed(value[key])}' for key in sorted(value))}]"
+    return str(value)
+
+
 def quoted(text: str) -> str:
     """Return a text in quotes."""
     if text.isprintable() and '"' not in text and "\\" not in text:

@@ -81,12 +81,14 @@ def duplicate(path: str, value: Any) -> FieldError:
 
 def too_long(path: str, limit: int) -> FieldError:
     """A value has more bytes than it may."""
-    return FieldError(path, "FieldValueTooLong", f"Too long: may not be more than {limit} bytes")
+    why = f"may not be more than {limit} bytes" if limit >= 0 else "value is too long"
+    return FieldError(path, "FieldValueTooLong", f"Too long: {why}")
 
 
 def too_many(path: str, count: int, limit: int) -> FieldError:
     """A list has more items than it may."""
-    return FieldError(path, "FieldValueTooMany", f"Too many: {count}: must have at most {limit} items")
+    why = f"must have at most {limit} items" if limit >= 0 else "has too many items"
+    return FieldError(path, "FieldValueTooMany", f"Too many: {count}: {why}")
 
 
 def not_found(path: str, value: Any) -> FieldError:

@@ -19,12 +19,16 @@ COST_MAX: Final = 10_000_000
 OUT_OF_BUDGET: Final = "validation failed due to running out of cost budget, no further validation rules will be run"
 
 
-class ExpressionFailed(Exception):
-    """An expression has no value, and why; `kind` is what it is counted as."""
+_TOO_COSTLY: Final = "operation cancelled: actual cost limit exceeded"
 
-    def __init__(self, why: str, kind: str = "invalid_error") -> None:
+
+class ExpressionFailed(Exception):
+    """An expression has no value, and why; `kind` is what it is counted as, `bare` why without the expression."""
+
+    def __init__(self, why: str, kind: str = "invalid_error", *, bare: str = "") -> None:
         super().__init__(why)
         self.kind = kind
+        self.bare = bare or why
 
 
 class Budget:
@@ -66,9 +70,10 @@ class Expression:
             if limit < CALL_COST_MAX:
                 raise ExpressionFailed(OUT_OF_BUDGET, "out_of_budget") from None
             raise ExpressionFailed(
-                f"expression '{self.text}' resulted in error: operation cancelled: actual cost limit exceeded"
+                f"expression '{self.text}' resulted in error: {_TOO_COSTLY}", bare=_TOO_COSTLY
             ) from None
         except Failure as failure:
-            raise ExpressionFailed(f"expression '{self.text}' resulted in error: {failure}") from None
+            why = str(failure)
+            raise ExpressionFailed(f"expression '{self.text}' resulted in error: {why}", bare=why) from None
         budget.left -= cost
         return value

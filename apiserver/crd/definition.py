@@ -19,6 +19,7 @@ from api.apiextensions import customresourcedefinition as crds
 from api.apiextensions.customresourcedefinition import CustomResourceDefinition
 from api.custom import is_custom
 from api.errors import MethodNotAllowed
+from api.go_types import Verbatim, quoted
 from api.resource import FieldError
 from apiserver.crd import field_paths, naming
 from apiserver.crd.schema_check import check_schema, has_defaults, held_after, needs_structure
@@ -35,6 +36,7 @@ _NO_UNKNOWN: Final = (
 )
 _NAMES: Final = {"plural": "plural", "singular": "singular", "kind": "kind", "list_kind": "listKind"}
 _REVIEW_VERSIONS: Final = ("v1", "v1beta1")
+_STANDARD_FINALIZERS: Final = ("orphan", "foregroundDeletion", "kubernetes")
 
 
 class DefinitionRules:
@@ -52,7 +54,10 @@ class DefinitionRules:
             )
 
     async def validate(self, request: AdmissionRequest) -> None:
-        """Check the definition; raises Invalid."""
+        """Check the definition; raises Invalid. Of objects, tell of finalizers that others might call theirs too."""
+        if is_custom(request.resource.type) and request.subresource == "" and request.operation != "DELETE":
+            for text in finalizer_warnings(request.object, request.old):
+                request.warn(text)
         if request.resource is not crds.RESOURCE or request.operation == "DELETE" or request.object is None:
             return
         new: Any = request.object
@@ -64,6 +69,20 @@ class DefinitionRules:
         errors = list(find_errors(new, old))
         if errors:
             raise v.refuse(crds.RESOURCE, new, errors)
+
+
+def finalizer_warnings(new: Any, old: Any) -> Iterator[str]:
+    """Yield what a client is told of a custom object's new finalizers, by name, unless they are a domain's."""
+    known = set(old.metadata.finalizers) if old is not None else set()
+    for name in sorted(set(new.metadata.finalizers) - known):
+        told = f"metadata.finalizers: {quoted(name)}"
+        yield from (f"{told}: {fault}" for fault in names.check_qualified_name(name))
+        if "/" not in name and name not in _STANDARD_FINALIZERS:
+            path = " including a path (/)" if "." in name else ""
+            yield (
+                f"{told}: prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other "
+                "finalizer writers"
+            )
 
 
 def find_errors(new: CustomResourceDefinition, old: CustomResourceDefinition | None) -> Errors:
@@ -81,6 +100,8 @@ def find_errors(new: CustomResourceDefinition, old: CustomResourceDefinition | N
         yield v.required("spec.scope")
     if spec.preserve_unknown_fields and (old is None or not old.spec.preserve_unknown_fields):
         yield v.invalid("spec.preserveUnknownFields", True, _NO_UNKNOWN)
+    if spec.versions and (faults := names.check_label_1035(spec.versions[0].name)):
+        yield v.invalid("spec.version", spec.versions[0].name, ",".join(faults))  # Where the first stood in v1beta1.
     for field in ("plural", "singular", "kind", "list_kind"):
         if not getattr(spec.names, field):
             yield v.required(f"spec.names.{_NAMES[field]}")
@@ -135,9 +156,9 @@ def _check_group(group: str) -> Errors:
     if not group:
         yield v.required("spec.group")
         return
-    for message in names.check_subdomain(group):
-        yield v.invalid("spec.group", group, message)
-    if len(group.split(".")) < 2:
+    if faults := names.check_subdomain(group):
+        yield v.invalid("spec.group", group, ",".join(faults))
+    elif len(group.split(".")) < 2:
         yield v.invalid("spec.group", group, "should be a domain with at least one dot")
 
 
@@ -165,7 +186,8 @@ def _check_versions(new: CustomResourceDefinition, old: CustomResourceDefinition
     versions = new.spec.versions
     yield from _check_schemas_are_there(new.spec, old)
     if sum(version.storage for version in versions) != 1:
-        yield v.invalid(path, versions, "must have exactly one version marked as storage version")
+        shown = versions or Verbatim("[]apiextensions.CustomResourceDefinitionVersion{}")
+        yield v.invalid(path, shown, "must have exactly one version marked as storage version")
     if len({version.name for version in versions}) < len(versions):
         yield v.invalid(path, versions, "must contain unique version names")
     for i, version in enumerate(versions):

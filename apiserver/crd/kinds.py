@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from api import validation as v
 from api.custom import CustomObject, ScalePaths, make_type, value_at
+from api.go_types import printed, type_of
 from api.reader import WrongType
 from api.resource import FieldError, Resource
 from apiserver.crd import default_check, embedded, openapi, patching, rules, values
@@ -117,7 +118,8 @@ class Shape:
         if self.scale is not None:
             found += _check_scale(value, self.scale)
         yield from found
-        if not any(error.reason in _KEEPS_RULES_OUT for error in found):
+        # A name that is missing is told of with the rest of the metadata, and keeps rules out like what is missing.
+        if new.metadata.name and not any(error.reason in _KEEPS_RULES_OUT for error in found):
             yield from self.checker.check(value, None if old is None else before)
         elif self.checker.has_rules:
             yield FieldError("<nil>", "FieldValueInvalid", _RULES_LEFT_OUT)
@@ -227,6 +229,34 @@ def _scale_paths(declared: Plain | None) -> ScalePaths | None:
 def _check_scale(value: Plain, paths: ScalePaths) -> Iterator[FieldError]:
     for path in (paths.spec_replicas, paths.status_replicas):
         count = value_at(value, path)
-        if isinstance(count, int) and not isinstance(count, bool) and not 0 <= count <= 2**31 - 1:
+        if misfit := _misfit(value, path, int):
+            yield v.invalid("." + ".".join(path), 0, misfit)
+        elif isinstance(count, int) and not 0 <= count <= 2**31 - 1:
             why = "should be a non-negative integer" if count < 0 else "should be less than or equal to 2147483647"
             yield v.invalid("." + ".".join(path), count, why)
+    if paths.selector is not None and (misfit := _misfit(value, paths.selector, str)):
+        yield v.invalid("." + ".".join(paths.selector), "", misfit)
+
+
+def _misfit(value: Plain, path: tuple[str, ...], wanted: type) -> str:
+    """Return why there can be no `wanted` at a path, in upstream's words; empty if there is one, or nothing at all."""
+    found: Any = value
+    for i, name in enumerate(path):
+        if found is None:
+            return ""
+        if not isinstance(found, dict):
+            return _accessor_error(path[: i + 1], found, "map[string]interface{}")
+        if name not in found:
+            return ""
+        found = found[name]
+    if wanted is int and isinstance(found, int) and not isinstance(found, bool) and -(2**63) <= found < 2**63:
+        return ""
+    if wanted is str and isinstance(found, str):
+        return ""
+    return _accessor_error(path, found, "int64" if wanted is int else "string")
+
+
+def _accessor_error(path: tuple[str, ...], found: Any, wanted: str) -> str:
+    is_wide = isinstance(found, int) and not isinstance(found, bool) and not -(2**63) <= found < 2**63
+    shown = float(found) if is_wide else found
+    return f".{'.'.join(path)} accessor error: {printed(shown)} is of the type {type_of(shown)}, expected {wanted}"

@@ -72,6 +72,10 @@ def _is_anything(node: Node) -> bool:
 def _fits(value: Any, node: Node) -> bool:
     if node.int_or_string:
         return isinstance(value, str) or _is_integer(value)
+    if node.type == "string" and node.format and isinstance(value, list):
+        return (
+            True  # As upstream's: what is to have a format is left to the format's checker, which looks at texts only.
+        )
     match node.type:
         case "object":
             return isinstance(value, dict)
@@ -194,7 +198,10 @@ def _check_number(value: float, node: Node, path: str) -> Errors:
     if low is not None and (value <= low if node.exclusive_minimum else value < low):
         than = "greater than" if node.exclusive_minimum else "greater than or equal to"
         yield _invalid(path, value, f"{_body(path)} should be {than} {_number(low)}")
-    if node.multiple_of:
+    if node.multiple_of is not None and node.multiple_of <= 0:
+        shown = _number(node.multiple_of)
+        yield _invalid(path, Verbatim(shown), f"factor MultipleOf declared for {path} must be positive: {shown}")
+    elif node.multiple_of:
         quotient = value / node.multiple_of
         if not math.isclose(quotient, round(quotient), rel_tol=1e-12):
             yield _invalid(path, value, f"{_body(path)} should be a multiple of {_number(node.multiple_of)}")

@@ -86,12 +86,12 @@ class TooLargeVersion(Timeout):
     """A resourceVersion is from the future."""
 
 
-def too_large(revision: int, current: int) -> TooLargeVersion:
-    """Return the error for a resourceVersion from the future; clients wait a second and try again."""
+def too_large(revision: int, current: int, *, retry_after_s: int = 1) -> TooLargeVersion:
+    """Return the error for a resourceVersion from the future; clients wait a second and try again, or never."""
     return TooLargeVersion(
         f"Timeout: Too large resource version: {revision}, current: {current}",
         causes=[Cause("ResourceVersionTooLarge", "Too large resource version")],
-        retry_after_s=1,
+        retry_after_s=retry_after_s,
     )
 
 

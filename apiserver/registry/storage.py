@@ -227,7 +227,7 @@ class Registry:
             try:
                 page = await self._store.range(start, prefix_end(prefix), limit=limit or _PAGE, revision=revision)
             except FutureRevision:
-                raise too_large(revision, self.cache.revision) from None
+                raise too_large(revision, self.cache.revision, retry_after_s=0) from None
             except (Unavailable, Refused) as error:
                 raise _store_failed(error) from error
             revision = revision or page.revision

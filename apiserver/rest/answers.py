@@ -145,6 +145,8 @@ def list_body(answer: ListAnswer, form: Form, now: float) -> tuple[bytes, str]:
         case _ if form.is_protobuf:
             body = in_protobuf.list_body(resource, answer.items, metadata)
         case _:
+            if is_custom(resource.type):
+                metadata = {"continue": "", **metadata}  # As in upstream's lists of objects that it knows no type of.
             head = {"kind": resource.lists, "apiVersion": resource.api_version, "metadata": metadata}
             opening = msgspec.json.encode(head)[:-1] + b',"items":['
             items: list[Any] = [stored.json for stored in answer.items]
@@ -181,9 +183,26 @@ async def styled(body: bytes, form: Form) -> bytes:
     return body if body.endswith(b"\n") else body + b"\n"
 
 
+class _Yaml(_Dumper):  # type: ignore[misc]
+    """Puts texts that would be read as something else in double quotes, and lines on lines, as Go's writer does."""
+
+    def represent_str(self, text: str) -> Any:
+        """Return the node of a text."""
+        style = None
+        if "\n" in text:
+            style = "|"
+        elif not text or self.resolve(yaml.ScalarNode, text, (True, False)) != _YAML_TEXT:
+            style = '"'
+        return self.represent_scalar(_YAML_TEXT, text, style=style)
+
+
+_YAML_TEXT: Final = "tag:yaml.org,2002:str"
+_Yaml.add_representer(str, _Yaml.represent_str)
+
+
 def as_yaml(body: bytes) -> bytes:
     """Return JSON as YAML, fields by their names as upstream's."""
-    text: str = yaml.dump(json.loads(body), Dumper=_Dumper, default_flow_style=False, sort_keys=True)
+    text: str = yaml.dump(json.loads(body), Dumper=_Yaml, default_flow_style=False, sort_keys=True)
     return text.encode()
 
 

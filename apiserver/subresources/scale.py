@@ -173,8 +173,9 @@ def _check(resource: Resource[Any], asked: Scale, obj: Any) -> None:
     if (uid and uid != obj.metadata.uid) or (version and version != obj.metadata.resource_version):
         error: Conflict = failures.conflict(resource, obj.metadata.name, failures.MODIFIED)
         raise error
+    # Of a custom object its own validation says how many it may have.
     errors = list(validation.check_not_negative("spec.replicas", asked.spec.replicas))
-    if errors:
+    if errors and not is_custom(resource.type):
         raise validation.refuse(scale.RESOURCE, asked, errors)
 
 

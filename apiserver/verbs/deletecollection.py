@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import contextlib
 
 from api.errors import NotFound
-from apiserver.registry.codec import Stored
 from apiserver.request import Call
 from apiserver.verbs.context import Context, registry_of, resource_of
 from apiserver.verbs.delete import decode_options, delete_one, warn_of_orphans
@@ -13,7 +12,7 @@ from apiserver.verbs.list import ListAnswer, list_objects
 
 
 async def delete_collection(context: Context, call: Call) -> ListAnswer:
-    """Delete what a list with the same options shows, one page of it where they set a limit.
+    """Delete what a list with the same options shows, one page of it where they set a limit; return that list.
 
     Objects that others delete meanwhile are passed over. Not a transaction: an error stops it, and what is deleted by
     then stays so.
@@ -22,11 +21,7 @@ async def delete_collection(context: Context, call: Call) -> ListAnswer:
     options = decode_options(call)
     warn_of_orphans(call, resource, options)
     listed = await list_objects(context, call)
-    deleted: list[Stored] = []
     for stored in listed.items:
-        try:
-            left, _ = await delete_one(context, call, registry, options, stored.name, stored.namespace)
-        except NotFound:
-            continue
-        deleted.append(left)
-    return replace(listed, items=deleted)
+        with contextlib.suppress(NotFound):
+            await delete_one(context, call, registry, options, stored.name, stored.namespace)
+    return listed

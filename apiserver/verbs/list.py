@@ -5,7 +5,7 @@ Where it is read from (API concepts, "Resource versions" and "Retrieving large r
     resourceVersion   match            answered from
     unset                              the cache, once it has reached the store's present revision; the store itself
                                        where that can't be told (etcd before 3.4.31)
-    "0"                                the cache as it is
+    "0"                                the cache as it is, all of it at once
     N                 NotOlderThan     the cache, once it has reached N
     N                 Exact            the store's history, at N
     with continue                      the store's history, at the first page's revision
@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import msgspec
 
+from api import go_syntax
 from api.errors import BadRequest, Cause, Invalid, as_one
 from api.resource import Resource
 from apiserver.parameters import integer
@@ -50,9 +51,9 @@ class ListAnswer:
 
 
 class _Token(msgspec.Struct, rename="camel"):
-    v: str
-    rv: int
-    start: str
+    v: str = ""
+    rv: int = 0
+    start: str = ""
 
 
 _TOKEN_VERSION = "meta.k8s.io/v1"
@@ -101,7 +102,7 @@ async def list_objects(context: Context, call: Call) -> ListAnswer:
     else:
         await registry.cache.wait_until(version)
     items, revision = registry.cache.select(selection), registry.cache.revision
-    if limit and len(items) > limit:
+    if limit and len(items) > limit and version_text != "0":  # "0" is answered whole, whatever the limit, as upstream.
         remaining = None if selection.is_filtering else len(items) - limit
         return _page(resource, Page(items[:limit], revision, True, remaining))
     return ListAnswer(resource, items, revision)
@@ -129,11 +130,14 @@ def _decode_token(token: str) -> _Token:
         found = _NO_BASE64.search(token)
         if found or len(token) % 4 == 1:
             raise _bad_token(f": illegal base64 data at input byte {found.start() if found else len(token) - 1}")
-        position = msgspec.json.decode(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)), type=_Token)
-    except (ValueError, msgspec.DecodeError) as error:
+        text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode(errors="replace")
+        position = msgspec.convert(json.loads(text), _Token)
+    except json.JSONDecodeError as error:
+        raise _bad_token(f": {go_syntax.of_json(error)}") from None
+    except (ValueError, msgspec.ValidationError) as error:
         raise _bad_token(f": {error}") from None
     if position.v != _TOKEN_VERSION:
-        raise _bad_token(f": server does not recognize this encoded version {json.dumps(position.v)}")
+        raise _bad_token(f": server does not recognize this encoded version {position.v}")
     if not position.rv:
         raise _bad_token(f": incorrect encoded start resourceVersion (version {_TOKEN_VERSION})")
     if not position.start:

@@ -253,18 +253,24 @@ async def _post(
                 raise CallFailed(f'Post "{url}": the answer has more than {answer_bytes_max} bytes')
         if not 200 <= response.status <= 206:
             waits = "Retry-After" in response.headers
-            raise CallFailed(_refused(response.status, bytes(answer)), response.status, asks_for_patience=waits)
+            is_text = response.headers.get("Content-Type", "text/").lower().startswith("text/")
+            told = _refused(response.status, bytes(answer), is_text=is_text)
+            raise CallFailed(told, response.status, asks_for_patience=waits)
+        if not answer:
+            kind = response.headers.get("Content-Type", "")
+            raise CallFailed(f"0-length response with status code: {response.status} and content type: {kind}")
         return bytes(answer)
 
 
-def _refused(code: int, body: bytes) -> str:
+def _refused(code: int, body: bytes, *, is_text: bool) -> str:
+    """Return what is told of a refusal: of words that are neither a Status nor text, nothing is repeated."""
     try:
         status = json.loads(body)
     except ValueError:
         status = None
     if isinstance(status, dict) and status.get("kind") == "Status" and status.get("message"):
         return str(status["message"])
-    said = body[:2048].decode(errors="replace").strip() or "unknown"
+    said = (body[:2048].decode(errors="replace").strip() if is_text else "") or "unknown"
     match code:
         case 401:
             return "the server has asked for the client to provide credentials"

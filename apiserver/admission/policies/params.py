@@ -35,10 +35,7 @@ class Params:
         """
         if kind is None:
             return [None]
-        resource = self._resource(kind)
-        if resource is None:
-            shown = f"{kind.api_version}, Kind={kind.kind}"
-            raise BadParams(f"paramKind kind `{shown}` not known")
+        resource = self._known(kind)
         if ref is None:
             return [None]
         where = self._where(resource, ref, namespace)
@@ -46,6 +43,18 @@ class Params:
         if not found and ref.parameter_not_found_action == "Deny":
             raise BadParams("no params found for policy binding with `Deny` parameterNotFoundAction")
         return [serde.to_value(each) for each in found]
+
+    def check(self, kind: ParamKind | None) -> None:
+        """Raise BadParams where nothing of a kind is served, so that no binding could name a parameter."""
+        if kind is not None:
+            self._known(kind)
+
+    def _known(self, kind: ParamKind) -> Resource[Any]:
+        resource = self._resource(kind)
+        if resource is None:
+            shown = f"{kind.api_version}, Kind={kind.kind}"
+            raise BadParams(f"failed to find resource referenced by paramKind: '{shown}'")
+        return resource
 
     def _resource(self, kind: ParamKind) -> Resource[Any] | None:
         for resource in self._registries.kinds.all:

@@ -93,6 +93,10 @@ class ValidatingPolicies:
             return self._misconfigured(bound, None, error.message)
         if matched is None:
             return []
+        try:
+            self._params.check(policy.param_kind)
+        except BadParams as bad:
+            return self._misconfigured(bound, None, str(bad))
         denials: list[_Denial] = []
         annotations: dict[str, list[str]] = {}
         for binding in bound.bindings:

@@ -138,7 +138,8 @@ class Policy:
             result = rule.expression.evaluate(variables, budget)
         except ExpressionFailed as failed:
             took_s = time.perf_counter() - began
-            return Decision(index, str(failed), rule.reason, failed.kind, took_s, lets_be=not self.fails_closed)
+            lets_be = not self.fails_closed  # The rule's own reason is for values that break it.
+            return Decision(index, str(failed), error=failed.kind, took_s=took_s, lets_be=lets_be)
         took_s = time.perf_counter() - began
         return None if result is True else Decision(index, rule.message(variables, budget), rule.reason, took_s=took_s)
 
@@ -149,7 +150,7 @@ class Policy:
         try:
             return expression.evaluate(variables, budget)
         except ExpressionFailed as failed:
-            raise Failure(f'composited variable "{name}" fails to evaluate: {failed}') from None
+            raise Failure(f'composited variable "{name}" fails to evaluate: {failed.bare}') from None
 
 
 class _Annotation:

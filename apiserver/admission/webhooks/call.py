@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ from component.clock import Clock
 ADMIT: Final = "admit"
 VALIDATE: Final = "validating"
 """What mutating and validating webhooks are counted as."""
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class WebhookFailed(Exception):
@@ -164,7 +166,8 @@ class Caller:
         for key, value in answer.annotations.items():
             request.annotations[f"{webhook.name}/{key}"] = value
         for warning in answer.warnings:
-            request.warn(warning)
+            if warning and not _CONTROL.search(warning):  # What no header can hold is left out, as upstream.
+                request.warn(warning)
         if refused is not None:
             raise refused
         return answer

@@ -116,7 +116,9 @@ def _check_head(review: Plain, response: Plain, uid: str) -> None:
     said = review.get("apiVersion"), review.get("kind")
     if said != ("admission.k8s.io/v1", "AdmissionReview"):
         wanted = "admission.k8s.io/v1, Kind=AdmissionReview"
-        raise BadAnswer(f"expected webhook response of {wanted}, got {said[0] or ''}, Kind={said[1] or ''}")
+        version = str(said[0] or "")
+        version = version if "/" in version else f"/{version}"
+        raise BadAnswer(f"expected webhook response of {wanted}, got {version}, Kind={said[1] or ''}")
 
 
 def _check_patch(patch: Any, patch_type: Any, *, is_mutating: bool) -> None:

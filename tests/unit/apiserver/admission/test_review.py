@@ -131,3 +131,9 @@ def test_warnings_are_said_once_and_fit_into_headers() -> None:
         request.warn(f"{number}" + "x" * 1000)
     assert sum(map(len, request.warnings)) < 6000
     assert len(request.warnings[-1]) == 256
+
+
+@pytest.mark.parametrize(("said", "shown"), [("", "/, Kind=x"), ("v1", "/v1, Kind=x"), ("a/v1", "a/v1, Kind=x")])
+def test_what_an_answer_calls_itself_is_shown_with_its_group(said: str, shown: str) -> None:
+    with pytest.raises(BadAnswer, match=f"got {shown}"):
+        read(GOOD, apiVersion=said, kind="x")

@@ -202,3 +202,41 @@ def test_a_version_may_stay_without_a_schema_where_nothing_would_be_pruned_by_it
         f"{path}: Required value: because otherwise all fields are pruned"
     ]
     assert told(crd(versions=[version(schema={}, served=False)]), old) == []
+
+
+def test_a_group_that_is_no_domain_is_told_of_once() -> None:
+    (only,) = [error for error in told(crd(group="Bad")) if error.startswith("spec.group")]
+    assert "a lowercase RFC 1123 subdomain must consist of" in only
+    assert [error for error in told(crd(group="sea")) if error.startswith("spec.group")] == [
+        'spec.group: Invalid value: "sea": should be a domain with at least one dot'
+    ]
+
+
+def test_the_first_versions_name_is_also_told_of_where_it_once_stood() -> None:
+    paths = [error.partition(": ")[0] for error in told(crd(versions=[version("V"), version()]))]
+    assert {"spec.versions[0].name", "spec.version"} <= {*paths}
+    assert "spec.version" not in [error.partition(": ")[0] for error in told(crd(versions=[version(), version("V")]))]
+
+
+def test_no_versions_are_shown_as_the_list_that_they_would_be() -> None:
+    why = "Invalid value: []apiextensions.CustomResourceDefinitionVersion{}: must have exactly one version marked as"
+    assert f"spec.versions: {why} storage version" in told(crd(versions=[]))
+
+
+@pytest.mark.parametrize(
+    ("finalizer", "wanted"),
+    [
+        ("a", ["prefer a domain-qualified finalizer name to avoid accidental conflicts"]),
+        ("a.b", ["prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts"]),
+        ("a.b/c", []),
+        ("foregroundDeletion", []),
+    ],
+)
+def test_finalizers_that_are_nobodys_domain_are_warned_of(finalizer: str, wanted: list[str]) -> None:
+    new, old = (serde.decode_value({"metadata": {"name": "x"}}, crds.RESOURCE).object for _ in "no")
+    new.metadata.finalizers = [finalizer]
+    begin = f'metadata.finalizers: "{finalizer}": '
+    end = " with other finalizer writers"
+    assert list(definition.finalizer_warnings(new, old)) == [f"{begin}{text}{end}" for text in wanted]
+    assert list(definition.finalizer_warnings(new, None)) == [f"{begin}{text}{end}" for text in wanted]
+    assert list(definition.finalizer_warnings(new, new)) == []

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from api.custom import ScalePaths
 from api.errors import (
     ApiError,
     BadRequest,
@@ -22,6 +23,7 @@ from api.errors import (
 )  # noqa: E501
 from apiserver import discovery, openapi
 from apiserver.app import Api
+from apiserver.crd.kinds import _check_scale
 from apiserver.registry.failures import Redefined
 from apiserver.registry.selection import select
 from apiserver.request import RequestInfo
@@ -219,6 +221,57 @@ async def test_status_and_scale_are_written_apart(client: Client) -> None:
     assert (await client.ask("get", name="a"))["metadata"]["generation"] == 2
     scaled["metadata"].pop("resourceVersion")
     assert (await client.ask("update", scaled, name="a", subresource="scale"))["spec"] == {"replicas": 3}
+
+
+async def test_a_scale_that_cannot_be_is_told_of_as_the_objects_fault(client: Client) -> None:
+    await client.define(definition())
+    await client.ask("create", cron_tab(cronSpec="x"))
+    with pytest.raises(Invalid) as refused:
+        await client.ask("patch", {"spec": {"replicas": -1}}, name="a", subresource="scale", content_type=MERGE)
+    why = ".spec.replicas: Invalid value: -1: should be a non-negative integer"
+    assert refused.value.message.startswith(f'CronTab.{GROUP} "a" is invalid: ')
+    assert why in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ("x", "x is of the type string, expected map[string]interface{}"),
+        (
+            [{"b": 1, "a": None}, True],
+            "[map[a:<nil> b:1] true] is of the type []interface {}, expected map[string]interface{}",
+        ),
+        ({"replicas": 1.5}, "1.5 is of the type float64, expected int64"),
+        ({"replicas": "x"}, "x is of the type string, expected int64"),
+        ({"replicas": 2**63}, "9.223372036854776e+18 is of the type float64, expected int64"),
+        ({"replicas": None}, "<nil> is of the type <nil>, expected int64"),
+        ({"replicas": 1}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_what_is_no_count_where_a_scale_looks_for_one_is_named(spec: Any, why: str | None) -> None:
+    errors = list(
+        _check_scale({"spec": spec}, ScalePaths(("spec", "replicas"), ("status", "replicas"), ("status", "s")))
+    )
+    told = [f"{error.path}: {error.message}" for error in errors]
+    assert told == ([f".spec.replicas: Invalid value: 0: .spec.replicas accessor error: {why}"] if why else [])
+
+
+def test_a_selector_of_a_scale_is_a_text() -> None:
+    errors = _check_scale({"status": {"s": 1}}, ScalePaths(("spec", "n"), ("status", "n"), ("status", "s")))
+    assert [f"{error.path}: {error.message}" for error in errors] == [
+        '.status.s: Invalid value: "": .status.s accessor error: 1 is of the type int64, expected string'
+    ]
+
+
+async def test_where_the_name_is_missing_rules_are_not_asked(client: Client) -> None:
+    await client.define(definition({**SPEC, "x-kubernetes-validations": [{"rule": "self.cronSpec != 'x'"}]}))
+    nameless = {**cron_tab(cronSpec="x"), "metadata": {}}
+    with pytest.raises(Invalid) as refused:
+        await client.ask("create", nameless)
+    assert "some validation rules were not checked" in refused.value.message
+    assert "failed rule" not in refused.value.message
 
 
 async def test_what_says_no_replicas_has_no_scale_until_they_are_set(client: Client) -> None:

@@ -343,3 +343,28 @@ def test_rules_that_cost_too_much_end_the_asking_where_they_stand() -> None:
 def test_too_much_at_the_root_is_told_of_nothing_less() -> None:
     (error,) = values.check({"a": 1, "b": 2}, Node({"type": "object", "maxProperties": 1}))
     assert error.path == "<nil>"
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "is_fine"),
+    [
+        ({"type": "string", "format": "date-time"}, ["x"], True),
+        ({"type": "string", "format": "date-time"}, 1, False),
+        ({"type": "string", "format": "nobody-knows"}, ["x"], False),
+        ({"type": "string"}, ["x"], False),
+        ({"type": "object", "format": "date-time"}, ["x"], False),
+        ({"type": "integer", "format": "int32"}, ["x"], False),
+    ],
+)
+def test_a_list_is_let_through_where_a_text_is_to_have_a_format(
+    schema: dict[str, Any], value: Any, is_fine: bool
+) -> None:
+    assert (told(value, schema) == []) is is_fine
+
+
+def test_limits_that_nothing_can_keep_are_told_of_as_such() -> None:
+    why = "factor MultipleOf declared for spec must be positive"
+    assert told(4, {"type": "integer", "multipleOf": 0}) == [f"spec: Invalid value: 0: {why}: 0"]
+    assert told(4, {"type": "integer", "multipleOf": -3}) == [f"spec: Invalid value: -3: {why}: -3"]
+    assert told("x", {"type": "string", "maxLength": -1}) == ["spec: Too long: value is too long"]
+    assert told(["x"], {"type": "array", "maxItems": -1}) == ["spec: Too many: 1: has too many items"]

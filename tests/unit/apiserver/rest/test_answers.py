@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 import yaml
@@ -7,7 +9,9 @@ from aiohttp.test_utils import make_mocked_request
 
 from api.apps import deployment
 from api.core import configmap
+from api.custom import make_type
 from api.errors import NotAcceptable, NotFound
+from apiserver.crd.kinds import Shape
 from apiserver.registry.codec import Codec, Stored
 from apiserver.request import Answer, Call, RequestInfo
 from apiserver.rest import answers, door
@@ -94,3 +98,18 @@ def test_fields_in_yaml_are_in_the_order_of_their_names() -> None:
     assert answers.as_yaml(b'{"kind":"A","apiVersion":"v1","b":{"d":1,"c":[2]}}') == (
         b"apiVersion: v1\nb:\n  c:\n  - 2\n  d: 1\nkind: A\n"
     )
+
+
+def test_texts_that_would_be_read_as_something_else_are_in_double_quotes_in_yaml() -> None:
+    told = b'{"a":"","b":"true","c":"1","d":"x: y","e":"plain","f":true,"g":"one\\ntwo\\n"}'
+    assert answers.as_yaml(told) == (b'a: ""\nb: "true"\nc: "1"\nd: \'x: y\'\ne: plain\nf: true\ng: |\n  one\n  two\n')
+
+
+def test_a_list_of_custom_objects_says_that_nothing_follows() -> None:
+    crd = {"spec": {"group": "x.io", "names": {"plural": "as", "kind": "A"}}, "status": {}}
+    shape = Shape({**crd, "spec": {**crd["spec"], "versions": []}}, {"name": "v1"})
+    resource = replace(configmap.RESOURCE, type=make_type(shape))
+    body, _ = answers.list_body(ListAnswer(resource, [], 7), Form(PLAIN), 0.0)
+    assert msgspec.json.decode(body)["metadata"] == {"continue": "", "resourceVersion": "7"}
+    body, _ = answers.list_body(ListAnswer(resource, [], 7, "t", 2), Form(PLAIN), 0.0)
+    assert msgspec.json.decode(body)["metadata"] == {"continue": "t", "resourceVersion": "7", "remainingItemCount": 2}

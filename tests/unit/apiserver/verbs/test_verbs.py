@@ -28,6 +28,7 @@ from api.errors import (
     MethodNotAllowed,
     NotFound,
     RequestEntityTooLarge,
+    Timeout,
     UnsupportedMediaType,
 )
 from api.flowcontrol import prioritylevelconfiguration as levels
@@ -582,7 +583,15 @@ def token_of(**position: Any) -> str:
         ({"continue": "a!"}, "invalid continue token: continue key is not valid: illegal base64 data at input byte 1"),
         (
             {"continue": token_of(v="x", rv=1, start="a")},
-            'invalid continue token: continue key is not valid: server does not recognize this encoded version "x"',
+            "invalid continue token: continue key is not valid: server does not recognize this encoded version x",
+        ),
+        (
+            {"continue": token_of()},
+            "invalid continue token: continue key is not valid: server does not recognize this encoded version ",
+        ),
+        (
+            {"continue": "bm9qc29u"},
+            "invalid continue token: continue key is not valid: invalid character 'o' in literal null (expecting 'u')",
         ),
         (
             {"continue": token_of(v="meta.k8s.io/v1", rv=0, start="a")},
@@ -605,6 +614,33 @@ async def test_what_is_wrong_with_the_options_of_a_list_is_said_in_upstreams_wor
     with pytest.raises(BadRequest) as failure:
         await api.handle(call(configmaps.RESOURCE, "list", **options))
     assert failure.value.message == why
+
+
+async def test_a_list_at_version_zero_is_whole_whatever_the_limit(api: Api, client: Client):
+    for name in "abc":
+        await client.create(configmaps.RESOURCE, builders.configmap(name))
+    await api.handle(call(configmaps.RESOURCE, "list"))  # Until the cache has them.
+    for match in ({}, {"resourceVersionMatch": "NotOlderThan"}):
+        found = await api.handle(call(configmaps.RESOURCE, "list", resourceVersion="0", limit="2", **match))
+        assert (len(found.items), found.continue_token) == (3, "")
+
+
+async def test_nobody_is_told_to_come_again_for_exactly_a_version_of_the_future(api: Api, client: Client):
+    await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    with pytest.raises(Timeout) as failure:
+        await api.handle(call(configmaps.RESOURCE, "list", resourceVersion="9" * 9, resourceVersionMatch="Exact"))
+    assert "retryAfterSeconds" not in failure.value.status()["details"]
+
+
+async def test_what_is_deleted_together_is_listed_as_it_was(api: Api, client: Client):
+    held = builders.configmap("a")
+    held.metadata.finalizers = ["x.io/wait"]
+    await client.create(configmaps.RESOURCE, held)
+    answer = await api.handle(call(configmaps.RESOURCE, "deletecollection"))
+    (listed,) = [stored.codec.decode(stored.json) for stored in answer.items]
+    assert (listed.metadata.name, listed.metadata.deletion_timestamp) == ("a", "")
+    left = await client.get(configmaps.RESOURCE, ObjectKey("default", "a"))
+    assert left.metadata.deletion_timestamp
 
 
 async def test_a_limit_below_zero_is_none(api: Api, client: Client):
