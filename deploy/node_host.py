@@ -47,6 +47,9 @@ BOOT_TIMEOUT_S = 15.0
 CONTAINERD_TIMEOUT_S = 30.0
 OFF_TIMEOUT_S = 10.0
 
+_OWN = ("var/lib/cni", "var/log/pods", "var/log/containers")
+"""Directories of the machine that each node has its own of."""
+
 SYSCTLS = (
     ("/proc/sys/net/ipv4/ip_forward", "1"),
     # A reply may come in where the question did not go out: pods' packets cross bridge and host routes.
@@ -257,10 +260,11 @@ class NodeHost:
             raise NodeError(f"CNI plugins are missing in {places}: apt-get install containernetworking-plugins")
 
     def _boot(self) -> None:
-        for part in ("containerd", "cni", "ipam", "etc", "manifests", "var/lib/cni"):
+        for part in ("containerd", "cni", "ipam", "etc", "manifests", *_OWN):
             (self.directory / part).mkdir(parents=True, exist_ok=True)
-        # Bound over in the node only, so that CNI's cache of one node is not another's.
-        Path("/var/lib/cni").mkdir(parents=True, exist_ok=True)
+        # Bound over in the node only, so that CNI's cache and the logs of one node are not another's.
+        for part in _OWN:
+            Path("/", part).mkdir(parents=True, exist_ok=True)
         self._clear_cgroups()
         plan_path = self.directory / "boot-plan.json"
         plan_path.write_text(json.dumps(self._boot_plan(), indent=1))
@@ -326,7 +330,7 @@ class NodeHost:
         return [
             *((str(etc / name), f"/etc/{name}") for name in ("hostname", "machine-id", "hosts", "resolv.conf")),
             (str(etc / "boot_id"), "/proc/sys/kernel/random/boot_id"),
-            (str(self.directory / "var/lib/cni"), "/var/lib/cni"),
+            *((str(self.directory / part), f"/{part}") for part in _OWN),
         ]
 
     def _containerd_config(self) -> Path:

@@ -50,7 +50,8 @@ class Settings:
     runtime: Literal["containerd", "hollow"] = setting("containers in containerd, or in memory only", "containerd")
     hollow_nodes: tuple[str, ...] = setting("names of all hollow nodes in this process", ())
     runtime_endpoint: str = setting("the runtime's socket", "unix:///run/containerd/containerd.sock")
-    root_dir: str = setting("where volumes and logs go; {node} likewise", "/var/lib/steersman/kubelet")
+    root_dir: str = setting("where volumes go; {node} likewise", "/var/lib/steersman/kubelet")
+    pod_logs_dir: str = setting("where logs go; links to them beside it in `containers`", "/var/log/pods")
     pod_manifest_path: str = setting(
         "directory of static pods' files, or one such file; empty for no static pods", "", also="static_pod_path"
     )
@@ -148,7 +149,10 @@ async def run(settings: Settings) -> None:
                     group.create_task(shared_services.run(), name="services informer")
                 kubelet = build(settings, name, index, client, clock, rng, shared_services)
                 told = configuration_of(settings, settings.port + index)
-                server = Server(dataclasses.replace(kubelet.served(), configuration=told))
+                shown = dataclasses.replace(
+                    kubelet.served(), configuration=told, runtime_endpoint=settings.runtime_endpoint
+                )
+                server = Server(shown)
                 serving = Identity(
                     Path(_of(settings.serving_cert, name)), Path(_of(settings.serving_key, name)), settings.client_ca
                 )
@@ -233,6 +237,7 @@ def build(
         rng=rng,
         machine=machine.read(root),
         root=root,
+        pod_logs_dir=Path(settings.pod_logs_dir),
         manifests=Path(settings.pod_manifest_path) if settings.pod_manifest_path else None,
         unsafe_sysctls=settings.allowed_unsafe_sysctls,
         volume_dir=Path(settings.volume_dir) if settings.volume_dir else None,

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 MOUNT = Path("/sys/fs/cgroup")
 _LIMITED = ("cpu", "memory", "pids")
+_NO_LIMIT_V1 = 1 << 62
+"""Whatever is above stands for no limit; the kernel shows the largest number of whole pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +79,27 @@ class GroupUsage(NamedTuple):
     throttled_periods: int = 0
     throttled_ns: int = 0
     """For how long it had to stand still."""
+    limit_bytes: int = 0
+    """Of memory; 0 for none."""
+
+    @property
+    def available_bytes(self) -> int | None:
+        """What it may have beyond its working set; None without a limit."""
+        return max(0, self.limit_bytes - self.working_set_bytes) if self.limit_bytes else None
 
     @property
     def working_set_bytes(self) -> int:
         """What would be missed."""
         return max(0, self.used_bytes - self.droppable_bytes)
+
+
+class DeviceUsage(NamedTuple):
+    """What a control group has read from a disk and written to it."""
+
+    read_bytes: int = 0
+    written_bytes: int = 0
+    reads: int = 0
+    writes: int = 0
 
 
 class Cgroups:
@@ -115,8 +133,20 @@ class Cgroups:
         Raises:
             OSError: the kernel refuses.
         """
-        group = self.parent(pod).strip("/")
-        limits = pod_limits(pod)
+        self._make(self.parent(pod).strip("/"), pod_limits(pod))
+
+    def make_root(self, cpus: int, memory_bytes: int) -> None:
+        """Make the groups of all pods, who together may have what the node has (upstream's `enforceNodeAllocatable`).
+
+        Raises:
+            OSError: the kernel refuses.
+        """
+        root = self.root.strip("/")
+        self._make(root, PodLimits(cpus * 1000, None, memory_bytes))
+        for middle in ("burstable", "besteffort"):
+            self._make(f"{root}/{middle}", PodLimits(0, None, None))
+
+    def _make(self, group: str, limits: PodLimits) -> None:
         if self.is_v2:
             self._make_v2(group, limits)
             return
@@ -194,6 +224,7 @@ class Cgroups:
                 cpu.get("nr_periods", 0),
                 cpu.get("nr_throttled", 0),
                 cpu.get("throttled_usec", 0) * 1000,
+                _number(directory / "memory.max"),
             )
         memory = self._mount / "memory" / below
         told = _table(memory / "memory.stat")
@@ -210,7 +241,32 @@ class Cgroups:
             cpu.get("nr_periods", 0),
             cpu.get("nr_throttled", 0),
             cpu.get("throttled_time", 0),
+            limit if (limit := _number(memory / "memory.limit_in_bytes")) < _NO_LIMIT_V1 else 0,
         )
+
+    def disks(self, group: str) -> dict[str, DeviceUsage]:
+        """Return what a group and those below it did with each disk, by its path; none that it never used."""
+        below = group.strip("/")
+        found: dict[str, dict[str, int]] = {}
+        if self.is_v2:
+            for number, *pairs in _lines(self._mount / below / "io.stat"):
+                told = dict(pair.split("=", 1) for pair in pairs)
+                found[number] = {ours: int(told.get(theirs, 0)) for ours, theirs in _IO_V2.items()}
+        else:
+            for name, ours in _IO_V1.items():
+                for number, what, *value in _lines(self._mount / "blkio" / below / f"blkio.throttle.{name}_recursive"):
+                    if what in ours and value:
+                        found.setdefault(number, {})[ours[what]] = int(value[0])
+        return {_disk(number): DeviceUsage(**told) for number, told in found.items() if any(told.values())}
+
+    def process_count(self, pod: Pod) -> int:
+        """Return how many processes a pod's containers have, its sandbox's included."""
+        hierarchy = self._mount if self.is_v2 else self._mount / "memory"
+        count = 0
+        for directory, _, _ in os.walk(hierarchy / self.parent(pod).strip("/")):
+            with contextlib.suppress(OSError):
+                count += len(Path(directory, "cgroup.procs").read_text().split())
+        return count
 
     def process(self, group: str) -> int:
         """Return a process of a group, by its id; 0 where there is none."""
@@ -237,6 +293,27 @@ class Cgroups:
                     names = os.listdir(hierarchy / self.root.strip("/") / middle)
                     found |= {name.removeprefix("pod") for name in names if name.startswith("pod")}
         return found
+
+
+_IO_V1 = {
+    "io_service_bytes": {"Read": "read_bytes", "Write": "written_bytes"},
+    "io_serviced": {"Read": "reads", "Write": "writes"},
+}
+_IO_V2 = {"read_bytes": "rbytes", "written_bytes": "wbytes", "reads": "rios", "writes": "wios"}
+
+
+def _lines(path: Path) -> list[list[str]]:
+    """Return a file's lines of two words or more, as words."""
+    with contextlib.suppress(OSError):
+        return [words for line in path.read_text().splitlines() if len(words := line.split()) > 1]
+    return []
+
+
+def _disk(number: str) -> str:
+    """Return the path of a disk by its numbers (`8:0`), or those if it has none here."""
+    with contextlib.suppress(OSError):
+        return f"/dev/{os.path.basename(os.readlink(f'/sys/dev/block/{number}'))}"
+    return number
 
 
 def _number(path: Path) -> int:

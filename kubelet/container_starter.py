@@ -122,8 +122,15 @@ class ContainerStarter:
             return None
         self.waiting.pop(start.name, None)
         recorder.event(pod, "Normal", "Started", f"Started container {start.name}", field_path=path)
+        self._link_log(pod, start, container_id)
         log.info("container started", extra={"pod": key_of(pod), "container": start.name, "attempt": start.attempt})
         return await self._post_start(pod, container, container_id, runtime, path)
+
+    def _link_log(self, pod: Pod, start: Start, container_id: str) -> None:
+        try:
+            self._node.files.link_log(pod, start.name, start.attempt, container_id)
+        except OSError as error:
+            log.warning("no link to a log", extra={"pod": key_of(pod), "container": start.name, "error": error})
 
     def _target(self, request: pb.ContainerConfig, runtime: RuntimePod, container: AnyContainer) -> None:
         """Let an ephemeral container see the processes of the one it is aimed at."""

@@ -67,6 +67,9 @@ class HollowFiles:
     ) -> list[pb.Mount]:
         return []
 
+    def link_log(self, pod: Pod, name: str, attempt: int, container_id: str) -> None:
+        return
+
     def remove_attempt(self, pod: Pod, name: str, attempt: int) -> None:
         return
 

@@ -96,6 +96,7 @@ class Kubelet:
         rng: random.Random,
         machine: Machine,
         root: Path | None = None,
+        pod_logs_dir: Path | None = None,
         manifests: Path | None = None,
         volume_dir: Path | None = None,
         unsafe_sysctls: tuple[str, ...] = (),
@@ -115,6 +116,7 @@ class Kubelet:
             rng: where jitter comes from.
             machine: what the node reports of itself.
             root: where pods' files go; None for a hollow node, which has none.
+            pod_logs_dir: where their logs go, if not below that.
             manifests: directory of static pods' files, or one such file; None for no static pods.
             volume_dir: where volumes of the cluster's own provisioner are made; None for nowhere.
             unsafe_sysctls: what pods may set beside the safe ones.
@@ -127,7 +129,8 @@ class Kubelet:
         self.identity = identity
         self._client = client
         self._clock = clock
-        self._root = root
+        self._machine = machine
+        self._paths: Paths | None = None
         self._http: aiohttp.ClientSession | None = None
         self._own_services = service_informer is None
         self._services = service_informer or Informer(client, services.RESOURCE, clock=clock, rng=rng)
@@ -160,7 +163,7 @@ class Kubelet:
             files, volumes, cgroups = hollow.HollowFiles(), hollow.HollowVolumes(), hollow.HollowCgroups()
             self.pleg = Pleg(cri, clock, lambda status: "", relist_s=HOLLOW_RELIST_S)
         else:
-            paths = Paths(root)
+            paths = self._paths = Paths(root, pod_logs_dir)
             real_files = PodFiles(paths, identity.cluster_domain)
             tokens = TokenSource(client, clock)
             registry = self._storage_drivers = Registry(client, clock, paths.plugin_sockets, lambda: self.node.own)
@@ -238,6 +241,7 @@ class Kubelet:
 
     async def run(self) -> None:
         """Be the node until cancelled. Containers are left running."""
+        self._limit_pods_together()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.recorder.run(), name="events")
@@ -277,6 +281,14 @@ class Kubelet:
             await self._clock.sleep(FILE_CHECK_S)
             self._workers.wish_static(manifests.look())
 
+    def _limit_pods_together(self) -> None:
+        if self._cgroups is None:
+            return
+        try:
+            self._cgroups.make_root(self._machine.cpus, self._machine.memory_bytes)
+        except OSError as error:
+            log.warning("pods are not limited together", extra={"error": error})
+
     def served(self) -> Served:
         """Return what the node's HTTPS server shows."""
         return Served(
@@ -289,7 +301,7 @@ class Kubelet:
             access=Access(self.identity.name, self._client, self._clock),
             ready=self.checks(),
             is_hollow=self._is_hollow,
-            root=self._root,
+            paths=self._paths,
             claimed=self.node.volumes.claimed,
         )
 

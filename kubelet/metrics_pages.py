@@ -14,7 +14,7 @@ from api.core.pod import Pod
 from api.core.static_pods import is_static
 from api.timestamps import parse
 from component.metrics import Family, Gauge, Labels, Tally, render
-from kubelet.cgroups import GroupUsage
+from kubelet.cgroups import DeviceUsage, GroupUsage
 from kubelet.runtime.records import RuntimePod
 
 PROBES: Final = Tally(
@@ -70,6 +70,7 @@ _GROUP: Final[tuple[tuple[str, str, Literal["gauge", "counter"], Callable[[Group
     ("container_memory_rss", "Memory that is no file's.", "gauge", lambda used: used.rss_bytes),
     ("container_memory_cache", "Page cache.", "gauge", lambda used: used.cached_bytes),
     ("container_memory_swap", "Memory swapped out.", "gauge", lambda used: used.swapped_bytes),
+    ("container_spec_memory_limit_bytes", "Limit of memory; 0 for none.", "gauge", lambda used: used.limit_bytes),
 )  # fmt: skip
 _NETWORK: Final = tuple(
     (f"container_network_{way}_{what}_total", f"{help} {way}d.", f"{key}{counted}")
@@ -83,12 +84,22 @@ _NETWORK: Final = tuple(
 )
 
 
+_DISK: Final[tuple[tuple[str, str, Callable[[DeviceUsage], int]], ...]] = (
+    ("container_fs_reads_total", "Reads from a disk.", lambda used: used.reads),
+    ("container_fs_reads_bytes_total", "Bytes read from a disk.", lambda used: used.read_bytes),
+    ("container_fs_writes_total", "Writes to a disk.", lambda used: used.writes),
+    ("container_fs_writes_bytes_total", "Bytes written to a disk.", lambda used: used.written_bytes),
+)
+
+
 def cadvisor(
     networks: Mapping[str, Sequence[Mapping[str, Any]]],
     machine: Machine,
     pods: Iterable[tuple[Pod, RuntimePod]],
     group_of: Callable[[Pod], str],
     usage: Callable[[str], GroupUsage],
+    disks: Callable[[str], Mapping[str, DeviceUsage]],
+    at: float,
 ) -> bytes:
     """Return /metrics/cadvisor.
 
@@ -98,6 +109,8 @@ def cadvisor(
         pods: what runs.
         group_of: returns a pod's control group.
         usage: returns what a control group has used and holds.
+        disks: returns what it did with each disk.
+        at: now, in seconds since the epoch.
     """
     names = ("container", "id", "image", "name", "namespace", "pod")
     used: dict[Labels, GroupUsage] = {("", "/", "", "", "", ""): usage("/")}
@@ -120,7 +133,19 @@ def cadvisor(
     for name, help, key in _NETWORK:
         counts: dict[Labels, float] = {labels: interface[key] for labels, interface in carried.items()}
         families.append(_counter(name, help, counts, of_interface))
+    faults: dict[Labels, float] = {}
+    for whose_pages, each in used.items():
+        faults[(whose_pages[0], "pgfault", *whose_pages[1:], "hierarchy")] = each.faults
+        faults[(whose_pages[0], "pgmajfault", *whose_pages[1:], "hierarchy")] = each.major_faults
+    of_fault = ("container", "failure_type", "id", "image", "name", "namespace", "pod", "scope")
+    families.append(_counter("container_memory_failures_total", "Pages that were not there.", faults, of_fault))
+    by_disk = {(labels[0], disk, *labels[1:]): done for labels in used for disk, done in disks(labels[1]).items()}
+    of_disk = ("container", "device", "id", "image", "name", "namespace", "pod")
+    for name, help, count in _DISK:
+        done_by: dict[Labels, float] = {labels: count(done) for labels, done in by_disk.items()}
+        families.append(_counter(name, help, done_by, of_disk))
     families += [
+        _gauge("container_last_seen", "When it was last seen.", dict.fromkeys(used, int(at)), names),
         _gauge("container_start_time_seconds", "When it started.", started, names),
         _gauge("machine_cpu_cores", "Processors.", {(): machine.cpus}, ()),
         _gauge("machine_memory_bytes", "Memory.", {(): machine.memory_bytes}, ()),

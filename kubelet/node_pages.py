@@ -15,7 +15,9 @@ from urllib.parse import quote
 import msgspec
 from aiohttp import web
 
-from kubelet import image_gc, machine
+from api.quantity import from_bytes
+from kubelet import image_gc, log_rotation, machine, pressure
+from kubelet.durations import as_go
 from kubelet.runtime.records import RuntimePod
 
 LOG_DIRECTORY: Final = Path("/var/log")
@@ -116,6 +118,18 @@ def configuration_of(settings: Any, port: int) -> dict[str, Any]:
         "nodeLeaseDurationSeconds": settings.node_lease_duration_s,
         "imageGCHighThresholdPercent": image_gc.HIGH_PERCENT,
         "imageGCLowThresholdPercent": image_gc.LOW_PERCENT,
+        "containerLogMaxSize": from_bytes(log_rotation.SIZE_BYTES_MAX),
+        "containerLogMaxFiles": log_rotation.FILES_MAX,
+        "podLogsDir": settings.pod_logs_dir,
+        "evictionHard": {
+            "memory.available": from_bytes(pressure.MEMORY_BYTES_MIN),
+            "nodefs.available": f"{pressure.FREE_FRACTION_MIN:.0%}",
+            "pid.available": f"{pressure.FREE_FRACTION_MIN:.0%}",
+        },
+        "evictionPressureTransitionPeriod": as_go(pressure.TRANSITION_S),
+        "cgroupDriver": "cgroupfs",
+        "cgroupsPerQOS": True,
+        "enforceNodeAllocatable": ["pods"],
         "cgroupRoot": settings.cgroup_root,
         "maxPods": machine.PODS_MAX,
         "containerRuntimeEndpoint": settings.runtime_endpoint,

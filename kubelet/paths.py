@@ -7,12 +7,18 @@ from pathlib import Path
 
 from api.core.pod import Pod
 
+_NAME_MAX = 255
+_COMMON = 180
+"""What is never cut off of a link's name, which ends in an id of 64 characters."""
+
 
 @dataclass(frozen=True, slots=True)
 class Paths:
     """Directories of one node."""
 
     root: Path
+    pod_logs_dir: Path | None = None
+    """Where logs go if not below the root: `/var/log/pods`, where collectors of logs look (upstream's podLogsDir)."""
 
     @property
     def pods(self) -> Path:
@@ -25,7 +31,13 @@ class Paths:
 
     @property
     def logs(self) -> Path:
-        return self.root / "logs"
+        """A directory for each pod, one in it for each container."""
+        return self.pod_logs_dir or self.root / "logs" / "pods"
+
+    @property
+    def log_links(self) -> Path:
+        """A link for each container's log, whose name tells whose it is (`/var/log/containers`)."""
+        return self.logs.parent / "containers"
 
     def pod(self, uid: str) -> Path:
         """Everything of one pod but its logs."""
@@ -42,6 +54,16 @@ class Paths:
 
     def pod_logs(self, pod: Pod) -> Path:
         return self.logs_of(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
+
+    def log_link(self, pod: Pod, container: str, container_id: str) -> Path:
+        """Return the link to the log of one container; a name that is too long for a file is cut short, as upstream."""
+        end = f"-{container_id}.log"
+        name = f"{pod.metadata.name}_{pod.metadata.namespace}_{container}"
+        return self.log_links / f"{name[: _NAME_MAX - len(end)]}{end}"
+
+    def log_links_of(self, namespace: str, name: str) -> list[Path]:
+        """Return the links to a pod's logs, and perhaps others whose names begin alike."""
+        return list(self.log_links.glob(f"{f'{name}_{namespace}_'[:_COMMON]}*.log"))
 
     def logs_of(self, namespace: str, name: str, uid: str) -> Path:
         return self.logs / f"{namespace}_{name}_{uid}"

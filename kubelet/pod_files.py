@@ -78,16 +78,32 @@ class PodFiles:
                 return logs.last_lines(Path(status.log_path), _FALLBACK_LINES, _FALLBACK_BYTES)
         return ""
 
+    def link_log(self, pod: Pod, name: str, attempt: int, container_id: str) -> None:
+        """Make the link by which collectors of logs find a container's, if that is there. Raises OSError."""
+        path = self._paths.pod_logs(pod) / log_path(name, attempt)
+        link = self._paths.log_link(pod, name, container_id)
+        if not path.exists() or link.is_symlink():
+            return
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+
+    def _unlink_logs(self, name: str, namespace: str) -> None:
+        for link in self._paths.log_links_of(namespace, name):
+            if not link.exists():
+                link.unlink(missing_ok=True)
+
     def remove_attempt(self, pod: Pod, name: str, attempt: int) -> None:
         """Delete what is left of one attempt at a container: its logs, rotated ones too, and its message."""
         path = self._paths.pod_logs(pod) / log_path(name, attempt)
         for file in [path, *path.parent.glob(f"{path.name}.*")]:
             file.unlink(missing_ok=True)
+        self._unlink_logs(pod.metadata.name, pod.metadata.namespace)
         self._paths.termination_message(pod.metadata.uid, name, attempt).unlink(missing_ok=True)
 
     def remove_logs(self, namespace: str, name: str, uid: str) -> None:
         """Delete all of a pod's logs."""
         shutil.rmtree(self._paths.logs_of(namespace, name, uid), ignore_errors=True)
+        self._unlink_logs(name, namespace)
 
     def pods_with_logs(self) -> list[tuple[str, str, str]]:
         """Return (namespace, name, uid) of pods that have logs."""

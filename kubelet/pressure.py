@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from kubelet.paths import Paths
 from kubelet.runtime.cri import CriError
 from kubelet.runtime.pleg import Pleg
 from kubelet.runtime.records import ContainerRecord, RuntimePod
+from kubelet.stats.storage import tree
 from kubelet.storage_limits import Usage, excess, has_container_limit, limited_volumes
 
 log = logging.getLogger(__name__)
@@ -191,9 +191,9 @@ class PressureWatch:
                 if resource == MEMORY:
                     by_container[record.name] = self._cgroups.usage(f"{self._cgroups.parent(pod)}/{record.id}")[1]
                 elif record.log_path:
-                    by_container[record.name] = tree_bytes(Path(record.log_path).parent)
+                    by_container[record.name] = tree(Path(record.log_path).parent).used_bytes
             if resource == DISK:
-                by_container[""] = sum(tree_bytes(path) for path in self._empty_dirs(pod).values())
+                by_container[""] = sum(tree(path).used_bytes for path in self._empty_dirs(pod).values())
             found.append(Used(pod, by_container))
         return found
 
@@ -205,7 +205,7 @@ class PressureWatch:
                 continue
             on_disk = self._empty_dirs(pod)
             usage = Usage(
-                {name: await asyncio.to_thread(tree_bytes, on_disk[name]) for name in volumes if name in on_disk},
+                {name: await _tree_bytes(on_disk[name]) for name in volumes if name in on_disk},
                 {record.name: await self._of_container(record) for record in runtime.running} if has_limit else {},
             )
             message = excess(pod, usage)
@@ -213,7 +213,7 @@ class PressureWatch:
                 self._end(pod, message, "ephemeralcontainerfs.limit" if has_limit else "emptydirfs.limit")
 
     async def _of_container(self, record: ContainerRecord) -> int:
-        logs = await asyncio.to_thread(tree_bytes, Path(record.log_path).parent) if record.log_path else 0
+        logs = await _tree_bytes(Path(record.log_path).parent) if record.log_path else 0
         return logs + await self._written(record.id)
 
     def _empty_dirs(self, pod: Pod) -> Mapping[str, Path]:
@@ -225,13 +225,5 @@ class PressureWatch:
         }
 
 
-def tree_bytes(root: Path) -> int:
-    """Return how much disk a tree takes; what vanishes meanwhile counts as nothing."""
-    total = 0
-    for directory, _, files in os.walk(root):
-        for name in files:
-            try:
-                total += os.lstat(os.path.join(directory, name)).st_blocks * 512
-            except OSError:
-                continue
-    return total
+async def _tree_bytes(path: Path) -> int:
+    return (await asyncio.to_thread(tree, path)).used_bytes

@@ -27,13 +27,15 @@ from component.certificates import Fresh, fresh_server
 from component.metrics import render
 from component.serve import Identity
 from component.unnamed import unnamed
-from kubelet import logs, machine, metrics, metrics_pages, node_pages, stats, streaming, tunnel
+from kubelet import logs, machine, metrics, metrics_pages, node_pages, streaming, tunnel
 from kubelet.access import Access, Turned, is_admitted
 from kubelet.cgroups import Cgroups, GroupUsage
 from kubelet.logs import LogOptions
+from kubelet.paths import Paths
 from kubelet.runtime.cri import Cri, CriError
 from kubelet.runtime.pleg import Pleg
 from kubelet.runtime.records import ContainerRecord, RuntimePod
+from kubelet.stats import storage, summary, system
 from proto.cri import api_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -65,8 +67,10 @@ class Served:
     access: Access
     ready: Mapping[str, health.Check]
     is_hollow: bool = False
-    root: Path | None = None
-    """Where pods' files are."""
+    runtime_endpoint: str = ""
+    """Where the runtime listens."""
+    paths: Paths | None = None
+    """Where pods' files are; a hollow node's are nowhere."""
     claimed: Callable[[str], Mapping[str, tuple[str, Path]]] = lambda uid: {}
     """Returns what volumes a pod, by UID, has by claims: claim and path by the volume's name."""
     configuration: Mapping[str, Any] = field(default_factory=dict)
@@ -86,7 +90,7 @@ class Server:
         self._listener: asyncio.Server | None = None
         self._board: relay.Switchboard | None = None
         self._certificates: Fresh | None = None
-        self._rates = stats.Rates()
+        self._rates = summary.Rates()
         self._started = served.now()
 
     async def start(self, host: str, port: int, identity: Identity) -> None:
@@ -174,31 +178,54 @@ class Server:
     def _runtime_pods(self) -> list[RuntimePod]:
         return [runtime for _, runtime in self._served_pods()]
 
-    def _stats(self) -> stats.Stats:
-        served = self._served
-        pods, now = self._served_pods(), served.now()
-        return stats.summary(
-            served.node_name, pods, served.cgroups, now, self._rates, self._started, served.root, served.claimed
-        )
+    def _used(self, pods: list[tuple[Pod, RuntimePod]], now: float) -> summary.Stats:
+        served, own = self._served, {}
+        if served.cgroups is not None:
+            for name, pid in (("kubelet", os.getpid()), ("runtime", system.listener(served.runtime_endpoint))):
+                found = system.process(pid, served.cgroups) if pid else None
+                if found is not None:
+                    own[name] = found
+        return summary.summary(served.node_name, pods, served.cgroups, now, self._rates, self._started, own)
 
-    async def _summary(self, _: web.Request) -> web.Response:
-        return web.Response(body=msgspec.json.encode(self._stats()), content_type="application/json")
+    async def _summary(self, request: web.Request) -> web.Response:
+        served, pods, now = self._served, self._served_pods(), self._served.now()
+        told = self._used(pods, now)
+        if not _is_true(request.query, "only_cpu_and_memory") and served.paths is not None:
+            stored = await self._stored(pods, served.paths)
+            told = summary.fill(told, pods, served.cgroups, now, served.paths.root, served.claimed, stored)
+        return web.Response(body=msgspec.json.encode(told), content_type="application/json")
+
+    async def _stored(self, pods: list[tuple[Pod, RuntimePod]], paths: Paths) -> dict[str, storage.PodStorage]:
+        if self._served.cgroups is None:
+            return {}
+        layers = {each: storage.Held(*held) for each, held in (await self._served.cri.writable_layers()).items()}
+
+        def walk() -> dict[str, storage.PodStorage]:
+            return {pod.metadata.uid: storage.measure(pod, runtime, layers, paths) for pod, runtime in pods}
+
+        return await asyncio.to_thread(walk)
 
     def _metrics(self) -> bytes:
         served, pods = self._served, self._served_pods()
-        own = metrics_pages.kubelet(served.node_name, pods, stats.volumes(pods, served.claimed, served.now()))
+        own = metrics_pages.kubelet(served.node_name, pods, summary.volumes(pods, served.claimed, served.now()))
         return health.registered_metrics() + render(own)
 
     async def _resource_metrics(self, _: web.Request) -> web.Response:
-        return _metrics_response(metrics_pages.resource(self._stats(), self._served.now()))
+        now = self._served.now()
+        return _metrics_response(metrics_pages.resource(self._used(self._served_pods(), now), now))
 
     async def _container_metrics(self, _: web.Request) -> web.Response:
-        cgroups, pods = self._served.cgroups, self._served_pods()
+        cgroups, pods, now = self._served.cgroups, self._served_pods(), self._served.now()
         here = metrics_pages.Machine(os.cpu_count() or 1, machine.memory_bytes())
         if cgroups is None:
-            return _metrics_response(metrics_pages.cadvisor({}, here, pods, lambda pod: "", lambda group: _NO_USE))
-        networks = {pod.metadata.uid: stats.carried(pod, runtime, cgroups) or () for pod, runtime in pods}
-        return _metrics_response(metrics_pages.cadvisor(networks, here, pods, cgroups.parent, cgroups.usage))
+            nothing = metrics_pages.cadvisor(
+                {}, here, pods, lambda pod: "", lambda group: _NO_USE, lambda group: {}, now
+            )
+            return _metrics_response(nothing)
+        networks = {pod.metadata.uid: summary.carried(pod, runtime, cgroups) or () for pod, runtime in pods}
+        return _metrics_response(
+            metrics_pages.cadvisor(networks, here, pods, cgroups.parent, cgroups.usage, cgroups.disks, now)
+        )
 
     async def _probe_metrics(self, _: web.Request) -> web.Response:
         return _metrics_response(render([metrics_pages.PROBES]))

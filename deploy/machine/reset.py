@@ -40,6 +40,7 @@ def steps(layout: Layout, systemd: Systemd, *, purge: bool) -> list[Step]:
         Step("remove the units", lambda: not _our_units(layout), lambda: _remove_units(layout, systemd)),
         Step("unmount volumes", lambda: not _mounts(layout), lambda: _unmount(layout)),
         Step("remove interfaces, routes and rules", never, _clear_network),
+        Step("delete the logs of pods", lambda: not _pod_logs(layout), lambda: _delete_logs(layout)),
         Step(
             f"delete {layout.etc} and {layout.data}" + ("" if purge else f", but {layout.snapshots}"),
             lambda: not layout.etc.exists() and not _data(layout, kept),
@@ -136,6 +137,22 @@ def _data(layout: Layout, kept: tuple[Path, ...]) -> list[Path]:
     if not layout.data.exists():
         return []
     return [path for path in layout.data.iterdir() if path not in kept]
+
+
+def _pod_logs(layout: Layout) -> list[Path]:
+    """Return directories of logs that are this kubelet's: another's may lie beside them, so by the pods it knows."""
+    pods = layout.data / "kubelet/pods"
+    known = {each.name for each in pods.iterdir()} if pods.exists() else set()
+    logs = layout.root / "var/log/pods"
+    return [each for each in logs.iterdir() if each.name.rpartition("_")[2] in known] if logs.exists() else []
+
+
+def _delete_logs(layout: Layout) -> None:
+    for directory in _pod_logs(layout):
+        shutil.rmtree(directory)
+    for link in (layout.root / "var/log/containers").glob("*.log"):
+        if link.is_symlink() and not link.exists():
+            link.unlink()
 
 
 def _delete(layout: Layout, kept: tuple[Path, ...]) -> None:

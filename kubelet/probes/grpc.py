@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 
 from kubelet.probes.streak import Result
+from kubelet.probes.time_limit import TimeLimit
 
 _STATES: Final = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
 _MS: Final = 1000
@@ -35,14 +36,17 @@ async def probe(host: str, port: int, service: str, timeout_s: float) -> Result:
     ends_at = loop.time() + timeout_s
     async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
         try:
-            async with asyncio.timeout(timeout_s):
+            async with TimeLimit(timeout_s):
                 await channel.channel_ready()
         except TimeoutError:
             what = f'failed to connect service "{address}" within {shown}'
             return Result(False, f"timeout: {what}: context deadline exceeded")
         check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
         try:
-            answer: bytes = await check(request, timeout=max(0.001, ends_at - loop.time()))
+            async with TimeLimit(max(0.001, ends_at - loop.time())):
+                answer: bytes = await check(request)
+        except TimeoutError:
+            return Result(False, _too_late(shown))
         except grpc.aio.AioRpcError as error:
             return Result(False, _told(error, shown))
     state = _state(answer)
@@ -56,9 +60,13 @@ def _told(error: grpc.aio.AioRpcError, shown: str) -> str:
         what = "error: this server does not implement the grpc health protocol (grpc.health.v1.Health)"
         return f"{what}: {error.details()}"
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"timeout: health rpc did not complete within {shown}"
+        return _too_late(shown)
     code = "".join(word.capitalize() for word in error.code().name.split("_"))
     return f"error: health rpc probe failed: rpc error: code = {code} desc = {error.details()}"
+
+
+def _too_late(shown: str) -> str:
+    return f"timeout: health rpc did not complete within {shown}"
 
 
 def _state(answer: bytes) -> str:

@@ -8,9 +8,11 @@ from yarl import URL
 from api.core.containers import HTTPGetAction
 from kubelet.probes.streak import Result
 from kubelet.probes.tcp import reason
+from kubelet.probes.time_limit import TimeLimit
 
 _BODY_MAX = 10 * 1024
 _REDIRECTS_MAX = 10
+_NO_LIMIT = aiohttp.ClientTimeout(total=None)
 
 
 async def probe(
@@ -27,21 +29,9 @@ async def probe(
     url = URL(f"{scheme}://{address}:{port}{path}")
     headers = {"User-Agent": "kube-probe/1.32", "Accept": "*/*"}
     headers |= {header.name: header.value for header in action.http_headers}
-    timeout = aiohttp.ClientTimeout(total=timeout_s)
     try:
-        for _ in range(_REDIRECTS_MAX):
-            async with session.get(url, headers=headers, timeout=timeout, ssl=False, allow_redirects=False) as answer:
-                body = (await answer.content.read(_BODY_MAX)).decode(errors="replace")
-                if not 200 <= answer.status < 400:
-                    return Result(False, f"HTTP probe failed with statuscode: {answer.status}")
-                onward = answer.headers.get("Location", "") if answer.status in (301, 302, 303, 307, 308) else ""
-                if not onward:
-                    return Result(True, body)
-                following = url.join(URL(onward))
-                if following.host != url.host:
-                    return Result(True, f"Probe terminated redirects, Response body: {body}", is_warning=True)
-                url = following
-        return Result(False, f'Get "{url}": stopped after {_REDIRECTS_MAX} redirects')
+        async with TimeLimit(timeout_s):
+            return await _follow(session, url, headers)
     except TimeoutError:
         return Result(
             False,
@@ -51,3 +41,19 @@ async def probe(
         return Result(False, f'Get "{url}": dial tcp {address}:{port}: connect: {reason(error.os_error)}')
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return Result(False, f'Get "{url}": {error}')
+
+
+async def _follow(session: aiohttp.ClientSession, url: URL, headers: dict[str, str]) -> Result:
+    for _ in range(_REDIRECTS_MAX):
+        async with session.get(url, headers=headers, timeout=_NO_LIMIT, ssl=False, allow_redirects=False) as answer:
+            body = (await answer.content.read(_BODY_MAX)).decode(errors="replace")
+            if not 200 <= answer.status < 400:
+                return Result(False, f"HTTP probe failed with statuscode: {answer.status}")
+            onward = answer.headers.get("Location", "") if answer.status in (301, 302, 303, 307, 308) else ""
+            if not onward:
+                return Result(True, body)
+            following = url.join(URL(onward))
+            if following.host != url.host:
+                return Result(True, f"Probe terminated redirects, Response body: {body}", is_warning=True)
+            url = following
+    return Result(False, f'Get "{url}": stopped after {_REDIRECTS_MAX} redirects')

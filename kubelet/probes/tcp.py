@@ -7,12 +7,13 @@ import contextlib
 import os
 
 from kubelet.probes.streak import Result
+from kubelet.probes.time_limit import TimeLimit
 
 
 async def probe(host: str, port: int, timeout_s: float) -> Result:
     """Open a connection and close it."""
     try:
-        async with asyncio.timeout(timeout_s):
+        async with TimeLimit(timeout_s):
             _, writer = await asyncio.open_connection(host, port)
     except TimeoutError:
         return Result(False, f"dial tcp {host}:{port}: i/o timeout")

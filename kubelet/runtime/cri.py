@@ -7,7 +7,7 @@ memory. Messages are those of `proto/cri/api.proto`. Serves containerd 1.6, 1.7 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -86,6 +86,10 @@ class Cri(Protocol):
     async def remove_image(self, image_id: str) -> None: ...
     async def image_filesystems(self) -> Sequence[pb.FilesystemUsage]: ...
     async def writable_bytes(self, container_id: str) -> int: ...
+    async def writable_layers(self) -> Mapping[str, tuple[int, int]]:
+        """Return what every container has written to its own file system, by id: bytes, and files."""
+        ...
+
     def exits(self) -> AsyncIterator[str]:
         """Yield the id of each container whose main process ends, as it ends.
 
@@ -271,6 +275,13 @@ class GrpcCri:
         request = pb.ListContainerStatsRequest(filter=pb.ContainerStatsFilter(id=container_id))
         answer = await self._call(self._runtime.ListContainerStats, request)
         return sum(int(stats.writable_layer.used_bytes.value) for stats in answer.stats)
+
+    async def writable_layers(self) -> Mapping[str, tuple[int, int]]:
+        answer = await self._call(self._runtime.ListContainerStats, pb.ListContainerStatsRequest())
+        return {
+            each.attributes.id: (int(each.writable_layer.used_bytes.value), int(each.writable_layer.inodes_used.value))
+            for each in answer.stats
+        }
 
     async def exits(self) -> AsyncIterator[str]:
         """Yield ids from containerd's own event stream; CRI's is not served by 1.6."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from component.clock import Clock
 from kubelet.runtime.cri import CriError
@@ -197,6 +197,9 @@ class HollowCri:
 
     async def writable_bytes(self, container_id: str) -> int:
         return 0
+
+    async def writable_layers(self) -> Mapping[str, tuple[int, int]]:
+        return {}
 
     async def exits(self) -> AsyncIterator[str]:
         while True:

@@ -5,10 +5,11 @@ from pathlib import Path
 from api.core.pod import Pod
 from api.meta import ObjectMeta
 from component.metrics import render
-from kubelet import metrics, metrics_pages, stats
-from kubelet.cgroups import GroupUsage
+from kubelet import metrics, metrics_pages
+from kubelet.cgroups import DeviceUsage, GroupUsage
 from kubelet.metrics_pages import Machine
 from kubelet.runtime.records import ContainerRecord, RuntimePod, State
+from kubelet.stats import summary
 
 
 def usage(cpu_s: float, memory: int) -> dict[str, dict[str, object]]:
@@ -50,14 +51,27 @@ def test_container_metrics_carry_the_runtimes_names() -> None:
 
     def used(group: str) -> GroupUsage:
         limited = {"periods": 10, "throttled_periods": 2, "throttled_ns": 500_000_000} if group.endswith("id1") else {}
-        return GroupUsage(1_500_000_000, 150, 50, 40, 0, 0, cached_bytes=60, **limited)
+        return GroupUsage(1_500_000_000, 150, 50, 40, 7, 1, cached_bytes=60, limit_bytes=1024, **limited)
 
-    page = lines(metrics_pages.cadvisor(networks, Machine(2, 4096), [(POD, RUNTIME)], lambda pod: "/kubepods/u", used))
+    def disks(group: str) -> dict[str, DeviceUsage]:
+        return {"/dev/vda": DeviceUsage(4096, 8192, 1, 2)} if group.endswith("id1") else {}
+
+    pods = [(POD, RUNTIME)]
+    page = lines(metrics_pages.cadvisor(networks, Machine(2, 4096), pods, lambda pod: "/kubepods/u", used, disks, 60.5))
     labels = 'container="c",id="/kubepods/u/id1",image="busybox",name="id1",namespace="shop",pod="p"'
     assert f'container_cpu_usage_seconds_total{{{labels},cpu="total"}} 1.5' in page
     assert f"container_memory_working_set_bytes{{{labels}}} 100" in page
     assert f"container_memory_usage_bytes{{{labels}}} 150" in page
     assert f"container_memory_cache{{{labels}}} 60" in page
+    assert f"container_spec_memory_limit_bytes{{{labels}}} 1024" in page
+    assert f"container_last_seen{{{labels}}} 60" in page
+    with_disk = labels.replace(',id="', ',device="/dev/vda",id="')
+    assert f"container_fs_writes_bytes_total{{{with_disk}}} 8192" in page
+    assert [line for line in page if line.startswith("container_fs_reads_total")] == [
+        f"container_fs_reads_total{{{with_disk}}} 1"
+    ]
+    fault = labels.replace(',id="', ',failure_type="pgmajfault",id="') + ',scope="hierarchy"'
+    assert f"container_memory_failures_total{{{fault}}} 1" in page
     throttled = [line for line in page if line.startswith("container_cpu_cfs_throttled_seconds_total")]
     assert throttled == [f"container_cpu_cfs_throttled_seconds_total{{{labels}}} 0.5"]  # the others have no limit
     pod = 'container="",id="/kubepods/u",image="",interface="eth0",name="",namespace="shop",pod="p"'
@@ -80,7 +94,7 @@ def test_interfaces_are_read_but_loopback() -> None:
     lo:     100       1    0    0    0     0          0         0      100       1    0    0    0     0       0          0
   eth0:    2000      20    1    2    0     0          0         0     3000      30    3    4    0     0       0          0
 """  # noqa: E501
-    (found,) = stats.interfaces(text)
+    (found,) = summary.interfaces(text)
     assert found == {
         "name": "eth0", "rxBytes": 2000, "rxPackets": 20, "rxErrors": 1, "rxDropped": 2,
         "txBytes": 3000, "txPackets": 30, "txErrors": 3, "txDropped": 4,
@@ -96,14 +110,16 @@ def test_a_node_without_pods_has_its_pages_too() -> None:
     empty = {"node": SUMMARY["node"], "pods": []}
     assert "resource_scrape_error 0" in lines(metrics_pages.resource(empty, 0.0))
     assert lines(
-        metrics_pages.cadvisor({}, Machine(1, 1), [], lambda pod: "", lambda group: GroupUsage(0, 0, 0, 0, 0, 0))
+        metrics_pages.cadvisor(
+            {}, Machine(1, 1), [], lambda pod: "", lambda group: GroupUsage(0, 0, 0, 0, 0, 0), lambda group: {}, 0
+        )
     )
 
 
 def test_volumes_are_told_without_reading_anything_else(tmp_path: Path) -> None:
     other = (Pod(metadata=ObjectMeta(name="q", namespace="shop", uid="v")), RuntimePod("v", "shop", "q"))
     claims = {"u": {"data": ("c", tmp_path), "gone": ("d", tmp_path / "gone")}, "v": {}}
-    (found,) = stats.volumes([(POD, RUNTIME), other], lambda uid: claims[uid], 0.0)
+    (found,) = summary.volumes([(POD, RUNTIME), other], lambda uid: claims[uid], 0.0)
     assert (found["name"], found["pvcRef"]) == ("data", {"name": "c", "namespace": "shop"})
     assert found["capacityBytes"] > 0
 

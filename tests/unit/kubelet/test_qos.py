@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 
 from api.core.pod import Pod
-from kubelet.cgroups import Cgroups, PodLimits, pod_limits
+from kubelet.cgroups import Cgroups, DeviceUsage, PodLimits, pod_limits
 from kubelet.qos import oom_score_adj, qos_class
 from kubelet.runtime.containers import cpu_quota_us, cpu_shares
 from tests.unit.kubelet.builders import UID, pod
@@ -102,3 +102,37 @@ def test_version_two_has_one_hierarchy_and_weights(tmp_path):
     assert (group / "cpu.max").read_text() == "50000 100000"
     assert (group / "memory.max").read_text() == str(64 << 20)
     assert (tmp_path / "cgroup.subtree_control").read_text() == "+cpu +memory +pids +io"
+
+
+def test_all_pods_together_may_have_what_the_node_has(tmp_path):
+    for is_v2 in (False, True):
+        mount = tmp_path / str(is_v2)
+        mount.mkdir()
+        if is_v2:
+            (mount / "cgroup.controllers").write_text("cpu memory pids")
+        else:
+            for name in ("cpu", "memory", "pids"):
+                (mount / name).mkdir()
+        Cgroups("kubepods", mount).make_root(4, 8 << 30)
+        memory = mount / ("kubepods/memory.max" if is_v2 else "memory/kubepods/memory.limit_in_bytes")
+        assert memory.read_text() == str(8 << 30)
+        cpu = mount / ("kubepods/cpu.weight" if is_v2 else "cpu/kubepods/cpu.shares")
+        assert cpu.read_text() == ("157" if is_v2 else "4096")
+        groups = mount / ("kubepods" if is_v2 else "pids/kubepods")
+        assert {each.name for each in groups.iterdir() if each.is_dir()} == {"burstable", "besteffort"}
+
+
+def test_what_went_to_and_from_disks_is_told_by_each(tmp_path):
+    told = {
+        "blkio/g/blkio.throttle.io_service_bytes_recursive": "0:9999 Read 4096\n0:9999 Write 512\n0:9999 Sync 9\n",
+        "blkio/g/blkio.throttle.io_serviced_recursive": "0:9999 Read 2\n0:9999 Write 1\n0:9998 Read 0\nTotal 3\n",
+        "g/io.stat": "0:9999 rbytes=4096 wbytes=512 rios=2 wios=1 dbytes=0 dios=0\n0:9998 rbytes=0\n",
+    }
+    for file, text in told.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    expected = {"0:9999": DeviceUsage(4096, 512, 2, 1)}
+    assert Cgroups("kubepods", tmp_path).disks("/g") == expected
+    (tmp_path / "cgroup.controllers").write_text("io")
+    assert Cgroups("kubepods", tmp_path).disks("/g") == expected
+    assert Cgroups("kubepods", tmp_path).disks("/none") == {}

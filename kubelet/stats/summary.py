@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from api.core.pod import Pod
@@ -13,6 +14,7 @@ from api.timestamps import render
 from kubelet import machine
 from kubelet.cgroups import Cgroups, GroupUsage
 from kubelet.runtime.records import RuntimePod
+from kubelet.stats import storage, system
 
 Stats = dict[str, Any]
 _APART_S = 1.0
@@ -50,10 +52,9 @@ def summary(
     now: float,
     rates: Rates,
     started: float = 0.0,
-    root: Path | None = None,
-    claimed: Callable[[str], Mapping[str, tuple[str, Path]]] = lambda uid: {},
+    own: Mapping[str, system.Process] = MappingProxyType({}),
 ) -> Stats:
-    """Return the body of /stats/summary, in upstream's shape.
+    """Return the body of /stats/summary as far as it is of processors and memory, in upstream's shape.
 
     Args:
         node_name: of the Node.
@@ -62,33 +63,90 @@ def summary(
         now: seconds since the epoch.
         rates: remembers the last reading.
         started: when the kubelet did.
-        root: on the file system that pods' files and images are kept on.
-        claimed: returns what volumes a pod, by UID, has by claims: claim and path by the volume's name.
+        own: the node's own processes by what they are called there ("kubelet", "runtime").
     """
     stamp = render(now)
-    available = machine.memory_available_bytes()
-    total = machine.memory_bytes()
-    memory = {"time": stamp, "availableBytes": available, "workingSetBytes": max(0, total - available)}
     spent = _machine_cpu_ns()
-    cpu = {"time": stamp, "usageCoreNanoSeconds": spent, **_rate(rates.nano_cores("", now, spent))}
-    node: Stats = {"nodeName": node_name, "startTime": render(started), "cpu": cpu, "memory": memory}
-    node["rlimit"] = {"time": stamp, **_processes()}
-    if root is not None:
-        node["fs"] = _file_system(root, stamp)
-        node["runtime"] = {"imageFs": node["fs"]}
+    rate = rates.nano_cores("", now, spent)
+    if rate is not None:  # ticks are coarse: no more than there is
+        rate = min(rate, (os.cpu_count() or 1) * 1_000_000_000)
+    cpu = {"time": stamp, "usageCoreNanoSeconds": spent, **_rate(rate)}
+    held = system.memory()
+    node: Stats = {"nodeName": node_name, "startTime": render(started), "cpu": cpu}
+    node["memory"] = {
+        "time": stamp,
+        "availableBytes": held.available_bytes,
+        "usageBytes": held.used_bytes,
+        "workingSetBytes": held.working_set_bytes,
+        "rssBytes": held.rss_bytes,
+        "pageFaults": held.faults,
+        "majorPageFaults": held.major_faults,
+    }
+    node["swap"] = {"time": stamp, "swapUsageBytes": held.swapped_bytes}
     if cgroups is None:
         return {"node": node, "pods": []}
 
     def use(group: str) -> Stats:
         return _usage(cgroups.usage(group), rates, group, now, stamp)
 
-    told = []
-    for pod, runtime in pods:
-        meta, group = pod.metadata, cgroups.parent(pod)
-        about = _of_pod(pod, runtime, group, use)
-        about |= _network(pod, runtime, cgroups, stamp) | _volumes(claimed(meta.uid), meta.namespace, stamp)
-        told.append(about)
-    return {"node": node, "pods": told}
+    together = cgroups.usage(cgroups.root)
+    if not together.limit_bytes:
+        together = together._replace(limit_bytes=machine.memory_bytes())
+    node["systemContainers"] = [
+        {"name": name, "startTime": render(each.started_at)} | _usage(each.usage, rates, f"({name})", now, stamp)
+        for name, each in own.items()
+    ]
+    of_pods = {"name": "pods", "startTime": render(started)} | _usage(together, rates, "(pods)", now, stamp)
+    node["systemContainers"].append(of_pods)
+    return {"node": node, "pods": [_of_pod(pod, runtime, cgroups.parent(pod), use) for pod, runtime in pods]}
+
+
+def fill(
+    told: Stats,
+    pods: list[tuple[Pod, RuntimePod]],
+    cgroups: Cgroups | None,
+    now: float,
+    root: Path,
+    claimed: Callable[[str], Mapping[str, tuple[str, Path]]],
+    stored: Mapping[str, storage.PodStorage],
+) -> Stats:
+    """Return a summary with what else there is to say: of networks, file systems, volumes and processes.
+
+    Args:
+        told: what `summary` returned for the same pods.
+        pods: what runs.
+        cgroups: as there.
+        now: as there.
+        root: on the file system that pods' files and images are kept on.
+        claimed: returns what volumes a pod, by UID, has by claims: claim and path by the volume's name.
+        stored: what pods hold on disk, by UID.
+    """
+    stamp = render(now)
+    disk = _file_system(root, stamp)
+    more: Stats = {"fs": disk, "runtime": {"imageFs": disk}, "rlimit": {"time": stamp, **_processes()}}
+    carried_by_node = interfaces(system.interfaces())
+    if carried_by_node:
+        more["network"] = _of_interfaces(carried_by_node, stamp)
+    filled = []
+    for (pod, runtime), about in zip(pods, told["pods"], strict=False):
+        assert cgroups is not None, "a hollow node tells of no pods"
+        held = stored.get(pod.metadata.uid, storage.PodStorage())
+        containers = [
+            each
+            | {"rootfs": _part(disk, held.layers.get(each["name"], storage.Held()))}
+            | {"logs": _part(disk, held.logs.get(each["name"], storage.Held()))}
+            for each in about["containers"]
+        ]
+        volumes = [*_own_volumes(held, stamp), *_full(claimed(pod.metadata.uid), pod.metadata.namespace, stamp)]
+        filled.append(
+            about
+            | {"containers": containers}
+            | _network(pod, runtime, cgroups, stamp)
+            | ({"volume": volumes} if volumes else {})
+            | {"ephemeral-storage": _part(disk, held.ephemeral(pod))}
+            | {"process_stats": {"process_count": cgroups.process_count(pod)}}
+        )
+    return {"node": told["node"] | more, "pods": filled}
 
 
 def _of_pod(pod: Pod, runtime: RuntimePod, group: str, use: Callable[[str], Stats]) -> Stats:
@@ -106,10 +164,12 @@ def _of_pod(pod: Pod, runtime: RuntimePod, group: str, use: Callable[[str], Stat
 
 def _network(pod: Pod, runtime: RuntimePod, cgroups: Cgroups, stamp: str) -> Stats:
     found = carried(pod, runtime, cgroups)
-    if found is None:
-        return {}
-    first = next((each for each in found if each["name"] == "eth0"), None)
-    return {"network": {"time": stamp, **(first or {}), "interfaces": found}}
+    return {} if found is None else {"network": _of_interfaces(found, stamp)}
+
+
+def _of_interfaces(found: list[Stats], stamp: str) -> Stats:
+    first = next((each for each in found if each["name"] == "eth0"), {"name": ""})
+    return {"time": stamp, **first, "interfaces": found}
 
 
 def carried(pod: Pod, runtime: RuntimePod, cgroups: Cgroups) -> list[Stats] | None:
@@ -147,11 +207,6 @@ def interfaces(text: str) -> list[Stats]:
     return found
 
 
-def _volumes(claimed: Mapping[str, tuple[str, Path]], namespace: str, stamp: str) -> Stats:
-    found = _full(claimed, namespace, stamp)
-    return {"volume": found} if found else {}
-
-
 def _full(claimed: Mapping[str, tuple[str, Path]], namespace: str, stamp: str) -> list[Stats]:
     """Return how full the volumes of a pod's claims are; `claimed` has claim and path by the volume's name."""
     found = []
@@ -161,18 +216,33 @@ def _full(claimed: Mapping[str, tuple[str, Path]], namespace: str, stamp: str) -
     return found
 
 
+def _own_volumes(held: storage.PodStorage, stamp: str) -> list[Stats]:
+    found = []
+    for name, (path, taken) in held.volumes.items():
+        with contextlib.suppress(OSError):
+            found.append({"name": name, **_part(_file_system(path, stamp), taken)})
+    return found
+
+
+def _part(file_system: Stats, held: storage.Held) -> Stats:
+    """Return what is used of a file system by one who has a part of it."""
+    return file_system | {"usedBytes": held.used_bytes, "inodesUsed": held.inodes}
+
+
 def _usage(used: GroupUsage, rates: Rates, group: str, now: float, stamp: str) -> Stats:
     rate = rates.nano_cores(group, now, used.cpu_ns)
     return {
         "cpu": {"time": stamp, "usageCoreNanoSeconds": used.cpu_ns, **_rate(rate)},
         "memory": {
             "time": stamp,
+            **({} if used.available_bytes is None else {"availableBytes": used.available_bytes}),
             "usageBytes": used.used_bytes,
             "workingSetBytes": used.working_set_bytes,
             "rssBytes": used.rss_bytes,
             "pageFaults": used.faults,
             "majorPageFaults": used.major_faults,
         },
+        "swap": {"time": stamp, "swapUsageBytes": used.swapped_bytes},
     }
 
 
