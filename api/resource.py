@@ -72,6 +72,10 @@ def always_valid(new: Any, old: Any) -> Iterable[FieldError]:
     return ()
 
 
+def drop_nothing(new: Any, old: Any) -> None:
+    """Know no field that is dropped."""
+
+
 def keep_nothing(obj: Any) -> None:
     """Prepare nothing for create."""
 
@@ -152,6 +156,8 @@ class Resource(Generic[T]):
     """Fill in upstream's defaults, in place, after decoding a create, update or patch result. Idempotent."""
     validate: Callable[[T, T | None], Iterable[FieldError]] = always_valid
     """Say what is wrong with `new`; `old` is None on create. Metadata that every kind has is checked elsewhere."""
+    drop_gated: Callable[[T, T | None], None] = drop_nothing
+    """Given (new, old or None), drop from `new` what 1.32 has behind feature gates that are off (decision 112)."""
     prepare_for_create: Callable[[T], None] = keep_nothing
     """Clear what a client may not set at create; where there is a status subresource, that is status by default."""
     prepare_for_update: Callable[[T, T], None] = keep_nothing_of_old

@@ -5,6 +5,7 @@ What fails is not raised: it is what the container waits for (`waiting`), an eve
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from client.verbs import key_of
 from kubelet.durations import as_go
 from kubelet.environment import ConfigError, compute_environment, names_of_objects
 from kubelet.hooks import HookFailed, describe_failure, run_hook
-from kubelet.lifecycle import STOP_GRACE_MIN_S, AnyContainer, Start
+from kubelet.lifecycle import STOP_GRACE_MIN_S, AnyContainer, Start, grace_period_s
 from kubelet.node import Node
 from kubelet.pod_parts import all_containers, field_path
 from kubelet.pod_setup import PodSetup
@@ -172,9 +173,24 @@ class ContainerStarter:
                 who = f"{pod.metadata.name}_{pod.metadata.namespace}({pod.metadata.uid})"
                 why = describe_failure(hook, container.name, who, error)
                 self.waiting[container.name] = Waiting("PostStartHookError", why)
-            await self._node.cri.stop_container(container_id, STOP_GRACE_MIN_S)
+            await self._stop.unless_set(self._end(pod, container, container_id, runtime, path))
             return self._node.clock.now() + 1.0
         return None
+
+    async def _end(self, pod: Pod, container: AnyContainer, container_id: str, runtime: RuntimePod, path: str) -> None:
+        """Stop a container whose postStart hook failed as any other: by its preStop hook, in the pod's time."""
+        node, grace_s = self._node, grace_period_s(pod)
+        ends_at = node.clock.monotonic() + grace_s
+        if container.lifecycle is not None and container.lifecycle.pre_stop is not None and grace_s > 0:
+            try:
+                async with asyncio.timeout(grace_s):
+                    await self.hook(pod, container, container_id, runtime, "pre_stop")
+            except HookFailed:
+                node.recorder.event(pod, "Warning", "FailedPreStopHook", "PreStopHook failed", field_path=path)
+            except TimeoutError:
+                pass  # Its time is over, and it is told to end.
+        left_s = round(ends_at - node.clock.monotonic())
+        await node.cri.stop_container(container_id, max(STOP_GRACE_MIN_S, left_s))
 
     async def hook(self, pod: Pod, container: AnyContainer, container_id: str, runtime: RuntimePod, which: str) -> None:
         """Run a hook, `post_start` or `pre_stop`, to its end; raises HookFailed, RuntimeUnavailable."""

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from api import validation as v
 from api.apps.workloads import check_observed, check_selector_and_template
 from api.columns import AGE, labels_text, workload_columns
+from api.core import gated
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
 from api.go_types import int_or_string
@@ -213,6 +214,7 @@ RESOURCE: Final[Resource[DaemonSet]] = Resource(
     categories=("all",),
     subresources=("status",),
     default=default,
+    drop_gated=gated.drop_of_template,
     validate=validate,
     prepare_for_create=prepare_for_create,
     prepare_for_update=prepare_for_update,

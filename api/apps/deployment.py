@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from api import validation as v
 from api.apps.workloads import check_observed, check_replica_counts, check_selector_and_template
 from api.columns import AGE, workload_columns
+from api.core import gated
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
 from api.go_types import int_or_string
@@ -210,6 +211,7 @@ RESOURCE: Final[Resource[Deployment]] = Resource(
     categories=("all",),
     subresources=("scale", "status"),
     default=default,
+    drop_gated=gated.drop_of_template,
     validate=validate,
     prepare_for_status_update=prepare_for_status_update,
     validate_status=validate_status,

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from api import validation as v
 from api.apps.workloads import check_selector_and_template, validate_replica_status
 from api.columns import replica_columns
+from api.core import gated
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
 from api.core.replicationcontroller import ReplicaCounts
@@ -85,6 +86,7 @@ RESOURCE: Final[Resource[ReplicaSet]] = Resource(
     categories=("all",),
     subresources=("scale", "status"),
     default=default,
+    drop_gated=gated.drop_of_template,
     validate=validate,
     validate_status=validate_replica_status,
     generation=True,

@@ -9,6 +9,7 @@ import msgspec
 from api import validation as v
 from api.apps.workloads import check_observed, check_replica_counts, check_selector_and_template
 from api.columns import AGE, workload_columns
+from api.core import gated
 from api.core.persistentvolumeclaim import PersistentVolumeClaim
 from api.core.persistentvolumeclaim import default as default_claim
 from api.core.pod import PodTemplateSpec
@@ -245,6 +246,7 @@ RESOURCE: Final[Resource[StatefulSet]] = Resource(
     categories=("all",),
     subresources=("scale", "status"),
     default=default,
+    drop_gated=gated.drop_of_template,
     validate=validate,
     validate_status=validate_status,
     generation=True,

@@ -10,6 +10,7 @@ from api import validation as v
 from api.batch.job import JobSpec, check_spec, default_spec
 from api.batch.schedule import check_schedule
 from api.columns import AGE, NONE, workload_columns
+from api.core import gated
 from api.core.references import ObjectReference
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
@@ -141,6 +142,11 @@ def _check_zone(path: str, zone: str | None) -> v.Errors:
             yield v.invalid(path, zone, f"unknown time zone {zone}")
 
 
+def drop_gated(new: CronJob, old: CronJob | None) -> None:
+    """Drop what the pod template of its jobs may not say."""
+    gated.drop_of_template(new.spec.job_template, old.spec.job_template if old is not None else None)
+
+
 def _last(cron_job: CronJob, now: float) -> str:
     last = cron_job.status.last_schedule_time
     return timestamps.age(last, now) if last else NONE
@@ -157,6 +163,7 @@ RESOURCE: Final[Resource[CronJob]] = Resource(
     categories=("all",),
     subresources=("status",),
     default=default,
+    drop_gated=drop_gated,
     validate=validate,
     generation=True,
     columns=(

@@ -16,6 +16,7 @@ from api.batch.job_policies import PodFailurePolicy, SuccessPolicy
 from api.batch.job_rules import check_failure_policy, check_manager, check_mode, check_success_policy
 from api.batch.job_status_rules import check_status, has_condition
 from api.columns import AGE, workload_columns
+from api.core import gated
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
 from api.core.pod_validation import check_template
@@ -341,6 +342,7 @@ RESOURCE: Final[Resource[Job]] = Resource(
     categories=("all",),
     subresources=("status",),
     default=default,
+    drop_gated=gated.drop_of_template,
     validate=validate,
     prepare_for_create=prepare_for_create,
     validate_status=check_status,

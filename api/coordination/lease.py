@@ -51,6 +51,14 @@ def validate(new: Lease, old: Lease | None) -> v.Errors:
     yield from v.check_not_negative("spec.leaseTransitions", spec.lease_transitions)
 
 
+def drop_gated(new: Lease, old: Lease | None) -> None:
+    """Drop what coordinated elections need, which 1.32 has behind a feature gate that is off."""
+    if old is None or old.spec.strategy is None:
+        new.spec.strategy = None
+    if old is None or old.spec.preferred_holder is None:
+        new.spec.preferred_holder = None
+
+
 RESOURCE: Final[Resource[Lease]] = Resource(
     type=Lease,
     group="coordination.k8s.io",
@@ -59,6 +67,7 @@ RESOURCE: Final[Resource[Lease]] = Resource(
     plural="leases",
     namespaced=True,
     validate=validate,
+    drop_gated=drop_gated,
     columns=(
         Column("Holder", "string", lambda lease, now: lease.spec.holder_identity or "", "Who holds the lease."),
         AGE,

@@ -11,6 +11,7 @@ import msgspec
 from api import names, quantity
 from api import validation as v
 from api.columns import AGE
+from api.core import gated
 from api.core.persistentvolumeclaim import UNSET, VOLUME_MODES, check_access_modes, short_modes
 from api.core.pod_validation import check_node_selector
 from api.core.references import NodeSelector, ObjectReference, SecretReference
@@ -352,6 +353,7 @@ RESOURCE: Final[Resource[PersistentVolume]] = Resource(
     short_names=("pv",),
     subresources=("status",),
     default=default,
+    drop_gated=lambda new, old: gated.drop_of_volume(new.spec, old.spec if old is not None else None),
     validate=validate,
     prepare_for_create=prepare_for_create,
     columns=(

@@ -10,6 +10,7 @@ import msgspec
 from api import names, quantity
 from api import validation as v
 from api.columns import AGE
+from api.core import gated
 from api.core.references import TypedLocalObjectReference, TypedObjectReference
 from api.core.resource_names import check_amount
 from api.core.volumes import PersistentVolumeClaimSpec
@@ -268,6 +269,7 @@ RESOURCE: Final[Resource[PersistentVolumeClaim]] = Resource(
     short_names=("pvc",),
     subresources=("status",),
     default=default,
+    drop_gated=lambda new, old: gated.drop_of_claim(new.spec, old.spec if old is not None else None),
     validate=validate,
     prepare_for_create=prepare_for_create,
     validate_status=validate_status,

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 
 from api import names, quantity
 from api import validation as v
+from api.core import gated
 from api.core.containers import Container, EphemeralContainer, ResourceRequirements
 from api.core.ip_addresses import check_ip
 from api.core.placement import Affinity, Toleration, TopologySpreadConstraint, select_by_label_keys
@@ -410,6 +411,7 @@ RESOURCE: Final[Resource[Pod]] = Resource(
         "status",
     ),
     default=default_pod,
+    drop_gated=lambda new, old: gated.drop_of_pod(new.spec, old.spec if old is not None else None),
     validate=validate_pod,
     prepare_for_create=prepare_for_create,
     prepare_for_status_update=prepare_for_status_update,

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 from api import validation as v
 from api.columns import joined, labels_text
+from api.core import gated
 from api.core.containers import Container
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
@@ -51,6 +52,7 @@ RESOURCE: Final[Resource[PodTemplate]] = Resource(
     plural="podtemplates",
     namespaced=True,
     default=default,
+    drop_gated=lambda new, old: gated.drop_of_pod(new.template.spec, old.template.spec if old is not None else None),
     validate=validate,
     generation=True,
     columns=(

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from api import validation as v
 from api.apps.workloads import validate_replica_status
 from api.columns import labels_text, replica_columns
+from api.core import gated
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
 from api.core.pod_validation import check_workload_template
@@ -114,6 +115,7 @@ RESOURCE: Final[Resource[ReplicationController]] = Resource(
     categories=("all",),
     subresources=("scale", "status"),
     default=default,
+    drop_gated=gated.drop_of_template,
     validate=validate,
     validate_status=validate_replica_status,
     orphans_by_default=True,

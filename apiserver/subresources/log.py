@@ -14,9 +14,11 @@ from typing import Final
 import aiohttp
 
 from api import timestamps
+from api import validation as v
 from api.core import pod
-from api.errors import ApiError, BadRequest, Cause, InternalError, Invalid, NotFound
+from api.errors import ApiError, BadRequest, InternalError, NotFound
 from api.resource import ObjectKey
+from apiserver import parameters
 from apiserver.auth.tokens import Read
 from apiserver.request import Call
 from apiserver.subresources import node_proxy
@@ -25,8 +27,7 @@ from apiserver.subresources.node_proxy import Kubelets
 _CHUNK_BYTES: Final = 64 * 1024
 _SAYS_BYTES_MAX: Final = 8 * 1024
 """Most that is passed on of what a kubelet says is wrong."""
-_BOOLEANS: Final = ("follow", "previous", "timestamps")
-_INTEGERS: Final = (("sinceSeconds", 1), ("tailLines", 0), ("limitBytes", 1))
+_FLAGS: Final = ("follow", "previous", "timestamps")
 
 
 @dataclass(slots=True)
@@ -58,8 +59,8 @@ class LogHandler:
             InternalError: the kubelet does not answer.
         """
         key = ObjectKey(call.info.namespace, call.info.name)
-        found: pod.Pod = await self._read(pod.RESOURCE, key)
         options = log_options(key.name, call.options)
+        found: pod.Pod = await self._read(pod.RESOURCE, key)
         container = node_proxy.choose_container(found, call.options.get("container", ""))
         address = await self._kubelets.locate(found)
         path = node_proxy.target(["containerLogs", key.namespace, key.name, container], options)
@@ -79,43 +80,36 @@ def log_options(name: str, asked: Mapping[str, str]) -> dict[str, str]:
     """Return the options to pass to the kubelet.
 
     Raises:
-        BadRequest: not a boolean or integer. Invalid: out of range, or sinceSeconds beside sinceTime.
+        BadRequest: no number, or no time. Invalid: out of range, sinceSeconds beside sinceTime, or a stream of its own,
+            which 1.32 has behind a feature gate that is off.
     """
-    options: dict[str, str] = {}
-    for option in _BOOLEANS:
-        value = asked.get(option, "").lower()
-        if value in ("true", "1", "t"):
-            options[option] = "true"
-        elif value not in ("", "false", "0", "f"):
-            raise BadRequest(f'{option}: "{asked[option]}" is neither true nor false')
-    for option, least in _INTEGERS:
-        text = asked.get(option, "")
-        if not text:
-            continue
-        try:
-            number = int(text)
-        except ValueError:
-            raise BadRequest(f'{option}: "{text}" is not a whole number') from None
-        if number < least:
-            raise _invalid(name, option, f"Invalid value: {number}: must be greater than or equal to {least}")
-        options[option] = str(number)
-    if since := asked.get("sinceTime", ""):
-        if "sinceSeconds" in options:
-            raise _invalid(
-                name, "sinceSeconds", "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
-            )
+    numbers = {option: parameters.integer(asked, option) for option in ("tailLines", "limitBytes", "sinceSeconds")}
+    since = asked.get("sinceTime", "")
+    if since:
         try:
             timestamps.parse(since)
         except ValueError as error:
             raise BadRequest(f"sinceTime: {error}") from None
-        options["sinceTime"] = since
-    return options
+    errors = list(_wrong(numbers, since, asked))
+    if errors:
+        raise v.refuse_named("", "PodLogOptions", name, errors)
+    options = {option: "true" for option in _FLAGS if parameters.flag(asked, option)}
+    options |= {option: str(number) for option, number in numbers.items() if number is not None}
+    return options | ({"sinceTime": since} if since else {})
 
 
-def _invalid(name: str, field: str, message: str) -> Invalid:
-    kind = "PodLogOptions"
-    cause = Cause("FieldValueInvalid", message, field)
-    return Invalid(f'{kind} "{name}" is invalid: {field}: {message}', kind=kind, name=name, causes=[cause])
+def _wrong(numbers: Mapping[str, int | None], since: str, asked: Mapping[str, str]) -> v.Errors:
+    tail, limit, seconds = numbers["tailLines"], numbers["limitBytes"], numbers["sinceSeconds"]
+    if tail is not None and tail < 0:
+        yield v.invalid("tailLines", tail, "must be greater than or equal to 0")
+    if limit is not None and limit < 1:
+        yield v.invalid("limitBytes", limit, "must be greater than 0")
+    if seconds is not None and since:
+        yield v.forbidden("[]", "at most one of `sinceTime` or `sinceSeconds` may be specified")
+    elif seconds is not None and seconds < 1:
+        yield v.invalid("sinceSeconds", seconds, "must be greater than 0")
+    if "stream" in asked:
+        yield v.forbidden("stream", "may not be specified")
 
 
 async def _refused(response: aiohttp.ClientResponse) -> ApiError:

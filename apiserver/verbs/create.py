@@ -76,6 +76,7 @@ async def create_object(context: Context, call: Call, obj: Any, *, is_apply: boo
     if is_generated:
         metadata.name = registry.generate_name(metadata.generate_name)
     metadata.uid = registry.generate_uid()
+    resource.drop_gated(obj, None)
     resource.prepare_for_create(obj)
     obj.metadata.managed_fields = owners
     if resource.generation:

@@ -274,6 +274,8 @@ async def decide_update(
         facade.put(new, request.object)
     drop_repeated_owners(call, new, AFTER_ADMISSION)
     validation.keep_metadata(new.metadata, old.metadata)
+    if not is_status:
+        resource.drop_gated(new, old)
     (prepare or resource.prepare_for_update)(new, old)
     new.metadata.managed_fields = owners
     new.metadata.generation = _next_generation(resource, new, old)

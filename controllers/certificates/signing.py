@@ -31,6 +31,8 @@ from controllers.runner import Controller, Listers
 
 LIFETIME_S: Final = 365 * 24 * 3600
 CLOCK_SKEW_S: Final = 300
+SHORT_S: Final = 8 * 3600
+"""A certificate for less than this lasts from now on for all of it; upstream's signer has the same bound."""
 _PURPOSES: Final = {
     "any": ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
     "client auth": ExtendedKeyUsageOID.CLIENT_AUTH,
@@ -58,8 +60,8 @@ class Authority:
             raise ValueError("the request is not signed with its own key")
         wanted_s = min(request.spec.expiration_seconds or self.lifetime_s, self.lifetime_s)
         begin = datetime.fromtimestamp(int(now) - CLOCK_SKEW_S, UTC)
-        # What was asked for counts from now on; the few minutes for clocks that are behind come on top.
-        end = begin + timedelta(seconds=wanted_s + CLOCK_SKEW_S)
+        # What was asked for counts from now on if it is short; else from the few minutes for clocks that are behind.
+        end = begin + timedelta(seconds=wanted_s + (CLOCK_SKEW_S if wanted_s < SHORT_S else 0))
         builder = (
             x509.CertificateBuilder()
             .subject_name(parsed.subject)

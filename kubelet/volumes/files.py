@@ -81,7 +81,9 @@ async def _project(
         of_token = projection.service_account_token
         token = await tokens.token(pod, of_token)
         return {check_path(of_token.path): _token_file(pod, token, mode)}
-    raise PayloadError("a projected source of a kind that this kubelet does not serve (clusterTrustBundle)")
+    if projection.cluster_trust_bundle is not None:
+        raise PayloadError("a projected source of a kind that this kubelet does not serve (clusterTrustBundle)")
+    return {}  # What is left of a source that the API dropped.
 
 
 _NO_CONFIG_KEY: Final = "configmap references non-existent config key"

@@ -312,7 +312,7 @@ async def test_logs_are_passed_on_as_they_come(world: World) -> None:
             (path.format("two"), 400, "choose one of: [a b]"),
             (path.format("web") + "?tailLines=-1", 422, "must be greater than or equal to 0"),
             (path.format("web") + "?sinceSeconds=1&sinceTime=2024-01-01T00:00:00Z", 422, "at most one of"),
-            (path.format("web") + "?follow=perhaps", 400, "neither true nor false"),
+            (path.format("absent") + "?stream=Stdout", 422, "stream: Forbidden: may not be specified"),
             (path.format("new"), 400, "does not have a host assigned"),
         ):
             async with session.get(target) as response:

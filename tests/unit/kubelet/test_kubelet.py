@@ -344,10 +344,17 @@ async def test_what_a_failed_hook_printed_is_in_the_status_and_not_in_events(mon
         shown.extend((waiting.reason, waiting.message) for waiting in around.waiting.values())
         return compute_status(pod, runtime, around, now)
 
+    async def stopping(container_id: str, timeout_s: int) -> None:
+        graces.add(timeout_s)
+        await stop(container_id, timeout_s)
+
+    graces: set[int] = set()
     shown: list[tuple[str, str]] = []
     monkeypatch.setattr(pod_worker, "compute_status", computing)
     async with world() as w:
+        stop = w.cri.stop_container
         monkeypatch.setattr(w.cri, "exec_sync", failing)
+        monkeypatch.setattr(w.cri, "stop_container", stopping)
         hook = {"exec": {"command": ["sh", "-c", "x"]}}
         lifecycle = {"postStart": hook, "preStop": hook}
         await w.create(containers=[{"name": "main", "image": "i:1", "lifecycle": lifecycle}])
@@ -362,6 +369,8 @@ async def test_what_a_failed_hook_printed_is_in_the_status_and_not_in_events(mon
         told = {e.reason: e.message for e in (await w.admin.list(events.RESOURCE, namespace="default")).items}
         assert told["FailedPostStartHook"] == "PostStartHook failed"
         assert told["Killing"] == "FailedPostStartHook"
+        assert told["FailedPreStopHook"] == "PreStopHook failed"
+        assert graces == {30}
 
 
 async def test_a_sandbox_that_cannot_be_made_is_told_with_the_runtime_s_code():

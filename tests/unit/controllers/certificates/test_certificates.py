@@ -91,7 +91,10 @@ def test_what_is_approved_is_signed_as_asked_and_no_longer(authority: signing.Au
     assert list(purposes) == [ExtendedKeyUsageOID.CLIENT_AUTH]
     assert not made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     yearly = certificate(authority, request(CLIENT, "jane", "team"))
-    assert (yearly.not_valid_after_utc - datetime.fromtimestamp(NOW, UTC)).days == 365
+    assert (yearly.not_valid_after_utc - yearly.not_valid_before_utc).total_seconds() == 365 * 24 * 3600
+    for seconds, early in ((8 * 3600 - 1, 0), (8 * 3600, 300)):
+        daily = certificate(authority, request(CLIENT, "jane", "team", expiration_seconds=seconds))
+        assert daily.not_valid_after_utc == datetime.fromtimestamp(NOW + seconds - early, UTC)
     hourly = certificate(dataclasses.replace(authority, lifetime_s=3600), request(CLIENT, "jane", "team"))
     assert hourly.not_valid_after_utc == datetime.fromtimestamp(NOW + 3600, UTC)
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
-from api.core.volumes import DownwardAPIVolumeFile, KeyToPath
+from api.core.volumes import DownwardAPIVolumeFile, KeyToPath, Volume
 from kubelet.downward import PodFacts, render_map
+from kubelet.volumes.files import compute_payload
 from kubelet.volumes.payload import File, PayloadError, check_path, from_downward, from_keys
 from tests.unit.kubelet.builders import pod
 
@@ -40,6 +43,12 @@ def test_downward_files():
     payload = from_downward(p, items, 0o644, PodFacts())
     assert payload["labels"].content == b'a="1"\nb="say \\"x\\""'
     assert payload["n"].content == b"web"
+
+
+async def test_a_source_that_says_nothing_gives_no_files():
+    volume = msgspec.convert({"name": "v", "projected": {"sources": [{}]}}, Volume)
+    nobody: Any = None
+    assert await compute_payload(pod(), volume, nobody, nobody, PodFacts()) == {}
 
 
 def test_maps_are_rendered_in_key_order():
