@@ -17,6 +17,7 @@ from api import validation as v
 from api.core.container_validation import check_containers, check_resources
 from api.core.containers import ResourceRequirements
 from api.core.ip_addresses import check_ip
+from api.core.pod_difference import difference
 from api.core.references import NodeSelector, NodeSelectorTerm
 from api.core.security_context import AppArmorProfile, SeccompProfile
 from api.core.security_validation import (
@@ -539,9 +540,9 @@ def _check_update(new: PodSpec, old: PodSpec) -> v.Errors:
             yield v.forbidden(f"spec.schedulingGates[{i}].name", why)
     if old.scheduling_gates:
         yield from _check_gated_update(new, old)
-    changed = _changed_fields(new, old)
+    changed = difference(old, _with_what_may_change(new, old))
     if changed:
-        yield v.forbidden("spec", f"{_UPDATABLE} (this one changes {', '.join(changed)})")
+        yield v.forbidden("spec", f"{_UPDATABLE}\n{changed}\n")
 
 
 def _check_new_image(path: str, image: str) -> v.Errors:
@@ -597,23 +598,20 @@ def _only_adds(new: NodeSelectorTerm, old: NodeSelectorTerm) -> bool:
 _FREE = ("active_deadline_seconds", "tolerations", "scheduling_gates")
 
 
-def _changed_fields(new: PodSpec, old: PodSpec) -> list[str]:
-    """Return the fields of the spec that differ beyond what an update may change."""
-    changed = []
-    for name, json_name in zip(new.__struct_fields__, new.__struct_encode_fields__, strict=True):
-        now, before = getattr(new, name), getattr(old, name)
-        if now == before or name in _FREE:
-            continue
-        if name in ("containers", "init_containers"):
-            now = [msgspec.structs.replace(c, image=b.image) for c, b in zip(now, before, strict=True)]
-            if now == before:
-                continue
-        if name == "termination_grace_period_seconds" and now == 1 and before is not None and before < 0:
-            continue
-        if old.scheduling_gates and (name == "node_selector" or (name == "affinity" and _among_pods(now, before))):
-            continue
-        changed.append(f"spec.{json_name}")
-    return changed
+def _with_what_may_change(new: PodSpec, old: PodSpec) -> PodSpec:
+    """Return the new spec with all that an update may change as it was."""
+    kept = {name: getattr(old, name) for name in _FREE}
+    for name in ("containers", "init_containers"):
+        pairs = zip(getattr(new, name), getattr(old, name), strict=True)
+        kept[name] = [msgspec.structs.replace(container, image=before.image) for container, before in pairs]
+    grace_s = old.termination_grace_period_seconds
+    if new.termination_grace_period_seconds == 1 and grace_s is not None and grace_s < 0:
+        kept["termination_grace_period_seconds"] = grace_s
+    if old.scheduling_gates:
+        kept["node_selector"] = old.node_selector
+        if _among_pods(new.affinity, old.affinity):
+            kept["affinity"] = old.affinity
+    return msgspec.structs.replace(new, **kept)
 
 
 def _among_pods(new: Affinity | None, old: Affinity | None) -> bool:

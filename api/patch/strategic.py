@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from api.go_types import type_of
 from api.patch import words
 from api.patch.failure import PatchFailure
 from api.schema import FieldSchema, Struct, TypeSchema, fields_of
@@ -206,7 +207,12 @@ def _set_orders(
 
 
 def _check_order(patch: Any, order: list[Any], merge_key: str | None, name: str) -> None:
-    """Refuse a patch whose items do not stand in the order that it asks for."""
+    """Refuse a patch whose items do not stand in the order that it asks for; an order of nothing asks for none."""
+    if patch is not None and not isinstance(patch, list):
+        received = type_of(patch)
+        raise PatchFailure(f"expected a []interface {{}}, but received a {received}", is_malformed=True)
+    if not order:
+        return
     items = [item for item in patch or () if not (isinstance(item, dict) and _PATCH in item)]
     wanted = iter([_key(item, merge_key) for item in order])
     # Each is looked for behind the one before.

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from api.discover import RESOURCES
 from api.resource import Resource
-from tests.fuzz import expressions, hostile, objects, patches, schemas
+from tests.fuzz import expressions, hostile, objects, other_ways, patches, schemas
 from tests.fuzz.objects import Plain
 from tests.fuzz.session import Session
 from tests.fuzz.watching import Held, History
@@ -76,6 +76,11 @@ class Episode:
             (9, self._create_custom),
             (10, self._protobuf),
             (16, self._hostile),
+            (6, self._read_otherwise),
+            (4, self._write_back),
+            (2, self._at_once),
+            (3, self._http2),
+            (2, self._redefine),
         )
 
     async def run(self, steps: int, seconds: float | None = None) -> None:
@@ -366,6 +371,82 @@ class Episode:
         body = hostile.protobuf_body(self._random, resource, value)
         headers = {"Content-Type": "application/vnd.kubernetes.protobuf"}
         await self._session.send(Request("POST", path_of(resource), body, headers), "protobuf")
+
+    async def _read_otherwise(self) -> None:
+        known = self._pick()
+        if known is not None:
+            await other_ways.read_otherwise(self._session, self._random, known.path, known.resource)
+
+    async def _write_back(self) -> None:
+        known = self._pick()
+        if known is not None and known.resource is not None:
+            await other_ways.write_back(self._session, known.path, known.resource)
+
+    async def _at_once(self) -> None:
+        found = await self._current()
+        if found is None:
+            return
+        known, value = found
+        requests = []
+        for _ in range(self._random.choice((2, 4, 8))):
+            media, body = patches.make(self._random, known.resource, known.seed, value)
+            query = "?force=true&fieldManager=" + self._random.choice("mn") if media == patches.APPLY else ""
+            requests.append(Request("PATCH", known.path + query, body, {"Content-Type": media}))
+        requests.append(Request("GET", known.path))
+        if self._random.random() < 0.3:
+            requests.append(Request("DELETE", known.path))
+        if self._random.random() < 0.3:
+            requests.append(Request("PUT", known.path, _encoded(value), JSON))
+        await other_ways.at_once(self._session, self._session.arena, self._random, requests)
+
+    async def _http2(self) -> None:
+        paths = [each.path for each in self._known[-5:]]
+        await other_ways.speak_http2(self._session, self._session.arena, self._random, paths)
+
+    async def _redefine(self) -> None:
+        """Change a definition whose objects are there, or delete it; what is there must stay readable or go."""
+        if not self._custom:
+            return
+        custom = self._random.choice(self._custom)
+        name = f"{custom.path.rpartition('/')[2]}.{schemas.GROUP}"
+        path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"
+        if self._random.random() < 0.15:
+            await self._session.send(Request("DELETE", path), "redefine")
+            self._custom = [each for each in self._custom if not each.path.endswith(custom.path.rpartition("/")[2])]
+            return
+        definition = await self._session.get(path)
+        if definition is None:
+            return
+        versions = definition["spec"]["versions"]
+        chosen = self._random.choice(versions)
+        for change in self._random.sample(("schema", "served", "storage", "conversion", "columns"), 2):
+            match change:
+                case "schema":
+                    made = schemas.schema(self._random)
+                    chosen["schema"]["openAPIV3Schema"] = {"type": "object", "properties": {"spec": made}}
+                case "served":
+                    chosen["served"] = not chosen["served"]
+                case "storage":
+                    for each in versions:
+                        each["storage"] = each is chosen
+                case "conversion":
+                    url = "https://127.0.0.1:1/convert"
+                    webhook = {"conversionReviewVersions": ["v1"], "clientConfig": {"url": url}}
+                    given = ({"strategy": "None"}, {"strategy": "Webhook", "webhook": webhook})
+                    definition["spec"]["conversion"] = self._random.choice(given)
+                case "columns":
+                    chosen["additionalPrinterColumns"] = [{"name": "a", "type": "string", "jsonPath": ".spec"}]
+        response = await self._session.send(Request("PUT", path, _encoded(definition), JSON), "redefine")
+        if response.status != 200:
+            return
+        for each in self._custom:
+            if each.path.endswith(custom.path.rpartition("/")[2]):
+                version = next((one for one in versions if one["name"] == each.version), None)
+                each.schema = version["schema"]["openAPIV3Schema"] if version is not None else each.schema
+        await asyncio.sleep(0.02)
+        converts = (definition["spec"].get("conversion") or {}).get("strategy") == "Webhook"
+        for form in () if converts else ("application/json", TABLE):
+            await self._session.send(Request("GET", custom.path, headers={"Accept": form}), "redefine")
 
     async def _hostile(self) -> None:
         known = [each.path for each in self._known[-5:]]

@@ -43,10 +43,12 @@ def judge(request: Request, response: Response) -> str | None:
 
 
 def _is_of_no_type(request: Request, response: Response) -> bool:
-    """Whether what was applied does not fit its kind: upstream answers that with code 500 and no reason."""
+    """Whether what was applied, or what is there, does not fit its kind: upstream answers with 500 and no reason."""
     told = response.value if response.is_json and request.method == "PATCH" else None
     is_bare = isinstance(told, dict) and "reason" not in told
-    return is_bare and str(told.get("message")).startswith("failed to create typed patch object")
+    return is_bare and str(told.get("message")).startswith(
+        ("failed to create typed patch object", "failed to create typed live")
+    )
 
 
 def _refuse(name: str) -> Any:

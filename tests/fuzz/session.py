@@ -94,12 +94,16 @@ class Session:
         took, busy = time.monotonic() - begun, time.process_time() - used
         if oracle.SLOW_S < took < oracle.HUNG_S and busy > oracle.SLOW_S / 2:
             self._note(f"slow: {took:.1f} s, {busy:.1f} s of them working", request)
+        self.take_log(request)
+        return response
+
+    def take_log(self, request: Request) -> None:
+        """Judge what the log told of, as if `request` were at fault; raises RuntimeError when the server has ended."""
         for told in self.arena.log.take():
             place = [line.strip() for line in told.splitlines() if line.strip().startswith("File ")]
             self._note(f"log: {told.splitlines()[-1]} {place[-1] if place else ''}\n{told}", request)
         if self.arena.task.done():
             raise RuntimeError("the server has ended")
-        return response
 
     async def _read_back(self, request: Request, response: Response, plural: str) -> None:
         path, _, query = request.target.partition("?")

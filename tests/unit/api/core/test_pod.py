@@ -200,7 +200,9 @@ def test_nothing_else_may_change(field: str, value: Any) -> None:
     new = copy.deepcopy(old)
     setattr(new.spec, field, value)
     [error] = wrong(new, old)
+    told = "(allow it to be set to 1 if it was previously negative)\n  core.PodSpec{\n"
     assert error.startswith("spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`")
+    assert told in error and error.count("\n+ ") == 1
 
 
 def test_a_mirror_has_a_node_and_what_it_mirrors_never_changes() -> None:

@@ -103,6 +103,8 @@ def test_an_object_can_be_replaced_or_emptied() -> None:
         {"spec": {"$retainKeys": ["a"], "b": 1}},
         {"metadata": {"$deleteFromPrimitiveList/finalizers": "x"}},
         {"spec": {"$setElementOrder/containers": "x"}},
+        {"spec": {"$setElementOrder/containers": [], "containers": -1}},
+        {"spec": {"$setElementOrder/containers": [], "containers": "x"}},
     ],
 )
 def test_what_is_no_patch_is_refused(patch: Any) -> None:
