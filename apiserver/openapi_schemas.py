@@ -13,6 +13,7 @@ from api.meta import DeleteOptions, ListMeta, ObjectMeta, Status
 from api.patch.shape import is_atomic
 from api.resource import Resource
 from api.schema import TYPE_META, FieldSchema, Struct, TypeSchema, fields_of, words_of
+from apiserver.crd.openapi import SELECTABLE
 from apiserver.openapi_enums import ENUMS
 
 Schema = dict[str, Any]
@@ -117,7 +118,8 @@ class Definitions:
     def _custom_ref(self, shape: CustomShape) -> Schema:
         name = shape.openapi_name
         if name not in self.found:
-            schema = shape.openapi(v2=self._prefix == REF_V2, metadata=self._described_ref(ObjectMeta))
+            metadata = self._described_ref(ObjectMeta, with_default=False)
+            schema = shape.openapi(v2=self._prefix == REF_V2, metadata=metadata)
             schema["x-kubernetes-group-version-kind"] = [group_version_kind(shape.group, shape.version, shape.name)]
             self.found[name] = schema
         return {"$ref": self._prefix + name}
@@ -126,6 +128,10 @@ class Definitions:
         """Return a reference to the list of a kind."""
         name = f"{name_of(resource.type)}List"
         if name not in self.found:
+            # Of custom kinds upstream says nothing more of an item than what it is; but by what they can be selected.
+            is_own = not is_custom(resource.type)
+            item = self.ref(resource.type)
+            selectable = {} if is_own else {SELECTABLE: self.found[resource.type.shape.openapi_name].get(SELECTABLE)}
             self.found[name] = {
                 "type": "object",
                 "description": f"Objects of the kind {resource.kind}, and which version of the collection they are.",
@@ -135,14 +141,15 @@ class Definitions:
                     "items": {
                         "description": "The objects, by namespace and name.",
                         "type": "array",
-                        "items": self._wrap(self.ref(resource.type)),
+                        "items": self._wrap(item) if is_own else item,
                     },
                     "kind": {"description": TYPE_META["kind"], "type": "string"},
-                    "metadata": self._described_ref(ListMeta),
+                    "metadata": self._described_ref(ListMeta, with_default=is_own),
                 },
                 "x-kubernetes-group-version-kind": [
                     group_version_kind(resource.group, resource.version, resource.lists)
                 ],
+                **{key: value for key, value in selectable.items() if value},
             }
         return {"$ref": self._prefix + name}
 
@@ -189,8 +196,8 @@ class Definitions:
             return ref
         return {"allOf": [ref]} | ({"default": {}} if with_default else {})
 
-    def _described_ref(self, struct: type[Struct]) -> Schema:
-        return {**self._wrap(self.ref(struct)), "description": words_of(struct).summary}
+    def _described_ref(self, struct: type[Struct], *, with_default: bool = True) -> Schema:
+        return {**self._wrap(self.ref(struct), with_default=with_default), "description": words_of(struct).summary}
 
     def _struct(self, struct: type[Struct]) -> Schema:
         words, short = words_of(struct), ".".join(name_of(struct).split(".")[-3:])

@@ -1,7 +1,8 @@
 """A version's schema as OpenAPI publishes it, so that kubectl can explain and check. Pure.
 
-Version 3 takes a schema as it is. Version 2 knows less: what it cannot say (alternatives, null, defaults) is left
-out, and where unknown fields are preserved nothing is said of the fields at all, since its readers would refuse them.
+Version 3 takes a schema as it is, and spells out what extensions mean. Version 2 knows less: what it cannot say
+(alternatives, null, defaults) is left out, and where unknown fields are preserved nothing is said of the fields at all,
+since its readers would refuse them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _V2_DROPPED: Final = (
     "definitions",
     "example",
 )
-_SELECTABLE: Final = "x-kubernetes-selectable-fields"
+_EITHER: Final = {"anyOf": [{"type": "integer"}, {"type": "string"}]}
+SELECTABLE: Final = "x-kubernetes-selectable-fields"
 _TYPE_META: Final = {
     "apiVersion": {"description": TYPE_META["api_version"], "type": "string"},
     "kind": {"description": TYPE_META["kind"], "type": "string"},
@@ -42,7 +44,7 @@ def published(source: Plain, *, v2: bool, metadata: Plain, selectable: Sequence[
         metadata: a reference to the schema of metadata.
         selectable: the fields by which objects can be selected.
     """
-    told = {_SELECTABLE: [{"fieldPath": path} for path in selectable]} if selectable else {}
+    told = {SELECTABLE: [{"fieldPath": path} for path in selectable]} if selectable else {}
     if not source or (v2 and source.get("x-kubernetes-preserve-unknown-fields")):
         return {"type": "object", **told}
     schema = _convert(source, v2=v2, metadata=metadata) or {"type": "object"}
@@ -63,8 +65,13 @@ def _convert(source: Plain, *, v2: bool, metadata: Plain) -> Plain:
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):
             schema[key] = _convert(schema[key], v2=v2, metadata=metadata)
+    if source.get("x-kubernetes-int-or-string") and not v2:
+        schema = {**_EITHER, **schema}
     if source.get("x-kubernetes-embedded-resource"):
         schema = _with_head(schema, metadata)
+        if not v2:
+            named = schema.get("required", [])
+            schema["required"] = [*named, *(each for each in ("kind", "apiVersion") if each not in named)]
     return _sayable(schema, source) if v2 else schema
 
 

@@ -425,14 +425,18 @@ async def test_discovery_and_openapi_tell_of_a_custom_kind(client: Client) -> No
     kinds = client.api.registries.kinds
     before = openapi.index(kinds).hash
     await client.define(definition())
-    listed = discovery.resource_list(GROUP, "v1", kinds.all)
-    assert listed is not None
-    assert [each["name"] for each in listed["resources"]] == ["crontabs", "crontabs/status", "crontabs/scale"]
+    told = discovery.resource_list(GROUP, "v1", kinds.all)
+    assert told is not None
+    assert [each["name"] for each in told["resources"]] == ["crontabs", "crontabs/status", "crontabs/scale"]
     assert openapi.index(kinds).hash != before
     document = json.loads(openapi.documents(kinds)[f"apis/{GROUP}/v1"].json)
     schema = document["components"]["schemas"]["com.example.stable.v1.CronTab"]
     assert schema["properties"]["spec"]["required"] == ["cronSpec"]
-    assert schema["x-kubernetes-selectable-fields"] == [{"fieldPath": "spec.cronSpec"}]
+    listed = document["components"]["schemas"]["com.example.stable.v1.CronTabList"]
+    for each in (schema, listed):
+        assert each["x-kubernetes-selectable-fields"] == [{"fieldPath": "spec.cronSpec"}]
+        assert "default" not in each["properties"]["metadata"]
+    assert listed["properties"]["items"]["items"] == {"$ref": "#/components/schemas/com.example.stable.v1.CronTab"}
     patch = document["paths"][f"/apis/{GROUP}/v1/namespaces/{{namespace}}/crontabs/{{name}}"]["patch"]
     assert "application/strategic-merge-patch+json" not in patch["requestBody"]["content"]
     old = json.loads(openapi.document_v2(kinds).json)["definitions"]["com.example.stable.v1.CronTab"]

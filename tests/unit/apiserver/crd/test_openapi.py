@@ -57,3 +57,20 @@ def test_version_2_leaves_out_what_its_readers_trip_over(schema: dict[str, Any],
 def test_a_field_that_may_be_null_is_not_required_in_version_2() -> None:
     assert _field({"type": "string", "nullable": True}, required=["f"]) == {"f": {}}
     assert _field({"type": "string"}, required=["f"]) == {"f": {"type": "string"}, "required": ["f"]}
+
+
+def test_version_3_spells_out_what_extensions_mean() -> None:
+    either, embedded = "x-kubernetes-int-or-string", "x-kubernetes-embedded-resource"
+    schema = {
+        "type": "object",
+        "properties": {
+            "port": {either: True},
+            "told": {either: True, "anyOf": [{"type": "string"}, {"type": "integer"}]},
+            "pod": {"type": "object", embedded: True, "required": ["kind", "spec"], "properties": {"spec": {}}},
+        },
+    }
+    fields = published(schema, v2=False, metadata=_METADATA)["properties"]
+    assert fields["port"] == {either: True, "anyOf": [{"type": "integer"}, {"type": "string"}]}
+    assert fields["told"]["anyOf"] == [{"type": "string"}, {"type": "integer"}]
+    assert fields["pod"]["required"] == ["kind", "spec", "apiVersion"]
+    assert "anyOf" not in published(schema, v2=True, metadata=_METADATA)["properties"]["port"]
