@@ -49,13 +49,14 @@ _DELETE: Final = (
     _parameter("orphanDependents", "boolean", "Superseded by propagationPolicy."),
     _parameter("propagationPolicy", "string", "What becomes of dependents: Orphan, Background or Foreground."),
 )
+_VERSION: Final = _parameter("resourceVersion", "string", "How fresh the answer must be.")
 _LIST: Final = (
     _parameter("allowWatchBookmarks", "boolean", "Send bookmarks, which only say how far the watch has come."),
     _parameter("continue", "string", "Where the previous page ended."),
     _parameter("fieldSelector", "string", "Only objects whose fields match."),
     _parameter("labelSelector", "string", "Only objects whose labels match."),
     _parameter("limit", "integer", "How many objects a page holds at most."),
-    _parameter("resourceVersion", "string", "How fresh the answer must be."),
+    _VERSION,
     _parameter("resourceVersionMatch", "string", "How resourceVersion is meant: Exact or NotOlderThan."),
     _parameter("sendInitialEvents", "boolean", "Begin a watch with the objects there are."),
     _parameter("timeoutSeconds", "integer", "When to end the call, whatever happens."),
@@ -201,6 +202,9 @@ class _Operations:
         )
         ref = self._definitions.ref(kind.type) if kind is not None else {"type": "string"}
         gvk = group_version_kind(shown.group or "", shown.version, shown.kind)
+        if is_custom(self._resource.type):  # Of these upstream names the kind itself, also where a Scale is shown.
+            gvk = group_version_kind(self._resource.group, self._resource.version, self._resource.kind)
+            ref = ref if kind is not None else self._definitions.ref(self._resource.type)
         if name in _CONNECTED:
             methods = _PROXIED if name == "proxy" else tuple(_METHODS[verb] for verb in shown.verbs)
             return {method: self._connection(method, gvk, f"{title(name)}{beyond}") for method in methods}
@@ -229,34 +233,42 @@ class _Operations:
         answers: dict[str, Schema] = {"200": ref}
         parameters: Iterable[Schema] = ()
         body: Mapping[str, Schema] | None = None
-        media = _PLAIN if is_custom(resource.type) else (*_PLAIN, _PROTOBUF)
+        # Upstream makes the operations of custom kinds in a place of its own, and says a little more, or less.
+        custom = is_custom(resource.type)
+        media = _PLAIN if custom else (*_PLAIN, _PROTOBUF)
+        taken = _PLAIN if custom else ("*/*",)
         match verb:
             case "get" if suffix == "Log":
                 media = ("text/plain", *media)
+            case "get" if custom:
+                parameters = (_VERSION,)
             case "list":
                 answers = {"200": definitions.list_ref(resource)}
                 parameters = _LIST
-                media = (*media, *_WATCHED[: len(media) - 1])
+                media = media if custom else (*media, *_WATCHED)
             case "watch" | "watchlist":
                 answers = {"200": definitions.watch_event_ref()}
                 parameters = _LIST
                 media = (*media, *_WATCHED)
             case "create":
                 answers = {"200": ref, "201": ref, "202": ref}
-                parameters, body = _WRITE, {"*/*": ref}
+                parameters, body = _WRITE, dict.fromkeys(taken, ref)
             case "update":
                 answers = {"200": ref, "201": ref}
-                parameters, body = _WRITE, {"*/*": ref}
+                parameters, body = _WRITE, dict.fromkeys(taken, ref)
             case "patch":
-                answers = {"200": ref, "201": ref}
+                answers = {"200": ref} if custom else {"200": ref, "201": ref}
                 parameters = (*_WRITE, _FORCE)
                 body = dict.fromkeys(_patches(resource), definitions.patch_ref())
+            case "deletecollection" if custom:
+                answers = {"200": definitions.ref(Status)}
+                parameters = _LIST
             case "delete" | "deletecollection":
                 is_one = verb == "delete"
                 answer = ref if is_one and resource.group_resource in ANSWERS_WITH_OBJECT else definitions.ref(Status)
                 answers = {"200": answer, "202": answer} if is_one else {"200": answer}
                 parameters = _DELETE if is_one else (*_DELETE, *_OF_COLLECTION)
-                body = {"*/*": definitions.ref(DeleteOptions)}
+                body = dict.fromkeys(taken, definitions.ref(DeleteOptions))
         operation: Schema = {
             "tags": [f"{api_name(resource.group)}_{resource.version}"],
             "operationId": self._id(verb, suffix),

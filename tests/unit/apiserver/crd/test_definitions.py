@@ -437,8 +437,23 @@ async def test_discovery_and_openapi_tell_of_a_custom_kind(client: Client) -> No
         assert each["x-kubernetes-selectable-fields"] == [{"fieldPath": "spec.cronSpec"}]
         assert "default" not in each["properties"]["metadata"]
     assert listed["properties"]["items"]["items"] == {"$ref": "#/components/schemas/com.example.stable.v1.CronTab"}
-    patch = document["paths"][f"/apis/{GROUP}/v1/namespaces/{{namespace}}/crontabs/{{name}}"]["patch"]
-    assert "application/strategic-merge-patch+json" not in patch["requestBody"]["content"]
+    at = f"/apis/{GROUP}/v1/namespaces/{{namespace}}/crontabs"
+    collection, one = document["paths"][at], document["paths"][f"{at}/{{name}}"]
+    assert "application/strategic-merge-patch+json" not in one["patch"]["requestBody"]["content"]
+    assert set(one["patch"]["responses"]) == {"200", "401"}
+    assert [each["name"] for each in one["get"]["parameters"]] == ["resourceVersion"]
+    plain = ["application/json", "application/yaml"]
+    assert list(collection["post"]["requestBody"]["content"]) == plain
+    assert list(collection["get"]["responses"]["200"]["content"]) == plain
+    assert "requestBody" not in collection["delete"] and "dryRun" not in str(collection["delete"]["parameters"])
+    scale, status = document["paths"][f"{at}/{{name}}/scale"]["get"], document["paths"][f"{at}/{{name}}/status"]["get"]
+    own = {"group": GROUP, "version": "v1", "kind": "CronTab"}
+    assert scale["x-kubernetes-group-version-kind"] == status["x-kubernetes-group-version-kind"] == own
+    shown = [each["responses"]["200"]["content"]["application/json"]["schema"]["$ref"] for each in (scale, status)]
+    assert [ref.rpartition("/")[2] for ref in shown] == [
+        "io.k8s.api.autoscaling.v1.Scale",
+        "com.example.stable.v1.CronTab",
+    ]
     old = json.loads(openapi.document_v2(kinds).json)["definitions"]["com.example.stable.v1.CronTab"]
     assert old["x-kubernetes-selectable-fields"] == schema["x-kubernetes-selectable-fields"]
 
