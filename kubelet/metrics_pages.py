@@ -35,24 +35,30 @@ def resource(summary: dict[str, Any], at: float) -> bytes:
     """Return /metrics/resource from the body of /stats/summary, whose numbers were read at a time."""
     of_container, of_pod = ("container", "namespace", "pod"), ("namespace", "pod")
     node = summary["node"]
-    cpu, memory, started, pod_cpu, pod_memory = _empty(5)
+    cpu, memory, started, pod_cpu, pod_memory, swap, pod_swap = _empty(7)
     for pod in summary["pods"]:
         reference = (pod["podRef"]["namespace"], pod["podRef"]["name"])
         pod_cpu[reference], pod_memory[reference] = _cpu_s(pod), pod["memory"]["workingSetBytes"]
+        pod_swap[reference] = pod["swap"]["swapUsageBytes"]
         for container in pod["containers"]:
             labels = (container["name"], *reference)
             cpu[labels], memory[labels] = _cpu_s(container), container["memory"]["workingSetBytes"]
+            swap[labels] = container["swap"]["swapUsageBytes"]
             started[labels] = parse(container["startTime"]) if container["startTime"] else 0
     page = render(
         [
             _counter("container_cpu_usage_seconds_total", "CPU time of each container.", cpu, of_container),
             _gauge("container_memory_working_set_bytes", "Working set of each container.", memory, of_container),
             _gauge("container_start_time_seconds", "When each container started.", started, of_container),
+            _gauge("container_swap_usage_bytes", "What is swapped out of each container.", swap, of_container),
             _counter("node_cpu_usage_seconds_total", "CPU time of the node.", {(): _cpu_s(node)}, ()),
             _gauge("node_memory_working_set_bytes", "Working set of the node.",
                    {(): node["memory"]["workingSetBytes"]}, ()),
+            _gauge("node_swap_usage_bytes", "What is swapped out of the node.",
+                   {(): node["swap"]["swapUsageBytes"]}, ()),
             _counter("pod_cpu_usage_seconds_total", "CPU time of each pod.", pod_cpu, of_pod),
             _gauge("pod_memory_working_set_bytes", "Working set of each pod.", pod_memory, of_pod),
+            _gauge("pod_swap_usage_bytes", "What is swapped out of each pod.", pod_swap, of_pod),
         ]
     )  # fmt: skip
     errors = render([_gauge("resource_scrape_error", "1 if something could not be read.", {(): 0}, ())])

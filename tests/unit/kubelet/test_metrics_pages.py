@@ -13,7 +13,11 @@ from kubelet.stats import summary
 
 
 def usage(cpu_s: float, memory: int) -> dict[str, dict[str, object]]:
-    return {"cpu": {"usageCoreNanoSeconds": int(cpu_s * 1e9)}, "memory": {"workingSetBytes": memory}}
+    return {
+        "cpu": {"usageCoreNanoSeconds": int(cpu_s * 1e9)},
+        "memory": {"workingSetBytes": memory},
+        "swap": {"swapUsageBytes": memory // 10},
+    }
 
 
 CONTAINER = {"name": "c", "startTime": "1970-01-01T00:00:10Z", **usage(1.5, 100)}
@@ -37,10 +41,13 @@ def test_resource_metrics_are_those_of_containers_pods_and_the_node() -> None:
         'container_cpu_usage_seconds_total{container="c",namespace="shop",pod="p"} 1.5 60000',
         'container_memory_working_set_bytes{container="c",namespace="shop",pod="p"} 100 60000',
         'container_start_time_seconds{container="c",namespace="shop",pod="p"} 10 60000',
+        'container_swap_usage_bytes{container="c",namespace="shop",pod="p"} 10 60000',
         "node_cpu_usage_seconds_total 9 60000",
         "node_memory_working_set_bytes 1000 60000",
+        "node_swap_usage_bytes 100 60000",
         'pod_cpu_usage_seconds_total{namespace="shop",pod="p"} 2 60000',
         'pod_memory_working_set_bytes{namespace="shop",pod="p"} 120 60000',
+        'pod_swap_usage_bytes{namespace="shop",pod="p"} 12 60000',
         "resource_scrape_error 0",
     ]
 
