@@ -91,7 +91,7 @@ def hollow(name: str) -> Machine:
 
 def memory_bytes() -> int:
     """Return how much memory there is: the machine's, or less if our control group is limited to less."""
-    total = _meminfo().get("MemTotal", 0)
+    total = meminfo().get("MemTotal", 0)
     for path in ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max"):
         text = _first_line(path)
         if text.isdecimal() and 0 < int(text) < total:
@@ -101,7 +101,7 @@ def memory_bytes() -> int:
 
 def memory_available_bytes() -> int:
     """Return how much memory could be given out now."""
-    return _meminfo().get("MemAvailable", 0)
+    return meminfo().get("MemAvailable", 0)
 
 
 def pids_free() -> float:
@@ -113,7 +113,8 @@ def pids_free() -> float:
     return 1.0
 
 
-def _meminfo() -> dict[str, int]:
+def meminfo() -> dict[str, int]:
+    """Return what /proc/meminfo says, in bytes by its names (`MemFree`)."""
     found: dict[str, int] = {}
     with open("/proc/meminfo") as lines:
         for line in lines:

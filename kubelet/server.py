@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -178,22 +179,27 @@ class Server:
     def _runtime_pods(self) -> list[RuntimePod]:
         return [runtime for _, runtime in self._served_pods()]
 
-    def _used(self, pods: list[tuple[Pod, RuntimePod]], now: float) -> summary.Stats:
-        served, own = self._served, {}
-        if served.cgroups is not None:
-            for name, pid in (("kubelet", os.getpid()), ("runtime", system.listener(served.runtime_endpoint))):
-                found = system.process(pid, served.cgroups) if pid else None
-                if found is not None:
-                    own[name] = found
+    def _used(
+        self, pods: list[tuple[Pod, RuntimePod]], now: float, own: Mapping[str, system.Process] = MappingProxyType({})
+    ) -> summary.Stats:
+        served = self._served
         return summary.summary(served.node_name, pods, served.cgroups, now, self._rates, self._started, own)
 
     async def _summary(self, request: web.Request) -> web.Response:
         served, pods, now = self._served, self._served_pods(), self._served.now()
-        told = self._used(pods, now)
+        told = self._used(pods, now, self._own_processes())
         if not _is_true(request.query, "only_cpu_and_memory") and served.paths is not None:
             stored = await self._stored(pods, served.paths)
             told = summary.fill(told, pods, served.cgroups, now, served.paths.root, served.claimed, stored)
         return web.Response(body=msgspec.json.encode(told), content_type="application/json")
+
+    def _own_processes(self) -> dict[str, system.Process]:
+        served = self._served
+        if served.cgroups is None:
+            return {}
+        pids = {"kubelet": os.getpid(), "runtime": system.listener(served.runtime_endpoint)}
+        found = {name: system.process(pid, served.cgroups) for name, pid in pids.items() if pid}
+        return {name: process for name, process in found.items() if process is not None}
 
     async def _stored(self, pods: list[tuple[Pod, RuntimePod]], paths: Paths) -> dict[str, storage.PodStorage]:
         if self._served.cgroups is None:

@@ -16,8 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from api.go_types import type_of
-from api.patch import words
+from api.go_types import printed, type_of
 from api.patch.failure import PatchFailure
 from api.schema import FieldSchema, Struct, TypeSchema, fields_of
 
@@ -46,7 +45,7 @@ def _merge_object(document: dict[str, Any], patch: dict[str, Any], schema: TypeS
     if directive == "delete":
         return {}
     if directive is not None:
-        raise PatchFailure(f"unknown patch type: {directive} in map: {words.printed(patch)}", is_malformed=True)
+        raise PatchFailure(f"unknown patch type: {directive} in map: {printed(patch)}", is_malformed=True)
     merged = _retain(document, patch, path)
     declared = fields_of(schema.struct) if schema.struct is not None else {}
     for key, value in patch.items():
@@ -167,7 +166,7 @@ def _key_reader(merge_key: str, path: str) -> Callable[[dict[str, Any]], Any]:
     def read(item: dict[str, Any]) -> Any:
         if merge_key not in item:
             raise PatchFailure(
-                f"{path}: map: {words.printed(item)} does not contain declared merge key: {merge_key}",
+                f"{path}: map: {printed(item)} does not contain declared merge key: {merge_key}",
                 is_malformed=True,
             )
         return item[merge_key]

@@ -12,20 +12,6 @@ from api.go_types import type_of
 from api.reader import WrongType
 
 
-def printed(value: Any) -> str:
-    """Return a plain JSON value as Go's `%+v` prints it."""
-    match value:
-        case None:
-            return "<nil>"
-        case bool():
-            return "true" if value else "false"
-        case dict():
-            return f"map[{' '.join(f'{key}:{printed(value[key])}' for key in sorted(value))}]"
-        case list():
-            return f"[{' '.join(map(printed, value))}]"
-    return str(value)
-
-
 def mismatched(error: WrongType) -> str:
     """Return what is wrong with a value that a strategic merge patch has put where another type belongs."""
     found, wanted = _go_kind(error.value), error.type_name

@@ -13,6 +13,7 @@ import msgspec
 
 from api import bodies, serde, validation
 from api.errors import BadRequest, Cause, Invalid
+from api.go_types import printed
 from api.meta import ManagedFieldsEntry
 from api.patch import words
 from api.patch.dispatch import APPLY_PATCH, apply_patch, check_type, faults_of, is_strategic, parse_patch
@@ -83,7 +84,7 @@ def patched(call: Call, resource: Resource[Any], document: Any, change: Change) 
         # It merges into the kind that it is sent to, whatever kind it says it is (Ansible calls a Scale a Deployment).
         value |= {"apiVersion": resource.api_version, "kind": resource.kind}
     asked = writing.validation_of(call)
-    shown = words.printed(change.value) if is_strategic(call.content_type) else msgspec.json.encode(value).decode()
+    shown = printed(change.value) if is_strategic(call.content_type) else msgspec.json.encode(value).decode()
     try:
         decoded = serde.decode_value(value, resource, field_validation="Ignore" if asked == "Ignore" else "Warn")
     except Unreadable as error:

@@ -22,6 +22,9 @@ _REMEMBERED_MAX = 4000
 _COUNTED = ("Bytes", "Packets", "Errors", "Dropped")
 """The first columns of /proc/net/dev, each way. Packets and dropped ones are not in upstream's summary."""
 
+_NOT_OURS = ("lo", "veth")
+"""A node's interfaces whose names begin so are its own loop and its pods' ends (as cAdvisor)."""
+
 
 class Rates:
     """What is used of processors, from one reading to the next; readings too close together tell nothing new."""
@@ -124,9 +127,9 @@ def fill(
     stamp = render(now)
     disk = _file_system(root, stamp)
     more: Stats = {"fs": disk, "runtime": {"imageFs": disk}, "rlimit": {"time": stamp, **_processes()}}
-    carried_by_node = interfaces(system.interfaces())
-    if carried_by_node:
-        more["network"] = _of_interfaces(carried_by_node, stamp)
+    with contextlib.suppress(OSError):
+        found = interfaces(Path("/proc/net/dev").read_text())
+        more["network"] = _of_interfaces([each for each in found if not each["name"].startswith(_NOT_OURS)], stamp)
     filled = []
     for (pod, runtime), about in zip(pods, told["pods"], strict=False):
         assert cgroups is not None, "a hollow node tells of no pods"

@@ -9,12 +9,11 @@ import struct
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from kubelet import machine
 from kubelet.cgroups import Cgroups, GroupUsage
 
 _PROC: Final = Path("/proc")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
-_NOT_COUNTED: Final = ("lo", "veth")
-"""A node's interfaces whose name begins so are its own loop and its pods' ends (as cAdvisor)."""
 
 
 class Memory(NamedTuple):
@@ -30,32 +29,18 @@ class Memory(NamedTuple):
 
 
 def memory() -> Memory:
-    """Return what /proc/meminfo and /proc/vmstat say; zeros for what they do not."""
-    info = {name.removesuffix(":"): value * 1024 for name, value in _numbers(_PROC / "meminfo").items()}
-    events = _numbers(_PROC / "vmstat")
-    total, available = info.get("MemTotal", 0), info.get("MemAvailable", 0)
+    """Return what the kernel says of all memory; zeros for what it does not."""
+    info, events = machine.meminfo(), _numbers(_PROC / "vmstat")
+    available = info.get("MemAvailable", 0)
     return Memory(
-        total - info.get("MemFree", 0),
-        max(0, total - available),
+        info.get("MemTotal", 0) - info.get("MemFree", 0),
+        max(0, machine.memory_bytes() - available),
         available,
         info.get("AnonPages", 0),
         events.get("pgfault", 0),
         events.get("pgmajfault", 0),
         info.get("SwapTotal", 0) - info.get("SwapFree", 0),
     )
-
-
-def interfaces() -> str:
-    """Return /proc/net/dev of the node without what is not counted; empty where it cannot be read."""
-    with contextlib.suppress(OSError):
-        head, lines = _split((_PROC / "net" / "dev").read_text())
-        return "\n".join([*head, *(line for line in lines if not line.lstrip().startswith(_NOT_COUNTED))])
-    return ""
-
-
-def _split(text: str) -> tuple[list[str], list[str]]:
-    lines = text.splitlines()
-    return lines[:2], lines[2:]
 
 
 class Process(NamedTuple):

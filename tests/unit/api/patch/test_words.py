@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from api.patch.words import mismatched, printed
+from api.go_types import printed
+from api.patch.words import mismatched
 from api.reader import WrongType
 
 
