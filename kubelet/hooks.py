@@ -62,7 +62,7 @@ async def run_hook(
 
 
 def describe_failure(handler: LifecycleHandler, container: str, pod: str, error: HookFailed) -> str:
-    """Return what the state of a container says whose hook failed; `pod` is as `pod_name` gives it."""
+    """Return what the state of a container says whose hook failed; `pod` is NAME_NAMESPACE(UID)."""
     match handler:
         case LifecycleHandler(exec=None, http_get=None, sleep=None):
             return f"Cannot run handler: {error}"

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
+from kubelet.rpc_errors import rpc_error
 from proto.csi import csi_pb2 as pb
 from proto.csi import csi_pb2_grpc
 
@@ -27,8 +28,7 @@ def channel_to(path: str) -> grpc.aio.Channel:
 
 def said(error: grpc.aio.AioRpcError) -> CsiError:
     """Return a failed call as upstream words it."""
-    code = "".join(part.capitalize() for part in error.code().name.split("_"))
-    return CsiError(f"rpc error: code = {code} desc = {error.details()}")
+    return CsiError(rpc_error(error.code(), error.details()))
 
 
 class Driver:

@@ -14,6 +14,7 @@ import grpc.aio
 
 from kubelet.probes.streak import Result
 from kubelet.probes.time_limit import TimeLimit
+from kubelet.rpc_errors import rpc_error
 
 _STATES: Final = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
 _MS: Final = 1000
@@ -61,8 +62,7 @@ def _told(error: grpc.aio.AioRpcError, shown: str) -> str:
         return f"{what}: {error.details()}"
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return _too_late(shown)
-    code = "".join(word.capitalize() for word in error.code().name.split("_"))
-    return f"error: health rpc probe failed: rpc error: code = {code} desc = {error.details()}"
+    return f"error: health rpc probe failed: {rpc_error(error.code(), error.details())}"
 
 
 def _too_late(shown: str) -> str:

@@ -15,6 +15,7 @@ import grpc.aio
 
 from component import tracing
 from kubelet import metrics
+from kubelet.rpc_errors import rpc_error
 from kubelet.runtime.labels import POD_UID
 from proto.containerd import events_pb2, events_pb2_grpc
 from proto.cri import api_pb2 as pb
@@ -47,10 +48,7 @@ class CriError(Exception):
     @property
     def with_code(self) -> str:
         """The message as Go's gRPC words an error."""
-        if self.code is None:
-            return self.message
-        name = "".join(word.capitalize() for word in self.code.name.split("_"))
-        return f"rpc error: code = {name} desc = {self.message}"
+        return self.message if self.code is None else rpc_error(self.code, self.message)
 
 
 class RuntimeUnavailable(CriError):
