@@ -7,6 +7,7 @@ import contextlib
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from tests.integration.test_apiserver_process import ApiserverProcess, until_lon
 pytestmark = pytest.mark.integration
 
 WRITES_BACK_WITHIN_S = 4.0
-"""1.5 s by design; the rest is for machines that do much else."""
+"""The longest pause between two writes: 1.5 s by design; the rest is for machines that do much else."""
 
 REFUSED_WITHIN_S = 7.0
 """4 to 5 s by design."""
@@ -106,7 +107,9 @@ async def test_writes_and_watches_go_on_by_the_other_apiserver(
             before = len(written)
             began = time.monotonic()
             await until_longer(written, before + 50)
-            assert written[before + 40] - began < WRITES_BACK_WITHIN_S
+            # Of several writes on end one at least went to the server that is gone. How fast they are is the disk's.
+            moments = [began, *written[before : before + 40]]
+            assert max(after - earlier for earlier, after in pairwise(moments)) < WRITES_BACK_WITHIN_S
             if how is signal.SIGSTOP:
                 server.process.send_signal(signal.SIGCONT)
             else:

@@ -110,6 +110,8 @@ def test_a_process_whose_arguments_changed_is_started_with_the_new_ones(running:
     write_plan(running, one=[*SLEEPER, "changed"], two=SLEEPER)
     supervision.order(running, "reload")
     until(lambda: pid_of(running, "one") not in (0, one))
+    # A process that has just been started has no arguments yet, for a moment.
+    until(lambda: bool(Path(f"/proc/{pid_of(running, 'one')}/cmdline").read_bytes()))
     assert Path(f"/proc/{pid_of(running, 'one')}/cmdline").read_bytes().endswith(b"changed\0")
 
 
