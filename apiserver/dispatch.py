@@ -10,6 +10,7 @@ from api.custom import is_custom
 from api.errors import ServiceUnavailable
 from apiserver.admission import connections
 from apiserver.nowhere import no_such_kind, no_such_method, no_such_subresource
+from apiserver.registry import failures
 from apiserver.registry.failures import Redefined
 from apiserver.request import Call, SubresourceHandler
 from apiserver.subresources import (
@@ -50,6 +51,8 @@ _DEFINITIONS_MAX: Final = 100
 """By so many definitions of its kind, one after the other, a request is tried."""
 _EVERYWHERE: Final = ("list", "watch")
 """What can be asked of all namespaces at once."""
+_OF_ONE: Final = ("get", "update", "patch", "delete")
+"""What is asked of one object, by its name."""
 _SUBRESOURCES: Final[Mapping[Address, Verb]] = {
     ("*", "*", "status", "get"): status.get_status,
     ("*", "*", "status", "update"): status.update_status,
@@ -101,6 +104,8 @@ class Dispatcher:
             raise no_such_kind(kinds, info.group)
         if info.subresource and info.subresource not in resource.subresources:
             raise no_such_subresource(kinds, call)
+        if info.verb in _OF_ONE and (broken := failures.broken_name(info.name)) is not None:
+            raise broken
         for address in (
             (info.group, info.plural, info.subresource, info.verb),
             ("*", "*", info.subresource, info.verb),
@@ -114,6 +119,8 @@ class Dispatcher:
         if info.name and not info.subresource and resource.verbs == ("create",):
             raise no_such_kind(kinds, info.group)  # What is only asked questions of has no objects with names.
         is_nowhere = resource.namespaced and not info.namespace and info.verb not in _EVERYWHERE
+        if is_nowhere and "/namespaces//" in info.path:
+            raise failures.no_namespace()
         if is_nowhere and is_custom(resource.type):
             raise no_such_kind(kinds, info.group)
         verb = _VERBS.get(info.verb)

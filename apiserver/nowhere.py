@@ -56,10 +56,10 @@ def _failure(target: str, why: str) -> PlainFailure:
 
 def no_such_path(kinds: Kinds, path: str) -> NotFound:
     """Return the error for a path where nothing is served."""
-    match [part for part in path.split("/") if part]:
+    match path.split("/")[1:]:
         case ["api", *_]:
             return no_such_kind(kinds, "")
-        case ["apis", group, *_]:
+        case ["apis", group, *_] if group:
             return no_such_kind(kinds, group)
         case [first, *_] if first in _DOCUMENTS:
             return no_such_resource()

@@ -117,7 +117,10 @@ def include_object(query: str) -> IncludeObject:
             return "None"
         case "Object":
             return "Object"
-    raise BadRequest(f"includeObject: Invalid value: {show(query)}: must be 'Metadata', 'Object', 'None', or empty")
+    why = "Unable to convert to Table as requested"
+    raise BadRequest(
+        f"{why}: includeObject: Invalid value: {show(query)}: must be 'Metadata', 'Object', 'None', or empty"
+    )
 
 
 def columns_of(resource: Resource[Any]) -> Sequence[Column[Any]]:

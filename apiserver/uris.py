@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import unquote_plus
+
+from multidict import MultiDict
 
 _SCHEME: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
 _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9a-fA-F]{2})")
@@ -11,6 +14,19 @@ _HOST: Final = re.compile(
     r"(?:\[[^\]]*\]|(?:[^\x00-\x7f]|[a-zA-Z0-9\-_.~!$&'()*+,;=\[\]<>\"]|%[89a-fA-F][0-9a-fA-F])*)(?::[0-9]*)?"
 )
 _USER: Final = re.compile(r"(?:[a-zA-Z0-9\-._:~!$&'()*+,;=%@])*")
+
+
+def has_broken_pairs(target: str) -> bool:
+    """Whether the query of a request's target may have pairs that Go's `url.ParseQuery` refuses."""
+    return ";" in target or ("%" in target and _BROKEN_ESCAPE.search(target) is not None)
+
+
+def query_of(target: str) -> MultiDict[str]:
+    """Return the pairs of a target's query, without those that Go refuses: with a semicolon, or a broken escape."""
+    _, _, query = target.partition("?")
+    pairs = [pair for pair in query.split("&") if pair and ";" not in pair and not _BROKEN_ESCAPE.search(pair)]
+    named = (pair.partition("=") for pair in pairs)
+    return MultiDict((unquote_plus(name), unquote_plus(value)) for name, _, value in named)
 
 
 def is_request_uri(text: str) -> bool:

@@ -16,13 +16,14 @@ from apiserver.parameters import flag
 from apiserver.request import RequestInfo
 
 _VERBS: Final = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_PROXIES: Final = {"api": (4, 6), "apis": (5, 7)}
+"""Where the subresource `proxy` of an object stands among a path's parts, without and with a namespace."""
 _NAMESPACE_SUBRESOURCES: Final = ("status", "finalize")
 
 
 def request_info(method: str, path: str, query: Mapping[str, str]) -> RequestInfo:
     """Return what a request to `path` (percent-decoded) asks for; a path outside the API asks for itself."""
-    parts = [part for part in path.split("/") if part]
-    match parts:
+    match _parts(path):
         case ["api", version, *rest] if rest:
             group = ""
         case ["apis", group, version, *rest] if rest:
@@ -88,7 +89,7 @@ def is_old_watch(path: str) -> bool:
 
     Facts: the watch and watchlist operations of the published API, deprecated since 1.11 and served still.
     """
-    match [part for part in path.split("/") if part]:
+    match _parts(path):
         case ["api", _, "watch", _, *_] | ["apis", _, _, "watch", _, *_]:
             return True
     return False
@@ -96,10 +97,26 @@ def is_old_watch(path: str) -> bool:
 
 def is_nothing_watched(path: str) -> bool:
     """Whether a path begins as one of `is_old_watch` does, or of the proxies of old, and ends there."""
-    match [part for part in path.split("/") if part]:
+    match _parts(path):
         case ["api", _, "watch" | "proxy"] | ["apis", _, _, "watch" | "proxy"]:
             return True
     return False
+
+
+def _parts(path: str) -> list[str]:
+    """Return the parts of a path of the API; none, where one is empty that may not be.
+
+    A namespace may: clients that were told none write `/api/v1/namespaces//pods`, and mean all. What a proxy carries on
+    is not for us to read, and slashes at the end say nothing.
+    """
+    parts = path.rstrip("/").split("/")[1:]
+    behind = next(
+        (place for place in _PROXIES.get(parts[0] if parts else "", ()) if parts[place : place + 1] == ["proxy"]), None
+    )
+    for place, part in enumerate(parts[:behind]):
+        if not part and not (place > 1 and parts[place - 1] == "namespaces"):
+            return []
+    return parts
 
 
 def old_watch_options(info: RequestInfo, options: Mapping[str, str]) -> dict[str, str]:

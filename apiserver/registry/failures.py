@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from api.errors import AlreadyExists, BadRequest, Cause, Conflict, Expired, Invalid, MethodNotAllowed, NotFound, Timeout
+from api.go_types import quoted
 from api.resource import Resource
 
 
@@ -23,6 +24,20 @@ def not_supported(resource: Resource[Any], verb: str) -> MethodNotAllowed:
     """Return the error for a verb that a custom kind does not have."""
     message = f'{verb} is not supported on resources of kind "{resource}"'
     return MethodNotAllowed(message, group=resource.group, kind=resource.plural)
+
+
+def broken_name(name: str) -> BadRequest | None:
+    """Return the error for a name that no path of an object can carry, None where it can."""
+    if name in (".", ".."):
+        return BadRequest(f"Name parameter invalid: {quoted(name)}: may not be '{name}'")
+    if "%" in name:
+        return BadRequest(f"Name parameter invalid: {quoted(name)}: may not contain '%'")
+    return None
+
+
+def no_namespace() -> BadRequest:
+    """Return the error for an object whose path has a place for a namespace, and none in it."""
+    return BadRequest("Namespace parameter required.")
 
 
 def not_found(resource: Resource[Any], name: str) -> NotFound:

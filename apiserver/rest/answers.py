@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import zlib
 from dataclasses import dataclass
 from typing import Any, Final
@@ -65,16 +66,19 @@ def form_of(
     request: web.BaseRequest, resource: Resource[Any] | None, subresource: str = "", *, may_be_tables: bool = True
 ) -> Form:
     """Return what the Accept header and the query ask for; raises NotAcceptable, BadRequest."""
-    accept = request.headers.get("Accept", "")
-    query = request.query
+    accept, query = request.headers.get("Accept", ""), request.query
     rendering = table.negotiate(
         accept,
         has_tables=may_be_tables and (resource is None or resource.verbs != ("create",)),
         has_messages=resource is None or not is_custom(resource.type) or subresource == "scale",
     )
-    return Form(
-        rendering, rendering.is_yaml, wants_pretty(request), table.include_object(query.get("includeObject", ""))
-    )
+    include = table.include_object(query.get("includeObject", "")) if rendering.form == "Table" else "Metadata"
+    return Form(rendering, rendering.is_yaml, wants_pretty(request), include)
+
+
+def is_plain(request: web.BaseRequest) -> bool:
+    """Return whether an answer is taken in the form in which there is one of everything."""
+    return request.headers.get("Accept", "") in ("", "*/*", _JSON)
 
 
 def wants_pretty(request: web.BaseRequest) -> bool:
@@ -136,7 +140,8 @@ def list_body(answer: ListAnswer, form: Form, now: float) -> tuple[bytes, str]:
             rows = [_row(resource, stored, form, now) for stored in answer.items]
             body = table.table(resource, rows, metadata, version=rendering.version)
         case "PartialObjectMetadata":
-            why = f"you requested {rendering.form}, but the requested object is a list (*{_shown(resource)}List)"
+            shown = "unstructured.Unstructured" if is_custom(resource.type) else _shown(resource)
+            why = f"you requested {rendering.form}, but the requested object is a list (*{shown}List)"
             raise NotAcceptable(why)
         case "PartialObjectMetadataList":
             objects = [stored.codec.decode(stored.json) for stored in answer.items]
@@ -191,12 +196,20 @@ class _Yaml(_Dumper):  # type: ignore[misc]
         style = None
         if "\n" in text:
             style = "|"
-        elif not text or self.resolve(yaml.ScalarNode, text, (True, False)) != _YAML_TEXT:
+        elif (
+            not text
+            or _GO_YAML_READS_OTHERWISE.fullmatch(text)
+            or self.resolve(yaml.ScalarNode, text, (True, False)) != _YAML_TEXT
+        ):
             style = '"'
         return self.represent_scalar(_YAML_TEXT, text, style=style)
 
 
 _YAML_TEXT: Final = "tag:yaml.org,2002:str"
+_GO_YAML_READS_OTHERWISE: Final = re.compile(
+    r"[yYnN]|[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?0[bo][0-7_]+"
+)
+"""What is a truth value or a number to Go's reader (YAML 1.1), and a text to Python's."""
 _Yaml.add_representer(str, _Yaml.represent_str)
 
 

@@ -21,7 +21,7 @@ from api.autoscaling import scale
 from api.discover import by_gvr
 from api.errors import ApiError, Expired, Forbidden, InternalError, NotAcceptable
 from api.resource import Resource
-from apiserver import nowhere, table
+from apiserver import nowhere, table, uris
 from apiserver.app import Api
 from apiserver.filters.request_info import is_nothing_watched, is_old_watch, old_watch_options, request_info
 from apiserver.nowhere import InPlainText
@@ -133,7 +133,7 @@ class Door:
             call.finish()
 
     def _fill(self, call: Call, request: web.BaseRequest) -> None:
-        query = request.query
+        query = uris.query_of(request.raw_path) if uris.has_broken_pairs(request.raw_path) else request.query
         call.options = {name: query[name] for name in query}
         if "dryRun" in query:
             call.options["dryRun"] = next((each for each in query.getall("dryRun") if each != "All"), "All")
@@ -156,13 +156,12 @@ class Door:
         is_head = call.resource is not None and request.method == hdrs.METH_HEAD
         if call.handler is None and (is_head or (is_old_watch(request.path) and request.method != hdrs.METH_GET)):
             call.handler = _refuse
-        if call.handler is None and request.body_exists:
+        if call.handler is None and (request.body_exists or not answers.is_plain(request)):
 
             async def read_body() -> bytes:
-                answers.form_of(
-                    request, call.resource, call.info.subresource
-                )  # Who could not take the answer gets nothing done.
-                return await request_body.read(request)
+                # Who could not take the answer gets nothing done, nor learns what there is.
+                answers.form_of(request, call.resource, call.info.subresource)
+                return await request_body.read(request) if request.body_exists else b""
 
             call.read_body = read_body
 

@@ -71,6 +71,7 @@ async def list_objects(context: Context, call: Call) -> ListAnswer:
     resource, registry = resource_of(call), registry_of(context, call)
     selection = selection_of(call, resource)
     limit = _limit(call)
+    integer(call.options, "timeoutSeconds")  # Of no effect on a list, but a number all the same.
     if "sendInitialEvents" in call.options:
         why = "Forbidden: sendInitialEvents is forbidden for list"
         raise invalid_options("ListOptions", "sendInitialEvents", "FieldValueForbidden", why)

@@ -15,6 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 import yaml
+from yarl import URL
 
 from api.coordination import lease as leases
 from api.core import configmap as configmaps
@@ -294,6 +295,44 @@ async def test_a_path_that_is_nobodys_is_answered_in_plain_text(server: Running)
             assert (answer.status, await answer.text()) == (404, "404 page not found\n")
             assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_a_path_with_an_empty_part_is_nobodys_unless_it_stands_for_all_namespaces(server: Running):
+    await create(server, "a", k="v")
+
+    async def asked(method: str, path: str) -> int:
+        async with server.http.request(method, URL(f"{server.url}{path}", encoded=True)) as answer:
+            return answer.status
+
+    for path in ("/api/v1//configmaps", "//api/v1/configmaps", f"{CORE}/configmaps//a", "/apis//apps/v1/deployments"):
+        assert await asked("GET", path) == 404
+    async with server.http.get(URL("/api/v1/namespaces//configmaps", encoded=True)) as answer:
+        assert "a" in [item["metadata"]["name"] for item in (await answer.json())["items"]]
+    for method, path in (("DELETE", "/api/v1/namespaces//configmaps"), ("GET", "/api/v1/namespaces//configmaps/a")):
+        async with server.http.request(method, URL(f"{server.url}{path}", encoded=True)) as answer:
+            assert await status_of(answer) == (400, "BadRequest", "Namespace parameter required.")
+
+
+async def test_a_name_that_no_path_can_carry_is_told_so(server: Running):
+    for name, why in (("%25", "\"%\": may not contain '%'"), ("%2E%2E", "\"..\": may not be '..'")):
+        async with server.http.get(URL(f"{CORE}/configmaps/{name}", encoded=True)) as answer:
+            assert await status_of(answer) == (400, "BadRequest", f"Name parameter invalid: {why}")
+
+
+async def test_pairs_of_a_query_that_are_broken_are_passed_over_and_numbers_are_numbers(server: Running):
+    for query, status in (
+        ("limit=%", 200),
+        ("limit=1;limit=x", 200),
+        ("labelSelector=a%3", 200),
+        ("timeoutSeconds=x", 400),
+    ):
+        async with server.http.get(URL(f"{CORE}/configmaps?{query}", encoded=True)) as answer:
+            assert answer.status == status
+
+
+async def test_who_cannot_take_the_answer_does_not_learn_what_there_is(server: Running):
+    async with server.http.get(f"{CORE}/configmaps/none", headers={"Accept": "image/png"}) as answer:
+        assert answer.status == 406
 
 
 async def test_warnings_travel_as_headers(server: Running):

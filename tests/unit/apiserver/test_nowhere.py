@@ -28,7 +28,16 @@ def test_below_what_is_built_in_the_answer_is_a_status_with_details(path: str) -
 
 
 @pytest.mark.parametrize(
-    "path", ["/foo", "/apis/example.com", "/apis/example.com/v1/things", "/openapi/v4", "/healthz/nothing"]
+    "path",
+    [
+        "/foo",
+        "/apis/example.com",
+        "/apis/example.com/v1/things",
+        "/openapi/v4",
+        "/healthz/nothing",
+        "/apis//x",
+        "//api/v1",
+    ],
 )
 def test_elsewhere_it_is_plain_text(path: str) -> None:
     error = no_such_path(KINDS, path)

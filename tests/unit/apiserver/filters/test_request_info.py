@@ -30,6 +30,13 @@ from apiserver.filters.request_info import is_nothing_watched, old_watch_options
          ("watch", "apps", "v1", "deployments", "", "d", "")),
         ("GET", "/api/v1/watch/namespaces/d", {}, ("watch", "", "v1", "namespaces", "", "d", "d")),
         ("GET", "/api/v1/watch", {}, ("list", "", "v1", "watch", "", "", "")),
+        ("GET", "/api/v1/namespaces//pods", {}, ("list", "", "v1", "pods", "", "", "")),
+        ("GET", "/api/v1/nodes//", {}, ("list", "", "v1", "nodes", "", "", "")),
+        ("GET", "/api/v1/nodes/n/proxy//x", {}, ("get", "", "v1", "nodes", "proxy", "", "n")),
+        ("GET", "/api/v1//namespaces/d/pods", {}, ("get", "", "", "", "", "", "")),
+        ("GET", "//api/v1/namespaces/d/pods", {}, ("get", "", "", "", "", "", "")),
+        ("DELETE", "/api/v1/namespaces/proxy/pods//x", {}, ("delete", "", "", "", "", "", "")),
+        ("GET", "/api/v1/watch//pods", {}, ("get", "", "", "", "", "", "")),
         ("DELETE", "/api/v1/watch/pods", {}, ("watch", "", "v1", "pods", "", "", "")),
     ],
 )  # fmt: skip

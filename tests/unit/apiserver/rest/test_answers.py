@@ -103,6 +103,8 @@ def test_fields_in_yaml_are_in_the_order_of_their_names() -> None:
 def test_texts_that_would_be_read_as_something_else_are_in_double_quotes_in_yaml() -> None:
     told = b'{"a":"","b":"true","c":"1","d":"x: y","e":"plain","f":true,"g":"one\\ntwo\\n"}'
     assert answers.as_yaml(told) == (b'a: ""\nb: "true"\nc: "1"\nd: \'x: y\'\ne: plain\nf: true\ng: |\n  one\n  two\n')
+    # What Go's reader, and not Python's, takes for a truth value or a number; names of fields as well.
+    assert answers.as_yaml(b'{"n":"y","a":"1e3","b":"0o7","c":"yes1"}') == b'a: "1e3"\nb: "0o7"\nc: yes1\n"n": "y"\n'
 
 
 def test_a_list_of_custom_objects_says_that_nothing_follows() -> None:
