@@ -198,9 +198,8 @@ class WatchCache:
         Args:
             selection: what is asked for.
             revision: only changes after it; None for the store's present revision, 0 for the cache's, whatever it is.
-            initial: whether all that is there comes first, as ADDED: True also ends it with a bookmark that says so,
-                None does it when the revision is None or 0.
-            with_bookmarks: whether bookmarks are wanted.
+            initial: whether all that is there comes first, as ADDED; None does it when the revision is None or 0.
+            with_bookmarks: whether bookmarks are wanted; one says then where what was there ends, if `initial` is True.
 
         A revision yet to come is waited for: by the watch itself, which begins in silence, or before it begins where
         what is there then comes first.
@@ -222,7 +221,7 @@ class WatchCache:
         if initial or (initial is None and not revision):
             backlog = [Delivery("ADDED", stored, stored.revision) for stored in self.select(selection)]
             start = self.revision
-            if initial:
+            if initial and with_bookmarks:
                 backlog.append(Delivery("BOOKMARK", None, self.revision, ends_initial=True))
         elif revision:
             if revision < self._oldest:

@@ -17,7 +17,7 @@ import base64
 import json
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ from api.errors import BadRequest, Cause, Invalid, as_one
 from api.resource import Resource
 from apiserver.parameters import integer
 from apiserver.registry.codec import Stored
-from apiserver.registry.failures import continue_expired, invalid_options, list_too_old
+from apiserver.registry.failures import continue_expired, list_too_old
 from apiserver.registry.selection import Selection, select
 from apiserver.registry.storage import Page
 from apiserver.request import Call
@@ -72,13 +72,10 @@ async def list_objects(context: Context, call: Call) -> ListAnswer:
     selection = selection_of(call, resource)
     limit = _limit(call)
     integer(call.options, "timeoutSeconds")  # Of no effect on a list, but a number all the same.
-    if "sendInitialEvents" in call.options:
-        why = "Forbidden: sendInitialEvents is forbidden for list"
-        raise invalid_options("ListOptions", "sendInitialEvents", "FieldValueForbidden", why)
     token = call.options.get("continue", "")
     version_text = call.options.get("resourceVersion", "")
     match = call.options.get("resourceVersionMatch", "")
-    _check(token, version_text, match)
+    check_options(call.options)
     if token:
         position = _decode_token(token)
         if version_text not in ("", "0"):
@@ -161,29 +158,39 @@ def _limit(call: Call) -> int:
     return max(integer(call.options, "limit") or 0, 0)
 
 
-def _check(token: str, version_text: str, match: str) -> None:
+def check_options(options: Mapping[str, str], *, is_watch: bool = False) -> None:
+    """Refuse options of a list or watch that contradict each other, all at once.
+
+    Facts: apimachinery's `ValidateListOptions`.
+    """
+    match, sends_initial = options.get("resourceVersionMatch", ""), "sendInitialEvents" in options
+    values = ("NotOlderThan",) if is_watch else ("Exact", "NotOlderThan", "")
     causes = []
-    if match and not version_text:
+    if is_watch and sends_initial and match != "NotOlderThan":
+        causes.append(_forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
+    if is_watch and match and not sends_initial:
+        causes.append(_forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
+    if not is_watch and match and not options.get("resourceVersion"):
         causes.append(_forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"))
-    if match and token:
+    is_continued = bool(match and options.get("continue"))
+    if is_continued and not is_watch:
         causes.append(_forbidden("resourceVersionMatch is forbidden when continue is provided"))
-    if match and match not in ("Exact", "NotOlderThan"):
-        why = f'Unsupported value: {json.dumps(match)}: supported values: "Exact", "NotOlderThan", ""'
+    if match and match not in values:
+        shown = ", ".join(map(json.dumps, values))
+        why = f"Unsupported value: {json.dumps(match)}: supported values: {shown}"
         causes.append(Cause("FieldValueNotSupported", why, "resourceVersionMatch"))
-    if match == "Exact" and version_text == "0":
+    if is_continued and is_watch:
+        causes.append(_forbidden("resourceVersionMatch is forbidden when continue is provided"))
+    if not is_watch and match == "Exact" and options.get("resourceVersion") == "0":
         causes.append(_forbidden('resourceVersionMatch "exact" is forbidden for resourceVersion "0"'))
+    if not is_watch and sends_initial:
+        causes.append(_forbidden("sendInitialEvents is forbidden for list", "sendInitialEvents"))
     if causes:
-        told = [f"{cause.field}: {cause.message}" for cause in causes]
-        shown = as_one(told)
+        shown = as_one([f"{cause.field}: {cause.message}" for cause in causes])
         raise Invalid(
             f'ListOptions.meta.k8s.io "" is invalid: {shown}', causes=causes, group="meta.k8s.io", kind="ListOptions"
         )
 
 
-def _forbidden(why: str) -> Cause:
-    return Cause("FieldValueForbidden", f"Forbidden: {why}", "resourceVersionMatch")
-
-
-def forbidden_match(why: str) -> Invalid:
-    """Return the error for a resourceVersionMatch where it may not be."""
-    return invalid_options("ListOptions", "resourceVersionMatch", "FieldValueForbidden", f"Forbidden: {why}")
+def _forbidden(why: str, field: str = "resourceVersionMatch") -> Cause:
+    return Cause("FieldValueForbidden", f"Forbidden: {why}", field)

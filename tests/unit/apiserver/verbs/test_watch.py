@@ -60,6 +60,14 @@ async def test_initial_events_end_with_a_bookmark_that_says_so(api: Api, client:
     watcher.close()
 
 
+async def test_the_end_of_initial_events_is_told_only_to_who_wants_bookmarks(api: Api, client: Client):
+    await client.create(configmaps.RESOURCE, builders.configmap("a"))
+    options = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+    watcher = await api.handle(call(configmaps.RESOURCE, "watch", **options))
+    assert [d.type for d in watcher.take()] == ["ADDED"]
+    watcher.close()
+
+
 async def test_a_watch_from_version_0_begins_with_what_is_there(api: Api, client: Client):
     await client.create(configmaps.RESOURCE, builders.configmap("a"))
     watcher = await api.handle(call(configmaps.RESOURCE, "watch", resourceVersion="0"))
@@ -110,6 +118,12 @@ async def test_nonsense_in_a_watch_is_refused(api: Api, client: Client):
     for options in ({"sendInitialEvents": "true"}, {"resourceVersionMatch": "Exact"}):
         with pytest.raises(Invalid, match="resourceVersionMatch: Forbidden"):
             await api.handle(call(configmaps.RESOURCE, "watch", **options))
+    with pytest.raises(Invalid) as refused:
+        await api.handle(call(configmaps.RESOURCE, "watch", sendInitialEvents="", resourceVersionMatch="Exact"))
+    assert [cause.message for cause in refused.value.causes] == [
+        "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        'Unsupported value: "Exact": supported values: "NotOlderThan"',
+    ]
 
 
 @pytest.mark.parametrize(
