@@ -51,7 +51,7 @@ class MemberProcess:
         """SIGTERM; return the exit code."""
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(10)
+        return self.process.wait(30)
 
     def pause(self) -> None:
         """SIGSTOP: connections stand, nothing is answered."""
@@ -90,6 +90,11 @@ class StoreCluster:
         self.members[name] = MemberProcess(self, name)
         return self.members[name]
 
+    def pids(self) -> list[int]:
+        """Return those of the members that run."""
+        found = [member.process for member in self.members.values()]
+        return [process.pid for process in found if process is not None and process.poll() is None]
+
     def close(self) -> None:
         """kill -9 all."""
         for member in self.members.values():
@@ -100,7 +105,7 @@ class StoreCluster:
         members = [self.members[name] for name in names] if names else list(self.members.values())
         return StoreClient([member.endpoint for member in members], self.client, **options)
 
-    async def leader(self, seconds: float = 15.0) -> MemberProcess:
+    async def leader(self, seconds: float = 60.0) -> MemberProcess:
         """Return the member that leads, once all that are up agree on one."""
         import asyncio
 
@@ -118,7 +123,10 @@ class StoreCluster:
                         await client.close()
             leaders = {status.leader for status in answers.values() if status is not None and status.leader}
             if len(leaders) == 1:
-                listed = self.etcdctl_fields(leaders.pop())
+                try:
+                    listed = self.etcdctl_fields(leaders.pop())
+                except subprocess.CalledProcessError:
+                    continue  # it leads no longer
                 if listed in self.members and self.members[listed].is_up:
                     return self.members[listed]
             await asyncio.sleep(0.05)

@@ -25,15 +25,15 @@ class UnstarvedClock:
     def now(self) -> float:
         """Return seconds since no time in particular; only differences mean something."""
         for pid in (os.getpid(), *self._pids()):
-            waited = _waited_s(pid)
+            waited = waited_s(pid)
             if waited is not None:
                 self._first.setdefault(pid, waited)
                 self._waited[pid] = waited
         starved = sum(self._waited.values()) - sum(self._first.values())
-        return time.monotonic() - starved - _stolen_s()
+        return time.monotonic() - starved - stolen_s()
 
 
-def _waited_s(pid: int) -> float | None:
+def waited_s(pid: int) -> float | None:
     """Return how long the main thread has been ready to run and did not; None if there is no such process."""
     try:
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
@@ -41,7 +41,7 @@ def _waited_s(pid: int) -> float | None:
         return None
 
 
-def _stolen_s() -> float:
+def stolen_s() -> float:
     """Return how long CPUs of this machine ran others' on its host."""
     total = Path("/proc/stat").read_text().split("\n", 1)[0].split()
     return int(total[8]) / os.sysconf("SC_CLK_TCK")
