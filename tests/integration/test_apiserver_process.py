@@ -62,6 +62,7 @@ class ApiserverProcess:
         while b": ready" not in self._log.read_bytes():
             assert self.process is not None
             if self.process.poll() is not None or time.monotonic() - began > 60:
+                self.process.kill()
                 raise AssertionError(f"the apiserver did not start:\n{self._log.read_text()[-3000:]}")
             await asyncio.sleep(0.05)
 

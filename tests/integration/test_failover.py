@@ -46,14 +46,16 @@ def store(tmp_path: Path) -> Iterator[StoreProcess]:
 @pytest.fixture
 async def servers(tmp_path: Path, store: StoreProcess) -> AsyncIterator[list[ApiserverProcess]]:
     servers = [ApiserverProcess(tmp_path, store.endpoint, store.client, name) for name in ("one", "two")]
-    for server in servers:
-        server.start()
-    for server in servers:
-        await server.wait_ready()
-    yield servers
-    for server in servers:
-        with contextlib.suppress(ProcessLookupError):
-            server.end(signal.SIGKILL)
+    try:
+        for server in servers:
+            server.start()
+        for server in servers:
+            await server.wait_ready()
+        yield servers
+    finally:
+        for server in servers:
+            with contextlib.suppress(ProcessLookupError):
+                server.end(signal.SIGKILL)
 
 
 @pytest.fixture

@@ -23,10 +23,12 @@ from tests.integration.unstarved_clock import UnstarvedClock
 @pytest.fixture
 async def cluster(tmp_path):
     cluster = StoreCluster(tmp_path, 3)
-    cluster.start()
-    await cluster.leader()
-    yield cluster
-    cluster.close()
+    try:
+        cluster.start()
+        await cluster.leader()
+        yield cluster
+    finally:
+        cluster.close()
 
 
 class Writer:

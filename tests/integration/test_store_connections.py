@@ -24,10 +24,12 @@ from tests.integration.test_store_cluster import context_of
 @pytest.fixture
 async def cluster(tmp_path):
     cluster = StoreCluster(tmp_path, 3)
-    cluster.start()
-    await cluster.leader()
-    yield cluster
-    cluster.close()
+    try:
+        cluster.start()
+        await cluster.leader()
+        yield cluster
+    finally:
+        cluster.close()
 
 
 def greet(member: MemberProcess, identity: Identity, **greeting: object) -> str:

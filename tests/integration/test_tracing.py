@@ -44,10 +44,12 @@ def apiserver(tmp_path: Path, collector: Collector) -> Iterator[ApiserverProcess
     store.start()
     apiserver = ApiserverProcess(tmp_path, store.endpoint, store.client)
     apiserver.command.append(f"--tracing-endpoint={collector_url(collector)}")
-    apiserver.start()
-    yield apiserver
-    apiserver.end(signal.SIGKILL)
-    store.kill()
+    try:
+        apiserver.start()
+        yield apiserver
+        apiserver.end(signal.SIGKILL)
+    finally:
+        store.kill()
 
 
 async def test_a_request_and_what_the_store_did_for_it_are_in_the_trace_it_came_with(
