@@ -85,7 +85,7 @@ class StoreProcess:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([str(part) for part in command], cwd=ROOT, stderr=log, stdout=log)
         while b": serving" not in self.log.read_bytes()[self._seen() :]:
-            if self.process.poll() is not None or time.monotonic() - began > 60:
+            if self.process.poll() is not None or time.monotonic() - began > 120:
                 self.process.kill()
                 raise AssertionError(f"the store did not start:\n{self.log.read_text()[-3000:]}")
             time.sleep(0.01)

@@ -61,7 +61,7 @@ class ApiserverProcess:
         began = time.monotonic()
         while b": ready" not in self._log.read_bytes():
             assert self.process is not None
-            if self.process.poll() is not None or time.monotonic() - began > 60:
+            if self.process.poll() is not None or time.monotonic() - began > 120:
                 self.process.kill()
                 raise AssertionError(f"the apiserver did not start:\n{self._log.read_text()[-3000:]}")
             await asyncio.sleep(0.05)
