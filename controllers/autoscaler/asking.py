@@ -31,6 +31,7 @@ from api.autoscaling.v2.metrics import (
 from api.core.pod import Pod
 from api.discover import by_kind
 from api.errors import ApiError, NotFound
+from api.meta import LabelSelector
 from api.resource import Resource
 from api.selectors import of_label_selector
 from controllers.autoscaler import metrics
@@ -132,6 +133,9 @@ class _Asking:
             raise CannotTell(
                 f"failed to get {resource} {share}: unable to get metrics for resource {resource}: {why}"
             ) from error
+        why = metrics.why_unusable(found.items, container)
+        if why:
+            raise CannotTell(f"failed to get {resource} {share}: unable to get metrics for resource {resource}: {why}")
         measures = metrics.measures_of(found.items, resource, container)
         target = Target(wanted.average_utilization, _millis(wanted.average_value))
         scaled = self.scaled
@@ -180,23 +184,23 @@ class _Asking:
     async def of_external(self, source: ExternalMetricSource) -> Wish:
         """Return what a metric of something outside the cluster asks for."""
         name, selector = source.metric.name, _selector(source.metric.selector)
+        shown = _shown(source.metric.selector)
         try:
             found = await self.context.client.list(metrics.external(name), self.namespace, label_selector=selector)
         except ApiError as error:
             raise CannotTell(
                 f"failed to get {name} external metric value: unable to get external metric "
-                f"{self.namespace}/{name}/{selector or '<none>'}: unable to fetch metrics from external metrics API: "
-                f"{error.message}"
+                f"{self.namespace}/{name}/{shown}: unable to fetch metrics from external metrics API: {error.message}"
             ) from error
         if not found.items:
             raise CannotTell(
                 f"failed to get {name} external metric value: unable to get external metric "
-                f"{self.namespace}/{name}/{selector or '<none>'}: no metrics returned from external metrics API"
+                f"{self.namespace}/{name}/{shown}: no metrics returned from external metrics API"
             )
         total = sum(quantity.millis(item.value) for item in found.items)
         replicas, current = self._outside(total, source.target)
         told = ExternalMetricStatus(metric=source.metric, current=current)
-        return Wish(replicas, f"external metric {name}({selector})", MetricStatus(type="External", external=told))
+        return Wish(replicas, f"external metric {name}({shown})", MetricStatus(type="External", external=told))
 
     def _outside(self, measured: int, wanted: MetricTarget) -> tuple[int, MetricValueStatus]:
         """Return what a measure that belongs to no single pod asks for: of it all, or shared out among the pods."""
@@ -226,6 +230,21 @@ def _millis(amount: str | None) -> int | None:
 
 def _selector(given: Any) -> str:
     return str(of_label_selector(given)) if given is not None else ""
+
+
+def _shown(given: LabelSelector | None) -> str:
+    """Return a selector as messages show it: as Go's generated `String` does."""
+    if given is None:
+        return "nil"
+    labels = "".join(f"{key}: {value}," for key, value in sorted(given.match_labels.items()))
+    terms = "".join(
+        f"LabelSelectorRequirement{{Key:{each.key},Operator:{each.operator},Values:[{' '.join(each.values)}],}},"
+        for each in given.match_expressions
+    )
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{terms}}},}}"
+    )
 
 
 def _current(answer: Answer) -> MetricValueStatus:

@@ -122,11 +122,13 @@ class Autoscaler:
             if measured is None:
                 status.desired_replicas = current
                 return
-            past.wishes.append((look.now, measured))
-            limited = allow(measured, current, (low, high), hpa.spec.behavior, past, look.now)
+            most, metric = measured
+            past.wishes.append((look.now, most))
+            limited = allow(most, current, (low, high), hpa.spec.behavior, past, look.now)
             _tell_limits(look, limited)
             wanted = limited.replicas
-            why = "All metrics below target" if wanted < current else "resource utilization above target"
+            # What decided is told, not what came of it: growth to which earlier numbers hold back is still growth.
+            why = f"{metric} above target" if most > current else "All metrics below target" if most < current else ""
         status.desired_replicas = wanted
         if wanted != current:
             await self._rescale(look, handle, scale, wanted, why, past)
@@ -156,8 +158,8 @@ def _handle(look: _Look) -> Resource[Scale]:
     return dataclasses.replace(kind_of(look.context, target.api_version, target.kind), type=Scale)
 
 
-async def _measure(look: _Look, scale: Scale, current: int) -> int | None:
-    """Return the highest number that any metric asks for; None, and say why, if it cannot be told."""
+async def _measure(look: _Look, scale: Scale, current: int) -> tuple[int, str] | None:
+    """Return the highest number that any metric asks for, and its name; None, and say why, if it cannot be told."""
     hpa = look.hpa
     if not scale.status.selector:
         message = "the HPA target's scale is missing a selector"
@@ -169,6 +171,7 @@ async def _measure(look: _Look, scale: Scale, current: int) -> int | None:
     mine = [pod for pod in found if selector.matches(pod.metadata.labels)]
     scaled = Scaled(current, scale.status.replicas, scale.status.selector, mine)
     wanted: dict[int, str] = {}
+    """The first metric, by its name, that asks for a number."""
     statuses: list[MetricStatus] = []
     failures: list[tuple[str, str]] = []
     for metric in hpa.spec.metrics:
@@ -177,14 +180,13 @@ async def _measure(look: _Look, scale: Scale, current: int) -> int | None:
         except (ApiError, CannotTell) as error:
             text = error.message if isinstance(error, ApiError) else str(error)
             failures.append((FAILURES.get(metric.type, f"FailedGet{metric.type}Metric"), text))
+            look.warn(*failures[-1])
             statuses.append(MetricStatus())
             continue
         wanted.setdefault(wish.replicas, wish.name)
         statuses.append(wish.status)
     most = max(wanted, default=current)
     reason, text = failures[0] if failures else ("InvalidMetricSourceType", "there is nothing to measure")
-    if failures:
-        look.warn(reason, text)
     # Fewer pods are not asked for while a metric is missing: it might ask for more.
     if not wanted or (failures and most < current):
         count = f"invalid metrics ({len(failures)} invalid out of {len(hpa.spec.metrics)}), first error is"
@@ -194,7 +196,7 @@ async def _measure(look: _Look, scale: Scale, current: int) -> int | None:
     look.status.current_metrics = statuses
     message = f"the HPA was able to successfully calculate a replica count from {wanted[most]}"
     look.say("ScalingActive", True, "ValidMetricFound", message)
-    return most
+    return most, wanted[most]
 
 
 def _tell_limits(look: _Look, limited: Limited) -> None:

@@ -10,6 +10,8 @@ import pytest
 from api.apps import deployment as deployments
 from api.autoscaling.v2 import horizontalpodautoscaler as autoscalers
 from api.autoscaling.v2.horizontalpodautoscaler import HorizontalPodAutoscaler
+from api.core import event as event_kinds
+from api.core.event import Event
 from api.errors import NotFound
 from api.resource import ObjectKey
 from client.verbs import Client, ObjectList
@@ -36,6 +38,32 @@ def says(at: World, type: str, status: str, reason: str) -> Any:
         return any((one.type, one.status, one.reason) == (type, status, reason) for one in found)
 
     return check
+
+
+async def events(at: World) -> list[Event]:
+    return list((await at.client.list(event_kinds.RESOURCE, "default")).items)
+
+
+async def test_each_metric_that_cannot_be_had_is_told_of_and_selectors_as_go_shows_them():
+    async with world() as at:
+        target = {"type": "AverageValue", "averageValue": "2"}
+        given = {"name": "m", "selector": {"matchLabels": {"q": "a"}}}
+        metrics = [
+            {"type": "External", "external": {"metric": given, "target": target}},
+            {"type": "External", "external": {"metric": {"name": "n"}, "target": target}},
+        ]
+        await autoscale(at, maxReplicas=4, metrics=metrics)
+        await at.until(says(at, "ScalingActive", "False", "FailedGetExternalMetric"))
+
+        async def are_told() -> bool:
+            told = [each.message for each in await events(at) if each.reason == "FailedGetExternalMetric"]
+            shown = (
+                "&LabelSelector{MatchLabels:map[string]string{q: a,},MatchExpressions:[]LabelSelectorRequirement{},}"
+            )
+            wanted = f"unable to get external metric default/m/{shown}: unable to fetch"
+            return any(wanted in each for each in told) and any("default/n/nil: " in each for each in told)
+
+        await at.until(are_told)
 
 
 async def test_without_metrics_it_says_so_and_changes_nothing():
@@ -94,6 +122,9 @@ async def test_busy_pods_get_company_up_to_the_limit(monkeypatch: pytest.MonkeyP
 
         await at.until(are_five, 120)
         await at.until(says(at, "ScalingLimited", "True", "TooManyReplicas"))
+        rescaled = [each for each in await events(at) if each.reason == "SuccessfulRescale"]
+        why = "cpu resource utilization (percentage of request) above target"
+        assert rescaled[0].message.endswith(f"; reason: {why}")
         await at.until(says(at, "ScalingActive", "True", "ValidMetricFound"))
 
 
