@@ -129,7 +129,7 @@ class _Asking:
         try:
             found = await self.context.client.list(metrics.METRICS, self.namespace, label_selector=self.scaled.selector)
         except ApiError as error:
-            why = f"unable to fetch metrics from resource metrics API: {error.message}"
+            why = f"unable to fetch metrics from resource metrics API: {_told(error, 'pods.metrics.k8s.io')}"
             raise CannotTell(
                 f"failed to get {resource} {share}: unable to get metrics for resource {resource}: {why}"
             ) from error
@@ -157,7 +157,7 @@ class _Asking:
         except ApiError as error:
             raise CannotTell(
                 f"failed to get pods metric value: unable to get metric {name}: unable to fetch metrics from custom "
-                f"metrics API: {error.message}"
+                f"metrics API: {_told_of_custom(error)}"
             ) from error
         told = PodsMetricStatus(metric=source.metric, current=_current(answer))
         return Wish(answer.replicas, f"pods metric {name}", MetricStatus(type="Pods", pods=told))
@@ -173,7 +173,7 @@ class _Asking:
             where = f"{it.kind} on {self.namespace} {it.name}"
             raise CannotTell(
                 f"failed to get object metric value: unable to get metric {name}: {where}/unable to fetch metrics "
-                f"from custom metrics API: {error.message}"
+                f"from custom metrics API: {_told_of_custom(error)}"
             ) from error
         if not found:
             raise CannotTell("failed to get object metric value: no metrics returned from custom metrics API")
@@ -190,7 +190,8 @@ class _Asking:
         except ApiError as error:
             raise CannotTell(
                 f"failed to get {name} external metric value: unable to get external metric "
-                f"{self.namespace}/{name}/{shown}: unable to fetch metrics from external metrics API: {error.message}"
+                f"{self.namespace}/{name}/{shown}: unable to fetch metrics from external metrics API: "
+                f"{_told(error, f'{name}.external.metrics.k8s.io')}"
             ) from error
         if not found.items:
             raise CannotTell(
@@ -230,6 +231,22 @@ def _millis(amount: str | None) -> int | None:
 
 def _selector(given: Any) -> str:
     return str(of_label_selector(given)) if given is not None else ""
+
+
+_NOBODY: Final = "the server could not find the requested resource"
+"""What is answered where nobody serves a group."""
+_AWAY: Final = "the server is currently unable to handle the request"
+"""What is answered for a group whose server is away."""
+
+
+def _told(error: ApiError, asked: str) -> str:
+    """Return an error as Go's client tells it, which says what was asked where the server says nothing of its own."""
+    return f"{error.message} (get {asked})" if error.message in (_NOBODY, _AWAY) else error.message
+
+
+def _told_of_custom(error: ApiError) -> str:
+    """Return an error of the API of custom metrics, whose client looks beforehand whether there is any."""
+    return "no custom metrics API (custom.metrics.k8s.io) registered" if error.message == _NOBODY else error.message
 
 
 def _shown(given: LabelSelector | None) -> str:

@@ -74,6 +74,42 @@ async def test_without_metrics_it_says_so_and_changes_nothing():
         assert (await at.deployment()).spec.replicas == 2
 
 
+async def test_two_autoscalers_of_the_same_pods_scale_nothing_and_say_so():
+    async with world() as at:
+        await autoscale(at, maxReplicas=5)
+        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+        body = {
+            "metadata": {"name": "twin", "namespace": "default"},
+            "spec": {"scaleTargetRef": target, "maxReplicas": 3},
+        }
+        await at.client.create(autoscalers.RESOURCE, msgspec.convert(body, HorizontalPodAutoscaler))
+        await at.until(says(at, "ScalingActive", "False", "AmbiguousSelector"), 60)
+        found = await at.client.get(autoscalers.RESOURCE, KEY)
+        (said,) = [each.message for each in found.status.conditions if each.type == "ScalingActive"]
+        assert said == "pods by selector app=web are controlled by multiple HPAs: [default/twin default/web]"
+        assert found.status.observed_generation is None
+        assert any((each.reason, each.message) == ("FailedComputeMetricsReplicas", said) for each in await events(at))
+
+
+async def test_metrics_that_nobody_serves_are_told_of_as_by_gos_clients():
+    async with world() as at:
+        target = {"type": "AverageValue", "averageValue": "2"}
+        metrics = [
+            {"type": "External", "external": {"metric": {"name": "n"}, "target": target}},
+            {"type": "Pods", "pods": {"metric": {"name": "m"}, "target": target}},
+        ]
+        await autoscale(at, maxReplicas=4, metrics=metrics)
+
+        async def are_told() -> bool:
+            told = " ".join(each.message for each in await events(at))
+            return (
+                "API: the server could not find the requested resource (get n.external.metrics.k8s.io)" in told
+                and "API: no custom metrics API (custom.metrics.k8s.io) registered" in told
+            )
+
+        await at.until(are_told)
+
+
 async def test_a_target_that_is_not_there_is_said():
     async with world() as at:
         await autoscale(at, maxReplicas=5)
