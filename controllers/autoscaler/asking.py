@@ -235,13 +235,17 @@ def _selector(given: Any) -> str:
 
 _NOBODY: Final = "the server could not find the requested resource"
 """What is answered where nobody serves a group."""
-_AWAY: Final = "the server is currently unable to handle the request"
-"""What is answered for a group whose server is away."""
 
 
 def _told(error: ApiError, asked: str) -> str:
     """Return an error as Go's client tells it, which says what was asked where the server says nothing of its own."""
-    return f"{error.message} (get {asked})" if error.message in (_NOBODY, _AWAY) else error.message
+    match error.message:
+        case "the server could not find the requested resource":
+            return f"{error.message} (get {asked})"
+        case "service unavailable":
+            return f"the server is currently unable to handle the request (get {asked})"
+        case said:
+            return said
 
 
 def _told_of_custom(error: ApiError) -> str:

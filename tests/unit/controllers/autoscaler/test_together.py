@@ -12,7 +12,7 @@ from api.autoscaling.v2 import horizontalpodautoscaler as autoscalers
 from api.autoscaling.v2.horizontalpodautoscaler import HorizontalPodAutoscaler
 from api.core import event as event_kinds
 from api.core.event import Event
-from api.errors import NotFound
+from api.errors import NotFound, ServiceUnavailable
 from api.resource import ObjectKey
 from client.verbs import Client, ObjectList
 from controllers.autoscaler.metrics import METRICS, PodMetrics
@@ -108,6 +108,22 @@ async def test_metrics_that_nobody_serves_are_told_of_as_by_gos_clients():
             )
 
         await at.until(are_told)
+
+
+async def test_metrics_whose_server_is_away_are_told_of_as_by_gos_clients(monkeypatch: pytest.MonkeyPatch):
+    real = Client.list
+
+    async def list_without_metrics(self: Client, resource: Any, namespace: str = "", **more: Any) -> Any:
+        if resource is METRICS:
+            raise ServiceUnavailable("service unavailable")
+        return await real(self, resource, namespace, **more)
+
+    async with world() as at:
+        monkeypatch.setattr(Client, "list", list_without_metrics)
+        await autoscale(at, maxReplicas=5)
+        await at.until(says(at, "ScalingActive", "False", "FailedGetResourceMetric"))
+        (said,) = [each.message for each in await events(at) if each.reason == "FailedGetResourceMetric"]
+        assert said.endswith("API: the server is currently unable to handle the request (get pods.metrics.k8s.io)")
 
 
 async def test_a_target_that_is_not_there_is_said():
