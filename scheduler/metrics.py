@@ -37,13 +37,18 @@ class Metrics:
         self._preemptions = Tally("scheduler_preemption_attempts_total", "Times that pods had to leave for others.")
         self._victims = Spread("scheduler_preemption_victims", "Pods that had to leave for one other.", bounds=_VICTIMS)
         self._pending = Level("scheduler_pending_pods", "Pods without a node, by queue.", ("queue",))
+        self._incoming = Tally(
+            "scheduler_queue_incoming_pods_total",
+            "Pods that came to a queue, by what brought them.",
+            ("queue", "event"),
+        )
         self._known = Level("scheduler_scheduler_cache_size", "What is known of, by kind.", ("type",))
 
     def families(self) -> list[Family]:
         """Return all, for a scrape."""
         return [
             self._attempts, self._attempt_duration_s, self._algorithm_duration_s, self._pod_duration_s,
-            self._pod_attempts, self._preemptions, self._victims, self._pending, self._known,
+            self._pod_attempts, self._preemptions, self._victims, self._pending, self._incoming, self._known,
         ]  # fmt: skip
 
     def chose(self, seconds: float) -> None:
@@ -67,6 +72,11 @@ class Metrics:
         """Count a preemption."""
         self._preemptions.add()
         self._victims.of().observe(victims)
+
+    def came(self, incoming: Mapping[tuple[str, str], int]) -> None:
+        """Note how many pods came to each queue so far, by what brought them there."""
+        for labels, count in incoming.items():
+            self._incoming.values[labels] = count
 
     def pending(self, lengths: Mapping[str, int]) -> None:
         """Note how long the queues are."""

@@ -9,7 +9,9 @@ happen while a pod is being tried count when it comes back rejected. Pure: time 
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from dataclasses import dataclass
+from typing import Final
 
 from client.backoff import Backoff
 from scheduler.framework import ANY_EVENT, ClusterEvent
@@ -17,6 +19,20 @@ from scheduler.snapshot import PodView
 
 _BACKOFF = Backoff(1.0, 10.0)
 UNSCHEDULABLE_S_MAX = 300.0
+_EVENT_NAMES: Final = {
+    ClusterEvent.NODE_ADDED: "NodeAdd",
+    ClusterEvent.NODE_ALLOCATABLE: "NodeAllocatableChange",
+    ClusterEvent.NODE_LABELS: "NodeLabelChange",
+    ClusterEvent.NODE_TAINTS: "NodeTaintChange",
+    ClusterEvent.POD_ASSIGNED: "AssignedPodAdd",
+    ClusterEvent.POD_GONE: "AssignedPodDelete",
+    ClusterEvent.NAMESPACE_LABELS: "NamespaceUpdate",
+    ClusterEvent.CLAIM: "PvcAdd",
+    ClusterEvent.VOLUME: "PvAdd",
+    ClusterEvent.STORAGE_CLASS: "StorageClassAdd",
+}
+"""As metrics call them."""
+_FAILED: Final = "ScheduleAttemptFailure"
 
 
 @dataclass(slots=True)
@@ -55,6 +71,8 @@ class SchedulingQueue:
         """The number of each pod's entry in a heap; others found there are stale."""
         self._gated: dict[str, PodView] = {}
         self._sequence = 0
+        self.incoming: Counter[tuple[str, str]] = Counter()
+        """How many pods came to each place, and what brought them there, by upstream's names."""
 
     def add(self, pod: PodView, now: float) -> None:
         """Take a pod that has no node: a new one, or a new state of one already here."""
@@ -66,7 +84,7 @@ class SchedulingQueue:
         known = self._pods.get(pod.uid)
         if known is None:
             queued = self._pods[pod.uid] = QueuedPod(pod, now)
-            self._activate(queued)
+            self._activate(queued, "PodAdd")
             return
         changed = _schedules_differently(known.view, pod)
         known.view = pod
@@ -76,7 +94,7 @@ class SchedulingQueue:
             known.missed = ANY_EVENT
         elif pod.uid in self._unschedulable:
             del self._unschedulable[pod.uid]
-            self._later(known, now)
+            self._later(known, now, "PodUpdate")
 
     def remove(self, uid: str) -> None:
         """Forget a pod that was deleted, or has a node."""
@@ -104,23 +122,25 @@ class SchedulingQueue:
             return
         queued.waits_for = waits_for
         if queued.missed & waits_for:
-            self._later(queued, now)
+            self._later(queued, now, _FAILED)
         else:
             self._unschedulable[queued.view.uid] = queued
+            self.incoming["unschedulable", _FAILED] += 1
 
     def put_back_failed(self, queued: QueuedPod, now: float) -> None:
         """Return a pod whose placement could not be carried out: it is tried again after its backoff."""
         if self._land(queued, now):
-            self._later(queued, now)
+            self._later(queued, now, _FAILED)
 
     def happened(self, event: ClusterEvent, now: float) -> None:
         """Move the pods that `event` could help out of unschedulable."""
         for queued in self._in_flight.values():
             queued.missed |= event
         for uid, queued in list(self._unschedulable.items()):
-            if queued.waits_for & event:
+            helpful = queued.waits_for & event
+            if helpful:
                 del self._unschedulable[uid]
-                self._later(queued, now)
+                self._later(queued, now, next(name for each, name in _EVENT_NAMES.items() if each & helpful))
 
     def find(self, uid: str) -> PodView | None:
         """Return the newest state of a pod that waits or is being tried."""
@@ -132,7 +152,7 @@ class SchedulingQueue:
         for uid, queued in list(self._unschedulable.items()):
             if now - queued.tried_at >= UNSCHEDULABLE_S_MAX:
                 del self._unschedulable[uid]
-                self._later(queued, now)
+                self._later(queued, now, "UnschedulableTimeout")
 
     def next_wake(self) -> float | None:
         """Return when the next backoff ends; None if no pod is in backoff."""
@@ -157,20 +177,22 @@ class SchedulingQueue:
         queued.tried_at = now
         return self._pods.get(queued.view.uid) is queued
 
-    def _later(self, queued: QueuedPod, now: float) -> None:
+    def _later(self, queued: QueuedPod, now: float, event: str) -> None:
         """Put a pod into backoff, or straight into active if its backoff is over."""
         if queued.ready_at <= now:
-            self._activate(queued)
+            self._activate(queued, event)
             return
+        self.incoming["backoff", event] += 1
         number = self._enter(queued)
         heapq.heappush(self._backoff, (queued.ready_at, number, queued.view.uid))
 
     def _wake(self, now: float) -> None:
         while (due := self.next_wake()) is not None and due <= now:
             _, _, uid = heapq.heappop(self._backoff)
-            self._activate(self._pods[uid])
+            self._activate(self._pods[uid], "BackoffComplete")
 
-    def _activate(self, queued: QueuedPod) -> None:
+    def _activate(self, queued: QueuedPod, event: str) -> None:
+        self.incoming["active", event] += 1
         number = self._enter(queued)
         heapq.heappush(self._active, (-queued.view.priority, queued.added_at, number, queued.view.uid))
 

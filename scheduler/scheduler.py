@@ -158,6 +158,7 @@ class Scheduler:
 
     def _tell_sizes(self) -> None:
         self._metrics.pending(self._queue.lengths())
+        self._metrics.came(self._queue.incoming)
         self._metrics.known(self._cache.sizes())
 
     async def _keep_house(self) -> None:

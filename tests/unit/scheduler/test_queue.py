@@ -100,3 +100,19 @@ def test_a_gated_pod_is_not_tried_until_its_gates_are_gone() -> None:
     assert (names(queue, 1), queue.lengths()["gated"]) == ([], 1)
     queue.add(pod(), 2)
     assert (names(queue, 2), queue.lengths()["gated"]) == (["a"], 0)
+
+
+def test_it_counts_who_came_to_each_place_and_why() -> None:
+    queue = SchedulingQueue()
+    queue.add(pod(), 0)
+    queued = queue.pop(0)
+    assert queued
+    queue.put_back_unschedulable(queued, ClusterEvent.NODE_LABELS | ClusterEvent.NODE_TAINTS, 0)
+    queue.happened(ClusterEvent.NODE_ADDED | ClusterEvent.NODE_TAINTS, 0.1)
+    assert queue.pop(1.0) is queued
+    assert queue.incoming == {
+        ("active", "PodAdd"): 1,
+        ("unschedulable", "ScheduleAttemptFailure"): 1,
+        ("backoff", "NodeTaintChange"): 1,
+        ("active", "BackoffComplete"): 1,
+    }
