@@ -2,6 +2,8 @@
 .PHONY: up down test check form types arrows stubs unit integration e2e chaos fuzz bench proto setup
 
 BIN := .venv/bin
+# What Python compiled, and pytest rewrote, is kept: each of several workers would do it again at every run.
+export PYTHONDONTWRITEBYTECODE :=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
 up: setup  ## A cluster on this machine, with the example answering through its Service.

@@ -72,6 +72,11 @@ def always_valid(new: Any, old: Any) -> Iterable[FieldError]:
     return ()
 
 
+def warn_of_nothing(new: Any, old: Any) -> Iterable[str]:
+    """Have nothing to warn of."""
+    return ()
+
+
 def drop_nothing(new: Any, old: Any) -> None:
     """Know no field that is dropped."""
 
@@ -156,6 +161,8 @@ class Resource(Generic[T]):
     """Fill in upstream's defaults, in place, after decoding a create, update or patch result. Idempotent."""
     validate: Callable[[T, T | None], Iterable[FieldError]] = always_valid
     """Say what is wrong with `new`; `old` is None on create. Metadata that every kind has is checked elsewhere."""
+    warn: Callable[[T, T | None], Iterable[str]] = warn_of_nothing
+    """Say what a client is warned of that writes `new`, which is valid; not on a subresource (KEP-1693)."""
     drop_gated: Callable[[T, T | None], None] = drop_nothing
     """Given (new, old or None), drop from `new` what 1.32 has behind feature gates that are off (decision 112)."""
     prepare_for_create: Callable[[T], None] = keep_nothing

@@ -14,6 +14,8 @@ from api.quantity import from_bytes
 from component.version import GIT_VERSION
 
 PODS_MAX = 110
+DISK_KEPT = 0.05
+"""The share of the disk that is kept free: pods are ended when less is, so they may not count on it."""
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
@@ -39,9 +41,13 @@ class Machine:
         }
 
     def allocatable(self) -> dict[str, str]:
-        """Return what pods may have of it; a little memory is kept for the node's own processes."""
+        """Return what pods may have of it: all but the memory and the disk below which pods are ended."""
         reserved = min(100 * 1024 * 1024, self.memory_bytes // 20)
-        return self.capacity() | {"memory": from_bytes((self.memory_bytes - reserved) // 1024 * 1024)}
+        disk_bytes = self.disk_bytes // 1024 * 1024
+        return self.capacity() | {
+            "memory": from_bytes((self.memory_bytes - reserved) // 1024 * 1024),
+            "ephemeral-storage": from_bytes(disk_bytes - int(disk_bytes * DISK_KEPT)),
+        }
 
 
 def architecture() -> str:

@@ -36,7 +36,7 @@ TRANSITION_S = 300.0
 LEAVING_S_MAX = 30.0
 """How long to wait for a pod that has to go before another has to."""
 MEMORY_BYTES_MIN = 100 << 20
-FREE_FRACTION_MIN = 0.05
+FREE_FRACTION_MIN = machines.DISK_KEPT
 
 
 @dataclass(frozen=True, slots=True)

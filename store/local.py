@@ -35,8 +35,9 @@ __all__ = ["Conflict", "LocalStore", "LocalWatch"]
 class LocalStore:
     """`store.client.Store` over `store.mvcc`, in this process."""
 
-    def __init__(self) -> None:
-        self._mvcc = Mvcc()
+    def __init__(self, mvcc: Mvcc | None = None) -> None:
+        """Begin with what `mvcc` holds, which is this store's alone from then on; without one, empty."""
+        self._mvcc = Mvcc() if mvcc is None else mvcc
         self._watchers = Watchers(self._mvcc)
         self._open: set[LocalWatch] = set()
 

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from api.discover import by_gvr
 from apiserver.app import Api, InternalCredentials
 from apiserver.filters.request_info import of_resource
-from apiserver.request import Call, User
+from apiserver.request import Call, RequestInfo, User
 from client.verbs import Address, EventType, RawEvent, RawList, RawObject, ServedVersion
 
 SUPERUSER = User("admin", groups=("system:masters", "system:authenticated"))
+
+
+def asked_of(verb: str, address: Address, field_selector: str) -> RequestInfo:
+    """Return what a request to an address is about, as the API server's doors find it out."""
+    return of_resource(
+        verb,
+        group=address.group,
+        version=address.version,
+        plural=address.plural,
+        namespace=address.namespace,
+        name=address.name,
+        subresource=address.subresource,
+        field_selector=field_selector,
+    )
 
 
 class LocalTransport:
@@ -25,7 +38,7 @@ class LocalTransport:
         """What other servers are said to serve."""
 
     def _call(self, verb: str, address: Address, body: bytes = b"", content_type: str = "", **options: str) -> Call:
-        info = of_resource(verb, **dataclasses.asdict(address), field_selector=options.get("fieldSelector", ""))
+        info = asked_of(verb, address, options.get("fieldSelector", ""))
         return Call(
             info,
             credentials=self._credentials,

@@ -10,6 +10,7 @@ from api.columns import AGE, labels_text, workload_columns
 from api.core import gated
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
+from api.core.pod_warnings import warn_of_template
 from api.go_types import int_or_string
 from api.meta import KindCondition, LabelSelector, ObjectMeta
 from api.resource import Column, Resource, clear_status, keep_status, keep_wishes
@@ -216,6 +217,7 @@ RESOURCE: Final[Resource[DaemonSet]] = Resource(
     default=default,
     drop_gated=gated.drop_of_template,
     validate=validate,
+    warn=warn_of_template,
     prepare_for_create=prepare_for_create,
     prepare_for_update=prepare_for_update,
     prepare_for_status_update=prepare_for_status_update,

@@ -13,6 +13,7 @@ from api.columns import AGE, workload_columns
 from api.core import gated
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
+from api.core.pod_warnings import warn_of_workload
 from api.go_types import int_or_string
 from api.meta import KindCondition, LabelSelector, ObjectMeta
 from api.resource import Column, Resource
@@ -213,6 +214,7 @@ RESOURCE: Final[Resource[Deployment]] = Resource(
     default=default,
     drop_gated=gated.drop_of_template,
     validate=validate,
+    warn=warn_of_workload,
     prepare_for_status_update=prepare_for_status_update,
     validate_status=validate_status,
     generation=True,

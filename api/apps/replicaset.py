@@ -10,6 +10,7 @@ from api.columns import replica_columns
 from api.core import gated
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
+from api.core.pod_warnings import warn_of_workload
 from api.core.replicationcontroller import ReplicaCounts
 from api.meta import KindCondition, LabelSelector, ObjectMeta
 from api.resource import Resource
@@ -88,6 +89,7 @@ RESOURCE: Final[Resource[ReplicaSet]] = Resource(
     default=default,
     drop_gated=gated.drop_of_template,
     validate=validate,
+    warn=warn_of_workload,
     validate_status=validate_replica_status,
     generation=True,
     columns=replica_columns(),

@@ -14,6 +14,7 @@ from api.core.persistentvolumeclaim import PersistentVolumeClaim
 from api.core.persistentvolumeclaim import default as default_claim
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
+from api.core.pod_warnings import Warnings, warn_of_claim_spec, warn_of_template
 from api.meta import KindCondition, LabelSelector, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Int64, IntOrString, Struct, always, field, wire
@@ -195,7 +196,6 @@ def validate(new: StatefulSet, old: StatefulSet | None) -> v.Errors:
     if spec.ordinals is not None:
         yield from v.check_not_negative("spec.ordinals.start", spec.ordinals.start)
     yield from check_selector_and_template(spec.selector, spec.template, "StatefulSet")
-    yield from v.check_not_negative("spec.revisionHistoryLimit", spec.revision_history_limit)
     if old is not None:
         allowed = msgspec.structs.replace(
             old.spec,
@@ -235,6 +235,16 @@ def validate_status(new: StatefulSet, old: StatefulSet) -> v.Errors:
     yield from check_observed(status, old.status)
 
 
+def warn(new: StatefulSet, old: StatefulSet | None) -> Warnings:
+    """Warn of the template, of claims for parts of bytes, and of a history without end."""
+    yield from warn_of_template(new, old)
+    for i, claim in enumerate(new.spec.volume_claim_templates):
+        yield from warn_of_claim_spec(f"spec.volumeClaimTemplates[{i}]{'.Spec' if old is not None else ''}", claim.spec)
+    if (new.spec.revision_history_limit or 0) < 0:
+        kept = "a negative value retains all historical revisions; a value >= 0 is recommended"
+        yield f"spec.revisionHistoryLimit: {kept}"
+
+
 RESOURCE: Final[Resource[StatefulSet]] = Resource(
     type=StatefulSet,
     group="apps",
@@ -248,6 +258,7 @@ RESOURCE: Final[Resource[StatefulSet]] = Resource(
     default=default,
     drop_gated=gated.drop_of_template,
     validate=validate,
+    warn=warn,
     validate_status=validate_status,
     generation=True,
     columns=(

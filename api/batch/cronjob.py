@@ -7,10 +7,11 @@ from typing import Annotated, Final
 
 from api import timestamps
 from api import validation as v
-from api.batch.job import JobSpec, check_spec, default_spec
+from api.batch.job import JobSpec, check_spec, default_spec, warn_of_spec
 from api.batch.schedule import check_schedule
 from api.columns import AGE, NONE, workload_columns
 from api.core import gated
+from api.core.pod_warnings import Warnings, has_changed, warn_of_pods_name
 from api.core.references import ObjectReference
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
@@ -152,6 +153,14 @@ def _last(cron_job: CronJob, now: float) -> str:
     return timestamps.age(last, now) if last else NONE
 
 
+def warn(new: CronJob, old: CronJob | None) -> Warnings:
+    """Warn of its name, which its pods' begin with, and of what its jobs ask for."""
+    if old is None:
+        yield from warn_of_pods_name(new.metadata.name)
+    if has_changed(new, old):
+        yield from warn_of_spec("spec.jobTemplate.spec", new.spec.job_template.spec)
+
+
 RESOURCE: Final[Resource[CronJob]] = Resource(
     type=CronJob,
     group="batch",
@@ -165,6 +174,7 @@ RESOURCE: Final[Resource[CronJob]] = Resource(
     default=default,
     drop_gated=drop_gated,
     validate=validate,
+    warn=warn,
     generation=True,
     columns=(
         Column("Schedule", "string", lambda cj, now: cj.spec.schedule, "When it runs."),

@@ -20,6 +20,7 @@ from api.core import gated
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
 from api.core.pod_validation import check_template
+from api.core.pod_warnings import Warnings, has_changed, warn_of_pods_name, warnings_of_template
 from api.meta import LabelSelector, ObjectMeta, ProbedCondition
 from api.resource import Column, Resource
 from api.schema import Int32, Int64, Struct, Time, always, field, wire
@@ -28,6 +29,8 @@ from api.selectors import of_label_selector
 _INT32_MAX: Final = 2**31 - 1
 _PREFIX: Final = "batch.kubernetes.io/"
 _TERMINAL: Final = ("Complete", "Failed")
+_COMPLETIONS_MANY: Final = 100_000
+_PARALLELISM_MANY: Final = 10_000
 
 
 class UncountedTerminatedPods(Struct):
@@ -332,6 +335,25 @@ def _duration(job: Job, now: float) -> str:
     return timestamps.human_duration(end - timestamps.parse(job.status.start_time))
 
 
+def warn(new: Job, old: Job | None) -> Warnings:
+    """Warn of a job's name, which its pods' begin with, and of what it asks for."""
+    if old is None:
+        yield from warn_of_pods_name(new.metadata.name)
+    if has_changed(new, old):
+        yield from warn_of_spec("spec", new.spec)
+
+
+def warn_of_spec(path: str, spec: JobSpec) -> Warnings:
+    """Warn of what a job at `path` asks for: more indexes than can be told apart, and its template."""
+    many = (spec.completions or 0) > _COMPLETIONS_MANY and (spec.parallelism or 0) > _PARALLELISM_MANY
+    if spec.completion_mode == "Indexed" and many:
+        yield (
+            f"{path}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4,"
+            " Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
+        )
+    yield from warnings_of_template(f"{path}.template", spec.template)
+
+
 RESOURCE: Final[Resource[Job]] = Resource(
     type=Job,
     group="batch",
@@ -344,6 +366,7 @@ RESOURCE: Final[Resource[Job]] = Resource(
     default=default,
     drop_gated=gated.drop_of_template,
     validate=validate,
+    warn=warn,
     prepare_for_create=prepare_for_create,
     validate_status=check_status,
     orphans_by_default=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -412,6 +413,15 @@ def _address(node: Node, type: str) -> str:
 
 _UNKNOWN = "<unknown>"
 
+
+def warn(new: Node, old: Node | None) -> Iterator[str]:
+    """Warn of fields that are not read any more."""
+    if new.spec.config_source is not None:
+        yield "spec.configSource: the feature is removed"
+    if new.spec.external_id:
+        yield "spec.externalID: this field is deprecated, and is unused by Kubernetes"
+
+
 RESOURCE: Final[Resource[Node]] = Resource(
     type=Node,
     group="",
@@ -423,6 +433,7 @@ RESOURCE: Final[Resource[Node]] = Resource(
     subresources=("proxy", "status"),
     default=default,
     validate=validate,
+    warn=warn,
     prepare_for_create=prepare_for_create,
     prepare_for_update=prepare_for_update,
     validate_status=validate_status,

@@ -14,6 +14,7 @@ from api.columns import AGE
 from api.core import gated
 from api.core.persistentvolumeclaim import UNSET, VOLUME_MODES, check_access_modes, short_modes
 from api.core.pod_validation import check_node_selector
+from api.core.pod_warnings import Warnings, warn_of_node_terms, warn_of_sources
 from api.core.references import NodeSelector, ObjectReference, SecretReference
 from api.core.source_validation import check_source
 from api.core.storage_systems import (
@@ -343,6 +344,22 @@ def _class(volume: PersistentVolume, now: float) -> str:
     return beta if beta is not None else volume.spec.storage_class_name
 
 
+def warn(new: PersistentVolume, old: PersistentVolume | None) -> Warnings:
+    """Warn of annotations that are fields now, old labels of nodes, and volumes that nobody mounts any more."""
+    for key, version, instead in (
+        ("volume.beta.kubernetes.io/storage-class", "v1.8", "storageClassName"),
+        ("volume.beta.kubernetes.io/mount-options", "v1.31", "mountOptions"),
+    ):
+        if key in new.metadata.annotations:
+            yield f'metadata.annotations[{key}]: deprecated since {version}; use "{instead}" attribute instead'
+    if new.spec.persistent_volume_reclaim_policy == "Recycle":
+        instead = "Instead, the recommended approach is to use dynamic provisioning."
+        yield f"spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. {instead}"
+    if new.spec.node_affinity is not None:
+        yield from warn_of_node_terms("spec.nodeAffinity.required.nodeSelectorTerms", new.spec.node_affinity.required)
+    yield from warn_of_sources("spec", new.spec)
+
+
 RESOURCE: Final[Resource[PersistentVolume]] = Resource(
     type=PersistentVolume,
     group="",
@@ -355,6 +372,7 @@ RESOURCE: Final[Resource[PersistentVolume]] = Resource(
     default=default,
     drop_gated=lambda new, old: gated.drop_of_volume(new.spec, old.spec if old is not None else None),
     validate=validate,
+    warn=warn,
     prepare_for_create=prepare_for_create,
     columns=(
         Column("Capacity", "string", lambda volume, now: volume.spec.capacity.get("storage", ""), "Its size."),

@@ -11,6 +11,7 @@ from api import names, quantity
 from api import validation as v
 from api.columns import AGE
 from api.core import gated
+from api.core.pod_warnings import Warnings, warn_of_claim_spec
 from api.core.references import TypedLocalObjectReference, TypedObjectReference
 from api.core.resource_names import check_amount
 from api.core.volumes import PersistentVolumeClaimSpec
@@ -259,6 +260,15 @@ def _class(claim: PersistentVolumeClaim, now: float) -> str:
 
 UNSET: Final = "<unset>"
 
+
+def warn(new: PersistentVolumeClaim, old: PersistentVolumeClaim | None) -> Warnings:
+    """Warn of an annotation that is a field now, and of parts of bytes."""
+    key = "volume.beta.kubernetes.io/storage-class"
+    if key in new.metadata.annotations:
+        yield f'metadata.annotations[{key}]: deprecated since v1.8; use "storageClassName" attribute instead'
+    yield from warn_of_claim_spec("spec", new.spec)
+
+
 RESOURCE: Final[Resource[PersistentVolumeClaim]] = Resource(
     type=PersistentVolumeClaim,
     group="",
@@ -271,6 +281,7 @@ RESOURCE: Final[Resource[PersistentVolumeClaim]] = Resource(
     default=default,
     drop_gated=lambda new, old: gated.drop_of_claim(new.spec, old.spec if old is not None else None),
     validate=validate,
+    warn=warn,
     prepare_for_create=prepare_for_create,
     validate_status=validate_status,
     columns=(

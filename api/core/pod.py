@@ -20,6 +20,7 @@ from api.core.pod_columns import COLUMNS
 from api.core.pod_defaults import default_pod
 from api.core.pod_status import ContainerStatus, PodCondition, PodStatus
 from api.core.pod_validation import validate_pod
+from api.core.pod_warnings import warn_of_pod
 from api.core.references import LocalObjectReference
 from api.core.security_context import PodSecurityContext
 from api.core.volumes import Volume
@@ -413,6 +414,7 @@ RESOURCE: Final[Resource[Pod]] = Resource(
     default=default_pod,
     drop_gated=lambda new, old: gated.drop_of_pod(new.spec, old.spec if old is not None else None),
     validate=validate_pod,
+    warn=warn_of_pod,
     prepare_for_create=prepare_for_create,
     prepare_for_status_update=prepare_for_status_update,
     validate_status=validate_status,

@@ -12,6 +12,7 @@ from api.core.containers import Container
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
 from api.core.pod_validation import check_template
+from api.core.pod_warnings import Warnings, has_changed, warnings_of_template
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Struct, always, field, wire
@@ -44,6 +45,12 @@ def _containers(template: PodTemplate) -> Sequence[Container]:
     return template.template.spec.containers
 
 
+def warn(new: PodTemplate, old: PodTemplate | None) -> Warnings:
+    """Warn of what the template of a pod says."""
+    if has_changed(new, old):
+        yield from warnings_of_template("template", new.template)
+
+
 RESOURCE: Final[Resource[PodTemplate]] = Resource(
     type=PodTemplate,
     group="",
@@ -54,6 +61,7 @@ RESOURCE: Final[Resource[PodTemplate]] = Resource(
     default=default,
     drop_gated=lambda new, old: gated.drop_of_pod(new.template.spec, old.template.spec if old is not None else None),
     validate=validate,
+    warn=warn,
     generation=True,
     columns=(
         Column(

@@ -11,6 +11,7 @@ from api.core import gated
 from api.core.pod import PodTemplateSpec
 from api.core.pod_defaults import default_template
 from api.core.pod_validation import check_workload_template
+from api.core.pod_warnings import warn_of_workload
 from api.meta import KindCondition, ObjectMeta
 from api.resource import Resource
 from api.schema import Int32, Int64, Struct, always, field, wire
@@ -117,6 +118,7 @@ RESOURCE: Final[Resource[ReplicationController]] = Resource(
     default=default,
     drop_gated=gated.drop_of_template,
     validate=validate,
+    warn=warn_of_workload,
     validate_status=validate_replica_status,
     orphans_by_default=True,
     generation=True,

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Annotated, Final
 
 from api import go_syntax, names
 from api import validation as v
 from api.columns import AGE
+from api.core.key_pairs import mismatch
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Struct, always, field, wire
@@ -118,6 +120,14 @@ def _wrong_object(content: bytes) -> str:
     return f"json: cannot unmarshal {kinds[type(value)]} into Go value of type map[string]interface {{}}"
 
 
+def warn(new: Secret, old: Secret | None) -> Iterator[str]:
+    """Warn of a server's certificate whose key is not its own."""
+    if new.type == "kubernetes.io/tls":
+        wrong = mismatch(new.data["tls.crt"], new.data["tls.key"])
+        if wrong:
+            yield wrong
+
+
 RESOURCE: Final[Resource[Secret]] = Resource(
     type=Secret,
     group="",
@@ -127,6 +137,7 @@ RESOURCE: Final[Resource[Secret]] = Resource(
     namespaced=True,
     default=default,
     validate=validate,
+    warn=warn,
     columns=(
         Column("Type", "string", lambda secret, now: secret.type, "What programs expect to find in it."),
         Column("Data", "string", lambda secret, now: len(secret.data), "How many keys it has."),

@@ -13,6 +13,7 @@ from api import names
 from api import validation as v
 from api.columns import AGE, NONE, joined, labels_text
 from api.core.ip_addresses import check_cidr, check_ip, check_usable_ip
+from api.core.service_warnings import warn
 from api.go_types import texts
 from api.meta import Condition, ObjectMeta
 from api.resource import Column, Resource
@@ -563,6 +564,7 @@ RESOURCE: Final[Resource[Service]] = Resource(
     subresources=("proxy", "status"),
     default=default,
     validate=validate,
+    warn=warn,
     validate_status=validate_status,
     prepare_for_create=prepare_for_create,
     prepare_for_update=prepare_for_update,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Final
 
 from api.columns import AGE
@@ -31,6 +32,16 @@ class ServiceAccount(Struct):
     automount_service_account_token: Annotated[bool | None, wire(4)] = None
 
 
+_MOUNTABLE: Final = "kubernetes.io/enforce-mountable-secrets"
+
+
+def warn(new: ServiceAccount, old: ServiceAccount | None) -> Iterator[str]:
+    """Warn of the annotation that names which Secrets may be mounted, once it is put on."""
+    if _MOUNTABLE in new.metadata.annotations and (old is None or _MOUNTABLE not in old.metadata.annotations):
+        instead = "prefer separate namespaces to isolate access to mounted secrets"
+        yield f"metadata.annotations[{_MOUNTABLE}]: deprecated in v1.32+; {instead}"
+
+
 RESOURCE: Final[Resource[ServiceAccount]] = Resource(
     type=ServiceAccount,
     group="",
@@ -40,6 +51,7 @@ RESOURCE: Final[Resource[ServiceAccount]] = Resource(
     namespaced=True,
     short_names=("sa",),
     subresources=("token",),
+    warn=warn,
     columns=(
         Column("Secrets", "string", lambda account, now: len(account.secrets), "How many secrets it names."),
         AGE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Final
 
 from api import names
@@ -290,6 +291,12 @@ def _address(ingress: Ingress, now: float) -> str:
     return ",".join(point.ip or point.hostname for point in ingress.status.load_balancer.ingress)
 
 
+def warn(new: Ingress, old: Ingress | None) -> Iterator[str]:
+    """Warn who creates one that names its class the old way."""
+    if old is None and _OLD_CLASS in new.metadata.annotations and new.spec.ingress_class_name is None:
+        yield f"annotation \"{_OLD_CLASS}\" is deprecated, please use 'spec.ingressClassName' instead"
+
+
 RESOURCE: Final[Resource[Ingress]] = Resource(
     type=Ingress,
     group="networking.k8s.io",
@@ -300,6 +307,7 @@ RESOURCE: Final[Resource[Ingress]] = Resource(
     short_names=("ing",),
     subresources=("status",),
     validate=validate,
+    warn=warn,
     validate_status=validate_status,
     generation=True,
     columns=(

@@ -11,6 +11,7 @@ from api.core.container_validation import check_resources
 from api.core.containers import ResourceRequirements
 from api.core.placement import Toleration
 from api.core.pod_validation import check_tolerations
+from api.core.pod_warnings import Warnings, old_label
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Quantity, Struct, always, field, wire
@@ -72,6 +73,13 @@ def validate(new: RuntimeClass, old: RuntimeClass | None) -> v.Errors:
                 yield v.duplicate(f"scheduling.tolerations[{i}]", toleration)
 
 
+def warn(new: RuntimeClass, old: RuntimeClass | None) -> Warnings:
+    """Warn of old labels of nodes."""
+    for key in sorted(new.scheduling.node_selector) if new.scheduling is not None else ():
+        if old_label(key):
+            yield f"scheduling.nodeSelector: {old_label(key)}"
+
+
 RESOURCE: Final[Resource[RuntimeClass]] = Resource(
     type=RuntimeClass,
     group="node.k8s.io",
@@ -80,5 +88,6 @@ RESOURCE: Final[Resource[RuntimeClass]] = Resource(
     plural="runtimeclasses",
     namespaced=False,
     validate=validate,
+    warn=warn,
     columns=(Column("Handler", "string", lambda one, now: one.handler, "The runtime's name for it."), AGE),
 )

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from api import names
 from api import validation as v
 from api.columns import AGE
+from api.core.pod_warnings import Warnings, old_label
 from api.core.references import TopologySelectorTerm
 from api.meta import ObjectMeta
 from api.resource import Column, Resource
@@ -114,6 +115,14 @@ def _name(storage_class: StorageClass, now: float) -> str:
     return f"{storage_class.metadata.name} (default)" if is_default(storage_class) else storage_class.metadata.name
 
 
+def warn(new: StorageClass, old: StorageClass | None) -> Warnings:
+    """Warn of old labels of nodes."""
+    for i, term in enumerate(new.allowed_topologies):
+        for j, each in enumerate(term.match_label_expressions):
+            if old_label(each.key):
+                yield f"allowedTopologies[{i}].matchLabelExpressions[{j}].key: {old_label(each.key)}"
+
+
 RESOURCE: Final[Resource[StorageClass]] = Resource(
     type=StorageClass,
     group="storage.k8s.io",
@@ -124,6 +133,7 @@ RESOURCE: Final[Resource[StorageClass]] = Resource(
     short_names=("sc",),
     default=default,
     validate=validate,
+    warn=warn,
     columns=(
         Column("Name", "string", _name, "Its name, and whether it is the default.", format="name"),
         Column("Provisioner", "string", lambda sc, now: sc.provisioner, "Who makes volumes."),

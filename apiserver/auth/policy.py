@@ -245,6 +245,8 @@ def _controllers() -> list[PolicyRule]:
         rule("policy", "poddisruptionbudgets/status", "patch update"),
         rule("*", "*/scale", "get update"),
         rule("metrics.k8s.io", "pods", "list"),
+        rule("custom.metrics.k8s.io", "*", "get list"),
+        rule("external.metrics.k8s.io", "*", "get list"),
         rule(
             "certificates.k8s.io",
             "certificatesigningrequests/approval certificatesigningrequests/status",

@@ -11,6 +11,7 @@ else that happens to an object happens to the version that was asked for, and kn
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,12 +45,20 @@ class Codec:
 
     def __init__(self, resource: Resource[Any]) -> None:
         self.resource = resource
-        self._decoder = msgspec.json.Decoder(resource.type, dec_hook=custom.from_plain)
         self._storage = resource.storage
-        self._stored_decoder = msgspec.json.Decoder(resource.stored_as.type)
         self._head = f'{{"apiVersion":"{resource.api_version}","kind":"{resource.kind}","metadata":{{'.encode()
         self._splice_at = len(self._head)
         self._stored_head = head_of(resource.stored_as.api_version)
+
+    # Made when first needed: to make them for all kinds costs a tenth of a server's start, and few are soon needed.
+
+    @functools.cached_property
+    def _decoder(self) -> msgspec.json.Decoder[Any]:
+        return msgspec.json.Decoder(self.resource.type, dec_hook=custom.from_plain)
+
+    @functools.cached_property
+    def _stored_decoder(self) -> msgspec.json.Decoder[Any]:
+        return msgspec.json.Decoder(self.resource.stored_as.type)
 
     def encode(self, obj: Any) -> bytes:
         """Return the bytes to store; `obj` is left as it was."""

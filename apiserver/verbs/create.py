@@ -84,6 +84,7 @@ async def create_object(context: Context, call: Call, obj: Any, *, is_apply: boo
     settle = await writing.reserve(context, request)
     try:
         await context.evaluating.run(partial(validation.check, resource, obj, None))
+        writing.warn(request, obj, None)
         await context.admission.validate(request)
         try:
             stored = await registry.create(obj, has_generated_name=is_generated, dry_run=call.dry_run)

@@ -285,12 +285,20 @@ async def decide_update(
     try:
         check = partial(validation.check, resource, new, old, status=is_status, subresource=call.info.subresource)
         await context.evaluating.run(check)
+        if not request.subresource:
+            warn(request, new, old)
         await context.admission.validate(request)
     except ApiError:
         if settle is not None:
             await settle(False)
         raise
     return Put(new), settle
+
+
+def warn(request: AdmissionRequest, new: Any, old: Any) -> None:
+    """Tell the client what its kind has to say of an object that it may write."""
+    for text in request.resource.warn(new, old):
+        request.warn(text)
 
 
 async def reserve(context: Context, request: AdmissionRequest) -> Settle | None:

@@ -31,6 +31,7 @@ from api.autoscaling.v2.metrics import (
 from api.core.pod import Pod
 from api.discover import by_kind
 from api.errors import ApiError, NotFound
+from api.meta import LabelSelector
 from api.resource import Resource
 from api.selectors import of_label_selector
 from controllers.autoscaler import metrics
@@ -128,10 +129,13 @@ class _Asking:
         try:
             found = await self.context.client.list(metrics.METRICS, self.namespace, label_selector=self.scaled.selector)
         except ApiError as error:
-            why = f"unable to fetch metrics from resource metrics API: {error.message}"
+            why = f"unable to fetch metrics from resource metrics API: {_told(error, 'pods.metrics.k8s.io')}"
             raise CannotTell(
                 f"failed to get {resource} {share}: unable to get metrics for resource {resource}: {why}"
             ) from error
+        why = metrics.why_unusable(found.items, container)
+        if why:
+            raise CannotTell(f"failed to get {resource} {share}: unable to get metrics for resource {resource}: {why}")
         measures = metrics.measures_of(found.items, resource, container)
         target = Target(wanted.average_utilization, _millis(wanted.average_value))
         scaled = self.scaled
@@ -153,7 +157,7 @@ class _Asking:
         except ApiError as error:
             raise CannotTell(
                 f"failed to get pods metric value: unable to get metric {name}: unable to fetch metrics from custom "
-                f"metrics API: {error.message}"
+                f"metrics API: {_told_of_custom(error)}"
             ) from error
         told = PodsMetricStatus(metric=source.metric, current=_current(answer))
         return Wish(answer.replicas, f"pods metric {name}", MetricStatus(type="Pods", pods=told))
@@ -169,7 +173,7 @@ class _Asking:
             where = f"{it.kind} on {self.namespace} {it.name}"
             raise CannotTell(
                 f"failed to get object metric value: unable to get metric {name}: {where}/unable to fetch metrics "
-                f"from custom metrics API: {error.message}"
+                f"from custom metrics API: {_told_of_custom(error)}"
             ) from error
         if not found:
             raise CannotTell("failed to get object metric value: no metrics returned from custom metrics API")
@@ -180,23 +184,24 @@ class _Asking:
     async def of_external(self, source: ExternalMetricSource) -> Wish:
         """Return what a metric of something outside the cluster asks for."""
         name, selector = source.metric.name, _selector(source.metric.selector)
+        shown = _shown(source.metric.selector)
         try:
             found = await self.context.client.list(metrics.external(name), self.namespace, label_selector=selector)
         except ApiError as error:
             raise CannotTell(
                 f"failed to get {name} external metric value: unable to get external metric "
-                f"{self.namespace}/{name}/{selector or '<none>'}: unable to fetch metrics from external metrics API: "
-                f"{error.message}"
+                f"{self.namespace}/{name}/{shown}: unable to fetch metrics from external metrics API: "
+                f"{_told(error, f'{name}.external.metrics.k8s.io')}"
             ) from error
         if not found.items:
             raise CannotTell(
                 f"failed to get {name} external metric value: unable to get external metric "
-                f"{self.namespace}/{name}/{selector or '<none>'}: no metrics returned from external metrics API"
+                f"{self.namespace}/{name}/{shown}: no metrics returned from external metrics API"
             )
         total = sum(quantity.millis(item.value) for item in found.items)
         replicas, current = self._outside(total, source.target)
         told = ExternalMetricStatus(metric=source.metric, current=current)
-        return Wish(replicas, f"external metric {name}({selector})", MetricStatus(type="External", external=told))
+        return Wish(replicas, f"external metric {name}({shown})", MetricStatus(type="External", external=told))
 
     def _outside(self, measured: int, wanted: MetricTarget) -> tuple[int, MetricValueStatus]:
         """Return what a measure that belongs to no single pod asks for: of it all, or shared out among the pods."""
@@ -226,6 +231,41 @@ def _millis(amount: str | None) -> int | None:
 
 def _selector(given: Any) -> str:
     return str(of_label_selector(given)) if given is not None else ""
+
+
+_NOBODY: Final = "the server could not find the requested resource"
+"""What is answered where nobody serves a group."""
+
+
+def _told(error: ApiError, asked: str) -> str:
+    """Return an error as Go's client tells it, which says what was asked where the server says nothing of its own."""
+    match error.message:
+        case "the server could not find the requested resource":
+            return f"{error.message} (get {asked})"
+        case "service unavailable":
+            return f"the server is currently unable to handle the request (get {asked})"
+        case said:
+            return said
+
+
+def _told_of_custom(error: ApiError) -> str:
+    """Return an error of the API of custom metrics, whose client looks beforehand whether there is any."""
+    return "no custom metrics API (custom.metrics.k8s.io) registered" if error.message == _NOBODY else error.message
+
+
+def _shown(given: LabelSelector | None) -> str:
+    """Return a selector as messages show it: as Go's generated `String` does."""
+    if given is None:
+        return "nil"
+    labels = "".join(f"{key}: {value}," for key, value in sorted(given.match_labels.items()))
+    terms = "".join(
+        f"LabelSelectorRequirement{{Key:{each.key},Operator:{each.operator},Values:[{' '.join(each.values)}],}},"
+        for each in given.match_expressions
+    )
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{terms}}},}}"
+    )
 
 
 def _current(answer: Answer) -> MetricValueStatus:

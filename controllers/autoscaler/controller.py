@@ -24,7 +24,7 @@ from api.autoscaling.v2.metrics import MetricStatus
 from api.core import pod as pods
 from api.errors import ApiError
 from api.resource import ObjectKey, Resource
-from api.selectors import parse_labels
+from api.selectors import Selector, parse_labels
 from client.events import NORMAL, WARNING
 from controllers.actions import Emit, update_status
 from controllers.autoscaler.asking import FAILURES, Scaled, ask, kind_of
@@ -64,6 +64,8 @@ class Autoscaler:
         self._past: dict[str, Past] = {}
         self._looked: dict[str, tuple[int, float]] = {}
         """At which generation, and when by the monotonic clock, each was looked at last."""
+        self._selectors: dict[ObjectKey, Selector] = {}
+        """Which pods each is about, as last seen: nobody can follow two."""
 
     async def look(self, key: ObjectKey, context: Context) -> float | None:
         """Take one look; returns when to look again."""
@@ -72,6 +74,7 @@ class Autoscaler:
             known = {each.metadata.uid for each in context.listers[autoscalers.RESOURCE].list()}
             self._past = {uid: past for uid, past in self._past.items() if uid in known}
             self._looked = {uid: seen for uid, seen in self._looked.items() if uid in known}
+            self._selectors.pop(key, None)
             return None
         uid, generation, at = hpa.metadata.uid, hpa.metadata.generation, context.clock.monotonic()
         seen, before = self._looked.get(uid, (-1, 0.0))
@@ -79,8 +82,7 @@ class Autoscaler:
             # Our own writing woke us.
             return before + PERIOD_S - at
         self._looked[uid] = (generation, at)
-        status = msgspec.structs.replace(hpa.status, observed_generation=hpa.metadata.generation)
-        look = _Look(hpa, context, status, context.clock.now())
+        look = _Look(hpa, context, msgspec.structs.replace(hpa.status), context.clock.now())
         await self._settle(look)
         patch = update_status(autoscalers.RESOURCE, hpa, look.status)
         if patch is not None:
@@ -118,15 +120,17 @@ class Autoscaler:
             why += "MaxReplicas" if current > high else "MinReplicas"
         else:
             past.begin(current, look.now)
-            measured = await _measure(look, scale, current)
+            measured = await self._measure(look, scale, current)
             if measured is None:
                 status.desired_replicas = current
                 return
-            past.wishes.append((look.now, measured))
-            limited = allow(measured, current, (low, high), hpa.spec.behavior, past, look.now)
+            most, metric = measured
+            past.wishes.append((look.now, most))
+            limited = allow(most, current, (low, high), hpa.spec.behavior, past, look.now)
             _tell_limits(look, limited)
             wanted = limited.replicas
-            why = "All metrics below target" if wanted < current else "resource utilization above target"
+            # What decided is told, not what came of it: growth to which earlier numbers hold back is still growth.
+            why = f"{metric} above target" if most > current else "All metrics below target" if most < current else ""
         status.desired_replicas = wanted
         if wanted != current:
             await self._rescale(look, handle, scale, wanted, why, past)
@@ -149,6 +153,32 @@ class Autoscaler:
         message = f"the HPA controller was able to update the target scale to {wanted}"
         look.say("AbleToScale", True, "SucceededRescale", message)
 
+    async def _measure(self, look: _Look, scale: Scale, current: int) -> tuple[int, str] | None:
+        """Return how many pods the target should have, and which metric says so; None, and say why, if none does."""
+        text, namespace = scale.status.selector, look.hpa.metadata.namespace
+        if not text:
+            message = "the HPA target's scale is missing a selector"
+            look.warn("SelectorRequired", "selector is required")
+            look.say("ScalingActive", False, "InvalidSelector", message)
+            look.warn("FailedComputeMetricsReplicas", "selector is required")
+            return None
+        selector = parse_labels(text)
+        self._selectors[ObjectKey(namespace, look.hpa.metadata.name)] = selector
+        found = look.context.listers[pods.RESOURCE].list(namespace)
+        mine = [pod for pod in found if selector.matches(pod.metadata.labels)]
+        followers = sorted(
+            f"{key.namespace}/{key.name}"
+            for key, other in self._selectors.items()
+            if key.namespace == namespace and any(other.matches(pod.metadata.labels) for pod in mine)
+        )
+        if len(followers) > 1:
+            message = f"pods by selector {text} are controlled by multiple HPAs: [{' '.join(followers)}]"
+            look.warn("AmbiguousSelector", message)
+            look.say("ScalingActive", False, "AmbiguousSelector", message)
+            look.warn("FailedComputeMetricsReplicas", message)
+            return None
+        return await _ask_all(look, Scaled(current, scale.status.replicas, text, mine))
+
 
 def _handle(look: _Look) -> Resource[Scale]:
     """Return the handle of the target's scale; raises NotFound for a kind that nobody serves."""
@@ -156,19 +186,11 @@ def _handle(look: _Look) -> Resource[Scale]:
     return dataclasses.replace(kind_of(look.context, target.api_version, target.kind), type=Scale)
 
 
-async def _measure(look: _Look, scale: Scale, current: int) -> int | None:
-    """Return the highest number that any metric asks for; None, and say why, if it cannot be told."""
-    hpa = look.hpa
-    if not scale.status.selector:
-        message = "the HPA target's scale is missing a selector"
-        look.warn("SelectorRequired", "selector is required")
-        look.say("ScalingActive", False, "InvalidSelector", message)
-        return None
-    selector = parse_labels(scale.status.selector)
-    found = look.context.listers[pods.RESOURCE].list(hpa.metadata.namespace)
-    mine = [pod for pod in found if selector.matches(pod.metadata.labels)]
-    scaled = Scaled(current, scale.status.replicas, scale.status.selector, mine)
+async def _ask_all(look: _Look, scaled: Scaled) -> tuple[int, str] | None:
+    """Return the highest number that any metric asks for, and its name; None, and say why, if it cannot be told."""
+    hpa, current = look.hpa, scaled.wished
     wanted: dict[int, str] = {}
+    """The first metric, by its name, that asks for a number."""
     statuses: list[MetricStatus] = []
     failures: list[tuple[str, str]] = []
     for metric in hpa.spec.metrics:
@@ -177,14 +199,13 @@ async def _measure(look: _Look, scale: Scale, current: int) -> int | None:
         except (ApiError, CannotTell) as error:
             text = error.message if isinstance(error, ApiError) else str(error)
             failures.append((FAILURES.get(metric.type, f"FailedGet{metric.type}Metric"), text))
+            look.warn(*failures[-1])
             statuses.append(MetricStatus())
             continue
         wanted.setdefault(wish.replicas, wish.name)
         statuses.append(wish.status)
     most = max(wanted, default=current)
     reason, text = failures[0] if failures else ("InvalidMetricSourceType", "there is nothing to measure")
-    if failures:
-        look.warn(reason, text)
     # Fewer pods are not asked for while a metric is missing: it might ask for more.
     if not wanted or (failures and most < current):
         count = f"invalid metrics ({len(failures)} invalid out of {len(hpa.spec.metrics)}), first error is"
@@ -194,7 +215,7 @@ async def _measure(look: _Look, scale: Scale, current: int) -> int | None:
     look.status.current_metrics = statuses
     message = f"the HPA was able to successfully calculate a replica count from {wanted[most]}"
     look.say("ScalingActive", True, "ValidMetricFound", message)
-    return most
+    return most, wanted[most]
 
 
 def _tell_limits(look: _Look, limited: Limited) -> None:

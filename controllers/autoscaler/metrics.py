@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from api import quantity, timestamps
@@ -121,6 +121,17 @@ def measure_of(value: MetricValue) -> Measure:
     """Return a custom metric as the arithmetic takes it."""
     at = timestamps.parse(value.timestamp) if value.timestamp else 0.0
     return Measure(quantity.millis(value.value), at, float(value.window_seconds or 60))
+
+
+def why_unusable(found: Sequence[PodMetrics], container: str = "") -> str:
+    """Return why nothing follows from what pods use, "" if something may; all of them must have a named container."""
+    if not found:
+        return "no metrics returned from resource metrics API"
+    for each in found if container else ():
+        if all(one.name != container for one in each.containers):
+            pod = f"{each.metadata.namespace}/{each.metadata.name}"
+            return f"failed to get container metrics: container {container} not present in metrics for pod {pod}"
+    return ""
 
 
 def measures_of(found: Iterable[PodMetrics], resource: str, container: str = "") -> dict[str, Measure]:

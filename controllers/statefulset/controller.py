@@ -104,11 +104,12 @@ def reconcile(observed: Observed, now: float) -> Plan:
     live = {current.metadata.name, update.metadata.name, *map(revision_of, claimed.owned)}
     unused = [each for each in history.others if each.metadata.name not in live]
     limit = 10 if sts.spec.revision_history_limit is None else sts.spec.revision_history_limit
+    surplus = len(unused) - limit if limit >= 0 else 0  # Less than none is no limit.
     delays = [available_in_s(pod, sts.spec.min_ready_seconds, now) for pod in claimed.owned]
     # Timestamps are whole seconds: look just after, not just before.
     waits = [delay + 0.1 for delay in delays if delay] + [CLAIM_RETRY_S] * steps.waits_for_claim
     return Plan(
-        (*steps.actions(), *revisions.forget(unused, len(unused) - limit)),
+        (*steps.actions(), *revisions.forget(unused, surplus)),
         status=update_status(statefulsets.RESOURCE, sts, compute_status(at)),
         requeue_after_s=min(waits, default=None),
     )

@@ -71,7 +71,7 @@ def fingerprint(image: Image) -> str:
 def write(image: Image, path: Path, *, level: int = 9) -> str:
     """Write `image` as an archive to `path`, whole or not at all, and return its manifest's digest.
 
-    `level` is gzip's, 1 to 9: how much time it takes for how few bytes.
+    `level` is gzip's, 0 to 9: how much time it takes for how few bytes.
     """
     layer = _layer(image)
     compressed = gzip.compress(layer, compresslevel=level, mtime=0)

@@ -42,6 +42,12 @@ class Interest(NamedTuple):
             hit = self.key <= key and (self.range_end == FROM_KEY or key < self.range_end)
         return hit and not (self.no_delete if change.is_delete else self.no_put)
 
+    def misses(self, lowest: bytes, highest: bytes) -> bool:
+        """Whether no key from `lowest` to `highest`, both included, is asked for."""
+        if self.key > highest:
+            return True
+        return self.key < lowest and self.range_end <= lowest and self.range_end != FROM_KEY
+
 
 class Batch:
     """Events to hand over together: all that the interest has between `first` and `last`, both included."""
@@ -128,7 +134,11 @@ class Watchers:
 
     def publish(self, first: int, last: int, changes: list[Change]) -> None:
         """Tell those in step of all the changes of the revisions from `first` to `last`, the store's newest."""
+        keys = [change.kv.key for change in changes]
+        lowest, highest = min(keys), max(keys)
         for interest, group in self._groups.items():
+            if interest.misses(lowest, highest):
+                continue  # most of them: an API server watches each kind by itself
             in_step = [watcher for watcher in group if not watcher.is_behind]
             if not in_step:
                 continue

@@ -7,7 +7,6 @@ a real cluster, credentials and encodings, is left out; authorization, admission
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +16,11 @@ from api.discover import by_gvr
 from api.errors import ApiError, InternalError, NotFound
 from apiserver.app import Api, InternalCredentials, build
 from apiserver.bootstrap import bootstrap
-from apiserver.filters.request_info import of_resource
 from apiserver.request import Call, User
 from client.verbs import Address, EventType, RawEvent, RawList, RawObject, ServedVersion
 from component.clock import Clock
 from store.client import Store
+from tests.local_transport import asked_of
 
 ADMIN = User("kubernetes-admin", groups=("system:masters", "system:authenticated"))
 
@@ -130,7 +129,7 @@ class VerbTransport:
         if resource is None:
             raise NotFound("the server could not find the requested resource")
         selector = (options or {}).get("fieldSelector", "")
-        info = of_resource(verb, **dataclasses.asdict(address), field_selector=selector)
+        info = asked_of(verb, address, selector)
         call = Call(
             info,
             credentials=InternalCredentials(user=self._user),

@@ -7,17 +7,17 @@ from collections.abc import AsyncIterator
 import pytest
 
 from apiserver.app import Api, build
-from apiserver.bootstrap import bootstrap
 from client.verbs import Client
 from component.clock import RealClock
 from store.local import LocalStore
 from tests.builders import service_account
+from tests.first_start import started_store
 from tests.local_transport import LocalTransport
 
 
 @pytest.fixture
 async def store() -> AsyncIterator[LocalStore]:
-    store = LocalStore()
+    store = started_store()
     yield store
     await store.close()
 
@@ -27,7 +27,6 @@ async def api(store: LocalStore) -> AsyncIterator[Api]:
     api = build(store, RealClock(), random.Random(1))
     task = asyncio.create_task(api.run())
     await api.wait_ready()
-    await bootstrap(api.registries)
     yield api
     task.cancel()
     await asyncio.wait([task])

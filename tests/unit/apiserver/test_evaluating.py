@@ -16,7 +16,7 @@ from apiserver.evaluating import AT_ONCE_COST, Evaluating
 
 NUMBERS = {"self": list(range(1000))}
 CHEAP = compile_("self.all(x, x >= 0)", frozenset({"self"}))
-COSTLY = compile_("self.filter(x, x < 150).all(x, self.exists(y, x + y > 1200) || true)", frozenset({"self"}))
+COSTLY = compile_("self.filter(x, x < 75).all(x, self.exists(y, x + y > 1200) || true)", frozenset({"self"}))
 
 
 async def evaluate(program: Program, at: Evaluating, limit: int = 10_000_000) -> tuple[object, int]:

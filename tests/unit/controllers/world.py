@@ -15,21 +15,18 @@ from api.apps import deployment as deployments
 from api.apps import replicaset as replicasets
 from api.coordination import lease as leases
 from api.core import binding
-from api.core import namespace as namespaces
 from api.core import node as nodes
 from api.core import pod as pods
 from api.core.node_matching import selects
 from api.errors import ApiError, NotFound
 from api.meta import ObjectMeta
-from api.rbac import clusterrole, clusterrolebinding
 from api.resource import ObjectKey
 from apiserver.app import build
-from apiserver.auth import policy
 from apiserver.request import User
 from client.verbs import Client
 from component.clock import LoopClock
 from controllers.manager import Process, Settings
-from store.local import LocalStore
+from tests.first_start import started_store
 from tests.simulation.server import ADMIN, VerbTransport
 
 CONTROLLERS = User("system:kube-controller-manager", groups=("system:authenticated",))
@@ -137,17 +134,10 @@ class World:
 @asynccontextmanager
 async def world(node_names: tuple[str, ...] = ("n1", "n2", "n3"), **settings: Any) -> AsyncIterator[World]:
     """Yield a running world."""
-    api = build(LocalStore(), LoopClock(), random.Random(1))
+    api = build(started_store(), LoopClock(), random.Random(1))
     serving = asyncio.ensure_future(api.run())
     await api.wait_ready()
     made = World(api, Settings(root_ca="CERTIFICATE", **settings))
-    for name in ("default", "kube-system", "kube-node-lease"):
-        with suppress(ApiError):
-            await made.client.create(namespaces.RESOURCE, namespaces.Namespace(metadata=ObjectMeta(name=name)))
-    for role in policy.cluster_roles():
-        await made.client.create(clusterrole.RESOURCE, role)
-    for bound in policy.cluster_role_bindings():
-        await made.client.create(clusterrolebinding.RESOURCE, bound)
     await made.start_controllers()
     for name in node_names:
         await made.add_node(name)

@@ -23,7 +23,6 @@ from api.errors import NotFound
 from api.meta import ObjectMeta
 from api.resource import ObjectKey
 from apiserver.app import build
-from apiserver.bootstrap import bootstrap
 from apiserver.request import User
 from client.events import EventRecorder
 from client.verbs import Client
@@ -38,7 +37,7 @@ from kubelet.runtime.hollow import HollowCri
 from kubelet.runtime.records import RuntimePod
 from kubelet.status import Circumstances, compute_status
 from proto.cri import api_pb2 as pb
-from store.local import LocalStore
+from tests.first_start import started_store
 from tests.local_transport import LocalTransport
 
 pytestmark = pytest.mark.looptime
@@ -57,10 +56,9 @@ class World:
         self._kubelet: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self.api = build(LocalStore(), self.clock, random.Random(1))
+        self.api = build(started_store(), self.clock, random.Random(1))
         self._group.create_task(self.api.run())
         await self.api.wait_ready()
-        await bootstrap(self.api.registries)
         self.admin = Client(LocalTransport(self.api))
         account = ServiceAccount(metadata=ObjectMeta(name="default", namespace="default"))
         await self.admin.create(serviceaccount.RESOURCE, account)

@@ -164,6 +164,12 @@ async def test_a_value_under_a_new_key_is_read_before_the_file_is_looked_at_agai
     assert (await EncryptedStore(store, behind).range(KEY)).kvs[0].value == b"{}"
 
 
+@pytest.fixture
+def store() -> LocalStore:
+    """Empty: nothing was written in plain text."""
+    return LocalStore()
+
+
 async def serving(store: LocalStore, keys: EncryptionKeys) -> tuple[Api, Client, asyncio.Task[None]]:
     api = build(EncryptedStore(store, keys), RealClock(), random.Random(1))
     task = asyncio.create_task(api.run())

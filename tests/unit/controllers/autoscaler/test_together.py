@@ -10,7 +10,9 @@ import pytest
 from api.apps import deployment as deployments
 from api.autoscaling.v2 import horizontalpodautoscaler as autoscalers
 from api.autoscaling.v2.horizontalpodautoscaler import HorizontalPodAutoscaler
-from api.errors import NotFound
+from api.core import event as event_kinds
+from api.core.event import Event
+from api.errors import NotFound, ServiceUnavailable
 from api.resource import ObjectKey
 from client.verbs import Client, ObjectList
 from controllers.autoscaler.metrics import METRICS, PodMetrics
@@ -38,12 +40,90 @@ def says(at: World, type: str, status: str, reason: str) -> Any:
     return check
 
 
+async def events(at: World) -> list[Event]:
+    return list((await at.client.list(event_kinds.RESOURCE, "default")).items)
+
+
+async def test_each_metric_that_cannot_be_had_is_told_of_and_selectors_as_go_shows_them():
+    async with world() as at:
+        target = {"type": "AverageValue", "averageValue": "2"}
+        given = {"name": "m", "selector": {"matchLabels": {"q": "a"}}}
+        metrics = [
+            {"type": "External", "external": {"metric": given, "target": target}},
+            {"type": "External", "external": {"metric": {"name": "n"}, "target": target}},
+        ]
+        await autoscale(at, maxReplicas=4, metrics=metrics)
+        await at.until(says(at, "ScalingActive", "False", "FailedGetExternalMetric"))
+
+        async def are_told() -> bool:
+            told = [each.message for each in await events(at) if each.reason == "FailedGetExternalMetric"]
+            shown = (
+                "&LabelSelector{MatchLabels:map[string]string{q: a,},MatchExpressions:[]LabelSelectorRequirement{},}"
+            )
+            wanted = f"unable to get external metric default/m/{shown}: unable to fetch"
+            return any(wanted in each for each in told) and any("default/n/nil: " in each for each in told)
+
+        await at.until(are_told)
+
+
 async def test_without_metrics_it_says_so_and_changes_nothing():
     async with world() as at:
         await autoscale(at, maxReplicas=5)
         await at.until(says(at, "ScalingActive", "False", "FailedGetResourceMetric"))
         await at.until(says(at, "AbleToScale", "True", "SucceededGetScale"))
         assert (await at.deployment()).spec.replicas == 2
+
+
+async def test_two_autoscalers_of_the_same_pods_scale_nothing_and_say_so():
+    async with world() as at:
+        await autoscale(at, maxReplicas=5)
+        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+        body = {
+            "metadata": {"name": "twin", "namespace": "default"},
+            "spec": {"scaleTargetRef": target, "maxReplicas": 3},
+        }
+        await at.client.create(autoscalers.RESOURCE, msgspec.convert(body, HorizontalPodAutoscaler))
+        await at.until(says(at, "ScalingActive", "False", "AmbiguousSelector"), 60)
+        found = await at.client.get(autoscalers.RESOURCE, KEY)
+        (said,) = [each.message for each in found.status.conditions if each.type == "ScalingActive"]
+        assert said == "pods by selector app=web are controlled by multiple HPAs: [default/twin default/web]"
+        assert found.status.observed_generation is None
+        assert any((each.reason, each.message) == ("FailedComputeMetricsReplicas", said) for each in await events(at))
+
+
+async def test_metrics_that_nobody_serves_are_told_of_as_by_gos_clients():
+    async with world() as at:
+        target = {"type": "AverageValue", "averageValue": "2"}
+        metrics = [
+            {"type": "External", "external": {"metric": {"name": "n"}, "target": target}},
+            {"type": "Pods", "pods": {"metric": {"name": "m"}, "target": target}},
+        ]
+        await autoscale(at, maxReplicas=4, metrics=metrics)
+
+        async def are_told() -> bool:
+            told = " ".join(each.message for each in await events(at))
+            return (
+                "API: the server could not find the requested resource (get n.external.metrics.k8s.io)" in told
+                and "API: no custom metrics API (custom.metrics.k8s.io) registered" in told
+            )
+
+        await at.until(are_told)
+
+
+async def test_metrics_whose_server_is_away_are_told_of_as_by_gos_clients(monkeypatch: pytest.MonkeyPatch):
+    real = Client.list
+
+    async def list_without_metrics(self: Client, resource: Any, namespace: str = "", **more: Any) -> Any:
+        if resource is METRICS:
+            raise ServiceUnavailable("service unavailable")
+        return await real(self, resource, namespace, **more)
+
+    async with world() as at:
+        monkeypatch.setattr(Client, "list", list_without_metrics)
+        await autoscale(at, maxReplicas=5)
+        await at.until(says(at, "ScalingActive", "False", "FailedGetResourceMetric"))
+        (said,) = [each.message for each in await events(at) if each.reason == "FailedGetResourceMetric"]
+        assert said.endswith("API: the server is currently unable to handle the request (get pods.metrics.k8s.io)")
 
 
 async def test_a_target_that_is_not_there_is_said():
@@ -94,6 +174,9 @@ async def test_busy_pods_get_company_up_to_the_limit(monkeypatch: pytest.MonkeyP
 
         await at.until(are_five, 120)
         await at.until(says(at, "ScalingLimited", "True", "TooManyReplicas"))
+        rescaled = [each for each in await events(at) if each.reason == "SuccessfulRescale"]
+        why = "cpu resource utilization (percentage of request) above target"
+        assert rescaled[0].message.endswith(f"; reason: {why}")
         await at.until(says(at, "ScalingActive", "True", "ValidMetricFound"))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from api import timestamps
 from api.core.pod import Pod
-from controllers.autoscaler.metrics import PodMetrics, duration_s, measures_of
+from controllers.autoscaler.metrics import PodMetrics, duration_s, measures_of, why_unusable
 from controllers.autoscaler.usage import (
     CannotTell,
     Measure,
@@ -103,6 +103,15 @@ def test_measures_are_read_as_metrics_servers_write_them():
     assert measures_of(found, "cpu", "d")["a"].millis == 1000
     assert measures_of(found, "memory") == {}
     assert duration_s("15s") == 15
+
+
+def test_no_measures_at_all_and_a_container_that_is_not_measured_are_told_apart():
+    assert why_unusable([], "c") == "no metrics returned from resource metrics API"
+    body = {"metadata": {"namespace": "x", "name": "a"}, "containers": [{"name": "c", "usage": {}}]}
+    found = [msgspec.convert(body, PodMetrics)]
+    assert why_unusable(found) == why_unusable(found, "c") == ""
+    missing = "failed to get container metrics: container d not present in metrics for pod x/a"
+    assert why_unusable(found, "d") == missing
 
 
 def test_a_measure_of_all_pods_together_scales_those_that_are_ready():

@@ -253,6 +253,8 @@ def test_history_that_no_pod_is_made_of_is_kept_up_to_the_limit():
     old = [revision(stateful_set(pod={"hostname": f"h{n}"}), n, f"db-rev{n}") for n in range(1, 5)]
     there = pod(sts, 0, of="db-rev1", ready=False)
     assert deleted(plan(sts, [there], [*old, revision(sts, 5)])) == ["db-rev2", "db-rev3"]
+    sts.spec.revision_history_limit = -1
+    assert deleted(plan(sts, [there], [*old, revision(sts, 5)])) == []
 
 
 # Ownership

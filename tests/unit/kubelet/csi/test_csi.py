@@ -27,7 +27,6 @@ from api.storage import csidriver, csinode, volumeattachment
 from api.storage.csidriver import CSIDriver
 from api.storage.volumeattachment import VolumeAttachment
 from apiserver.app import build
-from apiserver.bootstrap import bootstrap
 from client.verbs import Client
 from component.clock import RealClock
 from kubelet.csi import registry as registries
@@ -40,8 +39,8 @@ from kubelet.references import References
 from kubelet.volumes.claims import NotMounted
 from kubelet.volumes.tokens import TokenSource
 from proto.csi import csi_pb2 as pb
-from store.local import LocalStore
 from tests.csi_driver import CAN, CsiDriver
+from tests.first_start import started_store
 from tests.local_transport import LocalTransport
 
 DRIVER = "fake.example.com"
@@ -89,10 +88,9 @@ class World:
 
 @asynccontextmanager
 async def world(tmp_path: Path, **options: Any) -> AsyncIterator[tuple[World, CsiDriver]]:
-    api = build(LocalStore(), RealClock(), random.Random(1))
+    api = build(started_store(), RealClock(), random.Random(1))
     running = asyncio.ensure_future(api.run())
     await api.wait_ready()
-    await bootstrap(api.registries)
     admin = Client(LocalTransport(api))
     node = await admin.create(nodes.RESOURCE, nodes.Node(metadata=ObjectMeta(name="n1")))
     account = ServiceAccount(metadata=ObjectMeta(name="default", namespace="default"))

@@ -144,3 +144,28 @@ def test_a_removed_watcher_hears_nothing():
     world.watchers.remove(watcher)
     world.do(Put(b"a"))
     assert (world.read(watcher), len(world.watchers)) == ([], 0)
+
+
+def test_who_asks_for_no_key_of_those_that_changed_is_passed_over_and_nobody_else():
+    keys = [b"a", b"b", b"c", b"d"]
+    ends = [b"", b"\x00", *keys, b"e"]
+    for interest in (Interest(key, end) for key in keys for end in ends):
+        for low, high in ((low, high) for low in keys for high in keys if low <= high):
+            asked = [
+                key
+                for key in keys
+                if low <= key <= high
+                and (key == interest.key if not interest.range_end else key >= interest.key)
+                and (interest.range_end in (b"", b"\x00") or key < interest.range_end)
+            ]
+            if interest.range_end in (b"", b"\x00") or interest.key < interest.range_end:
+                assert interest.misses(low, high) == (not asked), (interest, low, high)
+            else:
+                assert not asked
+
+
+def test_a_publication_of_several_keys_reaches_those_who_ask_for_any_of_them():
+    world = World()
+    watchers = [world.watch(Interest(*asked)) for asked in ((b"a",), (b"b", b"d"), (b"c", b"\x00"), (b"x",))]
+    world.do(Put(b"a"), Put(b"c"))
+    assert [[key for key, _ in world.read(watcher)] for watcher in watchers] == [[b"a"], [b"c"], [b"c"], []]
