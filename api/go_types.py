@@ -18,7 +18,12 @@ _ESCAPES: Final = {
     "\a": r"\a", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\v": r"\v", "\\": r"\\", '"': r"\"",
 }  # fmt: skip
 _INITIALISMS: Final = re.compile(r"(Api|Uid|Uids|Ip|Ips|Cidr|Cidrs|Id|Pid|Ipc|Dns|Tls|Url|Gid|Os|Uri)(?![a-z])")
-_GO_NAMES: Final = {"kind": "Kind", "uid": "UID"}
+_GO_NAMES: Final = {
+    "kind": "Kind",
+    "uid": "UID",
+    "seLinuxOptions": "SELinuxOptions",
+    "seLinuxChangePolicy": "SELinuxChangePolicy",
+}
 _TEXT_FORMS: Final = {"date-time": "v1.Time", "micro-time": "v1.MicroTime", "quantity": "resource.Quantity"}
 
 
@@ -104,6 +109,11 @@ def int_or_string(value: int | str) -> Verbatim:
 def texts(name: str, values: list[str]) -> Verbatim:
     """Return a list of texts of a type of their own, called `name`, as Go source has it."""
     return Verbatim(_sequence(f"[]{name}", values, quoted))
+
+
+def octets(value: bytes) -> Verbatim:
+    """Return bytes as Go source has them; nil if there are none."""
+    return Verbatim(_sequence("[]byte", list(value), hex))
 
 
 def of_declared(value: Any) -> str:

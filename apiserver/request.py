@@ -137,15 +137,28 @@ class AdmissionRequest:
             self.warnings.append(shown)
 
 
-class AdmissionPlugin(Protocol):
-    """One rule about writes; either method may do nothing.
+@runtime_checkable
+class Admits(Protocol):
+    """A rule about writes that may change `request.object`, or put another in its place.
 
-    Both raise `api.errors.ApiError` (usually Forbidden or Invalid) to refuse. `admit` may change `request.object`, or
-    put another in its place; `validate` runs after all of them and after the kind's own validation.
+    It raises `api.errors.ApiError` (usually Forbidden or Invalid) to refuse.
     """
 
     async def admit(self, request: AdmissionRequest) -> None: ...
+
+
+@runtime_checkable
+class Judges(Protocol):
+    """A rule about writes that runs after all that may change the object, and after the kind's own validation.
+
+    It raises `api.errors.ApiError` (usually Forbidden or Invalid) to refuse.
+    """
+
     async def validate(self, request: AdmissionRequest) -> None: ...
+
+
+class AdmissionPlugin(Admits, Judges, Protocol):
+    """A rule about writes, or many, that does both."""
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ import functools
 import random
 from concurrent.futures import ThreadPoolExecutor
 
+from api.flowcontrol import flowschema
 from apiserver.app import build
 from apiserver.bootstrap import bootstrap
 from component.clock import RealClock
@@ -40,6 +41,10 @@ async def _start() -> tuple[tuple[bytes, bytes], ...]:
     running = asyncio.create_task(api.run())
     await api.wait_ready()
     await bootstrap(api.registries)
+    schemas = api.registries.lister(flowschema.RESOURCE)
+    async with asyncio.timeout(30):
+        while not schemas.list() or not all(schema.status.conditions for schema in schemas.list()):  # noqa: ASYNC110  # a cache tells nobody
+            await asyncio.sleep(0.01)
     running.cancel()
     await asyncio.wait([running])
     kept = await store.range(b"\0", b"\0")

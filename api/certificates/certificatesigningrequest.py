@@ -6,7 +6,6 @@ Who asks is written into the request by the server. `approval` changes the condi
 
 from __future__ import annotations
 
-import base64
 import re
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -16,6 +15,7 @@ from api import names, timestamps
 from api import validation as v
 from api.certificates.reading import read_certificates, read_request
 from api.columns import AGE, NONE
+from api.go_types import octets
 from api.meta import KindCondition, ObjectMeta
 from api.resource import Column, Resource
 from api.schema import Int32, Struct, Time, always, field, wire
@@ -209,10 +209,9 @@ def _check_request(new: CertificateSigningRequest, old: CertificateSigningReques
     spec, before = new.spec, old.spec if old is not None else CertificateSigningRequestSpec()
     try:
         if not is_signed(read_request(spec.request)):
-            yield v.invalid("spec.request", base64.b64encode(spec.request).decode(), "verification error")
+            yield v.invalid("spec.request", octets(spec.request), "verification error")
     except ValueError:
-        why = "PEM block type must be CERTIFICATE REQUEST"
-        yield v.invalid("spec.request", base64.b64encode(spec.request).decode(), why)
+        yield v.invalid("spec.request", octets(spec.request), "PEM block type must be CERTIFICATE REQUEST")
     if not spec.usages:
         yield v.required("spec.usages", "usages must be provided")
     if set(before.usages) <= set(_USAGES):

@@ -15,9 +15,6 @@ class CertificateSigning:
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
 
-    async def admit(self, request: AdmissionRequest) -> None:
-        """Change nothing."""
-
     async def validate(self, request: AdmissionRequest) -> None:
         """Judge who issues; raises Forbidden."""
         if request.resource is not certificatesigningrequest.RESOURCE:

@@ -18,9 +18,6 @@ _CLIENT_SIGNER: Final = "kubernetes.io/kube-apiserver-client"
 class CertificateSubjectRestriction:
     """The plugin."""
 
-    async def admit(self, request: AdmissionRequest) -> None:
-        """Change nothing."""
-
     async def validate(self, request: AdmissionRequest) -> None:
         """Judge what is asked for; raises Forbidden."""
         if request.resource is not certificatesigningrequest.RESOURCE or request.operation != "CREATE":

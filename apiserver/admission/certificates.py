@@ -33,9 +33,6 @@ class Certificates:
         spec.username, spec.uid, spec.groups = user.name, user.uid, list(user.groups)
         spec.extra = {key: list(values) for key, values in user.extra.items()}
 
-    async def validate(self, request: AdmissionRequest) -> None:
-        """Judge nothing."""
-
 
 def _date(new: Any, old: Any, now: str) -> None:
     """Give conditions the times that their writers left out; one that says what it said before changed when it did."""

@@ -60,7 +60,7 @@ from apiserver.auth.rbac import RbacAuthorizer
 from apiserver.auth.tokens import Read
 from apiserver.crd.definition import DefinitionRules
 from apiserver.registry.kinds import Kinds
-from apiserver.request import AdmissionPlugin, AdmissionRequest, Authorizer
+from apiserver.request import AdmissionRequest, Admits, Authorizer, Judges
 from component.clock import Clock
 from component.metrics import Series, Spread
 
@@ -81,22 +81,28 @@ class AdmissionChain:
     """Plugins as one plugin; the first refusal ends it.
 
     Args:
-        plugins: in order.
+        plugins: in order; each is asked for what it has, as upstream counts them too.
         durations: how long each took, by its name, operation, whether it refused, and round.
         monotonic: the time in seconds.
     """
 
     def __init__(
         self,
-        plugins: Sequence[AdmissionPlugin],
+        plugins: Sequence[Admits | Judges],
         durations: Spread | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         durations = durations if durations is not None else plugin_durations()
         named = [(plugin, type(plugin).__name__) for plugin in plugins]
         named = [(plugin, _NAMES.get(name, name)) for plugin, name in named]
-        self._admitting = [(plugin.admit, _Timed(durations, name, "admit")) for plugin, name in named]
-        self._validating = [(plugin.validate, _Timed(durations, name, "validate")) for plugin, name in named]
+        self._admitting = [
+            (plugin.admit, _Timed(durations, name, "admit")) for plugin, name in named if isinstance(plugin, Admits)
+        ]
+        self._validating = [
+            (plugin.validate, _Timed(durations, name, "validate"))
+            for plugin, name in named
+            if isinstance(plugin, Judges)
+        ]
         self._monotonic = monotonic
 
     async def admit(self, request: AdmissionRequest) -> None:
@@ -184,7 +190,7 @@ def build(
     settings = settings or AdmissionSettings()
     judge = authorizer or rbac
     namespaces = lister(namespace.RESOURCE)
-    makers: dict[str, Callable[[], AdmissionPlugin]] = {
+    makers: dict[str, Callable[[], Admits | Judges]] = {
         "AlwaysAdmit": AlwaysAdmit,
         "NamespaceAutoProvision": lambda: NamespaceAutoProvision(namespaces, _needed(ensure)),
         "NamespaceLifecycle": lambda: NamespaceLifecycle(namespaces, read),
@@ -225,7 +231,7 @@ def build(
         makers["ValidatingAdmissionPolicy"] = lambda: dynamic.policies
         makers["ValidatingAdmissionWebhook"] = lambda: dynamic.validating_webhooks
     # What is no plugin of upstream's is on always: rules that stand elsewhere there.
-    own: list[AdmissionPlugin] = [RbacEscalation(rbac, authorizer), DefinitionRules(), ExpressionRules()]
+    own: list[Admits | Judges] = [RbacEscalation(rbac, authorizer), DefinitionRules(), ExpressionRules()]
     own += [Certificates(clock), *((dynamic.param_rights,) if dynamic is not None else ())]
     chosen = [makers[name]() for name in ORDER if name in settings.on and name in makers]
     first = sum(name in settings.on for name in ORDER[: ORDER.index(_BEFORE_OWN) + 1])

@@ -30,6 +30,3 @@ class DefaultIngressClass:
         found = newest_default(self._classes.list(), (DEFAULT_ANNOTATION,))
         if found is not None:
             new.spec.ingress_class_name = found.metadata.name
-
-    async def validate(self, request: AdmissionRequest) -> None:
-        """Judge nothing."""

@@ -32,6 +32,3 @@ class DefaultStorageClass:
         found = newest_default(self._classes.list(), DEFAULT_ANNOTATIONS)
         if found is not None:
             claim.spec.storage_class_name = found.metadata.name
-
-    async def validate(self, request: AdmissionRequest) -> None:
-        """Judge nothing."""

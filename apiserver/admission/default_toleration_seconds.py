@@ -32,9 +32,6 @@ class DefaultTolerationSeconds:
                 added = Toleration(key=key, operator="Exists", effect="NoExecute", toleration_seconds=self._seconds)
                 spec.tolerations = [*spec.tolerations, added]
 
-    async def validate(self, request: AdmissionRequest) -> None:
-        """Judge nothing."""
-
 
 def _answers(toleration: Toleration, key: str) -> bool:
     return toleration.key in (key, "") and toleration.effect in ("NoExecute", "")

@@ -15,9 +15,6 @@ from apiserver.request import AdmissionRequest
 class DenyServiceExternalIPs:
     """The plugin."""
 
-    async def admit(self, request: AdmissionRequest) -> None:
-        """Change nothing."""
-
     async def validate(self, request: AdmissionRequest) -> None:
         """Judge new external IPs; raises Forbidden."""
         if (

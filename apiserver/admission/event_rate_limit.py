@@ -67,9 +67,6 @@ class EventRateLimit:
         self._limiters = [_Limiter(limit) for limit in limits]
         self._clock = clock
 
-    async def admit(self, request: AdmissionRequest) -> None:
-        """Change nothing."""
-
     async def validate(self, request: AdmissionRequest) -> None:
         """Hold an event against all limits.
 

@@ -32,9 +32,6 @@ _WEBHOOKS: Final = (mutatingwebhookconfiguration.RESOURCE, validatingwebhookconf
 class ExpressionRules:
     """The plugin."""
 
-    async def admit(self, request: AdmissionRequest) -> None:
-        """Change nothing."""
-
     async def validate(self, request: AdmissionRequest) -> None:
         """Check the expressions of what is written; raises Invalid."""
         if request.operation not in ("CREATE", "UPDATE") or request.subresource:

@@ -28,9 +28,6 @@ class ExtendedResourceToleration:
             if not any(_is_same(one, added) for one in new.spec.tolerations):
                 new.spec.tolerations = [*new.spec.tolerations, added]
 
-    async def validate(self, request: AdmissionRequest) -> None:
-        """Judge nothing."""
-
 
 def _is_same(one: Toleration, other: Toleration) -> bool:
     return (one.key, one.operator, one.value, one.effect) == (other.key, other.operator, other.value, other.effect)

@@ -73,9 +73,6 @@ class ImagePolicyWebhook:
         self._clock = clock
         self._kept: OrderedDict[bytes, tuple[float, _Status]] = OrderedDict()
 
-    async def admit(self, request: AdmissionRequest) -> None:
-        """Change nothing."""
-
     async def validate(self, request: AdmissionRequest) -> None:
         """Ask about the images of a pod; raises Forbidden."""
         if request.resource is not pod.RESOURCE or request.operation not in ("CREATE", "UPDATE"):

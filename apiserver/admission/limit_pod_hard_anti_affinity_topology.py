@@ -17,9 +17,6 @@ _HOSTNAME: Final = "kubernetes.io/hostname"
 class LimitPodHardAntiAffinityTopology:
     """The plugin."""
 
-    async def admit(self, request: AdmissionRequest) -> None:
-        """Change nothing."""
-
     async def validate(self, request: AdmissionRequest) -> None:
         """Judge required anti-affinity; raises Forbidden."""
         if request.resource is not pod.RESOURCE or request.subresource or request.operation not in ("CREATE", "UPDATE"):

@@ -39,6 +39,3 @@ class NamespaceAutoProvision:
             await self._ensure(namespace.RESOURCE, Namespace(metadata=ObjectMeta(name=request.namespace)))
         except ApiError as error:
             raise refusal(request, error.message) from None
-
-    async def validate(self, request: AdmissionRequest) -> None:
-        """Judge nothing."""

@@ -17,9 +17,6 @@ class NamespaceExists:
         self._namespaces = namespaces
         self._read = read
 
-    async def admit(self, request: AdmissionRequest) -> None:
-        """Change nothing."""
-
     async def validate(self, request: AdmissionRequest) -> None:
         """Look for the namespace; raises NotFound."""
         if request.operation == "CONNECT" or not request.namespace or request.resource is namespace.RESOURCE:

@@ -49,9 +49,6 @@ class NamespaceLifecycle:
                 Cause("NamespaceTerminating", why, "metadata.namespace"),
             )
 
-    async def validate(self, request: AdmissionRequest) -> None:
-        """Judge nothing more."""
-
 
 def refusal(request: AdmissionRequest, why: str, *causes: Cause) -> Forbidden:
     """Return the error of a plugin that refuses, worded as clients know it."""

@@ -77,9 +77,6 @@ class NodeRestriction:
         elif request.resource is serviceaccount.RESOURCE and request.subresource == "token":
             await self._check_token(request, name)
 
-    async def validate(self, request: AdmissionRequest) -> None:
-        """Judge nothing more: no later plugin changes what was looked at."""
-
     async def _check_pod(self, request: AdmissionRequest, name: str) -> None:
         old: Any = request.old
         new: Any = request.object

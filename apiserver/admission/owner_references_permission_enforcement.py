@@ -27,9 +27,6 @@ class OwnerReferencesPermissionEnforcement:
         self._authorizer = authorizer
         self._kinds = kinds
 
-    async def admit(self, request: AdmissionRequest) -> None:
-        """Change nothing."""
-
     async def validate(self, request: AdmissionRequest) -> None:
         """Judge changes of owners.
 

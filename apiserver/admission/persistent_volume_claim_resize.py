@@ -20,9 +20,6 @@ class PersistentVolumeClaimResize:
     def __init__(self, classes: Lister[StorageClass]) -> None:
         self._classes = classes
 
-    async def admit(self, request: AdmissionRequest) -> None:
-        """Change nothing."""
-
     async def validate(self, request: AdmissionRequest) -> None:
         """Judge growth; the kind's own rules judge everything else.
 

@@ -149,9 +149,6 @@ class PodSecurity:
         self._defaults = defaults
         self._exemptions = exemptions or Exemptions()
 
-    async def admit(self, request: AdmissionRequest) -> None:
-        """Change nothing."""
-
     async def validate(self, request: AdmissionRequest) -> None:
         """Judge.
 

@@ -29,9 +29,6 @@ class RbacEscalation:
         self._rbac = rbac
         self._authorizer: Authorizer = authorizer or rbac
 
-    async def admit(self, request: AdmissionRequest) -> None:
-        """Change nothing."""
-
     async def validate(self, request: AdmissionRequest) -> None:
         """Judge the object as it will be stored.
 

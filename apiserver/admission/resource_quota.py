@@ -53,9 +53,6 @@ class ResourceQuotaAdmission:
         self._rewrite = rewrite
         self._clock = clock
 
-    async def admit(self, request: AdmissionRequest) -> None:
-        """Change nothing."""
-
     async def validate(self, request: AdmissionRequest) -> None:
         """Charge what the write uses.
 

@@ -84,9 +84,6 @@ class ServiceAccountAdmission:
         if not spec.image_pull_secrets:
             spec.image_pull_secrets = [LocalObjectReference(name=ref.name) for ref in account.image_pull_secrets]
 
-    async def validate(self, request: AdmissionRequest) -> None:
-        """Judge nothing more."""
-
     async def _find(self, request: AdmissionRequest, key: ObjectKey) -> serviceaccount.ServiceAccount:
         found = self._accounts.get(key)
         if found is not None:

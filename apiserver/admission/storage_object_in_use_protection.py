@@ -28,6 +28,3 @@ class StorageObjectInUseProtection:
         metadata: Any = request.object.metadata  # type: ignore[union-attr]
         if finalizer not in metadata.finalizers:
             metadata.finalizers = [*metadata.finalizers, finalizer]
-
-    async def validate(self, request: AdmissionRequest) -> None:
-        """Judge nothing."""

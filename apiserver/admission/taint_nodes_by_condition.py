@@ -22,6 +22,3 @@ class TaintNodesByCondition:
         spec: Any = request.object.spec  # type: ignore[union-attr]
         if not any((taint.key, taint.effect) == (NOT_READY, "NoSchedule") for taint in spec.taints):
             spec.taints = [*spec.taints, node.Taint(key=NOT_READY, effect="NoSchedule")]
-
-    async def validate(self, request: AdmissionRequest) -> None:
-        """Judge nothing."""

@@ -7,7 +7,6 @@ definition is written, so that what is served afterwards can be trusted to work.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -19,7 +18,7 @@ from api.apiextensions import customresourcedefinition as crds
 from api.apiextensions.customresourcedefinition import CustomResourceDefinition
 from api.custom import is_custom
 from api.errors import MethodNotAllowed
-from api.go_types import Verbatim, quoted
+from api.go_types import Verbatim, octets, quoted
 from api.resource import FieldError
 from apiserver.crd import field_paths, naming
 from apiserver.crd.schema_check import check_schema, has_defaults, held_after, needs_structure
@@ -397,9 +396,8 @@ def _check_conversion(spec: crds.CustomResourceDefinitionSpec, old: CustomResour
         is_held = old is not None and crds.is_condition(old, "Established")
         if is_held and old is not None and not naming.trust_fault(old.spec.conversion):
             fault = naming.trust_fault(conversion)
-            bundle = base64.b64encode(client.ca_bundle).decode()
             if fault:
-                yield v.invalid(f"{path}.webhookClientConfig.caBundle", bundle, fault)
+                yield v.invalid(f"{path}.webhookClientConfig.caBundle", octets(client.ca_bundle), fault)
     former = old.spec.conversion.webhook if old is not None and old.spec.conversion is not None else None
     known = former.conversion_review_versions if former is not None else []
     yield from _check_reviews(

@@ -7,7 +7,6 @@ lent anew, once a minute the objects are looked at (at once when one of them cha
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
@@ -17,12 +16,12 @@ from api.errors import ApiError, NotFound
 from api.flowcontrol import flowschema, prioritylevelconfiguration
 from api.flowcontrol.flowschema import FlowSchema, FlowSchemaCondition
 from api.flowcontrol.prioritylevelconfiguration import PriorityLevelConfiguration
-from api.resource import Resource
+from api.resource import ObjectKey, Resource
 from apiserver.bootstrap import create_if_missing
 from apiserver.flowcontrol import borrowing, defaults
 from apiserver.flowcontrol.fair_queue import Ticket
 from apiserver.flowcontrol.levels import FlowControl
-from apiserver.registry.codec import Stored
+from apiserver.registry.codec import Stored, copy_of
 from apiserver.registry.deletion import Keep, Put, Remove, Write
 from apiserver.registry.registries import Registries
 from component.clock import Clock
@@ -102,7 +101,10 @@ class Upkeep:
                 await self._write(flowschema.RESOURCE, schema.metadata.name, self._say_dangling(names))
 
     async def _ensure(self, kind: Resource[Any], wanted: Any) -> None:
-        if await create_if_missing(self._registries, kind, copy.deepcopy(wanted)):
+        seen = self._registries.lister(kind).get(ObjectKey("", wanted.metadata.name))
+        if seen is not None and not bring_back(copy_of(seen), wanted):
+            return  # as almost always; who changes it meanwhile wakes us again
+        if await create_if_missing(self._registries, kind, copy_of(wanted)):
             return
 
         async def decide(current: Stored) -> Write:

@@ -211,7 +211,7 @@ def _split_target(target: str) -> tuple[str, str]:
 
 
 def _unverified_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # without the machine's authorities: 40 ms to read, for nobody
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context

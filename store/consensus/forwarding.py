@@ -121,6 +121,8 @@ class SyncObj(installing.SyncObj):
 
     def _give_up_waiting(self, now: float) -> None:
         """Fail what the leader has not answered in time."""
+        if not (self._passed.proposals or self._passed.calls or self._passed.reads):
+            return  # as at almost every turn
         unknown = OutcomeUnknown(f"the leader did not answer in {ANSWER_WITHIN_S:g} s")
         for table in (self._passed.proposals, self._passed.calls):
             late = [number for number, (_, deadline) in table.items() if deadline < now]

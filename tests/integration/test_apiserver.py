@@ -31,6 +31,7 @@ from deploy import kubeconfig
 from deploy.pki import Pki
 from store.local import LocalStore
 from tests import builders
+from tests.first_start import started_store
 from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
@@ -116,7 +117,7 @@ async def server(pki: Pki) -> AsyncIterator[Running]:
     )
     connector = aiohttp.TCPConnector(ssl=tls(at, "admin"))
     async with aiohttp.ClientSession(f"https://localhost:{settings.secure_port}", connector=connector) as http:
-        running = Running(settings, at, http, LocalStore(), None)  # type: ignore[arg-type]
+        running = Running(settings, at, http, started_store(), None)  # type: ignore[arg-type]
         running.start()
         await running.wait_ready()
         yield running

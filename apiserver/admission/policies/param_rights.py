@@ -31,9 +31,6 @@ class ParamRights:
         self._kinds = kinds
         self._read = read
 
-    async def admit(self, request: AdmissionRequest) -> None:
-        """Change nothing."""
-
     async def validate(self, request: AdmissionRequest) -> None:
         """Require the right to read what is newly referred to; raises Invalid."""
         if request.operation not in ("CREATE", "UPDATE") or request.subresource or SUPERUSERS in request.user.groups:

@@ -65,9 +65,6 @@ class ValidatingPolicies:
         self._params = params
         self._authorizer = authorizer
 
-    async def admit(self, request: AdmissionRequest) -> None:
-        """Change nothing."""
-
     async def validate(self, request: AdmissionRequest) -> None:
         """Judge the object by all policies; the first denial is told.
 

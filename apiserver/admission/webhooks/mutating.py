@@ -89,9 +89,6 @@ class MutatingWebhooks:
         if request.wants_another_round:
             memory.left = _encoded(request.object)
 
-    async def validate(self, request: AdmissionRequest) -> None:
-        """Judge nothing."""
-
     async def _ask(self, invocation: Invocation, request: AdmissionRequest, index: int) -> bool:
         """Ask one webhook and apply its patch; returns whether that changed anything."""
         webhook = invocation.webhook

@@ -24,9 +24,6 @@ class ValidatingWebhooks:
         self._registered = registered
         self._caller = caller
 
-    async def admit(self, request: AdmissionRequest) -> None:
-        """Change nothing."""
-
     async def validate(self, request: AdmissionRequest) -> None:
         """Let webhooks judge the object; of several that say no, the first in order is heard.
 

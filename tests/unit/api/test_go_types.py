@@ -4,6 +4,7 @@ import pytest
 
 from api import go_types
 from api.core.node import Taint
+from api.core.security_context import SecurityContext
 from api.meta import LabelSelector, LabelSelectorRequirement, OwnerReference
 from api.validation import duplicate, invalid, show
 
@@ -38,6 +39,12 @@ def test_what_is_declared_is_shown_as_go_source() -> None:
         'v1.OwnerReference{APIVersion:"v1", Kind:"A", Name:"a", UID:"u", Controller:&true, '
         "BlockOwnerDeletion:(*bool)(nil)}"
     )
+
+
+def test_bytes_are_shown_one_by_one_and_abbreviations_keep_their_capitals() -> None:
+    assert show(go_types.octets(b"a\0")) == "[]byte{0x61, 0x0}"
+    assert show(go_types.octets(b"")) == "[]byte(nil)"
+    assert "SELinuxOptions:(*core.SELinuxOptions)(nil)" in show(SecurityContext())
 
 
 def test_lists_and_maps_of_texts_say_what_they_are() -> None:

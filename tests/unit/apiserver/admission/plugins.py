@@ -10,6 +10,7 @@ import pytest
 
 from api.errors import ApiError, NotFound
 from api.resource import ObjectKey, Resource
+from apiserver.admission.chain import AdmissionChain
 from apiserver.request import AdmissionRequest, User
 
 ROOT = User("admin", groups=("system:masters", "system:authenticated"))
@@ -59,8 +60,9 @@ def request_for(
 
 async def pass_through(plugin: Any, request: AdmissionRequest) -> Any:
     """Let the plugin change and judge; returns the object."""
-    await plugin.admit(request)
-    await plugin.validate(request)
+    chain = AdmissionChain([plugin])
+    await chain.admit(request)
+    await chain.validate(request)
     return request.object
 
 

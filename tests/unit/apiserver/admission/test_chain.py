@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 from api.certificates import certificatesigningrequest as csr
 from api.core import configmap
 from api.errors import Forbidden
+from apiserver.admission.always_admit import AlwaysAdmit
 from apiserver.admission.certificates import Certificates
 from apiserver.admission.chain import AdmissionChain
 from apiserver.admission.metrics import plugin_durations
+from apiserver.admission.namespace_exists import NamespaceExists
 from apiserver.request import AdmissionRequest, User
 from component.metrics import render
 
@@ -26,6 +29,10 @@ class ResourceQuotaAdmission:
 class LimitRanger:
     async def admit(self, request: AdmissionRequest) -> None: ...
     async def validate(self, request: AdmissionRequest) -> None: ...
+
+
+class Setter:
+    async def admit(self, request: AdmissionRequest) -> None: ...
 
 
 def request(operation: str) -> Any:
@@ -48,6 +55,22 @@ async def test_each_plugin_is_timed_under_upstreams_name():
             f'{name}{{name="ResourceQuota",operation="CREATE",rejected="true",type="validate"}} 1',
         ]
     )
+
+
+async def test_a_plugin_is_asked_and_timed_only_for_what_it_does():
+    durations = plugin_durations()
+    chain = AdmissionChain([AlwaysAdmit(), NamespaceExists(None, None), Setter()], durations)
+    asked = request("CONNECT")
+    await chain.admit(asked)
+    await chain.validate(asked)
+    timed = [line for line in render([durations]).decode().splitlines() if "_count" in line]
+    found = {tuple(re.findall(r'(?:name|type)="(\w+)"', line)) for line in timed}
+    assert found == {
+        ("AlwaysAdmit", "admit"),
+        ("AlwaysAdmit", "validate"),
+        ("NamespaceExists", "validate"),
+        ("Setter", "admit"),
+    }
 
 
 async def test_a_decision_about_a_certificate_is_dated_as_it_was_made_and_as_it_changed():

@@ -515,7 +515,9 @@ async def test_a_kind_whose_webhook_cannot_be_known_is_not_served_until_it_can(c
         while await established() != ("True", "InitialNamesAccepted"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     broken = {"spec": {"conversion": converted("no certificate")}}
-    with pytest.raises(Invalid, match="caBundle: Invalid value: .* unable to parse bytes as PEM block"):
+    with pytest.raises(
+        Invalid, match=r"caBundle: Invalid value: \[\]byte\{0x6e, .*\}: .* unable to parse bytes as PEM block"
+    ):
         await client.ask("patch", broken, name=name, content_type=MERGE, **CRDS)
 
 
