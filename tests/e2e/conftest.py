@@ -107,8 +107,12 @@ def run(
 
 
 def eventually(claim: Callable[[], Any], within_s: float, what: str) -> Any:
-    """Return `claim()` once it is true; fail after `within_s` with what it said last."""
-    deadline = time.monotonic() + within_s
+    """Return `claim()` once it is true; fail after `within_s` with what it said last.
+
+    To ask takes CPU from what is waited for: the longer it takes, the longer the pauses.
+    """
+    began = time.monotonic()
+    deadline = began + within_s
     last: Any = None
     while time.monotonic() < deadline:
         try:
@@ -118,7 +122,7 @@ def eventually(claim: Callable[[], Any], within_s: float, what: str) -> Any:
         else:
             if last:
                 return last
-        time.sleep(0.1)
+        time.sleep(min(0.3, 0.1 + (time.monotonic() - began) / 10))
     pytest.fail(f"not within {within_s} s: {what}; last seen: {last!r}")
 
 
