@@ -28,7 +28,7 @@ from kubelet.runtime.images import ImageError, PullReporter
 from kubelet.runtime.records import RuntimePod
 from kubelet.status import Waiting
 from kubelet.stop_signal import StopSignal
-from kubelet.volumes.pod_volumes import container_mounts
+from kubelet.volumes.pod_volumes import container_devices, container_mounts
 from proto.cri import api_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -86,6 +86,7 @@ class ContainerStarter:
             facts = setup.facts(pod, runtime)
             variables = compute_environment(pod, container, node.services(), objects, facts)
             mounts = container_mounts(container, setup.volumes, variables)
+            devices = container_devices(container, setup.volumes)
             mounts += node.files.container_mounts(pod, container, start.attempt, facts.pod_ips)
             request = container_config(
                 pod,
@@ -94,6 +95,7 @@ class ContainerStarter:
                 image=image,
                 variables=variables,
                 mounts=mounts,
+                devices=devices,
                 memory_capacity_bytes=node.memory_capacity_bytes,
                 seccomp_root=node.seccomp_root,
             )

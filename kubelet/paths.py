@@ -30,6 +30,11 @@ class Paths:
         return self.root / "plugins_registry"
 
     @property
+    def devices(self) -> Path:
+        """Where file systems on block devices are mounted, one directory for each volume."""
+        return self.root / "plugins" / "kubernetes.io" / "local-volume" / "mounts"
+
+    @property
     def logs(self) -> Path:
         """A directory for each pod, one in it for each container."""
         return self.pod_logs_dir or self.root / "logs" / "pods"

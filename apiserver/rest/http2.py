@@ -520,7 +520,7 @@ def request_head(headers: Headers, known: Fields) -> RawRequestMessage:
     if _SPACES.search(path):
         raise Malformed("a path with spaces in it")
     authority = pseudo.get(b":authority", b"")
-    if not _is_value(authority):
+    if not _is_value(authority) or authority != authority.strip(_BLANKS):
         raise Malformed("an authority with a character in it that may not be")
     key = (authority, headers[count:])
     fields = known.get(key)
@@ -545,7 +545,9 @@ def _fields(authority: bytes, headers: Headers) -> CIMultiDictProxy[str]:
             raise Malformed(f"{name!r} is not allowed")
         if not _is_value(value) or not _is_token(name):
             raise Malformed(f"{name!r} or its value has a character in it that may not be")
-        fields.add(name.decode("ascii"), value.decode("utf-8", "surrogateescape"))
+        # Clients in Go send blanks at a value's ends (a User-Agent, say), and servers in Go take them. They are no part
+        # of the value (RFC 9110, section 5.5), so this is what the same request would come to over HTTP/1.1.
+        fields.add(name.decode("ascii"), value.strip(_BLANKS).decode("utf-8", "surrogateescape"))
     if authority:
         fields[hdrs.HOST] = authority.decode("utf-8", "surrogateescape")
     if hdrs.COOKIE in fields:
@@ -578,7 +580,7 @@ def _in_ascii(path: bytes) -> str:
     return path.decode() if path.isascii() else "".join(chr(each) if each < 0x80 else f"%{each:02X}" for each in path)
 
 
-_BLANK: Final = (b" ", b"\t")
+_BLANKS: Final = b" \t"
 _SPACES: Final = re.compile(r"[\x00-\x20\x7f]")
 _TOKEN: Final = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -587,8 +589,8 @@ _LENGTH: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 def _is_value(value: bytes) -> bool:
-    """Whether a field may have it (RFC 9113, section 8.2.1)."""
-    return not (b"\r" in value or b"\n" in value or b"\0" in value or value[:1] in _BLANK or value[-1:] in _BLANK)
+    """Whether a field may have it (RFC 9113, section 8.2.1, but for blanks at its ends)."""
+    return not (b"\r" in value or b"\n" in value or b"\0" in value)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -138,6 +138,7 @@ def container_config(
     image: pb.Image,
     variables: Mapping[str, str],
     mounts: Sequence[pb.Mount],
+    devices: Sequence[pb.Device] = (),
     memory_capacity_bytes: int,
     seccomp_root: str,
 ) -> pb.ContainerConfig:
@@ -152,6 +153,7 @@ def container_config(
         working_dir=container.working_dir,
         envs=[pb.KeyValue(key=key, value=value) for key, value in variables.items()],
         mounts=mounts,
+        devices=devices,
         labels={
             labels.POD_NAME: meta.name,
             labels.POD_NAMESPACE: meta.namespace,

@@ -6,6 +6,7 @@ all other kinds) is refused in words, before anything of the pod is started.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,9 @@ from api.core.pod import Pod
 from api.core.volume_matching import is_made_for, is_reachable
 from api.core.volumes import Volume
 from api.resource import ObjectKey
+from kubelet.pod_parts import all_containers
 from kubelet.volumes import host_path
+from kubelet.volumes.devices import DeviceError
 from kubelet.volumes.ownership import give_to_group
 
 _NOT_SERVED = {
@@ -69,7 +72,7 @@ async def resolve(pod: Pod, volume: Volume, name: str, storage: Storage) -> Pers
     """Return what the claim `name` of a pod's volume is bound to.
 
     Raises:
-        NotProcessed: nothing, or nothing that this pod may use.
+        NotProcessed: nothing, nothing that this pod may use, or nothing that it can use as it means to.
         ApiError: the API server does not answer.
     """
     key = ObjectKey(pod.metadata.namespace, name)
@@ -91,19 +94,44 @@ async def resolve(pod: Pod, volume: Volume, name: str, storage: Storage) -> Pers
         elif ref is None or ref.uid != claim.metadata.uid:
             why = f"failed to fetch PV {claim.spec.volume_name} from API server: it is bound to another claim"
         else:
+            _check_use(pod, volume.name, is_block(found))
             return found
     raise NotProcessed(f"error processing PVC {key}: {why}")
 
 
-def set_up(volume: PersistentVolume, node: Node | None, group: int | None, change_policy: str = "Always") -> Path:
+def is_block(volume: PersistentVolume) -> bool:
+    """Whether a volume is given to containers as a device, not as directories."""
+    return volume.spec.volume_mode == "Block"
+
+
+def _check_use(pod: Pod, name: str, as_device: bool) -> None:
+    containers = all_containers(pod)
+    if as_device and any(mount.name == name for container in containers for mount in container.volume_mounts):
+        raise NotProcessed(f"volume {name} has volumeMode Block, but is specified in volumeMounts")
+    if not as_device and any(device.name == name for container in containers for device in container.volume_devices):
+        raise NotProcessed(f"volume {name} has volumeMode Filesystem, but is specified in volumeDevices")
+
+
+def set_up(
+    volume: PersistentVolume,
+    node: Node | None,
+    group: int | None,
+    change_policy: str = "Always",
+    mount_device: Callable[[PersistentVolume, Path], Path] | None = None,
+) -> Path:
     """Return where a volume is on this node, made ready for the pod's group (by its fsGroupChangePolicy).
 
+    A volume in mode Block is a device as it lies, and given to no group. The file system of one that is a device
+    otherwise is where `mount_device` says.
+
     Raises:
-        NotMounted: it is of another kind, elsewhere, or not there.
+        NotMounted: it is of another kind, elsewhere, not there, or cannot be mounted.
         host_path.WrongKind, OSError: what is at its path is not what it should be.
     """
     check_usable(volume, node)
     spec = volume.spec
+    if is_block(volume):
+        return _device(volume)
     if spec.host_path is not None:
         return host_path.set_up(spec.host_path)
     if spec.local is None:
@@ -111,20 +139,35 @@ def set_up(volume: PersistentVolume, node: Node | None, group: int | None, chang
     path = Path(spec.local.path)
     if not path.exists():
         raise NotMounted("NewMounter initialization", f'path "{path}" does not exist')
+    if path.is_block_device() and mount_device is not None:
+        try:
+            path = mount_device(volume, path)
+        except DeviceError as error:
+            raise NotMounted("MountDevice", f"local: {error}") from None
     if not path.is_dir():
-        why = "is not a directory: file systems on devices are not supported by this kubelet"
-        raise NotMounted("NewMounter initialization", f'path "{path}" {why}')
+        raise NotMounted("NewMounter initialization", f'path "{path}" is neither a directory nor a block device')
     if group is not None:
         give_to_group(path, group, only_if_root_differs=change_policy == "OnRootMismatch")
     return path
 
 
 def check_usable(volume: PersistentVolume, node: Node | None) -> None:
-    """Raise NotMounted if a volume, of whatever kind, cannot be mounted on this node."""
+    """Raise NotMounted if a volume, of whatever kind, cannot be used on this node: only local ones can be devices."""
     if node is not None and not is_reachable(volume, node):
         raise NotMounted("NodeAffinity check", "no matching NodeSelectorTerms")
-    if volume.spec.volume_mode == "Block":
-        raise NotMounted("NewMapper initialization", "volumes of mode Block are not supported by this kubelet")
+    if is_block(volume) and volume.spec.local is None:
+        why = "only local volumes of mode Block are supported by this kubelet"
+        raise NotMounted("NewMapper initialization", why)
+
+
+def _device(volume: PersistentVolume) -> Path:
+    assert volume.spec.local is not None
+    path = Path(volume.spec.local.path)
+    if not path.exists():
+        raise NotMounted("NewMapper initialization", f'path "{path}" does not exist')
+    if not path.is_block_device():
+        raise NotMounted("NewMapper initialization", f'path "{path}" is not a block device')
+    return path
 
 
 def refusal(source: object) -> str:

@@ -52,6 +52,11 @@ def mounts_below(path: Path) -> list[Path]:
     """Return mount points at or below `path`, deepest first."""
     prefix = os.fsencode(path.absolute())
     with open("/proc/self/mountinfo", "rb") as table:
-        points = [line.split(b" ", 5)[4].replace(b"\\040", b" ").replace(b"\\134", b"\\") for line in table]
+        points = [os.fsencode(point_of(line)) for line in table]
     found = [point for point in points if point == prefix or point.startswith(prefix + b"/")]
     return [Path(os.fsdecode(point)) for point in sorted(found, key=len, reverse=True)]
+
+
+def point_of(line: bytes) -> Path:
+    """Return where something is mounted, of a line of `/proc/self/mountinfo`. Pure."""
+    return Path(os.fsdecode(line.split(b" ", 5)[4].replace(b"\\040", b" ").replace(b"\\134", b"\\")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import shutil
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.core.node import Node
+from api.core.persistentvolume import PersistentVolume
 from api.core.pod import Pod
 from api.core.volume_matching import claims_of
 from api.core.volumes import Volume, VolumeMount
@@ -27,7 +29,7 @@ from kubelet.lifecycle import AnyContainer
 from kubelet.paths import Paths
 from kubelet.pod_parts import all_containers
 from kubelet.references import References
-from kubelet.volumes import atomic_writer, claims, empty_dir, host_path, mounts
+from kubelet.volumes import atomic_writer, claims, devices, empty_dir, host_path, mounts
 from kubelet.volumes.files import compute_payload
 from kubelet.volumes.local_volumes import LocalVolumes
 from kubelet.volumes.ownership import show_to_group
@@ -60,6 +62,8 @@ class Mounted:
     path: Path
     is_read_only: bool = False
     """Whether no container may write, whatever its mount says."""
+    is_device: bool = False
+    """Whether the path is a block device's, which containers have as a device."""
 
 
 class PodVolumes:
@@ -87,7 +91,7 @@ class PodVolumes:
         self._claimed: dict[str, dict[str, tuple[str, Path]]] = {}
 
     def claimed(self, uid: str) -> Mapping[str, tuple[str, Path]]:
-        """Return what volumes a pod has by claims: claim and path by the volume's name."""
+        """Return what directories a pod has by claims: claim and path by the volume's name."""
         return self._claimed.get(uid, {})
 
     async def set_up(
@@ -116,7 +120,11 @@ class PodVolumes:
                 unprocessed[volume.name] = str(error)
             except VolumeError as error:
                 failed += error.messages
-        claimed = {name: (claim, mounted[name].path) for name, claim in claims_of(pod).items() if name in mounted}
+        claimed = {
+            name: (claim, mounted[name].path)
+            for name, claim in claims_of(pod).items()
+            if name in mounted and not mounted[name].is_device
+        }
         if claimed:
             self._claimed[pod.metadata.uid] = claimed
         if unprocessed:
@@ -157,8 +165,9 @@ class PodVolumes:
                 return Mounted(await self._mounted_by_driver(pod, asked, group, policy), asked.is_read_only)
             # A large tree takes long to be given to the group, which one that is in use already was.
             wanted = None if is_read_only or is_running else group
-            path = await asyncio.to_thread(claims.set_up, found, self._node(), wanted, policy)
-            return Mounted(path, is_read_only)
+            mounting = functools.partial(self._mount_device, uid)
+            path = await asyncio.to_thread(claims.set_up, found, self._node(), wanted, policy, mounting)
+            return Mounted(path, is_read_only, is_device=claims.is_block(found))
         if volume.host_path is not None:
             return Mounted(host_path.set_up(volume.host_path))
         if volume.empty_dir is not None:
@@ -184,6 +193,14 @@ class PodVolumes:
         if group is not None:
             show_to_group(directory, group)
         return Mounted(directory, is_read_only=True)
+
+    def _mount_device(self, uid: str, volume: PersistentVolume, device: Path) -> Path:
+        assert volume.spec.local is not None
+        name = volume.metadata.name
+        target = self._paths.volume(uid, "local-volume", name)
+        options = volume.spec.mount_options
+        devices.mount(device, self._paths.devices / name, target, volume.spec.local.fs_type or "", options)
+        return target
 
     async def _mounted_by_driver(self, pod: Pod, asked: csi.Wanted, group: int | None, policy: str = "Always") -> Path:
         assert self._drivers is not None
@@ -211,6 +228,8 @@ class PodVolumes:
         if mounts.mounts_below(directory):
             raise OSError(f"{directory} is still mounted; not deleting what may not be the pod's")
         shutil.rmtree(directory)
+        if self._paths.devices.is_dir():
+            devices.let_go(self._paths.devices, self._paths.pods)
 
     def uids(self) -> set[str]:
         """Return UIDs of pods that have anything on disk."""
@@ -258,6 +277,20 @@ def container_mounts(
         ConfigError: a volume or a subPath is not there, or leads out of its volume.
     """
     return [_mount(mount, volumes, variables) for mount in container.volume_mounts]
+
+
+def container_devices(container: AnyContainer, volumes: Mapping[str, Mounted]) -> list[pb.Device]:
+    """Return the devices among a container's volumes. Raises ConfigError if one is not there, or is no device."""
+    found = []
+    for device in container.volume_devices:
+        mounted = volumes.get(device.name)
+        if mounted is None or not mounted.is_device:
+            raise ConfigError(f'cannot find volume "{device.name}" to pass into container')
+        permissions = "r" if mounted.is_read_only else "mrw"
+        # Links are for those who name devices; the runtime wants the device itself.
+        source = str(mounted.path.resolve())
+        found.append(pb.Device(container_path=device.device_path, host_path=source, permissions=permissions))
+    return found
 
 
 def _mount(mount: VolumeMount, volumes: Mapping[str, Mounted], variables: Mapping[str, str]) -> pb.Mount:

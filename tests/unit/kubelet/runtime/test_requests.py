@@ -65,10 +65,12 @@ def test_a_container_request_says_all_that_a_new_kubelet_must_know():
         image=pb.Image(id="sha256:abc"),
         variables={"A": "b"},
         mounts=[],
+        devices=[pb.Device(container_path="/dev/x", host_path="/dev/sda", permissions="r")],
         memory_capacity_bytes=1 << 30,
         seccomp_root="/k/seccomp",
     )
     assert list(config.command) == ["echo", "b"]
+    assert [device.host_path for device in config.devices] == ["/dev/sda"]
     assert config.log_path == "main/3.log"
     assert config.annotations["steersman.restart-backoff-seconds"] == "40"
     assert config.labels["io.kubernetes.container.name"] == "main"

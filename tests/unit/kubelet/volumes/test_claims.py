@@ -17,6 +17,7 @@ from api.core.volumes import Volume
 from api.meta import ObjectMeta
 from api.resource import ObjectKey
 from kubelet.volumes.claims import NotMounted, NotProcessed, refusal, resolve, set_up
+from kubelet.volumes.devices import DeviceError
 
 POD = Pod(metadata=ObjectMeta(name="web", namespace="default", uid="pod-uid"))
 BOUND = {"spec": {"volumeName": "pv"}, "status": {"phase": "Bound"}}
@@ -71,8 +72,48 @@ def test_a_local_volume_is_where_it_says_if_it_is_there(tmp_path: Path) -> None:
     with pytest.raises(NotMounted, match="does not exist"):
         set_up(pv(local={"path": str(tmp_path / "x")}), None, None)
     (tmp_path / "file").touch()
-    with pytest.raises(NotMounted, match="is not a directory"):
+    with pytest.raises(NotMounted, match="is neither a directory nor a block device"):
         set_up(pv(local={"path": str(tmp_path / "file")}), None, None)
+
+
+def test_a_volume_in_mode_block_is_a_device_as_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = pv(local={"path": "/dev/zero"}, volumeMode="Block")
+    with pytest.raises(NotMounted, match='path "/dev/zero" is not a block device'):
+        set_up(device, None, 5)
+    monkeypatch.setattr(Path, "is_block_device", lambda path: True)
+    assert set_up(device, None, 5) == Path("/dev/zero")
+
+
+def test_a_file_system_on_a_device_is_where_it_was_mounted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Path, "is_block_device", lambda path: path == Path("/dev/zero"))
+    volume = pv(local={"path": "/dev/zero"})
+    assert set_up(volume, None, None, mount_device=lambda volume, device: tmp_path) == tmp_path
+
+    def fail(volume: PersistentVolume, device: Path) -> Path:
+        raise DeviceError(f"failed to mount device {device}")
+
+    with pytest.raises(NotMounted, match="local: failed to mount device /dev/zero") as raised:
+        set_up(volume, None, None, mount_device=fail)
+    assert raised.value.step == "MountDevice"
+
+
+@pytest.mark.parametrize(
+    ("mode", "used", "why"),
+    [
+        ("Block", {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}, "Block, but is specified in volumeMounts"),
+        (
+            "Filesystem",
+            {"volumeDevices": [{"name": "v", "devicePath": "/v"}]},
+            "Filesystem, but is specified in volumeD",
+        ),
+    ],
+)
+def test_a_volume_is_used_as_its_mode_says(mode: str, used: dict[str, Any], why: str) -> None:
+    storage = Storage(BOUND, {"claimRef": {"uid": "claim-uid"}, "volumeMode": mode})
+    spec = {"containers": [{"name": "c", **used}]}
+    pod = msgspec.convert({"metadata": {"name": "web", "namespace": "default"}, "spec": spec}, Pod)
+    with pytest.raises(NotProcessed, match=f"^volume v has volumeMode {why}"):
+        asyncio.run(resolve(pod, BY_NAME, "data", storage))
 
 
 def test_a_volume_out_of_reach_or_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -83,8 +124,8 @@ def test_a_volume_out_of_reach_or_of_another_kind_is_refused(tmp_path: Path) -> 
     assert set_up(away, Node(metadata=ObjectMeta(labels={"zone": "a"})), None) == tmp_path
     with pytest.raises(NotMounted, match="volumes of kind NFS are not supported"):
         set_up(pv(nfs={"server": "s", "path": "/"}), None, None)
-    with pytest.raises(NotMounted, match="mode Block"):
-        set_up(pv(local={"path": str(tmp_path)}, volumeMode="Block"), None, None)
+    with pytest.raises(NotMounted, match="only local volumes of mode Block"):
+        set_up(pv(hostPath={"path": str(tmp_path)}, volumeMode="Block"), None, None)
 
 
 def test_every_kind_that_is_not_served_has_a_name() -> None:

@@ -17,7 +17,7 @@ from kubelet.volumes import empty_dir, host_path
 from kubelet.volumes.atomic_writer import write
 from kubelet.volumes.ownership import give_to_group, show_to_group
 from kubelet.volumes.payload import File
-from kubelet.volumes.pod_volumes import Mounted, PodVolumes, VolumeError, container_mounts
+from kubelet.volumes.pod_volumes import Mounted, PodVolumes, VolumeError, container_devices, container_mounts
 
 
 def mounting(**mount: object) -> Container:
@@ -27,6 +27,19 @@ def mounting(**mount: object) -> Container:
 def test_a_mount_leads_to_its_volume(tmp_path: Path):
     (found,) = container_mounts(mounting(readOnly=True), {"v": Mounted(tmp_path)}, {})
     assert (found.container_path, found.host_path, found.readonly) == ("/v", str(tmp_path), True)
+
+
+def test_a_device_is_given_to_its_container_to_read_and_write_unless_its_claim_says_otherwise(tmp_path: Path):
+    container = msgspec.convert({"name": "c", "volumeDevices": [{"name": "v", "devicePath": "/dev/x"}]}, Container)
+    link = tmp_path / "by-name"
+    link.symlink_to(tmp_path / "sda")
+    (found,) = container_devices(container, {"v": Mounted(link, is_device=True)})
+    assert (found.container_path, found.host_path, found.permissions) == ("/dev/x", str(tmp_path / "sda"), "mrw")
+    (found,) = container_devices(container, {"v": Mounted(link, is_read_only=True, is_device=True)})
+    assert found.permissions == "r"
+    for volumes in ({}, {"v": Mounted(tmp_path)}):
+        with pytest.raises(ConfigError, match='cannot find volume "v" to pass into container'):
+            container_devices(container, volumes)
 
 
 def test_a_sub_path_is_made_and_may_use_variables(tmp_path: Path):
