@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from deploy import local
 from tests.e2e.etcd_cluster import etcd_cluster
 
 ROOT = Path(__file__).parent.parent.parent
@@ -74,10 +75,14 @@ class RunningCluster:
 
     def store_processes(self) -> list[str]:
         """Its own store's; none where etcd stands in its place (`STEERSMAN_E2E_STORE=etcd`)."""
-        return [each["name"] for each in self.status()["processes"] if each["name"].startswith("store-")]
+        return [each["name"] for each in self.processes() if each["name"].startswith("store-")]
+
+    def processes(self) -> list[dict[str, Any]]:
+        """What `steer status` says of processes, found out here: it is asked often, and to start it takes a second."""
+        return list(local.to_json(local.status(local.read_cluster(Path(self.data_dir)))))
 
     def process(self, name: str) -> dict[str, Any]:
-        return next(process for process in self.status()["processes"] if process["name"] == name)
+        return next(process for process in self.processes() if process["name"] == name)
 
     def node_address(self, name: str) -> str:
         addresses = self.get("node", name)["status"]["addresses"]
@@ -102,8 +107,12 @@ def run(
 
 
 def eventually(claim: Callable[[], Any], within_s: float, what: str) -> Any:
-    """Return `claim()` once it is true; fail after `within_s` with what it said last."""
-    deadline = time.monotonic() + within_s
+    """Return `claim()` once it is true; fail after `within_s` with what it said last.
+
+    To ask takes CPU from what is waited for: the longer it takes, the longer the pauses.
+    """
+    began = time.monotonic()
+    deadline = began + within_s
     last: Any = None
     while time.monotonic() < deadline:
         try:
@@ -113,7 +122,7 @@ def eventually(claim: Callable[[], Any], within_s: float, what: str) -> Any:
         else:
             if last:
                 return last
-        time.sleep(0.1)
+        time.sleep(min(0.3, 0.1 + (time.monotonic() - began) / 10))
     pytest.fail(f"not within {within_s} s: {what}; last seen: {last!r}")
 
 

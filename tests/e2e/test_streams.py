@@ -73,7 +73,7 @@ def test_stdin_ends_when_it_ends(web: Kubectl) -> None:
 def test_much_passes_and_memory_stays(web: Kubectl) -> None:
     def resident_kib() -> dict[str, int]:
         shown = {}
-        for process in web.cluster.status()["processes"]:
+        for process in web.cluster.processes():
             if process["name"].startswith(("apiserver", "kubelet")) and process.get("pid"):
                 found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process['pid']}/status").read_text())
                 shown[process["name"]] = int(found[1]) if found else 0
