@@ -16,6 +16,7 @@ from apiserver.server import Settings, serve
 from component.clock import RealClock
 from deploy.pki import Pki
 from store.local import LocalStore
+from tests.fuzz.oracle import is_failed_conversion
 from tests.fuzz.wire import Connection, Request
 from tests.ports import free_port
 
@@ -28,7 +29,7 @@ class Tracebacks(logging.Handler):
         self._seen: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info or record.levelno >= logging.ERROR:
+        if record.exc_info or (record.levelno >= logging.ERROR and not is_failed_conversion(vars(record).get("error"))):
             text = record.getMessage()
             if record.exc_info:
                 text = f"{text}\n{logging.Formatter().formatException(record.exc_info)}"
