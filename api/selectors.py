@@ -151,6 +151,19 @@ def of_label_selector(selector: LabelSelector | None) -> Selector:
 
 
 @functools.lru_cache(maxsize=1024)
+def go_string(selector: LabelSelector | None) -> str:
+    """Return a selector as upstream's messages show it: as its generated `String` in Go does."""
+    if selector is None:
+        return "nil"
+    labels = "".join(f"{name}: {value}," for name, value in sorted(selector.match_labels.items()))
+    wants = "".join(
+        f"LabelSelectorRequirement{{Key:{each.key},Operator:{each.operator},Values:[{' '.join(each.values)}],}},"
+        for each in selector.match_expressions
+    )
+    expressions = f"MatchExpressions:[]LabelSelectorRequirement{{{wants}}}"
+    return f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},{expressions},}}"
+
+
 def parse_labels(text: str) -> Selector:
     """Parse what `labelSelector=` carries; raises BadSelector."""
     if not text.strip():

@@ -27,11 +27,11 @@ from api.core import replicationcontroller as replicationcontrollers
 from api.core.pod import Pod
 from api.discover import by_kind
 from api.errors import ApiError, MethodNotAllowed, NotFound
-from api.meta import Condition, LabelSelector, OwnerReference
+from api.meta import Condition, OwnerReference
 from api.policy import poddisruptionbudget as budgets
 from api.policy.poddisruptionbudget import PodDisruptionBudget, PodDisruptionBudgetStatus
 from api.resource import ObjectKey, Resource
-from api.selectors import BadSelector, of_label_selector
+from api.selectors import BadSelector, go_string, of_label_selector
 from client.events import NORMAL, WARNING
 from client.verbs import key_of
 from controllers.actions import Emit, update_status
@@ -149,7 +149,7 @@ async def reconcile(key: ObjectKey, context: Context) -> float | None:
     requeue_s: float | None = None
     if _needs_scale(budget) and any(controller_of(pod) is None for pod in found):
         context.emit(
-            Emit(budget, WARNING, "UnmanagedPods", _UNMANAGED.format(selector=_in_words(budget.spec.selector)), _SOURCE)
+            Emit(budget, WARNING, "UnmanagedPods", _UNMANAGED.format(selector=go_string(budget.spec.selector)), _SOURCE)
         )
     try:
         scale = await _scale_of(budget, found, context) if _needs_scale(budget) else 0
@@ -172,19 +172,6 @@ async def reconcile(key: ObjectKey, context: Context) -> float | None:
         except NotFound:
             return None
     return requeue_s
-
-
-def _in_words(selector: LabelSelector | None) -> str:
-    """Return a selector as upstream's messages have it."""
-    if selector is None:
-        return "nil"
-    labels = "".join(f"{name}: {value}," for name, value in sorted(selector.match_labels.items()))
-    wants = "".join(
-        f"LabelSelectorRequirement{{Key:{each.key},Operator:{each.operator},Values:[{' '.join(each.values)}],}},"
-        for each in selector.match_expressions
-    )
-    expressions = f"MatchExpressions:[]LabelSelectorRequirement{{{wants}}}"
-    return f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},{expressions},}}"
 
 
 def pods_of(budget: PodDisruptionBudget, listers: Listers) -> list[Pod]:

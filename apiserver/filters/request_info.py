@@ -7,7 +7,7 @@ Facts of the paths: Kubernetes API concepts, "Resource URIs".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from api.errors import ApiError
@@ -23,14 +23,15 @@ _NAMESPACE_SUBRESOURCES: Final = ("status", "finalize")
 
 def request_info(method: str, path: str, query: Mapping[str, str]) -> RequestInfo:
     """Return what a request to `path` (percent-decoded) asks for; a path outside the API asks for itself."""
-    match _parts(path):
+    parts = _parts(path)
+    match parts:
         case ["api", version, *rest] if rest:
             group = ""
         case ["apis", group, version, *rest] if rest:
             pass
         case _:
             return RequestInfo(verb=method.lower(), path=path)
-    is_watch = is_old_watch(path)
+    is_watch = _is_old_watch(parts)
     if is_watch:
         rest = rest[1:]
     namespace = ""
@@ -89,7 +90,11 @@ def is_old_watch(path: str) -> bool:
 
     Facts: the watch and watchlist operations of the published API, deprecated since 1.11 and served still.
     """
-    match _parts(path):
+    return _is_old_watch(_parts(path))
+
+
+def _is_old_watch(parts: Sequence[str]) -> bool:
+    match parts:
         case ["api", _, "watch", _, *_] | ["apis", _, _, "watch", _, *_]:
             return True
     return False

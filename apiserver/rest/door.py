@@ -138,7 +138,7 @@ class Door:
         if "dryRun" in query:
             call.options["dryRun"] = next((each for each in query.getall("dryRun") if each != "All"), "All")
         call.info = info = request_info(request.method, request.path, call.options)
-        if is_nothing_watched(request.path):
+        if info.plural in ("watch", "proxy") and is_nothing_watched(request.path):
             raise nowhere.nothing_asked(request.raw_path)
         call.target = request.raw_path
         if info.verb == "watch" and is_old_watch(request.path):
@@ -154,7 +154,7 @@ class Door:
         if self._proxies is not None:
             call.handler = self._proxies.finder(info, request.method, request.raw_path)
         is_head = call.resource is not None and request.method == hdrs.METH_HEAD
-        if call.handler is None and (is_head or (is_old_watch(request.path) and request.method != hdrs.METH_GET)):
+        if call.handler is None and (is_head or (request.method != hdrs.METH_GET and is_old_watch(request.path))):
             call.handler = _refuse
         if call.handler is None and (request.body_exists or not answers.is_plain(request)):
 

@@ -17,7 +17,7 @@ import base64
 import json
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -163,33 +163,46 @@ def check_options(options: Mapping[str, str], *, is_watch: bool = False) -> None
 
     Facts: apimachinery's `ValidateListOptions`.
     """
-    match, sends_initial = options.get("resourceVersionMatch", ""), "sendInitialEvents" in options
-    values = ("NotOlderThan",) if is_watch else ("Exact", "NotOlderThan", "")
-    causes = []
-    if is_watch and sends_initial and match != "NotOlderThan":
-        causes.append(_forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
-    if is_watch and match and not sends_initial:
-        causes.append(_forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
-    if not is_watch and match and not options.get("resourceVersion"):
-        causes.append(_forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"))
-    is_continued = bool(match and options.get("continue"))
-    if is_continued and not is_watch:
-        causes.append(_forbidden("resourceVersionMatch is forbidden when continue is provided"))
-    if match and match not in values:
-        shown = ", ".join(map(json.dumps, values))
-        why = f"Unsupported value: {json.dumps(match)}: supported values: {shown}"
-        causes.append(Cause("FieldValueNotSupported", why, "resourceVersionMatch"))
-    if is_continued and is_watch:
-        causes.append(_forbidden("resourceVersionMatch is forbidden when continue is provided"))
-    if not is_watch and match == "Exact" and options.get("resourceVersion") == "0":
-        causes.append(_forbidden('resourceVersionMatch "exact" is forbidden for resourceVersion "0"'))
-    if not is_watch and sends_initial:
-        causes.append(_forbidden("sendInitialEvents is forbidden for list", "sendInitialEvents"))
+    causes = list(_faults_of_watch(options) if is_watch else _faults_of_list(options))
     if causes:
         shown = as_one([f"{cause.field}: {cause.message}" for cause in causes])
         raise Invalid(
             f'ListOptions.meta.k8s.io "" is invalid: {shown}', causes=causes, group="meta.k8s.io", kind="ListOptions"
         )
+
+
+def _faults_of_list(options: Mapping[str, str]) -> Iterator[Cause]:
+    match, version = options.get("resourceVersionMatch", ""), options.get("resourceVersion", "")
+    if match and not version:
+        yield _forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided")
+    if match and options.get("continue"):
+        yield _forbidden(_CONTINUED)
+    if match and match not in ("Exact", "NotOlderThan"):
+        yield _unsupported(match, '"Exact", "NotOlderThan", ""')
+    if match == "Exact" and version == "0":
+        yield _forbidden('resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+    if "sendInitialEvents" in options:
+        yield _forbidden("sendInitialEvents is forbidden for list", "sendInitialEvents")
+
+
+def _faults_of_watch(options: Mapping[str, str]) -> Iterator[Cause]:
+    match, sends_initial = options.get("resourceVersionMatch", ""), "sendInitialEvents" in options
+    if sends_initial and match != "NotOlderThan":
+        yield _forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+    if match and not sends_initial:
+        yield _forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+    if match and match != "NotOlderThan":
+        yield _unsupported(match, '"NotOlderThan"')
+    if match and options.get("continue"):
+        yield _forbidden(_CONTINUED)
+
+
+_CONTINUED: Final = "resourceVersionMatch is forbidden when continue is provided"
+
+
+def _unsupported(match: str, supported: str) -> Cause:
+    why = f"Unsupported value: {json.dumps(match)}: supported values: {supported}"
+    return Cause("FieldValueNotSupported", why, "resourceVersionMatch")
 
 
 def _forbidden(why: str, field: str = "resourceVersionMatch") -> Cause:

@@ -31,9 +31,8 @@ from api.autoscaling.v2.metrics import (
 from api.core.pod import Pod
 from api.discover import by_kind
 from api.errors import ApiError, NotFound
-from api.meta import LabelSelector
 from api.resource import Resource
-from api.selectors import of_label_selector
+from api.selectors import go_string, of_label_selector
 from controllers.autoscaler import metrics
 from controllers.autoscaler.usage import (
     Answer,
@@ -184,7 +183,7 @@ class _Asking:
     async def of_external(self, source: ExternalMetricSource) -> Wish:
         """Return what a metric of something outside the cluster asks for."""
         name, selector = source.metric.name, _selector(source.metric.selector)
-        shown = _shown(source.metric.selector)
+        shown = go_string(source.metric.selector)
         try:
             found = await self.context.client.list(metrics.external(name), self.namespace, label_selector=selector)
         except ApiError as error:
@@ -239,33 +238,16 @@ _NOBODY: Final = "the server could not find the requested resource"
 
 def _told(error: ApiError, asked: str) -> str:
     """Return an error as Go's client tells it, which says what was asked where the server says nothing of its own."""
-    match error.message:
-        case "the server could not find the requested resource":
-            return f"{error.message} (get {asked})"
-        case "service unavailable":
-            return f"the server is currently unable to handle the request (get {asked})"
-        case said:
-            return said
+    if error.message == _NOBODY:
+        return f"{error.message} (get {asked})"
+    if error.message == "service unavailable":
+        return f"the server is currently unable to handle the request (get {asked})"
+    return error.message
 
 
 def _told_of_custom(error: ApiError) -> str:
     """Return an error of the API of custom metrics, whose client looks beforehand whether there is any."""
     return "no custom metrics API (custom.metrics.k8s.io) registered" if error.message == _NOBODY else error.message
-
-
-def _shown(given: LabelSelector | None) -> str:
-    """Return a selector as messages show it: as Go's generated `String` does."""
-    if given is None:
-        return "nil"
-    labels = "".join(f"{key}: {value}," for key, value in sorted(given.match_labels.items()))
-    terms = "".join(
-        f"LabelSelectorRequirement{{Key:{each.key},Operator:{each.operator},Values:[{' '.join(each.values)}],}},"
-        for each in given.match_expressions
-    )
-    return (
-        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
-        f"MatchExpressions:[]LabelSelectorRequirement{{{terms}}},}}"
-    )
 
 
 def _current(answer: Answer) -> MetricValueStatus:
