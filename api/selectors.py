@@ -150,7 +150,6 @@ def of_label_selector(selector: LabelSelector | None) -> Selector:
     return Selector(tuple(sorted(requirements, key=lambda requirement: requirement.key)))
 
 
-@functools.lru_cache(maxsize=1024)
 def go_string(selector: LabelSelector | None) -> str:
     """Return a selector as upstream's messages show it: as its generated `String` in Go does."""
     if selector is None:
@@ -164,6 +163,7 @@ def go_string(selector: LabelSelector | None) -> str:
     return f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},{expressions},}}"
 
 
+@functools.lru_cache(maxsize=1024)
 def parse_labels(text: str) -> Selector:
     """Parse what `labelSelector=` carries; raises BadSelector."""
     if not text.strip():
